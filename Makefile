@@ -1,0 +1,76 @@
+# Two commands on a machine that has git, make, apt and cargo: `make run` and `make test`.
+# Every target installs what it lacks from Debian (scripts/needs) and says so; NEEDS=skip prevents that.
+
+SHELL := /bin/bash
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/livebox/tools
+DENY := 0.20.2
+ARGS ?=
+FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 600
+SOAK_VIEWERS ?= 200
+
+.PHONY: help run test lint advisories golden fuzz deb vm-test fresh-root bench soak clean
+
+help:  ## what can be made (this list)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+run: cargo-is-new-enough  ## build and start livebox with a test picture; ARGS="-f FILE" for your own
+	@scripts/needs build run
+	cargo run --locked -- serve $(ARGS)
+
+test: cargo-is-new-enough  ## run every test; ARGS="NAME" for some
+	@scripts/needs test
+	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run --locked $(ARGS); \
+	else set -x; cargo test --locked --lib --bins --tests $(ARGS); fi
+
+lint: cargo-is-new-enough $(TOOLS)/cargo-deny-$(DENY)/bin/cargo-deny  ## formatting, clippy, licences and sources
+	@scripts/needs build
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	$(TOOLS)/cargo-deny-$(DENY)/bin/cargo-deny --offline check --hide-inclusion-graph licenses bans sources
+
+advisories: $(TOOLS)/cargo-deny-$(DENY)/bin/cargo-deny  ## known security problems of dependencies (needs the network)
+	$(TOOLS)/cargo-deny-$(DENY)/bin/cargo-deny check advisories
+
+golden: cargo-is-new-enough  ## rewrite the golden text files of the tests; read the diff
+	@scripts/needs build run
+	GOLDEN=write cargo test --locked --lib
+	git diff --stat
+
+fuzz: cargo-is-new-enough  ## run each fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain
+	@scripts/needs fuzz
+	scripts/fuzz $(FUZZ_SECONDS)
+
+deb: cargo-is-new-enough  ## the Debian package, in target/debian/
+	@scripts/needs deb
+	scripts/deb
+
+vm-test: cargo-is-new-enough  ## install the package in a virtual Debian 13 with a camera and watch it work
+	@scripts/needs vm
+	scripts/deb
+	tests/vm/run
+
+fresh-root:  ## `make run` and `make test` in a Debian 12 that has nothing yet (as root)
+	scripts/fresh-root
+
+bench: cargo-is-new-enough  ## figures beside other servers, as tables (7 minutes)
+	@scripts/needs bench
+	cargo bench --locked --bench viewers --bench rtsp
+
+soak: cargo-is-new-enough  ## everything at once for SOAK_SECONDS (600): viewers come and go, things break
+	@scripts/needs test
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_VIEWERS=$(SOAK_VIEWERS) \
+	    cargo test --locked --test blackbox soak -- --nocapture
+
+clean:  ## remove everything that was built here
+	cargo clean
+
+.PHONY: cargo-is-new-enough
+cargo-is-new-enough:
+	@scripts/cargo-is-new-enough
+
+# Unoptimised it is built three times as fast, and it has little to do.
+$(TOOLS)/cargo-deny-%/bin/cargo-deny:
+	@scripts/needs build
+	env -u CARGO_TARGET_DIR cargo install --quiet --locked --debug --root $(TOOLS)/cargo-deny-$* cargo-deny@$*
