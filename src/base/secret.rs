@@ -1,0 +1,77 @@
+//! Text that must not be seen: stream keys, passwords, tokens.
+//!
+//! A [`Secret`] has no way to be printed by accident: `Debug` and `Display`
+//! show dots. The one place that needs the text asks for it by name.
+
+use std::fmt;
+
+/// A stream key, password or token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself. Whoever calls this must hand it to its purpose only.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns `text` with every occurrence of the secret replaced by dots.
+    ///
+    /// For messages of foreign libraries, which quote what they were given.
+    pub fn scrub(&self, text: &str) -> String {
+        if self.0.is_empty() { text.to_owned() } else { text.replace(&self.0, MASK) }
+    }
+
+    /// The secret as a person may see it: the last two of at least eight
+    /// characters, so that two keys can be told apart.
+    pub fn masked(&self) -> String {
+        let count = self.0.chars().count();
+        let shown = if count >= 8 { 2 } else { 0 };
+        let tail: String = self.0.chars().skip(count - shown).collect();
+        format!("{MASK}{tail}")
+    }
+}
+
+const MASK: &str = "••••••";
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(••••••)")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_prints_as_dots() {
+        let key = Secret::new("djt.zepf-h0qx-1z8d-821q");
+        assert_eq!(format!("{key} {key:?} {}", key.masked()), "•••••• Secret(••••••) ••••••1q");
+    }
+
+    #[test]
+    fn a_short_secret_shows_none_of_itself() {
+        assert_eq!(Secret::new("abc").masked(), "••••••");
+    }
+
+    #[test]
+    fn foreign_messages_lose_the_secret() {
+        let key = Secret::new("KEY-1");
+        assert_eq!(
+            key.scrub("no route to rtmp://x/live/KEY-1"),
+            "no route to rtmp://x/live/••••••"
+        );
+        assert_eq!(Secret::new("").scrub("unchanged"), "unchanged");
+    }
+}

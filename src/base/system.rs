@@ -1,0 +1,112 @@
+//! What the operating system says about this machine and this process.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+
+/// The host's name; `localhost` where it has none.
+pub fn hostname() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// The MAC address of the first real network interface, in their order by
+/// name: `b8:27:eb:01:02:03`. All zeros where there is none.
+pub fn mac_address() -> String {
+    let mut interfaces: Vec<_> = fs::read_dir("/sys/class/net")
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default();
+    interfaces.sort();
+    interfaces
+        .iter()
+        .filter(|path| path.join("device").exists())
+        .chain(interfaces.iter())
+        .filter_map(|path| fs::read_to_string(path.join("address")).ok())
+        .map(|address| address.trim().to_owned())
+        .find(|address| !address.is_empty() && *address != "00:00:00:00:00:00")
+        .unwrap_or_else(|| "00:00:00:00:00:00".to_owned())
+}
+
+/// How full the file system of `path` is, 0 to 100.
+pub fn disk_used_percent(path: &Path) -> f64 {
+    let Ok(stat) = nix::sys::statvfs::statvfs(path) else { return 0.0 };
+    let (all, free) = (stat.blocks() as f64, stat.blocks_available() as f64);
+    if all > 0.0 { (100.0 * (all - free) / all).clamp(0.0, 100.0) } else { 0.0 }
+}
+
+/// The CPU time that this process has used so far.
+pub fn cpu_time() -> Duration {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Duration::ZERO };
+    let span = |time: nix::sys::time::TimeVal| {
+        Duration::from_secs(u64::try_from(time.tv_sec()).unwrap_or(0))
+            + Duration::from_micros(u64::try_from(time.tv_usec()).unwrap_or(0))
+    };
+    span(usage.user_time()) + span(usage.system_time())
+}
+
+/// 128 random bits in hexadecimal, for what must not be guessed.
+///
+/// # Errors
+/// The kernel's source of randomness cannot be read.
+pub fn random_token() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// CPU load between looks.
+#[derive(Debug)]
+pub struct CpuMeter {
+    at: Instant,
+    used: Duration,
+    percent: f64,
+}
+
+/// Looks that follow each other faster than this see the same value.
+const STEADY: Duration = Duration::from_secs(1);
+
+impl CpuMeter {
+    pub fn new(now: Instant, used: Duration) -> Self {
+        Self { at: now, used, percent: 0.0 }
+    }
+
+    /// Percent of one core since the last look that is at least a second back.
+    pub fn look(&mut self, now: Instant, used: Duration) -> f64 {
+        let passed = now.duration_since(self.at);
+        if passed >= STEADY {
+            let busy = used.saturating_sub(self.used).as_secs_f64();
+            self.percent = 100.0 * busy / passed.as_secs_f64();
+            (self.at, self.used) = (now, used);
+        }
+        (self.percent * 10.0).round() / 10.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "tests choose their own zero")]
+    fn load_is_a_share_of_one_core_and_steady_for_a_second() {
+        let zero = Instant::now();
+        let mut meter = CpuMeter::new(zero, Duration::from_secs(5));
+        let two = zero + Duration::from_secs(2);
+        assert_eq!(meter.look(two, Duration::from_millis(5_500)), 25.0);
+        assert_eq!(meter.look(two, Duration::from_secs(9)), 25.0);
+    }
+
+    #[test]
+    fn this_machine_has_a_name_a_disk_and_a_clock() {
+        assert!(!hostname().is_empty());
+        assert_eq!(mac_address().len(), 17);
+        assert!((0.0..=100.0).contains(&disk_used_percent(Path::new("/"))));
+        assert!(cpu_time() > Duration::ZERO);
+    }
+}

@@ -1,0 +1,208 @@
+//! `livebox check`: the whole configuration as it counts, defaults included.
+//!
+//! What is printed reads back as the same settings, except for secrets: they
+//! are told as comments without their text.
+
+use std::fmt::{Display, Write as _};
+
+use crate::base::secret::Secret;
+use crate::config::settings::{
+    Access, EncoderWish, Feed, FeedAudio, Log, Mode, Overlay, Push, PushAudio, Rotation, Rtsp,
+    Server, Settings, Source, Stream, Turn,
+};
+use crate::outputs::control::shown_url;
+
+/// The settings as YAML.
+pub(super) fn yaml(settings: &Settings) -> String {
+    let Settings { server, access, rtsp, feeds, streams, pushes, log } = settings;
+    let mut page = Page::default();
+    write_server(&mut page, server);
+    let Access { password } = access;
+    page.section("access");
+    page.hidden(1, "password", password.is_some());
+    write_rtsp(&mut page, *rtsp);
+    page.section("feeds");
+    feeds.iter().for_each(|feed| write_feed(&mut page, feed));
+    page.section("streams");
+    streams.iter().for_each(|stream| write_stream(&mut page, stream));
+    page.section("pushes");
+    pushes.iter().for_each(|push| write_push(&mut page, push));
+    let Log { level } = log;
+    page.section("log");
+    page.key(1, "level", level.as_str().to_ascii_lowercase());
+    page.0.trim_end().to_owned()
+}
+
+fn write_server(page: &mut Page, server: &Server) {
+    let Server { bind, port, docroot, mdns, state } = server;
+    page.section("server");
+    page.key(1, "bind", quoted(bind));
+    page.key(1, "port", port);
+    page.key(1, "docroot", or_null(docroot.as_ref().map(|path| quoted(path.display()))));
+    page.key(1, "mdns", mdns);
+    page.key(1, "state", or_null(state.as_ref().map(|path| quoted(path.display()))));
+}
+
+fn write_rtsp(page: &mut Page, rtsp: Option<Rtsp>) {
+    page.section("rtsp");
+    match rtsp {
+        Some(Rtsp { port, multicast }) => {
+            page.key(1, "port", port);
+            page.key(1, "multicast", multicast);
+        }
+        None => page.key(1, "port", "off"),
+    }
+}
+
+fn write_feed(page: &mut Page, feed: &Feed) {
+    let Feed { name, source, mode, size, fps, audio, overlay, turn } = feed;
+    page.entry(name);
+    match source {
+        Source::TestClock => page.key(2, "test", "clock"),
+        Source::V4l2(device) => page.key(2, "v4l2", quoted(device.display())),
+        Source::File(path) => page.key(2, "file", quoted(path.display())),
+    }
+    match mode {
+        Mode::OnDemand => page.key(2, "mode", "on-demand"),
+        Mode::Continuous => page.key(2, "mode", "continuous"),
+        Mode::Linger(span) => page.key(2, "mode", span.as_secs_f64()),
+    }
+    page.key(2, "size", size);
+    page.key(2, "fps", fps);
+    let audio = match audio {
+        FeedAudio::Own => "own",
+        FeedAudio::None => "none",
+        FeedAudio::Silence => "silence",
+        FeedAudio::Tone => "tone",
+    };
+    page.key(2, "audio", audio);
+    let Overlay { text, clock, name } = overlay;
+    page.line(2, "overlay:");
+    page.key(3, "text", or_null(text.as_ref().map(quoted)));
+    page.key(3, "clock", clock);
+    page.key(3, "name", name);
+    let Turn { hflip, vflip, rotation } = turn;
+    page.key(2, "hflip", hflip);
+    page.key(2, "vflip", vflip);
+    let degrees = match rotation {
+        Rotation::None => 0,
+        Rotation::Quarter => 90,
+        Rotation::Half => 180,
+        Rotation::ThreeQuarters => 270,
+    };
+    page.key(2, "rotation", degrees);
+}
+
+fn write_stream(page: &mut Page, stream: &Stream) {
+    let Stream { name, feed, encoder, bitrate, gop, profile, quality, url } = stream;
+    page.entry(name);
+    page.key(2, "feed", feed);
+    let encoder = match encoder {
+        EncoderWish::Auto => "auto",
+        EncoderWish::Named(name) => name,
+    };
+    page.key(2, "encoder", encoder);
+    page.key(2, "bitrate", bitrate);
+    page.key(2, "gop", gop.as_secs_f64());
+    page.key(2, "profile", profile.word());
+    page.key(2, "quality", or_null(quality.as_ref()));
+    page.key(2, "url", quoted(url));
+}
+
+fn write_push(page: &mut Page, push: &Push) {
+    let Push { name, stream, url, backup, key, audio, start } = push;
+    page.entry(name);
+    page.key(2, "stream", stream);
+    let address = |url: &Secret| quoted(shown_url(url.reveal(), key.is_some()));
+    page.key(2, "url", or_null(url.as_ref().map(address)));
+    page.key(2, "backup", or_null(backup.as_ref().map(address)));
+    page.hidden(2, "key", key.is_some());
+    let audio = match audio {
+        PushAudio::Feed => "feed",
+        PushAudio::Silence => "silence",
+        PushAudio::Tone => "tone",
+    };
+    page.key(2, "audio", audio);
+    page.key(2, "start", start);
+}
+
+/// The text so far.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn section(&mut self, name: &str) {
+        self.line(0, format_args!("{name}:"));
+    }
+
+    fn entry(&mut self, name: impl Display) {
+        self.line(1, format_args!("{}:", quoted(name)));
+    }
+
+    fn key(&mut self, depth: usize, key: &str, value: impl Display) {
+        self.line(depth, format_args!("{key}: {value}"));
+    }
+
+    fn hidden(&mut self, depth: usize, key: &str, is_set: bool) {
+        let told = if is_set { "null  # it is set, and not shown" } else { "null" };
+        self.key(depth, key, told);
+    }
+
+    fn line(&mut self, depth: usize, text: impl Display) {
+        writeln!(self.0, "{:1$}{text}", "", 2 * depth).expect("a String takes all");
+    }
+}
+
+/// In double quotes, as JSON and YAML both read them.
+fn quoted(text: impl Display) -> String {
+    serde_json::Value::String(text.to_string()).to_string()
+}
+
+fn or_null(value: Option<impl Display>) -> String {
+    value.map_or_else(|| "null".to_owned(), |value| value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse_text;
+
+    /// Every key with a value other than its default.
+    const FILE: &str = "\
+server: {bind: '::1', port: 8123, docroot: /tmp, mdns: true, state: /tmp}
+feeds:
+  '2': {v4l2: '/dev/v4l/by-id/a b: #1', mode: 2.5, size: 800x600, fps: 12, audio: tone}
+  back: {test: clock, mode: continuous, audio: silence, 
+    overlay: {text: 'a: c', clock: yes, name: yes}, hflip: yes, vflip: yes, rotation: 270}
+streams:
+  '2': {encoder: x264enc, bitrate: 123456, gop: 500ms, profile: main, quality: 20, url: /cams/a}
+  back: {}
+pushes:
+  tube: {stream: back, url: 'rtmp://a.example/live', backup: 'rtmp://b.example/live', audio: tone,
+    start: true}
+log: {level: debug}
+";
+
+    #[test]
+    fn what_is_printed_reads_back_as_the_same_settings() {
+        let settings = parse_text(FILE).unwrap();
+        let text = yaml(&settings);
+        let again = parse_text(&text).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
+        assert_eq!(format!("{again:#?}"), format!("{settings:#?}"));
+        let push = &again.pushes[0];
+        assert_eq!(push.url.as_ref().unwrap().reveal(), "rtmp://a.example/live");
+    }
+
+    #[test]
+    fn no_secret_is_printed() {
+        let file = "feeds: {a: {test: clock}}\nstreams: {a: {}}\n\
+            access: {password: '$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA'}\n\
+            pushes: {one: {url: 'rtmp://me:PASS-1@a.example/live/KEY-1'}, \
+            two: {url: 'rtmp://a.example/live', key: KEY-2, backup: 'rtmp://b.example/l?k=KEY-3'}}\n";
+        let text = yaml(&parse_text(file).unwrap());
+        for secret in ["argon2", "PASS-1", "KEY-1", "KEY-2", "KEY-3"] {
+            assert!(!text.contains(secret), "{text}");
+        }
+        assert_eq!(text.matches("it is set").count(), 2, "{text}");
+    }
+}

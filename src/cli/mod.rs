@@ -1,0 +1,252 @@
+//! The command line: what the commands are called and what they take.
+
+mod check;
+mod devices;
+mod password;
+mod pipeline;
+mod stream;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+
+use crate::app;
+use crate::base::time;
+use crate::config::{self, Overrides, Place};
+use crate::engine::gst;
+
+/// Live video from a camera, everywhere at once.
+#[derive(Debug, Parser)]
+#[command(name = "livebox", version, about, max_term_width = 100, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(flatten)]
+    from: From,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Where the configuration is.
+#[derive(Debug, Default, clap::Args)]
+struct From {
+    /// The configuration file [default: /etc/livebox/livebox.yaml, if it is there]
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  livebox                                  serve a test picture at http://localhost:8000/
+  livebox devices                          list the cameras of this machine
+  livebox check -f my.yaml                 look for mistakes in a configuration
+  livebox stream --resolution 720p - < url send a test picture to the address in the file url";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service (what happens without a command, too)
+    #[command(alias = "server", after_help = SERVE_EXAMPLES)]
+    Serve(Serve),
+    /// Send one camera to one RTMP server, without the service and its configuration
+    #[command(after_help = stream::EXAMPLES)]
+    Stream(stream::Stream),
+    /// List the cameras of this machine and what they can do
+    Devices,
+    /// Look for mistakes in the configuration, and print it whole, without its secrets
+    Check {
+        #[command(flatten)]
+        from: From,
+    },
+    /// Print the GStreamer pipeline of a stream or a push, ready for gst-launch-1.0
+    Pipeline {
+        /// The name of a stream, a feed or a push
+        name: String,
+        #[command(flatten)]
+        from: From,
+    },
+    /// Ask for a password and print its hash, for `access.password` in the configuration
+    Password,
+    /// Print what makes a shell complete livebox's commands and options
+    #[command(after_help = COMPLETION_EXAMPLES)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Open an encoder for a moment; exits with 0 if it works
+    #[command(hide = true)]
+    TryEncoder { element: String },
+}
+
+#[derive(Debug, Default, clap::Args)]
+struct Serve {
+    #[command(flatten)]
+    from: From,
+    /// The address to listen on: an IP address, localhost, or * for all
+    #[arg(long, value_name = "ADDRESS")]
+    bind: Option<String>,
+    /// The port to listen on
+    #[arg(long, value_name = "PORT")]
+    port: Option<String>,
+    /// A folder with static files for every path that nothing else answers
+    #[arg(long, value_name = "FOLDER")]
+    docroot: Option<PathBuf>,
+    /// Announce the service on the local network by mDNS, as _http._tcp and _livebox._tcp
+    #[arg(long)]
+    mdns: bool,
+}
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  livebox serve                        serve what /etc/livebox/livebox.yaml says
+  livebox serve -f my.yaml --port 80   another configuration on another port
+  livebox serve --bind localhost       only for this machine
+  livebox serve --mdns                 findable by its name on the local network";
+
+const COMPLETION_EXAMPLES: &str = "\
+Examples:
+  livebox completions bash > ~/.local/share/bash-completion/completions/livebox
+  livebox completions zsh > ~/.zfunc/_livebox
+  livebox completions fish > ~/.config/fish/completions/livebox.fish";
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Does what the command line says. Problems are told on stderr; the exit code
+/// is 1 for them and 2 for a command line that makes no sense.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    match follow(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            writeln!(std::io::stderr(), "livebox: {error:#}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn follow(arguments: Arguments) -> anyhow::Result<()> {
+    let place = |from: From| from.file.or(arguments.from.file).map_or(Place::Default, Place::File);
+    match arguments.command.unwrap_or_else(|| Command::Serve(Serve::default())) {
+        Command::Serve(Serve { from, bind, port, docroot, mdns }) => {
+            let mdns = mdns.then(|| "true".to_owned());
+            run_service(&place(from), &Overrides { bind, port, docroot, mdns })
+        }
+        Command::Stream(flags) => flags.run(),
+        Command::Devices => {
+            gst::init_plain()?;
+            say(&devices::list())
+        }
+        Command::Check { from } => say(&check::yaml(&load(&place(from))?.settings)),
+        Command::Pipeline { name, from } => {
+            let settings = load(&place(from))?.settings;
+            gst::init_plain()?;
+            say(&pipeline::line(&settings, &name)?)
+        }
+        Command::Password => say(&password::hash()?),
+        Command::Completions { shell } => say(&completions(shell)),
+        Command::TryEncoder { element } => {
+            gst::init_plain()?;
+            gst::try_encoder(&element).or_else(|why| say(&why).and(Err(anyhow::anyhow!(why))))
+        }
+    }
+}
+
+fn run_service(place: &Place, overrides: &Overrides) -> anyhow::Result<()> {
+    let loaded = config::load(place, overrides, environment())?;
+    log_to_stderr(loaded.settings.log.level);
+    log::info!("livebox {}", env!("CARGO_PKG_VERSION"));
+    app::serve(&loaded.settings, &loaded.origin)
+}
+
+fn load(place: &Place) -> Result<config::Loaded, config::LoadError> {
+    config::load(place, &Overrides::default(), environment())
+}
+
+fn completions(shell: Shell) -> String {
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "livebox", &mut script);
+    String::from_utf8_lossy(&script).trim_end().to_owned()
+}
+
+/// Variables that are text; what is not cannot be meant for us.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// `2026-11-21 02:58:04.114 INFO  text key=value`
+fn log_to_stderr(level: log::LevelFilter) {
+    env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Warn)
+        .filter_module("livebox", level)
+        .format(|line, record| {
+            // Foreign messages may have several lines; one incident is one line.
+            let text = record.args().to_string().trim_end().replace('\n', " / ");
+            write!(line, "{} {:<5} {text}", time::log_stamp(), record.level())?;
+            let mut pairs = Pairs(line);
+            record.key_values().visit(&mut pairs).map_err(std::io::Error::other)?;
+            writeln!(line)
+        })
+        .init();
+}
+
+/// Writes the fields of a log line behind its text.
+struct Pairs<'a>(&'a mut env_logger::fmt::Formatter);
+
+impl<'kvs> log::kv::VisitSource<'kvs> for Pairs<'_> {
+    fn visit_pair(
+        &mut self,
+        key: log::kv::Key<'kvs>,
+        value: log::kv::Value<'kvs>,
+    ) -> Result<(), log::kv::Error> {
+        write!(self.0, " {key}={value}")?;
+        Ok(())
+    }
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_help_text_is_reviewed() {
+        let mut command = Arguments::command();
+        command.build();
+        let mut text = command.render_help().to_string();
+        for sub in command.get_subcommands_mut().filter(|sub| !sub.is_hide_set()) {
+            let (name, help) = (sub.get_name().to_owned(), sub.render_help());
+            if name != "help" {
+                text += &format!("\n==== livebox {name} --help\n\n{help}");
+            }
+        }
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/help.txt");
+        if std::env::var_os("GOLDEN").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        assert_eq!(text, std::fs::read_to_string(&path).unwrap(), "run `make golden`");
+    }
+
+    #[test]
+    fn every_shell_is_told_of_every_command() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let script = completions(shell);
+            for word in ["stream", "devices", "check", "resolution"] {
+                assert!(script.contains(word), "{shell:?} lacks {word}");
+            }
+        }
+    }
+}

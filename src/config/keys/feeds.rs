@@ -1,0 +1,155 @@
+//! `feeds.NAME`: where a picture comes from.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{name, span, unit};
+use crate::base::units::{FrameRate, Size};
+use crate::config::problem::quote;
+use crate::config::section::{Report, Spot, flag, word};
+use crate::config::settings::{Feed, FeedAudio, Mode, Overlay, Rotation, Source, Turn};
+use crate::model::ids::FeedName;
+
+pub(in crate::config) const FEED: [&str; 11] = [
+    "test", "v4l2", "file", "mode", "size", "fps", "audio", "overlay", "hflip", "vflip", "rotation",
+];
+
+const OVERLAY: [&str; 3] = ["text", "clock", "name"];
+
+/// More than that is no line over a picture.
+const LONGEST_TEXT: usize = 200;
+
+const SIZE: Size = Size { width: 1280, height: 720 };
+const LONGEST_LINGER: Duration = Duration::from_secs(86_400);
+
+pub(in crate::config) fn feeds(spot: &Spot<'_>, report: &mut Report) -> Vec<Feed> {
+    report.mapping(spot);
+    spot.keys().into_iter().filter_map(|key| feed(key, &spot.at(key), report)).collect()
+}
+
+fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<Feed> {
+    let named: Option<FeedName> = key.parse().map_err(|bad| report.tell(spot, name(bad))).ok();
+    let source = if report.keys(spot, &FEED) { source(spot, report) } else { Source::TestClock };
+    let mode = report.read(&spot.at("mode"), mode);
+    let size = report.read(&spot.at("size"), |text| text.parse().map_err(unit));
+    let fps = report.read(&spot.at("fps"), |text| text.parse().map_err(unit));
+    let audio = audio(&spot.at("audio"), &source, report);
+    let overlay = overlay(&spot.at("overlay"), report);
+    let turn = turn(spot, report);
+    Some(Feed {
+        name: named?,
+        source,
+        mode: mode.unwrap_or(Mode::OnDemand),
+        size: size.unwrap_or(SIZE),
+        fps: fps.unwrap_or_else(usual_fps),
+        audio,
+        overlay,
+        turn,
+    })
+}
+
+fn usual_fps() -> FrameRate {
+    FrameRate::new(30).expect("30 is in range")
+}
+
+const AUDIO: [(&str, FeedAudio); 4] = [
+    ("none", FeedAudio::None),
+    ("silence", FeedAudio::Silence),
+    ("tone", FeedAudio::Tone),
+    ("own", FeedAudio::Own),
+];
+
+/// The sound; a file's own unless another is asked for.
+fn audio(spot: &Spot<'_>, source: &Source, report: &mut Report) -> FeedAudio {
+    let is_file = matches!(source, Source::File(_));
+    let usual = if is_file { FeedAudio::Own } else { FeedAudio::None };
+    let audio = report.read(spot, word("a sound of a feed", &AUDIO)).unwrap_or(usual);
+    if audio == FeedAudio::Own && !is_file {
+        report.tell(spot, "only a `file` has a sound of its own in this version");
+        return FeedAudio::None;
+    }
+    audio
+}
+
+fn overlay(spot: &Spot<'_>, report: &mut Report) -> Overlay {
+    report.keys(spot, &OVERLAY);
+    Overlay {
+        text: report.read(&spot.at("text"), line),
+        clock: report.read(&spot.at("clock"), flag).unwrap_or(false),
+        name: report.read(&spot.at("name"), flag).unwrap_or(false),
+    }
+}
+
+fn line(text: &str) -> Result<String, String> {
+    let is_line = text.chars().count() <= LONGEST_TEXT && !text.chars().any(char::is_control);
+    let wrong = || format!("{} is not one line of at most {LONGEST_TEXT} characters", quote(text));
+    is_line.then(|| text.to_owned()).ok_or_else(wrong)
+}
+
+const ROTATIONS: [(&str, Rotation); 4] = [
+    ("0", Rotation::None),
+    ("90", Rotation::Quarter),
+    ("180", Rotation::Half),
+    ("270", Rotation::ThreeQuarters),
+];
+
+fn turn(spot: &Spot<'_>, report: &mut Report) -> Turn {
+    let rotation = report.read(&spot.at("rotation"), word("a rotation in degrees", &ROTATIONS));
+    Turn {
+        hflip: report.read(&spot.at("hflip"), flag).unwrap_or(false),
+        vflip: report.read(&spot.at("vflip"), flag).unwrap_or(false),
+        rotation: rotation.unwrap_or_default(),
+    }
+}
+
+/// The one source of a feed; a test picture where there is a problem.
+fn source(spot: &Spot<'_>, report: &mut Report) -> Source {
+    let kinds = ["test", "v4l2", "file"].map(|kind| (kind, spot.at(kind)));
+    let given: Vec<_> = kinds.iter().filter(|(_, spot)| spot.is_given()).collect();
+    match given.as_slice() {
+        [] => report.tell(
+            spot,
+            "needs a picture: `test: clock`, `v4l2:` with a device such as /dev/video0, or \
+             `file:` with a path",
+        ),
+        [_] => {}
+        [(first, _), others @ ..] => {
+            for (_, other) in others {
+                let message = format!("the feed has `{first}` already; only one may be given");
+                report.tell(other, message);
+            }
+        }
+    }
+    let [(_, test), (_, v4l2), (_, file)] = &kinds;
+    let clock = report.read(test, word("a test picture", &[("clock", Source::TestClock)]));
+    let device = report.read(v4l2, device).map(Source::V4l2);
+    let film = report.read(file, film).map(Source::File);
+    film.or(device).or(clock).unwrap_or(Source::TestClock)
+}
+
+fn film(text: &str) -> Result<PathBuf, String> {
+    let is_path =
+        text.starts_with('/') && !text.ends_with('/') && !text.chars().any(char::is_control);
+    let wrong =
+        || format!("{} is not the whole path of a file; it begins with a slash", quote(text));
+    is_path.then(|| PathBuf::from(text)).ok_or_else(wrong)
+}
+
+fn device(text: &str) -> Result<PathBuf, String> {
+    let rest = text.strip_prefix("/dev/").unwrap_or("");
+    let is_device = !rest.is_empty()
+        && !rest.chars().any(char::is_control)
+        && !rest.split('/').any(|piece| matches!(piece, "" | "." | ".."));
+    let wrong = || format!("{} is not a device; use one below /dev/, as /dev/video0", quote(text));
+    is_device.then(|| PathBuf::from(text)).ok_or_else(wrong)
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    match text {
+        "on-demand" => Ok(Mode::OnDemand),
+        "continuous" => Ok(Mode::Continuous),
+        seconds => span(seconds, Duration::ZERO, LONGEST_LINGER, MODES).map(Mode::Linger),
+    }
+}
+
+const MODES: &str = "a mode; use on-demand, continuous or a number of seconds from 0 to 86400";

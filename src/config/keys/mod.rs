@@ -1,0 +1,35 @@
+//! Every key there is, section by section: its name, its default, its range.
+//!
+//! What one section cannot know (is the feed there that a stream names?) is
+//! asked in `check`.
+
+pub(super) mod feeds;
+pub(super) mod pushes;
+pub(super) mod service;
+pub(super) mod streams;
+
+use std::time::Duration;
+
+use super::problem::{quote, shorten};
+use crate::base::units::{BadUnit, parse_span};
+use crate::model::ids::BadName;
+
+/// The sections of the file.
+pub(super) const SECTIONS: [&str; 7] =
+    ["server", "access", "rtsp", "feeds", "streams", "pushes", "log"];
+
+fn unit(bad: BadUnit) -> String {
+    format!("{} is not {}", quote(&bad.text), bad.wanted)
+}
+
+fn name(bad: BadName) -> String {
+    BadName(shorten(&bad.0)).to_string()
+}
+
+/// Reads a span of time within these bounds.
+fn span(text: &str, least: Duration, most: Duration, wanted: &str) -> Result<Duration, String> {
+    match parse_span(text) {
+        Ok(span) if (least..=most).contains(&span) => Ok(span),
+        _ => Err(format!("{} is not {wanted}", quote(text))),
+    }
+}

@@ -1,0 +1,69 @@
+//! `pushes.NAME`: where a stream is sent.
+//!
+//! A key or an address that may hold one is never repeated in a problem.
+
+use super::name;
+use crate::base::secret::Secret;
+use crate::config::problem::quote;
+use crate::config::section::{Report, Spot, flag, word};
+use crate::config::settings::{Push, PushAudio, Stream};
+use crate::config::urls::push_url;
+use crate::model::ids::{PushName, StreamName};
+
+pub(in crate::config) const PUSH: [&str; 6] = ["stream", "url", "backup", "key", "audio", "start"];
+
+pub(in crate::config) fn pushes(
+    spot: &Spot<'_>,
+    streams: &[Stream],
+    report: &mut Report,
+) -> Vec<Push> {
+    report.mapping(spot);
+    spot.keys().into_iter().filter_map(|key| push(key, &spot.at(key), streams, report)).collect()
+}
+
+fn push(key: &str, spot: &Spot<'_>, streams: &[Stream], report: &mut Report) -> Option<Push> {
+    let named: Option<PushName> = key.parse().map_err(|bad| report.tell(spot, name(bad))).ok();
+    report.keys_beside_secrets(spot, &PUSH);
+    let stream = report.read(&spot.at("stream"), |text| stream_name(text, streams));
+    let url = report.read(&spot.at("url"), address);
+    let backup = report.read(&spot.at("backup"), address);
+    let stream_key = report.read(&spot.at("key"), stream_key);
+    let audio = report.read(&spot.at("audio"), word("a sound of a push", &AUDIO));
+    let start = report.read(&spot.at("start"), flag).unwrap_or(false);
+    if start && !spot.at("url").is_given() {
+        report.tell(&spot.at("start"), "a push that starts with the service needs its `url`");
+    }
+    if backup.is_some() && !spot.at("url").is_given() {
+        report.tell(&spot.at("backup"), "a backup needs the `url` that it stands in for");
+    }
+    Some(Push {
+        name: named?,
+        stream: stream.or_else(|| streams.first().map(|first| first.name.clone()))?,
+        url,
+        backup,
+        key: stream_key,
+        audio: audio.unwrap_or(PushAudio::Feed),
+        start,
+    })
+}
+
+const AUDIO: [(&str, PushAudio); 3] =
+    [("feed", PushAudio::Feed), ("silence", PushAudio::Silence), ("tone", PushAudio::Tone)];
+
+fn stream_name(text: &str, streams: &[Stream]) -> Result<StreamName, String> {
+    let known = streams.iter().find(|stream| stream.name.as_str() == text);
+    known.map(|stream| stream.name.clone()).ok_or_else(|| {
+        let names: Vec<&str> = streams.iter().map(|stream| stream.name.as_str()).collect();
+        format!("{} names no stream; the streams are: {}", quote(text), names.join(", "))
+    })
+}
+
+fn address(text: &str) -> Result<Secret, String> {
+    push_url(text).map(|()| Secret::new(text))
+}
+
+fn stream_key(text: &str) -> Result<Secret, String> {
+    let is_clean = !text.is_empty() && !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    let wrong = || "the key is empty or has a space or a control character in it".to_owned();
+    is_clean.then(|| Secret::new(text)).ok_or_else(wrong)
+}

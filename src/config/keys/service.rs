@@ -1,0 +1,119 @@
+//! `server`, `access`, `rtsp` and `log`: the service itself.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use argon2::password_hash::phc::PasswordHash;
+use log::LevelFilter;
+
+use crate::base::secret::Secret;
+use crate::config::problem::quote;
+use crate::config::section::{Report, Spot, flag, word};
+use crate::config::settings::{Access, Log, Rtsp, Server};
+
+pub(in crate::config) const SERVER: [&str; 5] = ["bind", "port", "docroot", "mdns", "state"];
+pub(in crate::config) const ACCESS: [&str; 1] = ["password"];
+pub(in crate::config) const RTSP: [&str; 2] = ["port", "multicast"];
+pub(in crate::config) const LOG: [&str; 1] = ["level"];
+
+const PORT: u16 = 8000;
+const RTSP_PORT: u16 = 8554;
+
+pub(in crate::config) fn server(spot: &Spot<'_>, report: &mut Report) -> Server {
+    report.keys(spot, &SERVER);
+    let bind = report.read(&spot.at("bind"), address);
+    let port = report.read(&spot.at("port"), port);
+    let docroot = report.read(&spot.at("docroot"), folder);
+    let mdns = report.read(&spot.at("mdns"), flag);
+    let state = report.read(&spot.at("state"), folder);
+    Server {
+        bind: bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        port: port.unwrap_or(PORT),
+        docroot,
+        mdns: mdns.unwrap_or(false),
+        state,
+    }
+}
+
+pub(in crate::config) fn access(spot: &Spot<'_>, report: &mut Report) -> Access {
+    report.keys_beside_secrets(spot, &ACCESS);
+    Access { password: report.read(&spot.at("password"), hash) }
+}
+
+/// Nothing where it is switched off.
+pub(in crate::config) fn rtsp(spot: &Spot<'_>, report: &mut Report) -> Option<Rtsp> {
+    report.keys(spot, &RTSP);
+    let port = report.read(&spot.at("port"), port_or_off);
+    let multicast = report.read(&spot.at("multicast"), flag).unwrap_or(false);
+    let port = port.unwrap_or(Some(RTSP_PORT))?;
+    Some(Rtsp { port, multicast })
+}
+
+pub(in crate::config) fn log(spot: &Spot<'_>, report: &mut Report) -> Log {
+    report.keys(spot, &LOG);
+    let level = report.read(&spot.at("level"), word("a log level", &LEVELS));
+    Log { level: level.unwrap_or(LevelFilter::Info) }
+}
+
+const LEVELS: [(&str, LevelFilter); 5] = [
+    ("error", LevelFilter::Error),
+    ("warn", LevelFilter::Warn),
+    ("info", LevelFilter::Info),
+    ("debug", LevelFilter::Debug),
+    ("trace", LevelFilter::Trace),
+];
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    match text {
+        "*" => Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        "localhost" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        _ => text.trim_matches(['[', ']']).parse().map_err(|_| {
+            let shown = quote(text);
+            format!(
+                "{shown} is not an IP address (examples: 0.0.0.0, 127.0.0.1, \"::\", localhost)"
+            )
+        }),
+    }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|port| *port > 0);
+    number.ok_or_else(|| format!("{} is not a port from 1 to 65535", quote(text)))
+}
+
+fn port_or_off(text: &str) -> Result<Option<u16>, String> {
+    if flag(text) == Ok(false) {
+        return Ok(None);
+    }
+    let wanted = |_| format!("{} is neither a port from 1 to 65535 nor off", quote(text));
+    port(text).map(Some).map_err(wanted)
+}
+
+fn folder(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_dir() { Ok(path) } else { Err(format!("{} is not an existing folder", quote(text))) }
+}
+
+/// The hash is not shown: a plain password may stand in its place.
+fn hash(text: &str) -> Result<Secret, String> {
+    let is_hash = text.starts_with("$argon2") && PasswordHash::new(text).is_ok();
+    is_hash.then(|| Secret::new(text)).ok_or_else(|| {
+        "the password is not an argon2 hash; `livebox password` makes one from a password"
+            .to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rtsp_has_a_port_or_is_off() {
+        assert_eq!(port_or_off("8554"), Ok(Some(8554)));
+        assert_eq!(port_or_off("off"), Ok(None));
+        assert_eq!(port_or_off("false"), Ok(None));
+        for bad in ["65536", "-1", "on", "true", "rtsp", ""] {
+            assert!(port_or_off(bad).is_err(), "{bad:?}");
+        }
+    }
+}

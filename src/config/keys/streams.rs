@@ -1,0 +1,92 @@
+//! `streams.NAME`: one encoding of a feed.
+
+use std::time::Duration;
+
+use super::{name, span, unit};
+use crate::base::units::{Bitrate, Size};
+use crate::config::problem::{either, quote};
+use crate::config::section::{Report, Spot, word};
+use crate::config::settings::{EncoderWish, Feed, Profile, Stream};
+use crate::config::urls::stream_url;
+use crate::model::ids::{FeedName, StreamName};
+
+pub(in crate::config) const STREAM: [&str; 7] =
+    ["feed", "encoder", "bitrate", "gop", "profile", "quality", "url"];
+
+const GOP: Duration = Duration::from_secs(1);
+const SHORTEST_GOP: Duration = Duration::from_millis(100);
+const LONGEST_GOP: Duration = Duration::from_secs(10);
+
+pub(in crate::config) fn streams(
+    spot: &Spot<'_>,
+    feeds: &[Feed],
+    report: &mut Report,
+) -> Vec<Stream> {
+    if report.mapping(spot) && spot.keys().is_empty() {
+        report.tell(spot, "at least one stream is needed");
+    }
+    spot.keys().into_iter().filter_map(|key| stream(key, &spot.at(key), feeds, report)).collect()
+}
+
+fn stream(key: &str, spot: &Spot<'_>, feeds: &[Feed], report: &mut Report) -> Option<Stream> {
+    let named: Option<StreamName> = key.parse().map_err(|bad| report.tell(spot, name(bad))).ok();
+    report.keys(spot, &STREAM);
+    let feed = report.read(&spot.at("feed"), feed_name).or_else(|| key.parse().ok());
+    let encoder = report.read(&spot.at("encoder"), encoder);
+    let bitrate = report.read(&spot.at("bitrate"), |text| text.parse().map_err(unit));
+    let gop = report.read(&spot.at("gop"), |text| span(text, SHORTEST_GOP, LONGEST_GOP, GOPS));
+    let profile = report.read(&spot.at("profile"), word("a profile of H.264", &PROFILES));
+    let quality = report.read(&spot.at("quality"), quality);
+    let url = named.as_ref().and_then(|named| url(named, spot, report));
+    let size = feeds.iter().find(|known| Some(&known.name) == feed.as_ref()).map(|feed| feed.size);
+    Some(Stream {
+        name: named?,
+        feed: feed?,
+        encoder: encoder.unwrap_or(EncoderWish::Auto),
+        bitrate: bitrate.unwrap_or_else(|| usual_bitrate(size)),
+        gop: gop.unwrap_or(GOP),
+        profile: profile.unwrap_or(Profile::High),
+        quality,
+        url: url.unwrap_or_default(),
+    })
+}
+
+/// The usual rate for a feed of this size; any, where the feed is a problem.
+fn usual_bitrate(size: Option<Size>) -> Bitrate {
+    size.map_or(Bitrate::MIN, Bitrate::usual_for)
+}
+
+/// The URL, or `/NAME`; nothing where it is a problem.
+fn url(named: &StreamName, spot: &Spot<'_>, report: &mut Report) -> Option<String> {
+    if spot.at("url").is_given() {
+        return report.read(&spot.at("url"), stream_url);
+    }
+    let default = stream_url(named.as_str());
+    default.map_err(|why| report.tell(spot, format!("needs a `url`: its name {why}"))).ok()
+}
+
+fn feed_name(text: &str) -> Result<FeedName, String> {
+    text.parse().map_err(name)
+}
+
+const PROFILES: [(&str, Profile); 3] =
+    [("baseline", Profile::Baseline), ("main", Profile::Main), ("high", Profile::High)];
+
+/// The encoders there are profiles for, the board's own first.
+const ENCODERS: [&str; 7] =
+    ["auto", "v4l2h264enc", "mpph264enc", "vah264enc", "nvh264enc", "x264enc", "openh264enc"];
+
+fn encoder(text: &str) -> Result<EncoderWish, String> {
+    match ENCODERS.iter().find(|known| **known == text) {
+        Some(&"auto") => Ok(EncoderWish::Auto),
+        Some(known) => Ok(EncoderWish::Named((*known).to_owned())),
+        None => Err(format!("{} is not an encoder; use {}", quote(text), either(&ENCODERS))),
+    }
+}
+
+fn quality(text: &str) -> Result<u8, String> {
+    let number = text.parse().ok().filter(|quality| (10..=40).contains(quality));
+    number.ok_or_else(|| format!("{} is not a quality from 10 (best) to 40, or null", quote(text)))
+}
+
+const GOPS: &str = "a distance of key frames from 0.1 s to 10 s (examples: 1s, 500ms, 2)";

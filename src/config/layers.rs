@@ -1,0 +1,124 @@
+//! File, environment and flags laid over one another.
+//!
+//! Each layer is a tree of nested tables. The `config` crate merges them and
+//! remembers where every single value came from. It would split a key at its
+//! dots, but only at the top of a layer: so each layer stands below one root
+//! key, and `feeds.cam.2` stays a feed called `cam.2`.
+
+use std::fmt;
+
+use ::config::{Config, ConfigError, Map, Source, Value, ValueKind};
+
+use super::Overrides;
+use super::environment;
+use super::problem::{Problem, line_origin};
+use super::yaml::Node;
+
+/// The key above every layer.
+const ROOT: &str = "livebox";
+
+/// The merged tree, and the file's own, which knows the lines of its sections.
+pub(super) struct Layered {
+    pub root: Value,
+    pub file: Node,
+}
+
+/// Lays the flags over the environment over the file.
+pub(super) fn merge(
+    file: Node,
+    variables: &[(String, String)],
+    overrides: &Overrides,
+    problems: &mut Vec<Problem>,
+) -> Layered {
+    let bottom = Layer(value_of(&file, &line_origin(1)));
+    let middle = Layer(environment::layer(variables, &file, problems));
+    let top = Layer(flags(overrides, &file));
+    let merged = Config::builder().add_source(bottom).add_source(middle).add_source(top).build();
+    let root = merged
+        .and_then(|config| config.cache.into_table())
+        .ok()
+        .and_then(|mut table| table.swap_remove(ROOT))
+        .expect("layers are built in memory below one root key");
+    Layered { root, file }
+}
+
+/// Sets the value at `path` below `root`, unless the file has something other
+/// than mappings on the way: the check will say so.
+pub(super) fn put(root: &mut Value, path: &[String], value: Value, file: &Node) {
+    let Some((last, parents)) = path.split_last() else { return };
+    let (mut table, mut below) = (root, Some(file));
+    for key in parents {
+        below = below.and_then(|node| node.get(key)).map(|entry| &entry.value);
+        if matches!(below, Some(Node::Text(_) | Node::List(_))) {
+            return;
+        }
+        let ValueKind::Table(entries) = &mut table.kind else { return };
+        table = entries.entry(key.clone()).or_insert_with(empty_table);
+    }
+    if let ValueKind::Table(entries) = &mut table.kind {
+        entries.insert(last.clone(), value);
+    }
+}
+
+pub(super) fn empty_table() -> Value {
+    Value::new(None, Map::<String, Value>::new())
+}
+
+/// What the command line overrides.
+fn flags(overrides: &Overrides, file: &Node) -> Value {
+    let docroot = overrides.docroot.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let given = [
+        ("bind", &overrides.bind),
+        ("port", &overrides.port),
+        ("docroot", &docroot),
+        ("mdns", &overrides.mdns),
+    ];
+    let mut root = empty_table();
+    for (key, text) in given {
+        if let Some(text) = text {
+            let value = Value::new(Some(&format!("--{key}")), text.as_str());
+            put(&mut root, &["server".to_owned(), key.to_owned()], value, file);
+        }
+    }
+    root
+}
+
+/// A node of the file with its lines as origins.
+fn value_of(node: &Node, origin: &String) -> Value {
+    match node {
+        Node::Null => Value::new(Some(origin), ValueKind::Nil),
+        Node::Text(text) => Value::new(Some(origin), text.as_str()),
+        Node::List(items) => {
+            let items: Vec<Value> = items.iter().map(|item| value_of(item, origin)).collect();
+            Value::new(Some(origin), items)
+        }
+        Node::Mapping(entries) => {
+            let table: Map<String, Value> = entries
+                .iter()
+                .map(|entry| (entry.key.clone(), value_of(&entry.value, &line_origin(entry.line))))
+                .collect();
+            Value::new(Some(origin), table)
+        }
+    }
+}
+
+/// One layer as the `config` crate takes it.
+#[derive(Clone)]
+struct Layer(Value);
+
+impl fmt::Debug for Layer {
+    /// Says nothing of the values: stream keys are among them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Layer")
+    }
+}
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(Map::from_iter([(ROOT.to_owned(), self.0.clone())]))
+    }
+}

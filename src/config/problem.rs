@@ -1,0 +1,106 @@
+//! One thing wrong with the configuration, as its author is told.
+//!
+//! A problem names the key, where its value came from, and what would be
+//! right. It never shows what may hold a stream key or a password.
+
+use std::fmt;
+
+/// How much of a value or key is worth repeating.
+const SHOWN: usize = 64;
+
+/// One thing wrong, at one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// `streams.door.bitrate`; empty where the text is no YAML.
+    pub key: String,
+    /// Where the value came from: `line 12`, `the environment variable
+    /// LIVEBOX__SERVER__PORT`, `--port`. Nothing where something is absent.
+    pub origin: Option<String>,
+    pub message: String,
+}
+
+impl Problem {
+    pub(super) fn on_line(line: usize, key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { key: key.into(), origin: Some(line_origin(line)), message: message.into() }
+    }
+
+    /// The line of the file, if the value stands in it.
+    pub fn line(&self) -> Option<usize> {
+        self.origin.as_deref()?.strip_prefix("line ")?.parse().ok()
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.key.as_str(), &self.origin) {
+            ("", Some(origin)) => write!(f, "{origin}: {}", self.message),
+            (key, Some(origin)) => write!(f, "{key} ({origin}): {}", self.message),
+            ("", None) => f.write_str(&self.message),
+            (key, None) => write!(f, "{key}: {}", self.message),
+        }
+    }
+}
+
+/// The origin of what stands on this line of the file.
+pub(super) fn line_origin(line: usize) -> String {
+    format!("line {line}")
+}
+
+/// The name of `key` inside `parent`, as problems show it.
+///
+/// Ends at a colon: `key:abcd` is a key and a secret whose space was forgotten.
+pub(super) fn child(parent: &str, key: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let shown = match key.split_once(':') {
+        Some((head, _)) => format!("{}:…", shorten(head).escape_debug()),
+        None if key.chars().all(plain) && !key.is_empty() => shorten(key),
+        None => format!("{:?}", shorten(key)),
+    };
+    if parent.is_empty() { shown } else { format!("{parent}.{shown}") }
+}
+
+/// A value as problems show it: in quotes, not endless, and a URL not at all,
+/// for its last piece is often a stream key.
+pub(super) fn quote(text: &str) -> String {
+    if text.contains("://") { "the URL".to_owned() } else { format!("{:?}", shorten(text)) }
+}
+
+pub(super) fn shorten(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Words as a person lists them: `a, b or c`.
+pub(super) fn either(words: &[&str]) -> String {
+    match words {
+        [] => "none".to_owned(),
+        [one] => (*one).to_owned(),
+        [head @ .., last] => format!("{} or {last}", head.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_names_its_key_and_where_the_value_came_from() {
+        let problem = Problem::on_line(12, "streams.door.gop", "\"x\" is wrong");
+        assert_eq!(problem.to_string(), "streams.door.gop (line 12): \"x\" is wrong");
+        assert_eq!(problem.line(), Some(12));
+
+        let absent = Problem { origin: None, ..problem };
+        assert_eq!(absent.to_string(), "streams.door.gop: \"x\" is wrong");
+        assert_eq!(absent.line(), None);
+    }
+
+    #[test]
+    fn neither_long_texts_nor_urls_nor_glued_secrets_are_repeated() {
+        assert_eq!(quote(&"x".repeat(1000)).chars().count(), SHOWN + 3);
+        assert_eq!(quote("rtmp://a.example/live/KEY"), "the URL");
+        assert_eq!(child("pushes.tube", "key:KEY"), "pushes.tube.key:…");
+        assert_eq!(child("feeds", "front door"), "feeds.\"front door\"");
+    }
+}

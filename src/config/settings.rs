@@ -1,0 +1,208 @@
+//! What the service runs on: every field present, in range and consistent.
+//!
+//! The file's own shape (optional keys, several spellings) ends at the check;
+//! nothing behind it asks whether a value makes sense.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::base::secret::Secret;
+use crate::base::units::{Bitrate, FrameRate, Size};
+use crate::model::ids::{FeedName, PushName, StreamName};
+
+/// The whole configuration, in the order of the file: the first stream is the
+/// default one.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub server: Server,
+    pub access: Access,
+    /// Absent where it is switched off.
+    pub rtsp: Option<Rtsp>,
+    pub feeds: Vec<Feed>,
+    /// Never empty.
+    pub streams: Vec<Stream>,
+    pub pushes: Vec<Push>,
+    pub log: Log,
+}
+
+impl Settings {
+    /// The feed of `stream`.
+    pub fn feed_of(&self, stream: &Stream) -> &Feed {
+        self.feeds
+            .iter()
+            .find(|feed| feed.name == stream.feed)
+            .expect("the check refuses a stream without its feed")
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    pub bind: IpAddr,
+    pub port: u16,
+    /// Static files for every path that nothing else answers.
+    pub docroot: Option<PathBuf>,
+    /// Whether the service is announced on the local network.
+    pub mdns: bool,
+    /// The folder that keeps what operators want over a restart.
+    pub state: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// An argon2 hash in PHC form; without one only the box itself may change anything.
+    pub password: Option<Secret>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rtsp {
+    pub port: u16,
+    /// Whether viewers may ask for multicast.
+    pub multicast: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Feed {
+    pub name: FeedName,
+    pub source: Source,
+    pub mode: Mode,
+    pub size: Size,
+    pub fps: FrameRate,
+    pub audio: FeedAudio,
+    pub overlay: Overlay,
+    pub turn: Turn,
+}
+
+/// What is written over a feed's picture.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overlay {
+    pub text: Option<String>,
+    /// Date and time.
+    pub clock: bool,
+    /// The stream's name.
+    pub name: bool,
+}
+
+/// How a feed's picture is turned: mirrored first, then rotated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Left and right change places.
+    pub hflip: bool,
+    /// Top and bottom change places.
+    pub vflip: bool,
+    pub rotation: Rotation,
+}
+
+/// Clockwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rotation {
+    #[default]
+    None,
+    Quarter,
+    Half,
+    ThreeQuarters,
+}
+
+/// Where a feed's picture comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// A test picture with a running clock.
+    TestClock,
+    /// A V4L2 capture device: `/dev/video0`, `/dev/v4l/by-id/…`.
+    V4l2(PathBuf),
+    /// A film, played for ever: an absolute path.
+    File(PathBuf),
+}
+
+/// How long a feed runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// While somebody needs it.
+    OnDemand,
+    /// Always.
+    Continuous,
+    /// While somebody needs it and this long after.
+    Linger(Duration),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedAudio {
+    None,
+    Silence,
+    /// A 1 kHz sine.
+    Tone,
+    /// The feed's own, where it has any that can be passed on.
+    Own,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stream {
+    pub name: StreamName,
+    pub feed: FeedName,
+    pub encoder: EncoderWish,
+    pub bitrate: Bitrate,
+    /// Distance of key frames, 0.1 to 10 s.
+    pub gop: Duration,
+    pub profile: Profile,
+    /// H.264 quantiser, 10 (best) to 40; without one the bit rate decides.
+    pub quality: Option<u8>,
+    /// Path with a leading slash and without a trailing one: `/front`, `/cams/a`.
+    pub url: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EncoderWish {
+    /// The best one of the board that works.
+    Auto,
+    /// The encoder profile of this name in `pipelines/`: `x264enc`.
+    Named(String),
+}
+
+/// The H.264 profile asked for: a ceiling, the real one is in the SPS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    Baseline,
+    Main,
+    High,
+}
+
+impl Profile {
+    /// The word of the config and of GStreamer's caps.
+    pub fn word(self) -> &'static str {
+        match self {
+            Profile::Baseline => "baseline",
+            Profile::Main => "main",
+            Profile::High => "high",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Push {
+    pub name: PushName,
+    pub stream: StreamName,
+    /// `rtmp://` or `rtmps://`, with the key if `key` is absent.
+    pub url: Option<Secret>,
+    /// Tried in turn with `url` after a failure; the key is joined to it as well.
+    pub backup: Option<Secret>,
+    /// Stream key, joined to the URL with a slash.
+    pub key: Option<Secret>,
+    pub audio: PushAudio,
+    /// Whether the push starts with the service.
+    pub start: bool,
+}
+
+/// What a push sends as sound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PushAudio {
+    /// The stream's own sound; silence where it has none.
+    Feed,
+    Silence,
+    /// A 1 kHz sine.
+    Tone,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Log {
+    pub level: log::LevelFilter,
+}

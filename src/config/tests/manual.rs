@@ -1,0 +1,60 @@
+//! `etc/livebox.yaml` is the manual: every key, with its true default.
+
+use super::*;
+use crate::config::keys::{SECTIONS, feeds::FEED, pushes::PUSH, service, streams::STREAM};
+
+const MANUAL: &str = include_str!("../../../etc/livebox.yaml");
+
+#[test]
+fn the_manual_gives_every_key_its_default() {
+    let manual = parse_text(MANUAL).unwrap();
+    let defaults = parse_text(SMALL).unwrap();
+    assert_eq!(format!("{manual:#?}"), format!("{defaults:#?}"));
+}
+
+#[test]
+fn the_manuals_push_gives_every_key_its_default() {
+    let manual = parse_text(&with_push()).unwrap();
+    let url = "rtmps://a.rtmps.youtube.com/live2";
+    let defaults = parse_text(&format!("{SMALL}pushes: {{youtube: {{url: '{url}'}}}}")).unwrap();
+    assert_eq!(format!("{manual:#?}"), format!("{defaults:#?}"));
+    assert_eq!(manual.pushes[0].url.as_ref().unwrap().reveal(), url);
+}
+
+#[test]
+fn the_manual_knows_every_key_in_its_section() {
+    let sections: [(&str, &[&str]); 7] = [
+        ("server", &service::SERVER),
+        ("access", &service::ACCESS),
+        ("rtsp", &service::RTSP),
+        ("feeds", &FEED),
+        ("streams", &STREAM),
+        ("pushes", &PUSH),
+        ("log", &service::LOG),
+    ];
+    assert_eq!(sections.map(|(name, _)| name), SECTIONS);
+    for (section, keys) in sections {
+        let found = keys_of(section);
+        let missing: Vec<_> = keys.iter().filter(|key| !found.contains(key)).collect();
+        assert!(missing.is_empty(), "{section} does not explain {missing:?}");
+    }
+}
+
+/// The manual with the example push taken into use.
+fn with_push() -> String {
+    let (before, push) = MANUAL.split_once("\npushes:\n").unwrap();
+    let uncomment = |line: &str| match line.split_once('#') {
+        Some((indent, rest)) if !rest.starts_with(' ') => format!("{indent}{rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    format!("{before}\npushes:\n{}", push.lines().map(uncomment).collect::<String>())
+}
+
+/// The keys given below this section, also those behind a `#`.
+fn keys_of(section: &str) -> Vec<&'static str> {
+    let inside = MANUAL.split_once(&format!("\n{section}:\n")).unwrap().1;
+    let lines = inside.lines().take_while(|line| line.is_empty() || line.starts_with([' ', '#']));
+    let key = |line: &'static str| line.trim_start().trim_start_matches('#').split_once(':');
+    let keys = lines.filter_map(key).map(|(key, _)| key);
+    keys.filter(|key| !key.contains(' ')).collect()
+}

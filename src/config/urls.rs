@@ -1,0 +1,173 @@
+//! Where streams live on this server, and where pushes go.
+//!
+//! Knows the paths that the server keeps for itself. Does not resolve or
+//! open anything.
+
+use super::problem::{either, quote};
+
+/// First path pieces that are the server's own.
+const RESERVED: &str = "api apiv1 stat stat.json metrics config dashboard kiosk hub stream \
+    stream.mp4 stream.m3u8 stream.h264 streaminf.m3u8 manifest.json index.html ws assets login \
+    logout register settings view play videos images channel channels topics live live-rec \
+    socket.io unsubscribe health";
+
+/// Endings that choose a container.
+const SUFFIXES: [&str; 5] = [".mp4", ".h264", ".m3u8", ".ts", ".mjpeg"];
+
+/// What a stream serves below its own URL.
+const BELOW: [&str; 5] = ["ws", "ws.h264", "hls", "pic", "whep"];
+
+/// The longest URL of a stream.
+const LONGEST: usize = 200;
+
+/// Reads the URL of a stream: `front`, `/cams/front`, `/front/`.
+pub(super) fn stream_url(text: &str) -> Result<String, String> {
+    let inner = text.strip_prefix('/').unwrap_or(text);
+    let inner = inner.strip_suffix('/').unwrap_or(inner);
+    let wrong = |why: &str| Err(format!("{} {why}", quote(text)));
+    if text.contains("://") {
+        return wrong("is not a path on this server; the port and the host are not part of it");
+    }
+    if inner.len() > LONGEST || !inner.split('/').all(is_piece) {
+        return wrong(
+            "is not a path of pieces of a-z A-Z 0-9 . _ - between slashes, 200 characters at most",
+        );
+    }
+    if let Some(suffix) = SUFFIXES.iter().find(|suffix| inner.ends_with(*suffix)) {
+        return wrong(&format!(
+            "ends with {suffix}: a container suffix cannot be chosen in this version, every \
+             container is served beside the path without one"
+        ));
+    }
+    let first = inner.split('/').next().unwrap_or(inner);
+    if RESERVED.split(' ').any(|piece| piece == first) {
+        return wrong(&format!(
+            "begins with {first:?}, which the server keeps for itself; use another first piece"
+        ));
+    }
+    Ok(format!("/{inner}"))
+}
+
+fn is_piece(piece: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !piece.is_empty() && piece.chars().all(allowed) && !piece.chars().all(|c| c == '.')
+}
+
+/// Whether two streams at these URLs would answer the same request.
+pub(super) fn collide(left: &str, right: &str) -> bool {
+    let serves = |owner: &str, other: &str| {
+        let below = other.strip_prefix(owner).and_then(|rest| rest.strip_prefix('/'));
+        below.is_some_and(|rest| BELOW.contains(&rest.split('/').next().unwrap_or(rest)))
+    };
+    left == right || serves(left, right) || serves(right, left)
+}
+
+/// Checks where a push goes. The error never repeats the text: it may end
+/// with a stream key.
+pub(super) fn push_url(text: &str) -> Result<(), String> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(format!("the URL does not begin with {}", either(&SCHEMES)));
+    };
+    if !SCHEMES.iter().any(|known| known.strip_suffix("://") == Some(scheme)) {
+        return Err(format!(
+            "the scheme of the URL is not one of a push; use {}",
+            either(&SCHEMES)
+        ));
+    }
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("the URL has a space or a control character in it".to_owned());
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (place, None),
+    };
+    if !is_host(host) {
+        return Err("the URL has no host, as in rtmp://HOST/APP".to_owned());
+    }
+    if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
+        return Err("the port in the URL is not one from 1 to 65535".to_owned());
+    }
+    Ok(())
+}
+
+const SCHEMES: [&str; 2] = ["rtmp://", "rtmps://"];
+
+/// A name, an IPv4 address, or an IPv6 address in brackets.
+fn is_host(host: &str) -> bool {
+    let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let named = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
+    match literal {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(named),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_url_is_a_path_of_plain_pieces() {
+        for (text, url) in
+            [("front", "/front"), ("/cams/a/", "/cams/a"), ("/a.b/c-d_e", "/a.b/c-d_e")]
+        {
+            assert_eq!(stream_url(text), Ok(url.to_owned()));
+        }
+        for text in ["", "/", "//a", "a//b", "/a b", "/ä", "/..", "/a/../b", "/a?b", "/%41"] {
+            assert!(stream_url(text).unwrap_err().contains("a-z A-Z 0-9"), "{text}");
+        }
+        assert!(stream_url(&"a/".repeat(500)).is_err());
+    }
+
+    #[test]
+    fn paths_of_the_server_and_container_suffixes_are_refused() {
+        for text in ["/api", "stream", "/health/x", "/live/a", "/stat.json"] {
+            assert!(stream_url(text).unwrap_err().contains("keeps for itself"), "{text}");
+        }
+        for text in ["/front.mp4", "/a/b.ts", "/x.m3u8"] {
+            assert!(stream_url(text).unwrap_err().contains("in this version"), "{text}");
+        }
+        assert_eq!(stream_url("/stream2"), Ok("/stream2".to_owned()));
+    }
+
+    #[test]
+    fn a_stream_may_lie_below_another_except_where_that_one_answers() {
+        for (left, right) in [("/a", "/a"), ("/a", "/a/ws"), ("/a/pic/b", "/a"), ("/a/hls", "/a")] {
+            assert!(collide(left, right), "{left} {right}");
+        }
+        for (left, right) in [("/a", "/b"), ("/a", "/ab"), ("/a", "/a/b"), ("/cams/a", "/cams/b")] {
+            assert!(!collide(left, right), "{left} {right}");
+        }
+    }
+
+    #[test]
+    fn a_push_goes_to_an_rtmp_host() {
+        for text in [
+            "rtmp://a.rtmp.youtube.com/live2",
+            "rtmps://x:443/app/key?token=1",
+            "rtmp://[::1]:1935/app",
+            "rtmp://user:word@10.0.0.1/app",
+        ] {
+            assert_eq!(push_url(text), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_push_url_is_explained_and_never_repeated() {
+        for text in [
+            "KEYKEY",
+            "http://host/KEYKEY",
+            "rtmp:///app/KEYKEY",
+            "rtmp://host:0/KEYKEY",
+            "rtmp://host:port/KEYKEY",
+            "rtmp://ho st/KEYKEY",
+            "rtmp://[::zz]/KEYKEY",
+        ] {
+            let message = push_url(text).unwrap_err();
+            assert!(message.contains("the URL"), "{message}");
+            assert!(!message.contains("KEYKEY"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Which encoder a stream gets, and why. Decides; `gst/probe` finds out.
+
+use crate::base::units::Size;
+use crate::config::settings::EncoderWish;
+use crate::model::status::Encoder;
+
+/// In the order of preference: hardware first, then software.
+pub const CANDIDATES: [&str; 6] =
+    ["v4l2h264enc", "mpph264enc", "vah264enc", "nvh264enc", "x264enc", "openh264enc"];
+
+/// What came of trying one encoder.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Trial {
+    Works,
+    NotInstalled { package: Option<&'static str> },
+    Fails(String),
+}
+
+/// The candidates in their order, each with what came of trying it.
+pub type Trials = Vec<(&'static str, Trial)>;
+
+/// Why a stream has no encoder.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum NoEncoder {
+    #[error("no H.264 encoder works here: {0}; install gstreamer1.0-plugins-ugly for x264enc")]
+    NoneWorks(String),
+    #[error("the encoder {element:?} is asked for, but {why}")]
+    NotThisOne { element: String, why: String },
+}
+
+/// The largest side that the encoder of a Pi takes (bcm2835-codec).
+const PI_SIDE: u32 = 1920;
+
+/// As [`choose`], for pictures of this size: an encoder that cannot do it is
+/// passed over, and the reason tells of it.
+///
+/// # Errors
+/// As [`choose`].
+pub fn choose_for(size: Size, wish: &EncoderWish, trials: &Trials) -> Result<Encoder, NoEncoder> {
+    let fitting = trials.iter().map(|(name, trial)| {
+        let too_large = *name == "v4l2h264enc" && size.width.max(size.height) > PI_SIDE;
+        match trial {
+            Trial::Works if too_large => {
+                let most = format!("it takes at most {PI_SIDE} pixels a side, not {size}");
+                (*name, Trial::Fails(most))
+            }
+            Trial::Works | Trial::NotInstalled { .. } | Trial::Fails(_) => (*name, trial.clone()),
+        }
+    });
+    choose(wish, &fitting.collect())
+}
+
+/// Chooses among the tried encoders.
+///
+/// # Errors
+/// Names what is wrong with each, or with the one that is asked for.
+pub fn choose(wish: &EncoderWish, trials: &Trials) -> Result<Encoder, NoEncoder> {
+    match wish {
+        EncoderWish::Auto => best(trials),
+        EncoderWish::Named(element) => named(element, trials),
+    }
+}
+
+fn best(trials: &Trials) -> Result<Encoder, NoEncoder> {
+    let Some(index) = trials.iter().position(|(_, trial)| *trial == Trial::Works) else {
+        return Err(NoEncoder::NoneWorks(each_told(trials)));
+    };
+    let because =
+        if index == 0 { "it is the best one".to_owned() } else { each_told(&trials[..index]) };
+    Ok(Encoder { element: trials[index].0.to_owned(), because })
+}
+
+/// Those that are merely absent in one clause, the others each with its reason.
+fn each_told(trials: &[(&str, Trial)]) -> String {
+    let (absent, others): (Vec<_>, Vec<_>) =
+        trials.iter().partition(|(_, trial)| *trial == Trial::NotInstalled { package: None });
+    let absent: Vec<_> = absent.iter().map(|(name, _)| *name).collect();
+    let mut clauses: Vec<_> =
+        others.iter().map(|(name, trial)| format!("{name} {}", told(trial))).collect();
+    match absent.as_slice() {
+        [] => {}
+        [one] => clauses.insert(0, format!("this machine has no {one}")),
+        [most @ .., last] => {
+            clauses.insert(0, format!("this machine has no {} or {last}", most.join(", ")));
+        }
+    }
+    clauses.join(", ")
+}
+
+fn named(element: &str, trials: &Trials) -> Result<Encoder, NoEncoder> {
+    match trials.iter().find(|(name, _)| *name == element) {
+        Some((_, Trial::Works)) => Ok(Encoder {
+            element: element.to_owned(),
+            because: "the configuration asks for it".to_owned(),
+        }),
+        Some((_, trial)) => {
+            Err(NoEncoder::NotThisOne { element: element.to_owned(), why: told(trial) })
+        }
+        None => Err(NoEncoder::NotThisOne {
+            element: element.to_owned(),
+            why: format!("livebox knows {}", CANDIDATES.join(", ")),
+        }),
+    }
+}
+
+fn told(trial: &Trial) -> String {
+    match trial {
+        Trial::Works => "works".to_owned(),
+        Trial::NotInstalled { package: Some(package) } => {
+            format!("is not installed (package {package})")
+        }
+        Trial::NotInstalled { package: None } => "is not on this machine".to_owned(),
+        Trial::Fails(why) => format!("does not work here ({why})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trials() -> Trials {
+        vec![
+            ("v4l2h264enc", Trial::NotInstalled { package: None }),
+            ("nvh264enc", Trial::Fails("no card".to_owned())),
+            ("x264enc", Trial::Works),
+            ("openh264enc", Trial::Works),
+        ]
+    }
+
+    #[test]
+    fn the_first_that_works_is_taken_and_the_reason_names_the_others() {
+        let encoder = choose(&EncoderWish::Auto, &trials()).unwrap();
+        assert_eq!(encoder.element, "x264enc");
+        assert_eq!(
+            encoder.because,
+            "this machine has no v4l2h264enc, nvh264enc does not work here (no card)"
+        );
+    }
+
+    #[test]
+    fn a_picture_too_large_for_the_pi_goes_to_the_next_encoder() {
+        let pi = vec![("v4l2h264enc", Trial::Works), ("x264enc", Trial::Works)];
+        let large = "2304x1296".parse().unwrap();
+
+        let next = choose_for(large, &EncoderWish::Auto, &pi).unwrap();
+        assert_eq!(next.element, "x264enc");
+        assert!(next.because.contains("at most 1920 pixels a side, not 2304x1296"), "{next:?}");
+        let wish = EncoderWish::Named("v4l2h264enc".to_owned());
+        let refused = choose_for(large, &wish, &pi).unwrap_err().to_string();
+        assert!(refused.contains("at most 1920 pixels"), "{refused}");
+
+        let upright = "1080x1920".parse().unwrap();
+        assert_eq!(choose_for(upright, &EncoderWish::Auto, &pi).unwrap().element, "v4l2h264enc");
+    }
+
+    #[test]
+    fn a_wish_is_followed_or_refused_with_its_reason() {
+        let wish = |name: &str| choose(&EncoderWish::Named(name.to_owned()), &trials());
+        assert_eq!(wish("openh264enc").unwrap().element, "openh264enc");
+        assert_eq!(
+            wish("nvh264enc").unwrap_err().to_string(),
+            r#"the encoder "nvh264enc" is asked for, but does not work here (no card)"#
+        );
+        assert!(wish("avenc_h264").unwrap_err().to_string().contains("livebox knows"));
+    }
+
+    #[test]
+    fn without_any_encoder_every_reason_is_told() {
+        let error = choose(&EncoderWish::Auto, &trials()[..2].to_vec()).unwrap_err().to_string();
+        assert!(
+            error.contains("no card") && error.contains("gstreamer1.0-plugins-ugly"),
+            "{error}"
+        );
+    }
+}

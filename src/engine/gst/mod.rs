@@ -1,0 +1,125 @@
+//! The only folder that names GStreamer.
+//!
+//! Pipelines are built here from launch lines, their frames cross into the hub
+//! here, and what they say on their bus becomes a [`Failure`]. Nothing here
+//! decides whether something runs or is tried again.
+
+mod devices;
+mod feed;
+mod feeder;
+mod film;
+mod packages;
+mod picture;
+mod probe;
+mod push;
+mod rtsp;
+mod running;
+mod runs;
+#[cfg(test)]
+mod standin;
+mod v4l2;
+mod wire;
+
+use std::sync::OnceLock;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+
+pub use devices::{Device, devices};
+pub use feed::FeedPipeline;
+pub use picture::render;
+pub use probe::{Encoders, try_encoder};
+pub use push::{Destination, Meter, PushPipeline};
+pub use rtsp::{Admission, HandIn, Multicast, RtspServer, Ticket};
+
+use crate::base::time::MediaTime;
+use crate::config::settings::Source;
+use crate::engine::plan::{Capture, Plan};
+
+/// The system clock's time at the media timeline's origin.
+static EPOCH: OnceLock<gst::ClockTime> = OnceLock::new();
+
+/// GStreamer cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("GStreamer does not start")]
+pub struct NoGStreamer(#[from] gst::glib::Error);
+
+/// Starts GStreamer and the media timeline; call it once, before anything else here.
+///
+/// # Errors
+/// The libraries are broken or do not fit each other.
+pub fn init() -> Result<(), NoGStreamer> {
+    gst::init()?;
+    gst::glib::log_set_default_handler(|domain, level, message| {
+        let domain = domain.unwrap_or("glib");
+        use gst::glib::LogLevel;
+        match level {
+            LogLevel::Error | LogLevel::Critical | LogLevel::Warning => {
+                log::warn!("{domain}: {message}");
+            }
+            LogLevel::Message => log::info!("{domain}: {message}"),
+            // As GLib itself does unless it is told otherwise.
+            LogLevel::Info | LogLevel::Debug => {}
+        }
+    });
+    epoch();
+    Ok(())
+}
+
+/// Starts GStreamer for a short errand: no timeline, no log handler.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_plain() -> Result<(), NoGStreamer> {
+    Ok(gst::init()?)
+}
+
+/// The version of the GStreamer library in use: `GStreamer 1.22.0`.
+pub fn version() -> String {
+    gst::version_string().to_string()
+}
+
+/// The best encoder that works here, tried in this process: for errands only.
+///
+/// # Errors
+/// None works; names each with its reason.
+pub fn find_encoder() -> Result<String, crate::engine::encoder::NoEncoder> {
+    let trials = probe::try_all_here();
+    let wish = crate::config::settings::EncoderWish::Auto;
+    crate::engine::encoder::choose(&wish, &trials).map(|encoder| encoder.element)
+}
+
+/// What the device of `plan` gives, where it can be asked.
+pub fn find_capture(plan: &Plan) -> Option<Capture> {
+    match &plan.feed.source {
+        Source::TestClock => Some(Capture::plain(plan.feed.fps)),
+        Source::V4l2(device) => v4l2::choose(&v4l2::offers(device).ok()?, plan).ok(),
+        Source::File(path) => {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+            runtime.block_on(film::look(path, plan)).ok()
+        }
+    }
+}
+
+fn clock() -> gst::Clock {
+    gst::SystemClock::obtain()
+}
+
+fn epoch() -> gst::ClockTime {
+    *EPOCH.get_or_init(|| clock().time())
+}
+
+/// A moment of the system clock on the media timeline. Before the epoch there
+/// is only a second or so, which the timeline's origin has room for.
+fn media_time(absolute: gst::ClockTime) -> MediaTime {
+    let from_origin =
+        (absolute + gst::ClockTime::from_nseconds(MediaTime::ORIGIN.0)).saturating_sub(epoch());
+    MediaTime(from_origin.nseconds())
+}
+
+/// The opposite of [`media_time`].
+fn absolute(time: MediaTime) -> gst::ClockTime {
+    (gst::ClockTime::from_nseconds(time.0) + epoch())
+        .saturating_sub(gst::ClockTime::from_nseconds(MediaTime::ORIGIN.0))
+}

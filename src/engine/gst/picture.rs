@@ -1,0 +1,183 @@
+//! One picture from encoded frames, in pipelines that live for that picture.
+//!
+//! Which frames, and whether at all, is decided in `outputs::picture`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+use log::debug;
+
+use super::packages;
+use super::running::Running;
+use crate::engine::plan::{Format, decode_line, picture_line};
+use crate::model::status::Failure;
+
+/// Decoders in the order in which they are tried. libav comes last: to load it
+/// costs more memory than all the rest (measured: 11 to 48 MiB).
+const DECODERS: [&str; 3] = ["openh264dec", "v4l2h264dec", "avdec_h264"];
+
+/// A decoder that takes longer than this hangs.
+const DECODING: Duration = Duration::from_secs(8);
+const ENCODING: Duration = Duration::from_secs(4);
+
+/// Below this height a picture that names no colours has those of television
+/// before high definition.
+const HIGH_DEFINITION: i32 = 720;
+
+/// The last picture of `frames`, access units in Annex B form of which the
+/// first is a key frame; scaled to `size` (width and height) if there is one.
+///
+/// # Errors
+/// No decoder is installed, or none makes a picture of the frames.
+pub async fn render(
+    frames: Vec<Bytes>,
+    format: Format,
+    size: Option<(u32, u32)>,
+) -> Result<Bytes, Failure> {
+    let line = picture_line(format, size).map_err(|error| Failure::Build(error.to_string()))?;
+    let plain = decoded(&frames).await?;
+    let caps = plain.caps().map(with_colours);
+    let plain: Vec<_> = plain.buffer_owned().into_iter().collect();
+    let file = through(line, caps, plain, ENCODING).await?;
+    let buffer = file.buffer_owned().ok_or_else(|| nothing("the picture's encoder"))?;
+    let map = buffer.into_mapped_buffer_readable().map_err(|_| nothing("the picture's memory"))?;
+    Ok(Bytes::copy_from_slice(&map))
+}
+
+/// The first decoder that is here, in the order of preference.
+pub(super) fn decoders() -> impl Iterator<Item = &'static str> {
+    DECODERS.into_iter().filter(|name| gst::ElementFactory::find(name).is_some())
+}
+
+/// That there is no decoder, with the package of the best one.
+pub(super) fn no_decoder() -> Failure {
+    let element = DECODERS[0];
+    Failure::MissingElement { element: element.to_owned(), package: packages::of(element) }
+}
+
+async fn decoded(frames: &[Bytes]) -> Result<gst::Sample, Failure> {
+    let caps = gst::Caps::builder("video/x-h264")
+        .field("stream-format", "byte-stream")
+        .field("alignment", "au")
+        .build();
+    let mut first_failure = None;
+    for decoder in decoders() {
+        let line = decode_line(decoder).map_err(|error| Failure::Build(error.to_string()))?;
+        // A decoder that looks ahead gives nothing for a single frame; the same
+        // one again makes it speak.
+        let again = frames.first().filter(|_| frames.len() == 1);
+        let units = frames.iter().chain(again).zip(0u64..).map(|(data, index)| {
+            let mut buffer = gst::Buffer::from_slice(data.clone());
+            let fresh = buffer.get_mut().expect("a new buffer has one owner");
+            // Any times will do, as long as they go forward.
+            fresh.set_pts(gst::ClockTime::from_mseconds(index));
+            fresh.set_dts(gst::ClockTime::from_mseconds(index));
+            buffer
+        });
+        match through(line, Some(caps.clone()), units.collect(), DECODING).await {
+            Ok(sample) => return Ok(sample),
+            Err(failure) => {
+                debug!("{decoder} makes no picture: {failure}");
+                first_failure.get_or_insert(failure);
+            }
+        }
+    }
+    Err(first_failure.unwrap_or_else(no_decoder))
+}
+
+/// Sends buffers through the pipeline of `line` and returns what came out last.
+async fn through(
+    line: String,
+    caps: Option<gst::Caps>,
+    buffers: Vec<gst::Buffer>,
+    limit: Duration,
+) -> Result<gst::Sample, Failure> {
+    let started = tokio::task::spawn_blocking(move || start(&line, caps.as_ref(), buffers)).await;
+    let (mut running, played) = started.map_err(|panic| Failure::Build(panic.to_string()))??;
+    let ended = match played {
+        Ok(()) => tokio::time::timeout(limit, running.ended()).await,
+        Err(failure) => Ok(failure),
+    };
+    let last =
+        running.element("last").map(|sink| sink.property::<Option<gst::Sample>>("last-sample"));
+    running.close("a picture").await;
+    match ended {
+        Ok(Failure::Ended) => last?.ok_or_else(|| nothing("the decoder")),
+        Ok(failure) => Err(failure),
+        Err(_) => Err(Failure::NoFrames { after: limit }),
+    }
+}
+
+/// A pipeline and how its start went; it must be closed either way.
+type Started = (Running, Result<(), Failure>);
+
+fn start(
+    line: &str,
+    caps: Option<&gst::Caps>,
+    buffers: Vec<gst::Buffer>,
+) -> Result<Started, Failure> {
+    let mut running = Running::build(line, Vec::new())?;
+    let source = running
+        .element("units")?
+        .downcast::<gst_app::AppSrc>()
+        .map_err(|_| Failure::Build("\"units\" is not an appsrc".to_owned()))?;
+    source.set_caps(caps);
+    // It takes all at once; how much that may be is decided by the caller.
+    source.set_max_bytes(0);
+    source.set_max_buffers(0);
+    source.set_max_time(gst::ClockTime::ZERO);
+    let played = running.play();
+    for buffer in buffers {
+        if source.push_buffer(buffer).is_err() {
+            // The bus says why.
+            break;
+        }
+    }
+    source.end_of_stream().ok();
+    Ok((running, played))
+}
+
+/// Names the colours that a stream does not name, as browsers assume them.
+fn with_colours(caps: &gst::CapsRef) -> gst::Caps {
+    let mut caps = caps.to_owned();
+    let structure = caps.make_mut().structure_mut(0);
+    if let Some(structure) = structure.filter(|structure| !structure.has_field("colorimetry")) {
+        let is_high = structure.get::<i32>("height").is_ok_and(|height| height >= HIGH_DEFINITION);
+        structure.set("colorimetry", if is_high { "bt709" } else { "bt601" });
+    }
+    caps
+}
+
+fn nothing(who: &str) -> Failure {
+    Failure::Build(format!("{who} gives nothing"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_that_are_no_video_end_with_a_reason() {
+        gst::init().unwrap();
+        let frames = vec![Bytes::from_static(b"\0\0\0\x01\x65nonsense")];
+
+        let failure = render(frames, Format::Png, None).await.unwrap_err();
+
+        assert!(!failure.to_string().is_empty());
+    }
+
+    #[test]
+    fn colours_that_are_named_stay_and_others_follow_the_height() {
+        gst::init().unwrap();
+        let colours = |text: &str| {
+            let caps: gst::Caps = text.parse().unwrap();
+            with_colours(&caps).structure(0).unwrap().get::<String>("colorimetry").unwrap()
+        };
+        assert_eq!(colours("video/x-raw,height=360,colorimetry=1:3:5:1"), "1:3:5:1");
+        assert_eq!(colours("video/x-raw,height=360"), "bt601");
+        assert_eq!(colours("video/x-raw,height=720"), "bt709");
+    }
+}

@@ -1,0 +1,216 @@
+//! One pipeline from its launch line to its last breath.
+//!
+//! Building, starting and stopping block, sometimes for ever (drivers hang):
+//! they run on threads that may be abandoned.
+
+use std::time::Duration;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use log::{debug, error};
+use tokio::sync::mpsc;
+
+use super::packages;
+use crate::base::secret::Secret;
+use crate::model::status::Failure;
+
+/// A pipeline that has not stopped after this long is left to itself.
+const ABANDON_AFTER: Duration = Duration::from_secs(3);
+
+/// How long a pipeline may take to say goodbye to its receiver.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// A pipeline that was built. Close it; dropping it only lets go of the handle.
+#[derive(Debug)]
+pub(super) struct Running {
+    pipeline: gst::Pipeline,
+    news: mpsc::Receiver<News>,
+}
+
+/// What the bus has to say that matters.
+#[derive(Debug)]
+enum News {
+    Failed(Failure),
+    End,
+}
+
+impl Running {
+    /// Builds the pipeline of `line`, on the one system clock; blocks.
+    ///
+    /// `secrets` are taken out of everything that the pipeline says later.
+    ///
+    /// # Errors
+    /// The first missing element by name and package, or the parser's words.
+    pub(super) fn build(line: &str, secrets: Vec<Secret>) -> Result<Self, Failure> {
+        let mut context = gst::ParseContext::new();
+        let flags = gst::ParseFlags::FATAL_ERRORS;
+        let built = gst::parse::launch_full(line, Some(&mut context), flags);
+        if let Some(element) = context.missing_elements().first() {
+            let package = packages::of(element);
+            return Err(Failure::MissingElement { element: element.to_string(), package });
+        }
+        let pipeline = built
+            .map_err(|error| Failure::Build(format!("does not parse as a pipeline: {error}")))?
+            .downcast::<gst::Pipeline>()
+            .map_err(|_| Failure::Build("is a single element, not a pipeline".to_owned()))?;
+        pipeline.use_clock(Some(&super::clock()));
+        let news = listen(&pipeline, secrets);
+        Ok(Self { pipeline, news })
+    }
+
+    /// The element of this name.
+    ///
+    /// # Errors
+    /// The profile lacks it.
+    pub(super) fn element(&self, name: &str) -> Result<gst::Element, Failure> {
+        self.pipeline
+            .by_name(name)
+            .ok_or_else(|| Failure::Build(format!("has no element called {name:?}")))
+    }
+
+    pub(super) fn pipeline(&self) -> &gst::Pipeline {
+        &self.pipeline
+    }
+
+    /// Starts the pipeline; blocks.
+    ///
+    /// # Errors
+    /// What the pipeline says about it on its bus.
+    pub(super) fn play(&mut self) -> Result<(), Failure> {
+        if self.pipeline.set_state(gst::State::Playing).is_ok() {
+            return Ok(());
+        }
+        Err(match self.news.try_recv() {
+            Ok(News::Failed(failure)) => failure,
+            Ok(News::End) | Err(_) => Failure::Build("does not start and says nothing".to_owned()),
+        })
+    }
+
+    /// Returns when the pipeline fails or ends by itself.
+    pub(super) async fn ended(&mut self) -> Failure {
+        match self.news.recv().await {
+            Some(News::Failed(failure)) => failure,
+            Some(News::End) | None => Failure::Ended,
+        }
+    }
+
+    /// Lets a receiver know that this is the end, and waits a moment for it.
+    pub(super) async fn say_goodbye(&mut self) {
+        let pipeline = self.pipeline.clone();
+        let goodbye = async {
+            tokio::task::spawn_blocking(move || pipeline.send_event(gst::event::Eos::new()))
+                .await
+                .ok();
+            self.ended().await
+        };
+        tokio::time::timeout(FAREWELL, goodbye).await.ok();
+    }
+
+    /// Stops the pipeline and lets go of its devices and sockets. One that
+    /// hangs is abandoned with its thread, and that is said.
+    pub(super) async fn close(self, what: &str) {
+        let pipeline = self.pipeline;
+        let stopping = tokio::task::spawn_blocking(move || {
+            if let Some(bus) = pipeline.bus() {
+                bus.unset_sync_handler();
+            }
+            pipeline.set_state(gst::State::Null)
+        });
+        match tokio::time::timeout(ABANDON_AFTER, stopping).await {
+            Ok(Ok(Ok(_))) => debug!("{what} let go"),
+            Ok(Ok(Err(_)) | Err(_)) => error!("{what} did not stop properly"),
+            Err(_) => error!("{what} hangs while stopping and is abandoned"),
+        }
+    }
+}
+
+/// Forwards what matters from the bus. Four places are enough: after the first
+/// failure the pipeline is torn down, and what does not fit is the echo of it.
+fn listen(pipeline: &gst::Pipeline, secrets: Vec<Secret>) -> mpsc::Receiver<News> {
+    let (tell, news) = mpsc::channel(4);
+    let weak = pipeline.downgrade();
+    let bus = pipeline.bus().expect("every pipeline has a bus");
+    bus.set_sync_handler(move |_, message| {
+        if let gst::MessageView::Latency(_) = message.view() {
+            // Asks every element, which must not be done from their threads' callers
+            // while they hold locks: the pipeline does it by itself on its own thread.
+            if let Some(pipeline) = weak.upgrade() {
+                pipeline.call_async(|pipeline| {
+                    pipeline.recalculate_latency().ok();
+                });
+            }
+        }
+        if let Some(piece) = classify(message, &secrets) {
+            tell.try_send(piece).ok();
+        }
+        gst::BusSyncReply::Drop
+    });
+    news
+}
+
+fn classify(message: &gst::Message, secrets: &[Secret]) -> Option<News> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum")]
+    match message.view() {
+        gst::MessageView::Error(error) => {
+            let element = error
+                .src()
+                .and_then(|src| src.clone().downcast::<gst::Element>().ok())
+                .and_then(|element| element.factory())
+                .map_or_else(|| "pipeline".to_owned(), |factory| factory.name().to_string());
+            let mut told = error.error().message().to_owned();
+            // The debug text may have the cause in lines after the source position.
+            let debug = error.debug();
+            if let Some(cause) = debug.as_deref().and_then(|text| text.lines().skip(1).last()) {
+                told = format!("{told} ({})", cause.trim());
+            }
+            let message = secrets.iter().fold(told, |text, secret| secret.scrub(&text));
+            Some(News::Failed(Failure::Element { element, message }))
+        }
+        gst::MessageView::Eos(_) => Some(News::End),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(line: &str) -> Result<Running, Failure> {
+        gst::init().unwrap();
+        Running::build(line, vec![Secret::new("KEY-1")])
+    }
+
+    #[test]
+    fn a_missing_element_is_named() {
+        let failure = build("videotestsrc ! nosuchelement ! fakesink").unwrap_err();
+        assert_eq!(
+            failure.to_string(),
+            "needs the GStreamer element \"nosuchelement\", which is not installed"
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_no_pipeline_is_refused() {
+        assert!(matches!(build("videotestsrc ! ! fakesink"), Err(Failure::Build(_))));
+    }
+
+    #[tokio::test]
+    async fn a_source_that_ends_is_told() {
+        let mut running = build("videotestsrc num-buffers=3 ! fakesink").unwrap();
+        running.play().unwrap();
+        assert_eq!(running.ended().await, Failure::Ended);
+        running.close("test").await;
+    }
+
+    #[tokio::test]
+    async fn an_error_names_the_element_and_hides_secrets() {
+        let mut running = build("videotestsrc ! filesink location=/nowhere/KEY-1").unwrap();
+        let failure = match running.play() {
+            Ok(()) => running.ended().await,
+            Err(failure) => failure,
+        };
+        let text = failure.to_string();
+        assert!(text.starts_with("filesink: ") && !text.contains("KEY-1"), "{text}");
+        running.close("test").await;
+    }
+}

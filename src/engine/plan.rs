@@ -1,0 +1,436 @@
+//! What a pipeline looks like as a launch line. Pure text.
+
+use std::time::Duration;
+
+use crate::base::units::{FrameRate, Size};
+use crate::config::settings::{
+    EncoderWish, Feed, FeedAudio, Overlay, Profile, PushAudio, Rotation, Source, Stream, Turn,
+};
+use crate::profile::{self, Kind, ProfileError, Slot};
+
+/// A stream with its feed: what one pipeline runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub feed: Feed,
+    pub stream: Stream,
+}
+
+/// What a feed's device gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Plain pictures.
+    Raw,
+    /// Motion JPEG.
+    Mjpeg,
+    /// H.264 that passes through.
+    H264,
+    /// H.264 that is decoded first, by this element.
+    Coded(&'static str),
+}
+
+/// How a feed is captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capture {
+    pub form: Form,
+    /// Frames as the device gives them: so many in so many seconds. At least
+    /// as fast as the plan asks.
+    pub rate: (u32, u32),
+    /// Whether the feed has a sound of its own.
+    pub sound: bool,
+}
+
+impl Capture {
+    /// Plain pictures at just the rate that is asked.
+    pub fn plain(fps: FrameRate) -> Self {
+        Self { form: Form::Raw, rate: (fps.fps(), 1), sound: false }
+    }
+
+    /// Whether frames must be left out to come down to `fps`. 29.97 is 30: the
+    /// rates of television are half a percent off at most.
+    pub fn is_faster_than(self, fps: FrameRate) -> bool {
+        let (rate, per) = (u64::from(self.rate.0), u64::from(self.rate.1));
+        rate * 1000 > u64::from(fps.fps()) * per * 1005
+    }
+}
+
+/// The file that a picture becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Jpg {
+        /// 1 to 100.
+        quality: u8,
+    },
+    Png,
+}
+
+/// AAC at 64 kbit/s: what the test sounds need, and what YouTube accepts.
+const AUDIO_BPS: u32 = 64_000;
+
+/// Access units leave in Annex B form, parameter sets before each key frame.
+/// The sink never holds more than the unit that is being taken.
+const VIDEO_TAIL: &str = "! h264parse config-interval=-1 \
+     ! video/x-h264,stream-format=byte-stream,alignment=au \
+     ! appsink name=video sync=false max-buffers=1 drop=true";
+
+const AUDIO_TAIL: &str = "! audio/mpeg,mpegversion=4,stream-format=raw \
+     ! appsink name=audio sync=false max-buffers=1 drop=true";
+
+impl Plan {
+    /// Whether this stream may pass a feed's own H.264 through.
+    pub fn may_pass_through(&self) -> bool {
+        self.stream.encoder == EncoderWish::Auto
+            && self.stream.quality.is_none()
+            && self.feed.overlay == Overlay::default()
+            && self.feed.turn == Turn::default()
+    }
+
+    /// Whether there is to be sound; a feed's own may turn out to be missing.
+    pub fn has_audio(&self) -> bool {
+        self.feed.audio != FeedAudio::None
+    }
+
+    /// Whether there is sound, with what the feed has been found to give.
+    pub fn sounds(&self, capture: Capture) -> bool {
+        self.has_audio() && (self.feed.audio != FeedAudio::Own || capture.sound)
+    }
+
+    /// The launch line of feed, encoder and sound; `encoder` names an encoder
+    /// profile and is not used where H.264 passes through.
+    ///
+    /// # Errors
+    /// A profile that cannot take the values, by name.
+    pub fn launch_line(&self, capture: Capture, encoder: &str) -> Result<String, ProfileError> {
+        let mut parts = vec![self.source(capture)?];
+        if capture.form != Form::H264 {
+            parts.extend(self.turned()?);
+            parts.extend(self.overlaid()?);
+            parts.push(format!("! {}", render(Kind::Encoder, encoder, &self.encoder_slots())?));
+        }
+        parts.push(VIDEO_TAIL.to_owned());
+        if let Some(sound) = self.sound(capture)? {
+            parts.push(format!("{sound} {AUDIO_TAIL}"));
+        }
+        Ok(parts.join(" "))
+    }
+
+    fn source(&self, capture: Capture) -> Result<String, ProfileError> {
+        let Size { width, height } = self.feed.size;
+        let fps = self.feed.fps.fps();
+        let (rate, per) = capture.rate;
+        let mut slots = vec![
+            ("width", Slot::Int(width)),
+            ("height", Slot::Int(height)),
+            ("fps", Slot::Int(fps)),
+            ("rate", Slot::Int(rate)),
+            ("per", Slot::Int(per)),
+        ];
+        if capture.is_faster_than(self.feed.fps) {
+            slots.push(("fewer", Slot::Int(fps)));
+        }
+        let name = match &self.feed.source {
+            Source::TestClock => "test",
+            Source::V4l2(device) => {
+                slots.push(("device", Slot::Text(device.to_string_lossy().into_owned())));
+                match capture.form {
+                    Form::Raw => "v4l2-raw",
+                    Form::Mjpeg => "v4l2-mjpeg",
+                    Form::H264 | Form::Coded(_) => "v4l2-h264",
+                }
+            }
+            Source::File(_) => match capture.form {
+                Form::Coded(decoder) => {
+                    slots.push(("decoder", word(decoder)));
+                    "file-decoded"
+                }
+                Form::H264 | Form::Raw | Form::Mjpeg => "file",
+            },
+        };
+        render(Kind::Feed, name, &slots)
+    }
+
+    fn encoder_slots(&self) -> Vec<(&'static str, Slot)> {
+        let Stream { bitrate, profile, quality, gop, .. } = &self.stream;
+        let mut slots = vec![
+            ("bitrate_bps", Slot::Int(bitrate.bps())),
+            ("bitrate_kbps", Slot::Int(bitrate.kbps())),
+            ("gop", Slot::Int(gop_frames(*gop, self.feed.fps))),
+            ("profile", word(caps_profile(*profile))),
+            ("preset", word(if *profile == Profile::Baseline { "ultrafast" } else { "superfast" })),
+            ("level", word(level(self.feed.size, self.feed.fps, bitrate.bps()))),
+        ];
+        if let Some(quality) = quality {
+            slots.push(("quality", Slot::Int(u32::from(*quality))));
+        }
+        slots
+    }
+
+    /// What turns the picture, where it is to be turned.
+    fn turned(&self) -> Result<Option<String>, ProfileError> {
+        let Some(direction) = direction(self.feed.turn) else { return Ok(None) };
+        let turn = render(Kind::Filter, "turn", &[("direction", word(direction))])?;
+        Ok(Some(format!("! {turn}")))
+    }
+
+    /// What writes over the picture, where there is something to write.
+    fn overlaid(&self) -> Result<Option<String>, ProfileError> {
+        let Overlay { text, clock, name } = &self.feed.overlay;
+        let mut slots = Vec::new();
+        if let Some(text) = text {
+            slots.push(("text", Slot::Text(without_markup(text))));
+        }
+        if *name {
+            slots.push(("name", Slot::Text(without_markup(self.stream.name.as_str()))));
+        }
+        if *clock {
+            slots.push(("clock", Slot::Int(1)));
+        }
+        if slots.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(format!("! {}", render(Kind::Filter, "overlay", &slots)?)))
+    }
+
+    fn sound(&self, capture: Capture) -> Result<Option<String>, ProfileError> {
+        match self.feed.audio {
+            FeedAudio::None => Ok(None),
+            FeedAudio::Own if !capture.sound => Ok(None),
+            FeedAudio::Own => render(Kind::Audio, "own", &[]).map(Some),
+            FeedAudio::Silence => test_sound("silence").map(Some),
+            FeedAudio::Tone => test_sound("tone").map(Some),
+        }
+    }
+}
+
+/// The launch line of an RTMP push. The destination is not in it: it may hold
+/// the key. `stream_has_audio` decides what `audio: feed` means.
+///
+/// # Errors
+/// A profile that cannot take the values, by name.
+pub fn push_line(audio: PushAudio, stream_has_audio: bool) -> Result<String, ProfileError> {
+    let line = render(Kind::Push, "rtmp", &[])?;
+    let sound = match (audio, stream_has_audio) {
+        (PushAudio::Feed, true) => "appsrc name=audio is-live=true format=time".to_owned(),
+        (PushAudio::Feed, false) | (PushAudio::Silence, _) => test_sound("silence")?,
+        (PushAudio::Tone, _) => test_sound("tone")?,
+    };
+    Ok(format!("{line} {sound} ! aacparse ! mux."))
+}
+
+/// The launch line that decodes the frames of a picture with this element.
+///
+/// # Errors
+/// A profile that cannot take the values, by name.
+pub fn decode_line(decoder: &str) -> Result<String, ProfileError> {
+    render(Kind::Picture, "decode", &[("decoder", word(decoder))])
+}
+
+/// The launch line that makes a file of a decoded picture.
+///
+/// # Errors
+/// A profile that cannot take the values, by name.
+pub fn picture_line(format: Format, size: Option<(u32, u32)>) -> Result<String, ProfileError> {
+    let mut slots = Vec::new();
+    if let Some((width, height)) = size {
+        slots.extend([("width", Slot::Int(width)), ("height", Slot::Int(height))]);
+    }
+    match format {
+        Format::Jpg { quality } => {
+            slots.push(("quality", Slot::Int(u32::from(quality))));
+            render(Kind::Picture, "jpg", &slots)
+        }
+        Format::Png => render(Kind::Picture, "png", &slots),
+    }
+}
+
+fn test_sound(name: &str) -> Result<String, ProfileError> {
+    render(Kind::Audio, name, &[("bitrate_bps", Slot::Int(AUDIO_BPS))])
+}
+
+fn render(kind: Kind, name: &str, slots: &[(&str, Slot)]) -> Result<String, ProfileError> {
+    let profile = profile::profile(kind, name).ok_or_else(|| ProfileError::Unknown {
+        profile: name.to_owned(),
+        known: profile::names(kind).collect::<Vec<_>>().join(", "),
+    })?;
+    profile.render(slots)
+}
+
+/// The one word of videoflip for a mirror and a rotation together.
+fn direction(turn: Turn) -> Option<&'static str> {
+    // Both mirrors are half a turn.
+    let (mirrored, quarters) = match (turn.hflip, turn.vflip) {
+        (false, false) => (false, 0),
+        (true, true) => (false, 2),
+        (true, false) => (true, 0),
+        (false, true) => (true, 2),
+    };
+    let quarters = match turn.rotation {
+        Rotation::None => quarters,
+        Rotation::Quarter => quarters + 1,
+        Rotation::Half => quarters + 2,
+        Rotation::ThreeQuarters => quarters + 3,
+    } % 4;
+    match (mirrored, quarters) {
+        (false, 0) => None,
+        (false, 1) => Some("90r"),
+        (false, 2) => Some("180"),
+        (false, _) => Some("90l"),
+        (true, 0) => Some("horiz"),
+        (true, 1) => Some("ur-ll"),
+        (true, 2) => Some("vert"),
+        (true, _) => Some("ul-lr"),
+    }
+}
+
+/// The text for an element that takes markup.
+fn without_markup(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+fn word(text: &str) -> Slot {
+    Slot::Word(text.to_owned())
+}
+
+/// GStreamer's word; plain baseline is nowhere in use, all mean constrained.
+fn caps_profile(profile: Profile) -> &'static str {
+    match profile {
+        Profile::Baseline => "constrained-baseline",
+        Profile::Main | Profile::High => profile.word(),
+    }
+}
+
+/// At least one frame between key frames.
+fn gop_frames(gop: Duration, fps: FrameRate) -> u32 {
+    let frames = (gop.as_secs_f64() * f64::from(fps.fps())).round();
+    (frames as u32).max(1)
+}
+
+/// The lowest H.264 level that the Pi's encoder is known to run well:
+/// macroblocks a second beyond 1080p30 want 4.2, more than 10 Mbit/s want 4.1.
+fn level(size: Size, fps: FrameRate, bps: u32) -> &'static str {
+    let macroblocks = size.width.div_ceil(16) * size.height.div_ceil(16) * fps.fps();
+    match (macroblocks, bps) {
+        (245_761.., _) => "4.2",
+        (_, 10_000_001..) => "4.1",
+        _ => "4",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Plan {
+        Plan {
+            feed: Feed {
+                name: "front".parse().unwrap(),
+                source: Source::V4l2("/dev/v4l/by-id/usb cam".into()),
+                mode: crate::config::settings::Mode::OnDemand,
+                size: "720p".parse().unwrap(),
+                fps: "30".parse().unwrap(),
+                audio: FeedAudio::None,
+                overlay: Overlay::default(),
+                turn: Turn::default(),
+            },
+            stream: Stream {
+                name: "front".parse().unwrap(),
+                feed: "front".parse().unwrap(),
+                encoder: EncoderWish::Auto,
+                bitrate: "2M".parse().unwrap(),
+                gop: Duration::from_secs(1),
+                profile: Profile::High,
+                quality: None,
+                url: "/front".to_owned(),
+            },
+        }
+    }
+
+    #[test]
+    fn every_combination_gives_a_line_that_is_reviewed() {
+        let mut lines = Vec::new();
+        let plain = Capture::plain(plan().feed.fps);
+        for form in [Form::Raw, Form::Mjpeg, Form::H264] {
+            for rate in [(30, 1), (60_000, 1001)] {
+                lines.push(
+                    plan().launch_line(Capture { form, rate, sound: false }, "x264enc").unwrap(),
+                );
+            }
+        }
+        for encoder in profile::names(Kind::Encoder) {
+            lines.push(plan().launch_line(plain, encoder).unwrap());
+            let mut fixed = plan();
+            fixed.stream.quality = Some(20);
+            lines.push(fixed.launch_line(plain, encoder).unwrap());
+        }
+        let mut test = plan();
+        test.feed.source = Source::TestClock;
+        test.feed.audio = FeedAudio::Tone;
+        test.stream.profile = Profile::Baseline;
+        lines.push(test.launch_line(plain, "x264enc").unwrap());
+        let mut film = plan();
+        film.feed.source = Source::File("/srv/a clip.mp4".into());
+        film.feed.audio = FeedAudio::Own;
+        for form in [Form::H264, Form::Coded("openh264dec")] {
+            for sound in [false, true] {
+                let capture = Capture { form, rate: (30, 1), sound };
+                lines.push(film.launch_line(capture, "x264enc").unwrap());
+            }
+        }
+        let mut dressed = plan();
+        dressed.feed.turn = Turn { hflip: true, vflip: false, rotation: Rotation::Quarter };
+        dressed.feed.overlay =
+            Overlay { text: Some("5 < 6 & \"so\" ! x".to_owned()), clock: true, name: true };
+        lines.push(dressed.launch_line(plain, "x264enc").unwrap());
+        lines.push(decode_line("openh264dec").unwrap());
+        for format in [Format::Jpg { quality: 85 }, Format::Png] {
+            lines.push(picture_line(format, None).unwrap());
+            lines.push(picture_line(format, Some((320, 180))).unwrap());
+        }
+        lines.push(push_line(PushAudio::Feed, true).unwrap());
+        lines.push(push_line(PushAudio::Feed, false).unwrap());
+        lines.push(push_line(PushAudio::Tone, true).unwrap());
+        golden("tests/golden/launch-lines.txt", &(lines.join("\n\n") + "\n"));
+    }
+
+    #[test]
+    fn mirrors_and_rotations_are_one_step() {
+        let turn = |hflip, vflip, rotation| direction(Turn { hflip, vflip, rotation });
+        assert_eq!(turn(false, false, Rotation::None), None);
+        assert_eq!(turn(true, true, Rotation::Half), None);
+        assert_eq!(turn(true, true, Rotation::None), Some("180"));
+        assert_eq!(turn(true, false, Rotation::Half), Some("vert"));
+        assert_eq!(turn(false, true, Rotation::Half), Some("horiz"));
+        assert_eq!(turn(false, false, Rotation::ThreeQuarters), Some("90l"));
+        // Mirrored left to right and then turned clockwise, the upper left corner
+        // comes to lie at the lower right.
+        assert_eq!(turn(true, false, Rotation::Quarter), Some("ur-ll"));
+        assert_eq!(turn(false, true, Rotation::Quarter), Some("ul-lr"));
+    }
+
+    #[test]
+    fn whatever_changes_the_picture_ends_the_passing_through() {
+        assert!(plan().may_pass_through());
+        let mut with_clock = plan();
+        with_clock.feed.overlay.clock = true;
+        let mut mirrored = plan();
+        mirrored.feed.turn.hflip = true;
+        assert!(!with_clock.may_pass_through() && !mirrored.may_pass_through());
+    }
+
+    #[test]
+    fn the_level_follows_the_boards_rules() {
+        let level =
+            |size: &str, fps: &str, bps| level(size.parse().unwrap(), fps.parse().unwrap(), bps);
+        assert_eq!(level("1080p", "30", 4_500_000), "4");
+        assert_eq!(level("1080p", "30", 12_000_000), "4.1");
+        assert_eq!(level("1080p", "50", 4_500_000), "4.2");
+    }
+
+    /// Compares with a file; `GOLDEN=write` makes it anew.
+    fn golden(path: &str, text: &str) {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        if std::env::var_os("GOLDEN").is_some() {
+            std::fs::write(&path, text).unwrap();
+        }
+        assert_eq!(text, std::fs::read_to_string(&path).unwrap(), "run `make golden`");
+    }
+}

@@ -1,0 +1,211 @@
+//! A file's frames on an endless timeline: round after round without a gap.
+//! Pure.
+//!
+//! Rounds are as long as their pictures. Sound is laid end to end across the
+//! seam, at most half of its frame beside its own time; what overlaps is left out.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::model::unit::TrackKind;
+
+/// Frames are put in order over this many: more than demuxers mix them up.
+const LOOKAHEAD: usize = 48;
+
+/// One frame with its times in nanoseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Piece<T> {
+    pub track: TrackKind,
+    pub pts: u64,
+    pub dts: u64,
+    pub duration: u64,
+    pub data: T,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Reel<T> {
+    /// Frames of this round in the order of their decoding.
+    waiting: VecDeque<Piece<T>>,
+    /// The time in the file of the round's first picture.
+    first: Option<u64>,
+    /// Where the round begins on the endless timeline.
+    begin: u64,
+    /// Where its pictures end so far.
+    video_end: u64,
+    audio_end: Option<u64>,
+}
+
+impl<T> Default for Reel<T> {
+    fn default() -> Self {
+        Self { waiting: VecDeque::new(), first: None, begin: 0, video_end: 0, audio_end: None }
+    }
+}
+
+impl<T> Reel<T> {
+    /// Takes the next frame of the file; returns what has its place by now.
+    pub fn push(&mut self, piece: Piece<T>) -> Vec<Piece<T>> {
+        if piece.track == TrackKind::Video && self.first.is_none() {
+            self.first = Some(piece.dts);
+        }
+        let later = self.waiting.iter().rev().take_while(|other| other.dts > piece.dts).count();
+        self.waiting.insert(self.waiting.len() - later, piece);
+        // Without a picture there is no beginning yet.
+        let over =
+            if self.first.is_some() { self.waiting.len().saturating_sub(LOOKAHEAD) } else { 0 };
+        self.release(over)
+    }
+
+    /// The file is over; what comes next belongs to the next round. Returns
+    /// whether this one had any picture.
+    pub fn end_round(&mut self) -> (bool, Vec<Piece<T>>) {
+        let had_picture = self.first.is_some();
+        if !had_picture {
+            self.waiting.clear();
+        }
+        let rest = self.release(self.waiting.len());
+        self.first = None;
+        self.begin = self.video_end;
+        (had_picture, rest)
+    }
+
+    fn release(&mut self, count: usize) -> Vec<Piece<T>> {
+        let first = self.first.unwrap_or_default();
+        let released: Vec<_> = self.waiting.drain(..count).collect();
+        released.into_iter().filter_map(|piece| self.place(piece, first)).collect()
+    }
+
+    fn place(&mut self, mut piece: Piece<T>, first: u64) -> Option<Piece<T>> {
+        let delay = piece.pts.saturating_sub(piece.dts);
+        piece.dts = (piece.dts + self.begin).checked_sub(first)?;
+        match piece.track {
+            TrackKind::Video => self.video_end = self.video_end.max(piece.dts + piece.duration),
+            TrackKind::Audio => {
+                piece.dts = self.beside(piece.dts, piece.duration)?;
+                self.audio_end = Some(piece.dts + piece.duration);
+            }
+        }
+        piece.pts = piece.dts + delay;
+        Some(piece)
+    }
+
+    /// Where a sound of this time goes; nowhere if it has been heard.
+    fn beside(&self, time: u64, duration: u64) -> Option<u64> {
+        let Some(end) = self.audio_end else { return Some(time) };
+        if time + duration / 2 < end {
+            return None;
+        }
+        Some(if time < end + duration * 3 / 2 { end } else { time })
+    }
+}
+
+/// When frames are due: their times against a clock that may fall behind.
+#[derive(Debug)]
+pub struct Pace {
+    /// The clock's time, less the timeline's.
+    lead: Duration,
+}
+
+/// A machine that is later than this lets time slip instead of running after it.
+const SLIP: Duration = Duration::from_secs(1);
+
+impl Pace {
+    /// The timeline begins when the clock shows `now`.
+    pub fn new(now: Duration) -> Self {
+        Self { lead: now }
+    }
+
+    /// When, by the clock, a frame of the timeline's `time` is due.
+    pub fn due(&mut self, time: Duration, now: Duration) -> Duration {
+        if self.lead + time + SLIP < now {
+            self.lead = now.saturating_sub(time);
+        }
+        self.lead + time
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn piece(track: TrackKind, at: u64, duration: u64) -> Piece<()> {
+        Piece { track, pts: at * MS, dts: at * MS, duration: duration * MS, data: () }
+    }
+
+    /// Several rounds of a file; times and ends in milliseconds, by track.
+    fn played(file: &[Piece<()>], rounds: usize, track: TrackKind) -> Vec<(u64, u64)> {
+        let mut reel = Reel::default();
+        let mut out = Vec::new();
+        for _ in 0..rounds {
+            for piece in file {
+                out.extend(reel.push(piece.clone()));
+            }
+            out.extend(reel.end_round().1);
+        }
+        let mine = out.into_iter().filter(|piece| piece.track == track);
+        mine.map(|piece| (piece.dts / MS, (piece.dts + piece.duration) / MS)).collect()
+    }
+
+    fn film(pictures: u64, sounds: u64, sound_from: u64) -> Vec<Piece<()>> {
+        let video = (0..pictures).map(|index| piece(TrackKind::Video, 700 + index * 40, 40));
+        let audio = (0..sounds).map(|index| piece(TrackKind::Audio, sound_from + index * 20, 20));
+        video.chain(audio).collect()
+    }
+
+    #[test]
+    fn pictures_go_on_over_the_seam_without_a_gap() {
+        let times = played(&film(10, 0, 0), 3, TrackKind::Video);
+        assert_eq!(times.len(), 30);
+        assert_eq!(times[0].0, 0);
+        assert!(times.windows(2).all(|pair| pair[0].1 == pair[1].0), "{times:?}");
+    }
+
+    #[test]
+    fn sound_that_is_longer_or_begins_earlier_is_laid_end_to_end() {
+        for (sounds, from) in [(20, 700), (25, 700), (24, 640), (21, 695)] {
+            let times = played(&film(10, sounds, from), 3, TrackKind::Audio);
+            let gaps = times.windows(2).filter(|pair| pair[0].1 != pair[1].0).count();
+            assert_eq!(gaps, 0, "{sounds} from {from}: {times:?}");
+            assert!(times.last().unwrap().1.abs_diff(1200) <= 110, "{times:?}");
+        }
+    }
+
+    #[test]
+    fn sound_that_is_shorter_leaves_its_gap_and_comes_back_in_step() {
+        let times = played(&film(10, 10, 700), 2, TrackKind::Audio);
+        assert_eq!((times[9], times[10]), ((180, 200), (400, 420)));
+    }
+
+    #[test]
+    fn a_round_without_a_picture_is_told() {
+        let mut reel = Reel::default();
+        reel.push(piece(TrackKind::Audio, 0, 20));
+        assert_eq!(reel.end_round(), (false, Vec::new()));
+    }
+
+    #[test]
+    fn a_machine_that_falls_behind_lets_time_slip() {
+        let ms = Duration::from_millis;
+        let mut pace = Pace::new(ms(500));
+        assert_eq!(pace.due(ms(40), ms(510)), ms(540));
+        assert_eq!(pace.due(ms(80), ms(1_400)), ms(580), "it catches up");
+        assert_eq!(pace.due(ms(120), ms(9_000)), ms(9_000));
+        assert_eq!(pace.due(ms(160), ms(9_001)), ms(9_040));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn time_never_runs_back(file in proptest::collection::vec((proptest::bool::ANY, 0u64..5_000, 0u64..100), 0..120)) {
+            let file: Vec<_> = file
+                .into_iter()
+                .map(|(video, at, span)| {
+                    piece(if video { TrackKind::Video } else { TrackKind::Audio }, at, span)
+                })
+                .collect();
+            let times = played(&file, 2, TrackKind::Audio);
+            assert!(times.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{times:?}");
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Runs one pipeline for as long as it is wanted.
+//!
+//! The decisions are in [`super::lifecycle`] and [`super::demand`]; this task
+//! only listens, asks, and does what it is told.
+
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::demand::Demand;
+use super::lifecycle::{Effect, Event, Lifecycle, Phase, Run};
+use crate::model::status::{Failure, State};
+
+/// How often a running pipeline is asked how far it has come.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the end of a supervisor waits for its pipeline.
+const LEAVING: Duration = Duration::from_secs(3);
+
+/// A pipeline that can be started and stopped. What happens to it in between
+/// arrives on `news`, marked with the run it belongs to; every run ends with
+/// [`Event::Ended`], which means that it has let go of its devices and sockets.
+pub trait Pipeline: Send + 'static {
+    /// Begins a run. If an earlier one still holds on, the new one waits for it.
+    fn start(&mut self, run: Run, news: mpsc::Sender<Event>);
+    /// Ends the run that is going on, if any.
+    fn stop(&mut self);
+    /// How far the run has come.
+    fn pulse(&self) -> Pulse;
+}
+
+/// A sign of life.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pulse {
+    /// So many frames or bytes have come out so far.
+    Count(u64),
+    /// Nothing is asked of it now, so that silence means nothing.
+    AtRest,
+}
+
+/// The handle to a supervisor. Dropping every clone stops the pipeline.
+#[derive(Clone, Debug)]
+pub struct Supervisor {
+    requests: mpsc::Sender<Event>,
+    report: watch::Receiver<Report>,
+}
+
+/// Where a pipeline stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    pub phase: Phase,
+    pub run: Run,
+    /// Failures in a row.
+    pub failures: u32,
+    /// The last failure of all, however long ago.
+    pub last_failure: Option<Failure>,
+}
+
+impl Supervisor {
+    /// Starts the task; `what` names the pipeline in the log. The pipeline is
+    /// wanted as `demand` makes it of the numbers that `needed` shows.
+    pub fn spawn(
+        what: String,
+        pipeline: impl Pipeline,
+        lifecycle: Lifecycle,
+        demand: Demand,
+        needed: watch::Receiver<usize>,
+    ) -> (Self, JoinHandle<()>) {
+        // Sixteen: operators type slowly; a full inbox only makes them wait.
+        let (requests, inbox) = mpsc::channel(16);
+        let (published, report) = watch::channel(report_of(&lifecycle));
+        let task = Task { what, pipeline, lifecycle, demand, needed, published };
+        let join = tokio::spawn(task.run(inbox));
+        (Self { requests, report }, join)
+    }
+
+    /// Asks for a fresh start now; returns once the request is queued.
+    pub async fn restart(&self) {
+        // A closed inbox means the service is going down; nothing is owed then.
+        self.requests.send(Event::Restart).await.ok();
+    }
+
+    pub fn report(&self) -> Report {
+        self.report.borrow().clone()
+    }
+
+    /// Changes of the report wake the receiver.
+    pub fn watch(&self) -> watch::Receiver<Report> {
+        self.report.clone()
+    }
+}
+
+impl Report {
+    /// The phase with spans instead of instants, as people are told.
+    pub fn state(&self, now: Instant) -> State {
+        match &self.phase {
+            Phase::Idle => State::Idle,
+            Phase::Starting { .. } => State::Starting,
+            Phase::Live { since, .. } => State::Live { since: now.duration_since(*since) },
+            Phase::Stopping { .. } => State::Stopping,
+            Phase::Waiting { retry_at, cause } => State::Waiting {
+                retry_in: retry_at.saturating_duration_since(now),
+                cause: cause.clone(),
+            },
+        }
+    }
+}
+
+fn report_of(lifecycle: &Lifecycle) -> Report {
+    Report {
+        phase: lifecycle.phase().clone(),
+        run: lifecycle.run(),
+        failures: lifecycle.failures(),
+        last_failure: lifecycle.last_failure().cloned(),
+    }
+}
+
+struct Task<P> {
+    what: String,
+    pipeline: P,
+    lifecycle: Lifecycle,
+    demand: Demand,
+    needed: watch::Receiver<usize>,
+    published: watch::Sender<Report>,
+}
+
+impl<P: Pipeline> Task<P> {
+    async fn run(mut self, mut requests: mpsc::Receiver<Event>) {
+        // News has a channel of its own: a running pipeline holds its sender,
+        // and that must not keep this task alive once every handle is gone.
+        // Sixteen, as a run tells of its first frame and its end only.
+        let (tell, mut news) = mpsc::channel(16);
+        let mut ask = tokio::time::interval(ASK_EVERY);
+        ask.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.needed.mark_changed();
+        loop {
+            let deadline = earliest(self.lifecycle.deadline(), self.demand.deadline());
+            let event = tokio::select! {
+                request = requests.recv() => match request {
+                    Some(event) => Some(event),
+                    None => break,
+                },
+                Some(event) = news.recv() => Some(event),
+                Ok(()) = self.needed.changed() => {
+                    let count = *self.needed.borrow_and_update();
+                    self.demand.on_count(count, now())
+                }
+                _ = ask.tick(), if self.is_running() => Some(self.ask()),
+                () = until(deadline) => self.demand.on_tick(now()).or(Some(Event::Tick)),
+            };
+            if let Some(event) = event {
+                self.handle(event, &tell);
+            }
+        }
+        self.leave(news).await;
+    }
+
+    /// Stops what runs, and waits a while until it has let go.
+    async fn leave(mut self, mut news: mpsc::Receiver<Event>) {
+        if !self.is_running() && !matches!(self.lifecycle.phase(), Phase::Stopping { .. }) {
+            return;
+        }
+        self.pipeline.stop();
+        let own = self.lifecycle.run();
+        let ended = async {
+            while let Some(event) = news.recv().await {
+                if matches!(event, Event::Ended(run, _) if run == own) {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(LEAVING, ended).await.ok();
+    }
+
+    fn is_running(&self) -> bool {
+        matches!(self.lifecycle.phase(), Phase::Starting { .. } | Phase::Live { .. })
+    }
+
+    fn ask(&self) -> Event {
+        match self.pipeline.pulse() {
+            Pulse::Count(count) => Event::Progress(self.lifecycle.run(), count),
+            Pulse::AtRest => Event::AtRest(self.lifecycle.run()),
+        }
+    }
+
+    fn handle(&mut self, event: Event, tell: &mpsc::Sender<Event>) {
+        let before = self.lifecycle.phase().clone();
+        match self.lifecycle.on(event, now()) {
+            Some(Effect::Start(run)) => self.pipeline.start(run, tell.clone()),
+            Some(Effect::Stop) => self.pipeline.stop(),
+            None => {}
+        }
+        let report = report_of(&self.lifecycle);
+        if report.phase != before {
+            self.tell_people(&before, &report.phase);
+            self.published.send_replace(report);
+        }
+    }
+
+    /// One line per incident: the first failure, then each doubling.
+    fn tell_people(&self, before: &Phase, after: &Phase) {
+        let what = self.what.as_str();
+        match after {
+            Phase::Live { .. } if matches!(before, Phase::Starting { .. }) => {
+                info!(run = self.lifecycle.run(); "{what} is live");
+            }
+            Phase::Waiting { cause: Failure::Restart, .. } => {
+                info!("{what} is restarted by an operator");
+            }
+            Phase::Waiting { cause, retry_at } => {
+                let failures = self.lifecycle.failures();
+                if failures.is_power_of_two() {
+                    let wait_ms = retry_at.saturating_duration_since(now()).as_millis();
+                    warn!(failures, wait_ms; "{what} failed: {cause}");
+                }
+            }
+            Phase::Idle if matches!(before, Phase::Stopping { .. }) => info!("{what} rests"),
+            Phase::Idle | Phase::Live { .. } | Phase::Starting { .. } | Phase::Stopping { .. } => {}
+        }
+    }
+}
+
+/// The clock of the runtime, which tests may pause.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::base::backoff::Backoff;
+    use crate::config::settings::Mode;
+    use crate::engine::lifecycle::Limits;
+
+    const LIMITS: Limits = Limits {
+        first_sign: Duration::from_secs(10),
+        silence: Duration::from_secs(5),
+        letting_go: Duration::from_secs(3),
+        backoff: Backoff::PUSH,
+        spread: 0.0,
+    };
+
+    /// Counts what it is told to do. With `breaks`, it ends as soon as it is
+    /// started; otherwise it gives one frame and then falls silent.
+    #[derive(Clone, Default)]
+    struct Camera {
+        breaks: bool,
+        rests: bool,
+        starts: Arc<AtomicU32>,
+        stops: Arc<AtomicU32>,
+    }
+
+    impl Pipeline for Camera {
+        fn start(&mut self, run: Run, news: mpsc::Sender<Event>) {
+            self.starts.fetch_add(1, Ordering::Relaxed);
+            let event =
+                if self.breaks { Event::Ended(run, Failure::Ended) } else { Event::FirstSign(run) };
+            news.try_send(event).unwrap();
+        }
+
+        fn stop(&mut self) {
+            self.stops.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn pulse(&self) -> Pulse {
+            if self.rests { Pulse::AtRest } else { Pulse::Count(1) }
+        }
+    }
+
+    fn supervise(camera: &Camera) -> (Supervisor, watch::Sender<usize>) {
+        let needed = watch::Sender::new(0);
+        let (supervisor, _) = Supervisor::spawn(
+            "feed test".to_owned(),
+            camera.clone(),
+            Lifecycle::new(LIMITS),
+            Demand::new(Mode::OnDemand),
+            needed.subscribe(),
+        );
+        (supervisor, needed)
+    }
+
+    async fn pass(seconds: u64) {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broken_camera_is_tried_again_but_never_hammered() {
+        let camera = Camera { breaks: true, ..Camera::default() };
+        let (supervisor, needed) = supervise(&camera);
+        needed.send_replace(1);
+        pass(600).await;
+
+        let starts = camera.starts.load(Ordering::Relaxed);
+        assert!((20..=30).contains(&starts), "{starts} starts in ten minutes");
+        assert!(matches!(supervisor.report().phase, Phase::Waiting { .. }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_camera_that_falls_silent_is_started_again() {
+        let camera = Camera::default();
+        let (_supervisor, needed) = supervise(&camera);
+        needed.send_replace(1);
+        pass(8).await;
+        assert_eq!(camera.starts.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_means_nothing_while_nothing_is_asked_for() {
+        let camera = Camera { rests: true, ..Camera::default() };
+        let (supervisor, needed) = supervise(&camera);
+        needed.send_replace(1);
+        pass(600).await;
+        assert_eq!(camera.starts.load(Ordering::Relaxed), 1);
+        assert!(matches!(supervisor.report().phase, Phase::Live { .. }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_camera_that_nobody_needs_is_stopped() {
+        let camera = Camera { rests: true, ..Camera::default() };
+        let (_supervisor, needed) = supervise(&camera);
+        needed.send_replace(1);
+        pass(2).await;
+        needed.send_replace(0);
+        pass(2).await;
+        assert_eq!(camera.stops.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pipeline_stops_when_nobody_holds_the_supervisor() {
+        let camera = Camera { rests: true, ..Camera::default() };
+        let (supervisor, needed) = supervise(&camera);
+        needed.send_replace(1);
+        pass(1).await;
+
+        drop(supervisor);
+        pass(1).await;
+        assert_eq!(camera.stops.load(Ordering::Relaxed), 1);
+    }
+}

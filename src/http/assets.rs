@@ -1,0 +1,26 @@
+//! Files that come with the program.
+
+use actix_web::HttpResponse;
+use actix_web::http::header;
+
+/// One file and where it is found.
+#[derive(Debug)]
+pub(super) struct Asset {
+    pub path: &'static str,
+    content_type: &'static str,
+    bytes: &'static [u8],
+}
+
+pub(super) const ALL: &[Asset] = &[Asset {
+    path: "/assets/livebox.css",
+    content_type: "text/css; charset=utf-8",
+    bytes: include_bytes!("../../web/livebox.css"),
+}];
+
+/// An hour in a cache: an upgrade shows soon, a page with many tiles asks once.
+pub(super) fn serve(asset: &'static Asset) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(asset.content_type)
+        .insert_header((header::CACHE_CONTROL, "public, max-age=3600"))
+        .body(asset.bytes)
+}

@@ -1,0 +1,130 @@
+//! Everything a handler can fail with, and the only place that picks a status.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+use serde::Serialize;
+
+use crate::model::status::Failure;
+use crate::outputs::control::Refused;
+use crate::outputs::livebox::BoxError;
+use crate::outputs::picture::{BadWish, NoPicture};
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApiError {
+    #[error(transparent)]
+    Box(#[from] BoxError),
+    #[error("Invalid control information: {0}")]
+    Unreadable(String),
+    #[error("Invalid value for '{0}': use 0 or 1")]
+    BadQuery(String),
+    #[error("Not Found: {0}")]
+    NoSuchPath(String),
+    #[error("Method Not Allowed: use {allow}")]
+    WrongMethod { allow: &'static str },
+    #[error("The password is needed")]
+    PasswordNeeded,
+    #[error(
+        "Only the box itself may do this, as no password is set; run `livebox password` on it \
+         and put the result into the configuration as access.password"
+    )]
+    NoPasswordSet,
+    #[error("A page of another site may not do this")]
+    OtherOrigin,
+    #[error(
+        "The form is not one of the page that is shown; nothing was changed. Open the page again"
+    )]
+    ForeignForm,
+    #[error("Too many passwords are being checked; try again")]
+    Busy,
+    #[error("The stream gives no picture yet{}", because(.cause.as_ref()))]
+    NoPicture { cause: Option<Failure> },
+    #[error(transparent)]
+    Wish(#[from] BadWish),
+    #[error("No picture: {0}")]
+    Undecoded(#[from] NoPicture),
+}
+
+impl ApiError {
+    /// The status, and after how long another try makes sense.
+    fn contract(&self) -> (StatusCode, Option<Duration>) {
+        match self {
+            ApiError::Box(BoxError::Streaming) => (StatusCode::CONFLICT, None),
+            ApiError::Box(_) | ApiError::Unreadable(_) | ApiError::BadQuery(_) => {
+                (StatusCode::BAD_REQUEST, None)
+            }
+            ApiError::NoSuchPath(_) => (StatusCode::NOT_FOUND, None),
+            ApiError::WrongMethod { .. } => (StatusCode::METHOD_NOT_ALLOWED, None),
+            ApiError::PasswordNeeded => (StatusCode::UNAUTHORIZED, None),
+            ApiError::NoPasswordSet | ApiError::OtherOrigin | ApiError::ForeignForm => {
+                (StatusCode::FORBIDDEN, None)
+            }
+            ApiError::Wish(_) => (StatusCode::BAD_REQUEST, None),
+            ApiError::Undecoded(NoPicture::NoVideo) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
+            ApiError::Undecoded(NoPicture::Busy | NoPicture::Failed(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)))
+            }
+            ApiError::Busy => (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(1))),
+            ApiError::NoPicture { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)))
+            }
+        }
+    }
+
+    /// What would be accepted in the place of what was not.
+    pub(super) fn valid(&self) -> Option<&'static str> {
+        if let ApiError::Wish(BadWish { valid, .. })
+        | ApiError::Box(BoxError::Refused(Refused::Value { valid, .. })) = self
+        {
+            return Some(valid);
+        }
+        None
+    }
+}
+
+#[derive(Serialize)]
+struct Body {
+    code: u16,
+    reason: String,
+    /// What would be accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid: Option<&'static str>,
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.contract().0
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let (status, retry_after) = self.contract();
+        let mut response = HttpResponse::build(status);
+        if let Some(delay) = retry_after {
+            response.insert_header(("Retry-After", delay.as_secs()));
+        }
+        if let ApiError::WrongMethod { allow } = self {
+            response.insert_header(("Allow", *allow));
+        }
+        if matches!(self, ApiError::PasswordNeeded) {
+            response
+                .insert_header(("WWW-Authenticate", "Basic realm=\"livebox\", charset=\"UTF-8\""));
+        }
+        let body = Body { code: status.as_u16(), reason: self.to_string(), valid: self.valid() };
+        json(&mut response, &body)
+    }
+}
+
+/// A JSON answer with a newline at its end, never cached.
+pub(super) fn json(response: &mut HttpResponseBuilder, body: &impl Serialize) -> HttpResponse {
+    let mut text = serde_json::to_string(body).expect("our own structs have string keys only");
+    text.push('\n');
+    response
+        .content_type("application/json")
+        .insert_header(("Cache-Control", "no-store"))
+        .body(text)
+}
+
+fn because(cause: Option<&Failure>) -> String {
+    cause.map_or_else(String::new, |cause| format!(": {cause}"))
+}

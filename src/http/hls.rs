@@ -1,0 +1,159 @@
+//! HLS: playlists and segments, all from memory.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::body::SizedStream;
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use bytes::Bytes;
+use futures_util::stream::iter;
+
+use super::error::ApiError;
+use super::media::{HOPELESS, no_picture};
+use super::server::State;
+use crate::engine::roster::Stream;
+use crate::media::hls::Window;
+
+/// The first segment of a cold feed is there after its start and one group of
+/// pictures; who waits for longer is told to come back.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// `GET /<stream>.m3u8`: the multivariant playlist.
+pub(super) async fn multivariant(
+    stream: web::Data<Arc<Stream>>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let plan = stream.plan().stream;
+    let media = format!("{}live.m3u8", prefix(&request, &plan.url));
+    let bitrate = plan.bitrate.bps();
+    let text = ready(&stream, |window| window.multivariant(&media, bitrate)).await?;
+    Ok(playlist(text))
+}
+
+/// `GET /<stream>/hls/live.m3u8`, and `/streaminf.m3u8` for the first stream.
+pub(super) async fn media(
+    state: web::Data<State>,
+    stream: web::Data<Arc<Stream>>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let prefix = match request.path().contains("/hls/") {
+        true => String::new(),
+        false => prefix(&request, &stream.plan().stream.url),
+    };
+    let mark = state.mark.clone();
+    let text = ready(&stream, |window| Some(window.playlist(&prefix, &mark))).await?;
+    Ok(playlist(text))
+}
+
+/// `GET /<stream>/hls/<mark>-<number>.m4s` and `…/init-<mark>-<generation>.mp4`
+pub(super) async fn piece(
+    name: web::Path<String>,
+    state: web::Data<State>,
+    stream: web::Data<Arc<Stream>>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    stream.hub().lease();
+    let missing = || ApiError::NoSuchPath(request.path().to_owned());
+    let pieces = match named(&name, &state.mark).ok_or_else(missing)? {
+        Name::Init(generation) => {
+            stream.hub().with_window(|window| Some(vec![window.init_of(generation)?.bytes.clone()]))
+        }
+        Name::Segment(number) => {
+            stream.hub().with_window(|window| Some(window.segment(number)?.pieces.clone()))
+        }
+    };
+    let pieces = pieces.ok_or_else(missing)?;
+    let length: usize = pieces.iter().map(Bytes::len).sum();
+    stream.hub().count_bytes_out(length);
+    let body = SizedStream::new(length as u64, iter(pieces.into_iter().map(Ok::<_, Infallible>)));
+    Ok(shared("video/mp4", "public, max-age=3600, immutable").body(body))
+}
+
+/// What a name below `hls/` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    Init(u32),
+    Segment(u64),
+}
+
+/// Reads a name; nothing of an earlier process, whose numbers mean other things.
+fn named(name: &str, mark: &str) -> Option<Name> {
+    if let Some(init) = name.strip_prefix("init-") {
+        let number = init.strip_prefix(mark)?.strip_prefix('-')?.strip_suffix(".mp4")?;
+        return number.parse().ok().map(Name::Init);
+    }
+    let number = name.strip_prefix(mark)?.strip_prefix('-')?.strip_suffix(".m4s")?;
+    number.parse().ok().map(Name::Segment)
+}
+
+/// What leads from a playlist at the path that was asked to the stream's
+/// segments. Relative, so that it also holds behind a proxy.
+fn prefix(request: &HttpRequest, url: &str) -> String {
+    let depth = request.path().matches('/').count().saturating_sub(1);
+    format!("{}{}/hls/", "../".repeat(depth), url.trim_start_matches('/'))
+}
+
+/// Waits until there is something to play, and reads it off the window.
+async fn ready<T>(
+    stream: &Arc<Stream>,
+    read: impl Fn(&Window) -> Option<T>,
+) -> Result<T, ApiError> {
+    stream.hub().lease();
+    let mut ends = stream.hub().ends();
+    let waited = async {
+        loop {
+            let found = stream
+                .hub()
+                .with_window(|window| window.is_ready().then(|| read(window)).flatten());
+            match found {
+                Some(found) => return found,
+                // The sender lives in the stream.
+                None => ends.changed().await.ok(),
+            };
+        }
+    };
+    tokio::select! {
+        found = waited => Ok(found),
+        () = tokio::time::sleep(PATIENCE) => Err(no_picture(stream)),
+        () = stream.fails(HOPELESS) => Err(no_picture(stream)),
+    }
+}
+
+fn playlist(text: String) -> HttpResponse {
+    shared("application/vnd.apple.mpegurl", "no-cache").body(text)
+}
+
+/// Players on other sites may read it: viewing is public.
+fn shared(content_type: &str, cached: &str) -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    response
+        .content_type(content_type)
+        .insert_header((header::CACHE_CONTROL, cached))
+        .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_this_process_are_read_and_no_others() {
+        assert_eq!(named("5f-12.m4s", "5f"), Some(Name::Segment(12)));
+        assert_eq!(named("init-5f-3.mp4", "5f"), Some(Name::Init(3)));
+        for other in ["5e-12.m4s", "5f-12.mp4", "init-5f-.mp4", "5f--1.m4s", "../5f-1.m4s", ""] {
+            assert_eq!(named(other, "5f"), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_leads_to_the_segments_from_any_playlist() {
+        let from = |path: &str| {
+            prefix(&actix_web::test::TestRequest::with_uri(path).to_http_request(), "/cams/a")
+        };
+        assert_eq!(from("/stream.m3u8"), "cams/a/hls/");
+        assert_eq!(from("/cams/a.m3u8"), "../cams/a/hls/");
+    }
+}

@@ -1,0 +1,22 @@
+//! The only folder that names actix: what answers at which URL.
+//!
+//! Handlers ask and answer; they decide nothing. Errors become statuses in
+//! one table (`error.rs`), callers are judged in one place (`access.rs`).
+
+mod access;
+mod assets;
+mod dashboard;
+mod error;
+mod hls;
+mod livebox;
+mod media;
+mod origin;
+mod pages;
+mod picture;
+mod pushes;
+mod routes;
+mod server;
+mod viewer;
+
+pub use access::Access;
+pub use server::{ServeError, Server, State, stop};

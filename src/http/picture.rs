@@ -1,0 +1,37 @@
+//! Pictures over HTTP: one file an answer, made when it is asked for.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use actix_web::http::{Method, header};
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::stream::empty;
+
+use super::error::ApiError;
+use super::media::joined;
+use super::server::State;
+use crate::engine::roster::Stream;
+use crate::outputs::picture::Wish;
+
+/// `GET /<stream>/pic`: the newest frame as JPEG or PNG.
+pub(super) async fn pic(
+    request: HttpRequest,
+    query: web::Query<Vec<(String, String)>>,
+    state: web::Data<State>,
+    stream: web::Data<Arc<Stream>>,
+) -> Result<HttpResponse, ApiError> {
+    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let wish = Wish::read(&query, accept)?;
+    let mut response = HttpResponse::Ok();
+    response
+        .content_type(wish.content_type())
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::VARY, "Accept"));
+    if request.method() == Method::HEAD {
+        return Ok(response.streaming(empty::<Result<web::Bytes, Infallible>>()));
+    }
+    let (reader, init) = joined(&stream).await?;
+    let bytes = state.pictures.take(reader, init, wish).await?;
+    stream.hub().count_bytes_out(bytes.len());
+    Ok(response.body(bytes))
+}

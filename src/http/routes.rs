@@ -1,0 +1,139 @@
+//! Every URL of livebox, on one page.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use actix_web::guard::{Any, Get, Head};
+use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
+
+use super::error::ApiError;
+use super::{assets, dashboard, hls, livebox, media, pages, picture, pushes};
+use crate::engine::roster::{Roster, Stream};
+
+/// What may be asked at a URL that only shows something.
+const READ: &str = "GET, HEAD";
+
+pub(super) fn all(service: &mut web::ServiceConfig, roster: &Roster, docroot: Option<&Path>) {
+    service.service(resource("/", READ).route(read().to(pages::home)));
+    for asset in assets::ALL {
+        service.service(
+            resource(asset.path, READ)
+                .route(read().to(move || async move { assets::serve(asset) })),
+        );
+    }
+    control_page(service);
+    for base in ["/api/livebox/v1", "/api/v1"] {
+        api(service, base);
+    }
+    // The first stream is also the one that is meant where none is named.
+    medium(service, "/stream", roster.first());
+    let first = web::Data::new(Arc::clone(roster.first()));
+    service.service(resource("/streaminf.m3u8", READ).route(read().to(hls::media)).app_data(first));
+    for stream in roster.streams() {
+        let url = stream.plan().stream.url;
+        medium(service, &url, stream);
+        segments(service, &url, stream);
+        for page in [url.clone(), format!("{url}/")] {
+            let page = resource(&page, READ).route(read().to(pages::stream));
+            service.service(page.app_data(web::Data::new(Arc::clone(stream))));
+        }
+    }
+    match docroot {
+        Some(folder) => {
+            let files = actix_files::Files::new("/", folder)
+                .index_file("index.html")
+                .default_handler(web::to(pages::not_found));
+            service.service(files);
+        }
+        None => {
+            service.default_service(web::to(pages::not_found));
+        }
+    }
+}
+
+fn api(service: &mut web::ServiceConfig, base: &str) {
+    let at = |path: &str| format!("{base}/{path}");
+    service
+        .service(resource(&at("status"), READ).route(read().to(livebox::status)))
+        .service(
+            resource(&at("control"), "GET, HEAD, POST")
+                .route(read().to(livebox::control))
+                .route(web::post().to(livebox::edit)),
+        )
+        .service(resource(&at("start"), "PUT").route(web::put().to(livebox::start)))
+        .service(resource(&at("stop"), "PUT").route(web::put().to(livebox::stop)))
+        .service(
+            resource(&at("streams/{name}/restart"), "POST").route(web::post().to(livebox::restart)),
+        )
+        .service(resource(&at("pushes"), READ).route(read().to(pushes::all)))
+        .service(resource(&at("pushes/{name}/start"), "PUT").route(web::put().to(pushes::start)))
+        .service(resource(&at("pushes/{name}/stop"), "PUT").route(web::put().to(pushes::stop)))
+        .service(web::resource([format!("{base}/{{rest}}*"), base.to_owned()]).to(no_such_path));
+}
+
+/// Forms are posted below the page, which shows what came of it.
+fn control_page(service: &mut web::ServiceConfig) {
+    for page in ["/dashboard", "/dashboard/"] {
+        service.service(resource(page, READ).route(read().to(dashboard::page)));
+    }
+    let form =
+        |path: &str, route: Route| resource(&format!("/dashboard/{path}"), "POST").route(route);
+    service
+        .service(form("start", web::post().to(dashboard::start)))
+        .service(form("stop", web::post().to(dashboard::stop)))
+        .service(form("control", web::post().to(dashboard::edit)))
+        .service(form("pushes/{name}/start", web::post().to(dashboard::start_push)))
+        .service(form("pushes/{name}/stop", web::post().to(dashboard::stop_push)))
+        .service(form("streams/{name}/restart", web::post().to(dashboard::restart)));
+}
+
+/// The containers of one stream.
+fn medium(service: &mut web::ServiceConfig, url: &str, stream: &Arc<Stream>) {
+    let data = || web::Data::new(Arc::clone(stream));
+    service
+        .service(
+            resource(&format!("{url}.mp4"), READ).route(read().to(media::mp4)).app_data(data()),
+        )
+        .service(
+            resource(&format!("{url}.h264"), READ).route(read().to(media::h264)).app_data(data()),
+        )
+        .service(
+            resource(&format!("{url}.m3u8"), READ)
+                .route(read().to(hls::multivariant))
+                .app_data(data()),
+        )
+        .service(
+            resource(&format!("{url}/pic"), READ).route(read().to(picture::pic)).app_data(data()),
+        );
+}
+
+/// The media playlist of one stream and what it names.
+fn segments(service: &mut web::ServiceConfig, url: &str, stream: &Arc<Stream>) {
+    let data = || web::Data::new(Arc::clone(stream));
+    service
+        .service(
+            resource(&format!("{url}/hls/live.m3u8"), READ)
+                .route(read().to(hls::media))
+                .app_data(data()),
+        )
+        .service(
+            resource(&format!("{url}/hls/{{name}}"), READ)
+                .route(read().to(hls::piece))
+                .app_data(data()),
+        );
+}
+
+/// A resource that answers other methods with the ones it has.
+fn resource(path: &str, allow: &'static str) -> Resource {
+    web::resource(path.to_owned()).default_service(web::to(move || async move {
+        Err::<HttpResponse, _>(ApiError::WrongMethod { allow })
+    }))
+}
+
+fn read() -> Route {
+    web::route().guard(Any(Get()).or(Head()))
+}
+
+async fn no_such_path(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::NoSuchPath(request.path().to_owned()))
+}

@@ -1,0 +1,173 @@
+//! What one viewer of endless MP4 is sent, byte for byte. Pure.
+//!
+//! Everything but the alignment at the join and the stamps is shared with all
+//! other viewers.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::hub::{Piece, Read};
+use crate::media::edge::{BLOCK, Pad};
+use crate::media::packager::Init;
+
+/// The server copies what it is given into a buffer that it keeps: a burst
+/// must not blow that up for as long as the viewer stays.
+const SLICE: usize = 16 << 10;
+
+/// What a viewer asks for behind the question mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// `?audio=0` leaves the sound out.
+    pub audio: bool,
+    /// `?pad=0` leaves the padding out.
+    pub pad: bool,
+    /// `?stamp=1` puts before each chunk a `free` box with the time at which
+    /// the encoder gave it: nanoseconds since 1970, eight bytes, big-endian.
+    pub stamp: bool,
+}
+
+impl Shape {
+    /// Reads a query; keys that mean nothing here are let pass, as players
+    /// add some against caches.
+    ///
+    /// # Errors
+    /// The key whose value is neither 0 nor 1.
+    pub(super) fn of(query: &[(String, String)]) -> Result<Self, String> {
+        let mut shape = Self { audio: true, pad: true, stamp: false };
+        for (key, value) in query {
+            let switch = match key.as_str() {
+                "audio" => &mut shape.audio,
+                "pad" => &mut shape.pad,
+                "stamp" => &mut shape.stamp,
+                _ => continue,
+            };
+            *switch = match value.as_str() {
+                "0" => false,
+                "1" => true,
+                _ => return Err(key.clone()),
+            };
+        }
+        // Stamps are for measuring; they would shift the phase of the padding.
+        shape.pad &= !shape.stamp;
+        Ok(shape)
+    }
+}
+
+/// Whether a viewer goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    On,
+    End,
+}
+
+/// One viewer.
+#[derive(Debug)]
+pub(super) struct Viewer {
+    shape: Shape,
+    /// How many bytes were sent, within a block.
+    offset: usize,
+    /// What is still to be sent, and whether it counts as media.
+    outbox: VecDeque<(Bytes, bool)>,
+}
+
+impl Viewer {
+    /// A viewer that is sent the init segment, and then what leads to the live edge.
+    pub(super) fn new(shape: Shape, init: &Init, burst: Option<Bytes>) -> Self {
+        let mut viewer = Self { shape, offset: 0, outbox: VecDeque::new() };
+        let init = if shape.audio { &init.bytes } else { &init.video_bytes };
+        viewer.send(init.clone(), true);
+        let mut burst = burst.unwrap_or_default();
+        while !burst.is_empty() {
+            viewer.send(burst.split_to(SLICE.min(burst.len())), true);
+        }
+        viewer
+    }
+
+    /// The next bytes to send, and whether they are media.
+    pub(super) fn next(&mut self) -> Option<(Bytes, bool)> {
+        self.outbox.pop_front()
+    }
+
+    pub(super) fn take(&mut self, read: Read) -> Flow {
+        match read {
+            Read::Chunk(piece) => self.take_piece(&piece),
+            Read::Skipped(_) => {}
+            // A new init segment in the middle is more than players take: they
+            // connect again.
+            Read::Init(_) => return Flow::End,
+        }
+        Flow::On
+    }
+
+    fn take_piece(&mut self, piece: &Piece) {
+        let (bytes, slot) = match self.shape.audio {
+            true => (piece.bytes.clone(), piece.whole()),
+            false => (piece.video_bytes(), piece.video()),
+        };
+        if bytes.is_empty() {
+            return;
+        }
+        if self.shape.stamp {
+            let stamp = piece.came_ns().to_be_bytes();
+            let stamp = [16u32.to_be_bytes().as_slice(), b"free", &stamp].concat();
+            self.send(stamp.into(), false);
+        }
+        let padded = slot.phase.filter(|_| self.shape.pad);
+        if let Some(phase) = padded {
+            self.pad(Pad::between(self.offset, phase).as_ref());
+        }
+        self.send(bytes, true);
+        if padded.is_some() {
+            self.pad(slot.pad.as_ref());
+        }
+    }
+
+    fn pad(&mut self, pad: Option<&Pad>) {
+        for piece in pad.into_iter().flat_map(Pad::pieces) {
+            self.send(piece, false);
+        }
+    }
+
+    fn send(&mut self, bytes: Bytes, is_media: bool) {
+        self.offset = (self.offset + bytes.len()) % BLOCK;
+        if !bytes.is_empty() {
+            self.outbox.push_back((bytes, is_media));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(query: &str) -> Result<Shape, String> {
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        Shape::of(&pairs.map(|(key, value)| (key.into(), value.into())).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_query_switches_sound_padding_and_stamps() {
+        assert_eq!(shape(""), Ok(Shape { audio: true, pad: true, stamp: false }));
+        assert_eq!(shape("audio=0&pad=0"), Ok(Shape { audio: false, pad: false, stamp: false }));
+        assert_eq!(shape("stamp=1&1795240290"), Ok(Shape { audio: true, pad: false, stamp: true }));
+        assert_eq!(shape("audio=no"), Err("audio".to_owned()));
+    }
+
+    #[test]
+    fn a_burst_is_handed_over_in_small_slices() {
+        let init = Init {
+            generation: 1,
+            tracks: crate::model::track::Tracks::default(),
+            bytes: Bytes::from_static(b"both"),
+            video_bytes: Bytes::from_static(b"video"),
+        };
+        let burst = Bytes::from(vec![7; 100_000]);
+        let mut viewer = Viewer::new(shape("audio=0").unwrap(), &init, Some(burst.clone()));
+        let pieces: Vec<_> = std::iter::from_fn(|| viewer.next()).map(|(bytes, _)| bytes).collect();
+        assert!(pieces.iter().all(|piece| piece.len() <= SLICE));
+        assert_eq!(pieces.concat(), [b"video".as_slice(), &burst].concat());
+        assert_eq!(viewer.offset, 100_005 % BLOCK);
+    }
+}

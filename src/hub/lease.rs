@@ -1,0 +1,71 @@
+//! Readers that come and go with every request: HLS.
+//!
+//! A player that fetches playlists and segments is connected for moments only.
+//! Each request renews a lease; while it lasts, the stream counts as needed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::reader::Reader;
+use super::stream::Stream;
+
+/// Players poll every second or so, and pause a while when they stall.
+const LASTS: Duration = Duration::from_secs(10);
+
+/// The lease of one stream; while it runs, a task holds a reader for it.
+#[derive(Debug, Default)]
+pub(super) struct Lease {
+    until: Mutex<Option<Instant>>,
+}
+
+impl Lease {
+    /// Returns whether a task must be started that waits for the end.
+    fn renew(&self, now: Instant) -> bool {
+        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.replace(now + LASTS).is_none()
+    }
+
+    /// The end as it stands; takes the lease away if that has passed.
+    fn expire(&self, now: Instant) -> Option<Instant> {
+        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.take_if(|until| *until <= now);
+        *until
+    }
+}
+
+impl Stream {
+    /// Counts as a reader from now on for ten seconds; must be called on a runtime.
+    pub fn lease(self: &Arc<Self>) {
+        if self.lease.renew(Instant::now()) {
+            tokio::spawn(hold(self.join()));
+        }
+    }
+}
+
+async fn hold(reader: Reader) {
+    while let Some(until) = reader.stream().lease.expire(Instant::now()) {
+        tokio::time::sleep_until(until).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Limits;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_needed_until_ten_seconds_after_the_last_request() {
+        let limits = Limits { span: LASTS, bytes: 1 << 20 };
+        let stream = Stream::new("test".parse().unwrap(), limits);
+        stream.lease();
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        stream.lease();
+        assert_eq!(stream.reader_count(), 1);
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        assert_eq!(stream.reader_count(), 1);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(stream.reader_count(), 0);
+    }
+}

@@ -1,0 +1,79 @@
+//! One reader of a stream: a cursor that waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+use super::piece::Piece;
+use super::ring::{Cursor, Step};
+use super::stream::Stream;
+use crate::media::packager::Init;
+
+/// Reads a stream at its own speed. Being alive, it says that the stream is needed.
+#[derive(Debug)]
+pub struct Reader {
+    stream: Arc<Stream>,
+    cursor: Cursor,
+    end: watch::Receiver<u64>,
+    /// Where the chunks that it was too slow for are counted.
+    lost: Arc<AtomicU64>,
+}
+
+/// What a reader gets.
+#[derive(Clone, Debug)]
+pub enum Read {
+    /// How to decode what follows. Comes first, and again when that changes.
+    Init(Arc<Init>),
+    Chunk(Arc<Piece>),
+    /// The reader was too slow; so many chunks are lost, and it goes on at a key frame.
+    Skipped(u64),
+}
+
+impl Reader {
+    pub(super) fn new(stream: Arc<Stream>, cursor: Cursor, end: watch::Receiver<u64>) -> Self {
+        stream.reader_came();
+        Self { stream, cursor, end, lost: Arc::default() }
+    }
+
+    pub fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// This reader, whose losses are added to `lost`.
+    pub fn counting(mut self, lost: &Arc<AtomicU64>) -> Self {
+        self.lost = Arc::clone(lost);
+        self
+    }
+
+    /// The next piece, if it is there already.
+    pub fn try_next(&mut self) -> Option<Read> {
+        self.end.mark_unchanged();
+        match self.stream.step(&mut self.cursor) {
+            Step::Init(init) => Some(Read::Init(init)),
+            Step::Piece(piece) => Some(Read::Chunk(piece)),
+            Step::Skipped(lost) => {
+                self.lost.fetch_add(lost, Ordering::Relaxed);
+                Some(Read::Skipped(lost))
+            }
+            Step::Nothing => None,
+        }
+    }
+
+    /// Waits for the next piece. Cancelling loses nothing.
+    pub async fn next(&mut self) -> Read {
+        loop {
+            if let Some(read) = self.try_next() {
+                return read;
+            }
+            // The sender lives in the stream, which this reader holds.
+            self.end.changed().await.ok();
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.stream.reader_went();
+    }
+}

@@ -1,0 +1,227 @@
+//! The newest pieces of a stream.
+//!
+//! The ring keeps what is young enough and fits, whoever is reading. A reader
+//! that falls off the tail is told so and continues at the newest key frame;
+//! the writer never waits for it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::piece::Piece;
+use crate::media::edge::{self, BURST_BYTES, BURST_FRAMES};
+use crate::media::packager::Init;
+
+/// How much a ring keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// At least this much of the past, as long as the bytes allow it.
+    pub span: Duration,
+    /// At most this many bytes, whatever they span.
+    pub bytes: usize,
+}
+
+impl Limits {
+    /// The larger of 10 s and two groups of pictures, at most 32 MiB and at
+    /// most the stream's `share` of the memory for all, in bytes.
+    pub fn for_gop(gop: Duration, share: usize) -> Self {
+        Self { span: (2 * gop).max(Duration::from_secs(10)), bytes: share.min(32 << 20) }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Ring {
+    pieces: VecDeque<Arc<Piece>>,
+    /// Sequence number of `pieces[0]`.
+    first: u64,
+    bytes: usize,
+    limits: Limits,
+    init: Option<Arc<Init>>,
+    /// Joiners start at or after this: what lies before belongs to an earlier run.
+    join_from: u64,
+    /// The burst for who joins now, and the end that it was made for.
+    burst: Option<(u64, Bytes)>,
+}
+
+/// Where one reader stands. Holds no pieces.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cursor {
+    next: u64,
+    /// The generation whose init the reader has.
+    generation: Option<u32>,
+    /// Whether the next piece must be one to start with.
+    seeking: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Step {
+    Init(Arc<Init>),
+    Piece(Arc<Piece>),
+    Skipped(u64),
+    Nothing,
+}
+
+impl Ring {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            pieces: VecDeque::new(),
+            first: 0,
+            bytes: 0,
+            limits,
+            init: None,
+            join_from: 0,
+            burst: None,
+        }
+    }
+
+    pub(super) fn set_init(&mut self, init: Arc<Init>) {
+        self.init = Some(init);
+    }
+
+    pub(super) fn init(&self) -> Option<&Arc<Init>> {
+        self.init.as_ref()
+    }
+
+    pub(super) fn push(&mut self, piece: Piece) {
+        self.bytes += piece.bytes.len();
+        self.pieces.push_back(Arc::new(piece));
+        self.burst = None;
+        self.trim();
+    }
+
+    /// From here on joiners get only what comes next: the run is over, and a
+    /// picture from before it would be a lie about what is live.
+    pub(super) fn close_run(&mut self) {
+        self.join_from = self.end();
+    }
+
+    /// Lets go of all pieces; cursors go on with what comes next.
+    pub(super) fn clear(&mut self) {
+        self.first = self.end();
+        self.pieces.clear();
+        self.burst = None;
+        self.bytes = 0;
+        self.join_from = self.first;
+    }
+
+    /// One past the newest piece.
+    pub(super) fn end(&self) -> u64 {
+        self.first + self.pieces.len() as u64
+    }
+
+    /// A cursor on the newest key frame of this run, so that a picture can be
+    /// shown at once; before the first one, on the end.
+    pub(super) fn join(&self) -> Cursor {
+        let next = self.newest_key().unwrap_or(self.end());
+        Cursor { next, generation: None, seeking: true }
+    }
+
+    /// A cursor at the live edge, the init segment there, and everything that
+    /// leads up to it, squeezed. Nothing before this run's first key frame, or
+    /// where frames are reordered: then [`Ring::join`] is right.
+    pub(super) fn join_at_edge(&mut self) -> Option<(Cursor, Arc<Init>, Bytes)> {
+        let init = Arc::clone(self.init.as_ref()?);
+        let end = self.end();
+        let burst = match &self.burst {
+            Some((made_for, burst)) if *made_for == end => burst.clone(),
+            _ => {
+                let from = self.burst_start(init.generation)?;
+                let skipped = usize::try_from(from - self.first).ok()?;
+                let pieces = self.pieces.iter().skip(skipped);
+                edge::burst(pieces.map(|piece| piece.chunk()))?
+            }
+        };
+        self.burst = Some((end, burst.clone()));
+        let generation = Some(init.generation);
+        Some((Cursor { next: end, generation, seeking: false }, init, burst))
+    }
+
+    /// The newest key frame with enough pictures behind it, or the oldest one
+    /// of this run that fits.
+    fn burst_start(&self, generation: u32) -> Option<u64> {
+        let (mut start, mut frames, mut bytes) = (None, 0, 0);
+        for (back, piece) in self.pieces.iter().rev().enumerate() {
+            let sequence = self.end() - 1 - back as u64;
+            frames += usize::from(piece.has_video());
+            bytes += piece.video_len();
+            let foreign = sequence < self.join_from || piece.generation != generation;
+            if foreign || (bytes > BURST_BYTES && start.is_some()) {
+                break;
+            }
+            if piece.key {
+                start = Some(sequence);
+                if frames >= BURST_FRAMES {
+                    break;
+                }
+            }
+        }
+        start
+    }
+
+    /// Takes one step, at most to the end.
+    pub(super) fn step(&self, cursor: &mut Cursor) -> Step {
+        if cursor.next < self.first {
+            return self.skip(cursor);
+        }
+        while let Some(piece) = self.at(cursor.next) {
+            if cursor.seeking && !piece.key {
+                cursor.next += 1;
+                continue;
+            }
+            if cursor.generation != Some(piece.generation) {
+                match self.init.as_ref().filter(|init| init.generation == piece.generation) {
+                    Some(init) => {
+                        cursor.generation = Some(piece.generation);
+                        return Step::Init(Arc::clone(init));
+                    }
+                    // The init of an older generation is gone; its pieces are useless.
+                    None => {
+                        cursor.next += 1;
+                        continue;
+                    }
+                }
+            }
+            cursor.seeking = false;
+            cursor.next += 1;
+            return Step::Piece(Arc::clone(piece));
+        }
+        Step::Nothing
+    }
+
+    fn skip(&self, cursor: &mut Cursor) -> Step {
+        let to = self.newest_key().unwrap_or(self.end());
+        let lost = to - cursor.next;
+        cursor.next = to;
+        cursor.seeking = true;
+        Step::Skipped(lost)
+    }
+
+    fn at(&self, sequence: u64) -> Option<&Arc<Piece>> {
+        self.pieces.get(usize::try_from(sequence.checked_sub(self.first)?).ok()?)
+    }
+
+    fn newest_key(&self) -> Option<u64> {
+        let back = self.pieces.iter().rev().position(|piece| piece.key)? as u64;
+        let sequence = self.end() - 1 - back;
+        (sequence >= self.join_from).then_some(sequence)
+    }
+
+    fn trim(&mut self) {
+        while self.pieces.len() > 1 && (self.bytes > self.limits.bytes || self.spans_enough()) {
+            if let Some(oldest) = self.pieces.pop_front() {
+                self.bytes -= oldest.bytes.len();
+                self.first += 1;
+            }
+        }
+    }
+
+    /// Whether the ring without its oldest piece still spans the limit.
+    fn spans_enough(&self) -> bool {
+        let (Some(second), Some(newest)) = (self.pieces.get(1), self.pieces.back()) else {
+            return false;
+        };
+        newest.start().since(second.start()) >= self.limits.span
+    }
+}

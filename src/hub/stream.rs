@@ -1,0 +1,224 @@
+//! One stream: its ring, who writes it, how many read it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::gauge::{Gauge, Measured};
+use super::lease::Lease;
+use super::piece::Padding;
+use super::reader::Reader;
+use super::ring::{Cursor, Limits, Ring, Step};
+use crate::media::edge::Padder;
+use crate::media::hls::Window;
+use crate::media::packager::{Expect, Init, Packaged, Packager};
+use crate::model::ids::StreamName;
+use crate::model::track::AudioInfo;
+use crate::model::unit::AccessUnit;
+
+pub use crate::media::h264::Malformed;
+
+/// A stream in memory. The writer never waits for a reader; a reader that is
+/// too slow loses chunks, and learns how many.
+#[derive(Debug)]
+pub struct Stream {
+    name: StreamName,
+    inner: Mutex<Inner>,
+    /// Sequence number one past the newest chunk.
+    end: watch::Sender<u64>,
+    readers: watch::Sender<usize>,
+    frames: AtomicU64,
+    malformed: AtomicU64,
+    bytes_out: AtomicU64,
+    pub(super) lease: Lease,
+}
+
+#[derive(Debug)]
+struct Inner {
+    packager: Packager,
+    padding: Padding,
+    ring: Ring,
+    window: Window,
+    gauge: Gauge,
+}
+
+impl Stream {
+    pub fn new(name: StreamName, limits: Limits) -> Arc<Self> {
+        let inner = Inner {
+            packager: Packager::new(),
+            padding: Padding::new(Padder::new(0, Duration::ZERO)),
+            ring: Ring::new(limits),
+            window: Window::new(limits.bytes),
+            gauge: Gauge::default(),
+        };
+        Arc::new(Self {
+            name,
+            inner: Mutex::new(inner),
+            end: watch::Sender::new(0),
+            readers: watch::Sender::new(0),
+            frames: AtomicU64::new(0),
+            malformed: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            lease: Lease::default(),
+        })
+    }
+
+    pub fn name(&self) -> &StreamName {
+        &self.name
+    }
+
+    /// A new run of the feed begins and promises these tracks, at about so
+    /// many bits a second.
+    pub fn begin_run(&self, expect: Expect, bitrate: u32) {
+        let mut inner = self.lock();
+        let frame = expect.video.unwrap_or_default();
+        inner.padding = Padding::new(Padder::new(bitrate, frame));
+        inner.packager.begin_run(expect);
+        inner.gauge = Gauge::default();
+        inner.ring.close_run();
+    }
+
+    /// The run is over: who joins now waits for the next one. Where nobody
+    /// reads, the memory is let go.
+    pub fn end_run(&self) {
+        let idle = self.reader_count() == 0;
+        let mut inner = self.lock();
+        if idle {
+            inner.ring.clear();
+            inner.window.clear();
+        } else {
+            inner.ring.close_run();
+        }
+    }
+
+    pub fn audio_config(&self, info: AudioInfo) {
+        self.lock().packager.audio_config(info);
+    }
+
+    /// Hands one encoded frame to all readers. Returns whether any chunk came
+    /// of it: audio waits for the next picture, and nothing leaves before the
+    /// first key frame.
+    ///
+    /// # Errors
+    /// A malformed access unit is skipped and counted; the next one may come.
+    pub fn publish(&self, unit: AccessUnit) -> Result<bool, Malformed> {
+        let came_ns = unix_ns();
+        let mut inner = self.lock();
+        let packaged = inner.packager.push(unit).inspect_err(|_| {
+            self.malformed.fetch_add(1, Ordering::Relaxed);
+        })?;
+        let mut published = false;
+        for item in packaged {
+            match item {
+                Packaged::Init(init) => {
+                    inner.window.init(&init);
+                    inner.ring.set_init(init);
+                }
+                Packaged::Chunk(chunk) => {
+                    inner.gauge.note(&chunk);
+                    inner.window.push(&chunk, came_ns / 1_000_000);
+                    let piece = inner.padding.place(chunk, came_ns);
+                    inner.ring.push(piece);
+                    published = true;
+                }
+            }
+        }
+        let end = inner.ring.end();
+        drop(inner);
+        if published {
+            self.frames.fetch_add(1, Ordering::Relaxed);
+            self.end.send_replace(end);
+        }
+        Ok(published)
+    }
+
+    /// A reader that starts at the newest key frame. While it lives, the
+    /// stream counts as needed.
+    pub fn join(self: &Arc<Self>) -> Reader {
+        let cursor = self.lock().ring.join();
+        Reader::new(Arc::clone(self), cursor, self.end.subscribe())
+    }
+
+    /// A reader at the live edge, with the init segment and the bytes that
+    /// lead up to there: written out first, they bring a decoder to the edge
+    /// at once. Nothing before the first key frame, or where frames are
+    /// reordered; then [`Stream::join`] is right.
+    pub fn join_at_edge(self: &Arc<Self>) -> Option<(Reader, Arc<Init>, Bytes)> {
+        let (cursor, init, burst) = self.lock().ring.join_at_edge()?;
+        Some((Reader::new(Arc::clone(self), cursor, self.end.subscribe()), init, burst))
+    }
+
+    /// The init segment that belongs to what is live now.
+    pub fn init(&self) -> Option<Arc<Init>> {
+        self.lock().ring.init().cloned()
+    }
+
+    /// What the run that goes on, or the last one, really gives.
+    pub fn measured(&self) -> Measured {
+        self.lock().gauge.measured()
+    }
+
+    /// Looks at the segments for HLS.
+    pub fn with_window<T>(&self, look: impl FnOnce(&Window) -> T) -> T {
+        look(&self.lock().window)
+    }
+
+    /// Changes with every chunk; for who waits for something new.
+    pub fn ends(&self) -> watch::Receiver<u64> {
+        self.end.subscribe()
+    }
+
+    /// How many read the stream; changes wake the receiver.
+    pub fn readers(&self) -> watch::Receiver<usize> {
+        self.readers.subscribe()
+    }
+
+    pub fn reader_count(&self) -> usize {
+        *self.readers.borrow()
+    }
+
+    /// Chunks published since the start of the service.
+    pub fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    pub fn malformed(&self) -> u64 {
+        self.malformed.load(Ordering::Relaxed)
+    }
+
+    /// Bytes handed to viewers since the start of the service.
+    pub fn bytes_out(&self) -> u64 {
+        self.bytes_out.load(Ordering::Relaxed)
+    }
+
+    pub fn count_bytes_out(&self, bytes: usize) {
+        self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn step(&self, cursor: &mut Cursor) -> Step {
+        self.lock().ring.step(cursor)
+    }
+
+    pub(super) fn reader_came(&self) {
+        self.readers.send_modify(|count| *count += 1);
+    }
+
+    pub(super) fn reader_went(&self) {
+        self.readers.send_modify(|count| *count -= 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic while holding the lock cannot leave the ring inconsistent:
+        // every step of it is complete in itself.
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The wall clock, for the stamps by which delays are measured.
+fn unix_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

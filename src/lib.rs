@@ -1,0 +1,15 @@
+//! livebox: live video from a camera, everywhere at once.
+//!
+//! The way of the data and the layers are in `ARCHITECTURE.md`.
+
+pub mod app;
+pub mod base;
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod http;
+pub mod hub;
+pub mod media;
+pub mod model;
+pub mod outputs;
+pub mod profile;

@@ -1,0 +1,14 @@
+//! Media as bytes: H.264, AAC, fragmented MP4, and the chunks that viewers get.
+//!
+//! Pure functions and state over bytes and times. Nothing here reads a clock,
+//! a file or a socket, waits for anything, or knows where media comes from.
+
+pub mod aac;
+mod bits;
+pub mod edge;
+pub mod fmp4;
+pub mod h264;
+pub mod hls;
+pub mod packager;
+#[cfg(test)]
+pub(crate) mod samples;

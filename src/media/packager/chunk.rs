@@ -1,0 +1,280 @@
+//! What leaves the packager: init segments and chunks, shared by all viewers.
+//!
+//! A chunk is written once into one buffer; every other shape of it (video
+//! alone, one frame, Annex B) is a slice of that, or made once on demand.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::frame::Frame;
+use crate::base::time::MediaTime;
+use crate::media::aac::FRAME_SAMPLES;
+use crate::media::fmp4::{Fragment, Sample, VIDEO_TIMESCALE};
+use crate::model::track::Tracks;
+use crate::model::unit::{AccessUnit, TrackKind};
+
+/// What a stream starts with. A new generation means that decoders must start again.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Init {
+    pub generation: u32,
+    pub tracks: Tracks,
+    /// `ftyp` and `moov`.
+    pub bytes: Bytes,
+    /// The same for who wants the video alone.
+    pub video_bytes: Bytes,
+}
+
+/// One write to a viewer: sound, if any is due, and then one picture, if any;
+/// each a `moof` and an `mdat`.
+pub struct Chunk {
+    /// The [`Init`] that this chunk goes with.
+    pub generation: u32,
+    /// Whether a viewer can start here: it holds an IDR picture, or belongs to
+    /// a stream without video.
+    pub key: bool,
+    pub bytes: Bytes,
+    pub units: Vec<Unit>,
+    audio_len: usize,
+    annex_b: OnceLock<Bytes>,
+}
+
+/// One access unit inside a chunk, with the times that it came with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    pub track: TrackKind,
+    pub pts: MediaTime,
+    pub dts: MediaTime,
+    pub duration: Duration,
+    pub key: bool,
+    range: Range<usize>,
+}
+
+impl Chunk {
+    /// The video's part of [`Chunk::bytes`]; empty where there is none.
+    pub fn video_bytes(&self) -> Bytes {
+        self.bytes.slice(self.audio_len..)
+    }
+
+    /// The sound's part of [`Chunk::bytes`]; empty where there is none.
+    pub fn audio_bytes(&self) -> Bytes {
+        self.bytes.slice(..self.audio_len)
+    }
+
+    /// The length of [`Chunk::video_bytes`].
+    pub fn video_len(&self) -> usize {
+        self.bytes.len() - self.audio_len
+    }
+
+    pub fn has_video(&self) -> bool {
+        self.audio_len < self.bytes.len()
+    }
+
+    /// The decoding time of its picture, or of its first sound if it has none.
+    pub fn start(&self) -> MediaTime {
+        let first = self.video().or(self.units.first());
+        first.map_or(MediaTime::default(), |unit| unit.dts)
+    }
+
+    /// The bytes of one of [`Chunk::units`]: H.264 with four bytes of length
+    /// before each NAL unit, or a raw AAC frame. A slice, not a copy.
+    pub fn payload(&self, unit: &Unit) -> Bytes {
+        self.bytes.slice(unit.range.clone())
+    }
+
+    /// The picture as Annex B, each NAL unit behind a four-byte start code;
+    /// empty where there is none. Made by the first caller, shared by all.
+    pub fn annex_b(&self) -> Bytes {
+        let make = || self.video().map(|unit| annex_b(&self.bytes[unit.range.clone()]));
+        self.annex_b.get_or_init(|| make().unwrap_or_default()).clone()
+    }
+
+    fn video(&self) -> Option<&Unit> {
+        self.units.iter().find(|unit| unit.track == TrackKind::Video)
+    }
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chunk")
+            .field("generation", &self.generation)
+            .field("key", &self.key)
+            .field("length", &self.bytes.len())
+            .field("units", &self.units)
+            .finish()
+    }
+}
+
+/// Replaces each NAL unit's length by a start code of the same four bytes.
+fn annex_b(avcc: &[u8]) -> Bytes {
+    let mut bytes = avcc.to_vec();
+    let mut rest = bytes.as_mut_slice();
+    while let Some((length, tail)) = rest.split_first_chunk_mut::<4>() {
+        let nal = u32::from_be_bytes(*length) as usize;
+        *length = [0, 0, 0, 1];
+        rest = tail.get_mut(nal..).unwrap_or_default();
+    }
+    bytes.into()
+}
+
+/// Writes chunks: numbers the fragments and keeps each track's time going forward.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    sequence: u32,
+    video: Clock,
+    audio: Clock,
+}
+
+impl Writer {
+    /// Writes sounds and a picture with its duration as one chunk of `init`.
+    pub(super) fn chunk(
+        &mut self,
+        init: &Init,
+        audio: &[AccessUnit],
+        picture: Option<(&Frame, Duration)>,
+    ) -> Chunk {
+        let sound = init.tracks.audio.as_ref().filter(|_| !audio.is_empty());
+        let sound = sound.map(|info| (info.rate, self.sound(info.rate, audio)));
+        let picture = picture.map(|picture| (picture, self.picture(picture)));
+        let length = |part: &Part| part.fragment().total_len();
+        let mut bytes = Vec::with_capacity(
+            sound.as_ref().map_or(0, |(_, part)| length(part))
+                + picture.as_ref().map_or(0, |(_, part)| length(part)),
+        );
+        let mut units = Vec::with_capacity(audio.len() + 1);
+
+        if let Some((rate, part)) = sound {
+            part.fragment().write_header(&mut bytes);
+            let usual = Duration::from_secs(1) * FRAME_SAMPLES / rate;
+            units.extend(audio.iter().map(|unit| write_sound(unit, usual, &mut bytes)));
+        }
+        let audio_len = bytes.len();
+        if let Some(((frame, duration), part)) = picture {
+            part.fragment().write_header(&mut bytes);
+            units.push(write_picture(frame, duration, &mut bytes));
+        }
+        Chunk {
+            generation: init.generation,
+            key: init.tracks.video.is_none() || units.last().is_some_and(Unit::starts_video),
+            bytes: bytes.into(),
+            units,
+            audio_len,
+            annex_b: OnceLock::new(),
+        }
+    }
+
+    fn sound(&mut self, rate: u32, audio: &[AccessUnit]) -> Part {
+        let starts: Vec<_> = audio.iter().map(|unit| self.audio.tick(unit.dts, rate)).collect();
+        let duration = |index: usize| match starts.get(index + 1) {
+            Some(next) => u32::try_from(next - starts[index]).unwrap_or(FRAME_SAMPLES),
+            None => FRAME_SAMPLES,
+        };
+        let samples = audio.iter().enumerate().map(|(index, unit)| Sample {
+            duration: duration(index),
+            size: unit.data.len() as u32,
+            key: true,
+            composition: 0,
+        });
+        let decode_time = starts.first().copied().unwrap_or_default();
+        self.part(TrackKind::Audio, decode_time, samples.collect())
+    }
+
+    fn picture(&mut self, (frame, duration): (&Frame, Duration)) -> Part {
+        let AccessUnit { pts, dts, .. } = frame.unit;
+        let decode_time = self.video.tick(dts, VIDEO_TIMESCALE);
+        let shift = nearest_tick(pts, VIDEO_TIMESCALE).cast_signed()
+            - nearest_tick(dts, VIDEO_TIMESCALE).cast_signed();
+        let span = MediaTime::default() + duration;
+        let ticks = u32::try_from(nearest_tick(span, VIDEO_TIMESCALE)).unwrap_or(u32::MAX);
+        let sample = Sample {
+            duration: ticks.max(1),
+            size: frame.size() as u32,
+            key: frame.is_key(),
+            composition: i32::try_from(shift).unwrap_or(0),
+        };
+        self.part(TrackKind::Video, decode_time, vec![sample])
+    }
+
+    fn part(&mut self, track: TrackKind, decode_time: u64, samples: Vec<Sample>) -> Part {
+        self.sequence = self.sequence.wrapping_add(1);
+        Part { sequence: self.sequence, track, decode_time, samples }
+    }
+}
+
+/// A fragment that owns its samples.
+struct Part {
+    sequence: u32,
+    track: TrackKind,
+    decode_time: u64,
+    samples: Vec<Sample>,
+}
+
+impl Part {
+    fn fragment(&self) -> Fragment<'_> {
+        Fragment {
+            sequence: self.sequence,
+            track: self.track,
+            decode_time: self.decode_time,
+            samples: &self.samples,
+        }
+    }
+}
+
+impl Unit {
+    fn starts_video(&self) -> bool {
+        self.track == TrackKind::Video && self.key
+    }
+}
+
+fn write_sound(unit: &AccessUnit, usual: Duration, bytes: &mut Vec<u8>) -> Unit {
+    let begin = bytes.len();
+    bytes.extend_from_slice(&unit.data);
+    Unit {
+        track: TrackKind::Audio,
+        pts: unit.pts,
+        dts: unit.dts,
+        duration: unit.duration.unwrap_or(usual),
+        key: true,
+        range: begin..bytes.len(),
+    }
+}
+
+fn write_picture(frame: &Frame, duration: Duration, bytes: &mut Vec<u8>) -> Unit {
+    let begin = bytes.len();
+    for nal in frame.nals() {
+        // Access units, and so their NAL units, are far below 4 GiB.
+        bytes.extend_from_slice(&(nal.len() as u32).to_be_bytes());
+        bytes.extend_from_slice(nal);
+    }
+    Unit {
+        track: TrackKind::Video,
+        pts: frame.unit.pts,
+        dts: frame.unit.dts,
+        duration,
+        key: frame.is_key(),
+        range: begin..bytes.len(),
+    }
+}
+
+/// The decoding time that a track has reached, in its ticks.
+#[derive(Debug, Default)]
+struct Clock(Option<u64>);
+
+impl Clock {
+    /// Returns `time` in ticks, or the tick after the latest if that is later:
+    /// a `tfdt` that stands still or goes back stops players.
+    fn tick(&mut self, time: MediaTime, timescale: u32) -> u64 {
+        let wanted = nearest_tick(time, timescale);
+        let tick = self.0.map_or(wanted, |latest| wanted.max(latest + 1));
+        self.0 = Some(tick);
+        tick
+    }
+}
+
+/// Times that were ticks before they became nanoseconds become the same ticks again.
+fn nearest_tick(time: MediaTime, timescale: u32) -> u64 {
+    (time + Duration::from_nanos(500_000_000 / u64::from(timescale))).ticks(timescale)
+}

@@ -1,0 +1,73 @@
+//! Names from outside, checked once.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A text that cannot be a name.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{0:?} is not a name; use 1 to 64 of a-z A-Z 0-9 . _ - and begin with a letter or digit")]
+pub struct BadName(pub String);
+
+fn check(text: &str) -> Result<(), BadName> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let good = (1..=64).contains(&text.len())
+        && text.chars().all(allowed)
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if good { Ok(()) } else { Err(BadName(text.to_owned())) }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(String);
+
+        impl $type {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = BadName;
+
+            fn from_str(text: &str) -> Result<Self, BadName> {
+                check(text).map(|()| Self(text.to_owned()))
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// The name of a feed.
+    FeedName
+);
+name!(
+    /// The name of a stream; also its place in URLs unless the config says otherwise.
+    StreamName
+);
+name!(
+    /// The name of a push.
+    PushName
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_plain_words() {
+        for good in ["front", "cam-2", "a.b_c", "0"] {
+            assert!(good.parse::<StreamName>().is_ok(), "{good}");
+        }
+        for bad in ["", "-x", ".git", "a/b", "a b", "ä", &"x".repeat(65)] {
+            assert!(bad.parse::<StreamName>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The vocabulary: names, access units, tracks, what is going on.
+//!
+//! Types without behaviour of their own; every folder above may speak them.
+
+pub mod ids;
+pub mod status;
+pub mod track;
+pub mod unit;

@@ -1,0 +1,152 @@
+//! What is going on, as every page and API shows it.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::model::ids::{FeedName, PushName, StreamName};
+
+/// Why a pipeline is not running.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Failure {
+    /// It ran, but nothing came out of it for this long.
+    NoFrames { after: Duration },
+    /// An element said what is wrong; secrets are taken out.
+    Element { element: String, message: String },
+    /// An element is not installed.
+    MissingElement { element: String, package: Option<&'static str> },
+    /// It could not be put together at all.
+    Build(String),
+    /// The camera cannot do what is asked of it.
+    Camera(String),
+    /// The file cannot be played.
+    File(String),
+    /// Its input came to an end.
+    Ended,
+    /// What it passes on is encoded differently from now on.
+    CodecChange,
+    /// An operator asked for a fresh start.
+    Restart,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::NoFrames { after } => write!(f, "nothing came out for {} s", after.as_secs()),
+            Failure::Element { element, message } => write!(f, "{element}: {message}"),
+            Failure::MissingElement { element, package: Some(package) } => write!(
+                f,
+                "needs the GStreamer element {element:?}, which is not installed; it is in the \
+                 Debian package {package}"
+            ),
+            Failure::MissingElement { element, package: None } => {
+                write!(f, "needs the GStreamer element {element:?}, which is not installed")
+            }
+            Failure::Build(what) | Failure::Camera(what) | Failure::File(what) => f.write_str(what),
+            Failure::Ended => f.write_str("its input came to an end"),
+            Failure::CodecChange => f.write_str("its stream is encoded differently now"),
+            Failure::Restart => f.write_str("restarted by an operator"),
+        }
+    }
+}
+
+/// A pipeline's phase as it is told to people, with spans instead of instants.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    Idle,
+    Starting,
+    Live { since: Duration },
+    Stopping,
+    Waiting { retry_in: Duration, cause: Failure },
+}
+
+impl State {
+    /// One word: `idle`, `starting`, `live`, `stopping`, `waiting`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            State::Idle => "idle",
+            State::Starting => "starting",
+            State::Live { .. } => "live",
+            State::Stopping => "stopping",
+            State::Waiting { .. } => "waiting",
+        }
+    }
+
+    /// What a person wants to know besides the word; may be empty.
+    pub fn detail(&self) -> String {
+        match self {
+            State::Waiting { retry_in, cause } => {
+                format!("{cause}; next try in {} s", retry_in.as_secs_f64().ceil())
+            }
+            State::Idle | State::Starting | State::Live { .. } | State::Stopping => String::new(),
+        }
+    }
+}
+
+/// One stream with its feed.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    pub name: StreamName,
+    pub url: String,
+    pub feed: FeedName,
+    pub state: State,
+    /// Connected readers: viewers and pushes.
+    pub readers: usize,
+    /// Bytes handed to viewers since the start of the service.
+    pub bytes_out: u64,
+    /// Access units skipped because they were malformed.
+    pub malformed: u64,
+    /// Starts after the first.
+    pub restarts: u32,
+    /// What the configuration asks for: `1280x720, 30 frames a second, 2Mbit/s`.
+    pub set_to: String,
+    /// Size, codec and profile as the SPS has them.
+    pub picture: Option<Picture>,
+    /// Which encoder, and why this one.
+    pub encoder: Option<Encoder>,
+}
+
+/// The picture that really comes out.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    pub width: u32,
+    pub height: u32,
+    pub profile: &'static str,
+    pub level: String,
+    pub codecs: String,
+}
+
+/// The encoder in use.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Encoder {
+    pub element: String,
+    /// Why it was chosen before the others.
+    pub because: String,
+}
+
+/// One push.
+#[derive(Clone, Debug)]
+pub struct Push {
+    pub name: PushName,
+    pub stream: StreamName,
+    pub state: State,
+    /// Bytes sent since the start of the service.
+    pub bytes_out: u64,
+    /// Bits a second over the last seconds; nothing while it is not live.
+    pub bitrate: u64,
+    /// Frames that it was too slow for, since the start of the service.
+    pub lost: u64,
+    pub restarts: u32,
+    /// Where it goes, as it may be shown.
+    pub url: Option<String>,
+    /// Whether it sends, or will try next, to its backup; nothing where it has none.
+    pub on_backup: Option<bool>,
+    /// Why it went down the last time, however long ago.
+    pub last_failure: Option<Failure>,
+}
+
+/// Everything at one moment; all pages and APIs render this.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub streams: Vec<Stream>,
+    pub pushes: Vec<Push>,
+}

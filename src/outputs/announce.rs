@@ -1,0 +1,91 @@
+//! Telling the local network that this box is here (mDNS, RFC 6762; DNS-SD,
+//! RFC 6763).
+//!
+//! It announces the service and nothing else; it does not look for others.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use log::{info, warn};
+use mdns_sd::{IfKind, ServiceDaemon, ServiceInfo};
+
+/// Browsers look for the first, programs that speak the API for the second.
+const KINDS: [&str; 2] = ["_http._tcp.local.", "_livebox._tcp.local."];
+
+/// While it lives, the service is announced; dropping it says goodbye.
+pub struct Announcement(ServiceDaemon);
+
+impl fmt::Debug for Announcement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Announcement")
+    }
+}
+
+/// Announces the service at `bind` and `port` under the name of this box.
+/// Where that cannot be, it says so in the log and goes without.
+pub fn announce(host: &str, bind: IpAddr, port: u16) -> Option<Announcement> {
+    if bind.is_loopback() {
+        warn!("the service is not announced: it listens for this machine only");
+        return None;
+    }
+    match try_announce(host, bind, port) {
+        Ok(announcement) => {
+            info!("announced on the local network as {host:?}");
+            Some(announcement)
+        }
+        Err(error) => {
+            warn!("the service cannot be announced: {error}");
+            None
+        }
+    }
+}
+
+fn try_announce(host: &str, bind: IpAddr, port: u16) -> mdns_sd::Result<Announcement> {
+    let daemon = ServiceDaemon::new()?;
+    if !bind.is_unspecified() {
+        daemon.disable_interface(IfKind::All)?;
+        daemon.enable_interface(IfKind::Addr(bind))?;
+    }
+    for kind in KINDS {
+        daemon.register(service(kind, host, bind, port)?)?;
+    }
+    Ok(Announcement(daemon))
+}
+
+/// The host has a name of its own here: the box's plain one belongs to Avahi,
+/// where that runs.
+fn service(kind: &str, host: &str, bind: IpAddr, port: u16) -> mdns_sd::Result<ServiceInfo> {
+    let own_name = format!("{host}-livebox.local.");
+    let properties = [("path", "/api/livebox/v1"), ("version", env!("CARGO_PKG_VERSION"))];
+    if bind.is_unspecified() {
+        let info = ServiceInfo::new(kind, host, &own_name, "", port, &properties[..])?;
+        return Ok(info.enable_addr_auto());
+    }
+    ServiceInfo::new(kind, host, &own_name, bind, port, &properties[..])
+}
+
+impl Drop for Announcement {
+    fn drop(&mut self) {
+        // It says goodbye on its own thread; a network that is gone needs none.
+        self.0.shutdown().ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_announced_is_the_name_the_port_and_the_path_of_the_api() {
+        let bind = "192.0.2.1".parse().unwrap();
+        let info = service(KINDS[1], "porch", bind, 8123).unwrap();
+        assert_eq!(info.get_fullname(), "porch._livebox._tcp.local.");
+        assert_eq!(info.get_port(), 8123);
+        assert_eq!(info.get_property_val_str("path"), Some("/api/livebox/v1"));
+    }
+
+    #[test]
+    fn a_service_for_this_machine_alone_is_not_announced() {
+        assert!(announce("porch", "127.0.0.1".parse().unwrap(), 8123).is_none());
+    }
+}

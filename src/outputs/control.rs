@@ -1,0 +1,355 @@
+//! The values that the livebox API edits, and how an edit is read. Pure.
+//!
+//! All values of an edit are checked before any takes effect.
+
+use serde::Serialize;
+
+use crate::base::secret::Secret;
+use crate::base::units::{Bitrate, FrameRate, Size};
+use crate::config::settings::{self, PushAudio, Settings};
+
+/// Control data: what is sent, and where to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Control {
+    /// The stream key.
+    pub name: Option<Secret>,
+    /// The receiver's URL. It may hold the key as well.
+    pub url: Option<Secret>,
+    pub resolution: Size,
+    pub bitrate: Bitrate,
+    pub audio: PushAudio,
+    pub fps: FrameRate,
+    /// H.264 quantiser, 10 (best) to 40.
+    pub quality: Option<u8>,
+}
+
+/// Control data as the API shows it: the key is masked.
+#[derive(Clone, Debug, Serialize)]
+pub struct Shown {
+    pub name: Option<String>,
+    pub url: Option<String>,
+    pub resolution: String,
+    pub bitrate: u32,
+    pub audio: &'static str,
+    pub fps: u32,
+    pub quality: Option<u8>,
+    /// When the values were changed last.
+    pub timestamp: String,
+}
+
+/// One field of an edit as it came: JSON, a form, whatever.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    pub key: String,
+    /// Nothing for JSON's `null`.
+    pub value: Option<String>,
+}
+
+/// Why an edit is refused. Never quotes the value: it may be a key.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refused {
+    /// `valid` says what would be accepted.
+    #[error("Invalid value for '{field}'")]
+    Value { field: String, valid: &'static str },
+    #[error("Unknown field '{0}'")]
+    Unknown(String),
+    #[error("Field '{0}' is given twice")]
+    Twice(String),
+}
+
+/// The longest text that makes sense as a URL or a key.
+const LONGEST: usize = 1024;
+
+impl Control {
+    /// What the configuration says about `push` and its stream.
+    pub fn of(settings: &Settings, push: &settings::Push) -> Self {
+        let stream = settings
+            .streams
+            .iter()
+            .find(|stream| stream.name == push.stream)
+            .expect("the check refuses a push without its stream");
+        let feed = settings.feed_of(stream);
+        Self {
+            name: push.key.clone(),
+            url: push.url.clone(),
+            resolution: feed.size,
+            bitrate: stream.bitrate,
+            audio: push.audio,
+            fps: feed.fps,
+            quality: stream.quality,
+        }
+    }
+
+    /// The values for people and programs; `changed` is when they were edited.
+    pub fn shown(&self, changed: &str) -> Shown {
+        Shown {
+            name: self.shown_name(),
+            url: self.shown_url(),
+            resolution: self.resolution.name(),
+            bitrate: self.bitrate.bps(),
+            audio: audio_word(self.audio),
+            fps: self.fps.fps(),
+            quality: self.quality,
+            timestamp: changed.to_owned(),
+        }
+    }
+
+    /// These values with `fields` applied. A new resolution brings its usual
+    /// bit rate unless the edit names one. A `name` or `url` that equals what
+    /// is shown in its place stands for the present one, so that a form may
+    /// send back what it was given.
+    ///
+    /// # Errors
+    /// The first field that is unknown or has an impossible value; then
+    /// nothing is applied.
+    pub fn edited(&self, fields: &[Field]) -> Result<Self, Refused> {
+        let mut edited = self.clone();
+        let mut bitrate = None;
+        for (index, field) in fields.iter().enumerate() {
+            if fields[..index].iter().any(|earlier| earlier.key == field.key) {
+                return Err(Refused::Twice(field.key.clone()));
+            }
+            match field.key.as_str() {
+                "name" => edited.name = self.name_from(field)?,
+                "url" => edited.url = self.url_from(field)?,
+                "resolution" => edited.resolution = parsed(field, RESOLUTIONS)?,
+                "bitrate" => bitrate = Some(parsed(field, BITRATES)?),
+                "audio" => edited.audio = audio_from(field)?,
+                "fps" | "framerate" => edited.fps = parsed(field, FRAME_RATES)?,
+                "quality" => edited.quality = quality_from(field)?,
+                // What was read may be sent back whole.
+                "timestamp" => {}
+                _ => return Err(Refused::Unknown(field.key.clone())),
+            }
+        }
+        if let Some(bitrate) = bitrate {
+            edited.bitrate = bitrate;
+        } else if edited.resolution != self.resolution {
+            edited.bitrate = Bitrate::usual_for(edited.resolution);
+        }
+        Ok(edited)
+    }
+
+    /// The whole URL to send to; none without a `url`.
+    pub fn target(&self) -> Option<Secret> {
+        Some(joined(self.url.as_ref()?, self.name.as_ref()))
+    }
+
+    /// The key as it may be shown.
+    pub fn shown_name(&self) -> Option<String> {
+        self.name.as_ref().map(Secret::masked)
+    }
+
+    /// The URL as it may be shown: without what may be a key or a password.
+    pub fn shown_url(&self) -> Option<String> {
+        self.url.as_ref().map(|url| shown_url(url.reveal(), self.name.is_some()))
+    }
+
+    fn name_from(&self, field: &Field) -> Result<Option<Secret>, Refused> {
+        let valid = "a stream key without spaces, or null";
+        let Some(text) = filled(field) else { return Ok(None) };
+        if Some(text) == self.shown_name().as_deref() {
+            return Ok(self.name.clone());
+        }
+        let plain = text.len() <= LONGEST && text.chars().all(|c| c.is_ascii_graphic());
+        plain.then(|| Some(Secret::new(text))).ok_or_else(|| refused(field, valid))
+    }
+
+    fn url_from(&self, field: &Field) -> Result<Option<Secret>, Refused> {
+        let Some(text) = filled(field) else { return Ok(None) };
+        if Some(text) == self.shown_url().as_deref() {
+            return Ok(self.url.clone());
+        }
+        let good = text.len() <= LONGEST && is_push_url(text);
+        good.then(|| Some(Secret::new(text)))
+            .ok_or_else(|| refused(field, "rtmp://host/app or rtmps://host/app, or null"))
+    }
+}
+
+const RESOLUTIONS: &str = "240p, 360p, 480p, 720p, 1080p, or WIDTHxHEIGHT";
+const BITRATES: &str = "100k to 50M, like 800k, 1M or 100000";
+const FRAME_RATES: &str = "1 to 120";
+
+/// Joins a receiver's URL and a key with one slash.
+pub fn joined(url: &Secret, key: Option<&Secret>) -> Secret {
+    match key {
+        Some(key) => {
+            Secret::new(format!("{}/{}", url.reveal().trim_end_matches('/'), key.reveal()))
+        }
+        None => url.clone(),
+    }
+}
+
+/// The key where it is the end of a URL: what follows the application.
+pub fn key_of(url: &Secret) -> Option<Secret> {
+    let (_, rest) = url.reveal().split_once("://")?;
+    let key = rest.splitn(3, '/').nth(2)?.trim_matches('/');
+    (!key.is_empty()).then(|| Secret::new(key))
+}
+
+/// Whether a push can go there: `rtmp` or `rtmps`, a host, nothing unprintable.
+pub fn is_push_url(text: &str) -> bool {
+    let rest = text.strip_prefix("rtmp://").or_else(|| text.strip_prefix("rtmps://"));
+    let host = rest.map(|rest| rest.split('/').next().unwrap_or_default());
+    let host = host.map(|host| host.rsplit('@').next().unwrap_or_default());
+    host.is_some_and(|host| host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '['))
+        && text.chars().all(|c| c.is_ascii_graphic())
+}
+
+/// Hides a password, a query, and, unless the key stands elsewhere, whatever
+/// follows the application: `rtmp://host/live2/••••••`.
+pub fn shown_url(url: &str, key_is_elsewhere: bool) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("rtmp", url));
+    let without_query = rest.split(['?', '#']).next().unwrap_or_default();
+    let (host, path) = without_query.split_once('/').unwrap_or((without_query, ""));
+    let host = host.rsplit('@').next().unwrap_or_default();
+    match path.trim_end_matches('/').split_once('/') {
+        Some((application, _)) if !key_is_elsewhere => {
+            format!("{scheme}://{host}/{application}/••••••")
+        }
+        _ if path.is_empty() => format!("{scheme}://{host}"),
+        _ => format!("{scheme}://{host}/{path}"),
+    }
+}
+
+fn filled(field: &Field) -> Option<&str> {
+    field.value.as_deref().map(str::trim).filter(|text| !text.is_empty())
+}
+
+fn parsed<T: std::str::FromStr>(field: &Field, valid: &'static str) -> Result<T, Refused> {
+    filled(field).and_then(|text| text.parse().ok()).ok_or_else(|| refused(field, valid))
+}
+
+fn audio_from(field: &Field) -> Result<PushAudio, Refused> {
+    let text = filled(field).map(str::to_ascii_lowercase);
+    match text.as_deref() {
+        Some("silence") => Ok(PushAudio::Silence),
+        Some("1khz" | "tone") => Ok(PushAudio::Tone),
+        Some("feed") => Ok(PushAudio::Feed),
+        _ => Err(refused(field, "silence, 1kHz, feed")),
+    }
+}
+
+/// The word of the livebox API for a push's sound.
+pub fn audio_word(audio: PushAudio) -> &'static str {
+    match audio {
+        PushAudio::Silence => "silence",
+        PushAudio::Tone => "1kHz",
+        PushAudio::Feed => "feed",
+    }
+}
+
+fn quality_from(field: &Field) -> Result<Option<u8>, Refused> {
+    let Some(text) = filled(field).filter(|text| *text != "null") else { return Ok(None) };
+    let quality = text.parse().ok().filter(|quality| (10..=40).contains(quality));
+    quality.map(Some).ok_or_else(|| refused(field, "10 (best) to 40, or null"))
+}
+
+fn refused(field: &Field, valid: &'static str) -> Refused {
+    Refused::Value { field: field.key.clone(), valid }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn control() -> Control {
+        Control {
+            name: None,
+            url: None,
+            resolution: "360p".parse().unwrap(),
+            bitrate: "750k".parse().unwrap(),
+            audio: PushAudio::Tone,
+            fps: "25".parse().unwrap(),
+            quality: None,
+        }
+    }
+
+    fn field(key: &str, value: &str) -> Field {
+        Field { key: key.to_owned(), value: Some(value.to_owned()) }
+    }
+
+    #[test]
+    fn a_new_resolution_brings_its_usual_bit_rate() {
+        let slow = control().edited(&[field("bitrate", "123000")]).unwrap();
+        assert_eq!(slow.bitrate.bps(), 123_000);
+        let edited = slow.edited(&[field("resolution", "480p")]).unwrap();
+        assert_eq!(edited.bitrate.bps(), 1_000_000);
+    }
+
+    #[test]
+    fn a_bit_rate_in_the_same_edit_wins_in_any_order() {
+        let both = [field("bitrate", "800k"), field("resolution", "240p")];
+        assert_eq!(control().edited(&both).unwrap().bitrate.bps(), 800_000);
+    }
+
+    #[test]
+    fn one_bad_value_refuses_the_whole_edit_by_name() {
+        let error = control().edited(&[field("fps", "30"), field("resolution", "999p")]);
+        assert_eq!(error.unwrap_err().to_string(), "Invalid value for 'resolution'");
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        for (key, value) in [
+            ("fps", "0"),
+            ("fps", "25.5"),
+            ("framerate", ""),
+            ("bitrate", "fast"),
+            ("quality", "9"),
+            ("quality", "41"),
+            ("audio", "loud"),
+            ("url", "http://x/"),
+            ("url", "rtmp://"),
+            ("url", "rtmp:// x/y"),
+            ("name", "two words"),
+            ("colour", "red"),
+        ] {
+            assert!(control().edited(&[field(key, value)]).is_err(), "{key}={value}");
+        }
+        let twice = [field("fps", "25"), field("fps", "30")];
+        assert_eq!(control().edited(&twice), Err(Refused::Twice("fps".to_owned())));
+    }
+
+    #[test]
+    fn what_is_shown_never_holds_the_key_and_may_be_sent_back() {
+        let edit = [field("url", "rtmp://u:p@a.example/live2/KEY-1234?x=KEY-1234")];
+        let whole = control().edited(&edit).unwrap();
+        let shown = whole.shown_url().unwrap();
+        assert_eq!(shown, "rtmp://a.example/live2/••••••");
+        assert_eq!(whole.edited(&[field("url", &shown)]).unwrap(), whole);
+
+        let edit = [field("url", "rtmp://a.example/live2/"), field("name", "KEY-1234")];
+        let split = control().edited(&edit).unwrap();
+        assert_eq!(split.shown_name().unwrap(), "••••••34");
+        assert_eq!(split.shown_url().unwrap(), "rtmp://a.example/live2/");
+        let again = [field("name", "••••••34"), field("fps", "30")];
+        assert_eq!(split.edited(&again).unwrap().name, split.name);
+        assert_eq!(split.target().unwrap().reveal(), "rtmp://a.example/live2/KEY-1234");
+    }
+
+    #[test]
+    fn the_key_at_the_end_of_a_url_is_known_as_a_secret() {
+        let key = |url: &str| key_of(&Secret::new(url)).map(|key| key.reveal().to_owned());
+        assert_eq!(key("rtmp://a.example/live2/KEY-1").as_deref(), Some("KEY-1"));
+        assert_eq!(key("rtmp://a.example/live2/"), None);
+        assert_eq!(key("rtmp://a.example"), None);
+    }
+
+    #[test]
+    fn an_empty_value_clears_what_may_be_absent() {
+        let set = control().edited(&[field("url", "rtmp://a/b"), field("quality", "20")]).unwrap();
+        let cleared =
+            set.edited(&[Field { key: "url".into(), value: None }, field("quality", "")]).unwrap();
+        assert_eq!((cleared.url, cleared.quality), (None, None));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_refusal_quotes_a_key(key in "[a-zA-Z0-9]{12,30}", rest in ".{0,20}") {
+            let fields = [field("url", &format!("http://x/{key}{rest}"))];
+            let told = control().edited(&fields).unwrap_err().to_string();
+            assert!(!told.contains(&key));
+        }
+    }
+}

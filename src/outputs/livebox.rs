@@ -1,0 +1,234 @@
+//! The box as one thing: its first stream and the push of that stream, edited,
+//! started and stopped together. What the livebox API steers.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::Mutex;
+
+use super::control::{Control, Field, Refused, Shown};
+use super::memory::Memory;
+use super::push::{Push, destination};
+use crate::base::time;
+use crate::config::settings::{self, PushAudio, Settings};
+use crate::engine::gst::Destination;
+use crate::engine::plan::Plan;
+use crate::engine::roster::Stream;
+use crate::model::ids::PushName;
+use crate::model::status::State;
+
+/// The first stream and its push.
+#[derive(Debug)]
+pub struct Livebox {
+    stream: Arc<Stream>,
+    push: Arc<Push>,
+    /// What the next start will use.
+    control: Mutex<Held>,
+    /// The control data as the configuration has it.
+    configured: Control,
+    memory: Memory,
+}
+
+/// Control data and when it was changed last.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub control: Control,
+    /// ISO 8601, UTC.
+    pub changed: String,
+}
+
+impl Held {
+    pub fn shown(&self) -> Shown {
+        self.control.shown(&self.changed)
+    }
+}
+
+/// What the livebox API calls the phases of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    Idle,
+    Preparing,
+    Streaming,
+    Stopping,
+}
+
+/// Why a request to the box cannot be followed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum BoxError {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("Cannot change control while streaming; stop first")]
+    Streaming,
+    #[error("Cannot start: it is {} already", .0.word())]
+    Started(Activity),
+    #[error("Cannot start: 'url' is not set")]
+    NoUrl,
+    #[error("Cannot stop: it is {} already", .0.word())]
+    Stopped(Activity),
+}
+
+impl Activity {
+    pub fn word(self) -> &'static str {
+        match self {
+            Activity::Idle => "idle",
+            Activity::Preparing => "preparing",
+            Activity::Streaming => "streaming",
+            Activity::Stopping => "stopping",
+        }
+    }
+}
+
+impl Livebox {
+    /// `push` is the one that is steered; the control data is what an operator
+    /// left, or what the configuration says.
+    pub async fn new(
+        stream: Arc<Stream>,
+        push: Arc<Push>,
+        settings: &Settings,
+        memory: Memory,
+    ) -> Self {
+        let configured = Control::of(settings, push.settings());
+        let held = memory.control(&configured).await;
+        let fresh = || Held { control: configured.clone(), changed: time::iso_stamp() };
+        let control = Mutex::new(held.unwrap_or_else(fresh));
+        Self { stream, push, control, configured, memory }
+    }
+
+    /// The name of its own push.
+    pub fn push_name(&self) -> &PushName {
+        self.push.name()
+    }
+
+    pub fn activity(&self, now: Instant) -> Activity {
+        activity_of(&self.push, now)
+    }
+
+    pub async fn control(&self) -> Held {
+        self.control.lock().await.clone()
+    }
+
+    /// Edits the control data for the next start.
+    ///
+    /// # Errors
+    /// A field that is refused, or that it is streaming; then nothing changes.
+    pub async fn edit(&self, fields: &[Field], now: Instant) -> Result<Held, BoxError> {
+        let mut held = self.control.lock().await;
+        let control = held.control.edited(fields)?;
+        if self.activity(now) != Activity::Idle {
+            return Err(BoxError::Streaming);
+        }
+        *held = Held { control, changed: time::iso_stamp() };
+        self.memory.keep_control(&self.configured, &held).await;
+        Ok(held.clone())
+    }
+
+    /// Starts sending; returns when that is under way.
+    ///
+    /// # Errors
+    /// It runs already, or has nowhere to send to.
+    pub async fn start(&self, now: Instant) -> Result<(), BoxError> {
+        self.start_push(&self.push, now).await
+    }
+
+    /// Stops sending; returns when that is under way.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn stop(&self, now: Instant) -> Result<(), BoxError> {
+        self.stop_push(&self.push, now).await
+    }
+
+    /// Starts any push, the box's own with the control data, others as
+    /// configured, and remembers that.
+    ///
+    /// # Errors
+    /// It runs already, or has nowhere to send to.
+    pub async fn start_push(&self, push: &Push, now: Instant) -> Result<(), BoxError> {
+        self.resume(push, now).await?;
+        self.memory.keep_wanted(push.settings(), true).await;
+        Ok(())
+    }
+
+    /// As [`Livebox::start_push`], for a push that is remembered already.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub async fn resume(&self, push: &Push, now: Instant) -> Result<(), BoxError> {
+        let held = self.control.lock().await;
+        let activity = activity_of(push, now);
+        if activity != Activity::Idle {
+            return Err(BoxError::Started(activity));
+        }
+        if push.name() != self.push.name() {
+            push.start(destination(push.settings()).ok_or(BoxError::NoUrl)?);
+            return Ok(());
+        }
+        let to = self.own_destination(&held.control).ok_or(BoxError::NoUrl)?;
+        self.stream.follow(plan_for(&held.control, self.stream.plan())).await;
+        push.start(to);
+        Ok(())
+    }
+
+    /// Stops any push, and remembers that.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn stop_push(&self, push: &Push, now: Instant) -> Result<(), BoxError> {
+        let _held = self.control.lock().await;
+        match activity_of(push, now) {
+            Activity::Preparing | Activity::Streaming => push.stop(),
+            activity @ (Activity::Idle | Activity::Stopping) => {
+                return Err(BoxError::Stopped(activity));
+            }
+        }
+        self.memory.keep_wanted(push.settings(), false).await;
+        Ok(())
+    }
+
+    fn own_destination(&self, control: &Control) -> Option<Destination> {
+        let settings = self.push.settings();
+        let backup = settings.backup.clone();
+        destination(&settings::Push {
+            url: control.url.clone(),
+            // The key must not reach the backup of a receiver that it is not for.
+            backup: backup.filter(|_| control.url == self.configured.url),
+            key: control.name.clone(),
+            audio: control.audio,
+            ..settings.clone()
+        })
+    }
+}
+
+fn activity_of(push: &Push, now: Instant) -> Activity {
+    match (push.state(now), push.is_wanted()) {
+        (State::Idle, false) => Activity::Idle,
+        (State::Live { .. }, true) => Activity::Streaming,
+        (State::Idle | State::Starting | State::Waiting { .. }, true) => Activity::Preparing,
+        // Wanted again before the last run has let go: it starts right after.
+        (State::Stopping, true) => Activity::Preparing,
+        (_, false) => Activity::Stopping,
+    }
+}
+
+fn plan_for(control: &Control, plan: Plan) -> Plan {
+    let Plan { mut feed, mut stream } = plan;
+    feed.size = control.resolution;
+    feed.fps = control.fps;
+    stream.bitrate = control.bitrate;
+    stream.quality = control.quality;
+    Plan { feed, stream }
+}
+
+/// The push that the livebox API steers where the configuration has none for
+/// the first stream: without a destination until somebody sets one.
+pub fn spare_push(stream: &settings::Stream) -> settings::Push {
+    settings::Push {
+        name: "livebox".parse().expect("a plain word is a name"),
+        stream: stream.name.clone(),
+        url: None,
+        key: None,
+        backup: None,
+        audio: PushAudio::Tone,
+        start: false,
+    }
+}

@@ -1,0 +1,267 @@
+//! What operators want, over a power cut: which pushes run, and the control data.
+//!
+//! One small file, written when an operator changes something and never else,
+//! so that an SD card does not wear. It holds stream keys: only its owner may
+//! read it. What it says counts as long as the configuration says what it said
+//! then; an edit of the configuration wins.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use log::{info, warn};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use super::control::{Control, Field};
+use super::livebox::Held;
+use crate::config::settings;
+
+const FILE: &str = "state.json";
+
+/// A card that takes longer than this to write is not waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is kept, and where.
+#[derive(Debug)]
+pub struct Memory {
+    /// Nothing where no folder may be written.
+    file: Option<PathBuf>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Kept {
+    #[serde(default)]
+    pushes: BTreeMap<String, KeptPush>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    control: Option<KeptControl>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct KeptPush {
+    wanted: bool,
+    /// `start` of the configuration when this was kept.
+    configured: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct KeptControl {
+    changed: String,
+    values: Values,
+    /// The values of the configuration when these were kept.
+    configured: Values,
+}
+
+type Values = BTreeMap<String, Option<String>>;
+
+impl Memory {
+    /// Reads what is kept in `folder`. Where nothing can be kept there, it
+    /// says so once in the log.
+    pub fn open(folder: &Path) -> Self {
+        let file = folder.join(FILE);
+        let mode = nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK;
+        if let Err(error) = nix::unistd::access(folder, mode) {
+            info!(
+                "what is started, stopped and set by hand is forgotten at the end: {} cannot be \
+                 written ({})",
+                folder.display(),
+                error.desc()
+            );
+            return Self { file: None, kept: Mutex::default() };
+        }
+        let kept = match fs::read_to_string(&file) {
+            Ok(text) => parsed(&text).unwrap_or_else(|error| {
+                warn!("{} is not read: {error}", file.display());
+                Kept::default()
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::default(),
+            Err(error) => {
+                warn!("{} is not read: {error}", file.display());
+                Kept::default()
+            }
+        };
+        Self { file: Some(file), kept: Mutex::new(kept) }
+    }
+
+    /// Whether `push` is to run: as an operator left it, else as configured.
+    pub async fn wants(&self, push: &settings::Push) -> bool {
+        let kept = self.kept.lock().await;
+        let kept = kept.pushes.get(push.name.as_str());
+        kept.filter(|kept| kept.configured == push.start).map_or(push.start, |kept| kept.wanted)
+    }
+
+    pub async fn keep_wanted(&self, push: &settings::Push, wanted: bool) {
+        let (name, kept) = (push.name.to_string(), KeptPush { wanted, configured: push.start });
+        self.change(|all| {
+            all.pushes.insert(name, kept);
+        })
+        .await;
+    }
+
+    /// The control data as an operator left it.
+    pub async fn control(&self, configured: &Control) -> Option<Held> {
+        let kept = self.kept.lock().await.control.clone()?;
+        if kept.configured != values(configured) {
+            info!("the configuration has changed; the control data set by hand is forgotten");
+            return None;
+        }
+        let fields: Vec<_> =
+            kept.values.into_iter().map(|(key, value)| Field { key, value }).collect();
+        let control = configured
+            .edited(&fields)
+            .map_err(|why| warn!("the control data that was kept is not used: {why}"))
+            .ok()?;
+        Some(Held { control, changed: kept.changed })
+    }
+
+    pub async fn keep_control(&self, configured: &Control, held: &Held) {
+        let (values, configured) = (values(&held.control), values(configured));
+        let kept = KeptControl { changed: held.changed.clone(), values, configured };
+        self.change(|all| all.control = Some(kept)).await;
+    }
+
+    /// Changes what is kept; returns when it is on the disk, or cannot be.
+    async fn change(&self, edit: impl FnOnce(&mut Kept)) {
+        let mut kept = self.kept.lock().await;
+        let before = kept.clone();
+        edit(&mut kept);
+        let (Some(file), true) = (self.file.clone(), *kept != before) else { return };
+        let text = serde_json::to_vec_pretty(&*kept).expect("our own structs have string keys");
+        let named = file.display().to_string();
+        let written = tokio::task::spawn_blocking(move || write(&file, &text));
+        match tokio::time::timeout(PATIENCE, written).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => warn!("{named} cannot be written: {error}"),
+            Ok(Err(panic)) => warn!("{named} cannot be written: {panic}"),
+            Err(_) => warn!("{named} is not written yet after {} s", PATIENCE.as_secs()),
+        }
+    }
+}
+
+fn parsed(text: &str) -> Result<Kept, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
+/// Every value with its secrets, for the file alone.
+fn values(control: &Control) -> Values {
+    let Control { name, url, resolution, bitrate, audio, fps, quality } = control;
+    let secret = |secret: &Option<crate::base::secret::Secret>| {
+        secret.as_ref().map(|secret| secret.reveal().to_owned())
+    };
+    [
+        ("name", secret(name)),
+        ("url", secret(url)),
+        ("resolution", Some(resolution.name())),
+        ("bitrate", Some(bitrate.bps().to_string())),
+        ("audio", Some(super::control::audio_word(*audio).to_owned())),
+        ("fps", Some(fps.to_string())),
+        ("quality", quality.map(|quality| quality.to_string())),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
+}
+
+/// Replaces the file as a whole: a power cut leaves the old one or the new one.
+fn write(file: &Path, text: &[u8]) -> io::Result<()> {
+    let fresh = file.with_extension("json.new");
+    // One of an interrupted write may have another owner or mode.
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    out.write_all(text)?;
+    out.sync_all()?;
+    fs::rename(&fresh, file)?;
+    let folder = file.parent().unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::config::parse_text;
+
+    const CONFIG: &str = "feeds: {a: {test: clock, size: 360p}}\nstreams: {a: {}}\n\
+        pushes: {tube: {url: 'rtmp://a.example/live', key: KEY-1}}\n";
+
+    fn control(text: &str) -> (Control, settings::Push) {
+        let settings = parse_text(text).unwrap();
+        let push = settings.pushes[0].clone();
+        (Control::of(&settings, &push), push)
+    }
+
+    fn edited(control: &Control) -> Held {
+        let fields = [("bitrate", Some("1M")), ("name", Some("KEY-2")), ("quality", Some("20"))];
+        let fields = fields
+            .map(|(key, value)| Field { key: key.to_owned(), value: value.map(str::to_owned) });
+        let control = control.edited(&fields).unwrap();
+        Held { control, changed: "2026-01-01T00:00:00Z".to_owned() }
+    }
+
+    #[tokio::test]
+    async fn what_an_operator_set_is_there_after_a_restart_and_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (configured, push) = control(CONFIG);
+        let before = Memory::open(folder.path());
+        before.keep_wanted(&push, true).await;
+        before.keep_control(&configured, &edited(&configured)).await;
+
+        let after = Memory::open(folder.path());
+        assert!(after.wants(&push).await);
+        let held = after.control(&configured).await.unwrap();
+        assert_eq!(held.control, edited(&configured).control);
+        let mode = fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_edit_of_the_configuration_wins_over_what_was_set_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let (configured, push) = control(CONFIG);
+        let before = Memory::open(folder.path());
+        before.keep_wanted(&push, true).await;
+        before.keep_control(&configured, &edited(&configured)).await;
+
+        let after = Memory::open(folder.path());
+        let (other, _) = control(&CONFIG.replace("360p", "480p"));
+        assert!(after.control(&other).await.is_none());
+        let started = settings::Push { start: true, ..push };
+        after.keep_wanted(&started, false).await;
+        assert!(!after.wants(&started).await);
+    }
+
+    #[tokio::test]
+    async fn a_torn_file_and_a_folder_that_is_not_there_are_lived_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let (configured, push) = control(CONFIG);
+        fs::write(folder.path().join(FILE), "{\"pushes\": {\"tube\"").unwrap();
+        for folder in [folder.path(), Path::new("/nowhere/at/all")] {
+            let memory = Memory::open(folder);
+            assert!(!memory.wants(&push).await);
+            assert!(memory.control(&configured).await.is_none());
+            memory.keep_wanted(&push, true).await;
+            assert!(memory.wants(&push).await);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_file_makes_the_reader_panic(text in "\\PC{0,200}") {
+            parsed(&text).ok();
+        }
+
+        #[test]
+        fn values_of_any_kind_are_taken_or_refused(key in "[a-z]{1,10}", value in "\\PC{0,40}") {
+            let (configured, _) = control(CONFIG);
+            configured.edited(&[Field { key, value: Some(value) }]).ok();
+        }
+    }
+}

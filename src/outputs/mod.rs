@@ -1,0 +1,12 @@
+//! What leaves the box besides HTTP, decided: pushes, RTSP, and the box as one thing.
+//!
+//! The pipelines themselves are built in `engine/gst`.
+
+pub mod announce;
+pub mod control;
+pub mod livebox;
+pub mod memory;
+pub mod picture;
+pub mod preflight;
+pub mod push;
+pub mod rtsp;

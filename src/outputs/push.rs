@@ -1,0 +1,155 @@
+//! Pushes: streams on their way to a receiver elsewhere.
+//!
+//! A push that is wanted is never given up; it retries until somebody stops it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::control::{joined, key_of, shown_url};
+use super::preflight::{Preflight, preflight};
+use crate::base::backoff::Backoff;
+use crate::config::settings::{self, Mode};
+use crate::engine::demand::Demand;
+use crate::engine::gst::{Destination, Meter, PushPipeline};
+use crate::engine::lifecycle::{Lifecycle, Limits, Phase};
+use crate::engine::supervisor::{Report, Supervisor};
+use crate::hub;
+use crate::model::ids::PushName;
+use crate::model::status::{self, Failure, State};
+
+/// A receiver must take media this soon after the connection begins, and a
+/// byte every few seconds after that. Acknowledgements on the RTMP level come
+/// only every few megabytes and prove nothing.
+const PUSH_LIMITS: Limits = Limits {
+    first_sign: Duration::from_secs(10),
+    silence: Duration::from_secs(5),
+    letting_go: Duration::from_secs(4),
+    backoff: Backoff::PUSH,
+    spread: 0.0,
+};
+
+/// One push.
+#[derive(Debug)]
+pub struct Push {
+    settings: settings::Push,
+    hub: Arc<hub::Stream>,
+    wanted: watch::Sender<usize>,
+    destination: watch::Sender<Option<Destination>>,
+    meter: Arc<Meter>,
+    supervisor: Supervisor,
+}
+
+impl Push {
+    /// Starts the push's supervisor, but not yet the push; must be called on a
+    /// runtime. The task ends when the push is dropped.
+    pub fn spawn(
+        push: &settings::Push,
+        stream: &Arc<hub::Stream>,
+        spread: f64,
+    ) -> (Arc<Self>, JoinHandle<()>) {
+        let (settings, hub) = (push.clone(), Arc::clone(stream));
+        let (destination, destinations) = watch::channel(destination(push));
+        let pipeline = PushPipeline::new(push.name.to_string(), destinations, Arc::clone(stream));
+        let meter = pipeline.meter();
+        let wanted = watch::Sender::new(0);
+        let (supervisor, task) = Supervisor::spawn(
+            format!("push {}", push.name),
+            pipeline,
+            Lifecycle::new(Limits { spread, ..PUSH_LIMITS }),
+            Demand::new(Mode::Linger(Duration::ZERO)),
+            wanted.subscribe(),
+        );
+        (Arc::new(Self { settings, hub, wanted, destination, meter, supervisor }), task)
+    }
+
+    pub fn name(&self) -> &PushName {
+        &self.settings.name
+    }
+
+    /// As the configuration has it.
+    pub fn settings(&self) -> &settings::Push {
+        &self.settings
+    }
+
+    /// Whether somebody wants it to send.
+    pub fn is_wanted(&self) -> bool {
+        *self.wanted.borrow() > 0
+    }
+
+    /// Sends to `destination` from now on, for as long as it takes.
+    pub fn start(&self, destination: Destination) {
+        self.destination.send_replace(Some(destination));
+        self.wanted.send_replace(1);
+    }
+
+    pub fn stop(&self) {
+        self.wanted.send_replace(0);
+    }
+
+    pub fn state(&self, now: Instant) -> State {
+        self.supervisor.report().state(now)
+    }
+
+    /// Waits until it sends for the first time.
+    ///
+    /// # Errors
+    /// It failed before that; says how.
+    pub async fn first_try(&self) -> Result<(), Failure> {
+        let settled =
+            |report: &Report| matches!(report.phase, Phase::Live { .. }) || report.failures > 0;
+        let mut watch = self.supervisor.watch();
+        let report = watch.wait_for(settled).await.map(|report| report.clone());
+        match report {
+            Ok(Report { phase: Phase::Live { .. }, .. }) => Ok(()),
+            Ok(Report { last_failure, .. }) => Err(last_failure.unwrap_or(Failure::Ended)),
+            // The supervisor is gone: nothing comes any more.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Whether its stream is fit for the receiver.
+    pub fn preflight(&self) -> Preflight {
+        let init = self.hub.init();
+        let tracks = init.as_ref().map(|init| &init.tracks);
+        let audio = self.destination.borrow().as_ref().map_or(self.settings.audio, |to| to.audio);
+        preflight(tracks, self.hub.measured(), audio)
+    }
+
+    pub fn status(&self, now: Instant) -> status::Push {
+        let report = self.supervisor.report();
+        let is_live = matches!(report.phase, Phase::Live { .. });
+        let to = self.destination.borrow().clone();
+        let backup = to.as_ref().and_then(|to| to.backup.as_ref());
+        let on_backup = backup.map(|_| self.meter.is_on_backup());
+        let url = match (on_backup, backup) {
+            (Some(true), Some(backup)) => Some(backup),
+            _ => to.as_ref().map(|to| &to.url),
+        };
+        status::Push {
+            name: self.settings.name.clone(),
+            stream: self.settings.stream.clone(),
+            state: report.state(now),
+            bytes_out: self.meter.total(),
+            bitrate: if is_live { self.meter.bitrate() } else { 0 },
+            lost: self.meter.lost(),
+            restarts: report.run.saturating_sub(1),
+            url: url.map(|url| shown_url(url.reveal(), false)),
+            on_backup,
+            last_failure: report.last_failure,
+        }
+    }
+}
+
+/// Where the settings of a push lead; nowhere without a URL.
+pub fn destination(push: &settings::Push) -> Option<Destination> {
+    let (url, key) = (push.url.as_ref()?, push.key.as_ref());
+    Some(Destination {
+        url: joined(url, key),
+        backup: push.backup.as_ref().map(|backup| joined(backup, key)),
+        key: push.key.clone().or_else(|| key_of(url)),
+        audio: push.audio,
+    })
+}

@@ -1,0 +1,73 @@
+//! The profiles that come with livebox.
+
+use super::text::Profile;
+
+/// The folder of `pipelines/` that a profile belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Feed,
+    Encoder,
+    Audio,
+    Push,
+    Picture,
+    Filter,
+}
+
+macro_rules! files {
+    ($($kind:ident $folder:literal $name:literal,)*) => {
+        const FILES: &[(Kind, &str, &str)] = &[
+            $((
+                Kind::$kind,
+                $name,
+                include_str!(concat!("../../pipelines/", $folder, "/", $name, ".pipeline")),
+            ),)*
+        ];
+    };
+}
+
+files! {
+    Feed "feeds" "test",
+    Feed "feeds" "v4l2-raw",
+    Feed "feeds" "v4l2-mjpeg",
+    Feed "feeds" "v4l2-h264",
+    Feed "feeds" "file",
+    Feed "feeds" "file-decoded",
+    Encoder "encoders" "v4l2h264enc",
+    Encoder "encoders" "mpph264enc",
+    Encoder "encoders" "vah264enc",
+    Encoder "encoders" "nvh264enc",
+    Encoder "encoders" "x264enc",
+    Encoder "encoders" "openh264enc",
+    Audio "audio" "silence",
+    Audio "audio" "tone",
+    Audio "audio" "own",
+    Filter "filters" "turn",
+    Filter "filters" "overlay",
+    Push "pushes" "rtmp",
+    Picture "pictures" "decode",
+    Picture "pictures" "jpg",
+    Picture "pictures" "png",
+}
+
+/// The names of all profiles of one kind.
+pub fn names(kind: Kind) -> impl Iterator<Item = &'static str> {
+    FILES.iter().filter(move |(of, _, _)| *of == kind).map(|(_, name, _)| *name)
+}
+
+/// The profile of this name, if livebox has one.
+pub fn profile(kind: Kind, name: &str) -> Option<Profile> {
+    let (_, name, text) = FILES.iter().find(|(of, known, _)| *of == kind && *known == name)?;
+    Some(Profile::parse(name, text).expect("a test parses every profile that is shipped"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_profile_that_is_shipped_has_the_right_form() {
+        for (_, name, text) in FILES {
+            Profile::parse(name, text).unwrap();
+        }
+    }
+}
