@@ -1,0 +1,109 @@
+//! What viewers cost and notice: livebox beside other servers that show the
+//! same encoded stream, in one run on one machine, as a table for the README.
+//!
+//! livebox shows a film that passes through, so that no encoder counts. The
+//! cost of a viewer is the CPU time with N viewers less the CPU time with none.
+//!
+//! `LIVEBOX_BENCH_VIEWERS` (1,50,200,500) are the numbers of viewers, of which
+//! the last is also that of the other ways out; `LIVEBOX_BENCH_SECONDS` (12) is
+//! how long each is measured; `LIVEBOX_BENCH_BROWSER=0` leaves the browser out.
+
+#[expect(dead_code, unreachable_pub, reason = "the harness is a part of several programs")]
+#[path = "../../tests/common/mod.rs"]
+mod common;
+
+mod cost;
+mod glass;
+mod hls;
+mod joins;
+mod load;
+mod rtmp;
+mod spread;
+mod stage;
+mod stamps;
+mod table;
+mod vlc;
+
+use std::io::Write;
+use std::time::Duration;
+
+use common::livebox::Livebox;
+use common::proc;
+use glass::Tag;
+use stage::{Films, SETTLE, Stage, Way};
+use table::{Asleep, Result, Row};
+
+const DELAY_VIEWERS: usize = 50;
+
+/// How much is measured.
+struct Size {
+    viewers: Vec<usize>,
+    span: Duration,
+    with_browser: bool,
+}
+
+fn main() {
+    let size = Size::from_environment();
+    let films = Films::make();
+    let asleep = asleep(&films, size.span);
+    let stage = Stage::start(&films);
+    std::thread::sleep(SETTLE);
+    let before = stage.cores(size.span);
+    let rows = rows(&stage, &size);
+    let delay =
+        stamps::delays(stage.livebox.http(), "/camera.mp4?stamp=1", DELAY_VIEWERS, size.span);
+    let tags = match size.with_browser {
+        true => Tag::ALL.iter().map(|tag| tag.measure(&stage.livebox, size.span)).collect(),
+        false => Vec::new(),
+    };
+    std::thread::sleep(SETTLE);
+    let after = stage.cores(size.span);
+    let both = || before.iter().zip(&after);
+    let idle = both().map(|(before, after)| f64::midpoint(*before, *after)).collect();
+    let noise = both().map(|(before, after)| (before - after).abs()).collect();
+    let result = Result { rows, idle, noise, delay, delay_viewers: DELAY_VIEWERS, tags, asleep };
+    std::io::stdout().write_all(result.markdown().as_bytes()).expect("somebody reads the result");
+}
+
+/// livebox alone, before anybody has watched.
+fn asleep(films: &Films, span: Duration) -> Asleep {
+    let livebox = Livebox::start(&films.config);
+    std::thread::sleep(SETTLE);
+    let cpu_percent = 100.0 * cost::cores(&[livebox.pid()], span)[0];
+    Asleep { cpu_percent, resident_kib: proc::resident_kib(livebox.pid()) }
+}
+
+fn rows(stage: &Stage, size: &Size) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for viewers in &size.viewers {
+        let join = || joins::first_key_frames(stage.livebox.http(), "/camera.mp4?pad=0");
+        let (run, joins) = stage.run(Way::Mp4, *viewers, size.span, join);
+        rows.push(Row { way: Way::Mp4, viewers: *viewers, run, joins: Some(joins) });
+    }
+    let most = *size.viewers.last().expect("there is a number");
+    for way in [Way::VideoOnly, Way::NginxRtmp, Way::VlcTs, Way::Hls, Way::NginxHls] {
+        if stage.has(way.server()) {
+            let (run, ()) = stage.run(way, most, size.span, || ());
+            rows.push(Row { way, viewers: most, run, joins: None });
+        }
+    }
+    rows
+}
+
+impl Size {
+    fn from_environment() -> Self {
+        let viewers = setting("LIVEBOX_BENCH_VIEWERS", "1,50,200,500");
+        let viewers = viewers.split(',').map(|number| whole(number.trim())).collect();
+        let seconds = whole(&setting("LIVEBOX_BENCH_SECONDS", "12"));
+        let with_browser = setting("LIVEBOX_BENCH_BROWSER", "1") != "0";
+        Self { viewers, span: Duration::from_secs(seconds as u64), with_browser }
+    }
+}
+
+fn setting(name: &str, default: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| default.to_owned())
+}
+
+fn whole(text: &str) -> usize {
+    text.parse().unwrap_or_else(|_| panic!("{text:?} is not a whole number"))
+}

@@ -1,0 +1,181 @@
+//! The servers side by side, all of them showing the one encoded stream:
+//! livebox pushes it to nginx, and VLC plays it from there.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::common::clip::{Clips, Film, STEADY};
+use crate::common::livebox::{Launch, Livebox};
+use crate::common::receiver::Receiver;
+use crate::common::{proc, wait};
+use crate::load::{Heard, Load};
+use crate::vlc::{self, Vlc};
+use crate::{cost, glass};
+
+const KEY: &str = "bench";
+/// Near-black, as a camera is at night: hardly any bits.
+const DARK: Film<'static> = Film { picture: "color=c=0x101010", kbps: 40, sound: false, ..STEADY };
+const HLS: &str = "record off; hls on; hls_path @root@/hls; hls_fragment 1s; \
+                   hls_playlist_length 6s; hls_cleanup on;";
+const NGINX_PLAYLIST: &str = "/hls/bench.m3u8";
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// For viewers to connect, and for buffers to come to rest.
+pub(crate) const SETTLE: Duration = Duration::from_secs(4);
+
+/// Who serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Server {
+    Livebox = 0,
+    Nginx = 1,
+    Vlc = 2,
+}
+
+/// How viewers get the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Mp4,
+    VideoOnly,
+    Hls,
+    NginxRtmp,
+    NginxHls,
+    VlcTs,
+}
+
+/// Everything that runs. Dropping it ends it.
+pub(crate) struct Stage {
+    pub(crate) livebox: Livebox,
+    nginx: Receiver,
+    vlc: Option<Vlc>,
+    _docroot: TempDir,
+}
+
+/// The films, and the configuration that shows them. Both pass through, so
+/// that no encoder counts.
+pub(crate) struct Films {
+    _clips: Clips,
+    pub(crate) config: String,
+}
+
+impl Films {
+    pub(crate) fn make() -> Self {
+        let clips = Clips::new();
+        let (camera, dark) = (clips.make("camera.mp4", STEADY), clips.make("dark.mp4", DARK));
+        let config = format!(
+            "feeds:\n  camera: {{file: {}}}\n  dark: {{file: {}}}\n\
+             streams:\n  camera: {{bitrate: 2M}}\n  dark: {{}}\n",
+            camera.display(),
+            dark.display()
+        );
+        Self { _clips: clips, config }
+    }
+}
+
+/// What viewers of one way cost and noticed.
+pub(crate) struct Run {
+    /// Of the server that served them.
+    pub(crate) cores: f64,
+    pub(crate) resident_kib: u64,
+    pub(crate) heard: Heard,
+}
+
+impl Stage {
+    pub(crate) fn start(films: &Films) -> Self {
+        let nginx = Receiver::with(HLS);
+        let docroot = tempfile::tempdir().expect("there is room for a folder");
+        glass::write_page(docroot.path());
+        let push = format!(
+            "pushes: {{near: {{stream: camera, url: \"{}\", key: {KEY}, audio: feed, start: true}}}}\n",
+            nginx.url()
+        );
+        let livebox = Launch::with(&format!("{}{push}", films.config))
+            .argument("--docroot")
+            .argument(&docroot.path().display().to_string())
+            .start();
+        let files = nginx.http();
+        wait::until("nginx has three segments", START_LIMIT, || {
+            let answer = files.request("GET", NGINX_PLAYLIST).try_answer().ok()?;
+            (answer.text().matches("#EXTINF").count() >= 3).then_some(())
+        });
+        let vlc = Vlc::start(&format!("{}/{KEY}", nginx.url()));
+        Self { livebox, nginx, vlc, _docroot: docroot }
+    }
+
+    pub(crate) fn has(&self, server: Server) -> bool {
+        server != Server::Vlc || self.vlc.is_some()
+    }
+
+    /// The part of a core that each server uses, in the order of [`Server`].
+    pub(crate) fn cores(&self, span: Duration) -> Vec<f64> {
+        cost::cores(&self.pids(), span)
+    }
+
+    /// Lets `viewers` watch for `span`, and then `also` while they still do.
+    pub(crate) fn run<T>(
+        &self,
+        way: Way,
+        viewers: usize,
+        span: Duration,
+        also: impl FnOnce() -> T,
+    ) -> (Run, T) {
+        let load = self.load(way, viewers);
+        std::thread::sleep(SETTLE);
+        let server = way.server() as usize;
+        let (heard, (cores, resident_kib), also) = load
+            .measure(|| (self.cores(span)[server], proc::resident_kib(self.pids()[server])), also);
+        std::thread::sleep(SETTLE / 4);
+        (Run { cores, resident_kib, heard }, also)
+    }
+
+    fn load(&self, way: Way, viewers: usize) -> Load {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let (livebox, files) = (self.livebox.http().address, self.nginx.http().address);
+        match way {
+            Way::Mp4 => Load::http(viewers, livebox, "/camera.mp4?pad=0"),
+            Way::VideoOnly => Load::http(viewers, livebox, "/camera.mp4?pad=0&audio=0"),
+            Way::Hls => Load::hls(viewers, livebox, "/camera/hls/live.m3u8"),
+            Way::NginxRtmp => Load::rtmp(viewers, at(self.nginx.rtmp_port()), KEY),
+            Way::NginxHls => Load::hls(viewers, files, NGINX_PLAYLIST),
+            Way::VlcTs => {
+                let port = self.vlc.as_ref().expect("asked only where VLC runs").port;
+                Load::http(viewers, at(port), vlc::PATH)
+            }
+        }
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        let always = [self.livebox.pid(), self.nginx.nginx().pid()];
+        always.into_iter().chain(self.vlc.as_ref().map(Vlc::pid)).collect()
+    }
+}
+
+impl Way {
+    pub(crate) fn server(self) -> Server {
+        match self {
+            Way::Mp4 | Way::VideoOnly | Way::Hls => Server::Livebox,
+            Way::NginxRtmp | Way::NginxHls => Server::Nginx,
+            Way::VlcTs => Server::Vlc,
+        }
+    }
+
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Way::Mp4 => "**livebox** endless MP4",
+            Way::VideoOnly => "**livebox** endless MP4, `audio=0`",
+            Way::Hls => "**livebox** HLS",
+            Way::NginxRtmp => "nginx-rtmp, RTMP",
+            Way::NginxHls => "nginx, HLS from files",
+            Way::VlcTs => "VLC, MPEG-TS over HTTP",
+        }
+    }
+
+    /// livebox's way to which a peer's is compared.
+    pub(crate) fn ours(self) -> Option<Way> {
+        match self {
+            Way::Mp4 | Way::VideoOnly | Way::Hls => None,
+            Way::NginxHls => Some(Way::Hls),
+            Way::NginxRtmp | Way::VlcTs => Some(Way::Mp4),
+        }
+    }
+}

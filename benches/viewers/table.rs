@@ -1,0 +1,227 @@
+//! The result as Markdown, and what of it misses its target.
+
+use std::fmt::Write;
+
+use crate::cost::per_viewer_minute;
+use crate::glass::Glass;
+use crate::spread::Spread;
+use crate::stage::{Run, Way};
+
+/// Everything that one run has found.
+pub(crate) struct Result {
+    pub(crate) rows: Vec<Row>,
+    /// The part of a core that each server uses without viewers.
+    pub(crate) idle: Vec<f64>,
+    /// How far two measurements of that lie apart.
+    pub(crate) noise: Vec<f64>,
+    pub(crate) delay: Spread,
+    pub(crate) delay_viewers: usize,
+    pub(crate) tags: Vec<Glass>,
+    pub(crate) asleep: Asleep,
+}
+
+/// One line of the first table.
+pub(crate) struct Row {
+    pub(crate) way: Way,
+    pub(crate) viewers: usize,
+    pub(crate) run: Run,
+    pub(crate) joins: Option<Spread>,
+}
+
+/// livebox while nobody has watched yet.
+pub(crate) struct Asleep {
+    pub(crate) cpu_percent: f64,
+    pub(crate) resident_kib: u64,
+}
+
+/// A figure beside what it should be.
+struct Target {
+    what: String,
+    limit: f64,
+    measured: f64,
+    digits: usize,
+    unit: &'static str,
+}
+
+impl Result {
+    pub(crate) fn markdown(&self) -> String {
+        let mut text = self.ways();
+        text += "\n| what | target | measured | |\n|---|---|---|---|\n";
+        let targets = self.targets();
+        for one in &targets {
+            let verdict = if one.is_met() { "met" } else { "**missed**" };
+            let Target { what, limit, measured, digits, unit } = one;
+            line(
+                &mut text,
+                format!("| {what} | ≤ {limit}{unit} | {measured:.digits$}{unit} | {verdict} |"),
+            );
+        }
+        text.push('\n');
+        text += &self.browser();
+        text + &misses(&targets)
+    }
+
+    fn ways(&self) -> String {
+        let mut text = "\
+| way out | viewers | CPU-s per viewer-minute | beside livebox | RSS MiB | kbit/s each \
+| gap ms p50 / p99 / max | key frame ms median / max | lost |\n\
+|---|---|---|---|---|---|---|---|---|\n"
+            .to_owned();
+        for row in &self.rows {
+            let Row { way, viewers, run, joins } = row;
+            let beside = self.ratio(row).map_or("–".to_owned(), |ratio| format!("× {ratio:.1}"));
+            let gaps = run.heard.gaps.some().map_or("–".to_owned(), |gaps| {
+                format!("{:.0} / {:.0} / {:.0}", gaps.median(), gaps.at(0.99), gaps.max())
+            });
+            let joins = joins.as_ref().map_or("–".to_owned(), |joins| {
+                format!("{:.0} / {:.0}", joins.median(), joins.max())
+            });
+            line(
+                &mut text,
+                format!(
+                    "| {} | {viewers} | {} | {beside} | {} | {:.0} | {gaps} | {joins} | {} |",
+                    way.title(),
+                    self.cost_or_noise(row),
+                    run.resident_kib / 1024,
+                    run.heard.kbps,
+                    run.heard.lost
+                ),
+            );
+        }
+        text
+    }
+
+    fn browser(&self) -> String {
+        if self.tags.is_empty() {
+            return String::new();
+        }
+        let mut text = "\
+| plain `<video>` in headless Chromium | first picture | behind the encoder, p50 / p95 |\n\
+|---|---|---|\n"
+            .to_owned();
+        for glass in &self.tags {
+            let title = glass.tag.title;
+            match &glass.seen {
+                Ok(seen) => {
+                    let (first, behind) = (seen.first, &seen.behind);
+                    let (half, most) = (behind.median(), behind.at(0.95));
+                    line(
+                        &mut text,
+                        format!("| {title} | {first:.0} ms | {half:.0} / {most:.0} ms |"),
+                    );
+                }
+                Err(why) => line(&mut text, format!("| {title} | – | not known: {why} |")),
+            }
+        }
+        text.push('\n');
+        text
+    }
+
+    fn cost(&self, row: &Row) -> f64 {
+        per_viewer_minute(row.run.cores, self.idle[row.way.server() as usize], row.viewers)
+    }
+
+    fn cost_or_noise(&self, row: &Row) -> String {
+        let noise = per_viewer_minute(self.noise[row.way.server() as usize], 0.0, row.viewers);
+        let cost = self.cost(row);
+        if cost > noise { format!("{cost:.4}") } else { "too little to tell".to_owned() }
+    }
+
+    /// What a peer's viewer costs beside one of livebox's.
+    fn ratio(&self, row: &Row) -> Option<f64> {
+        let ours = self.top(row.way.ours()?)?;
+        Some(self.cost(row) / self.cost(ours))
+    }
+
+    /// The line with the most viewers of a way.
+    fn top(&self, way: Way) -> Option<&Row> {
+        self.rows.iter().filter(|row| row.way == way).max_by_key(|row| row.viewers)
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        let mut all = Vec::new();
+        let mut add = |what: String, limit, measured, digits, unit| {
+            all.push(Target { what, limit, measured, digits, unit });
+        };
+        for (way, limit) in [(Way::Mp4, 0.020), (Way::VideoOnly, 0.016), (Way::Hls, 0.010)] {
+            let Some(row) = self.top(way) else { continue };
+            let title = way.title().replace("**", "");
+            let what = format!("CPU of a viewer, {title}, {} viewers", row.viewers);
+            add(what, limit, self.cost(row), 4, " CPU-s per minute");
+        }
+        if let Some(row) = self.top(Way::Mp4) {
+            let (run, viewers) = (&row.run, row.viewers);
+            let memory = run.resident_kib as f64 / 1024.0;
+            add(format!("memory with {viewers} viewers"), 50.0, memory, 0, " MiB");
+            let gap = run.heard.gaps.max();
+            add(format!("longest gap for any of {viewers} viewers"), 100.0, gap, 0, " ms");
+            let lost = run.heard.lost as f64;
+            add(format!("lost of {viewers} viewers"), 0.0, lost, 0, "");
+            let joins = row.joins.clone().unwrap_or_default();
+            add(
+                format!("key frame of a joiner beside {viewers}, median"),
+                20.0,
+                joins.median(),
+                1,
+                " ms",
+            );
+            add(
+                format!("key frame of a joiner beside {viewers}, worst"),
+                100.0,
+                joins.max(),
+                1,
+                " ms",
+            );
+        }
+        let viewers = self.delay_viewers;
+        add(
+            format!("encoder to client, {viewers} viewers, median"),
+            2.0,
+            self.delay.median(),
+            2,
+            " ms",
+        );
+        add(
+            format!("encoder to client, {viewers} viewers, p99"),
+            8.0,
+            self.delay.at(0.99),
+            2,
+            " ms",
+        );
+        for glass in &self.tags {
+            let (Ok(seen), Some(limit)) = (&glass.seen, glass.tag.limit) else { continue };
+            let what = format!("plain `<video>` behind the encoder, {}, median", glass.tag.title);
+            add(what, limit, seen.behind.median(), 0, " ms");
+        }
+        add(
+            "CPU while nobody has watched yet".to_owned(),
+            0.3,
+            self.asleep.cpu_percent,
+            2,
+            " % of a core",
+        );
+        let memory = self.asleep.resident_kib as f64 / 1024.0;
+        add("memory while nobody has watched yet".to_owned(), 25.0, memory, 0, " MiB");
+        all
+    }
+}
+
+impl Target {
+    /// What could not be measured is not met.
+    fn is_met(&self) -> bool {
+        self.measured <= self.limit
+    }
+}
+
+fn misses(targets: &[Target]) -> String {
+    let missed: Vec<&str> =
+        targets.iter().filter(|one| !one.is_met()).map(|one| one.what.as_str()).collect();
+    match missed.as_slice() {
+        [] => "Every target is met.\n".to_owned(),
+        missed => format!("Missed: {}.\n", missed.join("; ")),
+    }
+}
+
+fn line(text: &mut String, line: String) {
+    writeln!(text, "{line}").expect("text grows");
+}

@@ -1,0 +1,142 @@
+//! Who may do what: the box itself, another host, a proxy, a foreign page.
+
+use std::process::Command;
+
+use crate::common::hosts::{Hosts, OTHER};
+use crate::common::http::Request;
+use crate::common::livebox::{API, CAMERA, Launch, Livebox, livebox};
+
+const PASSWORD: &str = "correct horse";
+const CHANGE: &[&str] =
+    &["-X", "POST", "-H", "Content-Type: application/json", "-d", "{\"fps\":15}"];
+const CREDENTIALS: &str = "admin:correct horse";
+
+#[test]
+fn without_a_password_only_the_box_itself_may_read_control_or_change_anything() {
+    let hosts = Hosts::new();
+    let livebox = on_box(&hosts, CAMERA);
+    let control = format!("{API}/control");
+    let restart = format!("{API}/streams/camera/restart");
+
+    for (path, arguments) in [
+        (&control, &[][..]),
+        (&control, CHANGE),
+        (&format!("{API}/start"), &["-X", "PUT"]),
+        (&format!("{API}/stop"), &["-X", "PUT"]),
+        (&restart, &["-X", "POST"]),
+        (&control, &["-u", CREDENTIALS]),
+    ] {
+        let fetched = hosts.curl_from_other(livebox.port(), path, arguments);
+        assert!(matches!(fetched.status, 401 | 403), "{path} {arguments:?}: {fetched:?}");
+    }
+    let here = hosts.curl_on_box(livebox.port(), &control, CHANGE);
+    assert_eq!(here.status, 200, "{here:?}");
+    livebox.log().wait_for("livebox password", std::time::Duration::from_secs(5));
+}
+
+#[test]
+fn everybody_may_watch_and_read_the_status() {
+    let hosts = Hosts::new();
+    let livebox = on_box(&hosts, CAMERA);
+
+    for path in ["/", "/camera/", &format!("{API}/status")] {
+        let fetched = hosts.curl_from_other(livebox.port(), path, &[]);
+        assert_eq!(fetched.status, 200, "{path}: {fetched:?}");
+    }
+    let arguments = ["--max-time", "2", "-o", "/dev/null"];
+    let watched = hosts.curl_from_other(livebox.port(), "/camera.mp4", &arguments);
+    assert_eq!(watched.status, 200, "{watched:?}");
+}
+
+#[test]
+fn with_a_password_another_host_may_what_the_box_may() {
+    let hosts = Hosts::new();
+    let livebox = on_box(&hosts, &with_password());
+    let control = format!("{API}/control");
+    let ask = |arguments: &[&str]| {
+        hosts.curl_from_other(livebox.port(), &control, &[CHANGE, arguments].concat())
+    };
+
+    let nobody = ask(&["-i"]);
+    assert_eq!(nobody.status, 401, "{nobody:?}");
+    assert!(nobody.text.to_ascii_lowercase().contains("www-authenticate: basic"), "{nobody:?}");
+    assert_eq!(ask(&["-u", "admin:wrong"]).status, 401);
+    assert_eq!(ask(&["-H", "Authorization: Basic !!!"]).status, 401);
+    let known = ask(&["-u", CREDENTIALS]);
+    assert_eq!(known.status, 200, "{known:?}");
+    assert!(known.text.contains("\"fps\":15") || known.text.contains("\"fps\": 15"), "{known:?}");
+    let here = hosts.curl_on_box(livebox.port(), &control, &[]);
+    assert_eq!(here.status, 200, "{here:?}");
+}
+
+#[test]
+fn a_request_that_came_through_a_proxy_is_not_the_box_itself() {
+    let livebox = Livebox::start(CAMERA);
+
+    for (name, value) in [
+        ("X-Forwarded-For", OTHER),
+        ("X-Forwarded-For", "127.0.0.1"),
+        ("Forwarded", "for=127.0.0.1"),
+        ("X-Real-IP", "127.0.0.1"),
+        ("Via", "1.1 proxy"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "box.example"),
+    ] {
+        let answer = change(&livebox).header(name, value).answer();
+        assert!(matches!(answer.status(), 401 | 403), "{name}: {}", answer.status());
+    }
+    assert_eq!(change(&livebox).answer().status(), 200);
+}
+
+#[test]
+fn a_page_of_another_origin_can_never_change_anything() {
+    let livebox = Livebox::start(&with_password());
+    let own = livebox.url("");
+
+    for origin in ["http://evil.example", "null", "http://127.0.0.1:1", "https://localhost"] {
+        let answer = change(&livebox).header("Origin", origin).answer();
+        assert_eq!(answer.status(), 403, "{origin}: {}", answer.text());
+        let answer = change(&livebox)
+            .header("Origin", origin)
+            .header("Authorization", "Basic YWRtaW46Y29ycmVjdCBob3JzZQ==")
+            .answer();
+        assert_eq!(answer.status(), 403, "{origin} with the password: {}", answer.text());
+    }
+    assert_eq!(change(&livebox).header("Origin", &own).answer().status(), 200);
+}
+
+#[test]
+fn a_name_that_an_attacker_points_at_loopback_is_not_the_box_itself() {
+    let livebox = Livebox::start(CAMERA);
+    let port = livebox.port();
+
+    let rebound = format!("evil.example:{port}");
+    let answer = change(&livebox).host(&rebound).answer();
+    assert!(matches!(answer.status(), 400 | 401 | 403 | 421), "{}", answer.status());
+    let origin = format!("http://{rebound}");
+    let answer = change(&livebox).host(&rebound).header("Origin", &origin).answer();
+    assert!(matches!(answer.status(), 400 | 401 | 403 | 421), "{}", answer.status());
+    let read = livebox.http().request("GET", &format!("{API}/control")).host(&rebound).answer();
+    assert!(matches!(read.status(), 400 | 401 | 403 | 421), "{}", read.status());
+    for own in [format!("localhost:{port}"), format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+        assert_eq!(change(&livebox).host(&own).answer().status(), 200, "{own}");
+    }
+}
+
+fn change(livebox: &Livebox) -> Request {
+    livebox
+        .http()
+        .request("POST", &format!("{API}/control"))
+        .json(&serde_json::json!({"audio": "silence"}))
+}
+
+/// The service on the box of `hosts`, reachable from both.
+fn on_box(hosts: &Hosts, config: &str) -> Livebox {
+    let runner: Command = hosts.on_box();
+    Launch::with(config).run_by(runner).bind("0.0.0.0").start()
+}
+
+fn with_password() -> String {
+    let hash = livebox(&["password"], &format!("{PASSWORD}\n")).stdout;
+    format!("{CAMERA}access: {{password: '{}'}}\n", hash.trim())
+}

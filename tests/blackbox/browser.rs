@@ -1,0 +1,53 @@
+//! The picture in a real browser.
+
+use std::time::Duration;
+
+use crate::common::browser::{Browser, Scripts};
+use crate::common::livebox::{CAMERA, Livebox};
+use crate::common::wait;
+
+const LIMIT: Duration = Duration::from_secs(20);
+const TIME: &str = "return document.querySelector('video').currentTime";
+const FRAMES: &str =
+    "return document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames";
+
+#[test]
+fn chromium_plays_the_front_page_and_its_time_and_frames_advance() {
+    let livebox = Livebox::start(CAMERA);
+    let browser = Browser::start(Scripts::Allowed);
+
+    browser.open(&livebox.url("/"));
+
+    plays(&browser);
+    save_screenshot(&browser);
+}
+
+#[test]
+fn the_page_of_a_stream_plays_with_scripts_blocked() {
+    let livebox = Livebox::start(CAMERA);
+    let browser = Browser::start(Scripts::Blocked);
+
+    browser.open(&livebox.url("/camera/"));
+
+    plays(&browser);
+}
+
+/// Fails unless two more seconds are played, with frames decoded for them.
+fn plays(browser: &Browser) {
+    wait::until("the picture starts", LIMIT, || (browser.number(TIME) > 0.0).then_some(()));
+    let (time, frames) = (browser.number(TIME), browser.number(FRAMES));
+    wait::until("two seconds are played", LIMIT, || {
+        (browser.number(TIME) > time + 2.0).then_some(())
+    });
+    let more = browser.number(FRAMES) - frames;
+    assert!(more >= 25.0, "only {more} frames in two seconds");
+}
+
+/// Saves what is seen where `LIVEBOX_SCREENSHOT` names a file.
+fn save_screenshot(browser: &Browser) {
+    let picture = browser.screenshot();
+    assert!(picture.starts_with(b"\x89PNG"), "not a picture");
+    if let Some(file) = std::env::var_os("LIVEBOX_SCREENSHOT") {
+        std::fs::write(file, picture).expect("the screenshot's folder is writable");
+    }
+}

@@ -1,0 +1,150 @@
+//! Joining at the live edge, and what a viewer may ask for behind the question mark.
+
+use std::io::Read;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::common::fmp4::{self, Piece};
+use crate::common::livebox::{CAMERA, Livebox};
+use crate::common::viewer::Viewer;
+use crate::common::{probe, wait};
+
+const LIMIT: Duration = Duration::from_secs(20);
+const BLOCK: usize = 32 << 10;
+
+#[test]
+fn a_joiner_gets_forty_pictures_at_once_that_end_where_live_goes_on() {
+    let livebox = running();
+    let asked = wait::now();
+    let viewer = Viewer::connect(livebox.http(), "/camera.mp4?audio=0");
+
+    let seen =
+        viewer.wait("the edge and a second of live", LIMIT, |seen| seen.fragments.len() > 40 + 25);
+
+    assert!(seen.breaks().is_empty(), "{:?}", seen.breaks());
+    let timescale = f64::from(seen.tracks[0].timescale);
+    let squeezed =
+        seen.fragments.iter().take_while(|one| one.duration as f64 / timescale < 0.005).count();
+    // The newest one stands where it stood.
+    assert!(squeezed >= 39, "{squeezed} pictures in the burst");
+    let burst = &seen.fragments[..squeezed];
+    assert!(burst[0].key);
+    let span =
+        burst[squeezed - 1].decode_time + burst[squeezed - 1].duration - burst[0].decode_time;
+    assert!((span as f64 / timescale) < 0.3, "{span} ticks from the key frame to the edge");
+    let waited = burst[squeezed - 1].arrived - asked;
+    assert!(waited < Duration::from_millis(500), "the burst took {waited:?}");
+}
+
+#[test]
+fn the_sound_can_be_left_out() {
+    let livebox = running();
+
+    let (head, body) = livebox.http().open("/camera.mp4?audio=0");
+    body.close();
+    let streams = probe::streams(&livebox.url("/camera.mp4?audio=0"), None);
+
+    let content_type = head.header("Content-Type").expect("there is a type");
+    assert!(!content_type.contains("mp4a"), "{content_type}");
+    assert_eq!(streams.codecs(), ["h264"]);
+    probe::decode(&livebox.url("/camera.mp4?audio=0"), 3);
+}
+
+#[test]
+fn padding_ends_chunks_on_the_blocks_in_which_browsers_read() {
+    let livebox = running();
+    let boxes = boxes_of(&livebox, "/camera.mp4", 1_500_000);
+
+    let pads = boxes.iter().filter(|one| &one.kind == b"free");
+    let ends: Vec<_> = pads.map(|one| (one.begin + one.length) % BLOCK).collect();
+    // The first one may bring the joiner into the phase of all others.
+    let aligned = ends.iter().skip(1).filter(|end| **end == 0).count();
+    assert!(aligned > 5 && aligned + 1 >= ends.len(), "{ends:?}");
+    let all: usize = boxes.iter().map(|one| one.length).sum();
+    let media: usize = boxes.iter().filter(|one| &one.kind != b"free").map(|one| one.length).sum();
+    assert!((all as f64) < 2.2 * media as f64, "{all} bytes for {media} of media");
+}
+
+#[test]
+fn padding_can_be_left_out() {
+    let livebox = running();
+    let boxes = boxes_of(&livebox, "/camera.mp4?pad=0", 300_000);
+    assert!(boxes.iter().all(|one| &one.kind != b"free"));
+}
+
+#[test]
+fn stamps_tell_when_the_encoder_gave_each_chunk() {
+    let livebox = running();
+    let (_, mut body) = livebox.http().open("/camera.mp4?stamp=1");
+    let mut delays = Vec::new();
+    while delays.len() < 50 {
+        let piece = fmp4::read_piece(&mut body).expect("the stream goes on");
+        if let Some(Piece::Stamp(stamp)) = piece {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+            delays.push(now.saturating_sub(Duration::from_nanos(stamp)));
+        }
+    }
+    body.close();
+    delays.sort_unstable();
+    // Generous: what it measures on a quiet machine is in the README.
+    assert!(delays[25] < Duration::from_millis(100), "half of them took {:?}", delays[25]);
+}
+
+#[test]
+fn a_value_that_is_neither_0_nor_1_is_refused_and_other_keys_are_let_pass() {
+    let livebox = running();
+    let answer = livebox.http().get("/camera.mp4?pad=maybe");
+    assert_eq!(answer.head.status, 400);
+    assert!(String::from_utf8_lossy(&answer.body).contains("'pad'"));
+
+    let (head, body) = livebox.http().open("/camera.mp4?1795240290");
+    body.close();
+    assert_eq!(head.status, 200);
+}
+
+#[test]
+fn safaris_probe_is_sent_to_the_playlist() {
+    let livebox = Livebox::start(CAMERA);
+    let probe = livebox.http().request("GET", "/camera.mp4").header("Range", "bytes=0-1");
+    let answer = probe.answer();
+    assert_eq!(answer.head.status, 302);
+    assert_eq!(answer.head.header("Location"), Some("/camera.m3u8"));
+}
+
+/// A service whose ring has more than two seconds of pictures.
+fn running() -> Livebox {
+    let livebox =
+        Livebox::start(&CAMERA.replace("feeds: {camera: {", "feeds: {camera: {mode: 60, "));
+    let first = Viewer::connect(livebox.http(), "/camera.mp4");
+    first.wait("three seconds of live", LIMIT, |seen| seen.span(b"vide") > 3.0);
+    livebox
+}
+
+struct Box {
+    kind: [u8; 4],
+    begin: usize,
+    length: usize,
+}
+
+/// The boxes of the first `bytes` of an endless body.
+fn boxes_of(livebox: &Livebox, path: &str, bytes: usize) -> Vec<Box> {
+    let (_, mut body) = livebox.http().open(path);
+    let (mut boxes, mut begin) = (Vec::new(), 0);
+    while begin < bytes {
+        let (kind, payload) = next_box(&mut body);
+        let length = payload.len() + 8;
+        boxes.push(Box { kind, begin, length });
+        begin += length;
+    }
+    body.close();
+    boxes
+}
+
+fn next_box(body: &mut impl Read) -> ([u8; 4], Vec<u8>) {
+    let mut header = [0; 8];
+    body.read_exact(&mut header).expect("the stream goes on");
+    let (length, kind) = header.split_at(4);
+    let length = u32::from_be_bytes(length.try_into().expect("four bytes")) as usize;
+    let mut payload = vec![0; length - 8];
+    body.read_exact(&mut payload).expect("the stream goes on");
+    (kind.try_into().expect("four bytes"), payload)
+}

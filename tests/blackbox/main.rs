@@ -1,0 +1,28 @@
+//! livebox as a stranger meets it: the real binary, asked by real clients.
+//!
+//! Each module is a theme; each test starts a service of its own.
+
+#[expect(unreachable_pub, reason = "the harness is a part of several programs")]
+#[path = "../common/mod.rs"]
+mod common;
+
+mod access;
+mod api;
+mod browser;
+mod commands;
+mod dashboard;
+mod edge;
+mod faults;
+mod feeds;
+mod files;
+mod harness;
+mod hls;
+mod pages;
+mod pictures;
+mod pushes;
+mod pushing;
+mod rtsp;
+mod shutdown;
+mod soak;
+mod startup;
+mod watching;

@@ -1,0 +1,204 @@
+//! Pushes over failures and restarts: what is told of them, the backup, and
+//! what a power cut leaves.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::common::livebox::{API, CAMERA, Launch, Livebox};
+use crate::common::receiver::Receiver;
+use crate::common::wait;
+
+const LIMIT: Duration = Duration::from_secs(20);
+const KEY: &str = "quiet-otter-4711-zz";
+
+#[test]
+fn a_running_push_tells_its_bytes_rate_and_whether_the_stream_is_fit() {
+    let receiver = Receiver::start();
+    let livebox = Livebox::start(&with_push(&receiver.url(), "start: true"));
+
+    let push = wait::until("the rate is measured", LIMIT, || {
+        let push = far(&livebox);
+        let is_measured = push["preflight"]["key_frame_seconds"].is_number()
+            && push["preflight"]["bitrate"].is_number();
+        (push["bitrate"].as_u64() > Some(0) && is_measured).then_some(push)
+    });
+
+    assert_eq!((&push["state"], &push["wanted"]), (&json!("live"), &json!(true)));
+    assert_eq!((&push["drops"], &push["last_error"]), (&json!(0), &Value::Null));
+    assert!(push["bytes"].as_u64() > Some(10_000), "{push}");
+    let fitness = &push["preflight"];
+    assert_eq!((&fitness["width"], &fitness["height"]), (&json!(640), &json!(360)));
+    assert_eq!(fitness["key_frame_seconds"], 1.0);
+    assert_eq!(fitness["stream_has_audio"], true);
+    let fps = fitness["fps"].as_f64().expect("a number");
+    assert!((24.0..=26.0).contains(&fps), "{fitness}");
+    assert!(!push.to_string().contains(KEY), "{push}");
+}
+
+#[test]
+fn advice_says_what_the_receiver_will_not_like() {
+    let receiver = Receiver::start();
+    let config = with_push(&receiver.url(), "start: true, audio: feed")
+        .replace("audio: tone}", "audio: none}")
+        .replace("bitrate: 750k", "bitrate: 150k, gop: 5s");
+    let livebox = Livebox::start(&config);
+
+    wait::until("all three are told", Duration::from_secs(30), || {
+        let advice = far(&livebox)["preflight"]["advice"].to_string();
+        ["5.0 s apart", "are little for", "silence is sent"]
+            .iter()
+            .all(|part| advice.contains(part))
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_failing_push_tells_its_last_error_and_when_it_tries_again() {
+    let mut receiver = Receiver::start();
+    receiver.crash();
+    let livebox = Livebox::start(&with_push(&receiver.url(), "start: true"));
+
+    let push = wait::until("it waits", LIMIT, || {
+        let push = far(&livebox);
+        push["next_retry_seconds"].is_number().then_some(push)
+    });
+    assert_eq!(push["state"], "waiting");
+    let error = push["last_error"].as_str().expect("there is an error");
+    assert!(error.contains("refused"), "{error}");
+
+    receiver.come_back();
+    let push = wait::until("it is live", Duration::from_secs(40), || {
+        let push = far(&livebox);
+        (push["state"] == "live").then_some(push)
+    });
+    assert!(push["last_error"].as_str().is_some_and(|error| error.contains("refused")), "{push}");
+    assert!(push["restarts"].as_u64() >= Some(1), "{push}");
+}
+
+#[test]
+fn after_a_failure_the_backup_is_tried_and_then_the_first_again() {
+    let (mut first, mut second) = (Receiver::start(), Receiver::start());
+    let backup = format!("start: true, backup: \"{}\"", second.url());
+    let livebox = Livebox::start(&with_push(&first.url(), &backup));
+    first.wait_for_more(50_000, LIMIT);
+    assert_eq!(far(&livebox)["using"], "url");
+
+    first.crash();
+    second.wait_for_more(50_000, LIMIT);
+    let push = wait::until("it is live", LIMIT, || {
+        let push = far(&livebox);
+        (push["state"] == "live").then_some(push)
+    });
+    assert_eq!(push["using"], "backup");
+    assert!(push["url"].as_str().is_some_and(|url| url.starts_with(&second.url())), "{push}");
+
+    first.come_back();
+    second.crash();
+    first.wait_for_more(50_000, Duration::from_secs(40));
+    assert_eq!(far(&livebox)["using"], "url");
+}
+
+#[test]
+fn what_was_started_and_set_by_hand_goes_on_after_a_power_cut() {
+    let receiver = Receiver::start();
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let launch = || Launch::with(CAMERA).env("STATE_DIRECTORY", folder.path());
+    let mut livebox = launch().start();
+    let set = livebox.set_control(&json!({"resolution": "240p", "fps": 15, "audio": "silence"}));
+    assert_eq!(set.status(), 200, "{}", set.text());
+    livebox.push_to(&receiver.url(), KEY);
+    receiver.wait_for_more(50_000, LIMIT);
+    livebox.process().kill();
+
+    let again = launch().start();
+
+    receiver.wait_for_more(50_000, LIMIT);
+    let control = again.control();
+    assert_eq!((&control["resolution"], &control["fps"]), (&json!("240p"), &json!(15)));
+    assert_eq!(control["audio"], "silence");
+    let file = folder.path().join("state.json");
+    let mode = std::fs::metadata(&file).expect("it is written").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(again.stop_push().status(), 200);
+    drop(again);
+    assert_eq!(launch().start().state(), "idle");
+}
+
+#[test]
+fn a_push_that_was_stopped_by_hand_stays_so_although_the_configuration_starts_it() {
+    let receiver = Receiver::start();
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let launch = || {
+        let config = with_push(&receiver.url(), "start: true");
+        Launch::with(&config).env("STATE_DIRECTORY", folder.path())
+    };
+    let livebox = launch().start();
+    receiver.wait_for_more(20_000, LIMIT);
+    let written = folder.path().join("state.json").exists();
+    assert!(!written, "a start alone writes nothing");
+    let stopped = livebox.http().put(&format!("{API}/pushes/far/stop"));
+    assert_eq!(stopped.status(), 200, "{}", stopped.text());
+    drop(livebox);
+
+    let again = launch().start();
+
+    assert_eq!(far(&again)["wanted"], false);
+    let started = again.http().put(&format!("{API}/pushes/far/start"));
+    assert_eq!(started.status(), 200, "{}", started.text());
+    receiver.wait_for_more(20_000, LIMIT);
+}
+
+#[test]
+fn without_a_folder_to_write_it_runs_and_says_once_that_it_forgets() {
+    let livebox = Launch::with(CAMERA).env("STATE_DIRECTORY", "/nowhere/at/all").start();
+
+    assert_eq!(livebox.set_control(&json!({"fps": 15})).status(), 200);
+    assert_eq!(livebox.set_control(&json!({"fps": 20})).status(), 200);
+
+    let log = livebox.log().text();
+    assert_eq!(log.matches("/nowhere/at/all").count(), 1, "{log}");
+}
+
+#[test]
+fn every_push_is_started_and_stopped_by_its_name() {
+    let receiver = Receiver::start();
+    let livebox = Livebox::start(&format!(
+        "{CAMERA}pushes:\n  one: {{url: \"rtmp://127.0.0.1:1/x\"}}\n  two: {{url: \"{}\", key: two}}\n",
+        receiver.url()
+    ));
+    let ask = |what: &str| livebox.http().put(&format!("{API}/pushes/{what}")).status();
+
+    assert_eq!(ask("two/start"), 200);
+    receiver.wait_for_more(20_000, LIMIT);
+    assert_eq!(ask("two/start"), 400);
+    assert_eq!(livebox.state(), "idle");
+    assert_eq!(ask("two/stop"), 200);
+    assert_eq!(ask("three/start"), 404);
+    assert_eq!(livebox.get(&format!("{API}/pushes/two/start")).status(), 405);
+}
+
+#[test]
+fn others_may_not_see_where_pushes_go() {
+    let livebox = Livebox::start(CAMERA);
+
+    let read = livebox
+        .http()
+        .request("GET", &format!("{API}/pushes"))
+        .header("X-Forwarded-For", "192.0.2.9")
+        .answer();
+
+    assert!(matches!(read.status(), 401 | 403), "{}", read.status());
+}
+
+fn with_push(url: &str, more: &str) -> String {
+    format!("{CAMERA}pushes: {{far: {{stream: camera, url: \"{url}\", key: {KEY}, {more}}}}}\n")
+}
+
+/// The push `far` as the API tells it.
+fn far(livebox: &Livebox) -> Value {
+    let pushes = livebox.get(&format!("{API}/pushes")).json();
+    let found = pushes.as_array().and_then(|all| all.iter().find(|push| push["name"] == "far"));
+    found.unwrap_or_else(|| panic!("no push far in {pushes}")).clone()
+}

@@ -1,0 +1,258 @@
+//! Streams over RTSP: real players over every transport, and what happens to
+//! them when things break.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::common::hosts::{BOX, Hosts};
+use crate::common::livebox::{API, CAMERA, Launch, Livebox};
+use crate::common::process::run;
+use crate::common::rtsp::{Client, Playing};
+use crate::common::tools::{path_of, tool};
+use crate::common::{probe, proc, wait};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A cold camera is waited for no longer than this, with some room for a busy machine.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What the threads that speak RTSP keep open once they were needed: one each
+/// to be woken by.
+const FILES_OF_THREADS: usize = 3;
+
+/// A picture, with a camera that is not there beside it.
+const WITH_DEAD: &str = "\
+feeds:
+  gone: {v4l2: /dev/video99, size: 640x360, fps: 25}
+  camera: {test: clock, size: 640x360, fps: 25, audio: tone}
+streams:
+  gone: {feed: gone, bitrate: 500k}
+  camera: {feed: camera, bitrate: 750k}
+";
+
+#[test]
+fn ffmpeg_decodes_picture_and_sound_over_tcp_and_udp() {
+    let livebox = Livebox::start(CAMERA);
+    for transport in ["tcp", "udp"] {
+        let frames = decoded_by_ffmpeg(tool("ffmpeg"), transport, &livebox.rtsp_url("/camera"));
+
+        // Who comes between two key frames, a second apart, waits for the next one.
+        assert!(frames.video >= 24, "{transport}: {frames:?}");
+        assert!(frames.audio >= 60, "{transport}: {frames:?}");
+    }
+}
+
+#[test]
+fn a_description_names_the_real_encoding_of_both_tracks() {
+    let livebox = Livebox::start(CAMERA);
+
+    let streams = probe::streams(&livebox.rtsp_url("/camera"), None);
+
+    assert_eq!(streams.first("video")["codec_name"], "h264");
+    assert_eq!(streams.first("video")["width"], 640);
+    assert_eq!(streams.first("audio")["codec_name"], "aac");
+}
+
+#[test]
+fn gstreamer_plays_over_tcp_and_udp() {
+    let livebox = Livebox::start(CAMERA);
+    for transport in ["tcp", "udp"] {
+        decoded_by_gstreamer(tool("gst-launch-1.0"), transport, &livebox.rtsp_url("/camera"));
+    }
+}
+
+#[test]
+fn multicast_reaches_another_host_where_it_is_switched_on() {
+    let hosts = Hosts::new();
+    let config = format!("{CAMERA}rtsp: {{multicast: true}}\n");
+    let livebox = Launch::with(&config).bind("0.0.0.0").run_by(hosts.on_box()).start();
+    let url = format!("rtsp://{BOX}:{}/camera", livebox.rtsp_port());
+    let there = |program: &str| {
+        let mut command = hosts.on_other();
+        command.arg(path_of(program));
+        command
+    };
+
+    let frames = decoded_by_ffmpeg(there("ffmpeg"), "udp_multicast", &url);
+    assert!(frames.video >= 24, "{frames:?}");
+    decoded_by_gstreamer(there("gst-launch-1.0"), "udp-mcast", &url);
+}
+
+#[test]
+fn multicast_is_refused_unless_it_is_switched_on() {
+    let livebox = Livebox::start(CAMERA);
+    let mut ffmpeg = tool("ffmpeg");
+    ffmpeg.args(["-v", "error", "-rtsp_transport", "udp_multicast"]);
+    ffmpeg.args(["-i", &livebox.rtsp_url("/camera"), "-f", "null", "-"]);
+
+    let finished = run(&mut ffmpeg, b"", LIMIT);
+
+    assert_ne!(finished.code, Some(0));
+    assert!(finished.stderr.contains("461"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_player_goes_on_over_the_same_connection_when_the_feed_is_restarted() {
+    let livebox = Livebox::start(CAMERA);
+    let playing = Client::connect(livebox.rtsp_port(), "/camera").play();
+    goes_on(&playing, 100);
+
+    let restarted = livebox.http().post(&format!("{API}/streams/camera/restart"), &json!({}));
+    assert!(restarted.status() < 300, "{}", restarted.text());
+    livebox.log().wait_for("is live run=2", LIMIT);
+
+    goes_on(&playing, 100);
+    assert!(!playing.is_over());
+}
+
+#[test]
+fn players_are_ended_when_the_encoding_changes_and_the_next_see_the_new_one() {
+    let livebox = Livebox::start(CAMERA);
+    let playing = Client::connect(livebox.rtsp_port(), "/camera").play();
+    goes_on(&playing, 50);
+
+    // A push takes the new size into use; whether anybody takes the push does not matter.
+    let set = livebox.set_control(&json!({"resolution": "240p", "url": "rtmp://127.0.0.1:1/x"}));
+    assert_eq!(set.status(), 200, "{}", set.text());
+    assert_eq!(livebox.start_push().status(), 200);
+
+    wait::until("the player is ended", LIMIT, || playing.is_over().then_some(()));
+    let streams = probe::streams(&livebox.rtsp_url("/camera"), None);
+    assert_eq!(streams.first("video")["height"], 240);
+}
+
+#[test]
+fn players_count_as_readers_and_what_they_get_as_bytes() {
+    let livebox = Livebox::start(CAMERA);
+    let playing: Vec<_> =
+        (0..3).map(|_| Client::connect(livebox.rtsp_port(), "/camera").play()).collect();
+    let sent = || livebox.status()["net"].as_u64().expect("net is a number");
+
+    wait::until("bytes are counted", LIMIT, || (sent() > 300_000).then_some(()));
+    drop(playing);
+
+    livebox.log().wait_for("stream camera rests", LIMIT);
+}
+
+#[test]
+fn a_camera_that_never_comes_blocks_nobody() {
+    let livebox = Livebox::start(WITH_DEAD);
+    let port = livebox.rtsp_port();
+    let waiting: Vec<_> = (0..8)
+        .map(|_| std::thread::spawn(move || Client::connect(port, "/gone").ask("DESCRIBE").0))
+        .collect();
+
+    let begin = wait::now();
+    goes_on(&Client::connect(port, "/camera").play(), 50);
+    assert!(begin.elapsed() < PATIENCE, "{:?}", begin.elapsed());
+
+    for dead in waiting {
+        assert_eq!(dead.join().expect("clients do not panic"), 503);
+    }
+    assert!(begin.elapsed() < PATIENCE, "{:?}", begin.elapsed());
+}
+
+#[test]
+fn who_knows_one_stream_cannot_block_others_with_a_dead_one() {
+    let livebox = Livebox::start(WITH_DEAD);
+    let port = livebox.rtsp_port();
+    let mut known = Client::connect(port, "/camera");
+    assert_eq!(known.ask("DESCRIBE").0, 200);
+
+    // The same connection asks for another stream: it is past the door.
+    let status = known.ask_of("DESCRIBE", "/gone").0;
+
+    assert!((400..=503).contains(&status), "{status}");
+    goes_on(&Client::connect(port, "/camera").play(), 50);
+}
+
+#[test]
+fn what_is_not_there_is_not_found_and_what_is_no_request_is_refused() {
+    let livebox = Livebox::start(CAMERA);
+    let port = livebox.rtsp_port();
+    let mut client = Client::connect(port, "/nothing");
+
+    assert_eq!(client.ask("OPTIONS").0, 200);
+    assert_eq!(client.ask("DESCRIBE").0, 404);
+    assert_eq!(client.ask("ANNOUNCE").0, 405);
+    let endless = vec![b'x'; 100_000];
+    for bad in [&b"GET / HTTP/1.1\r\n\r\n"[..], &b"\0\0\0\0\r\n\r\n"[..], &endless] {
+        let answer = Client::connect(port, "/camera").say(bad);
+        assert!(answer.is_empty() || answer.starts_with("RTSP/1.0 400 "), "{answer}");
+    }
+    assert_eq!(Client::connect(port, "/camera").ask("DESCRIBE").0, 200);
+}
+
+#[test]
+fn two_hundred_players_coming_and_going_leave_nothing_behind() {
+    let livebox =
+        Livebox::start(&CAMERA.replace("{test: clock,", "{test: clock, mode: continuous,"));
+    let port = livebox.rtsp_port();
+    let come_and_go = |times: usize| {
+        for _ in 0..times {
+            goes_on(&Client::connect(port, "/camera").play(), 1);
+        }
+    };
+    let files = proc::open_files(livebox.pid());
+    come_and_go(20);
+    let memory = proc::resident_kib(livebox.pid());
+
+    come_and_go(200);
+
+    // The media rests a few seconds after the last player; its threads may stay.
+    wait::until("files are closed", LIMIT, || {
+        (proc::open_files(livebox.pid()) <= files + FILES_OF_THREADS).then_some(())
+    });
+    let grown = proc::resident_kib(livebox.pid()).saturating_sub(memory);
+    assert!(grown < 8 << 10, "{grown} KiB more");
+}
+
+#[test]
+fn rtsp_can_be_switched_off_and_a_busy_port_is_told() {
+    let livebox = Launch::with(CAMERA).env("LIVEBOX__RTSP__PORT", "off").start();
+    assert!(!livebox.log().contains("rtsp://"), "{}", livebox.log().text());
+
+    let taken = livebox.port().to_string();
+    let finished = Launch::with(CAMERA).env("LIVEBOX__RTSP__PORT", &taken).finish();
+
+    assert_eq!(finished.code, Some(1));
+    assert!(finished.stderr.contains("rtsp.port"), "{}", finished.stderr);
+}
+
+#[derive(Debug)]
+struct Frames {
+    video: usize,
+    audio: usize,
+}
+
+/// Two seconds of both tracks, decoded.
+fn decoded_by_ffmpeg(mut ffmpeg: Command, transport: &str, url: &str) -> Frames {
+    ffmpeg.args(["-v", "error", "-rtsp_transport", transport, "-i", url]);
+    let finished = run(ffmpeg.args(["-t", "2", "-f", "framecrc", "-"]), b"", LIMIT);
+    assert_eq!(finished.code, Some(0), "{transport}: {}", finished.stderr);
+    let lines_of = |track: &str| finished.stdout.lines().filter(|l| l.starts_with(track)).count();
+    Frames { video: lines_of("0,"), audio: lines_of("1,") }
+}
+
+/// Ends well after fifty decoded pictures and as many sounds, or fails.
+fn decoded_by_gstreamer(mut launch: Command, transport: &str, url: &str) {
+    launch.args(["-q", "rtspsrc", "name=s", "latency=200"]);
+    launch.args([&format!("location={url}"), &format!("protocols={transport}")]);
+    for track in ["video", "audio"] {
+        launch.args(["s.", "!", &format!("application/x-rtp,media={track}"), "!", "decodebin"]);
+        launch.args(["!", "identity", "eos-after=50", "!", "fakesink"]);
+    }
+    let finished = run(&mut launch, b"", LIMIT);
+    assert_eq!(finished.code, Some(0), "{transport}: {}", finished.stderr);
+}
+
+/// Waits for so many packets more.
+fn goes_on(playing: &Playing, packets: u64) {
+    let from = playing.packets();
+    let more = || (playing.packets() >= from + packets).then_some(());
+    if wait::within(LIMIT, more).is_none() {
+        panic!("{} packets, then none (ended: {})", playing.packets(), playing.is_over());
+    }
+}

@@ -1,0 +1,22 @@
+//! What the black-box tests and the benchmarks share: the real binary and real
+//! clients and servers around it, each ended by its own process id.
+//!
+//! Nothing here knows the inside of livebox, and a missing program is a
+//! failure that names its Debian package, never a reason to skip.
+
+pub mod browser;
+pub mod clip;
+pub mod fmp4;
+pub mod hosts;
+pub mod http;
+pub mod livebox;
+pub mod ports;
+pub mod probe;
+pub mod proc;
+pub mod process;
+pub mod receiver;
+pub mod rtsp;
+pub mod tls;
+pub mod tools;
+pub mod viewer;
+pub mod wait;

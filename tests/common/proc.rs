@@ -1,0 +1,62 @@
+//! What the kernel says about a process: `/proc/PID`.
+
+use std::fs;
+
+/// Open files, sockets and pipes.
+pub fn open_files(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs and is ours").count()
+}
+
+/// Resident memory in KiB.
+pub fn resident_kib(pid: u32) -> u64 {
+    number_in_status(pid, "VmRSS:")
+}
+
+pub fn threads(pid: u32) -> u64 {
+    number_in_status(pid, "Threads:")
+}
+
+/// The processes begun by `pid` and their own, as deep as they go.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut todo = vec![pid];
+    while let Some(parent) = todo.pop() {
+        let children = children(parent);
+        todo.extend(&children);
+        found.extend(children);
+    }
+    found
+}
+
+/// The argument list as `ps` shows it.
+pub fn command_line(pid: u32) -> String {
+    let raw = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&raw).replace('\0', " ")
+}
+
+/// Whether there is such a process, dead ones that wait for their parent aside.
+pub fn is_alive(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat[stat.rfind(')').unwrap_or(0)..].starts_with(") Z"))
+}
+
+/// Every thread may have children of its own.
+fn children(pid: u32) -> Vec<u32> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    tasks
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .filter_map(|child| child.parse().ok())
+        .collect()
+}
+
+fn number_in_status(pid: u32, name: &str) -> u64 {
+    let status = read(pid, "status");
+    let line = status.lines().find(|line| line.starts_with(name)).expect("it is in every status");
+    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("it is a number")
+}
+
+fn read(pid: u32, file: &str) -> String {
+    fs::read_to_string(format!("/proc/{pid}/{file}")).expect("the process runs")
+}

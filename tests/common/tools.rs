@@ -1,0 +1,56 @@
+//! The programs around livebox, each known with its Debian package.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Program and the Debian package that has it.
+const PACKAGES: &[(&str, &str)] = &[
+    ("timeout", "coreutils"),
+    ("chromedriver", "chromium-driver"),
+    ("chromium", "chromium"),
+    ("curl", "curl"),
+    ("ffmpeg", "ffmpeg"),
+    ("ffprobe", "ffmpeg"),
+    ("gst-launch-1.0", "gstreamer1.0-tools"),
+    ("ip", "iproute2"),
+    ("kill", "procps"),
+    ("nginx", "nginx-light"),
+    ("nsenter", "util-linux"),
+    ("openssl", "openssl"),
+    ("pkg-config", "pkg-config"),
+    ("setpriv", "util-linux"),
+    ("sh", "dash"),
+    ("unshare", "util-linux"),
+];
+
+/// Where Debian keeps programs that an ordinary user's PATH may lack.
+const MORE_FOLDERS: &[&str] = &["/usr/sbin", "/sbin"];
+
+/// The command for `program`; fails with the name of its package where it is missing.
+pub fn tool(program: &str) -> Command {
+    Command::new(path_of(program))
+}
+
+/// Where `program` is installed; fails with the name of its package where it is missing.
+pub fn path_of(program: &str) -> PathBuf {
+    let (_, package) = PACKAGES
+        .iter()
+        .find(|(known, _)| *known == program)
+        .unwrap_or_else(|| panic!("{program:?} is not in the table of tools"));
+    find(program)
+        .unwrap_or_else(|| panic!("this test needs {program:?}: apt-get install {package}"))
+}
+
+/// A file that a package brings; fails with the package's name where it is missing.
+pub fn file_of<'a>(path: &'a str, package: &str) -> &'a str {
+    assert!(Path::new(path).exists(), "this test needs {path:?}: apt-get install {package}");
+    path
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(MORE_FOLDERS.iter().map(PathBuf::from))
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
+}
