@@ -33,7 +33,8 @@ const LEAVE_AFTER: Duration = Duration::from_millis(1800);
 /// It cannot be reached or cannot start; says why.
 pub fn serve(settings: &Settings, origin: &str) -> anyhow::Result<()> {
     let server = http::Server::bind(&settings.server)?;
-    let door = settings.rtsp.map(|rtsp| Door::bind(settings.server.bind, rtsp)).transpose()?;
+    let door =
+        settings.rtsp.clone().map(|rtsp| Door::bind(settings.server.bind, rtsp)).transpose()?;
     on_a_runtime(run(settings, origin, server, door))
 }
 

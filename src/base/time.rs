@@ -21,6 +21,17 @@ impl MediaTime {
         u64::try_from(ticks).unwrap_or(u64::MAX)
     }
 
+    /// This time in units of `timescale` per second, rounded to the nearest:
+    /// times that were ticks before they became nanoseconds become the same ticks again.
+    pub fn nearest_ticks(self, timescale: u32) -> u64 {
+        (self + Duration::from_nanos(500_000_000 / u64::from(timescale))).ticks(timescale)
+    }
+
+    /// This time less `span`, or the beginning.
+    pub fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// The span from `earlier` to this time; zero if it is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

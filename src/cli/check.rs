@@ -20,7 +20,7 @@ pub(super) fn yaml(settings: &Settings) -> String {
     let Access { password } = access;
     page.section("access");
     page.hidden(1, "password", password.is_some());
-    write_rtsp(&mut page, *rtsp);
+    write_rtsp(&mut page, rtsp.as_ref());
     page.section("feeds");
     feeds.iter().for_each(|feed| write_feed(&mut page, feed));
     page.section("streams");
@@ -43,12 +43,14 @@ fn write_server(page: &mut Page, server: &Server) {
     page.key(1, "state", or_null(state.as_ref().map(|path| quoted(path.display()))));
 }
 
-fn write_rtsp(page: &mut Page, rtsp: Option<Rtsp>) {
+fn write_rtsp(page: &mut Page, rtsp: Option<&Rtsp>) {
     page.section("rtsp");
     match rtsp {
-        Some(Rtsp { port, multicast }) => {
+        Some(Rtsp { port, multicast, login }) => {
             page.key(1, "port", port);
             page.key(1, "multicast", multicast);
+            page.key(1, "user", or_null(login.as_ref().map(|login| quoted(&login.user))));
+            page.hidden(1, "password", login.is_some());
         }
         None => page.key(1, "port", "off"),
     }

@@ -54,11 +54,20 @@ pub struct Access {
     pub password: Option<Secret>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rtsp {
     pub port: u16,
     /// Whether viewers may ask for multicast.
     pub multicast: bool,
+    /// What viewers must show; without it everybody may watch.
+    pub login: Option<Login>,
+}
+
+/// A name and a password as they are: RTSP's Digest cannot be checked by a hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    pub user: String,
+    pub password: Secret,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -1,10 +1,12 @@
 //! A chunk in its place in a stream.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::media::edge::{Pad, Padder};
 use crate::media::packager::Chunk;
+use crate::media::rtp::{Numbers, Packets};
+use crate::model::track::Tracks;
 
 /// A chunk, when it came, and how the stream is padded around it.
 #[derive(Debug)]
@@ -14,6 +16,18 @@ pub struct Piece {
     came_ns: u64,
     whole: Slot,
     video: Slot,
+    /// Of its RTP packets.
+    numbers: Numbers,
+    packets: Mutex<Cached>,
+}
+
+/// The packets of a piece: not before somebody wants them, and kept only while
+/// the piece is new, so that a ring does not hold everything twice.
+#[derive(Debug)]
+enum Cached {
+    NotYet,
+    Kept(Packets),
+    NotAnyMore,
 }
 
 /// The padding around a piece, for one shape of the stream.
@@ -25,16 +39,24 @@ pub struct Slot {
     pub pad: Option<Pad>,
 }
 
-/// Pads the two shapes of a stream: with sound, and the video alone.
+/// Puts chunks into their places: pads the two shapes of a stream, with sound
+/// and the video alone, and numbers its packets.
 #[derive(Clone, Debug)]
-pub(super) struct Padding {
+pub(super) struct Placer {
     whole: Padder,
     video: Padder,
+    next: Numbers,
 }
 
-impl Padding {
-    pub(super) fn new(padder: Padder) -> Self {
-        Self { whole: padder.clone(), video: padder }
+impl Placer {
+    /// For a stream whose packets are numbered from `next` on.
+    pub(super) fn new(padder: Padder, next: Numbers) -> Self {
+        Self { whole: padder.clone(), video: padder, next }
+    }
+
+    /// The same numbers, with another padding.
+    pub(super) fn repad(&mut self, padder: Padder) {
+        *self = Self::new(padder, self.next);
     }
 
     pub(super) fn place(&mut self, chunk: Arc<Chunk>, came_ns: u64) -> Piece {
@@ -45,7 +67,10 @@ impl Padding {
         };
         let whole = slot(&mut self.whole, chunk.bytes.len());
         let video = slot(&mut self.video, chunk.video_len());
-        Piece { chunk, came_ns, whole, video }
+        let numbers = self.next;
+        self.next = numbers.after(&chunk);
+        let packets = Mutex::new(Cached::NotYet);
+        Piece { chunk, came_ns, whole, video, numbers, packets }
     }
 }
 
@@ -57,6 +82,36 @@ impl Piece {
     /// When the encoder gave it: nanoseconds since 1970.
     pub fn came_ns(&self) -> u64 {
         self.came_ns
+    }
+
+    /// The numbers of its RTP packets.
+    pub fn numbers(&self) -> Numbers {
+        self.numbers
+    }
+
+    /// Its RTP packets; `tracks` are those of its generation. Made by the first
+    /// caller, shared by all who ask while the piece is new.
+    pub fn packets(&self, tracks: &Tracks) -> Packets {
+        let mut cached = self.cached();
+        if let Cached::Kept(packets) = &*cached {
+            return packets.clone();
+        }
+        let audio_clock = tracks.audio.as_ref().map_or(1, |audio| audio.rate);
+        let packets = Packets::of(&self.chunk, self.numbers, audio_clock);
+        if matches!(*cached, Cached::NotYet) {
+            *cached = Cached::Kept(packets.clone());
+        }
+        packets
+    }
+
+    /// Lets go of the packets, for good.
+    pub(super) fn forget_packets(&self) {
+        *self.cached() = Cached::NotAnyMore;
+    }
+
+    fn cached(&self) -> MutexGuard<'_, Cached> {
+        // What is kept is whole at every moment.
+        self.packets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The padding of the stream with its sound.

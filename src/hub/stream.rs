@@ -1,5 +1,6 @@
 //! One stream: its ring, who writes it, how many read it.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,12 +10,13 @@ use tokio::sync::watch;
 
 use super::gauge::{Gauge, Measured};
 use super::lease::Lease;
-use super::piece::Padding;
+use super::piece::{Piece, Placer};
 use super::reader::Reader;
 use super::ring::{Cursor, Limits, Ring, Step};
 use crate::media::edge::Padder;
 use crate::media::hls::Window;
 use crate::media::packager::{Expect, Init, Packaged, Packager};
+use crate::media::rtp::Numbers;
 use crate::model::ids::StreamName;
 use crate::model::track::AudioInfo;
 use crate::model::unit::AccessUnit;
@@ -39,7 +41,7 @@ pub struct Stream {
 #[derive(Debug)]
 struct Inner {
     packager: Packager,
-    padding: Padding,
+    placer: Placer,
     ring: Ring,
     window: Window,
     gauge: Gauge,
@@ -49,7 +51,7 @@ impl Stream {
     pub fn new(name: StreamName, limits: Limits) -> Arc<Self> {
         let inner = Inner {
             packager: Packager::new(),
-            padding: Padding::new(Padder::new(0, Duration::ZERO)),
+            placer: Placer::new(Padder::new(0, Duration::ZERO), Numbers::first(any_number())),
             ring: Ring::new(limits),
             window: Window::new(limits.bytes),
             gauge: Gauge::default(),
@@ -75,7 +77,7 @@ impl Stream {
     pub fn begin_run(&self, expect: Expect, bitrate: u32) {
         let mut inner = self.lock();
         let frame = expect.video.unwrap_or_default();
-        inner.padding = Padding::new(Padder::new(bitrate, frame));
+        inner.placer.repad(Padder::new(bitrate, frame));
         inner.packager.begin_run(expect);
         inner.gauge = Gauge::default();
         inner.ring.close_run();
@@ -120,7 +122,7 @@ impl Stream {
                 Packaged::Chunk(chunk) => {
                     inner.gauge.note(&chunk);
                     inner.window.push(&chunk, came_ns / 1_000_000);
-                    let piece = inner.padding.place(chunk, came_ns);
+                    let piece = inner.placer.place(chunk, came_ns);
                     inner.ring.push(piece);
                     published = true;
                 }
@@ -149,6 +151,14 @@ impl Stream {
     pub fn join_at_edge(self: &Arc<Self>) -> Option<(Reader, Arc<Init>, Bytes)> {
         let (cursor, init, burst) = self.lock().ring.join_at_edge()?;
         Some((Reader::new(Arc::clone(self), cursor, self.end.subscribe()), init, burst))
+    }
+
+    /// A reader at the live edge, and the pieces since the newest key frame:
+    /// squeezed, they bring a decoder to the edge at once. Nothing where
+    /// [`Stream::join`] is right.
+    pub fn join_with_past(self: &Arc<Self>) -> Option<(Reader, Arc<Init>, Vec<Arc<Piece>>)> {
+        let (cursor, init, past) = self.lock().ring.join_with_past()?;
+        Some((Reader::new(Arc::clone(self), cursor, self.end.subscribe()), init, past))
     }
 
     /// The init segment that belongs to what is live now.
@@ -215,6 +225,11 @@ impl Stream {
         // every step of it is complete in itself.
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// Tells streams apart whose packets meet at one receiver (RFC 3550, section 8).
+fn any_number() -> u32 {
+    RandomState::new().hash_one(()) as u32
 }
 
 /// The wall clock, for the stamps by which delays are measured.

@@ -44,7 +44,7 @@ const DURATION: std::ops::Range<usize> = 88..92;
 /// those cannot be squeezed.
 pub fn burst<'a>(chunks: impl Iterator<Item = &'a Chunk>) -> Option<Bytes> {
     let pictures: Vec<_> = chunks.filter(|chunk| chunk.has_video()).collect();
-    if pictures.iter().flat_map(|chunk| &chunk.units).any(|unit| unit.pts != unit.dts) {
+    if pictures.iter().any(|chunk| is_reordered(chunk)) {
         return None;
     }
     let last = pictures.last()?.video_bytes();
@@ -63,6 +63,12 @@ pub fn burst<'a>(chunks: impl Iterator<Item = &'a Chunk>) -> Option<Bytes> {
         bytes[begin..][DURATION].copy_from_slice(&(SQUEEZED as u32).to_be_bytes());
     }
     Some(bytes.into())
+}
+
+/// Whether its pictures are shown in another order than they are decoded in
+/// (B-frames): such ones cannot be squeezed.
+pub fn is_reordered(chunk: &Chunk) -> bool {
+    chunk.units.iter().any(|unit| unit.pts != unit.dts)
 }
 
 /// A big-endian number of four or eight bytes.

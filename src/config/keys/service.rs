@@ -9,11 +9,11 @@ use log::LevelFilter;
 use crate::base::secret::Secret;
 use crate::config::problem::quote;
 use crate::config::section::{Report, Spot, flag, word};
-use crate::config::settings::{Access, Log, Rtsp, Server};
+use crate::config::settings::{Access, Log, Login, Rtsp, Server};
 
 pub(in crate::config) const SERVER: [&str; 5] = ["bind", "port", "docroot", "mdns", "state"];
 pub(in crate::config) const ACCESS: [&str; 1] = ["password"];
-pub(in crate::config) const RTSP: [&str; 2] = ["port", "multicast"];
+pub(in crate::config) const RTSP: [&str; 4] = ["port", "multicast", "user", "password"];
 pub(in crate::config) const LOG: [&str; 1] = ["level"];
 
 const PORT: u16 = 8000;
@@ -42,11 +42,38 @@ pub(in crate::config) fn access(spot: &Spot<'_>, report: &mut Report) -> Access 
 
 /// Nothing where it is switched off.
 pub(in crate::config) fn rtsp(spot: &Spot<'_>, report: &mut Report) -> Option<Rtsp> {
-    report.keys(spot, &RTSP);
+    report.keys_beside_secrets(spot, &RTSP);
     let port = report.read(&spot.at("port"), port_or_off);
     let multicast = report.read(&spot.at("multicast"), flag).unwrap_or(false);
+    let login = login(spot, report);
     let port = port.unwrap_or(Some(RTSP_PORT))?;
-    Some(Rtsp { port, multicast })
+    Some(Rtsp { port, multicast, login })
+}
+
+/// Both or neither.
+fn login(spot: &Spot<'_>, report: &mut Report) -> Option<Login> {
+    let user = report.read(&spot.at("user"), user);
+    let password = report.read(&spot.at("password"), password);
+    for (given, missing) in [("user", "password"), ("password", "user")] {
+        if spot.at(given).is_given() && !spot.at(missing).is_given() {
+            report.tell(&spot.at(given), format!("viewers need a `{missing}` as well"));
+        }
+    }
+    Some(Login { user: user?, password: password? })
+}
+
+fn user(text: &str) -> Result<String, String> {
+    let is_fit = |c: char| c.is_ascii_graphic() && !r#":",\"#.contains(c);
+    let fits = (1..=64).contains(&text.len()) && text.chars().all(is_fit);
+    fits.then(|| text.to_owned()).ok_or_else(|| {
+        "the name has 1 to 64 ASCII characters, and no colon, comma, quote or space".to_owned()
+    })
+}
+
+/// The password is not shown.
+fn password(text: &str) -> Result<Secret, String> {
+    let fits = (1..=128).contains(&text.len()) && !text.chars().any(char::is_control);
+    fits.then(|| Secret::new(text)).ok_or_else(|| "the password has 1 to 128 bytes".to_owned())
 }
 
 pub(in crate::config) fn log(spot: &Spot<'_>, report: &mut Report) -> Log {
@@ -106,6 +133,14 @@ fn hash(text: &str) -> Result<Secret, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_would_break_a_header_are_refused() {
+        assert_eq!(user("anna.7"), Ok("anna.7".to_owned()));
+        for bad in ["", "a:b", "a,b", "a\"b", "a b", "a\\b", "\u{e4}", &"x".repeat(65)] {
+            assert!(user(bad).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn rtsp_has_a_port_or_is_off() {

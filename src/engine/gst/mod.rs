@@ -12,7 +12,6 @@ mod packages;
 mod picture;
 mod probe;
 mod push;
-mod rtsp;
 mod running;
 mod runs;
 #[cfg(test)]
@@ -30,7 +29,6 @@ pub use feed::FeedPipeline;
 pub use picture::render;
 pub use probe::{Encoders, try_encoder};
 pub use push::{Destination, Meter, PushPipeline};
-pub use rtsp::{Admission, HandIn, Multicast, RtspServer, Ticket};
 
 use crate::base::time::MediaTime;
 use crate::config::settings::Source;

@@ -11,11 +11,12 @@ use gstreamer::prelude::*;
 use log::warn;
 use tokio::sync::{mpsc, watch};
 
-use super::feeder::{Join, Over, Pace, Sources, feed, first_chunk};
+use super::feeder::{Over, Sources, feed, first_chunk};
 use super::running::Running;
 use super::runs::{Runs, Stop};
 use super::wire::Wire;
 use crate::base::secret::Secret;
+use crate::base::time::MediaTime;
 use crate::config::settings::PushAudio;
 use crate::engine::lifecycle::{Event, Run};
 use crate::engine::plan::push_line;
@@ -208,12 +209,12 @@ impl Attempt {
             start = first_chunk(&mut reader) => start,
             () = stop.requested() => return Failure::Ended,
         };
-        let Some(join) = Join::complete(&first) else {
+        let Some(begin) = first.units.first().map(|unit| unit.dts) else {
             return Failure::Build("the stream gave an empty chunk".to_owned());
         };
         let destination = self.destination.clone();
         let wire = Wire::new(&destination.url);
-        let started = tokio::task::spawn_blocking(move || start(&destination, &init, join)).await;
+        let started = tokio::task::spawn_blocking(move || start(&destination, &init, begin)).await;
         let Pipes { mut running, sources, sink } = match started {
             Ok(Ok(pipes)) => pipes,
             Ok(Err(failure)) => return failure,
@@ -225,7 +226,7 @@ impl Attempt {
             warn!(lost; "{label} cannot keep up and goes on at a key frame");
         };
         let fed = async {
-            match feed(&mut reader, first, sources, Pace::Complete, tell_lost).await {
+            match feed(&mut reader, first, sources, tell_lost).await {
                 // The bus says why.
                 Over::Refused => std::future::pending().await,
                 Over::CodecChange => Failure::CodecChange,
@@ -277,7 +278,7 @@ struct Pipes {
     sink: gst::Element,
 }
 
-fn start(destination: &Destination, init: &Init, join: Join) -> Result<Pipes, Failure> {
+fn start(destination: &Destination, init: &Init, begin: MediaTime) -> Result<Pipes, Failure> {
     let line = push_line(destination.audio, init.tracks.audio.is_some())
         .map_err(|error| Failure::Build(error.to_string()))?;
     let mut secrets = vec![destination.url.clone()];
@@ -292,12 +293,12 @@ fn start(destination: &Destination, init: &Init, join: Join) -> Result<Pipes, Fa
         }
         _ => None,
     };
-    let sources = Sources::new(running.element("video")?, audio, join)?;
+    let sources = Sources::new(running.element("video")?, audio, begin)?;
     // The pipeline's time begins when the first frame was captured, so that a
     // sound made here is in step, and the receiver sees timestamps from zero.
     let pipeline = running.pipeline();
     pipeline.set_start_time(gst::ClockTime::NONE);
-    pipeline.set_base_time(join.base_time());
+    pipeline.set_base_time(super::absolute(begin));
     running.play()?;
     Ok(Pipes { running, sources, sink })
 }
