@@ -48,8 +48,13 @@ impl Client {
 
     /// The status of the answer to `method`, and its body.
     pub fn ask(&mut self, method: &str) -> (u16, String) {
+        self.ask_with(method, "")
+    }
+
+    /// The same with more header lines.
+    pub fn ask_with(&mut self, method: &str, more: &str) -> (u16, String) {
         let url = self.url.clone();
-        self.ask_at(method, &url, "")
+        self.ask_at(method, &url, more)
     }
 
     /// The same for another path than the one that the client came for.
