@@ -236,9 +236,8 @@ fn who_must_log_in_is_told_how_and_let_in_by_basic_and_digest() {
     let config = format!("{CAMERA}rtsp: {{user: anna, password: wood pecker}}\n");
     let livebox = Livebox::start(&config);
     let url = livebox.rtsp_url("/camera");
-    let asked = |with: &str| {
-        Client::connect(livebox.rtsp_port(), "/camera").ask_with("DESCRIBE", with).0
-    };
+    let asked =
+        |with: &str| Client::connect(livebox.rtsp_port(), "/camera").ask_with("DESCRIBE", with).0;
 
     assert_eq!(asked(""), 401);
     assert_eq!(asked("Authorization: Basic YW5uYTpibHVlIGpheQ==\r\n"), 401);

@@ -28,8 +28,11 @@ use crate::model::unit::TrackKind;
 /// The longest request in bytes; nothing that belongs here has a long body.
 const REQUEST_AT_MOST: usize = 16 << 10;
 
-/// What may be waiting to be read at a time.
-const READ_AT_A_TIME: usize = 4 << 10;
+/// What is read at a time: requests and reports are short.
+const READ_AT_A_TIME: usize = 1 << 10;
+
+/// Who does not take so many answers is asked nothing more.
+const UNREAD_AT_MOST: usize = 32;
 
 /// Whoever plays nothing has this long to say what it wants.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -126,7 +129,9 @@ impl Conversation {
                     Event::Written
                 }
                 next = next_of(&mut self.session), if self.outbox.is_empty() => Event::Next(next),
-                heard = from.read_buf(&mut self.inbox) => Event::Heard(heard?),
+                heard = from.read_buf(&mut self.inbox), if self.outbox.len() < UNREAD_AT_MOST => {
+                    Event::Heard(heard?)
+                }
                 () = sleep_until(silent_at) => Event::Silence,
             };
             match event {
