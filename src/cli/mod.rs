@@ -141,7 +141,13 @@ fn follow(arguments: Arguments) -> anyhow::Result<()> {
             gst::init_plain()?;
             say(&devices::list())
         }
-        Command::Check { from } => say(&check::yaml(&load(&place(from))?.settings)),
+        Command::Check { from } => {
+            let settings = load(&place(from))?.settings;
+            if let Some(warning) = app::tls(&settings)?.and_then(|tls| app::exposure(&tls)) {
+                writeln!(std::io::stderr(), "livebox: {warning}").ok();
+            }
+            say(&check::yaml(&settings))
+        }
         Command::Pipeline { name, from } => {
             let settings = load(&place(from))?.settings;
             gst::init_plain()?;

@@ -170,6 +170,11 @@ impl Livebox {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
+    /// The URL where the configuration has a certificate.
+    pub fn secure_url(&self, path: &str) -> String {
+        format!("https://127.0.0.1:{}{path}", self.port)
+    }
+
     pub fn get(&self, path: &str) -> Answer {
         self.http().get(path)
     }

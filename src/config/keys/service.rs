@@ -9,9 +9,10 @@ use log::LevelFilter;
 use crate::base::secret::Secret;
 use crate::config::problem::quote;
 use crate::config::section::{Report, Spot, flag, word};
-use crate::config::settings::{Access, Log, Rtsp, Server};
+use crate::config::settings::{Access, Log, Rtsp, Server, Tls};
 
-pub(in crate::config) const SERVER: [&str; 5] = ["bind", "port", "docroot", "mdns", "state"];
+pub(in crate::config) const SERVER: [&str; 6] = ["bind", "port", "docroot", "mdns", "state", "tls"];
+const TLS: [&str; 2] = ["certificate", "key"];
 pub(in crate::config) const ACCESS: [&str; 1] = ["password"];
 pub(in crate::config) const RTSP: [&str; 2] = ["port", "multicast"];
 pub(in crate::config) const LOG: [&str; 1] = ["level"];
@@ -32,7 +33,23 @@ pub(in crate::config) fn server(spot: &Spot<'_>, report: &mut Report) -> Server 
         docroot,
         mdns: mdns.unwrap_or(false),
         state,
+        tls: tls(&spot.at("tls"), report),
     }
+}
+
+/// Both files or neither. What is in them is seen when they are loaded.
+fn tls(spot: &Spot<'_>, report: &mut Report) -> Option<Tls> {
+    report.keys(spot, &TLS);
+    let certificate = report.read(&spot.at("certificate"), file);
+    let key = report.read(&spot.at("key"), file);
+    for (absent, present) in [("certificate", "key"), ("key", "certificate")] {
+        let is_alone = spot.at(present).is_given() && !spot.at(absent).is_given();
+        if is_alone {
+            let wanted = format!("HTTPS needs a file here as well, beside {present}");
+            report.tell(&spot.at(absent), wanted);
+        }
+    }
+    Some(Tls { certificate: certificate?, key: key? })
 }
 
 pub(in crate::config) fn access(spot: &Spot<'_>, report: &mut Report) -> Access {
@@ -92,6 +109,15 @@ fn port_or_off(text: &str) -> Result<Option<u16>, String> {
 fn folder(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_dir() { Ok(path) } else { Err(format!("{} is not an existing folder", quote(text))) }
+}
+
+fn file(text: &str) -> Result<PathBuf, String> {
+    // A key that is pasted in the place of its file must not be repeated.
+    let is_pem = text.contains("-----");
+    match text.is_empty() || is_pem {
+        true => Err("must be the path of a PEM file".to_owned()),
+        false => Ok(PathBuf::from(text)),
+    }
 }
 
 /// The hash is not shown: a plain password may stand in its place.
