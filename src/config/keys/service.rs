@@ -42,11 +42,10 @@ fn tls(spot: &Spot<'_>, report: &mut Report) -> Option<Tls> {
     report.keys(spot, &TLS);
     let certificate = report.read(&spot.at("certificate"), file);
     let key = report.read(&spot.at("key"), file);
-    for (absent, present) in [("certificate", "key"), ("key", "certificate")] {
-        let is_alone = spot.at(present).is_given() && !spot.at(absent).is_given();
-        if is_alone {
-            let wanted = format!("HTTPS needs a file here as well, beside {present}");
-            report.tell(&spot.at(absent), wanted);
+    for (present, absent) in [("certificate", "key"), ("key", "certificate")] {
+        if spot.at(present).is_given() && !spot.at(absent).is_given() {
+            let missing = spot.at(absent).path;
+            report.tell(&spot.at(present), format!("is of no use without {missing}"));
         }
     }
     Some(Tls { certificate: certificate?, key: key? })
@@ -132,6 +131,14 @@ fn hash(text: &str) -> Result<Secret, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_in_the_place_of_its_file_is_refused_and_not_repeated() {
+        assert_eq!(file("/a/b.pem"), Ok(PathBuf::from("/a/b.pem")));
+        for bad in ["", "-----BEGIN PRIVATE KEY----- MIIE"] {
+            assert_eq!(file(bad), Err("must be the path of a PEM file".to_owned()));
+        }
+    }
 
     #[test]
     fn rtsp_has_a_port_or_is_off() {
