@@ -91,7 +91,7 @@ struct Serve {
     /// A folder with static files for every path that nothing else answers
     #[arg(long, value_name = "FOLDER")]
     docroot: Option<PathBuf>,
-    /// Announce the service on the local network by mDNS, as _http._tcp and _livebox._tcp
+    /// Announce the service on the local network by mDNS, as _http._tcp (or _https._tcp) and _livebox._tcp
     #[arg(long)]
     mdns: bool,
 }

@@ -49,12 +49,15 @@ fn try_announce(host: &str, server: &Server) -> mdns_sd::Result<Announcement> {
         daemon.disable_interface(IfKind::All)?;
         daemon.enable_interface(IfKind::Addr(bind))?;
     }
-    // Browsers look for it by its scheme.
-    let by_scheme = format!("_{}._tcp.local.", server.scheme());
-    for kind in [&by_scheme, OWN_KIND] {
-        daemon.register(service(kind, host, bind, port)?)?;
+    for kind in [browsers_kind(server.scheme()), OWN_KIND.to_owned()] {
+        daemon.register(service(&kind, host, bind, port)?)?;
     }
     Ok(Announcement(daemon))
+}
+
+/// What browsers look for.
+fn browsers_kind(scheme: &str) -> String {
+    format!("_{scheme}._tcp.local.")
 }
 
 /// The host has a name of its own here: the box's plain one belongs to Avahi,
@@ -87,6 +90,8 @@ mod tests {
         assert_eq!(info.get_fullname(), "porch._livebox._tcp.local.");
         assert_eq!(info.get_port(), 8123);
         assert_eq!(info.get_property_val_str("path"), Some("/api/livebox/v1"));
+        let info = service(&browsers_kind("https"), "porch", bind, 8123).unwrap();
+        assert_eq!(info.get_fullname(), "porch._https._tcp.local.");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! speak it.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
@@ -111,10 +111,7 @@ fn files_that_are_no_use_end_the_start_and_the_check_with_the_key_that_names_the
             "server.tls.certificate (line 5): is of no use without",
         ),
     ] {
-        let file = tempfile::NamedTempFile::new().expect("there is room for a file");
-        fs::write(file.path(), &config).expect("the file is writable");
-        let checked = livebox(&["check", "-f", &file.path().display().to_string()], "");
-        for finished in [Launch::with(&config).finish(), checked] {
+        for finished in [Launch::with(&config).finish(), check(&config)] {
             assert_eq!(finished.code, Some(1), "{config}: {finished:?}");
             assert!(finished.stderr.contains(named), "{config}: {finished:?}");
             assert!(finished.stderr.contains(told), "{config}: {finished:?}");
@@ -136,6 +133,11 @@ fn a_key_that_everybody_may_read_is_warned_of() {
     let key = fs::read_to_string(pair.key()).expect("it is readable");
     let secret = key.lines().nth(1).expect("a key has lines");
     assert!(!livebox.log().contains(secret), "the key is in the log");
+
+    let checked = check(&config(&pair.certificate(), &pair.key()));
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert!(checked.stderr.contains("server.tls.key: everybody"), "{checked:?}");
+    assert!(checked.stdout.contains("key.pem"), "{checked:?}");
 }
 
 #[test]
@@ -159,7 +161,7 @@ fn who_speaks_plain_http_is_sent_to_https() {
 }
 
 #[test]
-fn two_hundred_handshakes_that_are_never_finished_keep_nobody_out() {
+fn two_hundred_handshakes_that_are_never_finished_keep_nobody_out_and_are_ended() {
     let pair = Pair::make();
     let livebox = secure(&pair);
     let hesitant: Vec<TcpStream> = (0..200)
@@ -176,7 +178,11 @@ fn two_hundred_handshakes_that_are_never_finished_keep_nobody_out() {
     let page = curl(&pair, &livebox, "/", &["--max-time", "5"]);
 
     assert!(page.stdout.contains("/camera.mp4"), "{page:?}");
-    assert_eq!(hesitant.len(), 200);
+    for mut socket in hesitant {
+        socket.set_read_timeout(Some(LIMIT)).expect("it is a socket");
+        let end = socket.read_to_end(&mut Vec::new()).map_err(|error| error.kind());
+        assert!(matches!(end, Ok(_) | Err(ErrorKind::ConnectionReset)), "it stays open: {end:?}");
+    }
 }
 
 #[test]
@@ -193,6 +199,12 @@ fn the_box_itself_may_change_things_and_an_unencrypted_page_may_not() {
     assert_eq!(curl(&pair, &livebox, &control, &change).stdout, "200");
     assert_eq!(from(livebox.secure_url("")), "200");
     assert_eq!(from(livebox.url("")), "403");
+}
+
+fn check(config: &str) -> Finished {
+    let file = tempfile::NamedTempFile::new().expect("there is room for a file");
+    fs::write(file.path(), config).expect("the file is writable");
+    livebox(&["check", "-f", &file.path().display().to_string()], "")
 }
 
 fn config(certificate: &Path, key: &Path) -> String {
