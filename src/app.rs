@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::base::shutdown::{self, Shutdown, Trigger};
 use crate::base::system;
+use crate::base::tls::{News, Tls};
 use crate::config::settings::{self, Settings};
 use crate::engine::gst;
 use crate::engine::roster::{self, Roster};
@@ -27,15 +28,39 @@ use crate::outputs::rtsp::Door;
 /// count on it.
 const LEAVE_AFTER: Duration = Duration::from_millis(1800);
 
+/// How often the certificate's files are looked at: two system calls.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
 /// Runs the service until it is told to end.
 ///
 /// # Errors
 /// It cannot be reached or cannot start; says why.
 pub fn serve(settings: &Settings, origin: &str) -> anyhow::Result<()> {
-    let server = http::Server::bind(&settings.server)?;
-    let door =
-        settings.rtsp.clone().map(|rtsp| Door::bind(settings.server.bind, rtsp)).transpose()?;
-    on_a_runtime(run(settings, origin, server, door))
+    let tls = tls(settings)?;
+    let server = http::Server::bind(&settings.server, tls.as_ref())?;
+    let door = settings.rtsp.as_ref();
+    let door = door.map(|rtsp| Door::bind(settings.server.bind, rtsp, tls.as_ref())).transpose()?;
+    on_a_runtime(run(settings, origin, server, door, tls))
+}
+
+/// The certificate that the configuration names, if it names one.
+///
+/// # Errors
+/// Its files are no use; names the key of the configuration.
+pub fn tls(settings: &Settings) -> anyhow::Result<Option<Tls>> {
+    let Some(files) = &settings.server.tls else { return Ok(None) };
+    match Tls::load(&files.certificate, &files.key) {
+        Ok(tls) => Ok(Some(tls)),
+        Err(error) => Err(anyhow::anyhow!("server.tls.{}: {error}", error.part())),
+    }
+}
+
+/// What to warn of if everybody on this machine may read the key.
+pub fn exposure(tls: &Tls) -> Option<String> {
+    let key = tls.exposed_key()?;
+    Some(format!(
+        "server.tls.key: everybody on this machine may read {key:?}; `chmod o-r` takes that away"
+    ))
 }
 
 /// Sends the first stream to the first push, without the service around it,
@@ -110,12 +135,16 @@ async fn run(
     origin: &str,
     server: http::Server,
     door: Option<Door>,
+    tls: Option<Tls>,
 ) -> anyhow::Result<()> {
     let (trigger, shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
     info!("configuration: {origin}; {}", gst::version());
     let (roster, mut tasks) = Roster::new(settings);
     let roster = Arc::new(roster);
+    if let Some(tls) = tls {
+        tasks.push(tokio::spawn(renew(tls, shutdown.clone())));
+    }
     if let Some(door) = door {
         tasks.push(door.open(&roster, shutdown.clone()).context("RTSP does not start")?);
     }
@@ -126,9 +155,8 @@ async fn run(
     let handle = server.handle();
     let server = tokio::spawn(server);
     announce(settings);
-    let announcement = settings.server.mdns.then(|| {
-        announce::announce(&system::hostname(), settings.server.bind, settings.server.port)
-    });
+    let announcement =
+        settings.server.mdns.then(|| announce::announce(&system::hostname(), &settings.server));
     tell_systemd(&[NotifyState::Ready]);
 
     end_of(shutdown).await;
@@ -149,6 +177,28 @@ async fn run(
     }
     info!("ended");
     Ok(())
+}
+
+/// Takes a renewed certificate into use, for as long as the service runs.
+async fn renew(tls: Tls, mut shutdown: Shutdown) {
+    if let Some(warning) = exposure(&tls) {
+        warn!("{warning}");
+    }
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            () = shutdown.requested() => return,
+        }
+        let looking = tls.clone();
+        match tokio::task::spawn_blocking(move || looking.look()).await {
+            Ok(Some(News::Renewed)) => info!("a new certificate is in use"),
+            Ok(Some(News::Kept(error))) => {
+                warn!("the earlier certificate stays in use: server.tls.{}: {error}", error.part())
+            }
+            Ok(None) | Err(_) => {}
+        }
+    }
 }
 
 /// Every push of the configuration, and the box as one thing around the first
@@ -205,16 +255,20 @@ fn now() -> std::time::Instant {
 
 fn announce(settings: &Settings) {
     let settings::Server { bind, port, .. } = &settings.server;
+    let scheme = settings.server.scheme();
     let host = if bind.is_unspecified() { "localhost".to_owned() } else { bind_text(*bind) };
-    info!("listening on http://{host}:{port}/");
+    info!("listening on {scheme}://{host}:{port}/");
     for stream in &settings.streams {
         let url = &stream.url;
         info!(
-            "stream {} is at http://{host}:{port}{url}/ and http://{host}:{port}{url}.mp4",
+            "stream {} is at {scheme}://{host}:{port}{url}/ and {scheme}://{host}:{port}{url}.mp4",
             stream.name
         );
         if let Some(rtsp) = &settings.rtsp {
             info!("stream {} is at rtsp://{host}:{}{url}", stream.name, rtsp.port);
+            if let (Some(port), Some(_)) = (rtsp.tls_port, &settings.server.tls) {
+                info!("stream {} is at rtsps://{host}:{port}{url}", stream.name);
+            }
         }
     }
     if settings.access.password.is_none() && !bind.is_loopback() {

@@ -15,6 +15,7 @@ mod common;
 mod cost;
 mod glass;
 mod hls;
+mod https;
 mod joins;
 mod load;
 mod rtmp;
@@ -79,6 +80,10 @@ fn rows(stage: &Stage, size: &Size) -> Vec<Row> {
         let join = || joins::first_key_frames(stage.livebox.http(), "/camera.mp4?pad=0");
         let (run, joins) = stage.run(Way::Mp4, *viewers, size.span, join);
         rows.push(Row { way: Way::Mp4, viewers: *viewers, run, joins: Some(joins) });
+    }
+    for viewers in &size.viewers {
+        let (run, ()) = stage.run(Way::Https, *viewers, size.span, || ());
+        rows.push(Row { way: Way::Https, viewers: *viewers, run, joins: None });
     }
     let most = *size.viewers.last().expect("there is a number");
     for way in [Way::VideoOnly, Way::NginxRtmp, Way::VlcTs, Way::Hls, Way::NginxHls] {

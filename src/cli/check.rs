@@ -34,20 +34,29 @@ pub(super) fn yaml(settings: &Settings) -> String {
 }
 
 fn write_server(page: &mut Page, server: &Server) {
-    let Server { bind, port, docroot, mdns, state } = server;
+    let Server { bind, port, docroot, mdns, state, tls } = server;
     page.section("server");
     page.key(1, "bind", quoted(bind));
     page.key(1, "port", port);
     page.key(1, "docroot", or_null(docroot.as_ref().map(|path| quoted(path.display()))));
     page.key(1, "mdns", mdns);
     page.key(1, "state", or_null(state.as_ref().map(|path| quoted(path.display()))));
+    let (certificate, key) =
+        (tls.as_ref().map(|tls| &tls.certificate), tls.as_ref().map(|tls| &tls.key));
+    page.line(1, "tls:");
+    page.key(2, "certificate", or_null(certificate.map(|path| quoted(path.display()))));
+    page.key(2, "key", or_null(key.map(|path| quoted(path.display()))));
 }
 
 fn write_rtsp(page: &mut Page, rtsp: Option<&Rtsp>) {
     page.section("rtsp");
     match rtsp {
-        Some(Rtsp { port, multicast, login }) => {
+        Some(Rtsp { port, tls_port, multicast, login }) => {
             page.key(1, "port", port);
+            match tls_port {
+                Some(port) => page.key(1, "tls_port", port),
+                None => page.key(1, "tls_port", "off"),
+            }
             page.key(1, "multicast", multicast);
             page.key(1, "user", or_null(login.as_ref().map(|login| quoted(&login.user))));
             page.hidden(1, "password", login.is_some());
@@ -171,7 +180,8 @@ mod tests {
 
     /// Every key with a value other than its default.
     const FILE: &str = "\
-server: {bind: '::1', port: 8123, docroot: /tmp, mdns: true, state: /tmp}
+server: {bind: '::1', port: 8123, docroot: /tmp, mdns: true, state: /tmp,
+  tls: {certificate: /tmp/cert.pem, key: '/tmp/k: #.pem'}}
 feeds:
   '2': {v4l2: '/dev/v4l/by-id/a b: #1', mode: 2.5, size: 800x600, fps: 12, audio: tone}
   back: {test: clock, mode: continuous, audio: silence, 

@@ -91,7 +91,7 @@ struct Serve {
     /// A folder with static files for every path that nothing else answers
     #[arg(long, value_name = "FOLDER")]
     docroot: Option<PathBuf>,
-    /// Announce the service on the local network by mDNS, as _http._tcp and _livebox._tcp
+    /// Announce the service on the local network by mDNS, as _http._tcp (or _https._tcp) and _livebox._tcp
     #[arg(long)]
     mdns: bool,
 }
@@ -141,7 +141,13 @@ fn follow(arguments: Arguments) -> anyhow::Result<()> {
             gst::init_plain()?;
             say(&devices::list())
         }
-        Command::Check { from } => say(&check::yaml(&load(&place(from))?.settings)),
+        Command::Check { from } => {
+            let settings = load(&place(from))?.settings;
+            if let Some(warning) = app::tls(&settings)?.and_then(|tls| app::exposure(&tls)) {
+                writeln!(std::io::stderr(), "livebox: {warning}").ok();
+            }
+            say(&check::yaml(&settings))
+        }
         Command::Pipeline { name, from } => {
             let settings = load(&place(from))?.settings;
             gst::init_plain()?;

@@ -46,6 +46,22 @@ pub struct Server {
     pub mdns: bool,
     /// The folder that keeps what operators want over a restart.
     pub state: Option<PathBuf>,
+    /// With it the port speaks HTTPS instead of HTTP.
+    pub tls: Option<Tls>,
+}
+
+impl Server {
+    /// How the URLs of this server begin.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+}
+
+/// PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +73,8 @@ pub struct Access {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rtsp {
     pub port: u16,
+    /// For RTSPS, which there is where there is a certificate.
+    pub tls_port: Option<u16>,
     /// Whether viewers may ask for multicast.
     pub multicast: bool,
     /// What viewers must show; without it everybody may watch.

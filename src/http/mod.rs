@@ -13,6 +13,8 @@ mod media;
 mod origin;
 mod pages;
 mod picture;
+mod plain;
+mod porch;
 mod pushes;
 mod routes;
 mod server;

@@ -6,15 +6,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use actix_web::dev::{Extensions, ServerHandle};
+use actix_http::HttpService;
+use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::dev::{AppConfig, ServerHandle};
 use actix_web::rt::net::TcpStream;
-use actix_web::{App, HttpServer, middleware, web};
-use log::debug;
+use actix_web::{App, middleware, web};
 
 use super::access::Access;
 use super::dashboard::Desk;
+use super::origin::Scheme;
+use super::porch::{Porch, Wire};
 use super::routes;
 use crate::base::system::{self, CpuMeter};
+use crate::base::tls::Tls;
 use crate::config::settings;
 use crate::engine::roster::Roster;
 use crate::model::status::Snapshot;
@@ -22,18 +26,15 @@ use crate::outputs::livebox::Livebox;
 use crate::outputs::picture::Pictures;
 use crate::outputs::push::Push;
 
-/// A peer that takes nothing for this long is gone, whatever it does not say.
-const GONE_AFTER: Duration = Duration::from_secs(10);
-
-/// The kernel may hold this much for a viewer. Without the bound it holds
-/// seconds of video, and a slow viewer is noticed far too late (measured: 3.3 MB).
-const UNSENT_AT_MOST: u32 = 128 << 10;
-
 /// More workers than this gain nothing: a viewer costs a few writes a second.
 const WORKERS_AT_MOST: usize = 4;
 
 /// More connections than this a worker does not take; the others wait.
 const CONNECTIONS_PER_WORKER: usize = 4096;
+
+/// A request takes no longer to arrive, and a connection no longer to end.
+const REQUEST_AT_MOST: Duration = Duration::from_secs(5);
+const GOODBYE_AT_MOST: Duration = Duration::from_secs(1);
 
 /// Everything that handlers may ask.
 #[derive(Debug)]
@@ -69,6 +70,8 @@ pub enum ServeError {
 pub struct Server {
     listener: TcpListener,
     docroot: Option<PathBuf>,
+    porch: Porch,
+    scheme: Scheme,
 }
 
 impl State {
@@ -116,14 +119,15 @@ impl State {
 }
 
 impl Server {
-    /// Takes the port.
+    /// Takes the port, on which HTTPS is spoken if there is a certificate.
     ///
     /// # Errors
     /// It is taken, or the address is not one of this machine.
-    pub fn bind(settings: &settings::Server) -> Result<Self, ServeError> {
+    pub fn bind(settings: &settings::Server, tls: Option<&Tls>) -> Result<Self, ServeError> {
         let address = SocketAddr::new(settings.bind, settings.port);
         let listener = listen(address).map_err(|source| ServeError::Bind { address, source })?;
-        Ok(Self { listener, docroot: settings.docroot.clone() })
+        let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
+        Ok(Self { listener, docroot: settings.docroot.clone(), porch: Porch::new(tls), scheme })
     }
 
     /// Starts to answer. The returned future ends when `handle.stop` is called.
@@ -136,28 +140,39 @@ impl Server {
         access: Access,
     ) -> Result<actix_web::dev::Server, ServeError> {
         let (state, access) = (web::Data::from(state), web::Data::new(access));
-        let docroot = self.docroot;
+        let Self { listener, docroot, porch, scheme } = self;
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        let server = HttpServer::new(move || {
+        // By hand what `HttpServer` does, because that has no place for a porch.
+        let serve = move || {
             let roster = Arc::clone(&state.roster);
-            App::new()
+            let app = App::new()
                 .app_data(state.clone())
                 .app_data(access.clone())
+                .app_data(scheme)
                 .wrap(middleware::DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
-                .configure(|service| routes::all(service, &roster, docroot.as_deref()))
-        })
-        .workers(workers.min(WORKERS_AT_MOST))
-        .max_connections(CONNECTIONS_PER_WORKER)
-        .disable_signals()
-        .on_connect(|connection, _: &mut Extensions| {
-            if let Some(socket) = connection.downcast_ref::<TcpStream>() {
-                tune(socket);
-            }
-        })
-        .listen(self.listener)
-        .map_err(ServeError::Start)?;
+                .configure(|service| routes::all(service, &roster, docroot.as_deref()));
+            let http = HttpService::build()
+                .client_request_timeout(REQUEST_AT_MOST)
+                .client_disconnect_timeout(GOODBYE_AT_MOST)
+                .h1(map_config(app, |()| AppConfig::default()))
+                .map_err(|_| ());
+            let porch = porch.clone();
+            fn_service(move |socket| admit(porch.clone(), socket)).and_then(http)
+        };
+        let server = actix_server::Server::build()
+            .workers(workers.min(WORKERS_AT_MOST))
+            .max_concurrent_connections(CONNECTIONS_PER_WORKER)
+            .disable_signals()
+            .listen("http", listener, serve)
+            .map_err(ServeError::Start)?;
         Ok(server.run())
     }
+}
+
+/// A connection that may ask, and whose it is.
+async fn admit(porch: Porch, socket: TcpStream) -> Result<(Wire, Option<SocketAddr>), ()> {
+    let peer = socket.peer_addr().ok();
+    porch.admit(socket).await.map(|wire| (wire, peer)).ok_or(())
 }
 
 /// Ends all connections at once; live ones never end by themselves.
@@ -179,15 +194,4 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(1024)?;
     Ok(socket.into())
-}
-
-fn tune(stream: &TcpStream) {
-    let socket = socket2::SockRef::from(stream);
-    let tuned = socket
-        .set_tcp_nodelay(true)
-        .and_then(|()| socket.set_tcp_user_timeout(Some(GONE_AFTER)))
-        .and_then(|()| socket.set_tcp_notsent_lowat(UNSENT_AT_MOST));
-    if let Err(error) = tuned {
-        debug!("a socket keeps its defaults: {error}");
-    }
 }

@@ -24,9 +24,14 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
+use self::conversation::converse;
 use self::datagrams::Network;
 use crate::base::shutdown::Shutdown;
+use crate::base::tls::Tls;
 use crate::config::settings::{self, Login};
 use crate::engine::roster::{Roster, Stream};
 use crate::hub::{Read, Reader};
@@ -42,6 +47,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A feed that has failed this often in a row is not waited for.
 const HOPELESS: u32 = 2;
 
+/// A TLS handshake takes two round trips; this is enough for the worst of links.
+const HANDSHAKE_AT_MOST: Duration = Duration::from_secs(10);
+
 /// A peer that takes nothing for this long is gone, whatever it does not say.
 const GONE_AFTER: Duration = Duration::from_secs(10);
 
@@ -54,35 +62,49 @@ const ASK_AFTER: Duration = Duration::from_secs(30);
 /// Why streams cannot be had over RTSP.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot listen on {address} for RTSP: {}",
+    "cannot listen on {address} for RTSP ({key}): {}",
     if source.kind() == ErrorKind::AddrInUse {
-        "another program uses that port; stop it, or set rtsp.port to another one or to off".to_owned()
+        "another program uses that port; stop it, or set the key to another one or to off".to_owned()
     } else {
         source.to_string()
     }
 )]
 pub struct BindError {
     address: SocketAddr,
+    key: &'static str,
     source: io::Error,
 }
 
 /// A listener that is bound, so that a busy port is known before anything starts.
 #[derive(Debug)]
 pub struct Door {
-    listener: StdListener,
+    plain: StdListener,
+    encrypted: Option<(StdListener, Arc<ServerConfig>)>,
     multicast: bool,
     login: Option<Login>,
 }
 
 impl Door {
-    /// Takes the port.
+    /// Takes the port, and with a certificate the one for RTSPS.
     ///
     /// # Errors
     /// It is taken, or the address is not one of this machine.
-    pub fn bind(bind: IpAddr, settings: settings::Rtsp) -> Result<Self, BindError> {
-        let address = SocketAddr::new(bind, settings.port);
-        let listener = listen(address).map_err(|source| BindError { address, source })?;
-        Ok(Self { listener, multicast: settings.multicast, login: settings.login })
+    pub fn bind(
+        bind: IpAddr,
+        settings: &settings::Rtsp,
+        tls: Option<&Tls>,
+    ) -> Result<Self, BindError> {
+        let at = |port, key| {
+            let address = SocketAddr::new(bind, port);
+            listen(address).map_err(|source| BindError { address, key, source })
+        };
+        let plain = at(settings.port, "rtsp.port")?;
+        let encrypted = match (settings.tls_port, tls) {
+            (Some(port), Some(tls)) => Some((at(port, "rtsp.tls_port")?, tls.server_config())),
+            (Some(_) | None, _) => None,
+        };
+        let (multicast, login) = (settings.multicast, settings.login.clone());
+        Ok(Self { plain, encrypted, multicast, login })
     }
 
     /// Serves viewers until `shutdown`; must be called on a runtime.
@@ -90,7 +112,12 @@ impl Door {
     /// # Errors
     /// The runtime does not take the listener.
     pub fn open(self, roster: &Arc<Roster>, shutdown: Shutdown) -> io::Result<JoinHandle<()>> {
-        let listener = TcpListener::from_std(self.listener)?;
+        let plain = TcpListener::from_std(self.plain)?;
+        let encrypted = self.encrypted.map(|(listener, config)| {
+            let acceptor = TlsAcceptor::from(config);
+            TcpListener::from_std(listener).map(|listener| (listener, acceptor))
+        });
+        let encrypted = encrypted.transpose()?;
         let paths = roster.streams().iter().map(|stream| stream.plan().stream.url).collect();
         let hall = Hall {
             roster: Arc::clone(roster),
@@ -99,7 +126,16 @@ impl Door {
             login: self.login,
             network: Network::default(),
         };
-        Ok(tokio::spawn(keep(listener, Arc::new(hall), shutdown)))
+        let hall = Arc::new(hall);
+        Ok(tokio::spawn(async move {
+            let plain = keep(plain, None, Arc::clone(&hall), shutdown.clone());
+            match encrypted {
+                Some((listener, acceptor)) => {
+                    tokio::join!(plain, keep(listener, Some(acceptor), hall, shutdown));
+                }
+                None => plain.await,
+            }
+        }))
     }
 }
 
@@ -131,7 +167,12 @@ impl Hall {
 }
 
 /// Accepts connections until the end.
-async fn keep(listener: TcpListener, hall: Arc<Hall>, mut shutdown: Shutdown) {
+async fn keep(
+    listener: TcpListener,
+    acceptor: Option<TlsAcceptor>,
+    hall: Arc<Hall>,
+    mut shutdown: Shutdown,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut conversations = tokio::task::JoinSet::new();
     loop {
@@ -142,9 +183,9 @@ async fn keep(listener: TcpListener, hall: Arc<Hall>, mut shutdown: Shutdown) {
                         debug!("RTSP: {peer} is turned away, {CONNECTIONS} are connected");
                         continue;
                     };
-                    let hall = Arc::clone(&hall);
+                    let (hall, acceptor) = (Arc::clone(&hall), acceptor.clone());
                     conversations.spawn(async move {
-                        meet(socket, peer, hall).await;
+                        meet(socket, peer, acceptor, hall).await;
                         drop(place);
                     });
                 }
@@ -161,10 +202,16 @@ async fn keep(listener: TcpListener, hall: Arc<Hall>, mut shutdown: Shutdown) {
     conversations.shutdown().await;
 }
 
-async fn meet(socket: TcpStream, peer: SocketAddr, hall: Arc<Hall>) {
-    match set_options(&socket).and_then(|()| socket.local_addr()) {
-        Ok(local) => conversation::converse(socket, peer, local, hall).await,
-        Err(error) => debug!("RTSP: {peer}: {error}"),
+async fn meet(socket: TcpStream, peer: SocketAddr, acceptor: Option<TlsAcceptor>, hall: Arc<Hall>) {
+    let local = match set_options(&socket).and_then(|()| socket.local_addr()) {
+        Ok(local) => local,
+        Err(error) => return debug!("RTSP: {peer}: {error}"),
+    };
+    let Some(acceptor) = acceptor else { return converse(socket, peer, local, hall).await };
+    match timeout(HANDSHAKE_AT_MOST, acceptor.accept(socket)).await {
+        Ok(Ok(socket)) => converse(socket, peer, local, hall).await,
+        Ok(Err(error)) => debug!("RTSP: {peer}: no handshake: {error}"),
+        Err(_) => debug!("RTSP: {peer}: no handshake in time"),
     }
 }
 

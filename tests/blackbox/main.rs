@@ -17,6 +17,7 @@ mod feeds;
 mod files;
 mod harness;
 mod hls;
+mod https;
 mod pages;
 mod pictures;
 mod pushes;

@@ -1,6 +1,7 @@
 //! Streams over RTSP: real players over every transport, and what happens to
 //! them when things break.
 
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,8 +11,10 @@ use crate::common::hosts::{BOX, Hosts};
 use crate::common::livebox::{API, CAMERA, Launch, Livebox};
 use crate::common::process::run;
 use crate::common::rtsp::{Client, Playing};
+use crate::common::tls::Pair;
 use crate::common::tools::{path_of, tool};
 use crate::common::{probe, proc, wait};
+use crate::https::secure;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -252,6 +255,26 @@ fn who_must_log_in_is_told_how_and_let_in_by_basic_and_digest() {
 }
 
 #[test]
+fn with_a_certificate_players_may_watch_encrypted() {
+    let pair = Pair::make();
+    let livebox = secure(&pair);
+    livebox.log().wait_for(&livebox.rtsps_url("/camera"), LIMIT);
+
+    let frames = decoded_by_ffmpeg(tool("ffmpeg"), "tcp", &livebox.rtsps_url("/camera"));
+    assert!(frames.video >= 24 && frames.audio >= 60, "{frames:?}");
+    // Nobody knows the test's certificate: 0 checks nothing.
+    let url = livebox.rtsps_url("/camera");
+    decoded_by_gstreamer(tool("gst-launch-1.0"), "tcp tls-validation-flags=0", &url);
+
+    // Who only connects keeps nobody out.
+    let port = livebox.rtsps_url("").rsplit_once(':').unwrap().1.parse().unwrap();
+    let _silent: Vec<_> =
+        (0..200).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    let frames = decoded_by_ffmpeg(tool("ffmpeg"), "tcp", &url);
+    assert!(frames.video >= 24, "{frames:?}");
+}
+
+#[test]
 fn a_client_that_guesses_passwords_is_cut_off() {
     let config = format!("{CAMERA}rtsp: {{user: anna, password: woodpecker}}\n");
     let livebox = Livebox::start(&config);
@@ -323,7 +346,8 @@ fn decoded_by_ffmpeg(mut ffmpeg: Command, transport: &str, url: &str) -> Frames 
 /// Ends well after fifty decoded pictures and as many sounds, or fails.
 fn decoded_by_gstreamer(mut launch: Command, transport: &str, url: &str) {
     launch.args(["-q", "rtspsrc", "name=s", "latency=200"]);
-    launch.args([&format!("location={url}"), &format!("protocols={transport}")]);
+    launch.arg(format!("location={url}"));
+    launch.args(format!("protocols={transport}").split(' '));
     for track in ["video", "audio"] {
         launch.args(["s.", "!", &format!("application/x-rtp,media={track}"), "!", "decodebin"]);
         launch.args(["!", "identity", "eos-after=50", "!", "fakesink"]);

@@ -1,8 +1,9 @@
-//! A TLS front before a receiver, as a platform has one: nginx with a
-//! certificate that nobody knows, unless a service is run by [`TlsFront::trusting`].
+//! Certificates made by openssl, and a TLS front before a receiver, as a
+//! platform has one: nginx with a certificate that nobody knows, unless a
+//! service is run by [`TlsFront::trusting`].
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,10 +18,14 @@ const MODULE_PACKAGE: &str = "libnginx-mod-stream";
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 const LIMIT: Duration = Duration::from_secs(15);
 
+/// A certificate for 127.0.0.1 that is its own authority, and its key, in files.
+#[derive(Debug)]
+pub struct Pair(TempDir);
+
 /// Takes TLS off and passes on. Dropping it ends it.
 #[derive(Debug)]
 pub struct TlsFront {
-    folder: TempDir,
+    pair: Pair,
     port: u16,
     _nginx: Process,
 }
@@ -28,16 +33,15 @@ pub struct TlsFront {
 impl TlsFront {
     /// Passes everything on to `to`, a loopback port.
     pub fn start(to: u16) -> Self {
-        let folder = tempfile::tempdir().expect("there is room for a folder");
-        let root = folder.path().display().to_string();
-        make_certificate(&root);
+        let pair = Pair::make();
+        let root = pair.0.path().display().to_string();
         let port = ports::free();
         let config = CONFIG
             .replace("@module@", file_of(MODULE, MODULE_PACKAGE))
             .replace("@root@", &root)
             .replace("@port@", &port.to_string())
             .replace("@to@", &to.to_string());
-        fs::write(folder.path().join("nginx.conf"), config).expect("the folder is writable");
+        fs::write(pair.0.path().join("nginx.conf"), config).expect("the folder is writable");
         let mut command = tool("nginx");
         command.args(["-p", &root, "-c", &format!("{root}/nginx.conf")]);
         command.args(["-e", &format!("{root}/error.log")]);
@@ -45,7 +49,7 @@ impl TlsFront {
         wait::until("the TLS front listens", LIMIT, || {
             std::net::TcpStream::connect(("127.0.0.1", port)).ok()
         });
-        Self { folder, port, _nginx: nginx }
+        Self { pair, port, _nginx: nginx }
     }
 
     /// The URL of the application behind it.
@@ -62,19 +66,49 @@ impl TlsFront {
         if !super::hosts::is_root() {
             command.args(["--user", "--map-root-user"]);
         }
-        command.args(["--mount", "sh", "-c", &swap]).arg(self.folder.path().join("cert.pem"));
+        command.args(["--mount", "sh", "-c", &swap]).arg(self.pair.certificate());
         command
     }
 }
 
-fn make_certificate(root: &str) {
-    let (key, certificate) = (format!("{root}/key.pem"), format!("{root}/cert.pem"));
+impl Pair {
+    pub fn make() -> Self {
+        let pair = Self(tempfile::tempdir().expect("there is room for a folder"));
+        pair.renew();
+        pair
+    }
+
+    pub fn certificate(&self) -> PathBuf {
+        self.0.path().join("cert.pem")
+    }
+
+    pub fn key(&self) -> PathBuf {
+        self.0.path().join("key.pem")
+    }
+
+    /// Puts another pair into the same files.
+    pub fn renew(&self) {
+        let mut command = tool("openssl");
+        command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]);
+        command.args(["-subj", "/CN=receiver", "-addext", "subjectAltName=IP:127.0.0.1"]);
+        command.arg("-keyout").arg(self.key()).arg("-out").arg(self.certificate());
+        let finished = run(&mut command, b"", LIMIT);
+        assert_eq!(finished.code, Some(0), "openssl: {}", finished.stderr);
+    }
+}
+
+/// Names the certificate that a loopback port shows.
+pub fn fingerprint(port: u16) -> String {
     let mut command = tool("openssl");
-    command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]);
-    command.args(["-subj", "/CN=receiver", "-addext", "subjectAltName=IP:127.0.0.1"]);
-    command.args(["-keyout", &key, "-out", &certificate]);
-    let finished = run(&mut command, b"", LIMIT);
-    assert!(Path::new(&certificate).exists(), "openssl: {}", finished.stderr);
+    command.args(["s_client", "-connect", &format!("127.0.0.1:{port}")]);
+    let shown = run(&mut command, b"", LIMIT);
+    let named = run(
+        tool("openssl").args(["x509", "-noout", "-fingerprint", "-sha256"]),
+        shown.stdout.as_bytes(),
+        LIMIT,
+    );
+    assert_eq!(named.code, Some(0), "no certificate: {shown:?}");
+    named.stdout
 }
 
 const CONFIG: &str = "\
