@@ -27,15 +27,16 @@ use crate::outputs::rtsp::Door;
 /// count on it.
 const LEAVE_AFTER: Duration = Duration::from_millis(1800);
 
-/// Runs the service until it is told to end.
+/// Runs the service until it is told to end. `shown` is the configuration as
+/// `/config` may show it.
 ///
 /// # Errors
 /// It cannot be reached or cannot start; says why.
-pub fn serve(settings: &Settings, origin: &str) -> anyhow::Result<()> {
+pub fn serve(settings: &Settings, origin: &str, shown: String) -> anyhow::Result<()> {
     let server = http::Server::bind(&settings.server)?;
     let door =
         settings.rtsp.clone().map(|rtsp| Door::bind(settings.server.bind, rtsp)).transpose()?;
-    on_a_runtime(run(settings, origin, server, door))
+    on_a_runtime(run(settings, origin, shown, server, door))
 }
 
 /// Sends the first stream to the first push, without the service around it,
@@ -108,6 +109,7 @@ async fn all_end(tasks: Vec<JoinHandle<()>>) {
 async fn run(
     settings: &Settings,
     origin: &str,
+    shown: String,
     server: http::Server,
     door: Option<Door>,
 ) -> anyhow::Result<()> {
@@ -120,7 +122,13 @@ async fn run(
         tasks.push(door.open(&roster, shutdown.clone()).context("RTSP does not start")?);
     }
     let (pushes, livebox) = pushes(settings, &roster, &mut tasks).await;
-    let state = Arc::new(http::State::new(Arc::clone(&roster), pushes, livebox));
+    let state = Arc::new(http::State::new(
+        Arc::clone(&roster),
+        pushes,
+        livebox,
+        settings.pages.clone(),
+        shown,
+    ));
     let access = http::Access::new(settings.access.password.clone());
     let server = server.start(Arc::clone(&state), access)?;
     let handle = server.handle();

@@ -13,11 +13,12 @@ use log::debug;
 
 use super::access::Access;
 use super::dashboard::Desk;
+use super::journal::{self, Told};
 use super::routes;
 use crate::base::system::{self, CpuMeter};
 use crate::config::settings;
 use crate::engine::roster::Roster;
-use crate::model::status::Snapshot;
+use crate::model::status::{Service, Snapshot};
 use crate::outputs::livebox::Livebox;
 use crate::outputs::picture::Pictures;
 use crate::outputs::push::Push;
@@ -45,6 +46,11 @@ pub struct State {
     /// Tells this process's segments from those of an earlier one in caches.
     pub(super) mark: String,
     pub(super) pictures: Pictures,
+    pub(super) pages: settings::Pages,
+    /// What `/config` shows.
+    pub(super) config_text: String,
+    /// Seconds since 1970, and on the clock that handlers go by.
+    started: (u64, Instant),
     cpu: Mutex<CpuMeter>,
 }
 
@@ -72,10 +78,17 @@ pub struct Server {
 }
 
 impl State {
-    pub fn new(roster: Arc<Roster>, pushes: Vec<Arc<Push>>, livebox: Livebox) -> Self {
+    /// `config_text` is the configuration as it may be shown.
+    pub fn new(
+        roster: Arc<Roster>,
+        pushes: Vec<Arc<Push>>,
+        livebox: Livebox,
+        pages: settings::Pages,
+        config_text: String,
+    ) -> Self {
         let cpu = Mutex::new(CpuMeter::new(now(), system::cpu_time()));
-        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mark = format!("{:x}", started.as_secs());
+        let started = (unix_seconds(), now());
+        let mark = format!("{:x}", started.0);
         Self {
             roster,
             pushes,
@@ -83,13 +96,26 @@ impl State {
             desk: Desk::new(),
             mark,
             pictures: Pictures::default(),
+            pages,
+            config_text,
+            started,
             cpu,
         }
     }
 
     /// What is going on; all pages render this.
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
+        let service = Service {
+            host: system::hostname(),
+            version: env!("CARGO_PKG_VERSION"),
+            started: self.started.0,
+            now: unix_seconds(),
+            uptime: now.saturating_duration_since(self.started.1),
+            cpu: system::cpu_time(),
+            memory: system::memory(),
+        };
         Snapshot {
+            service,
             streams: self.roster.streams().iter().map(|stream| stream.status(now)).collect(),
             pushes: self.pushes.iter().map(|push| push.status(now)).collect(),
         }
@@ -139,17 +165,19 @@ impl Server {
         let docroot = self.docroot;
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let server = HttpServer::new(move || {
-            let roster = Arc::clone(&state.roster);
+            let (roster, pages) = (Arc::clone(&state.roster), state.pages.clone());
             App::new()
                 .app_data(state.clone())
                 .app_data(access.clone())
+                .wrap(middleware::from_fn(journal::note))
                 .wrap(middleware::DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
-                .configure(|service| routes::all(service, &roster, docroot.as_deref()))
+                .configure(|service| routes::all(service, &roster, &pages, docroot.as_deref()))
         })
         .workers(workers.min(WORKERS_AT_MOST))
         .max_connections(CONNECTIONS_PER_WORKER)
         .disable_signals()
-        .on_connect(|connection, _: &mut Extensions| {
+        .on_connect(|connection, data: &mut Extensions| {
+            data.insert(Told::default());
             if let Some(socket) = connection.downcast_ref::<TcpStream>() {
                 tune(socket);
             }
@@ -168,6 +196,10 @@ pub async fn stop(handle: &ServerHandle) {
 /// The clock that handlers go by: the runtime's.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
