@@ -31,16 +31,17 @@ const LEAVE_AFTER: Duration = Duration::from_millis(1800);
 /// How often the certificate's files are looked at: two system calls.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Runs the service until it is told to end.
+/// Runs the service until it is told to end. `shown` is the configuration as
+/// `/config` may show it.
 ///
 /// # Errors
 /// It cannot be reached or cannot start; says why.
-pub fn serve(settings: &Settings, origin: &str) -> anyhow::Result<()> {
+pub fn serve(settings: &Settings, origin: &str, shown: String) -> anyhow::Result<()> {
     let tls = tls(settings)?;
     let server = http::Server::bind(&settings.server, tls.as_ref())?;
     let door = settings.rtsp.as_ref();
     let door = door.map(|rtsp| Door::bind(settings.server.bind, rtsp, tls.as_ref())).transpose()?;
-    on_a_runtime(run(settings, origin, server, door, tls))
+    on_a_runtime(run(settings, origin, shown, server, door, tls))
 }
 
 /// The certificate that the configuration names, if it names one.
@@ -133,6 +134,7 @@ async fn all_end(tasks: Vec<JoinHandle<()>>) {
 async fn run(
     settings: &Settings,
     origin: &str,
+    shown: String,
     server: http::Server,
     door: Option<Door>,
     tls: Option<Tls>,
@@ -149,7 +151,13 @@ async fn run(
         tasks.push(door.open(&roster, shutdown.clone()).context("RTSP does not start")?);
     }
     let (pushes, livebox) = pushes(settings, &roster, &mut tasks).await;
-    let state = Arc::new(http::State::new(Arc::clone(&roster), pushes, livebox));
+    let state = Arc::new(http::State::new(
+        Arc::clone(&roster),
+        pushes,
+        livebox,
+        settings.pages.clone(),
+        shown,
+    ));
     let access = http::Access::new(settings.access.password.clone());
     let server = server.start(Arc::clone(&state), access)?;
     let handle = server.handle();

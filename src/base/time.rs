@@ -56,6 +56,14 @@ pub fn iso_stamp() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// A moment in ISO 8601 with seconds, UTC: `2026-11-21T01:58:04Z`.
+///
+/// `seconds` are those since 1970.
+pub fn iso_s(seconds: u64) -> String {
+    let stamp = jiff::Timestamp::from_second(seconds.cast_signed()).unwrap_or_default();
+    stamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// A moment in ISO 8601 with milliseconds, UTC: `2026-11-21T01:58:04.678Z`.
 ///
 /// `ms` are milliseconds since 1970.

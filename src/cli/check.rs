@@ -7,14 +7,14 @@ use std::fmt::{Display, Write as _};
 
 use crate::base::secret::Secret;
 use crate::config::settings::{
-    Access, EncoderWish, Feed, FeedAudio, Log, Mode, Overlay, Push, PushAudio, Rotation, Rtsp,
+    Access, EncoderWish, Feed, FeedAudio, Log, Overlay, Pages, Push, PushAudio, Rotation, Rtsp,
     Server, Settings, Source, Stream, Turn,
 };
 use crate::outputs::control::shown_url;
 
 /// The settings as YAML.
 pub(super) fn yaml(settings: &Settings) -> String {
-    let Settings { server, access, rtsp, feeds, streams, pushes, log } = settings;
+    let Settings { server, access, rtsp, feeds, streams, pushes, pages, log } = settings;
     let mut page = Page::default();
     write_server(&mut page, server);
     let Access { password } = access;
@@ -27,6 +27,7 @@ pub(super) fn yaml(settings: &Settings) -> String {
     streams.iter().for_each(|stream| write_stream(&mut page, stream));
     page.section("pushes");
     pushes.iter().for_each(|push| write_push(&mut page, push));
+    write_pages(&mut page, pages);
     let Log { level } = log;
     page.section("log");
     page.key(1, "level", level.as_str().to_ascii_lowercase());
@@ -65,6 +66,20 @@ fn write_rtsp(page: &mut Page, rtsp: Option<&Rtsp>) {
     }
 }
 
+fn write_pages(page: &mut Page, pages: &Pages) {
+    let Pages { stat, stat_json, metrics, config, clients } = pages;
+    page.section("pages");
+    for (key, place) in
+        [("stat", stat), ("stat_json", stat_json), ("metrics", metrics), ("config", config)]
+    {
+        match place {
+            Some(path) => page.key(1, key, quoted(path)),
+            None => page.key(1, key, false),
+        }
+    }
+    page.key(1, "clients", clients);
+}
+
 fn write_feed(page: &mut Page, feed: &Feed) {
     let Feed { name, source, mode, size, fps, audio, overlay, turn } = feed;
     page.entry(name);
@@ -73,11 +88,7 @@ fn write_feed(page: &mut Page, feed: &Feed) {
         Source::V4l2(device) => page.key(2, "v4l2", quoted(device.display())),
         Source::File(path) => page.key(2, "file", quoted(path.display())),
     }
-    match mode {
-        Mode::OnDemand => page.key(2, "mode", "on-demand"),
-        Mode::Continuous => page.key(2, "mode", "continuous"),
-        Mode::Linger(span) => page.key(2, "mode", span.as_secs_f64()),
-    }
+    page.key(2, "mode", mode);
     page.key(2, "size", size);
     page.key(2, "fps", fps);
     let audio = match audio {
@@ -192,6 +203,7 @@ streams:
 pushes:
   tube: {stream: back, url: 'rtmp://a.example/live', backup: 'rtmp://b.example/live', audio: tone,
     start: true}
+pages: {stat: /my/stat, stat_json: no, metrics: /m, config: yes, clients: yes}
 log: {level: debug}
 ";
 

@@ -166,7 +166,7 @@ fn run_service(place: &Place, overrides: &Overrides) -> anyhow::Result<()> {
     let loaded = config::load(place, overrides, environment())?;
     log_to_stderr(loaded.settings.log.level);
     log::info!("livebox {}", env!("CARGO_PKG_VERSION"));
-    app::serve(&loaded.settings, &loaded.origin)
+    app::serve(&loaded.settings, &loaded.origin, check::yaml(&loaded.settings))
 }
 
 fn load(place: &Place) -> Result<config::Loaded, config::LoadError> {

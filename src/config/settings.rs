@@ -3,6 +3,7 @@
 //! The file's own shape (optional keys, several spellings) ends at the check;
 //! nothing behind it asks whether a value makes sense.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub struct Settings {
     /// Never empty.
     pub streams: Vec<Stream>,
     pub pushes: Vec<Push>,
+    pub pages: Pages,
     pub log: Log,
 }
 
@@ -152,6 +154,17 @@ pub enum Mode {
     Linger(Duration),
 }
 
+impl fmt::Display for Mode {
+    /// `on-demand`, `continuous`, or seconds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mode::OnDemand => f.write_str("on-demand"),
+            Mode::Continuous => f.write_str("continuous"),
+            Mode::Linger(span) => write!(f, "{}", span.as_secs_f64()),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedAudio {
     None,
@@ -227,6 +240,17 @@ pub enum PushAudio {
     Silence,
     /// A 1 kHz sine.
     Tone,
+}
+
+/// Where the box tells about itself: paths with a leading slash, or nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pages {
+    pub stat: Option<String>,
+    pub stat_json: Option<String>,
+    pub metrics: Option<String>,
+    pub config: Option<String>,
+    /// Whether the addresses of viewers are shown.
+    pub clients: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -14,7 +14,7 @@ use super::error::ApiError;
 use super::server::now;
 use super::viewer::{Flow, Shape, Viewer};
 use crate::engine::roster::Stream;
-use crate::hub::{Read, Reader};
+use crate::hub::{Client, Read, Reader};
 use crate::media::packager::Init;
 use crate::model::status::State;
 use crate::model::track::Tracks;
@@ -48,6 +48,7 @@ pub(super) async fn mp4(
             (reader, init, None)
         }
     };
+    let reader = listed(reader, &request, "mp4");
     let viewer = Viewer::new(shape, &init, burst);
     Ok(endless(&mp4_type(Some(&init), shape)).streaming(sent(reader, viewer)))
 }
@@ -61,7 +62,16 @@ pub(super) async fn h264(
         return Ok(head("video/h264"));
     }
     let (reader, _) = joined(&stream).await?;
+    let reader = listed(reader, &request, "h264");
     Ok(endless("video/h264").streaming(access_units(reader)))
+}
+
+/// `reader`, listed as the one who asks.
+fn listed(reader: Reader, request: &HttpRequest, way: &'static str) -> Reader {
+    match request.peer_addr() {
+        Some(peer) => reader.of(Client { address: peer.ip().to_canonical(), way, since: now() }),
+        None => reader,
+    }
 }
 
 /// Joins the stream, which starts the feed if need be, and waits until it shows a picture.

@@ -8,6 +8,7 @@ mod assets;
 mod dashboard;
 mod error;
 mod hls;
+mod journal;
 mod livebox;
 mod media;
 mod origin;
@@ -18,6 +19,7 @@ mod porch;
 mod pushes;
 mod routes;
 mod server;
+mod stat;
 mod viewer;
 
 pub use access::Access;

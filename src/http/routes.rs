@@ -7,13 +7,19 @@ use actix_web::guard::{Any, Get, Head};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
 use super::error::ApiError;
-use super::{assets, dashboard, hls, livebox, media, pages, picture, pushes};
+use super::{assets, dashboard, hls, livebox, media, pages, picture, pushes, stat};
+use crate::config::settings::Pages;
 use crate::engine::roster::{Roster, Stream};
 
 /// What may be asked at a URL that only shows something.
 const READ: &str = "GET, HEAD";
 
-pub(super) fn all(service: &mut web::ServiceConfig, roster: &Roster, docroot: Option<&Path>) {
+pub(super) fn all(
+    service: &mut web::ServiceConfig,
+    roster: &Roster,
+    pages: &Pages,
+    docroot: Option<&Path>,
+) {
     service.service(resource("/", READ).route(read().to(pages::home)));
     for asset in assets::ALL {
         service.service(
@@ -22,6 +28,7 @@ pub(super) fn all(service: &mut web::ServiceConfig, roster: &Roster, docroot: Op
         );
     }
     control_page(service);
+    state_pages(service, pages);
     for base in ["/api/livebox/v1", "/api/v1"] {
         api(service, base);
     }
@@ -69,6 +76,19 @@ fn api(service: &mut web::ServiceConfig, base: &str) {
         .service(resource(&at("pushes/{name}/start"), "PUT").route(web::put().to(pushes::start)))
         .service(resource(&at("pushes/{name}/stop"), "PUT").route(web::put().to(pushes::stop)))
         .service(web::resource([format!("{base}/{{rest}}*"), base.to_owned()]).to(no_such_path));
+}
+
+/// What the box tells about itself, where it shall.
+fn state_pages(service: &mut web::ServiceConfig, pages: &Pages) {
+    let mut add = |page: &Option<String>, route: Route| {
+        if let Some(path) = page {
+            service.service(resource(path, READ).route(route));
+        }
+    };
+    add(&pages.stat, read().to(stat::page));
+    add(&pages.stat_json, read().to(stat::numbers));
+    add(&pages.metrics, read().to(stat::metrics));
+    add(&pages.config, read().to(stat::config));
 }
 
 /// Forms are posted below the page, which shows what came of it.

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_http::HttpService;
 use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
-use actix_web::dev::{AppConfig, ServerHandle};
+use actix_web::dev::{AppConfig, Extensions, ServerHandle};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, middleware, web};
 
 use super::access::Access;
 use super::dashboard::Desk;
+use super::journal::{self, Told};
 use super::origin::Scheme;
 use super::porch::{Porch, Wire};
 use super::routes;
@@ -21,7 +22,7 @@ use crate::base::system::{self, CpuMeter};
 use crate::base::tls::Tls;
 use crate::config::settings;
 use crate::engine::roster::Roster;
-use crate::model::status::Snapshot;
+use crate::model::status::{Service, Snapshot};
 use crate::outputs::livebox::Livebox;
 use crate::outputs::picture::Pictures;
 use crate::outputs::push::Push;
@@ -46,6 +47,11 @@ pub struct State {
     /// Tells this process's segments from those of an earlier one in caches.
     pub(super) mark: String,
     pub(super) pictures: Pictures,
+    pub(super) pages: settings::Pages,
+    /// What `/config` shows.
+    pub(super) config_text: String,
+    /// Seconds since 1970, and on the clock that handlers go by.
+    started: (u64, Instant),
     cpu: Mutex<CpuMeter>,
 }
 
@@ -75,10 +81,17 @@ pub struct Server {
 }
 
 impl State {
-    pub fn new(roster: Arc<Roster>, pushes: Vec<Arc<Push>>, livebox: Livebox) -> Self {
+    /// `config_text` is the configuration as it may be shown.
+    pub fn new(
+        roster: Arc<Roster>,
+        pushes: Vec<Arc<Push>>,
+        livebox: Livebox,
+        pages: settings::Pages,
+        config_text: String,
+    ) -> Self {
         let cpu = Mutex::new(CpuMeter::new(now(), system::cpu_time()));
-        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mark = format!("{:x}", started.as_secs());
+        let started = (unix_seconds(), now());
+        let mark = format!("{:x}", started.0);
         Self {
             roster,
             pushes,
@@ -86,13 +99,26 @@ impl State {
             desk: Desk::new(),
             mark,
             pictures: Pictures::default(),
+            pages,
+            config_text,
+            started,
             cpu,
         }
     }
 
     /// What is going on; all pages render this.
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
+        let service = Service {
+            host: system::hostname(),
+            version: env!("CARGO_PKG_VERSION"),
+            started: self.started.0,
+            now: unix_seconds(),
+            uptime: now.saturating_duration_since(self.started.1),
+            cpu: system::cpu_time(),
+            memory: system::memory(),
+        };
         Snapshot {
+            service,
             streams: self.roster.streams().iter().map(|stream| stream.status(now)).collect(),
             pushes: self.pushes.iter().map(|push| push.status(now)).collect(),
         }
@@ -144,16 +170,20 @@ impl Server {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         // By hand what `HttpServer` does, because that has no place for a porch.
         let serve = move || {
-            let roster = Arc::clone(&state.roster);
+            let (roster, pages) = (Arc::clone(&state.roster), state.pages.clone());
             let app = App::new()
                 .app_data(state.clone())
                 .app_data(access.clone())
                 .app_data(scheme)
+                .wrap(middleware::from_fn(journal::note))
                 .wrap(middleware::DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
-                .configure(|service| routes::all(service, &roster, docroot.as_deref()));
+                .configure(|service| routes::all(service, &roster, &pages, docroot.as_deref()));
             let http = HttpService::build()
                 .client_request_timeout(REQUEST_AT_MOST)
                 .client_disconnect_timeout(GOODBYE_AT_MOST)
+                .on_connect_ext(|_: &Wire, data: &mut Extensions| {
+                    data.insert(Told::default());
+                })
                 .h1(map_config(app, |()| AppConfig::default()))
                 .map_err(|_| ());
             let porch = porch.clone();
@@ -183,6 +213,10 @@ pub async fn stop(handle: &ServerHandle) {
 /// The clock that handlers go by: the runtime's.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

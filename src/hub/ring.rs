@@ -113,6 +113,10 @@ impl Ring {
         self.join_from = self.first;
     }
 
+    pub(super) fn newest(&self) -> Option<&Arc<Piece>> {
+        self.pieces.back()
+    }
+
     /// One past the newest piece.
     pub(super) fn end(&self) -> u64 {
         self.first + self.pieces.len() as u64

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::audience::{Audience, Client};
 use super::gauge::{Gauge, Measured};
 use super::lease::Lease;
 use super::piece::{Piece, Placer};
@@ -34,7 +35,10 @@ pub struct Stream {
     readers: watch::Sender<usize>,
     frames: AtomicU64,
     malformed: AtomicU64,
+    bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    lost: AtomicU64,
+    pub(super) audience: Audience,
     pub(super) lease: Lease,
 }
 
@@ -63,7 +67,10 @@ impl Stream {
             readers: watch::Sender::new(0),
             frames: AtomicU64::new(0),
             malformed: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            audience: Audience::default(),
             lease: Lease::default(),
         })
     }
@@ -108,6 +115,7 @@ impl Stream {
     /// A malformed access unit is skipped and counted; the next one may come.
     pub fn publish(&self, unit: AccessUnit) -> Result<bool, Malformed> {
         let came_ns = unix_ns();
+        self.bytes_in.fetch_add(unit.data.len() as u64, Ordering::Relaxed);
         let mut inner = self.lock();
         let packaged = inner.packager.push(unit).inspect_err(|_| {
             self.malformed.fetch_add(1, Ordering::Relaxed);
@@ -197,6 +205,31 @@ impl Stream {
 
     pub fn malformed(&self) -> u64 {
         self.malformed.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of access units that the feed has given since the start of the service.
+    pub fn bytes_in(&self) -> u64 {
+        self.bytes_in.load(Ordering::Relaxed)
+    }
+
+    /// Chunks that readers were too slow for, since the start of the service.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_lost(&self, chunks: u64) {
+        self.lost.fetch_add(chunks, Ordering::Relaxed);
+    }
+
+    /// How long ago the newest chunk came; nothing if there is none in memory.
+    pub fn newest_age(&self) -> Option<Duration> {
+        let came_ns = self.lock().ring.newest()?.came_ns();
+        Some(Duration::from_nanos(unix_ns().saturating_sub(came_ns)))
+    }
+
+    /// The viewers that are listed, in the order in which they came.
+    pub fn clients(&self) -> Vec<Client> {
+        self.audience.clients()
     }
 
     /// Bytes handed to viewers since the start of the service.

@@ -26,4 +26,5 @@ mod rtsp;
 mod shutdown;
 mod soak;
 mod startup;
+mod stat;
 mod watching;

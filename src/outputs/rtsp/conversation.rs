@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use log::{debug, info};
+use log::{debug, info, warn};
 use rtsp_types::headers::{
     ALLOW, AUTHORIZATION, CONTENT_BASE, CONTENT_TYPE, CSEQ, HeaderName, PUBLIC, RANGE, RETRY_AFTER,
     RTP_INFO, SERVER, SESSION, TRANSPORT, WWW_AUTHENTICATE,
@@ -21,7 +21,7 @@ use super::session::{Channels, Delivery, Flow, Session};
 use super::transport::{Wanted, wanted};
 use super::{Hall, describe, login, warm};
 use crate::base::system;
-use crate::hub::Reader;
+use crate::hub::{Client, Reader};
 use crate::media::packager::Init;
 use crate::model::unit::TrackKind;
 
@@ -241,7 +241,10 @@ impl Conversation {
     }
 
     fn refuse(&mut self, request: &Request<Vec<u8>>) -> Answer {
-        self.refusals += u32::from(request.header(&AUTHORIZATION).is_some());
+        if request.header(&AUTHORIZATION).is_some() {
+            warn!("{} showed a wrong password over RTSP", self.peer.ip());
+            self.refusals += 1;
+        }
         let refused = Answer::plain(StatusCode::Unauthorized);
         let challenges = login::challenges(&self.nonce);
         challenges.into_iter().fold(refused, |answer, one| answer.with(WWW_AUTHENTICATE, one))
@@ -366,8 +369,8 @@ impl Conversation {
                 self.ends = true;
                 return Err(StatusCode::ServiceUnavailable);
             }
-            Some((reader, init, past)) => Play::from_edge(reader, init, past),
-            None => Play::from_key(hub.join()),
+            Some((reader, init, past)) => Play::from_edge(self.listed(reader), init, past),
+            None => Play::from_key(self.listed(hub.join())),
         };
         let base = base.as_str().trim_end_matches('/').to_owned();
         let places = describe::kinds(&session.init.tracks).enumerate();
@@ -386,10 +389,17 @@ impl Conversation {
             true => answer,
             false => answer.with(RTP_INFO, begins.join(",")),
         };
+        info!("{} PLAY {} over RTSP", self.peer.ip(), self.hall.paths[session.index]);
         if let Some(session) = &mut self.session {
             session.flow = Flow::Playing(Box::new(play));
         }
         Ok(answer)
+    }
+
+    /// `reader`, listed as this viewer.
+    fn listed(&self, reader: Reader) -> Reader {
+        let since = Instant::now().into_std();
+        reader.of(Client { address: self.peer.ip(), way: "rtsp", since })
     }
 
     fn pause(&mut self, request: &Request<Vec<u8>>) -> Result<Answer, StatusCode> {
