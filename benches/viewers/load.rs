@@ -18,7 +18,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::common::wait;
 use crate::spread::Spread;
-use crate::{hls, https, rtmp};
+use crate::{hls, https, rtmp, rtsp};
 
 pub(crate) const MEASURING: u8 = 1;
 pub(crate) const OVER: u8 = 3;
@@ -58,6 +58,7 @@ pub(crate) struct Taken {
 enum Opening {
     Http { request: String },
     Https { request: String, client: https::Client },
+    Rtsp { address: SocketAddr },
     Rtmp { address: SocketAddr, key: String },
     Hls { host: String, playlist: String },
 }
@@ -78,6 +79,11 @@ impl Load {
     ) -> Self {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
         Self::begin(viewers, address, Opening::Https { request, client })
+    }
+
+    /// Players over RTSP, each over its own connection.
+    pub(crate) fn rtsp(viewers: usize, address: SocketAddr) -> Self {
+        Self::begin(viewers, address, Opening::Rtsp { address })
     }
 
     /// Players of the stream `key` of the application `live2`.
@@ -166,6 +172,7 @@ async fn watch(
     let socket = TcpStream::connect(address).await?;
     match opening {
         Opening::Http { request } => write_all(&socket, request.as_bytes()).await?,
+        Opening::Rtsp { address } => rtsp::play(&socket, address).await?,
         Opening::Rtmp { address, key } => rtmp::play(&socket, address, &key).await?,
         Opening::Hls { host, playlist } => {
             return hls::play(&socket, &host, &playlist, phase, taken).await;

@@ -19,6 +19,7 @@ mod https;
 mod joins;
 mod load;
 mod rtmp;
+mod rtsp;
 mod spread;
 mod stage;
 mod stamps;
@@ -86,7 +87,7 @@ fn rows(stage: &Stage, size: &Size) -> Vec<Row> {
         rows.push(Row { way: Way::Https, viewers: *viewers, run, joins: None });
     }
     let most = *size.viewers.last().expect("there is a number");
-    for way in [Way::VideoOnly, Way::NginxRtmp, Way::VlcTs, Way::Hls, Way::NginxHls] {
+    for way in [Way::VideoOnly, Way::Rtsp, Way::NginxRtmp, Way::VlcTs, Way::Hls, Way::NginxHls] {
         if stage.has(way.server()) {
             let (run, ()) = stage.run(way, most, size.span, || ());
             rows.push(Row { way, viewers: most, run, joins: None });

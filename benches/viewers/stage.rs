@@ -41,6 +41,7 @@ pub(crate) enum Way {
     Mp4,
     VideoOnly,
     Https,
+    Rtsp,
     Hls,
     NginxRtmp,
     NginxHls,
@@ -162,6 +163,7 @@ impl Stage {
                 let address = self.secure.http().address;
                 Load::https(viewers, address, "/camera.mp4?pad=0", self.client.clone())
             }
+            Way::Rtsp => Load::rtsp(viewers, at(self.livebox.rtsp_port())),
             Way::Hls => Load::hls(viewers, livebox, "/camera/hls/live.m3u8"),
             Way::NginxRtmp => Load::rtmp(viewers, at(self.nginx.rtmp_port()), KEY),
             Way::NginxHls => Load::hls(viewers, files, NGINX_PLAYLIST),
@@ -181,7 +183,7 @@ impl Stage {
 impl Way {
     pub(crate) fn server(self) -> Server {
         match self {
-            Way::Mp4 | Way::VideoOnly | Way::Hls => Server::Livebox,
+            Way::Mp4 | Way::VideoOnly | Way::Rtsp | Way::Hls => Server::Livebox,
             Way::Https => Server::Secure,
             Way::NginxRtmp | Way::NginxHls => Server::Nginx,
             Way::VlcTs => Server::Vlc,
@@ -193,6 +195,7 @@ impl Way {
             Way::Mp4 => "**livebox** endless MP4",
             Way::VideoOnly => "**livebox** endless MP4, `audio=0`",
             Way::Https => "**livebox** endless MP4 over HTTPS",
+            Way::Rtsp => "**livebox** RTSP over TCP",
             Way::Hls => "**livebox** HLS",
             Way::NginxRtmp => "nginx-rtmp, RTMP",
             Way::NginxHls => "nginx, HLS from files",
@@ -205,7 +208,7 @@ impl Way {
         match self {
             Way::Mp4 | Way::VideoOnly | Way::Hls => None,
             Way::NginxHls => Some(Way::Hls),
-            Way::Https | Way::NginxRtmp | Way::VlcTs => Some(Way::Mp4),
+            Way::Https | Way::Rtsp | Way::NginxRtmp | Way::VlcTs => Some(Way::Mp4),
         }
     }
 }

@@ -146,7 +146,9 @@ impl Result {
         let mut add = |what: String, limit, measured, digits, unit| {
             all.push(Target { what, limit, measured, digits, unit });
         };
-        for (way, limit) in [(Way::Mp4, 0.020), (Way::VideoOnly, 0.016), (Way::Hls, 0.010)] {
+        let limits =
+            [(Way::Mp4, 0.020), (Way::VideoOnly, 0.016), (Way::Rtsp, 0.029), (Way::Hls, 0.010)];
+        for (way, limit) in limits {
             let Some(row) = self.top(way) else { continue };
             let title = way.title().replace("**", "");
             let what = format!("CPU of a viewer, {title}, {} viewers", row.viewers);
