@@ -26,6 +26,22 @@ pub const BURST_BYTES: usize = 4 << 20;
 /// How long a frame of a burst is shown, in ticks of the video track: 3.3 ms.
 const SQUEEZED: u64 = 300;
 
+/// What stands between the init segment and the first fragment: media that
+/// belongs to nobody.
+///
+/// Chromium's demuxer takes the bit rate from the first fragment if that comes
+/// before any media. Squeezed, a key frame says 100 Mbit/s, and a `<video
+/// autoplay>` waits until half a megabyte lies in store (measured: 4.3 s). A
+/// stream of unknown rate needs two blocks.
+pub const RATE_UNKNOWN: &[u8] = b"\0\0\0\x10mdat\0\0\0\0\0\0\0\0";
+
+/// For so long after a join there is one more block behind each padding.
+///
+/// Chromium begins a `<video autoplay>` when its loader rests, and that rests
+/// when two blocks come at once. When its decoder is ready is not known here
+/// (measured: 50 to 500 ms after the join).
+pub const STARTING: Duration = Duration::from_millis(1500);
+
 /// A box's size and type.
 const BOX_HEADER: usize = 8;
 
@@ -93,6 +109,11 @@ impl Pad {
             gap if gap < BOX_HEADER => Some(Self::new(gap + BLOCK)),
             gap => Some(Self::new(gap)),
         }
+    }
+
+    /// A whole block, which leaves every phase as it is.
+    pub fn block() -> Self {
+        Self::new(BLOCK)
     }
 
     pub fn len(&self) -> usize {
