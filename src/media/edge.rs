@@ -26,14 +26,16 @@ pub const BURST_BYTES: usize = 4 << 20;
 /// How long a frame of a burst is shown, in ticks of the video track: 3.3 ms.
 const SQUEEZED: u64 = 300;
 
-/// What stands between the init segment and the first fragment: media that
-/// belongs to nobody.
+/// What stands between the init segment and the first fragment: a box that
+/// everybody skips, and that looks like media to Chromium's demuxer (`wide`
+/// with an `mdat` in it, as old QuickTime files have it).
 ///
-/// Chromium's demuxer takes the bit rate from the first fragment if that comes
+/// That demuxer takes the bit rate from the first fragment if it meets that
 /// before any media. Squeezed, a key frame says 100 Mbit/s, and a `<video
 /// autoplay>` waits until half a megabyte lies in store (measured: 4.3 s). A
-/// stream of unknown rate needs two blocks.
-pub const RATE_UNKNOWN: &[u8] = b"\0\0\0\x10mdat\0\0\0\0\0\0\0\0";
+/// stream of unknown rate needs two blocks. A plain `mdat` would do as well,
+/// but GStreamer's demuxer refuses one without a fragment.
+pub const RATE_UNKNOWN: &[u8] = b"\0\0\0\x18wide\0\0\0\0mdat\0\0\0\0\0\0\0\0";
 
 /// For so long after a join there is one more block behind each padding.
 ///
