@@ -26,6 +26,8 @@ pub(super) struct Shape {
     /// `?stamp=1` puts before each chunk a `free` box with the time at which
     /// the encoder gave it: nanoseconds since 1970, eight bytes, big-endian.
     pub stamp: bool,
+    /// Whether Chromium asks, whose `autoplay` begins only when its loader rests.
+    pub chromium: bool,
 }
 
 impl Shape {
@@ -35,7 +37,7 @@ impl Shape {
     /// # Errors
     /// The key whose value is neither 0 nor 1.
     pub(super) fn of(query: &[(String, String)]) -> Result<Self, String> {
-        let mut shape = Self { audio: true, pad: true, stamp: false };
+        let mut shape = Self { audio: true, pad: true, stamp: false, chromium: false };
         for (key, value) in query {
             let switch = match key.as_str() {
                 "audio" => &mut shape.audio,
@@ -80,7 +82,7 @@ impl Viewer {
         let mut viewer = Self { shape, offset: 0, joined: None, outbox: VecDeque::new() };
         let init = if shape.audio { &init.bytes } else { &init.video_bytes };
         viewer.send(init.clone(), true);
-        if shape.pad {
+        if shape.pad && shape.chromium {
             viewer.send(Bytes::from_static(RATE_UNKNOWN), false);
         }
         let mut burst = burst.unwrap_or_default();
@@ -127,7 +129,7 @@ impl Viewer {
         if padded.is_some() && slot.pad.is_some() {
             self.pad(slot.pad.as_ref());
             let joined = *self.joined.get_or_insert(piece.start());
-            if piece.start().since(joined) < STARTING {
+            if self.shape.chromium && piece.start().since(joined) < STARTING {
                 self.pad(Some(&Pad::block()));
             }
         }
@@ -159,9 +161,15 @@ mod tests {
 
     #[test]
     fn a_query_switches_sound_padding_and_stamps() {
-        assert_eq!(shape(""), Ok(Shape { audio: true, pad: true, stamp: false }));
-        assert_eq!(shape("audio=0&pad=0"), Ok(Shape { audio: false, pad: false, stamp: false }));
-        assert_eq!(shape("stamp=1&1795240290"), Ok(Shape { audio: true, pad: false, stamp: true }));
+        assert_eq!(shape(""), Ok(Shape { audio: true, pad: true, stamp: false, chromium: false }));
+        assert_eq!(
+            shape("audio=0&pad=0"),
+            Ok(Shape { audio: false, pad: false, stamp: false, chromium: false })
+        );
+        assert_eq!(
+            shape("stamp=1&1795240290"),
+            Ok(Shape { audio: true, pad: false, stamp: true, chromium: false })
+        );
         assert_eq!(shape("audio=no"), Err("audio".to_owned()));
     }
 
@@ -182,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_padded_viewer_learns_no_bit_rate_from_the_burst() {
+    fn chromium_learns_no_bit_rate_from_the_burst_unless_padding_is_left_out() {
         let init = Init {
             generation: 1,
             tracks: crate::model::track::Tracks::default(),
@@ -190,8 +198,8 @@ mod tests {
             video_bytes: Bytes::from_static(b"video"),
         };
         let sent = |query| {
-            let mut viewer =
-                Viewer::new(shape(query).unwrap(), &init, Some(Bytes::from_static(b"burst")));
+            let shape = Shape { chromium: true, ..shape(query).unwrap() };
+            let mut viewer = Viewer::new(shape, &init, Some(Bytes::from_static(b"burst")));
             std::iter::from_fn(|| viewer.next()).map(|(bytes, _)| bytes).collect::<Vec<_>>()
         };
         assert_eq!(sent(""), [b"both".as_slice(), RATE_UNKNOWN, b"burst"]);
