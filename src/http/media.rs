@@ -32,7 +32,8 @@ pub(super) async fn mp4(
     query: web::Query<Vec<(String, String)>>,
     stream: web::Data<Arc<Stream>>,
 ) -> Result<HttpResponse, ApiError> {
-    let shape = Shape::of(&query).map_err(ApiError::BadQuery)?;
+    let mut shape = Shape::of(&query).map_err(ApiError::BadQuery)?;
+    shape.chromium = is_chromium(&request);
     if is_safaris_probe(&request) {
         let url = request.path().trim_end_matches(".mp4");
         let playlist = format!("{url}.m3u8");
@@ -136,6 +137,13 @@ fn access_units(reader: Reader) -> impl futures_util::Stream<Item = Result<Bytes
 /// it plays the playlist instead.
 fn is_safaris_probe(request: &HttpRequest) -> bool {
     request.headers().get(header::RANGE).is_some_and(|range| range == "bytes=0-1")
+}
+
+/// Chromium and its kin name it so, Safari and Firefox do not. A program that
+/// lies gets a skippable box and some padding.
+fn is_chromium(request: &HttpRequest) -> bool {
+    let agent = request.headers().get(header::USER_AGENT);
+    agent.and_then(|agent| agent.to_str().ok()).is_some_and(|agent| agent.contains("Chrome/"))
 }
 
 fn mp4_type(init: Option<&Init>, shape: Shape) -> String {
