@@ -12,7 +12,7 @@ const RESERVED: &str = "api apiv1 stat stat.json metrics config dashboard kiosk 
     socket.io unsubscribe health";
 
 /// Endings that choose a container.
-const SUFFIXES: [&str; 5] = [".mp4", ".h264", ".m3u8", ".ts", ".mjpeg"];
+const SUFFIXES: [&str; 6] = [".mp4", ".h264", ".m3u8", ".ts", ".aac", ".mjpeg"];
 
 /// What a stream serves below its own URL.
 const BELOW: [&str; 5] = ["ws", "ws.h264", "hls", "pic", "whep"];

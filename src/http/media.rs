@@ -14,10 +14,12 @@ use super::error::ApiError;
 use super::server::now;
 use super::viewer::{Flow, Shape, Viewer};
 use crate::engine::roster::Stream;
-use crate::hub::{Client, Read, Reader};
+use crate::hub::{Client, Piece, Read, Reader};
+use crate::media::aac;
 use crate::media::packager::Init;
 use crate::model::status::State;
 use crate::model::track::Tracks;
+use crate::model::unit::TrackKind;
 
 /// A cold feed has this long to show its first frame before the viewer is
 /// told to come back; the feed goes on trying meanwhile.
@@ -75,6 +77,36 @@ fn listed(reader: Reader, request: &HttpRequest, way: &'static str) -> Reader {
     }
 }
 
+/// `GET /<stream>.ts`: MPEG-TS from the newest key frame on.
+pub(super) async fn ts(
+    request: HttpRequest,
+    stream: web::Data<Arc<Stream>>,
+) -> Result<HttpResponse, ApiError> {
+    if request.method() == Method::HEAD {
+        return Ok(head("video/mp2t"));
+    }
+    let (reader, init) = joined(&stream).await?;
+    let reader = listed(reader, &request, "ts");
+    let shape = |piece: &Piece, init: &Init| piece.transport(&init.tracks);
+    Ok(endless("video/mp2t").streaming(shaped(reader, init, shape)))
+}
+
+/// `GET /<stream>.aac`: the sound alone, in ADTS.
+pub(super) async fn aac(
+    request: HttpRequest,
+    stream: web::Data<Arc<Stream>>,
+) -> Result<HttpResponse, ApiError> {
+    if request.method() == Method::HEAD {
+        return Ok(head("audio/aac"));
+    }
+    let (reader, init) = joined(&stream).await?;
+    if init.tracks.audio.is_none() {
+        return Err(ApiError::NoSound);
+    }
+    let reader = listed(reader, &request, "aac");
+    Ok(endless("audio/aac").streaming(shaped(reader, init, adts)))
+}
+
 /// Joins the stream, which starts the feed if need be, and waits until it shows a picture.
 pub(super) async fn joined(stream: &Arc<Stream>) -> Result<(Reader, Arc<Init>), ApiError> {
     let mut reader = stream.hub().join();
@@ -116,6 +148,40 @@ fn sent(
             }
         }
     })
+}
+
+/// Every piece in another shape, whatever its init says from time to time.
+fn shaped(
+    reader: Reader,
+    init: Arc<Init>,
+    shape: impl Fn(&Piece, &Init) -> Bytes,
+) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
+    unfold((reader, init, shape), |(mut reader, mut init, shape)| async move {
+        loop {
+            match reader.next().await {
+                Read::Chunk(piece) => {
+                    let bytes = shape(&piece, &init);
+                    if !bytes.is_empty() {
+                        reader.stream().count_bytes_out(bytes.len());
+                        return Some((Ok(bytes), (reader, init, shape)));
+                    }
+                }
+                Read::Init(new) => init = new,
+                Read::Skipped(_) => {}
+            }
+        }
+    })
+}
+
+/// The sounds of a piece, each behind its header.
+fn adts(piece: &Piece, init: &Init) -> Bytes {
+    let Some(info) = &init.tracks.audio else { return Bytes::new() };
+    let sounds = piece.units.iter().filter(|unit| unit.track == TrackKind::Audio);
+    let framed = sounds.flat_map(|unit| {
+        let payload = piece.payload(unit);
+        [aac::adts_header(info, payload.len()).to_vec(), payload.to_vec()]
+    });
+    framed.collect::<Vec<_>>().concat().into()
 }
 
 /// Every picture; the parameter sets stand before each key frame.

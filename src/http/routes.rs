@@ -117,6 +117,10 @@ fn medium(service: &mut web::ServiceConfig, url: &str, stream: &Arc<Stream>) {
         .service(
             resource(&format!("{url}.h264"), READ).route(read().to(media::h264)).app_data(data()),
         )
+        .service(resource(&format!("{url}.ts"), READ).route(read().to(media::ts)).app_data(data()))
+        .service(
+            resource(&format!("{url}.aac"), READ).route(read().to(media::aac)).app_data(data()),
+        )
         .service(
             resource(&format!("{url}.m3u8"), READ)
                 .route(read().to(hls::multivariant))

@@ -3,9 +3,12 @@
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
+
 use crate::media::edge::{Pad, Padder};
 use crate::media::packager::Chunk;
 use crate::media::rtp::{Numbers, Packets};
+use crate::media::ts::{self, Counters};
 use crate::model::track::Tracks;
 
 /// A chunk, when it came, and how the stream is padded around it.
@@ -18,16 +21,49 @@ pub struct Piece {
     video: Slot,
     /// Of its RTP packets.
     numbers: Numbers,
-    packets: Mutex<Cached>,
+    packets: Shape<Packets>,
+    /// Of its packets of MPEG-TS.
+    counters: Counters,
+    transport: Shape<Bytes>,
 }
 
-/// The packets of a piece: not before somebody wants them, and kept only while
-/// the piece is new, so that a ring does not hold everything twice.
+/// Another shape of a piece: not made before somebody wants it, and kept only
+/// while the piece is new, so that a ring does not hold everything twice.
 #[derive(Debug)]
-enum Cached {
+struct Shape<T>(Mutex<Cached<T>>);
+
+#[derive(Debug)]
+enum Cached<T> {
     NotYet,
-    Kept(Packets),
+    Kept(T),
     NotAnyMore,
+}
+
+impl<T: Clone> Shape<T> {
+    fn not_yet() -> Self {
+        Self(Mutex::new(Cached::NotYet))
+    }
+
+    fn get(&self, make: impl FnOnce() -> T) -> T {
+        let mut cached = self.lock();
+        if let Cached::Kept(made) = &*cached {
+            return made.clone();
+        }
+        let made = make();
+        if matches!(*cached, Cached::NotYet) {
+            *cached = Cached::Kept(made.clone());
+        }
+        made
+    }
+
+    fn forget(&self) {
+        *self.lock() = Cached::NotAnyMore;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Cached<T>> {
+        // What is kept is whole at every moment.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The padding around a piece, for one shape of the stream.
@@ -46,17 +82,18 @@ pub(super) struct Placer {
     whole: Padder,
     video: Padder,
     next: Numbers,
+    counters: Counters,
 }
 
 impl Placer {
     /// For a stream whose packets are numbered from `next` on.
     pub(super) fn new(padder: Padder, next: Numbers) -> Self {
-        Self { whole: padder.clone(), video: padder, next }
+        Self { whole: padder.clone(), video: padder, next, counters: Counters::default() }
     }
 
     /// The same numbers, with another padding.
     pub(super) fn repad(&mut self, padder: Padder) {
-        *self = Self::new(padder, self.next);
+        (self.whole, self.video) = (padder.clone(), padder);
     }
 
     pub(super) fn place(&mut self, chunk: Arc<Chunk>, came_ns: u64) -> Piece {
@@ -67,10 +104,11 @@ impl Placer {
         };
         let whole = slot(&mut self.whole, chunk.bytes.len());
         let video = slot(&mut self.video, chunk.video_len());
-        let numbers = self.next;
+        let (numbers, counters) = (self.next, self.counters);
         self.next = numbers.after(&chunk);
-        let packets = Mutex::new(Cached::NotYet);
-        Piece { chunk, came_ns, whole, video, numbers, packets }
+        self.counters = counters.after(&chunk);
+        let (packets, transport) = (Shape::not_yet(), Shape::not_yet());
+        Piece { chunk, came_ns, whole, video, numbers, packets, counters, transport }
     }
 }
 
@@ -92,26 +130,19 @@ impl Piece {
     /// Its RTP packets; `tracks` are those of its generation. Made by the first
     /// caller, shared by all who ask while the piece is new.
     pub fn packets(&self, tracks: &Tracks) -> Packets {
-        let mut cached = self.cached();
-        if let Cached::Kept(packets) = &*cached {
-            return packets.clone();
-        }
         let audio_clock = tracks.audio.as_ref().map_or(1, |audio| audio.rate);
-        let packets = Packets::of(&self.chunk, self.numbers, audio_clock);
-        if matches!(*cached, Cached::NotYet) {
-            *cached = Cached::Kept(packets.clone());
-        }
-        packets
+        self.packets.get(|| Packets::of(&self.chunk, self.numbers, audio_clock))
     }
 
-    /// Lets go of the packets, for good.
-    pub(super) fn forget_packets(&self) {
-        *self.cached() = Cached::NotAnyMore;
+    /// It as MPEG-TS, likewise.
+    pub fn transport(&self, tracks: &Tracks) -> Bytes {
+        self.transport.get(|| ts::packets(&self.chunk, self.counters, tracks))
     }
 
-    fn cached(&self) -> MutexGuard<'_, Cached> {
-        // What is kept is whole at every moment.
-        self.packets.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Lets go of its other shapes, for good.
+    pub(super) fn forget_shapes(&self) {
+        self.packets.forget();
+        self.transport.forget();
     }
 
     /// The padding of the stream with its sound.

@@ -14,9 +14,9 @@ use super::piece::Piece;
 use crate::media::edge::{self, BURST_BYTES, BURST_FRAMES};
 use crate::media::packager::Init;
 
-/// So many of the newest pieces keep their RTP packets: viewers who keep up
+/// So many of the newest pieces keep their other shapes: viewers who keep up
 /// are done with a piece by then.
-const PACKETS_KEPT: usize = 8;
+const SHAPES_KEPT: usize = 8;
 
 /// How much a ring keeps.
 #[derive(Clone, Copy, Debug)]
@@ -92,8 +92,8 @@ impl Ring {
         self.bytes += piece.bytes.len();
         self.pieces.push_back(Arc::new(piece));
         self.burst = None;
-        if let Some(old) = self.pieces.iter().rev().nth(PACKETS_KEPT) {
-            old.forget_packets();
+        if let Some(old) = self.pieces.iter().rev().nth(SHAPES_KEPT) {
+            old.forget_shapes();
         }
         self.trim();
     }

@@ -13,3 +13,4 @@ pub mod packager;
 pub mod rtp;
 #[cfg(test)]
 pub(crate) mod samples;
+pub mod ts;
