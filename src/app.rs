@@ -11,7 +11,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::base::shutdown::{self, Shutdown, Trigger};
+use crate::base::shutdown::{self, Trigger};
 use crate::base::system;
 use crate::config::settings::{self, Settings};
 use crate::engine::gst;
@@ -61,7 +61,7 @@ fn on_a_runtime(all: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result
 }
 
 async fn send(settings: &Settings) -> anyhow::Result<()> {
-    let (trigger, shutdown) = shutdown::channel();
+    let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
     let (roster, mut tasks) = Roster::new(settings);
     let wanted = settings.pushes.first().context("there is nothing to send")?;
@@ -70,11 +70,11 @@ async fn send(settings: &Settings) -> anyhow::Result<()> {
     push.start(push::destination(wanted).context("there is nowhere to send to")?);
     let sent = tokio::select! {
         error = refusal(roster.first(), &push) => Err(error),
-        () = end_of(shutdown) => Ok(()),
+        () = shutdown.requested() => Ok(()),
     };
     info!("ending");
     drop((push, roster));
-    all_end(tasks).await;
+    in_time(all_end(tasks)).await;
     sent
 }
 
@@ -92,15 +92,17 @@ async fn refusal(stream: &roster::Stream, push: &Push) -> anyhow::Error {
     }
 }
 
-/// Waits for the tasks to stop their pipelines, for as long as that is worth it.
-async fn all_end(tasks: Vec<JoinHandle<()>>) {
-    let ended = async {
-        for task in tasks {
-            task.await.ok();
-        }
-    };
-    if tokio::time::timeout(LEAVE_AFTER, ended).await.is_err() {
+/// Waits for `ending` as long as that is worth it.
+async fn in_time(ending: impl Future<Output = ()>) {
+    if tokio::time::timeout(LEAVE_AFTER, ending).await.is_err() {
         warn!("something hangs; leaving without it");
+    }
+}
+
+/// Waits for the tasks to stop their pipelines.
+async fn all_end(tasks: Vec<JoinHandle<()>>) {
+    for task in tasks {
+        task.await.ok();
     }
 }
 
@@ -110,7 +112,7 @@ async fn run(
     server: http::Server,
     door: Option<Door>,
 ) -> anyhow::Result<()> {
-    let (trigger, shutdown) = shutdown::channel();
+    let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
     info!("configuration: {origin}; {}", gst::version());
     let (roster, mut tasks) = Roster::new(settings);
@@ -130,22 +132,18 @@ async fn run(
     });
     tell_systemd(&[NotifyState::Ready]);
 
-    end_of(shutdown).await;
+    shutdown.requested().await;
     info!("ending");
     tell_systemd(&[NotifyState::Stopping]);
     drop(announcement);
-    let orderly = async {
+    in_time(async {
         http::stop(&handle).await;
         server.await.ok();
         // The last holders of the supervisors: their tasks stop the pipelines.
         drop((state, roster));
-        for task in tasks {
-            task.await.ok();
-        }
-    };
-    if tokio::time::timeout(LEAVE_AFTER, orderly).await.is_err() {
-        warn!("something hangs; leaving without it");
-    }
+        all_end(tasks).await;
+    })
+    .await;
     info!("ended");
     Ok(())
 }
@@ -236,10 +234,6 @@ fn tell_systemd(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         warn!("systemd cannot be told: {error}");
     }
-}
-
-async fn end_of(mut shutdown: Shutdown) {
-    shutdown.requested().await;
 }
 
 /// SIGTERM and SIGINT ask for the end; a second one leaves at once.
