@@ -8,12 +8,12 @@ use clap::error::ErrorKind;
 
 use super::{log_to_stderr, say};
 use crate::app;
-use crate::base::secret::Secret;
 use crate::base::time;
 use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::config::settings::{self, PushAudio, Settings};
 use crate::config::{self, LoadError};
-use crate::outputs::control::{Control, is_push_url};
+use crate::model::push_url::{BadPushUrl, PushUrl};
+use crate::outputs::control::Control;
 
 /// Where the URL is found when it does not stand on the command line.
 const VARIABLE: &str = "LIVEBOX_URL";
@@ -139,8 +139,8 @@ impl Stream {
         ))
     }
 
-    /// The URL, wherever it stands. It is never repeated: it holds the key.
-    fn address(&self) -> anyhow::Result<Secret> {
+    /// The URL, wherever it stands. It is never repeated: it may hold the key.
+    fn address(&self) -> anyhow::Result<PushUrl> {
         let in_environment = || std::env::var(VARIABLE).ok().filter(|text| !text.is_empty());
         let text = match self.url.as_deref() {
             Some("-") => match in_environment() {
@@ -152,11 +152,10 @@ impl Stream {
                 usage("missing URL: where to send, as rtmp://HOST/APP/KEY, or - to read it from standard input")
             }),
         };
-        let text = text.trim();
-        if !is_push_url(text) {
-            usage("invalid value for 'url': use rtmp://HOST/APP/KEY or rtmps://HOST/APP/KEY");
-        }
-        Ok(Secret::new(text))
+        let url = text.trim().parse();
+        Ok(url.unwrap_or_else(|why: BadPushUrl| {
+            usage(&format!("invalid value for 'url': {why}; use rtmp://HOST/APP/KEY"))
+        }))
     }
 }
 
