@@ -31,9 +31,6 @@ streams:
 /// For viewers to connect, and for buffers to come to rest.
 const SETTLE: Duration = Duration::from_secs(4);
 
-/// CPU time is counted in clock ticks, of which Linux gives a program 100 a second.
-const TICKS_PER_SECOND: f64 = 100.0;
-
 #[derive(Clone, Copy)]
 enum Protocol {
     Http,
@@ -174,18 +171,9 @@ async fn ask(socket: &mut TcpStream, request: &str) -> Result<String> {
 
 /// Processor cores that `pid` keeps busy while `span` runs.
 fn cores_used(pid: u32, span: Duration) -> f64 {
-    let (before, begin) = (cpu_seconds(pid), wait::now());
+    let (before, begin) = (proc::cpu_seconds(pid), wait::now());
     std::thread::sleep(span);
-    (cpu_seconds(pid) - before) / begin.elapsed().as_secs_f64()
-}
-
-/// CPU time used so far, user and system, in seconds.
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the server runs");
-    let after_name = &stat[stat.rfind(')').expect("the name is in parentheses") + 1..];
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks = |n: usize| fields[n].parse::<f64>().expect("times are numbers");
-    (ticks(11) + ticks(12)) / TICKS_PER_SECOND
+    (proc::cpu_seconds(pid) - before) / begin.elapsed().as_secs_f64()
 }
 
 fn setting(name: &str, default: usize) -> usize {
