@@ -1,6 +1,7 @@
 //! Wiring: what starts in which order, and how it ends. The only place that
 //! knows everyone.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,8 @@ use crate::base::system;
 use crate::config::settings::{self, Settings};
 use crate::engine::gst;
 use crate::engine::roster::{self, Roster};
+use crate::engine::supervisor::Supervisor;
+use crate::engine::watchdog;
 use crate::http;
 use crate::outputs::announce;
 use crate::outputs::livebox::{self, Livebox};
@@ -121,6 +124,7 @@ async fn run(
         tasks.push(door.open(&roster, shutdown.clone()).context("RTSP does not start")?);
     }
     let (pushes, livebox) = pushes(settings, &roster, &mut tasks).await;
+    let supervisors = supervisors(&roster, &pushes);
     let state = Arc::new(http::State::new(Arc::clone(&roster), pushes, livebox));
     let access = http::Access::new(settings.access.password.clone());
     let server = server.start(Arc::clone(&state), access)?;
@@ -132,7 +136,10 @@ async fn run(
     });
     tell_systemd(&[NotifyState::Ready]);
 
-    shutdown.requested().await;
+    tokio::select! {
+        () = shutdown.requested() => {}
+        never = feed_watchdog(supervisors) => match never {},
+    }
     info!("ending");
     tell_systemd(&[NotifyState::Stopping]);
     drop(announcement);
@@ -234,6 +241,19 @@ fn tell_systemd(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         warn!("systemd cannot be told: {error}");
     }
+}
+
+fn supervisors(roster: &Roster, pushes: &[Arc<Push>]) -> Vec<Supervisor> {
+    let streams = roster.streams().iter().map(|stream| stream.supervisor().clone());
+    streams.chain(pushes.iter().map(|push| push.supervisor().clone())).collect()
+}
+
+/// Feeds systemd's watchdog, where the unit has one.
+async fn feed_watchdog(supervisors: Vec<Supervisor>) -> Infallible {
+    let Some(period) = sd_notify::watchdog_enabled() else {
+        return std::future::pending().await;
+    };
+    watchdog::watch(&supervisors, period, || tell_systemd(&[NotifyState::Watchdog])).await
 }
 
 /// SIGTERM and SIGINT ask for the end; a second one leaves at once.

@@ -73,6 +73,10 @@ impl Push {
         &self.settings
     }
 
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
     /// Whether somebody wants it to send.
     pub fn is_wanted(&self) -> bool {
         *self.wanted.borrow() > 0

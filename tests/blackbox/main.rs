@@ -25,4 +25,5 @@ mod rtsp;
 mod shutdown;
 mod soak;
 mod startup;
+mod systemd;
 mod watching;

@@ -52,6 +52,12 @@ pub fn is_alive(pid: u32) -> bool {
         .is_ok_and(|stat| !stat[stat.rfind(')').unwrap_or(0)..].starts_with(") Z"))
 }
 
+/// Whether it stands still after SIGSTOP.
+pub fn is_stopped(pid: u32) -> bool {
+    let stat = read(pid, "stat");
+    stat[stat.rfind(')').unwrap_or(0)..].starts_with(") T")
+}
+
 /// Every thread may have children of its own.
 fn children(pid: u32) -> Vec<u32> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
