@@ -2,7 +2,7 @@
 //! knows everyone.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,10 +20,12 @@ use crate::engine::roster::{self, Roster};
 use crate::engine::supervisor::Supervisor;
 use crate::engine::watchdog;
 use crate::http;
+use crate::hub::Read;
 use crate::outputs::announce;
 use crate::outputs::livebox::{self, Livebox};
 use crate::outputs::memory::Memory;
 use crate::outputs::push::{self, Push};
+use crate::outputs::recorder::Recorder;
 use crate::outputs::rtsp::Door;
 
 /// After this long the process leaves, whoever still hangs: systemd and people
@@ -40,14 +42,16 @@ pub fn serve(settings: &Settings, origin: &str) -> anyhow::Result<()> {
     on_a_runtime(run(settings, origin, server, door))
 }
 
-/// Sends the first stream to the first push, without the service around it,
-/// until it is told to end.
+/// Sends the first stream to the first push, if any, and records it to
+/// `output`, if any, without the service around it, until it is told to end.
 ///
 /// # Errors
-/// The camera does not come up, or the receiver refuses the very first
-/// attempt; says why. Later failures are tried again for ever.
-pub fn stream(settings: &Settings) -> anyhow::Result<()> {
-    on_a_runtime(send(settings))
+/// The camera does not come up, the receiver refuses the very first attempt,
+/// or the disk takes no more; says why. Later failures of camera and receiver
+/// are tried again for ever.
+pub fn stream(settings: &Settings, output: Option<&Path>) -> anyhow::Result<()> {
+    let recorder = output.map(Recorder::create).transpose()?;
+    on_a_runtime(send(settings, recorder))
 }
 
 fn on_a_runtime(all: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
@@ -63,17 +67,30 @@ fn on_a_runtime(all: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result
     done
 }
 
-async fn send(settings: &Settings) -> anyhow::Result<()> {
+async fn send(settings: &Settings, recorder: Option<Recorder>) -> anyhow::Result<()> {
     let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
     let (roster, mut tasks) = Roster::new(settings);
-    let wanted = settings.pushes.first().context("there is nothing to send")?;
-    let (push, task) = Push::spawn(wanted, roster.first().hub(), 0.0);
-    tasks.push(task);
-    push.start(push::destination(wanted).context("there is nowhere to send to")?);
+    let stream = roster.first();
+    let mut push = None;
+    if let Some(wanted) = settings.pushes.first() {
+        let (sending, task) = Push::spawn(wanted, stream.hub(), 0.0);
+        tasks.push(task);
+        sending.start(push::destination(wanted).context("there is nowhere to send to")?);
+        push = Some(sending);
+    }
+    let until_the_end = async {
+        match recorder {
+            Some(recorder) => Ok(recorder.record(stream.hub().join(), shutdown.clone()).await?),
+            None => {
+                shutdown.requested().await;
+                Ok(())
+            }
+        }
+    };
     let sent = tokio::select! {
-        error = refusal(roster.first(), &push) => Err(error),
-        () = shutdown.requested() => Ok(()),
+        error = refusal(stream, push.as_deref()) => Err(error),
+        ended = until_the_end => ended,
     };
     info!("ending");
     drop((push, roster));
@@ -82,9 +99,19 @@ async fn send(settings: &Settings) -> anyhow::Result<()> {
 }
 
 /// Why nothing can be sent at all; never returns once something was.
-async fn refusal(stream: &roster::Stream, push: &Push) -> anyhow::Error {
+async fn refusal(stream: &roster::Stream, push: Option<&Push>) -> anyhow::Error {
+    let begun = async {
+        match push {
+            Some(push) => push.first_try().await,
+            None => {
+                let mut reader = stream.hub().join();
+                while !matches!(reader.next().await, Read::Chunk(_)) {}
+                Ok(())
+            }
+        }
+    };
     tokio::select! {
-        sent = push.first_try() => match sent {
+        begun = begun => match begun {
             Ok(()) => std::future::pending().await,
             Err(failure) => anyhow::anyhow!("cannot send: {failure}"),
         },

@@ -21,6 +21,7 @@ mod pages;
 mod pictures;
 mod pushes;
 mod pushing;
+mod recording;
 mod rtsp;
 mod shutdown;
 mod soak;
