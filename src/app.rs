@@ -1,7 +1,8 @@
 //! Wiring: what starts in which order, and how it ends. The only place that
 //! knows everyone.
 
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +18,15 @@ use crate::base::tls::{News, Tls};
 use crate::config::settings::{self, Settings};
 use crate::engine::gst;
 use crate::engine::roster::{self, Roster};
+use crate::engine::supervisor::Supervisor;
+use crate::engine::watchdog;
 use crate::http;
+use crate::hub::Read;
 use crate::outputs::announce;
 use crate::outputs::livebox::{self, Livebox};
 use crate::outputs::memory::Memory;
 use crate::outputs::push::{self, Push};
+use crate::outputs::recorder::Recorder;
 use crate::outputs::rtsp::Door;
 
 /// After this long the process leaves, whoever still hangs: systemd and people
@@ -64,14 +69,16 @@ pub fn exposure(tls: &Tls) -> Option<String> {
     ))
 }
 
-/// Sends the first stream to the first push, without the service around it,
-/// until it is told to end.
+/// Sends the first stream to the first push, if any, and records it to
+/// `output`, if any, without the service around it, until it is told to end.
 ///
 /// # Errors
-/// The camera does not come up, or the receiver refuses the very first
-/// attempt; says why. Later failures are tried again for ever.
-pub fn stream(settings: &Settings) -> anyhow::Result<()> {
-    on_a_runtime(send(settings))
+/// The camera does not come up, the receiver refuses the very first attempt,
+/// or the disk takes no more; says why. Later failures of camera and receiver
+/// are tried again for ever.
+pub fn stream(settings: &Settings, output: Option<&Path>) -> anyhow::Result<()> {
+    let recorder = output.map(Recorder::create).transpose()?;
+    on_a_runtime(send(settings, recorder))
 }
 
 fn on_a_runtime(all: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
@@ -87,28 +94,51 @@ fn on_a_runtime(all: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result
     done
 }
 
-async fn send(settings: &Settings) -> anyhow::Result<()> {
-    let (trigger, shutdown) = shutdown::channel();
+async fn send(settings: &Settings, recorder: Option<Recorder>) -> anyhow::Result<()> {
+    let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
     let (roster, mut tasks) = Roster::new(settings);
-    let wanted = settings.pushes.first().context("there is nothing to send")?;
-    let (push, task) = Push::spawn(wanted, roster.first().hub(), 0.0);
-    tasks.push(task);
-    push.start(push::destination(wanted).context("there is nowhere to send to")?);
+    let stream = roster.first();
+    let mut push = None;
+    if let Some(wanted) = settings.pushes.first() {
+        let (sending, task) = Push::spawn(wanted, stream.hub(), 0.0);
+        tasks.push(task);
+        sending.start(push::destination(wanted).context("there is nowhere to send to")?);
+        push = Some(sending);
+    }
+    let until_the_end = async {
+        match recorder {
+            Some(recorder) => Ok(recorder.record(stream.hub().join(), shutdown.clone()).await?),
+            None => {
+                shutdown.requested().await;
+                Ok(())
+            }
+        }
+    };
     let sent = tokio::select! {
-        error = refusal(roster.first(), &push) => Err(error),
-        () = end_of(shutdown) => Ok(()),
+        error = refusal(stream, push.as_deref()) => Err(error),
+        ended = until_the_end => ended,
     };
     info!("ending");
     drop((push, roster));
-    all_end(tasks).await;
+    in_time(all_end(tasks)).await;
     sent
 }
 
 /// Why nothing can be sent at all; never returns once something was.
-async fn refusal(stream: &roster::Stream, push: &Push) -> anyhow::Error {
+async fn refusal(stream: &roster::Stream, push: Option<&Push>) -> anyhow::Error {
+    let begun = async {
+        match push {
+            Some(push) => push.first_try().await,
+            None => {
+                let mut reader = stream.hub().join();
+                while !matches!(reader.next().await, Read::Chunk(_)) {}
+                Ok(())
+            }
+        }
+    };
     tokio::select! {
-        sent = push.first_try() => match sent {
+        begun = begun => match begun {
             Ok(()) => std::future::pending().await,
             Err(failure) => anyhow::anyhow!("cannot send: {failure}"),
         },
@@ -119,15 +149,17 @@ async fn refusal(stream: &roster::Stream, push: &Push) -> anyhow::Error {
     }
 }
 
-/// Waits for the tasks to stop their pipelines, for as long as that is worth it.
-async fn all_end(tasks: Vec<JoinHandle<()>>) {
-    let ended = async {
-        for task in tasks {
-            task.await.ok();
-        }
-    };
-    if tokio::time::timeout(LEAVE_AFTER, ended).await.is_err() {
+/// Waits for `ending` as long as that is worth it.
+async fn in_time(ending: impl Future<Output = ()>) {
+    if tokio::time::timeout(LEAVE_AFTER, ending).await.is_err() {
         warn!("something hangs; leaving without it");
+    }
+}
+
+/// Waits for the tasks to stop their pipelines.
+async fn all_end(tasks: Vec<JoinHandle<()>>) {
+    for task in tasks {
+        task.await.ok();
     }
 }
 
@@ -139,7 +171,7 @@ async fn run(
     door: Option<Door>,
     tls: Option<Tls>,
 ) -> anyhow::Result<()> {
-    let (trigger, shutdown) = shutdown::channel();
+    let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
     info!("configuration: {origin}; {}", gst::version());
     let (roster, mut tasks) = Roster::new(settings);
@@ -151,6 +183,7 @@ async fn run(
         tasks.push(door.open(&roster, shutdown.clone()).context("RTSP does not start")?);
     }
     let (pushes, livebox) = pushes(settings, &roster, &mut tasks).await;
+    let supervisors = supervisors(&roster, &pushes);
     let state = Arc::new(http::State::new(
         Arc::clone(&roster),
         pushes,
@@ -167,22 +200,21 @@ async fn run(
         settings.server.mdns.then(|| announce::announce(&system::hostname(), &settings.server));
     tell_systemd(&[NotifyState::Ready]);
 
-    end_of(shutdown).await;
+    tokio::select! {
+        () = shutdown.requested() => {}
+        never = feed_watchdog(supervisors) => match never {},
+    }
     info!("ending");
     tell_systemd(&[NotifyState::Stopping]);
     drop(announcement);
-    let orderly = async {
+    in_time(async {
         http::stop(&handle).await;
         server.await.ok();
         // The last holders of the supervisors: their tasks stop the pipelines.
         drop((state, roster));
-        for task in tasks {
-            task.await.ok();
-        }
-    };
-    if tokio::time::timeout(LEAVE_AFTER, orderly).await.is_err() {
-        warn!("something hangs; leaving without it");
-    }
+        all_end(tasks).await;
+    })
+    .await;
     info!("ended");
     Ok(())
 }
@@ -301,8 +333,17 @@ fn tell_systemd(states: &[NotifyState<'_>]) {
     }
 }
 
-async fn end_of(mut shutdown: Shutdown) {
-    shutdown.requested().await;
+fn supervisors(roster: &Roster, pushes: &[Arc<Push>]) -> Vec<Supervisor> {
+    let streams = roster.streams().iter().map(|stream| stream.supervisor().clone());
+    streams.chain(pushes.iter().map(|push| push.supervisor().clone())).collect()
+}
+
+/// Feeds systemd's watchdog, where the unit has one.
+async fn feed_watchdog(supervisors: Vec<Supervisor>) -> Infallible {
+    let Some(period) = sd_notify::watchdog_enabled() else {
+        return std::future::pending().await;
+    };
+    watchdog::watch(&supervisors, period, || tell_systemd(&[NotifyState::Watchdog])).await
 }
 
 /// SIGTERM and SIGINT ask for the end; a second one leaves at once.

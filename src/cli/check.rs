@@ -5,12 +5,11 @@
 
 use std::fmt::{Display, Write as _};
 
-use crate::base::secret::Secret;
 use crate::config::settings::{
     Access, EncoderWish, Feed, FeedAudio, Log, Overlay, Pages, Push, PushAudio, Rotation, Rtsp,
     Server, Settings, Source, Stream, Turn,
 };
-use crate::outputs::control::shown_url;
+use crate::model::push_url::PushUrl;
 
 /// The settings as YAML.
 pub(super) fn yaml(settings: &Settings) -> String {
@@ -135,7 +134,7 @@ fn write_push(page: &mut Page, push: &Push) {
     let Push { name, stream, url, backup, key, audio, start } = push;
     page.entry(name);
     page.key(2, "stream", stream);
-    let address = |url: &Secret| quoted(shown_url(url.reveal(), key.is_some()));
+    let address = |url: &PushUrl| quoted(url.shown(key.as_ref()));
     page.key(2, "url", or_null(url.as_ref().map(address)));
     page.key(2, "backup", or_null(backup.as_ref().map(address)));
     page.hidden(2, "key", key.is_some());
@@ -214,7 +213,7 @@ log: {level: debug}
         let again = parse_text(&text).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
         assert_eq!(format!("{again:#?}"), format!("{settings:#?}"));
         let push = &again.pushes[0];
-        assert_eq!(push.url.as_ref().unwrap().reveal(), "rtmp://a.example/live");
+        assert_eq!(push.url.as_ref().unwrap().secret().reveal(), "rtmp://a.example/live");
     }
 
     #[test]

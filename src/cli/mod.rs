@@ -247,6 +247,24 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_page_names_every_command_and_every_option() {
+        let page = include_str!("../../debian/livebox.1").replace("\\-", "-");
+        let mut command = Arguments::command();
+        command.build();
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+            let name = sub.get_name();
+            assert!(name == "help" || page.contains(name), "{name}");
+            let options = sub.get_arguments();
+            for option in options.filter_map(|option| option.get_long()) {
+                assert!(
+                    matches!(option, "help" | "file") || page.contains(&format!("--{option}")),
+                    "--{option} of {name}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn every_shell_is_told_of_every_command() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let script = completions(shell);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::base::secret::Secret;
 use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::model::ids::{FeedName, PushName, StreamName};
+use crate::model::push_url::PushUrl;
 
 /// The whole configuration, in the order of the file: the first stream is the
 /// default one.
@@ -222,9 +223,9 @@ pub struct Push {
     pub name: PushName,
     pub stream: StreamName,
     /// `rtmp://` or `rtmps://`, with the key if `key` is absent.
-    pub url: Option<Secret>,
+    pub url: Option<PushUrl>,
     /// Tried in turn with `url` after a failure; the key is joined to it as well.
-    pub backup: Option<Secret>,
+    pub backup: Option<PushUrl>,
     /// Stream key, joined to the URL with a slash.
     pub key: Option<Secret>,
     pub audio: PushAudio,

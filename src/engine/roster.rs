@@ -111,6 +111,10 @@ impl Stream {
         &self.hub
     }
 
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
     pub fn plan(&self) -> Plan {
         self.plan.borrow().clone()
     }

@@ -2,19 +2,17 @@
 //! platform has one: nginx with a certificate that nobody knows, unless a
 //! service is run by [`TlsFront::trusting`].
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::process::{Process, run};
+use super::nginx::{Nginx, STREAM};
+use super::ports;
+use super::process::run;
 use super::tools::{file_of, tool};
-use super::{ports, wait};
 
-const MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
-const MODULE_PACKAGE: &str = "libnginx-mod-stream";
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 const LIMIT: Duration = Duration::from_secs(15);
 
@@ -26,35 +24,24 @@ pub struct Pair(TempDir);
 #[derive(Debug)]
 pub struct TlsFront {
     pair: Pair,
-    port: u16,
-    _nginx: Process,
+    nginx: Nginx,
 }
 
 impl TlsFront {
     /// Passes everything on to `to`, a loopback port.
     pub fn start(to: u16) -> Self {
         let pair = Pair::make();
-        let root = pair.0.path().display().to_string();
-        let port = ports::free();
         let config = CONFIG
-            .replace("@module@", file_of(MODULE, MODULE_PACKAGE))
-            .replace("@root@", &root)
-            .replace("@port@", &port.to_string())
+            .replace("@certificate@", &pair.certificate().display().to_string())
+            .replace("@key@", &pair.key().display().to_string())
             .replace("@to@", &to.to_string());
-        fs::write(pair.0.path().join("nginx.conf"), config).expect("the folder is writable");
-        let mut command = tool("nginx");
-        command.args(["-p", &root, "-c", &format!("{root}/nginx.conf")]);
-        command.args(["-e", &format!("{root}/error.log")]);
-        let nginx = Process::start("nginx with TLS", &mut command);
-        wait::until("the TLS front listens", LIMIT, || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
-        });
-        Self { pair, port, _nginx: nginx }
+        let nginx = Nginx::start(STREAM, &config, ports::free(), |_| {});
+        Self { pair, nginx }
     }
 
     /// The URL of the application behind it.
     pub fn url(&self) -> String {
-        format!("rtmps://127.0.0.1:{}/live2", self.port)
+        format!("rtmps://127.0.0.1:{}/live2", self.nginx.port())
     }
 
     /// The prefix of a command that takes this front's certificate for a known
@@ -112,17 +99,11 @@ pub fn fingerprint(port: u16) -> String {
 }
 
 const CONFIG: &str = "\
-load_module @module@;
-daemon off;
-master_process off;
-pid @root@/nginx.pid;
-error_log @root@/error.log notice;
-events { worker_connections 64; }
 stream {
   server {
     listen 127.0.0.1:@port@ ssl;
-    ssl_certificate @root@/cert.pem;
-    ssl_certificate_key @root@/key.pem;
+    ssl_certificate @certificate@;
+    ssl_certificate_key @key@;
     proxy_pass 127.0.0.1:@to@;
   }
 }

@@ -20,7 +20,7 @@ fn the_manuals_push_gives_every_key_its_default() {
     let url = "rtmps://a.rtmps.youtube.com/live2";
     let defaults = parse_text(&format!("{SMALL}pushes: {{youtube: {{url: '{url}'}}}}")).unwrap();
     assert_eq!(format!("{manual:#?}"), format!("{defaults:#?}"));
-    assert_eq!(manual.pushes[0].url.as_ref().unwrap().reveal(), url);
+    assert_eq!(manual.pushes[0].url.as_ref().unwrap().secret().reveal(), url);
 }
 
 #[test]

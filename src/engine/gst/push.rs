@@ -23,6 +23,7 @@ use crate::engine::plan::push_line;
 use crate::engine::supervisor::{Pipeline, Pulse};
 use crate::hub::{self, Reader};
 use crate::media::packager::Init;
+use crate::model::push_url::PushUrl;
 use crate::model::status::Failure;
 
 /// How often a push looks how many bytes have left, before and after the first.
@@ -36,10 +37,10 @@ const RATE_OVER: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Destination {
     /// The whole URL with the key.
-    pub url: Secret,
+    pub url: PushUrl,
     /// Another way to the same receiver, likewise; after a failure the two are
     /// tried in turn.
-    pub backup: Option<Secret>,
+    pub backup: Option<PushUrl>,
     /// What else must not be seen in messages: the key by itself.
     pub key: Option<Secret>,
     pub audio: PushAudio,
@@ -213,7 +214,7 @@ impl Attempt {
             return Failure::Build("the stream gave an empty chunk".to_owned());
         };
         let destination = self.destination.clone();
-        let wire = Wire::new(&destination.url);
+        let wire = Wire::new(destination.url.secret());
         let started = tokio::task::spawn_blocking(move || start(&destination, &init, begin)).await;
         let Pipes { mut running, sources, sink } = match started {
             Ok(Ok(pipes)) => pipes,
@@ -281,11 +282,11 @@ struct Pipes {
 fn start(destination: &Destination, init: &Init, begin: MediaTime) -> Result<Pipes, Failure> {
     let line = push_line(destination.audio, init.tracks.audio.is_some())
         .map_err(|error| Failure::Build(error.to_string()))?;
-    let mut secrets = vec![destination.url.clone()];
+    let mut secrets = vec![destination.url.secret().clone()];
     secrets.extend(destination.key.clone());
     let mut running = Running::build(&line, secrets)?;
     let sink = running.element("sink")?;
-    sink.set_property("location", destination.url.reveal());
+    sink.set_property("location", destination.url.secret().reveal());
 
     let audio = match &init.tracks.audio {
         Some(info) if destination.audio == PushAudio::Feed => {
