@@ -127,9 +127,12 @@ impl Result {
         if cost > noise { format!("{cost:.4}") } else { "too little to tell".to_owned() }
     }
 
-    /// What a peer's viewer costs beside one of livebox's.
+    /// What a peer's viewer costs beside one of livebox's, among as many if
+    /// that was measured.
     fn ratio(&self, row: &Row) -> Option<f64> {
-        let ours = self.top(row.way.ours()?)?;
+        let way = row.way.ours()?;
+        let beside = |ours: &&Row| ours.way == way && ours.viewers == row.viewers;
+        let ours = self.rows.iter().find(beside).or_else(|| self.top(way))?;
         Some(self.cost(row) / self.cost(ours))
     }
 
