@@ -4,6 +4,8 @@
 //! livebox shows a film that passes through, so that no encoder counts. The
 //! cost of a viewer is the CPU time with N viewers less the CPU time with none.
 //!
+//! VLC and, through npm, node-media-server are measured where they are installed.
+//!
 //! `LIVEBOX_BENCH_VIEWERS` (1,50,200,500) are the numbers of viewers, of which
 //! the last is also that of the other ways out; `LIVEBOX_BENCH_SECONDS` (12) is
 //! how long each is measured; `LIVEBOX_BENCH_BROWSER=0` leaves the browser out.
@@ -18,6 +20,7 @@ mod hls;
 mod https;
 mod joins;
 mod load;
+mod node;
 mod rtmp;
 mod rtsp;
 mod spread;
@@ -85,6 +88,12 @@ fn rows(stage: &Stage, size: &Size) -> Vec<Row> {
     for viewers in &size.viewers {
         let (run, ()) = stage.run(Way::Https, *viewers, size.span, || ());
         rows.push(Row { way: Way::Https, viewers: *viewers, run, joins: None });
+    }
+    for viewers in size.viewers.iter().filter(|viewers| **viewers > 1) {
+        if stage.has(Way::NodeFlv.server()) {
+            let (run, ()) = stage.run(Way::NodeFlv, *viewers, size.span, || ());
+            rows.push(Row { way: Way::NodeFlv, viewers: *viewers, run, joins: None });
+        }
     }
     let most = *size.viewers.last().expect("there is a number");
     for way in [Way::VideoOnly, Way::Rtsp, Way::NginxRtmp, Way::VlcTs, Way::Hls, Way::NginxHls] {

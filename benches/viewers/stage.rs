@@ -1,5 +1,5 @@
 //! The servers side by side, all of them showing the one encoded stream:
-//! livebox pushes it to nginx, and VLC plays it from there.
+//! livebox pushes it to nginx and node-media-server, and VLC plays it from nginx.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use crate::common::receiver::Receiver;
 use crate::common::tls::Pair;
 use crate::common::{proc, wait};
 use crate::load::{Heard, Load};
+use crate::node::NodeMediaServer;
 use crate::vlc::{self, Vlc};
 use crate::{cost, glass, https};
 
@@ -20,6 +21,7 @@ const KEY: &str = "bench";
 const DARK: Film<'static> = Film { picture: "color=c=0x101010", kbps: 40, sound: false, ..STEADY };
 const HLS: &str = "record off; hls on; hls_path @root@/hls; hls_fragment 1s; \
                    hls_playlist_length 6s; hls_cleanup on;";
+const NODE_PATH: &str = "/live2/bench.flv";
 const NGINX_PLAYLIST: &str = "/hls/bench.m3u8";
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// For viewers to connect, and for buffers to come to rest.
@@ -30,9 +32,10 @@ pub(crate) const SETTLE: Duration = Duration::from_secs(4);
 pub(crate) enum Server {
     Livebox = 0,
     Nginx = 1,
+    Vlc = 2,
+    Node = 3,
     /// livebox with a certificate.
-    Secure = 2,
-    Vlc = 3,
+    Secure = 4,
 }
 
 /// How viewers get the stream.
@@ -46,6 +49,7 @@ pub(crate) enum Way {
     NginxRtmp,
     NginxHls,
     VlcTs,
+    NodeFlv,
 }
 
 /// Everything that runs. Dropping it ends it.
@@ -55,6 +59,7 @@ pub(crate) struct Stage {
     client: https::Client,
     nginx: Receiver,
     vlc: Option<Vlc>,
+    node: Option<NodeMediaServer>,
     _pair: Pair,
     _docroot: TempDir,
 }
@@ -107,11 +112,15 @@ impl Stage {
         let nginx = Receiver::with(HLS);
         let docroot = tempfile::tempdir().expect("there is room for a folder");
         glass::write_page(docroot.path());
-        let push = format!(
-            "pushes: {{near: {{stream: camera, url: \"{}\", key: {KEY}, audio: feed, start: true}}}}\n",
-            nginx.url()
-        );
-        let livebox = Launch::with(&format!("{}{push}", films.config))
+        let node = NodeMediaServer::start();
+        let mut pushes = "pushes:\n".to_owned();
+        let others = node.as_ref().map(|node| ("node", node.url()));
+        for (name, url) in [("near", nginx.url())].into_iter().chain(others) {
+            pushes += &format!(
+                "  {name}: {{stream: camera, url: \"{url}\", key: {KEY}, audio: feed, start: true}}\n"
+            );
+        }
+        let livebox = Launch::with(&format!("{}{pushes}", films.config))
             .argument("--docroot")
             .argument(&docroot.path().display().to_string())
             .start();
@@ -124,16 +133,23 @@ impl Stage {
         });
         let vlc = Vlc::start(&format!("{}/{KEY}", nginx.url()));
         let client = https::Client::knowing(&pair);
-        Self { livebox, secure, client, nginx, vlc, _pair: pair, _docroot: docroot }
+        if let Some(node) = &node {
+            node.wait_for(NODE_PATH);
+        }
+        Self { livebox, secure, client, nginx, vlc, node, _pair: pair, _docroot: docroot }
     }
 
     pub(crate) fn has(&self, server: Server) -> bool {
-        server != Server::Vlc || self.vlc.is_some()
+        self.pids()[server as usize].is_some()
     }
 
-    /// The part of a core that each server uses, in the order of [`Server`].
+    /// The part of a core that each server uses, in the order of [`Server`];
+    /// one that is left out uses none.
     pub(crate) fn cores(&self, span: Duration) -> Vec<f64> {
-        cost::cores(&self.pids(), span)
+        let pids = self.pids();
+        let there: Vec<u32> = pids.iter().flatten().copied().collect();
+        let mut used = cost::cores(&there, span).into_iter();
+        pids.iter().map(|pid| pid.and_then(|_| used.next()).unwrap_or_default()).collect()
     }
 
     /// Lets `viewers` watch for `span`, and then `also` while they still do.
@@ -147,8 +163,9 @@ impl Stage {
         let load = self.load(way, viewers);
         std::thread::sleep(SETTLE);
         let server = way.server() as usize;
-        let (heard, (cores, resident_kib), also) = load
-            .measure(|| (self.cores(span)[server], proc::resident_kib(self.pids()[server])), also);
+        let pid = self.pids()[server].expect("asked only where it runs");
+        let (heard, (cores, resident_kib), also) =
+            load.measure(|| (self.cores(span)[server], proc::resident_kib(pid)), also);
         std::thread::sleep(SETTLE / 4);
         (Run { cores, resident_kib, heard }, also)
     }
@@ -171,12 +188,22 @@ impl Stage {
                 let port = self.vlc.as_ref().expect("asked only where VLC runs").port;
                 Load::http(viewers, at(port), vlc::PATH)
             }
+            Way::NodeFlv => {
+                let port = self.node.as_ref().expect("asked only where it runs").http_port;
+                Load::http(viewers, at(port), NODE_PATH)
+            }
         }
     }
 
-    fn pids(&self) -> Vec<u32> {
-        let always = [self.livebox.pid(), self.nginx.nginx().pid(), self.secure.pid()];
-        always.into_iter().chain(self.vlc.as_ref().map(Vlc::pid)).collect()
+    /// In the order of [`Server`].
+    fn pids(&self) -> [Option<u32>; 5] {
+        [
+            Some(self.livebox.pid()),
+            Some(self.nginx.nginx().pid()),
+            self.vlc.as_ref().map(Vlc::pid),
+            self.node.as_ref().map(NodeMediaServer::pid),
+            Some(self.secure.pid()),
+        ]
     }
 }
 
@@ -187,6 +214,7 @@ impl Way {
             Way::Https => Server::Secure,
             Way::NginxRtmp | Way::NginxHls => Server::Nginx,
             Way::VlcTs => Server::Vlc,
+            Way::NodeFlv => Server::Node,
         }
     }
 
@@ -200,6 +228,7 @@ impl Way {
             Way::NginxRtmp => "nginx-rtmp, RTMP",
             Way::NginxHls => "nginx, HLS from files",
             Way::VlcTs => "VLC, MPEG-TS over HTTP",
+            Way::NodeFlv => "node-media-server, FLV over HTTP",
         }
     }
 
@@ -208,7 +237,7 @@ impl Way {
         match self {
             Way::Mp4 | Way::VideoOnly | Way::Hls => None,
             Way::NginxHls => Some(Way::Hls),
-            Way::Https | Way::Rtsp | Way::NginxRtmp | Way::VlcTs => Some(Way::Mp4),
+            Way::Https | Way::Rtsp | Way::NginxRtmp | Way::VlcTs | Way::NodeFlv => Some(Way::Mp4),
         }
     }
 }
