@@ -1,15 +1,18 @@
 //! Streams as endless answers: fMP4 and raw H.264.
 
-use std::convert::Infallible;
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::http::Method;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::Bytes;
-use futures_util::stream::{empty, unfold};
 
+use super::bell::{Bell, Ear};
+use super::body::{self, Source};
+use super::connection::Connection;
 use super::error::ApiError;
 use super::server::now;
 use super::viewer::{Flow, Shape, Viewer};
@@ -31,6 +34,7 @@ pub(super) async fn mp4(
     request: HttpRequest,
     query: web::Query<Vec<(String, String)>>,
     stream: web::Data<Arc<Stream>>,
+    bell: web::Data<Bell>,
 ) -> Result<HttpResponse, ApiError> {
     let shape = Shape::of(&query).map_err(ApiError::BadQuery)?;
     if is_safaris_probe(&request) {
@@ -39,7 +43,8 @@ pub(super) async fn mp4(
         return Ok(HttpResponse::Found().insert_header((header::LOCATION, playlist)).finish());
     }
     if request.method() == Method::HEAD {
-        return Ok(head(&mp4_type(stream.hub().init().as_deref(), shape)));
+        let content_type = mp4_type(stream.hub().init().as_deref(), shape);
+        return Ok(body::endless(&request, endless(&content_type), Nothing));
     }
     let (reader, init, burst) = match stream.hub().join_at_edge() {
         Some((reader, init, burst)) => (reader, init, Some(burst)),
@@ -49,19 +54,22 @@ pub(super) async fn mp4(
         }
     };
     let viewer = Viewer::new(shape, &init, burst);
-    Ok(endless(&mp4_type(Some(&init), shape)).streaming(sent(reader, viewer)))
+    let source = Watching { following: Following::new(reader, &bell, &request), viewer };
+    Ok(body::endless(&request, endless(&mp4_type(Some(&init), shape)), source))
 }
 
 /// `GET /<stream>.h264`: the access units in Annex B form, from the newest key frame.
 pub(super) async fn h264(
     request: HttpRequest,
     stream: web::Data<Arc<Stream>>,
+    bell: web::Data<Bell>,
 ) -> Result<HttpResponse, ApiError> {
     if request.method() == Method::HEAD {
-        return Ok(head("video/h264"));
+        return Ok(body::endless(&request, endless("video/h264"), Nothing));
     }
     let (reader, _) = joined(&stream).await?;
-    Ok(endless("video/h264").streaming(access_units(reader)))
+    let source = AccessUnits(Following::new(reader, &bell, &request));
+    Ok(body::endless(&request, endless("video/h264"), source))
 }
 
 /// Joins the stream, which starts the feed if need be, and waits until it shows a picture.
@@ -87,39 +95,90 @@ pub(super) fn no_picture(stream: &Stream) -> ApiError {
     ApiError::NoPicture { cause }
 }
 
-/// What a viewer is sent, for as long as it stays.
-fn sent(
+/// A reader on a worker thread, which is let go if it is too slow.
+struct Following {
     reader: Reader,
-    viewer: Viewer,
-) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
-    unfold((reader, viewer), |(mut reader, mut viewer)| async move {
+    ear: Ear,
+}
+
+impl Following {
+    fn new(reader: Reader, bell: &web::Data<Bell>, request: &HttpRequest) -> Self {
+        Self { reader, ear: Bell::listen(bell, Connection::of(request)) }
+    }
+
+    /// The next piece; nothing where the viewer must go.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Read>> {
         loop {
-            if let Some((bytes, is_media)) = viewer.next() {
-                if is_media {
-                    reader.stream().count_bytes_out(bytes.len());
+            let read = self.reader.try_next();
+            self.ear.stands_at(self.reader.position());
+            match read {
+                Some(Read::Skipped(_)) if self.ear.fell_off() == Flow::End => {
+                    return Poll::Ready(None);
                 }
-                return Some((Ok(bytes), (reader, viewer)));
+                Some(read) => return Poll::Ready(Some(read)),
+                None => self.ear.caught_up(),
             }
-            if viewer.take(reader.next().await) == Flow::End {
-                return None;
+            ready!(self.ear.poll_heard(cx));
+        }
+    }
+
+    fn count(&self, bytes: &Bytes) {
+        self.reader.stream().count_bytes_out(bytes.len());
+    }
+}
+
+/// What a viewer of fMP4 is sent, for as long as it stays.
+struct Watching {
+    following: Following,
+    viewer: Viewer,
+}
+
+impl Source for Watching {
+    fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Flow> {
+        loop {
+            while let Some((bytes, is_media)) = self.viewer.next() {
+                if is_media {
+                    self.following.count(&bytes);
+                }
+                out.push_back(bytes);
+            }
+            if !out.is_empty() {
+                return Poll::Ready(Flow::On);
+            }
+            let read = ready!(self.following.poll_next(cx));
+            if read.is_none_or(|read| self.viewer.take(read) == Flow::End) {
+                return Poll::Ready(Flow::End);
             }
         }
-    })
+    }
 }
 
 /// Every picture; the parameter sets stand before each key frame.
-fn access_units(reader: Reader) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
-    unfold(reader, |mut reader| async move {
+struct AccessUnits(Following);
+
+impl Source for AccessUnits {
+    fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Flow> {
         loop {
-            if let Read::Chunk(piece) = reader.next().await
+            let Some(read) = ready!(self.0.poll_next(cx)) else { return Poll::Ready(Flow::End) };
+            if let Read::Chunk(piece) = read
                 && piece.has_video()
             {
                 let bytes = piece.annex_b();
-                reader.stream().count_bytes_out(bytes.len());
-                return Some((Ok(bytes), reader));
+                self.0.count(&bytes);
+                out.push_back(bytes);
+                return Poll::Ready(Flow::On);
             }
         }
-    })
+    }
+}
+
+/// What follows a head that is asked for alone.
+struct Nothing;
+
+impl Source for Nothing {
+    fn poll_more(&mut self, _: &mut VecDeque<Bytes>, _: &mut Context<'_>) -> Poll<Flow> {
+        Poll::Ready(Flow::End)
+    }
 }
 
 /// Safari asks for two bytes first and refuses what does not tell its length:
@@ -148,9 +207,4 @@ fn endless(content_type: &str) -> HttpResponseBuilder {
         // A proxy that gathers the answer would make it late.
         .insert_header(("X-Accel-Buffering", "no"));
     response
-}
-
-/// The headers of an endless answer without one.
-fn head(content_type: &str) -> HttpResponse {
-    endless(content_type).streaming(empty::<Result<Bytes, Infallible>>())
 }

@@ -4,14 +4,14 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use actix_web::dev::{Extensions, ServerHandle};
+use actix_web::dev::ServerHandle;
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, middleware, web};
-use log::debug;
 
 use super::access::Access;
+use super::connection;
 use super::dashboard::Desk;
 use super::routes;
 use crate::base::system::{self, CpuMeter};
@@ -22,12 +22,10 @@ use crate::outputs::livebox::Livebox;
 use crate::outputs::picture::Pictures;
 use crate::outputs::push::Push;
 
-/// A peer that takes nothing for this long is gone, whatever it does not say.
-const GONE_AFTER: Duration = Duration::from_secs(10);
-
-/// The kernel may hold this much for a viewer. Without the bound it holds
-/// seconds of video, and a slow viewer is noticed far too late (measured: 3.3 MB).
-const UNSENT_AT_MOST: u32 = 128 << 10;
+/// So many bytes the server gathers before it sends them: none. A body is asked
+/// for more only when everything before it has left, which lets it write to the
+/// socket by itself (`body`), and the buffers of connections stay small.
+pub(super) const WRITE_BUFFER: usize = 1;
 
 /// More workers than this gain nothing: a viewer costs a few writes a second.
 const WORKERS_AT_MOST: usize = 4;
@@ -149,9 +147,10 @@ impl Server {
         .workers(workers.min(WORKERS_AT_MOST))
         .max_connections(CONNECTIONS_PER_WORKER)
         .disable_signals()
-        .on_connect(|connection, _: &mut Extensions| {
-            if let Some(socket) = connection.downcast_ref::<TcpStream>() {
-                tune(socket);
+        .h1_write_buffer_size(WRITE_BUFFER)
+        .on_connect(|connection, known| {
+            if let Some(stream) = connection.downcast_ref::<TcpStream>() {
+                connection::welcome(stream, known);
             }
         })
         .listen(self.listener)
@@ -179,15 +178,4 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(1024)?;
     Ok(socket.into())
-}
-
-fn tune(stream: &TcpStream) {
-    let socket = socket2::SockRef::from(stream);
-    let tuned = socket
-        .set_tcp_nodelay(true)
-        .and_then(|()| socket.set_tcp_user_timeout(Some(GONE_AFTER)))
-        .and_then(|()| socket.set_tcp_notsent_lowat(UNSENT_AT_MOST));
-    if let Err(error) = tuned {
-        debug!("a socket keeps its defaults: {error}");
-    }
 }
