@@ -139,6 +139,9 @@ impl Ear {
         let mut lag = self.place.lag.get();
         let flow = lag.fell_off(now());
         self.place.lag.set(lag);
+        if flow == Flow::End {
+            self.place.let_go(&self.bell.stream);
+        }
         flow
     }
 

@@ -183,7 +183,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_never_at_the_edge_for_ten_seconds_after_a_fall_is_let_go() {
-        let now = super::super::server::now;
+        let now = crate::http::server::now;
         let mut lag = Lag::default();
         for _ in 0..4 {
             assert_eq!(lag.fell_off(now()), Flow::On);
