@@ -56,7 +56,7 @@ fresh-root:  ## `make run` and `make test` in a Debian 12 that has nothing yet (
 
 bench: cargo-is-new-enough  ## figures beside other servers, as tables (7 minutes)
 	@scripts/needs bench
-	cargo bench --locked --bench viewers --bench rtsp
+	cargo bench --locked --bench viewers
 
 soak: cargo-is-new-enough  ## everything at once for SOAK_SECONDS (600): viewers come and go, things break
 	@scripts/needs test

@@ -1,7 +1,8 @@
 //! Wiring: what starts in which order, and how it ends. The only place that
 //! knows everyone.
 
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,38 +14,71 @@ use tokio::task::JoinHandle;
 
 use crate::base::shutdown::{self, Shutdown, Trigger};
 use crate::base::system;
+use crate::base::tls::{News, Tls};
 use crate::config::settings::{self, Settings};
 use crate::engine::gst;
 use crate::engine::roster::{self, Roster};
+use crate::engine::supervisor::Supervisor;
+use crate::engine::watchdog;
 use crate::http;
+use crate::hub::Read;
 use crate::outputs::announce;
 use crate::outputs::livebox::{self, Livebox};
 use crate::outputs::memory::Memory;
 use crate::outputs::push::{self, Push};
+use crate::outputs::recorder::Recorder;
 use crate::outputs::rtsp::Door;
 
 /// After this long the process leaves, whoever still hangs: systemd and people
 /// count on it.
 const LEAVE_AFTER: Duration = Duration::from_millis(1800);
 
-/// Runs the service until it is told to end.
+/// How often the certificate's files are looked at: two system calls.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Runs the service until it is told to end. `shown` is the configuration as
+/// `/config` may show it.
 ///
 /// # Errors
 /// It cannot be reached or cannot start; says why.
-pub fn serve(settings: &Settings, origin: &str) -> anyhow::Result<()> {
-    let server = http::Server::bind(&settings.server)?;
-    let door = settings.rtsp.map(|rtsp| Door::bind(settings.server.bind, rtsp)).transpose()?;
-    on_a_runtime(run(settings, origin, server, door))
+pub fn serve(settings: &Settings, origin: &str, shown: String) -> anyhow::Result<()> {
+    let tls = tls(settings)?;
+    let server = http::Server::bind(&settings.server, tls.as_ref())?;
+    let door = settings.rtsp.as_ref();
+    let door = door.map(|rtsp| Door::bind(settings.server.bind, rtsp, tls.as_ref())).transpose()?;
+    on_a_runtime(run(settings, origin, shown, server, door, tls))
 }
 
-/// Sends the first stream to the first push, without the service around it,
-/// until it is told to end.
+/// The certificate that the configuration names, if it names one.
 ///
 /// # Errors
-/// The camera does not come up, or the receiver refuses the very first
-/// attempt; says why. Later failures are tried again for ever.
-pub fn stream(settings: &Settings) -> anyhow::Result<()> {
-    on_a_runtime(send(settings))
+/// Its files are no use; names the key of the configuration.
+pub fn tls(settings: &Settings) -> anyhow::Result<Option<Tls>> {
+    let Some(files) = &settings.server.tls else { return Ok(None) };
+    match Tls::load(&files.certificate, &files.key) {
+        Ok(tls) => Ok(Some(tls)),
+        Err(error) => Err(anyhow::anyhow!("server.tls.{}: {error}", error.part())),
+    }
+}
+
+/// What to warn of if everybody on this machine may read the key.
+pub fn exposure(tls: &Tls) -> Option<String> {
+    let key = tls.exposed_key()?;
+    Some(format!(
+        "server.tls.key: everybody on this machine may read {key:?}; `chmod o-r` takes that away"
+    ))
+}
+
+/// Sends the first stream to the first push, if any, and records it to
+/// `output`, if any, without the service around it, until it is told to end.
+///
+/// # Errors
+/// The camera does not come up, the receiver refuses the very first attempt,
+/// or the disk takes no more; says why. Later failures of camera and receiver
+/// are tried again for ever.
+pub fn stream(settings: &Settings, output: Option<&Path>) -> anyhow::Result<()> {
+    let recorder = output.map(Recorder::create).transpose()?;
+    on_a_runtime(send(settings, recorder))
 }
 
 fn on_a_runtime(all: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
@@ -60,28 +94,51 @@ fn on_a_runtime(all: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result
     done
 }
 
-async fn send(settings: &Settings) -> anyhow::Result<()> {
-    let (trigger, shutdown) = shutdown::channel();
+async fn send(settings: &Settings, recorder: Option<Recorder>) -> anyhow::Result<()> {
+    let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
     let (roster, mut tasks) = Roster::new(settings);
-    let wanted = settings.pushes.first().context("there is nothing to send")?;
-    let (push, task) = Push::spawn(wanted, roster.first().hub(), 0.0);
-    tasks.push(task);
-    push.start(push::destination(wanted).context("there is nowhere to send to")?);
+    let stream = roster.first();
+    let mut push = None;
+    if let Some(wanted) = settings.pushes.first() {
+        let (sending, task) = Push::spawn(wanted, stream.hub(), 0.0);
+        tasks.push(task);
+        sending.start(push::destination(wanted).context("there is nowhere to send to")?);
+        push = Some(sending);
+    }
+    let until_the_end = async {
+        match recorder {
+            Some(recorder) => Ok(recorder.record(stream.hub().join(), shutdown.clone()).await?),
+            None => {
+                shutdown.requested().await;
+                Ok(())
+            }
+        }
+    };
     let sent = tokio::select! {
-        error = refusal(roster.first(), &push) => Err(error),
-        () = end_of(shutdown) => Ok(()),
+        error = refusal(stream, push.as_deref()) => Err(error),
+        ended = until_the_end => ended,
     };
     info!("ending");
     drop((push, roster));
-    all_end(tasks).await;
+    in_time(all_end(tasks)).await;
     sent
 }
 
 /// Why nothing can be sent at all; never returns once something was.
-async fn refusal(stream: &roster::Stream, push: &Push) -> anyhow::Error {
+async fn refusal(stream: &roster::Stream, push: Option<&Push>) -> anyhow::Error {
+    let begun = async {
+        match push {
+            Some(push) => push.first_try().await,
+            None => {
+                let mut reader = stream.hub().join();
+                while !matches!(reader.next().await, Read::Chunk(_)) {}
+                Ok(())
+            }
+        }
+    };
     tokio::select! {
-        sent = push.first_try() => match sent {
+        begun = begun => match begun {
             Ok(()) => std::future::pending().await,
             Err(failure) => anyhow::anyhow!("cannot send: {failure}"),
         },
@@ -92,25 +149,29 @@ async fn refusal(stream: &roster::Stream, push: &Push) -> anyhow::Error {
     }
 }
 
-/// Waits for the tasks to stop their pipelines, for as long as that is worth it.
-async fn all_end(tasks: Vec<JoinHandle<()>>) {
-    let ended = async {
-        for task in tasks {
-            task.await.ok();
-        }
-    };
-    if tokio::time::timeout(LEAVE_AFTER, ended).await.is_err() {
+/// Waits for `ending` as long as that is worth it.
+async fn in_time(ending: impl Future<Output = ()>) {
+    if tokio::time::timeout(LEAVE_AFTER, ending).await.is_err() {
         warn!("something hangs; leaving without it");
+    }
+}
+
+/// Waits for the tasks to stop their pipelines.
+async fn all_end(tasks: Vec<JoinHandle<()>>) {
+    for task in tasks {
+        task.await.ok();
     }
 }
 
 async fn run(
     settings: &Settings,
     origin: &str,
+    shown: String,
     server: http::Server,
     door: Option<Door>,
+    tls: Option<Tls>,
 ) -> anyhow::Result<()> {
-    let (trigger, shutdown) = shutdown::channel();
+    let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
     info!("configuration: {origin}; {}", gst::version());
     if let Err(error) = system::allow_open_files() {
@@ -118,39 +179,69 @@ async fn run(
     }
     let (roster, mut tasks) = Roster::new(settings);
     let roster = Arc::new(roster);
+    if let Some(tls) = tls {
+        tasks.push(tokio::spawn(renew(tls, shutdown.clone())));
+    }
     if let Some(door) = door {
         tasks.push(door.open(&roster, shutdown.clone()).context("RTSP does not start")?);
     }
     let (pushes, livebox) = pushes(settings, &roster, &mut tasks).await;
-    let state = Arc::new(http::State::new(Arc::clone(&roster), pushes, livebox));
+    let supervisors = supervisors(&roster, &pushes);
+    let state = Arc::new(http::State::new(
+        Arc::clone(&roster),
+        pushes,
+        livebox,
+        settings.pages.clone(),
+        shown,
+    ));
     let access = http::Access::new(settings.access.password.clone());
     let server = server.start(Arc::clone(&state), access)?;
     let handle = server.handle();
     let server = tokio::spawn(server);
     announce(settings);
-    let announcement = settings.server.mdns.then(|| {
-        announce::announce(&system::hostname(), settings.server.bind, settings.server.port)
-    });
+    let announcement =
+        settings.server.mdns.then(|| announce::announce(&system::hostname(), &settings.server));
     tell_systemd(&[NotifyState::Ready]);
 
-    end_of(shutdown).await;
+    tokio::select! {
+        () = shutdown.requested() => {}
+        never = feed_watchdog(supervisors) => match never {},
+    }
     info!("ending");
     tell_systemd(&[NotifyState::Stopping]);
     drop(announcement);
-    let orderly = async {
+    in_time(async {
         http::stop(&handle).await;
         server.await.ok();
         // The last holders of the supervisors: their tasks stop the pipelines.
         drop((state, roster));
-        for task in tasks {
-            task.await.ok();
-        }
-    };
-    if tokio::time::timeout(LEAVE_AFTER, orderly).await.is_err() {
-        warn!("something hangs; leaving without it");
-    }
+        all_end(tasks).await;
+    })
+    .await;
     info!("ended");
     Ok(())
+}
+
+/// Takes a renewed certificate into use, for as long as the service runs.
+async fn renew(tls: Tls, mut shutdown: Shutdown) {
+    if let Some(warning) = exposure(&tls) {
+        warn!("{warning}");
+    }
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            () = shutdown.requested() => return,
+        }
+        let looking = tls.clone();
+        match tokio::task::spawn_blocking(move || looking.look()).await {
+            Ok(Some(News::Renewed)) => info!("a new certificate is in use"),
+            Ok(Some(News::Kept(error))) => {
+                warn!("the earlier certificate stays in use: server.tls.{}: {error}", error.part())
+            }
+            Ok(None) | Err(_) => {}
+        }
+    }
 }
 
 /// Every push of the configuration, and the box as one thing around the first
@@ -207,16 +298,20 @@ fn now() -> std::time::Instant {
 
 fn announce(settings: &Settings) {
     let settings::Server { bind, port, .. } = &settings.server;
+    let scheme = settings.server.scheme();
     let host = if bind.is_unspecified() { "localhost".to_owned() } else { bind_text(*bind) };
-    info!("listening on http://{host}:{port}/");
+    info!("listening on {scheme}://{host}:{port}/");
     for stream in &settings.streams {
         let url = &stream.url;
         info!(
-            "stream {} is at http://{host}:{port}{url}/ and http://{host}:{port}{url}.mp4",
+            "stream {} is at {scheme}://{host}:{port}{url}/ and {scheme}://{host}:{port}{url}.mp4",
             stream.name
         );
         if let Some(rtsp) = &settings.rtsp {
             info!("stream {} is at rtsp://{host}:{}{url}", stream.name, rtsp.port);
+            if let (Some(port), Some(_)) = (rtsp.tls_port, &settings.server.tls) {
+                info!("stream {} is at rtsps://{host}:{port}{url}", stream.name);
+            }
         }
     }
     if settings.access.password.is_none() && !bind.is_loopback() {
@@ -241,8 +336,17 @@ fn tell_systemd(states: &[NotifyState<'_>]) {
     }
 }
 
-async fn end_of(mut shutdown: Shutdown) {
-    shutdown.requested().await;
+fn supervisors(roster: &Roster, pushes: &[Arc<Push>]) -> Vec<Supervisor> {
+    let streams = roster.streams().iter().map(|stream| stream.supervisor().clone());
+    streams.chain(pushes.iter().map(|push| push.supervisor().clone())).collect()
+}
+
+/// Feeds systemd's watchdog, where the unit has one.
+async fn feed_watchdog(supervisors: Vec<Supervisor>) -> Infallible {
+    let Some(period) = sd_notify::watchdog_enabled() else {
+        return std::future::pending().await;
+    };
+    watchdog::watch(&supervisors, period, || tell_systemd(&[NotifyState::Watchdog])).await
 }
 
 /// SIGTERM and SIGINT ask for the end; a second one leaves at once.

@@ -24,11 +24,19 @@ const WIRING: &[&str] = &["app", "cli", "lib", "main"];
 
 /// Crates that only one folder may name.
 const OWNERS: &[(&str, &[&str])] = &[
+    ("src/engine/gst/", &["gstreamer", "gstreamer_app", "gstreamer_video", "glib", "gio"]),
     (
-        "src/engine/gst/",
-        &["gstreamer", "gstreamer_app", "gstreamer_rtsp_server", "gstreamer_video", "glib", "gio"],
+        "src/http/",
+        &[
+            "actix_web",
+            "actix_multipart",
+            "actix_http",
+            "actix_rt",
+            "actix_server",
+            "actix_service",
+            "actix_ws",
+        ],
     ),
-    ("src/http/", &["actix_web", "actix_multipart", "actix_http", "actix_rt", "actix_ws"]),
     ("src/store/", &["sqlx", "rusqlite"]),
 ];
 

@@ -46,7 +46,7 @@ pub(crate) struct Tag {
 }
 
 /// What lets it begin. Chromium holds `autoplay` back until it believes that
-/// it can play to the end, which a stream without an end makes late.
+/// it can play to the end: for a stream without one, until its loader rests.
 #[derive(Clone, Copy, Debug)]
 enum Begin {
     Play,
@@ -97,6 +97,18 @@ impl Tag {
             begin: Begin::Autoplay,
             title: "`autoplay` without a script, `?audio=0`",
             limit: Some(300.0),
+        },
+        Self {
+            path: "/camera.mp4",
+            begin: Begin::Autoplay,
+            title: "`autoplay` without a script, with AAC",
+            limit: Some(600.0),
+        },
+        Self {
+            path: "/dark.mp4",
+            begin: Begin::Autoplay,
+            title: "`autoplay` without a script, near-black, 40 kbit/s, no sound",
+            limit: None,
         },
     ];
 

@@ -11,12 +11,14 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio_rustls::client::TlsStream;
 
 use crate::common::wait;
 use crate::spread::Spread;
-use crate::{hls, rtmp};
+use crate::{hls, https, rtmp, rtsp};
 
 pub(crate) const MEASURING: u8 = 1;
 pub(crate) const OVER: u8 = 3;
@@ -55,6 +57,8 @@ pub(crate) struct Taken {
 #[derive(Clone)]
 enum Opening {
     Http { request: String },
+    Https { request: String, client: https::Client },
+    Rtsp { address: SocketAddr },
     Rtmp { address: SocketAddr, key: String },
     Hls { host: String, playlist: String },
 }
@@ -64,6 +68,22 @@ impl Load {
     pub(crate) fn http(viewers: usize, address: SocketAddr, path: &str) -> Self {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
         Self::begin(viewers, address, Opening::Http { request })
+    }
+
+    /// The same over TLS.
+    pub(crate) fn https(
+        viewers: usize,
+        address: SocketAddr,
+        path: &str,
+        client: https::Client,
+    ) -> Self {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        Self::begin(viewers, address, Opening::Https { request, client })
+    }
+
+    /// Players over RTSP, each over its own connection.
+    pub(crate) fn rtsp(viewers: usize, address: SocketAddr) -> Self {
+        Self::begin(viewers, address, Opening::Rtsp { address })
     }
 
     /// Players of the stream `key` of the application `live2`.
@@ -152,15 +172,46 @@ async fn watch(
     let socket = TcpStream::connect(address).await?;
     match opening {
         Opening::Http { request } => write_all(&socket, request.as_bytes()).await?,
+        Opening::Rtsp { address } => rtsp::play(&socket, address).await?,
         Opening::Rtmp { address, key } => rtmp::play(&socket, address, &key).await?,
         Opening::Hls { host, playlist } => {
             return hls::play(&socket, &host, &playlist, phase, taken).await;
         }
+        Opening::Https { request, client } => {
+            let stream = client.ask(socket, address, &request).await?;
+            return take(Source::Tls(Box::new(stream)), phase, taken).await;
+        }
     }
+    take(Source::Plain(socket), phase, taken).await
+}
+
+/// Where an endless body comes from.
+enum Source {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Source {
+    /// Reads what is there, at least one byte.
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        match self {
+            Source::Plain(socket) => read(socket, buffer).await,
+            Source::Tls(stream) => {
+                match tokio::time::timeout(PATIENCE, stream.read(buffer)).await?? {
+                    0 => Err(ErrorKind::UnexpectedEof.into()),
+                    read => Ok(read),
+                }
+            }
+        }
+    }
+}
+
+/// Takes what comes until it is over.
+async fn take(mut from: Source, phase: &AtomicU8, taken: &mut Taken) -> Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     let mut last: Option<Instant> = None;
     loop {
-        let read = read(&socket, &mut buffer).await?;
+        let read = from.read(&mut buffer).await?;
         let now = wait::now();
         match phase.load(Ordering::Relaxed) {
             OVER => return Ok(()),

@@ -15,9 +15,11 @@ mod common;
 mod cost;
 mod glass;
 mod hls;
+mod https;
 mod joins;
 mod load;
 mod rtmp;
+mod rtsp;
 mod spread;
 mod stage;
 mod stamps;
@@ -80,8 +82,12 @@ fn rows(stage: &Stage, size: &Size) -> Vec<Row> {
         let (run, joins) = stage.run(Way::Mp4, *viewers, size.span, join);
         rows.push(Row { way: Way::Mp4, viewers: *viewers, run, joins: Some(joins) });
     }
+    for viewers in &size.viewers {
+        let (run, ()) = stage.run(Way::Https, *viewers, size.span, || ());
+        rows.push(Row { way: Way::Https, viewers: *viewers, run, joins: None });
+    }
     let most = *size.viewers.last().expect("there is a number");
-    for way in [Way::VideoOnly, Way::NginxRtmp, Way::VlcTs, Way::Hls, Way::NginxHls] {
+    for way in [Way::VideoOnly, Way::Rtsp, Way::NginxRtmp, Way::VlcTs, Way::Hls, Way::NginxHls] {
         if stage.has(way.server()) {
             let (run, ()) = stage.run(way, most, size.span, || ());
             rows.push(Row { way, viewers: most, run, joins: None });

@@ -9,10 +9,11 @@ use tempfile::TempDir;
 use crate::common::clip::{Clips, Film, STEADY};
 use crate::common::livebox::{Launch, Livebox};
 use crate::common::receiver::Receiver;
+use crate::common::tls::Pair;
 use crate::common::{proc, wait};
 use crate::load::{Heard, Load};
 use crate::vlc::{self, Vlc};
-use crate::{cost, glass};
+use crate::{cost, glass, https};
 
 const KEY: &str = "bench";
 /// Near-black, as a camera is at night: hardly any bits.
@@ -29,7 +30,9 @@ pub(crate) const SETTLE: Duration = Duration::from_secs(4);
 pub(crate) enum Server {
     Livebox = 0,
     Nginx = 1,
-    Vlc = 2,
+    /// livebox with a certificate.
+    Secure = 2,
+    Vlc = 3,
 }
 
 /// How viewers get the stream.
@@ -37,6 +40,8 @@ pub(crate) enum Server {
 pub(crate) enum Way {
     Mp4,
     VideoOnly,
+    Https,
+    Rtsp,
     Hls,
     NginxRtmp,
     NginxHls,
@@ -46,8 +51,11 @@ pub(crate) enum Way {
 /// Everything that runs. Dropping it ends it.
 pub(crate) struct Stage {
     pub(crate) livebox: Livebox,
+    secure: Livebox,
+    client: https::Client,
     nginx: Receiver,
     vlc: Option<Vlc>,
+    _pair: Pair,
     _docroot: TempDir,
 }
 
@@ -72,6 +80,20 @@ impl Films {
     }
 }
 
+impl Films {
+    /// The same with a certificate. Its camera runs always, as the other's does
+    /// for nginx, so that what viewers add is the same.
+    fn secure_config(&self, pair: &Pair) -> String {
+        let (certificate, key) = (pair.certificate(), pair.key());
+        let tls = format!(
+            "server: {{tls: {{certificate: {}, key: {}}}}}\n",
+            certificate.display(),
+            key.display()
+        );
+        self.config.replacen("camera: {", "camera: {mode: continuous, ", 1) + &tls
+    }
+}
+
 /// What viewers of one way cost and noticed.
 pub(crate) struct Run {
     /// Of the server that served them.
@@ -93,13 +115,16 @@ impl Stage {
             .argument("--docroot")
             .argument(&docroot.path().display().to_string())
             .start();
+        let pair = Pair::make();
+        let secure = Livebox::start(&films.secure_config(&pair));
         let files = nginx.http();
         wait::until("nginx has three segments", START_LIMIT, || {
             let answer = files.request("GET", NGINX_PLAYLIST).try_answer().ok()?;
             (answer.text().matches("#EXTINF").count() >= 3).then_some(())
         });
         let vlc = Vlc::start(&format!("{}/{KEY}", nginx.url()));
-        Self { livebox, nginx, vlc, _docroot: docroot }
+        let client = https::Client::knowing(&pair);
+        Self { livebox, secure, client, nginx, vlc, _pair: pair, _docroot: docroot }
     }
 
     pub(crate) fn has(&self, server: Server) -> bool {
@@ -134,6 +159,11 @@ impl Stage {
         match way {
             Way::Mp4 => Load::http(viewers, livebox, "/camera.mp4?pad=0"),
             Way::VideoOnly => Load::http(viewers, livebox, "/camera.mp4?pad=0&audio=0"),
+            Way::Https => {
+                let address = self.secure.http().address;
+                Load::https(viewers, address, "/camera.mp4?pad=0", self.client.clone())
+            }
+            Way::Rtsp => Load::rtsp(viewers, at(self.livebox.rtsp_port())),
             Way::Hls => Load::hls(viewers, livebox, "/camera/hls/live.m3u8"),
             Way::NginxRtmp => Load::rtmp(viewers, at(self.nginx.rtmp_port()), KEY),
             Way::NginxHls => Load::hls(viewers, files, NGINX_PLAYLIST),
@@ -145,7 +175,7 @@ impl Stage {
     }
 
     fn pids(&self) -> Vec<u32> {
-        let always = [self.livebox.pid(), self.nginx.nginx().pid()];
+        let always = [self.livebox.pid(), self.nginx.nginx().pid(), self.secure.pid()];
         always.into_iter().chain(self.vlc.as_ref().map(Vlc::pid)).collect()
     }
 }
@@ -153,7 +183,8 @@ impl Stage {
 impl Way {
     pub(crate) fn server(self) -> Server {
         match self {
-            Way::Mp4 | Way::VideoOnly | Way::Hls => Server::Livebox,
+            Way::Mp4 | Way::VideoOnly | Way::Rtsp | Way::Hls => Server::Livebox,
+            Way::Https => Server::Secure,
             Way::NginxRtmp | Way::NginxHls => Server::Nginx,
             Way::VlcTs => Server::Vlc,
         }
@@ -163,6 +194,8 @@ impl Way {
         match self {
             Way::Mp4 => "**livebox** endless MP4",
             Way::VideoOnly => "**livebox** endless MP4, `audio=0`",
+            Way::Https => "**livebox** endless MP4 over HTTPS",
+            Way::Rtsp => "**livebox** RTSP over TCP",
             Way::Hls => "**livebox** HLS",
             Way::NginxRtmp => "nginx-rtmp, RTMP",
             Way::NginxHls => "nginx, HLS from files",
@@ -170,12 +203,12 @@ impl Way {
         }
     }
 
-    /// livebox's way to which a peer's is compared.
+    /// livebox's way to which this one is compared.
     pub(crate) fn ours(self) -> Option<Way> {
         match self {
             Way::Mp4 | Way::VideoOnly | Way::Hls => None,
             Way::NginxHls => Some(Way::Hls),
-            Way::NginxRtmp | Way::VlcTs => Some(Way::Mp4),
+            Way::Https | Way::Rtsp | Way::NginxRtmp | Way::VlcTs => Some(Way::Mp4),
         }
     }
 }

@@ -127,9 +127,12 @@ impl Result {
         if cost > noise { format!("{cost:.4}") } else { "too little to tell".to_owned() }
     }
 
-    /// What a peer's viewer costs beside one of livebox's.
+    /// What a viewer costs beside one of livebox's, of as many where that was
+    /// measured.
     fn ratio(&self, row: &Row) -> Option<f64> {
-        let ours = self.top(row.way.ours()?)?;
+        let way = row.way.ours()?;
+        let as_many = |other: &&Row| other.way == way && other.viewers == row.viewers;
+        let ours = self.rows.iter().find(as_many).or_else(|| self.top(way))?;
         Some(self.cost(row) / self.cost(ours))
     }
 
@@ -143,7 +146,9 @@ impl Result {
         let mut add = |what: String, limit, measured, digits, unit| {
             all.push(Target { what, limit, measured, digits, unit });
         };
-        for (way, limit) in [(Way::Mp4, 0.020), (Way::VideoOnly, 0.016), (Way::Hls, 0.010)] {
+        let limits =
+            [(Way::Mp4, 0.020), (Way::VideoOnly, 0.016), (Way::Rtsp, 0.029), (Way::Hls, 0.010)];
+        for (way, limit) in limits {
             let Some(row) = self.top(way) else { continue };
             let title = way.title().replace("**", "");
             let what = format!("CPU of a viewer, {title}, {} viewers", row.viewers);

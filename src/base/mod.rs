@@ -1,6 +1,6 @@
-//! What every other folder may lean on: delays, units, secrets, time, the end of the process.
+//! What every other folder may lean on: delays, units, secrets, time, certificates, the end of the process.
 //!
-//! Nothing here knows about video, files or the network.
+//! Nothing here knows about video or the configuration.
 
 pub mod backoff;
 pub mod heap;
@@ -9,4 +9,5 @@ pub mod shutdown;
 pub mod sockets;
 pub mod system;
 pub mod time;
+pub mod tls;
 pub mod units;

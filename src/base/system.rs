@@ -60,6 +60,14 @@ pub fn allow_open_files() -> io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
 }
 
+/// The memory that this process has in use (its resident set), in bytes.
+pub fn memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+    kib.unwrap_or(0u64) * 1024
+}
+
 /// 128 random bits in hexadecimal, for what must not be guessed.
 ///
 /// # Errors

@@ -21,6 +21,17 @@ impl MediaTime {
         u64::try_from(ticks).unwrap_or(u64::MAX)
     }
 
+    /// This time in units of `timescale` per second, rounded to the nearest:
+    /// times that were ticks before they became nanoseconds become the same ticks again.
+    pub fn nearest_ticks(self, timescale: u32) -> u64 {
+        (self + Duration::from_nanos(500_000_000 / u64::from(timescale))).ticks(timescale)
+    }
+
+    /// This time less `span`, or the beginning.
+    pub fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// The span from `earlier` to this time; zero if it is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -43,6 +54,14 @@ pub fn log_stamp() -> String {
 /// The wall clock in ISO 8601 with seconds, UTC: `2026-11-21T01:58:04Z`.
 pub fn iso_stamp() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A moment in ISO 8601 with seconds, UTC: `2026-11-21T01:58:04Z`.
+///
+/// `seconds` are those since 1970.
+pub fn iso_s(seconds: u64) -> String {
+    let stamp = jiff::Timestamp::from_second(seconds.cast_signed()).unwrap_or_default();
+    stamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// A moment in ISO 8601 with milliseconds, UTC: `2026-11-21T01:58:04.678Z`.

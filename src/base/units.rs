@@ -206,6 +206,35 @@ fn plain_number(digits: &str) -> Option<f64> {
     plain.then(|| digits.parse().ok()).flatten()
 }
 
+/// A number of bytes for people: `79.50 KB`, in steps of 1024.
+pub fn size_in_words(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KB", "MB", "GB", "TB", "PB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let (mut size, mut unit) = (bytes as f64 / 1024.0, UNITS[0]);
+    for next in &UNITS[1..] {
+        if size >= 1024.0 {
+            (size, unit) = (size / 1024.0, next);
+        }
+    }
+    format!("{size:.2} {unit}")
+}
+
+/// A span for people: `1d 2h 3m 4s`, without what is zero.
+pub fn duration_in_words(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let parts = [
+        (seconds / 86_400, 'd'),
+        (seconds / 3600 % 24, 'h'),
+        (seconds / 60 % 60, 'm'),
+        (seconds % 60, 's'),
+    ];
+    let told = parts.iter().filter(|(count, _)| *count > 0);
+    let words: Vec<_> = told.map(|(count, unit)| format!("{count}{unit}")).collect();
+    if words.is_empty() { "0s".to_owned() } else { words.join(" ") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,6 +288,18 @@ mod tests {
         for bps in [100_000, 750_000, 2_000_000, 123_456] {
             let rate = Bitrate::from_bps(bps).unwrap();
             assert_eq!(rate.to_string().parse(), Ok(rate));
+        }
+    }
+
+    #[test]
+    fn sizes_and_spans_are_written_as_people_read_them() {
+        for (bytes, words) in
+            [(0, "0 B"), (1023, "1023 B"), (81_408, "79.50 KB"), (5 << 30, "5.00 GB")]
+        {
+            assert_eq!(size_in_words(bytes), words);
+        }
+        for (seconds, words) in [(0, "0s"), (93_784, "1d 2h 3m 4s"), (3600, "1h")] {
+            assert_eq!(duration_in_words(Duration::from_secs(seconds)), words);
         }
     }
 }

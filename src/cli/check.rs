@@ -5,28 +5,28 @@
 
 use std::fmt::{Display, Write as _};
 
-use crate::base::secret::Secret;
 use crate::config::settings::{
-    Access, EncoderWish, Feed, FeedAudio, Log, Mode, Overlay, Push, PushAudio, Rotation, Rtsp,
+    Access, EncoderWish, Feed, FeedAudio, Log, Overlay, Pages, Push, PushAudio, Rotation, Rtsp,
     Server, Settings, Source, Stream, Turn,
 };
-use crate::outputs::control::shown_url;
+use crate::model::push_url::PushUrl;
 
 /// The settings as YAML.
 pub(super) fn yaml(settings: &Settings) -> String {
-    let Settings { server, access, rtsp, feeds, streams, pushes, log } = settings;
+    let Settings { server, access, rtsp, feeds, streams, pushes, pages, log } = settings;
     let mut page = Page::default();
     write_server(&mut page, server);
     let Access { password } = access;
     page.section("access");
     page.hidden(1, "password", password.is_some());
-    write_rtsp(&mut page, *rtsp);
+    write_rtsp(&mut page, rtsp.as_ref());
     page.section("feeds");
     feeds.iter().for_each(|feed| write_feed(&mut page, feed));
     page.section("streams");
     streams.iter().for_each(|stream| write_stream(&mut page, stream));
     page.section("pushes");
     pushes.iter().for_each(|push| write_push(&mut page, push));
+    write_pages(&mut page, pages);
     let Log { level } = log;
     page.section("log");
     page.key(1, "level", level.as_str().to_ascii_lowercase());
@@ -34,24 +34,49 @@ pub(super) fn yaml(settings: &Settings) -> String {
 }
 
 fn write_server(page: &mut Page, server: &Server) {
-    let Server { bind, port, docroot, mdns, state } = server;
+    let Server { bind, port, docroot, mdns, state, tls } = server;
     page.section("server");
     page.key(1, "bind", quoted(bind));
     page.key(1, "port", port);
     page.key(1, "docroot", or_null(docroot.as_ref().map(|path| quoted(path.display()))));
     page.key(1, "mdns", mdns);
     page.key(1, "state", or_null(state.as_ref().map(|path| quoted(path.display()))));
+    let (certificate, key) =
+        (tls.as_ref().map(|tls| &tls.certificate), tls.as_ref().map(|tls| &tls.key));
+    page.line(1, "tls:");
+    page.key(2, "certificate", or_null(certificate.map(|path| quoted(path.display()))));
+    page.key(2, "key", or_null(key.map(|path| quoted(path.display()))));
 }
 
-fn write_rtsp(page: &mut Page, rtsp: Option<Rtsp>) {
+fn write_rtsp(page: &mut Page, rtsp: Option<&Rtsp>) {
     page.section("rtsp");
     match rtsp {
-        Some(Rtsp { port, multicast }) => {
+        Some(Rtsp { port, tls_port, multicast, login }) => {
             page.key(1, "port", port);
+            match tls_port {
+                Some(port) => page.key(1, "tls_port", port),
+                None => page.key(1, "tls_port", "off"),
+            }
             page.key(1, "multicast", multicast);
+            page.key(1, "user", or_null(login.as_ref().map(|login| quoted(&login.user))));
+            page.hidden(1, "password", login.is_some());
         }
         None => page.key(1, "port", "off"),
     }
+}
+
+fn write_pages(page: &mut Page, pages: &Pages) {
+    let Pages { stat, stat_json, metrics, config, clients } = pages;
+    page.section("pages");
+    for (key, place) in
+        [("stat", stat), ("stat_json", stat_json), ("metrics", metrics), ("config", config)]
+    {
+        match place {
+            Some(path) => page.key(1, key, quoted(path)),
+            None => page.key(1, key, false),
+        }
+    }
+    page.key(1, "clients", clients);
 }
 
 fn write_feed(page: &mut Page, feed: &Feed) {
@@ -62,11 +87,7 @@ fn write_feed(page: &mut Page, feed: &Feed) {
         Source::V4l2(device) => page.key(2, "v4l2", quoted(device.display())),
         Source::File(path) => page.key(2, "file", quoted(path.display())),
     }
-    match mode {
-        Mode::OnDemand => page.key(2, "mode", "on-demand"),
-        Mode::Continuous => page.key(2, "mode", "continuous"),
-        Mode::Linger(span) => page.key(2, "mode", span.as_secs_f64()),
-    }
+    page.key(2, "mode", mode);
     page.key(2, "size", size);
     page.key(2, "fps", fps);
     let audio = match audio {
@@ -113,7 +134,7 @@ fn write_push(page: &mut Page, push: &Push) {
     let Push { name, stream, url, backup, key, audio, start } = push;
     page.entry(name);
     page.key(2, "stream", stream);
-    let address = |url: &Secret| quoted(shown_url(url.reveal(), key.is_some()));
+    let address = |url: &PushUrl| quoted(url.shown(key.as_ref()));
     page.key(2, "url", or_null(url.as_ref().map(address)));
     page.key(2, "backup", or_null(backup.as_ref().map(address)));
     page.hidden(2, "key", key.is_some());
@@ -169,7 +190,8 @@ mod tests {
 
     /// Every key with a value other than its default.
     const FILE: &str = "\
-server: {bind: '::1', port: 8123, docroot: /tmp, mdns: true, state: /tmp}
+server: {bind: '::1', port: 8123, docroot: /tmp, mdns: true, state: /tmp,
+  tls: {certificate: /tmp/cert.pem, key: '/tmp/k: #.pem'}}
 feeds:
   '2': {v4l2: '/dev/v4l/by-id/a b: #1', mode: 2.5, size: 800x600, fps: 12, audio: tone}
   back: {test: clock, mode: continuous, audio: silence, 
@@ -180,6 +202,7 @@ streams:
 pushes:
   tube: {stream: back, url: 'rtmp://a.example/live', backup: 'rtmp://b.example/live', audio: tone,
     start: true}
+pages: {stat: /my/stat, stat_json: no, metrics: /m, config: yes, clients: yes}
 log: {level: debug}
 ";
 
@@ -190,7 +213,7 @@ log: {level: debug}
         let again = parse_text(&text).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
         assert_eq!(format!("{again:#?}"), format!("{settings:#?}"));
         let push = &again.pushes[0];
-        assert_eq!(push.url.as_ref().unwrap().reveal(), "rtmp://a.example/live");
+        assert_eq!(push.url.as_ref().unwrap().secret().reveal(), "rtmp://a.example/live");
     }
 
     #[test]

@@ -91,7 +91,7 @@ struct Serve {
     /// A folder with static files for every path that nothing else answers
     #[arg(long, value_name = "FOLDER")]
     docroot: Option<PathBuf>,
-    /// Announce the service on the local network by mDNS, as _http._tcp and _livebox._tcp
+    /// Announce the service on the local network by mDNS, as _http._tcp (or _https._tcp) and _livebox._tcp
     #[arg(long)]
     mdns: bool,
 }
@@ -144,7 +144,13 @@ fn follow(arguments: Arguments) -> anyhow::Result<()> {
             gst::init_plain()?;
             say(&devices::list())
         }
-        Command::Check { from } => say(&check::yaml(&load(&place(from))?.settings)),
+        Command::Check { from } => {
+            let settings = load(&place(from))?.settings;
+            if let Some(warning) = app::tls(&settings)?.and_then(|tls| app::exposure(&tls)) {
+                writeln!(std::io::stderr(), "livebox: {warning}").ok();
+            }
+            say(&check::yaml(&settings))
+        }
         Command::Pipeline { name, from } => {
             let settings = load(&place(from))?.settings;
             gst::init_plain()?;
@@ -171,7 +177,7 @@ fn run_service(place: &Place, overrides: &Overrides) -> anyhow::Result<()> {
     let loaded = config::load(place, overrides, environment())?;
     log_to_stderr(loaded.settings.log.level);
     log::info!("livebox {}", env!("CARGO_PKG_VERSION"));
-    app::serve(&loaded.settings, &loaded.origin)
+    app::serve(&loaded.settings, &loaded.origin, check::yaml(&loaded.settings))
 }
 
 fn load(place: &Place) -> Result<config::Loaded, config::LoadError> {
@@ -249,6 +255,24 @@ mod tests {
             std::fs::write(&path, &text).unwrap();
         }
         assert_eq!(text, std::fs::read_to_string(&path).unwrap(), "run `make golden`");
+    }
+
+    #[test]
+    fn the_manual_page_names_every_command_and_every_option() {
+        let page = include_str!("../../debian/livebox.1").replace("\\-", "-");
+        let mut command = Arguments::command();
+        command.build();
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+            let name = sub.get_name();
+            assert!(name == "help" || page.contains(name), "{name}");
+            let options = sub.get_arguments();
+            for option in options.filter_map(|option| option.get_long()) {
+                assert!(
+                    matches!(option, "help" | "file") || page.contains(&format!("--{option}")),
+                    "--{option} of {name}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `livebox stream`: one camera to one receiver, from flags alone.
 
 use std::io::Read as _;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -8,12 +9,12 @@ use clap::error::ErrorKind;
 
 use super::{log_to_stderr, say};
 use crate::app;
-use crate::base::secret::Secret;
 use crate::base::time;
 use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::config::settings::{self, PushAudio, Settings};
 use crate::config::{self, LoadError};
-use crate::outputs::control::{Control, is_push_url};
+use crate::model::push_url::{BadPushUrl, PushUrl};
+use crate::outputs::control::Control;
 
 /// Where the URL is found when it does not stand on the command line.
 const VARIABLE: &str = "LIVEBOX_URL";
@@ -23,6 +24,7 @@ Examples:
   livebox stream rtmp://192.168.1.5/live/front       a test picture to a server of your own
   livebox stream --video /dev/video0 --resolution 720p --fps 30 - < youtube-url
                                                      a camera to YouTube; the key is in no process list
+  livebox stream --output front.mp4                  a recording, sent nowhere
   LIVEBOX_URL=rtmp://host/app/key livebox stream     the same by the environment
   livebox stream --bitrate 1M --dry-run rtmp://x/y   what would be sent, as the API's control data
 
@@ -52,6 +54,9 @@ pub(super) struct Stream {
     /// test for a test picture, a camera such as /dev/video0, or a film by its whole path, played for ever
     #[arg(long, value_name = "test|DEVICE|FILE", default_value = "test")]
     video: String,
+    /// Record what is sent to this file, as fragmented MP4; a URL is not needed then
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
     /// Tell more
     #[arg(long)]
     verbose: bool,
@@ -79,13 +84,14 @@ impl Stream {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let settings = self.settings()?;
         if self.dry_run {
-            let control = Control::of(&settings, &settings.pushes[0]);
+            let push = settings.pushes.first().context("nothing would be sent without a URL")?;
+            let control = Control::of(&settings, push);
             return say(&serde_json::to_string(&control.shown(&time::iso_stamp()))?);
         }
         let level = if self.verbose { log::LevelFilter::Debug } else { log::LevelFilter::Info };
         log_to_stderr(level);
         log::info!("livebox {}", env!("CARGO_PKG_VERSION"));
-        app::stream(&settings)
+        app::stream(&settings, self.output.as_deref())
     }
 
     /// The flags as the configuration that they stand for, so that one place
@@ -97,6 +103,7 @@ impl Stream {
             origin: "made of the flags".to_owned(),
             problems,
         })?;
+        let Some(url) = url else { return Ok(settings) };
         settings.pushes.push(settings::Push {
             name: "stream".parse().expect("a plain word is a name"),
             stream: settings.streams[0].name.clone(),
@@ -104,6 +111,8 @@ impl Stream {
             backup: None,
             key: None,
             audio: match self.audio {
+                // What is recorded holds the sound already.
+                _ if self.output.is_some() => PushAudio::Feed,
                 Audio::Silence => PushAudio::Silence,
                 Audio::Tone => PushAudio::Tone,
                 Audio::Feed => PushAudio::Feed,
@@ -129,7 +138,12 @@ impl Stream {
         };
         let Self { resolution, fps, hflip, vflip, .. } = self;
         let own = self.video.starts_with('/') && !self.video.starts_with("/dev/");
-        let audio = if own { "own" } else { "none" };
+        let audio = match (self.audio, &self.output) {
+            (Audio::Feed, _) | (_, None) if own => "own",
+            (_, None) => "none",
+            (Audio::Silence | Audio::Feed, Some(_)) => "silence",
+            (Audio::Tone, Some(_)) => "tone",
+        };
         let bitrate = self.bitrate.unwrap_or(Bitrate::usual_for(*resolution));
         let quality = self.quality.map_or_else(|| "null".to_owned(), |q| q.to_string());
         Ok(format!(
@@ -139,8 +153,8 @@ impl Stream {
         ))
     }
 
-    /// The URL, wherever it stands. It is never repeated: it holds the key.
-    fn address(&self) -> anyhow::Result<Secret> {
+    /// The URL, wherever it stands. It is never repeated: it may hold the key.
+    fn address(&self) -> anyhow::Result<Option<PushUrl>> {
         let in_environment = || std::env::var(VARIABLE).ok().filter(|text| !text.is_empty());
         let text = match self.url.as_deref() {
             Some("-") => match in_environment() {
@@ -148,15 +162,18 @@ impl Stream {
                 None => line_of_input()?,
             },
             Some(text) => text.to_owned(),
-            None => in_environment().unwrap_or_else(|| {
-                usage("missing URL: where to send, as rtmp://HOST/APP/KEY, or - to read it from standard input")
-            }),
+            None => match in_environment() {
+                Some(text) => text,
+                None if self.output.is_some() => return Ok(None),
+                None => usage(
+                    "missing URL: where to send, as rtmp://HOST/APP/KEY, or - to read it from standard input",
+                ),
+            },
         };
-        let text = text.trim();
-        if !is_push_url(text) {
-            usage("invalid value for 'url': use rtmp://HOST/APP/KEY or rtmps://HOST/APP/KEY");
-        }
-        Ok(Secret::new(text))
+        let url = text.trim().parse();
+        Ok(Some(url.unwrap_or_else(|why: BadPushUrl| {
+            usage(&format!("invalid value for 'url': {why}; use rtmp://HOST/APP/KEY"))
+        })))
     }
 }
 

@@ -1,10 +1,10 @@
 //! From the merged tree to settings, or to the list of all that is wrong.
 
-use super::keys::{SECTIONS, feeds, pushes, service, streams};
+use super::keys::{SECTIONS, feeds, pages, pushes, service, streams};
 use super::layers::Layered;
 use super::problem::Problem;
 use super::section::{Report, Spot};
-use super::settings::{Feed, Settings, Stream};
+use super::settings::{Feed, Pages, Settings, Stream};
 use super::urls::collide;
 
 /// Checks every key. `earlier` are the problems of the text itself.
@@ -18,11 +18,13 @@ pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings,
     let feeds = feeds::feeds(&root.at("feeds"), &mut report);
     let streams = streams::streams(&root.at("streams"), &feeds, &mut report);
     let pushes = pushes::pushes(&root.at("pushes"), &streams, &mut report);
+    let pages = pages::pages(&root.at("pages"), &mut report);
     let log = service::log(&root.at("log"), &mut report);
     pair(&root, &feeds, &streams, &mut report);
     keep_apart(&root, &streams, &mut report);
+    keep_free(&root, &streams, &pages, &mut report);
     if report.problems.is_empty() {
-        return Ok(Settings { server, access, rtsp, feeds, streams, pushes, log });
+        return Ok(Settings { server, access, rtsp, feeds, streams, pushes, pages, log });
     }
     // By line, and what has none last: the order in which a person mends a file.
     report.problems.sort_by_key(|problem| problem.line().unwrap_or(usize::MAX));
@@ -73,6 +75,27 @@ fn keep_apart(root: &Spot<'_>, streams: &[Stream], report: &mut Report) {
             let spot = if spot.at("url").is_given() { spot.at("url") } else { spot };
             let (url, name, taken) = (&stream.url, &other.name, &other.url);
             report.tell(&spot, format!("{url} collides with {taken} of the stream {name}"));
+        }
+    }
+}
+
+/// Tells pages that stand where a stream or another page answers.
+fn keep_free(root: &Spot<'_>, streams: &[Stream], pages: &Pages, report: &mut Report) {
+    let all = [
+        ("stat", &pages.stat),
+        ("stat_json", &pages.stat_json),
+        ("metrics", &pages.metrics),
+        ("config", &pages.config),
+    ];
+    let placed = all.iter().filter_map(|(key, page)| Some((*key, page.as_ref()?)));
+    for (index, (key, page)) in placed.clone().enumerate() {
+        let spot = root.at("pages").at(key);
+        let stream = streams.iter().find(|stream| collide(&stream.url, page));
+        if let Some(stream) = stream {
+            report.tell(&spot, format!("{page} collides with the stream {}", stream.name));
+        }
+        if let Some((other, _)) = placed.clone().take(index).find(|(_, taken)| *taken == page) {
+            report.tell(&spot, format!("{page} is where the page {other} stands"));
         }
     }
 }

@@ -62,7 +62,14 @@ pub(super) fn child(parent: &str, key: &str) -> String {
 /// A value as problems show it: in quotes, not endless, and a URL not at all,
 /// for its last piece is often a stream key.
 pub(super) fn quote(text: &str) -> String {
-    if text.contains("://") { "the URL".to_owned() } else { format!("{:?}", shorten(text)) }
+    if is_like_a_url(text) { "the URL".to_owned() } else { format!("{:?}", shorten(text)) }
+}
+
+/// Also where a slip has torn the `://` apart. A device's path has a colon
+/// behind its last slash only.
+fn is_like_a_url(text: &str) -> bool {
+    let torn = text.contains("//") && !text.starts_with('/');
+    torn || text.split_once(':').is_some_and(|(_, rest)| rest.contains('/'))
 }
 
 pub(super) fn shorten(text: &str) -> String {
@@ -99,7 +106,10 @@ mod tests {
     #[test]
     fn neither_long_texts_nor_urls_nor_glued_secrets_are_repeated() {
         assert_eq!(quote(&"x".repeat(1000)).chars().count(), SHOWN + 3);
-        assert_eq!(quote("rtmp://a.example/live/KEY"), "the URL");
+        for url in ["rtmp://a.example/live/KEY", "rtmp:: //a/live/KEY", "rtmp:/ /a/live/KEY"] {
+            assert_eq!(quote(url), "the URL");
+        }
+        assert_eq!(quote("/dev/v4l/by-path/pci-0:1.2"), "\"/dev/v4l/by-path/pci-0:1.2\"");
         assert_eq!(child("pushes.tube", "key:KEY"), "pushes.tube.key:…");
         assert_eq!(child("feeds", "front door"), "feeds.\"front door\"");
     }

@@ -3,6 +3,7 @@
 //! The file's own shape (optional keys, several spellings) ends at the check;
 //! nothing behind it asks whether a value makes sense.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use crate::base::secret::Secret;
 use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::model::ids::{FeedName, PushName, StreamName};
+use crate::model::push_url::PushUrl;
 
 /// The whole configuration, in the order of the file: the first stream is the
 /// default one.
@@ -23,6 +25,7 @@ pub struct Settings {
     /// Never empty.
     pub streams: Vec<Stream>,
     pub pushes: Vec<Push>,
+    pub pages: Pages,
     pub log: Log,
 }
 
@@ -46,6 +49,22 @@ pub struct Server {
     pub mdns: bool,
     /// The folder that keeps what operators want over a restart.
     pub state: Option<PathBuf>,
+    /// With it the port speaks HTTPS instead of HTTP.
+    pub tls: Option<Tls>,
+}
+
+impl Server {
+    /// How the URLs of this server begin.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+}
+
+/// PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 #[derive(Clone, Debug)]
@@ -54,11 +73,22 @@ pub struct Access {
     pub password: Option<Secret>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rtsp {
     pub port: u16,
+    /// For RTSPS, which there is where there is a certificate.
+    pub tls_port: Option<u16>,
     /// Whether viewers may ask for multicast.
     pub multicast: bool,
+    /// What viewers must show; without it everybody may watch.
+    pub login: Option<Login>,
+}
+
+/// A name and a password as they are: RTSP's Digest cannot be checked by a hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    pub user: String,
+    pub password: Secret,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -125,6 +155,17 @@ pub enum Mode {
     Linger(Duration),
 }
 
+impl fmt::Display for Mode {
+    /// `on-demand`, `continuous`, or seconds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mode::OnDemand => f.write_str("on-demand"),
+            Mode::Continuous => f.write_str("continuous"),
+            Mode::Linger(span) => write!(f, "{}", span.as_secs_f64()),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedAudio {
     None,
@@ -182,9 +223,9 @@ pub struct Push {
     pub name: PushName,
     pub stream: StreamName,
     /// `rtmp://` or `rtmps://`, with the key if `key` is absent.
-    pub url: Option<Secret>,
+    pub url: Option<PushUrl>,
     /// Tried in turn with `url` after a failure; the key is joined to it as well.
-    pub backup: Option<Secret>,
+    pub backup: Option<PushUrl>,
     /// Stream key, joined to the URL with a slash.
     pub key: Option<Secret>,
     pub audio: PushAudio,
@@ -200,6 +241,17 @@ pub enum PushAudio {
     Silence,
     /// A 1 kHz sine.
     Tone,
+}
+
+/// Where the box tells about itself: paths with a leading slash, or nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pages {
+    pub stat: Option<String>,
+    pub stat_json: Option<String>,
+    pub metrics: Option<String>,
+    pub config: Option<String>,
+    /// Whether the addresses of viewers are shown.
+    pub clients: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,9 +1,9 @@
-//! Where streams live on this server, and where pushes go.
+//! Where streams live on this server.
 //!
 //! Knows the paths that the server keeps for itself. Does not resolve or
 //! open anything.
 
-use super::problem::{either, quote};
+use super::problem::quote;
 
 /// First path pieces that are the server's own.
 const RESERVED: &str = "api apiv1 stat stat.json metrics config dashboard kiosk hub stream \
@@ -12,7 +12,7 @@ const RESERVED: &str = "api apiv1 stat stat.json metrics config dashboard kiosk 
     socket.io unsubscribe health";
 
 /// Endings that choose a container.
-const SUFFIXES: [&str; 5] = [".mp4", ".h264", ".m3u8", ".ts", ".mjpeg"];
+const SUFFIXES: [&str; 6] = [".mp4", ".h264", ".m3u8", ".ts", ".aac", ".mjpeg"];
 
 /// What a stream serves below its own URL.
 const BELOW: [&str; 5] = ["ws", "ws.h264", "hls", "pic", "whep"];
@@ -62,48 +62,6 @@ pub(super) fn collide(left: &str, right: &str) -> bool {
     left == right || serves(left, right) || serves(right, left)
 }
 
-/// Checks where a push goes. The error never repeats the text: it may end
-/// with a stream key.
-pub(super) fn push_url(text: &str) -> Result<(), String> {
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return Err(format!("the URL does not begin with {}", either(&SCHEMES)));
-    };
-    if !SCHEMES.iter().any(|known| known.strip_suffix("://") == Some(scheme)) {
-        return Err(format!(
-            "the scheme of the URL is not one of a push; use {}",
-            either(&SCHEMES)
-        ));
-    }
-    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err("the URL has a space or a control character in it".to_owned());
-    }
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
-    let (host, port) = match place.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (place, None),
-    };
-    if !is_host(host) {
-        return Err("the URL has no host, as in rtmp://HOST/APP".to_owned());
-    }
-    if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
-        return Err("the port in the URL is not one from 1 to 65535".to_owned());
-    }
-    Ok(())
-}
-
-const SCHEMES: [&str; 2] = ["rtmp://", "rtmps://"];
-
-/// A name, an IPv4 address, or an IPv6 address in brackets.
-fn is_host(host: &str) -> bool {
-    let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let named = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
-    match literal {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.chars().all(named),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,35 +97,6 @@ mod tests {
         }
         for (left, right) in [("/a", "/b"), ("/a", "/ab"), ("/a", "/a/b"), ("/cams/a", "/cams/b")] {
             assert!(!collide(left, right), "{left} {right}");
-        }
-    }
-
-    #[test]
-    fn a_push_goes_to_an_rtmp_host() {
-        for text in [
-            "rtmp://a.rtmp.youtube.com/live2",
-            "rtmps://x:443/app/key?token=1",
-            "rtmp://[::1]:1935/app",
-            "rtmp://user:word@10.0.0.1/app",
-        ] {
-            assert_eq!(push_url(text), Ok(()), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_wrong_push_url_is_explained_and_never_repeated() {
-        for text in [
-            "KEYKEY",
-            "http://host/KEYKEY",
-            "rtmp:///app/KEYKEY",
-            "rtmp://host:0/KEYKEY",
-            "rtmp://host:port/KEYKEY",
-            "rtmp://ho st/KEYKEY",
-            "rtmp://[::zz]/KEYKEY",
-        ] {
-            let message = push_url(text).unwrap_err();
-            assert!(message.contains("the URL"), "{message}");
-            assert!(!message.contains("KEYKEY"), "{message}");
         }
     }
 }

@@ -10,3 +10,4 @@ pub mod plan;
 pub mod reel;
 pub mod roster;
 pub mod supervisor;
+pub mod watchdog;

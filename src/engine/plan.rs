@@ -53,6 +53,15 @@ impl Capture {
     }
 }
 
+/// Who reads a film.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    /// Livebox hands its frames to the pipeline, round after round.
+    Livebox,
+    /// The pipeline itself, once.
+    Line,
+}
+
 /// The file that a picture becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -74,6 +83,9 @@ const VIDEO_TAIL: &str = "! h264parse config-interval=-1 \
 
 const AUDIO_TAIL: &str = "! audio/mpeg,mpegversion=4,stream-format=raw \
      ! appsink name=audio sync=false max-buffers=1 drop=true";
+
+/// A sink that nobody takes frames from would wait for that at the film's end.
+const UNTIL_THE_END: &str = " wait-on-eos=false";
 
 impl Plan {
     /// Whether this stream may pass a feed's own H.264 through.
@@ -100,20 +112,40 @@ impl Plan {
     /// # Errors
     /// A profile that cannot take the values, by name.
     pub fn launch_line(&self, capture: Capture, encoder: &str) -> Result<String, ProfileError> {
-        let mut parts = vec![self.source(capture)?];
+        self.line(capture, encoder, Reader::Livebox)
+    }
+
+    /// As [`Plan::launch_line`], for a person who runs it without livebox: a
+    /// film is read by the line itself, once.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn line_by_hand(&self, capture: Capture, encoder: &str) -> Result<String, ProfileError> {
+        self.line(capture, encoder, Reader::Line)
+    }
+
+    fn line(
+        &self,
+        capture: Capture,
+        encoder: &str,
+        reader: Reader,
+    ) -> Result<String, ProfileError> {
+        let mut parts = vec![self.source(capture, reader)?];
         if capture.form != Form::H264 {
             parts.extend(self.turned()?);
             parts.extend(self.overlaid()?);
             parts.push(format!("! {}", render(Kind::Encoder, encoder, &self.encoder_slots())?));
         }
-        parts.push(VIDEO_TAIL.to_owned());
-        if let Some(sound) = self.sound(capture)? {
-            parts.push(format!("{sound} {AUDIO_TAIL}"));
+        let ends = matches!(self.feed.source, Source::File(_)) && reader == Reader::Line;
+        let tail = |tail: &str| [tail, if ends { UNTIL_THE_END } else { "" }].concat();
+        parts.push(tail(VIDEO_TAIL));
+        if let Some(sound) = self.sound(capture, reader)? {
+            parts.push(format!("{sound} {}", tail(AUDIO_TAIL)));
         }
         Ok(parts.join(" "))
     }
 
-    fn source(&self, capture: Capture) -> Result<String, ProfileError> {
+    fn source(&self, capture: Capture, reader: Reader) -> Result<String, ProfileError> {
         let Size { width, height } = self.feed.size;
         let fps = self.feed.fps.fps();
         let (rate, per) = capture.rate;
@@ -137,13 +169,18 @@ impl Plan {
                     Form::H264 | Form::Coded(_) => "v4l2-h264",
                 }
             }
-            Source::File(_) => match capture.form {
-                Form::Coded(decoder) => {
-                    slots.push(("decoder", word(decoder)));
-                    "file-decoded"
+            Source::File(path) => {
+                if reader == Reader::Line {
+                    slots.push(("location", Slot::Text(path.to_string_lossy().into_owned())));
                 }
-                Form::H264 | Form::Raw | Form::Mjpeg => "file",
-            },
+                match capture.form {
+                    Form::Coded(decoder) => {
+                        slots.push(("decoder", word(decoder)));
+                        "file-decoded"
+                    }
+                    Form::H264 | Form::Raw | Form::Mjpeg => "file",
+                }
+            }
         };
         render(Kind::Feed, name, &slots)
     }
@@ -190,11 +227,14 @@ impl Plan {
         Ok(Some(format!("! {}", render(Kind::Filter, "overlay", &slots)?)))
     }
 
-    fn sound(&self, capture: Capture) -> Result<Option<String>, ProfileError> {
+    fn sound(&self, capture: Capture, reader: Reader) -> Result<Option<String>, ProfileError> {
         match self.feed.audio {
             FeedAudio::None => Ok(None),
             FeedAudio::Own if !capture.sound => Ok(None),
-            FeedAudio::Own => render(Kind::Audio, "own", &[]).map(Some),
+            FeedAudio::Own => {
+                let alone = (reader == Reader::Line).then_some(("alone", Slot::Int(1)));
+                render(Kind::Audio, "own", alone.as_slice()).map(Some)
+            }
             FeedAudio::Silence => test_sound("silence").map(Some),
             FeedAudio::Tone => test_sound("tone").map(Some),
         }
@@ -373,6 +413,7 @@ mod tests {
             for sound in [false, true] {
                 let capture = Capture { form, rate: (30, 1), sound };
                 lines.push(film.launch_line(capture, "x264enc").unwrap());
+                lines.push(film.line_by_hand(capture, "x264enc").unwrap());
             }
         }
         let mut dressed = plan();

@@ -111,6 +111,10 @@ impl Stream {
         &self.hub
     }
 
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
     pub fn plan(&self) -> Plan {
         self.plan.borrow().clone()
     }
@@ -156,6 +160,7 @@ impl Stream {
     pub fn status(&self, now: Instant) -> status::Stream {
         let plan = self.plan();
         let report = self.supervisor.report();
+        let measured = self.hub.measured();
         status::Stream {
             set_to: format!(
                 "{}, {} frames a second, {}bit/s",
@@ -166,12 +171,30 @@ impl Stream {
             feed: plan.feed.name,
             state: report.state(now),
             readers: self.hub.reader_count(),
+            bytes_in: self.hub.bytes_in(),
             bytes_out: self.hub.bytes_out(),
+            frames: self.hub.frames(),
+            lost: self.hub.lost(),
+            newest_age: self.hub.newest_age(),
+            bitrate: measured.bitrate,
+            fps: measured.fps,
+            last_failure: report.last_failure.clone(),
+            clients: self.clients(now),
+            mode: plan.feed.mode.to_string(),
             malformed: self.hub.malformed(),
             restarts: report.run.saturating_sub(1),
             picture: self.picture(),
             encoder: self.chosen.borrow().clone(),
         }
+    }
+
+    fn clients(&self, now: Instant) -> Vec<status::Client> {
+        let shown = |client: hub::Client| status::Client {
+            address: client.address,
+            way: client.way,
+            since: now.saturating_duration_since(client.since),
+        };
+        self.hub.clients().into_iter().map(shown).collect()
     }
 
     fn picture(&self) -> Option<Picture> {

@@ -3,10 +3,11 @@
 //! The decisions are in [`super::lifecycle`] and [`super::demand`]; this task
 //! only listens, asks, and does what it is told.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::demand::Demand;
@@ -43,8 +44,17 @@ pub enum Pulse {
 /// The handle to a supervisor. Dropping every clone stops the pipeline.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
-    requests: mpsc::Sender<Event>,
+    what: Arc<str>,
+    requests: mpsc::Sender<Request>,
     report: watch::Receiver<Report>,
+}
+
+#[derive(Debug)]
+enum Request {
+    /// An operator wants a fresh start.
+    Restart,
+    /// Somebody wants to know whether the task still listens.
+    Answer(oneshot::Sender<()>),
 }
 
 /// Where a pipeline stands.
@@ -56,6 +66,8 @@ pub struct Report {
     pub failures: u32,
     /// The last failure of all, however long ago.
     pub last_failure: Option<Failure>,
+    /// Until when the supervisor does something by itself, if ever.
+    pub deadline: Option<Instant>,
 }
 
 impl Supervisor {
@@ -71,15 +83,27 @@ impl Supervisor {
         // Sixteen: operators type slowly; a full inbox only makes them wait.
         let (requests, inbox) = mpsc::channel(16);
         let (published, report) = watch::channel(report_of(&lifecycle));
+        let name = what.as_str().into();
         let task = Task { what, pipeline, lifecycle, demand, needed, published };
         let join = tokio::spawn(task.run(inbox));
-        (Self { requests, report }, join)
+        (Self { what: name, requests, report }, join)
     }
 
     /// Asks for a fresh start now; returns once the request is queued.
     pub async fn restart(&self) {
         // A closed inbox means the service is going down; nothing is owed then.
-        self.requests.send(Event::Restart).await.ok();
+        self.requests.send(Request::Restart).await.ok();
+    }
+
+    /// The pipeline's name in the log.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// Returns once the task has answered: whether it is there at all.
+    pub async fn answers(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Request::Answer(answer)).await.is_ok() && answered.await.is_ok()
     }
 
     pub fn report(&self) -> Report {
@@ -114,6 +138,7 @@ fn report_of(lifecycle: &Lifecycle) -> Report {
         run: lifecycle.run(),
         failures: lifecycle.failures(),
         last_failure: lifecycle.last_failure().cloned(),
+        deadline: lifecycle.deadline(),
     }
 }
 
@@ -127,7 +152,7 @@ struct Task<P> {
 }
 
 impl<P: Pipeline> Task<P> {
-    async fn run(mut self, mut requests: mpsc::Receiver<Event>) {
+    async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         // News has a channel of its own: a running pipeline holds its sender,
         // and that must not keep this task alive once every handle is gone.
         // Sixteen, as a run tells of its first frame and its end only.
@@ -139,7 +164,12 @@ impl<P: Pipeline> Task<P> {
             let deadline = earliest(self.lifecycle.deadline(), self.demand.deadline());
             let event = tokio::select! {
                 request = requests.recv() => match request {
-                    Some(event) => Some(event),
+                    Some(Request::Restart) => Some(Event::Restart),
+                    Some(Request::Answer(to)) => {
+                        // Who asked may have lost patience.
+                        to.send(()).ok();
+                        None
+                    }
                     None => break,
                 },
                 Some(event) = news.recv() => Some(event),

@@ -13,7 +13,7 @@ use log::warn;
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
-use super::origin::{Facts, PROXY_HEADERS, Verdict, is_untold, judge};
+use super::origin::{Facts, PROXY_HEADERS, Scheme, Verdict, is_untold, judge};
 use crate::base::secret::Secret;
 
 /// How many passwords are checked at once. Each costs 19 MiB and tens of
@@ -116,6 +116,7 @@ impl FromRequest for Caller {
             fetch_site: text(header::HeaderName::from_static("sec-fetch-site")),
             user_agent: text(header::USER_AGENT),
             changes: !request.method().is_safe(),
+            scheme: request.app_data::<Scheme>().copied().unwrap_or_default(),
             proxied: PROXY_HEADERS.iter().any(|name| headers.contains_key(*name)),
         };
         ready(Ok(Self {

@@ -7,7 +7,7 @@
 //! Here the kernel is offered the shared bytes themselves.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice, Write as _};
+use std::io::{ErrorKind, IoSlice, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd as _;
 use std::rc::Rc;
@@ -15,40 +15,32 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::dev::Extensions;
-use actix_web::rt::net::TcpStream as ServersStream;
 use bytes::{Buf as _, Bytes};
 use log::debug;
 
-/// A peer that takes nothing for this long is gone, whatever it does not say.
-pub(super) const GONE_AFTER: Duration = Duration::from_secs(10);
-
-/// The kernel may hold this much for a viewer. Without the bound it holds
-/// seconds of video, and a slow viewer is noticed far too late (measured: 3.3 MB).
-const UNSENT_AT_MOST: u32 = 128 << 10;
+use super::porch::Wire;
 
 /// What the kernel is offered with one call; a chunk and its padding are fewer.
 const AT_ONCE: usize = 32;
 
-/// The socket of a connection without encryption, beside the server's own handle.
+/// The socket of a connection, beside the server's own handle.
 #[derive(Debug)]
-pub(super) struct Connection(TcpStream);
-
-/// Prepares a connection that was accepted, and keeps it for [`Connection::of`].
-pub(super) fn welcome(stream: &ServersStream, known: &mut Extensions) {
-    if let Err(error) = tune(stream) {
-        debug!("a socket keeps its defaults: {error}");
-    }
-    // Without it everything goes through the server, which works as well.
-    if let Ok(socket) = stream.as_fd().try_clone_to_owned() {
-        known.insert(Rc::new(Connection(socket.into())));
-    }
+pub(super) struct Connection {
+    socket: TcpStream,
+    /// Whether the bytes on it are those of HTTP.
+    is_plain: bool,
 }
 
-fn tune(stream: &ServersStream) -> io::Result<()> {
-    let socket = socket2::SockRef::from(stream);
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_user_timeout(Some(GONE_AFTER))?;
-    socket.set_tcp_notsent_lowat(UNSENT_AT_MOST)
+/// Keeps the socket of a connection for [`Connection::of`].
+pub(super) fn keep(wire: &Wire, known: &mut Extensions) {
+    let (stream, is_plain) = match wire {
+        Wire::Plain(stream) => (stream, true),
+        Wire::Tls(encrypted) => (encrypted.get_ref().0, false),
+    };
+    // Without it everything goes through the server, which works as well.
+    if let Ok(socket) = stream.as_fd().try_clone_to_owned() {
+        known.insert(Rc::new(Connection { socket: socket.into(), is_plain }));
+    }
 }
 
 impl Connection {
@@ -57,12 +49,13 @@ impl Connection {
         request.conn_data::<Rc<Self>>().cloned()
     }
 
-    /// Gives the kernel what it takes at once, and leaves the rest in `bytes`.
+    /// Gives the kernel what it takes at once, and leaves the rest in `bytes`:
+    /// everything where the connection is encrypted.
     ///
     /// To be called only while the server has nothing to send on this
     /// connection: see [`super::server::WRITE_BUFFER`].
     pub(super) fn offer(&self, bytes: &mut VecDeque<Bytes>) {
-        while !bytes.is_empty() {
+        while self.is_plain && !bytes.is_empty() {
             let mut slices = [IoSlice::new(&[]); AT_ONCE];
             let mut offered = 0;
             let count = bytes.len().min(AT_ONCE);
@@ -70,7 +63,7 @@ impl Connection {
                 *slice = IoSlice::new(bytes);
                 offered += bytes.len();
             }
-            match (&self.0).write_vectored(&slices[..count]) {
+            match (&self.socket).write_vectored(&slices[..count]) {
                 Ok(taken) => {
                     take_away(bytes, taken);
                     if taken < offered {
@@ -86,9 +79,9 @@ impl Connection {
 
     /// Ends the connection at once; what is still unsent is thrown away.
     pub(super) fn cut(&self) {
-        let cut = socket2::SockRef::from(&self.0)
+        let cut = socket2::SockRef::from(&self.socket)
             .set_linger(Some(Duration::ZERO))
-            .and_then(|()| self.0.shutdown(Shutdown::Both));
+            .and_then(|()| self.socket.shutdown(Shutdown::Both));
         if let Err(error) = cut {
             debug!("a connection was over already: {error}");
         }
@@ -118,7 +111,7 @@ mod tests {
         let there = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (here, _) = listener.accept().unwrap();
         here.set_nonblocking(true).unwrap();
-        (Connection(here), there)
+        (Connection { socket: here, is_plain: true }, there)
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub(super) enum ApiError {
     Busy,
     #[error("The stream gives no picture yet{}", because(.cause.as_ref()))]
     NoPicture { cause: Option<Failure> },
+    #[error("The stream has no sound")]
+    NoSound,
     #[error(transparent)]
     Wish(#[from] BadWish),
     #[error("No picture: {0}")]
@@ -61,7 +63,9 @@ impl ApiError {
                 (StatusCode::FORBIDDEN, None)
             }
             ApiError::Wish(_) => (StatusCode::BAD_REQUEST, None),
-            ApiError::Undecoded(NoPicture::NoVideo) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
+            ApiError::Undecoded(NoPicture::NoVideo) | ApiError::NoSound => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, None)
+            }
             ApiError::Undecoded(NoPicture::Busy | NoPicture::Failed(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)))
             }

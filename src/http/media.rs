@@ -17,10 +17,12 @@ use super::error::ApiError;
 use super::server::now;
 use super::viewer::{Flow, Shape, Viewer};
 use crate::engine::roster::Stream;
-use crate::hub::{Read, Reader};
+use crate::hub::{Client, Piece, Read, Reader};
+use crate::media::aac;
 use crate::media::packager::Init;
 use crate::model::status::State;
 use crate::model::track::Tracks;
+use crate::model::unit::TrackKind;
 
 /// A cold feed has this long to show its first frame before the viewer is
 /// told to come back; the feed goes on trying meanwhile.
@@ -36,7 +38,8 @@ pub(super) async fn mp4(
     stream: web::Data<Arc<Stream>>,
     bell: web::Data<Bell>,
 ) -> Result<HttpResponse, ApiError> {
-    let shape = Shape::of(&query).map_err(ApiError::BadQuery)?;
+    let mut shape = Shape::of(&query).map_err(ApiError::BadQuery)?;
+    shape.chromium = is_chromium(&request);
     if is_safaris_probe(&request) {
         let url = request.path().trim_end_matches(".mp4");
         let playlist = format!("{url}.m3u8");
@@ -53,6 +56,7 @@ pub(super) async fn mp4(
             (reader, init, None)
         }
     };
+    let reader = listed(reader, &request, "mp4");
     let viewer = Viewer::new(shape, &init, burst);
     let source = Watching { following: Following::new(reader, &bell, &request), viewer };
     Ok(body::endless(&request, endless(&mp4_type(Some(&init), shape)), source))
@@ -67,9 +71,53 @@ pub(super) async fn h264(
     if request.method() == Method::HEAD {
         return Ok(body::endless(&request, endless("video/h264"), Nothing));
     }
-    let (reader, _) = joined(&stream).await?;
-    let source = AccessUnits(Following::new(reader, &bell, &request));
+    let (reader, init) = joined(&stream).await?;
+    let reader = listed(reader, &request, "h264");
+    let following = Following::new(reader, &bell, &request);
+    let source = Shaped { following, init, shape: |piece: &Piece, _: &Init| piece.annex_b() };
     Ok(body::endless(&request, endless("video/h264"), source))
+}
+
+/// `reader`, listed as the one who asks.
+fn listed(reader: Reader, request: &HttpRequest, way: &'static str) -> Reader {
+    match request.peer_addr() {
+        Some(peer) => reader.of(Client { address: peer.ip().to_canonical(), way, since: now() }),
+        None => reader,
+    }
+}
+
+/// `GET /<stream>.ts`: MPEG-TS from the newest key frame on.
+pub(super) async fn ts(
+    request: HttpRequest,
+    stream: web::Data<Arc<Stream>>,
+    bell: web::Data<Bell>,
+) -> Result<HttpResponse, ApiError> {
+    if request.method() == Method::HEAD {
+        return Ok(body::endless(&request, endless("video/mp2t"), Nothing));
+    }
+    let (reader, init) = joined(&stream).await?;
+    let reader = listed(reader, &request, "ts");
+    let shape = |piece: &Piece, init: &Init| piece.transport(&init.tracks);
+    let source = Shaped { following: Following::new(reader, &bell, &request), init, shape };
+    Ok(body::endless(&request, endless("video/mp2t"), source))
+}
+
+/// `GET /<stream>.aac`: the sound alone, in ADTS.
+pub(super) async fn aac(
+    request: HttpRequest,
+    stream: web::Data<Arc<Stream>>,
+    bell: web::Data<Bell>,
+) -> Result<HttpResponse, ApiError> {
+    if request.method() == Method::HEAD {
+        return Ok(body::endless(&request, endless("audio/aac"), Nothing));
+    }
+    let (reader, init) = joined(&stream).await?;
+    if init.tracks.audio.is_none() {
+        return Err(ApiError::NoSound);
+    }
+    let reader = listed(reader, &request, "aac");
+    let following = Following::new(reader, &bell, &request);
+    Ok(body::endless(&request, endless("audio/aac"), Shaped { following, init, shape: adts }))
 }
 
 /// Joins the stream, which starts the feed if need be, and waits until it shows a picture.
@@ -153,23 +201,42 @@ impl Source for Watching {
     }
 }
 
-/// Every picture; the parameter sets stand before each key frame.
-struct AccessUnits(Following);
+/// Every piece in another shape, whatever its init says from time to time.
+struct Shaped<F> {
+    following: Following,
+    init: Arc<Init>,
+    shape: F,
+}
 
-impl Source for AccessUnits {
+impl<F: Fn(&Piece, &Init) -> Bytes + Unpin + 'static> Source for Shaped<F> {
     fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Flow> {
         loop {
-            let Some(read) = ready!(self.0.poll_next(cx)) else { return Poll::Ready(Flow::End) };
-            if let Read::Chunk(piece) = read
-                && piece.has_video()
-            {
-                let bytes = piece.annex_b();
-                self.0.count(&bytes);
-                out.push_back(bytes);
-                return Poll::Ready(Flow::On);
+            match ready!(self.following.poll_next(cx)) {
+                Some(Read::Chunk(piece)) => {
+                    let bytes = (self.shape)(&piece, &self.init);
+                    if !bytes.is_empty() {
+                        self.following.count(&bytes);
+                        out.push_back(bytes);
+                        return Poll::Ready(Flow::On);
+                    }
+                }
+                Some(Read::Init(new)) => self.init = new,
+                Some(Read::Skipped(_)) => {}
+                None => return Poll::Ready(Flow::End),
             }
         }
     }
+}
+
+/// The sounds of a piece, each behind its header.
+fn adts(piece: &Piece, init: &Init) -> Bytes {
+    let Some(info) = &init.tracks.audio else { return Bytes::new() };
+    let sounds = piece.units.iter().filter(|unit| unit.track == TrackKind::Audio);
+    let framed = sounds.flat_map(|unit| {
+        let payload = piece.payload(unit);
+        [aac::adts_header(info, payload.len()).to_vec(), payload.to_vec()]
+    });
+    framed.collect::<Vec<_>>().concat().into()
 }
 
 /// What follows a head that is asked for alone.
@@ -185,6 +252,13 @@ impl Source for Nothing {
 /// it plays the playlist instead.
 fn is_safaris_probe(request: &HttpRequest) -> bool {
     request.headers().get(header::RANGE).is_some_and(|range| range == "bytes=0-1")
+}
+
+/// Chromium and its kin name it so, Safari and Firefox do not. A program that
+/// lies gets a skippable box and some padding.
+fn is_chromium(request: &HttpRequest) -> bool {
+    let agent = request.headers().get(header::USER_AGENT);
+    agent.and_then(|agent| agent.to_str().ok()).is_some_and(|agent| agent.contains("Chrome/"))
 }
 
 fn mp4_type(init: Option<&Init>, shape: Shape) -> String {

@@ -11,14 +11,18 @@ mod connection;
 mod dashboard;
 mod error;
 mod hls;
+mod journal;
 mod livebox;
 mod media;
 mod origin;
 mod pages;
 mod picture;
+mod plain;
+mod porch;
 mod pushes;
 mod routes;
 mod server;
+mod stat;
 mod viewer;
 
 pub use access::Access;

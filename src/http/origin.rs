@@ -18,6 +18,15 @@ pub(super) struct Facts<'a> {
     pub changes: bool,
     /// Whether any header says that a proxy stands between.
     pub proxied: bool,
+    pub scheme: Scheme,
+}
+
+/// What this port speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Scheme {
+    #[default]
+    Http,
+    Https,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,11 +74,20 @@ pub(super) fn is_untold(facts: &Facts<'_>) -> bool {
 fn is_other_origin(facts: &Facts<'_>) -> bool {
     let by_fetch = facts.fetch_site.is_some_and(|site| !matches!(site, "same-origin" | "none"));
     let by_origin = facts.origin.is_some_and(|origin| {
-        let authority = origin.split_once("://").map(|(_, authority)| authority);
         // `null` has no authority, and is nobody's origin.
-        authority.is_none() || !same_authority(authority, facts.host)
+        let Some((scheme, authority)) = origin.split_once("://") else { return true };
+        !may_be_ours(scheme, facts.scheme) || !same_authority(Some(authority), facts.host)
     });
     by_fetch || by_origin
+}
+
+/// What came unencrypted may have been changed on the way, and does not speak
+/// for a port with TLS. One without may stand behind a proxy that has it.
+fn may_be_ours(scheme: &str, ours: Scheme) -> bool {
+    match ours {
+        Scheme::Http => true,
+        Scheme::Https => scheme.eq_ignore_ascii_case("https"),
+    }
 }
 
 fn same_authority(one: Option<&str>, other: Option<&str>) -> bool {
@@ -142,6 +160,17 @@ mod tests {
         ] {
             assert!(!is_untold(&facts), "{facts:?}");
         }
+    }
+
+    #[test]
+    fn a_page_that_came_unencrypted_does_not_speak_for_a_port_with_tls() {
+        let from = |origin, scheme| judge(&Facts { origin: Some(origin), scheme, ..local() });
+        let (plain, secure) = ("http://localhost:8000", "https://localhost:8000");
+        assert_eq!(from(secure, Scheme::Https), Verdict::Box);
+        assert_eq!(from(plain, Scheme::Https), Verdict::OtherOrigin);
+        assert_eq!(from(plain, Scheme::Http), Verdict::Box);
+        // A proxy in front has the TLS.
+        assert_eq!(from(secure, Scheme::Http), Verdict::Box);
     }
 
     #[test]

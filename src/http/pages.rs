@@ -15,7 +15,7 @@ use crate::model::status::{self, Snapshot};
 
 /// Only what this server has, and no scripts at all. Other sites may frame the
 /// pages: that is how a camera gets onto one's home page.
-const POLICY: &str = "default-src 'none'; style-src 'self'; media-src 'self'; img-src 'self'; \
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'self'; media-src 'self'; img-src 'self'; \
                       form-action 'self'; base-uri 'none'";
 
 /// Plays one stream and lists the rest of the box.

@@ -8,13 +8,19 @@ use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
 use super::bell::Bell;
 use super::error::ApiError;
-use super::{assets, dashboard, hls, livebox, media, pages, picture, pushes};
+use super::{assets, dashboard, hls, livebox, media, pages, picture, pushes, stat};
+use crate::config::settings::Pages;
 use crate::engine::roster::{Roster, Stream};
 
 /// What may be asked at a URL that only shows something.
 const READ: &str = "GET, HEAD";
 
-pub(super) fn all(service: &mut web::ServiceConfig, roster: &Roster, docroot: Option<&Path>) {
+pub(super) fn all(
+    service: &mut web::ServiceConfig,
+    roster: &Roster,
+    pages: &Pages,
+    docroot: Option<&Path>,
+) {
     service.service(resource("/", READ).route(read().to(pages::home)));
     for asset in assets::ALL {
         service.service(
@@ -23,6 +29,7 @@ pub(super) fn all(service: &mut web::ServiceConfig, roster: &Roster, docroot: Op
         );
     }
     control_page(service);
+    state_pages(service, pages);
     for base in ["/api/livebox/v1", "/api/v1"] {
         api(service, base);
     }
@@ -72,6 +79,19 @@ fn api(service: &mut web::ServiceConfig, base: &str) {
         .service(web::resource([format!("{base}/{{rest}}*"), base.to_owned()]).to(no_such_path));
 }
 
+/// What the box tells about itself, where it shall.
+fn state_pages(service: &mut web::ServiceConfig, pages: &Pages) {
+    let mut add = |page: &Option<String>, route: Route| {
+        if let Some(path) = page {
+            service.service(resource(path, READ).route(route));
+        }
+    };
+    add(&pages.stat, read().to(stat::page));
+    add(&pages.stat_json, read().to(stat::numbers));
+    add(&pages.metrics, read().to(stat::metrics));
+    add(&pages.config, read().to(stat::config));
+}
+
 /// Forms are posted below the page, which shows what came of it.
 fn control_page(service: &mut web::ServiceConfig) {
     for page in ["/dashboard", "/dashboard/"] {
@@ -92,7 +112,12 @@ fn control_page(service: &mut web::ServiceConfig) {
 fn medium(service: &mut web::ServiceConfig, url: &str, stream: &Arc<Stream>) {
     let data = || web::Data::new(Arc::clone(stream));
     let bell = Bell::new(stream.hub());
-    for (ending, route) in [("mp4", read().to(media::mp4)), ("h264", read().to(media::h264))] {
+    for (ending, route) in [
+        ("mp4", read().to(media::mp4)),
+        ("h264", read().to(media::h264)),
+        ("ts", read().to(media::ts)),
+        ("aac", read().to(media::aac)),
+    ] {
         let endless = resource(&format!("{url}.{ending}"), READ).route(route);
         service.service(endless.app_data(data()).app_data(bell.clone()));
     }

@@ -4,20 +4,26 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use actix_web::dev::ServerHandle;
+use actix_http::HttpService;
+use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::dev::{AppConfig, ServerHandle};
 use actix_web::rt::net::TcpStream;
-use actix_web::{App, HttpServer, middleware, web};
+use actix_web::{App, middleware, web};
 
 use super::access::Access;
 use super::connection;
 use super::dashboard::Desk;
+use super::journal::{self, Told};
+use super::origin::Scheme;
+use super::porch::{Porch, Wire};
 use super::routes;
 use crate::base::system::{self, CpuMeter};
+use crate::base::tls::Tls;
 use crate::config::settings;
 use crate::engine::roster::Roster;
-use crate::model::status::Snapshot;
+use crate::model::status::{Service, Snapshot};
 use crate::outputs::livebox::Livebox;
 use crate::outputs::picture::Pictures;
 use crate::outputs::push::Push;
@@ -33,6 +39,10 @@ const WORKERS_AT_MOST: usize = 4;
 /// More connections than this a worker does not take; the others wait.
 const CONNECTIONS_PER_WORKER: usize = 4096;
 
+/// A request takes no longer to arrive, and a connection no longer to end.
+const REQUEST_AT_MOST: Duration = Duration::from_secs(5);
+const GOODBYE_AT_MOST: Duration = Duration::from_secs(1);
+
 /// Everything that handlers may ask.
 #[derive(Debug)]
 pub struct State {
@@ -43,6 +53,11 @@ pub struct State {
     /// Tells this process's segments from those of an earlier one in caches.
     pub(super) mark: String,
     pub(super) pictures: Pictures,
+    pub(super) pages: settings::Pages,
+    /// What `/config` shows.
+    pub(super) config_text: String,
+    /// Seconds since 1970, and on the clock that handlers go by.
+    started: (u64, Instant),
     cpu: Mutex<CpuMeter>,
 }
 
@@ -67,13 +82,22 @@ pub enum ServeError {
 pub struct Server {
     listener: TcpListener,
     docroot: Option<PathBuf>,
+    porch: Porch,
+    scheme: Scheme,
 }
 
 impl State {
-    pub fn new(roster: Arc<Roster>, pushes: Vec<Arc<Push>>, livebox: Livebox) -> Self {
+    /// `config_text` is the configuration as it may be shown.
+    pub fn new(
+        roster: Arc<Roster>,
+        pushes: Vec<Arc<Push>>,
+        livebox: Livebox,
+        pages: settings::Pages,
+        config_text: String,
+    ) -> Self {
         let cpu = Mutex::new(CpuMeter::new(now(), system::cpu_time()));
-        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mark = format!("{:x}", started.as_secs());
+        let started = (unix_seconds(), now());
+        let mark = format!("{:x}", started.0);
         Self {
             roster,
             pushes,
@@ -81,13 +105,26 @@ impl State {
             desk: Desk::new(),
             mark,
             pictures: Pictures::default(),
+            pages,
+            config_text,
+            started,
             cpu,
         }
     }
 
     /// What is going on; all pages render this.
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
+        let service = Service {
+            host: system::hostname(),
+            version: env!("CARGO_PKG_VERSION"),
+            started: self.started.0,
+            now: unix_seconds(),
+            uptime: now.saturating_duration_since(self.started.1),
+            cpu: system::cpu_time(),
+            memory: system::memory(),
+        };
         Snapshot {
+            service,
             streams: self.roster.streams().iter().map(|stream| stream.status(now)).collect(),
             pushes: self.pushes.iter().map(|push| push.status(now)).collect(),
         }
@@ -114,14 +151,15 @@ impl State {
 }
 
 impl Server {
-    /// Takes the port.
+    /// Takes the port, on which HTTPS is spoken if there is a certificate.
     ///
     /// # Errors
     /// It is taken, or the address is not one of this machine.
-    pub fn bind(settings: &settings::Server) -> Result<Self, ServeError> {
+    pub fn bind(settings: &settings::Server, tls: Option<&Tls>) -> Result<Self, ServeError> {
         let address = SocketAddr::new(settings.bind, settings.port);
         let listener = listen(address).map_err(|source| ServeError::Bind { address, source })?;
-        Ok(Self { listener, docroot: settings.docroot.clone() })
+        let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
+        Ok(Self { listener, docroot: settings.docroot.clone(), porch: Porch::new(tls), scheme })
     }
 
     /// Starts to answer. The returned future ends when `handle.stop` is called.
@@ -134,29 +172,45 @@ impl Server {
         access: Access,
     ) -> Result<actix_web::dev::Server, ServeError> {
         let (state, access) = (web::Data::from(state), web::Data::new(access));
-        let docroot = self.docroot;
+        let Self { listener, docroot, porch, scheme } = self;
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        let server = HttpServer::new(move || {
-            let roster = Arc::clone(&state.roster);
-            App::new()
+        // By hand what `HttpServer` does, because that has no place for a porch.
+        let serve = move || {
+            let (roster, pages) = (Arc::clone(&state.roster), state.pages.clone());
+            let app = App::new()
                 .app_data(state.clone())
                 .app_data(access.clone())
+                .app_data(scheme)
+                .wrap(middleware::from_fn(journal::note))
                 .wrap(middleware::DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
-                .configure(|service| routes::all(service, &roster, docroot.as_deref()))
-        })
-        .workers(workers.min(WORKERS_AT_MOST))
-        .max_connections(CONNECTIONS_PER_WORKER)
-        .disable_signals()
-        .h1_write_buffer_size(WRITE_BUFFER)
-        .on_connect(|connection, known| {
-            if let Some(stream) = connection.downcast_ref::<TcpStream>() {
-                connection::welcome(stream, known);
-            }
-        })
-        .listen(self.listener)
-        .map_err(ServeError::Start)?;
+                .configure(|service| routes::all(service, &roster, &pages, docroot.as_deref()));
+            let http = HttpService::build()
+                .client_request_timeout(REQUEST_AT_MOST)
+                .client_disconnect_timeout(GOODBYE_AT_MOST)
+                .h1_write_buffer_size(WRITE_BUFFER)
+                .on_connect_ext(|wire: &Wire, known| {
+                    known.insert(Told::default());
+                    connection::keep(wire, known);
+                })
+                .h1(map_config(app, |()| AppConfig::default()))
+                .map_err(|_| ());
+            let porch = porch.clone();
+            fn_service(move |socket| admit(porch.clone(), socket)).and_then(http)
+        };
+        let server = actix_server::Server::build()
+            .workers(workers.min(WORKERS_AT_MOST))
+            .max_concurrent_connections(CONNECTIONS_PER_WORKER)
+            .disable_signals()
+            .listen("http", listener, serve)
+            .map_err(ServeError::Start)?;
         Ok(server.run())
     }
+}
+
+/// A connection that may ask, and whose it is.
+async fn admit(porch: Porch, socket: TcpStream) -> Result<(Wire, Option<SocketAddr>), ()> {
+    let peer = socket.peer_addr().ok();
+    porch.admit(socket).await.map(|wire| (wire, peer)).ok_or(())
 }
 
 /// Ends all connections at once; live ones never end by themselves.
@@ -167,6 +221,10 @@ pub async fn stop(handle: &ServerHandle) {
 /// The clock that handlers go by: the runtime's.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

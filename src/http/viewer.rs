@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::connection::GONE_AFTER;
+use super::porch::GONE_AFTER;
+use crate::base::time::MediaTime;
 use crate::hub::{Piece, Read};
-use crate::media::edge::{BLOCK, Pad};
+use crate::media::edge::{BLOCK, Pad, RATE_UNKNOWN, STARTING};
 use crate::media::packager::Init;
 
 /// What a viewer asks for behind the question mark.
@@ -23,6 +24,8 @@ pub(super) struct Shape {
     /// `?stamp=1` puts before each chunk a `free` box with the time at which
     /// the encoder gave it: nanoseconds since 1970, eight bytes, big-endian.
     pub stamp: bool,
+    /// Whether Chromium asks, whose `autoplay` begins only when its loader rests.
+    pub chromium: bool,
 }
 
 impl Shape {
@@ -32,7 +35,7 @@ impl Shape {
     /// # Errors
     /// The key whose value is neither 0 nor 1.
     pub(super) fn of(query: &[(String, String)]) -> Result<Self, String> {
-        let mut shape = Self { audio: true, pad: true, stamp: false };
+        let mut shape = Self { audio: true, pad: true, stamp: false, chromium: false };
         for (key, value) in query {
             let switch = match key.as_str() {
                 "audio" => &mut shape.audio,
@@ -81,6 +84,8 @@ pub(super) struct Viewer {
     shape: Shape,
     /// How many bytes were sent, within a block.
     offset: usize,
+    /// When the first piece behind the burst plays.
+    joined: Option<MediaTime>,
     /// What is still to be sent, and whether it counts as media.
     outbox: VecDeque<(Bytes, bool)>,
 }
@@ -88,9 +93,12 @@ pub(super) struct Viewer {
 impl Viewer {
     /// A viewer that is sent the init segment, and then what leads to the live edge.
     pub(super) fn new(shape: Shape, init: &Init, burst: Option<Bytes>) -> Self {
-        let mut viewer = Self { shape, offset: 0, outbox: VecDeque::new() };
+        let mut viewer = Self { shape, offset: 0, joined: None, outbox: VecDeque::new() };
         let init = if shape.audio { &init.bytes } else { &init.video_bytes };
         viewer.send(init.clone(), true);
+        if shape.pad && shape.chromium {
+            viewer.send(Bytes::from_static(RATE_UNKNOWN), false);
+        }
         viewer.send(burst.unwrap_or_default(), true);
         viewer
     }
@@ -129,8 +137,12 @@ impl Viewer {
             self.pad(Pad::between(self.offset, phase).as_ref());
         }
         self.send(bytes, true);
-        if padded.is_some() {
+        if padded.is_some() && slot.pad.is_some() {
             self.pad(slot.pad.as_ref());
+            let joined = *self.joined.get_or_insert(piece.start());
+            if self.shape.chromium && piece.start().since(joined) < STARTING {
+                self.pad(Some(&Pad::block()));
+            }
         }
     }
 
@@ -160,9 +172,15 @@ mod tests {
 
     #[test]
     fn a_query_switches_sound_padding_and_stamps() {
-        assert_eq!(shape(""), Ok(Shape { audio: true, pad: true, stamp: false }));
-        assert_eq!(shape("audio=0&pad=0"), Ok(Shape { audio: false, pad: false, stamp: false }));
-        assert_eq!(shape("stamp=1&1795240290"), Ok(Shape { audio: true, pad: false, stamp: true }));
+        assert_eq!(shape(""), Ok(Shape { audio: true, pad: true, stamp: false, chromium: false }));
+        assert_eq!(
+            shape("audio=0&pad=0"),
+            Ok(Shape { audio: false, pad: false, stamp: false, chromium: false })
+        );
+        assert_eq!(
+            shape("stamp=1&1795240290"),
+            Ok(Shape { audio: true, pad: false, stamp: true, chromium: false })
+        );
         assert_eq!(shape("audio=no"), Err("audio".to_owned()));
     }
 
@@ -175,7 +193,7 @@ mod tests {
             video_bytes: Bytes::from_static(b"video"),
         };
         let burst = Bytes::from(vec![7; 100_000]);
-        let mut viewer = Viewer::new(shape("audio=0").unwrap(), &init, Some(burst.clone()));
+        let mut viewer = Viewer::new(shape("audio=0&pad=0").unwrap(), &init, Some(burst.clone()));
         let pieces: Vec<_> = std::iter::from_fn(|| viewer.next()).map(|(bytes, _)| bytes).collect();
         assert_eq!(pieces.concat(), [b"video".as_slice(), &burst].concat());
         assert_eq!(viewer.offset, 100_005 % BLOCK);
@@ -194,5 +212,22 @@ mod tests {
         // At the edge in between, it has ten seconds again.
         lag = Lag::default();
         assert_eq!(lag.fell_off(now()), Flow::On);
+    }
+
+    #[test]
+    fn chromium_learns_no_bit_rate_from_the_burst_unless_padding_is_left_out() {
+        let init = Init {
+            generation: 1,
+            tracks: crate::model::track::Tracks::default(),
+            bytes: Bytes::from_static(b"both"),
+            video_bytes: Bytes::from_static(b"video"),
+        };
+        let sent = |query| {
+            let shape = Shape { chromium: true, ..shape(query).unwrap() };
+            let mut viewer = Viewer::new(shape, &init, Some(Bytes::from_static(b"burst")));
+            std::iter::from_fn(|| viewer.next()).map(|(bytes, _)| bytes).collect::<Vec<_>>()
+        };
+        assert_eq!(sent(""), [b"both".as_slice(), RATE_UNKNOWN, b"burst"]);
+        assert_eq!(sent("pad=0"), [b"both".as_slice(), b"burst"]);
     }
 }

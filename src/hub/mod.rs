@@ -1,5 +1,6 @@
 //! Streams in memory: one writer each, any number of readers at their own speed.
 
+mod audience;
 mod gauge;
 mod lease;
 mod piece;
@@ -7,6 +8,7 @@ mod reader;
 mod ring;
 mod stream;
 
+pub use audience::Client;
 pub use gauge::Measured;
 pub use piece::{Piece, Slot};
 pub use reader::{Read, Reader};

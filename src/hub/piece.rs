@@ -1,10 +1,15 @@
 //! A chunk in its place in a stream.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
 
 use crate::media::edge::{Pad, Padder};
 use crate::media::packager::Chunk;
+use crate::media::rtp::{Numbers, Packets};
+use crate::media::ts::{self, Counters};
+use crate::model::track::Tracks;
 
 /// A chunk, when it came, and how the stream is padded around it.
 #[derive(Debug)]
@@ -14,6 +19,51 @@ pub struct Piece {
     came_ns: u64,
     whole: Slot,
     video: Slot,
+    /// Of its RTP packets.
+    numbers: Numbers,
+    packets: Shape<Packets>,
+    /// Of its packets of MPEG-TS.
+    counters: Counters,
+    transport: Shape<Bytes>,
+}
+
+/// Another shape of a piece: not made before somebody wants it, and kept only
+/// while the piece is new, so that a ring does not hold everything twice.
+#[derive(Debug)]
+struct Shape<T>(Mutex<Cached<T>>);
+
+#[derive(Debug)]
+enum Cached<T> {
+    NotYet,
+    Kept(T),
+    NotAnyMore,
+}
+
+impl<T: Clone> Shape<T> {
+    fn not_yet() -> Self {
+        Self(Mutex::new(Cached::NotYet))
+    }
+
+    fn get(&self, make: impl FnOnce() -> T) -> T {
+        let mut cached = self.lock();
+        if let Cached::Kept(made) = &*cached {
+            return made.clone();
+        }
+        let made = make();
+        if matches!(*cached, Cached::NotYet) {
+            *cached = Cached::Kept(made.clone());
+        }
+        made
+    }
+
+    fn forget(&self) {
+        *self.lock() = Cached::NotAnyMore;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Cached<T>> {
+        // What is kept is whole at every moment.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The padding around a piece, for one shape of the stream.
@@ -25,16 +75,25 @@ pub struct Slot {
     pub pad: Option<Pad>,
 }
 
-/// Pads the two shapes of a stream: with sound, and the video alone.
+/// Puts chunks into their places: pads the two shapes of a stream, with sound
+/// and the video alone, and numbers its packets.
 #[derive(Clone, Debug)]
-pub(super) struct Padding {
+pub(super) struct Placer {
     whole: Padder,
     video: Padder,
+    next: Numbers,
+    counters: Counters,
 }
 
-impl Padding {
-    pub(super) fn new(padder: Padder) -> Self {
-        Self { whole: padder.clone(), video: padder }
+impl Placer {
+    /// For a stream whose packets are numbered from `next` on.
+    pub(super) fn new(padder: Padder, next: Numbers) -> Self {
+        Self { whole: padder.clone(), video: padder, next, counters: Counters::default() }
+    }
+
+    /// The same numbers, with another padding.
+    pub(super) fn repad(&mut self, padder: Padder) {
+        (self.whole, self.video) = (padder.clone(), padder);
     }
 
     pub(super) fn place(&mut self, chunk: Arc<Chunk>, came_ns: u64) -> Piece {
@@ -45,7 +104,11 @@ impl Padding {
         };
         let whole = slot(&mut self.whole, chunk.bytes.len());
         let video = slot(&mut self.video, chunk.video_len());
-        Piece { chunk, came_ns, whole, video }
+        let (numbers, counters) = (self.next, self.counters);
+        self.next = numbers.after(&chunk);
+        self.counters = counters.after(&chunk);
+        let (packets, transport) = (Shape::not_yet(), Shape::not_yet());
+        Piece { chunk, came_ns, whole, video, numbers, packets, counters, transport }
     }
 }
 
@@ -57,6 +120,29 @@ impl Piece {
     /// When the encoder gave it: nanoseconds since 1970.
     pub fn came_ns(&self) -> u64 {
         self.came_ns
+    }
+
+    /// The numbers of its RTP packets.
+    pub fn numbers(&self) -> Numbers {
+        self.numbers
+    }
+
+    /// Its RTP packets; `tracks` are those of its generation. Made by the first
+    /// caller, shared by all who ask while the piece is new.
+    pub fn packets(&self, tracks: &Tracks) -> Packets {
+        let audio_clock = tracks.audio.as_ref().map_or(1, |audio| audio.rate);
+        self.packets.get(|| Packets::of(&self.chunk, self.numbers, audio_clock))
+    }
+
+    /// It as MPEG-TS, likewise.
+    pub fn transport(&self, tracks: &Tracks) -> Bytes {
+        self.transport.get(|| ts::packets(&self.chunk, self.counters, tracks))
+    }
+
+    /// Lets go of its other shapes, for good.
+    pub(super) fn forget_shapes(&self) {
+        self.packets.forget();
+        self.transport.forget();
     }
 
     /// The padding of the stream with its sound.

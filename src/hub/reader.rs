@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
+use super::audience::{Client, Seat};
 use super::piece::Piece;
 use super::ring::{Cursor, Step};
 use super::stream::Stream;
@@ -18,6 +19,8 @@ pub struct Reader {
     end: watch::Receiver<u64>,
     /// Where the chunks that it was too slow for are counted.
     lost: Arc<AtomicU64>,
+    /// Where it is listed.
+    seat: Option<Seat>,
 }
 
 /// What a reader gets.
@@ -33,7 +36,7 @@ pub enum Read {
 impl Reader {
     pub(super) fn new(stream: Arc<Stream>, cursor: Cursor, end: watch::Receiver<u64>) -> Self {
         stream.reader_came();
-        Self { stream, cursor, end, lost: Arc::default() }
+        Self { stream, cursor, end, lost: Arc::default(), seat: None }
     }
 
     pub fn stream(&self) -> &Arc<Stream> {
@@ -51,6 +54,12 @@ impl Reader {
         self
     }
 
+    /// This reader, listed as `client` as long as it lives.
+    pub fn of(mut self, client: Client) -> Self {
+        self.seat = Some(self.stream.audience.seat(client));
+        self
+    }
+
     /// The next piece, if it is there already.
     pub fn try_next(&mut self) -> Option<Read> {
         self.end.mark_unchanged();
@@ -59,6 +68,7 @@ impl Reader {
             Step::Piece(piece) => Some(Read::Chunk(piece)),
             Step::Skipped(lost) => {
                 self.lost.fetch_add(lost, Ordering::Relaxed);
+                self.stream.count_lost(lost);
                 Some(Read::Skipped(lost))
             }
             Step::Nothing => None,

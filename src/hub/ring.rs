@@ -14,6 +14,10 @@ use super::piece::Piece;
 use crate::media::edge::{self, BURST_BYTES, BURST_FRAMES};
 use crate::media::packager::Init;
 
+/// So many of the newest pieces keep their other shapes: viewers who keep up
+/// are done with a piece by then.
+const SHAPES_KEPT: usize = 8;
+
 /// How much a ring keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -94,6 +98,9 @@ impl Ring {
         self.bytes += piece.bytes.len();
         self.pieces.push_back(Arc::new(piece));
         self.burst = None;
+        if let Some(old) = self.pieces.iter().rev().nth(SHAPES_KEPT) {
+            old.forget_shapes();
+        }
         self.trim();
     }
 
@@ -115,6 +122,10 @@ impl Ring {
     /// The oldest piece that is kept.
     pub(super) fn begin(&self) -> u64 {
         self.first
+    }
+
+    pub(super) fn newest(&self) -> Option<&Arc<Piece>> {
+        self.pieces.back()
     }
 
     /// One past the newest piece.
@@ -147,6 +158,24 @@ impl Ring {
         self.burst = Some((end, burst.clone()));
         let generation = Some(init.generation);
         Some((Cursor { next: end, generation, seeking: false }, init, burst))
+    }
+
+    /// A cursor at the live edge, the init segment there, and the pieces since
+    /// the newest key frame. Nothing before this run's first key frame, or
+    /// where frames are reordered: then [`Ring::join`] is right.
+    pub(super) fn join_with_past(&self) -> Option<(Cursor, Arc<Init>, Vec<Arc<Piece>>)> {
+        let init = Arc::clone(self.init.as_ref()?);
+        let from = self.newest_key()?;
+        let skipped = usize::try_from(from - self.first).ok()?;
+        let past: Vec<_> = self.pieces.iter().skip(skipped).cloned().collect();
+        let fits = |piece: &Arc<Piece>| {
+            piece.generation == init.generation && !edge::is_reordered(piece.chunk())
+        };
+        if !past.iter().all(fits) {
+            return None;
+        }
+        let generation = Some(init.generation);
+        Some((Cursor { next: self.end(), generation, seeking: false }, init, past))
     }
 
     /// The newest key frame with enough pictures behind it, or the oldest one

@@ -1,5 +1,6 @@
 //! One stream: its ring, who writes it, how many read it.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,14 +8,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::audience::{Audience, Client};
 use super::gauge::{Gauge, Measured};
 use super::lease::Lease;
-use super::piece::Padding;
+use super::piece::{Piece, Placer};
 use super::reader::Reader;
 use super::ring::{Cursor, Limits, Ring, Step};
 use crate::media::edge::Padder;
 use crate::media::hls::Window;
 use crate::media::packager::{Expect, Init, Packaged, Packager};
+use crate::media::rtp::Numbers;
 use crate::model::ids::StreamName;
 use crate::model::track::AudioInfo;
 use crate::model::unit::AccessUnit;
@@ -32,14 +35,17 @@ pub struct Stream {
     readers: watch::Sender<usize>,
     frames: AtomicU64,
     malformed: AtomicU64,
+    bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    lost: AtomicU64,
+    pub(super) audience: Audience,
     pub(super) lease: Lease,
 }
 
 #[derive(Debug)]
 struct Inner {
     packager: Packager,
-    padding: Padding,
+    placer: Placer,
     ring: Ring,
     window: Window,
     gauge: Gauge,
@@ -49,7 +55,7 @@ impl Stream {
     pub fn new(name: StreamName, limits: Limits) -> Arc<Self> {
         let inner = Inner {
             packager: Packager::new(),
-            padding: Padding::new(Padder::new(0, Duration::ZERO)),
+            placer: Placer::new(Padder::new(0, Duration::ZERO), Numbers::first(any_number())),
             ring: Ring::new(limits),
             window: Window::new(limits.bytes),
             gauge: Gauge::default(),
@@ -61,7 +67,10 @@ impl Stream {
             readers: watch::Sender::new(0),
             frames: AtomicU64::new(0),
             malformed: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            audience: Audience::default(),
             lease: Lease::default(),
         })
     }
@@ -75,7 +84,7 @@ impl Stream {
     pub fn begin_run(&self, expect: Expect, bitrate: u32) {
         let mut inner = self.lock();
         let frame = expect.video.unwrap_or_default();
-        inner.padding = Padding::new(Padder::new(bitrate, frame));
+        inner.placer.repad(Padder::new(bitrate, frame));
         inner.packager.begin_run(expect);
         inner.gauge = Gauge::default();
         inner.ring.close_run();
@@ -106,6 +115,7 @@ impl Stream {
     /// A malformed access unit is skipped and counted; the next one may come.
     pub fn publish(&self, unit: AccessUnit) -> Result<bool, Malformed> {
         let came_ns = unix_ns();
+        self.bytes_in.fetch_add(unit.data.len() as u64, Ordering::Relaxed);
         let mut inner = self.lock();
         let packaged = inner.packager.push(unit).inspect_err(|_| {
             self.malformed.fetch_add(1, Ordering::Relaxed);
@@ -120,7 +130,7 @@ impl Stream {
                 Packaged::Chunk(chunk) => {
                     inner.gauge.note(&chunk);
                     inner.window.push(&chunk, came_ns / 1_000_000);
-                    let piece = inner.padding.place(chunk, came_ns);
+                    let piece = inner.placer.place(chunk, came_ns);
                     inner.ring.push(piece);
                     published = true;
                 }
@@ -149,6 +159,14 @@ impl Stream {
     pub fn join_at_edge(self: &Arc<Self>) -> Option<(Reader, Arc<Init>, Bytes)> {
         let (cursor, init, burst) = self.lock().ring.join_at_edge()?;
         Some((Reader::new(Arc::clone(self), cursor, self.end.subscribe()), init, burst))
+    }
+
+    /// A reader at the live edge, and the pieces since the newest key frame:
+    /// squeezed, they bring a decoder to the edge at once. Nothing where
+    /// [`Stream::join`] is right.
+    pub fn join_with_past(self: &Arc<Self>) -> Option<(Reader, Arc<Init>, Vec<Arc<Piece>>)> {
+        let (cursor, init, past) = self.lock().ring.join_with_past()?;
+        Some((Reader::new(Arc::clone(self), cursor, self.end.subscribe()), init, past))
     }
 
     /// The init segment that belongs to what is live now.
@@ -195,6 +213,31 @@ impl Stream {
         self.malformed.load(Ordering::Relaxed)
     }
 
+    /// Bytes of access units that the feed has given since the start of the service.
+    pub fn bytes_in(&self) -> u64 {
+        self.bytes_in.load(Ordering::Relaxed)
+    }
+
+    /// Chunks that readers were too slow for, since the start of the service.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_lost(&self, chunks: u64) {
+        self.lost.fetch_add(chunks, Ordering::Relaxed);
+    }
+
+    /// How long ago the newest chunk came; nothing if there is none in memory.
+    pub fn newest_age(&self) -> Option<Duration> {
+        let came_ns = self.lock().ring.newest()?.came_ns();
+        Some(Duration::from_nanos(unix_ns().saturating_sub(came_ns)))
+    }
+
+    /// The viewers that are listed, in the order in which they came.
+    pub fn clients(&self) -> Vec<Client> {
+        self.audience.clients()
+    }
+
     /// Bytes handed to viewers since the start of the service.
     pub fn bytes_out(&self) -> u64 {
         self.bytes_out.load(Ordering::Relaxed)
@@ -221,6 +264,11 @@ impl Stream {
         // every step of it is complete in itself.
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// Tells streams apart whose packets meet at one receiver (RFC 3550, section 8).
+fn any_number() -> u32 {
+    RandomState::new().hash_one(()) as u32
 }
 
 /// The wall clock, for the stamps by which delays are measured.

@@ -63,6 +63,32 @@ pub fn lc_config(rate: u32, channels: u8) -> Option<AudioInfo> {
     Some(AudioInfo { config: Bytes::copy_from_slice(&config.to_be_bytes()), rate, channels })
 }
 
+/// The length of [`adts_header`], in bytes.
+pub const ADTS_HEADER: usize = 7;
+
+/// What stands before a frame of `length` bytes in an ADTS stream (ISO/IEC
+/// 14496-3, 1.A.2), without a checksum. The profile and rate are those of the
+/// core: players of ADTS find HE-AAC by themselves.
+pub fn adts_header(info: &AudioInfo, length: usize) -> [u8; ADTS_HEADER] {
+    let mut bits = Bits::new(&info.config);
+    let object_type = object_type(&mut bits).unwrap_or(LC);
+    // Four have a code; the core of HE-AAC is LC.
+    let profile = if (1..=4).contains(&object_type) { object_type - 1 } else { LC - 1 } as u8;
+    let rate = RATES.iter().position(|&known| known == info.rate).unwrap_or(0xf) as u8;
+    let layout = if info.channels == 8 { 7 } else { info.channels & 7 };
+    // 13 bits of length, the header included.
+    let whole = (length + ADTS_HEADER).min(0x1fff) as u16;
+    [
+        0xff,
+        0xf1,
+        profile << 6 | rate << 2 | layout >> 2,
+        (layout & 3) << 6 | (whole >> 11) as u8,
+        (whole >> 3) as u8,
+        (whole << 5) as u8 | 0x1f,
+        0xfc,
+    ]
+}
+
 /// Reads an AudioSpecificConfig. The rate of HE-AAC is that of its core, to
 /// which [`FRAME_SAMPLES`] belongs.
 pub fn parse_config(asc: &[u8]) -> Result<AudioInfo, BadConfig> {

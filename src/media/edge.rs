@@ -26,6 +26,24 @@ pub const BURST_BYTES: usize = 4 << 20;
 /// How long a frame of a burst is shown, in ticks of the video track: 3.3 ms.
 const SQUEEZED: u64 = 300;
 
+/// What stands between the init segment and the first fragment: a box that
+/// everybody skips, and that looks like media to Chromium's demuxer (`wide`
+/// with an `mdat` in it, as old QuickTime files have it).
+///
+/// That demuxer takes the bit rate from the first fragment if it meets that
+/// before any media. Squeezed, a key frame says 100 Mbit/s, and a `<video
+/// autoplay>` waits until half a megabyte lies in store (measured: 4.3 s). A
+/// stream of unknown rate needs two blocks. A plain `mdat` would do as well,
+/// but GStreamer's demuxer refuses one without a fragment.
+pub const RATE_UNKNOWN: &[u8] = b"\0\0\0\x18wide\0\0\0\0mdat\0\0\0\0\0\0\0\0";
+
+/// For so long after a join there is one more block behind each padding.
+///
+/// Chromium begins a `<video autoplay>` when its loader rests, and that rests
+/// when two blocks come at once. When its decoder is ready is not known here
+/// (measured: 50 to 500 ms after the join).
+pub const STARTING: Duration = Duration::from_millis(1500);
+
 /// A box's size and type.
 const BOX_HEADER: usize = 8;
 
@@ -44,7 +62,7 @@ const DURATION: std::ops::Range<usize> = 88..92;
 /// those cannot be squeezed.
 pub fn burst<'a>(chunks: impl Iterator<Item = &'a Chunk>) -> Option<Bytes> {
     let pictures: Vec<_> = chunks.filter(|chunk| chunk.has_video()).collect();
-    if pictures.iter().flat_map(|chunk| &chunk.units).any(|unit| unit.pts != unit.dts) {
+    if pictures.iter().any(|chunk| is_reordered(chunk)) {
         return None;
     }
     let last = pictures.last()?.video_bytes();
@@ -63,6 +81,12 @@ pub fn burst<'a>(chunks: impl Iterator<Item = &'a Chunk>) -> Option<Bytes> {
         bytes[begin..][DURATION].copy_from_slice(&(SQUEEZED as u32).to_be_bytes());
     }
     Some(bytes.into())
+}
+
+/// Whether its pictures are shown in another order than they are decoded in
+/// (B-frames): such ones cannot be squeezed.
+pub fn is_reordered(chunk: &Chunk) -> bool {
+    chunk.units.iter().any(|unit| unit.pts != unit.dts)
 }
 
 /// A big-endian number of four or eight bytes.
@@ -93,6 +117,11 @@ impl Pad {
             gap if gap < BOX_HEADER => Some(Self::new(gap + BLOCK)),
             gap => Some(Self::new(gap)),
         }
+    }
+
+    /// A whole block, which leaves every phase as it is.
+    pub fn block() -> Self {
+        Self::new(BLOCK)
     }
 
     pub fn len(&self) -> usize {

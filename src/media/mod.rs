@@ -10,5 +10,7 @@ pub mod fmp4;
 pub mod h264;
 pub mod hls;
 pub mod packager;
+pub mod rtp;
 #[cfg(test)]
 pub(crate) mod samples;
+pub mod ts;

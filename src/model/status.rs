@@ -1,6 +1,7 @@
 //! What is going on, as every page and API shows it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::ids::{FeedName, PushName, StreamName};
@@ -91,18 +92,45 @@ pub struct Stream {
     pub state: State,
     /// Connected readers: viewers and pushes.
     pub readers: usize,
+    /// Bytes of access units that its feed has given since the start of the service.
+    pub bytes_in: u64,
     /// Bytes handed to viewers since the start of the service.
     pub bytes_out: u64,
+    /// Chunks since the start of the service.
+    pub frames: u64,
+    /// Chunks that readers were too slow for, since the start of the service.
+    pub lost: u64,
+    /// How long ago the newest chunk came; nothing if there is none in memory.
+    pub newest_age: Option<Duration>,
+    /// What really comes out, where it was measured.
+    pub bitrate: Option<u64>,
+    pub fps: Option<f64>,
     /// Access units skipped because they were malformed.
     pub malformed: u64,
     /// Starts after the first.
     pub restarts: u32,
+    /// Why it went down the last time, however long ago.
+    pub last_failure: Option<Failure>,
+    /// Those whose addresses are known, in the order in which they came.
+    pub clients: Vec<Client>,
+    /// `on-demand`, `continuous`, or how long the feed runs after its last reader.
+    pub mode: String,
     /// What the configuration asks for: `1280x720, 30 frames a second, 2Mbit/s`.
     pub set_to: String,
     /// Size, codec and profile as the SPS has them.
     pub picture: Option<Picture>,
     /// Which encoder, and why this one.
     pub encoder: Option<Encoder>,
+}
+
+/// One viewer whose address is known.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub address: IpAddr,
+    /// `mp4`, `h264`, `rtsp`.
+    pub way: &'static str,
+    /// How long it has been watching.
+    pub since: Duration,
 }
 
 /// The picture that really comes out.
@@ -147,6 +175,22 @@ pub struct Push {
 /// Everything at one moment; all pages and APIs render this.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
+    pub service: Service,
     pub streams: Vec<Stream>,
     pub pushes: Vec<Push>,
+}
+
+/// The service itself.
+#[derive(Clone, Debug)]
+pub struct Service {
+    pub host: String,
+    pub version: &'static str,
+    /// Seconds since 1970.
+    pub started: u64,
+    pub now: u64,
+    pub uptime: Duration,
+    /// CPU time used since the start.
+    pub cpu: Duration,
+    /// Memory in use (resident set), in bytes.
+    pub memory: u64,
 }

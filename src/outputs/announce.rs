@@ -9,8 +9,10 @@ use std::net::IpAddr;
 use log::{info, warn};
 use mdns_sd::{IfKind, ServiceDaemon, ServiceInfo};
 
-/// Browsers look for the first, programs that speak the API for the second.
-const KINDS: [&str; 2] = ["_http._tcp.local.", "_livebox._tcp.local."];
+use crate::config::settings::Server;
+
+/// What programs that speak the API look for.
+const OWN_KIND: &str = "_livebox._tcp.local.";
 
 /// While it lives, the service is announced; dropping it says goodbye.
 pub struct Announcement(ServiceDaemon);
@@ -21,14 +23,14 @@ impl fmt::Debug for Announcement {
     }
 }
 
-/// Announces the service at `bind` and `port` under the name of this box.
-/// Where that cannot be, it says so in the log and goes without.
-pub fn announce(host: &str, bind: IpAddr, port: u16) -> Option<Announcement> {
-    if bind.is_loopback() {
+/// Announces the service under the name of this box. Where that cannot be, it
+/// says so in the log and goes without.
+pub fn announce(host: &str, server: &Server) -> Option<Announcement> {
+    if server.bind.is_loopback() {
         warn!("the service is not announced: it listens for this machine only");
         return None;
     }
-    match try_announce(host, bind, port) {
+    match try_announce(host, server) {
         Ok(announcement) => {
             info!("announced on the local network as {host:?}");
             Some(announcement)
@@ -40,16 +42,22 @@ pub fn announce(host: &str, bind: IpAddr, port: u16) -> Option<Announcement> {
     }
 }
 
-fn try_announce(host: &str, bind: IpAddr, port: u16) -> mdns_sd::Result<Announcement> {
+fn try_announce(host: &str, server: &Server) -> mdns_sd::Result<Announcement> {
+    let Server { bind, port, .. } = *server;
     let daemon = ServiceDaemon::new()?;
     if !bind.is_unspecified() {
         daemon.disable_interface(IfKind::All)?;
         daemon.enable_interface(IfKind::Addr(bind))?;
     }
-    for kind in KINDS {
-        daemon.register(service(kind, host, bind, port)?)?;
+    for kind in [browsers_kind(server.scheme()), OWN_KIND.to_owned()] {
+        daemon.register(service(&kind, host, bind, port)?)?;
     }
     Ok(Announcement(daemon))
+}
+
+/// What browsers look for.
+fn browsers_kind(scheme: &str) -> String {
+    format!("_{scheme}._tcp.local.")
 }
 
 /// The host has a name of its own here: the box's plain one belongs to Avahi,
@@ -78,14 +86,19 @@ mod tests {
     #[test]
     fn what_is_announced_is_the_name_the_port_and_the_path_of_the_api() {
         let bind = "192.0.2.1".parse().unwrap();
-        let info = service(KINDS[1], "porch", bind, 8123).unwrap();
+        let info = service(OWN_KIND, "porch", bind, 8123).unwrap();
         assert_eq!(info.get_fullname(), "porch._livebox._tcp.local.");
         assert_eq!(info.get_port(), 8123);
         assert_eq!(info.get_property_val_str("path"), Some("/api/livebox/v1"));
+        let info = service(&browsers_kind("https"), "porch", bind, 8123).unwrap();
+        assert_eq!(info.get_fullname(), "porch._https._tcp.local.");
     }
 
     #[test]
     fn a_service_for_this_machine_alone_is_not_announced() {
-        assert!(announce("porch", "127.0.0.1".parse().unwrap(), 8123).is_none());
+        let settings = crate::config::parse_text(
+            "server: {bind: localhost}\nfeeds: {a: {test: clock}}\nstreams: {a: {}}\n",
+        );
+        assert!(announce("porch", &settings.unwrap().server).is_none());
     }
 }

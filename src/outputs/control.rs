@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::base::secret::Secret;
 use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::config::settings::{self, PushAudio, Settings};
+use crate::model::push_url::PushUrl;
 
 /// Control data: what is sent, and where to.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,7 +15,7 @@ pub struct Control {
     /// The stream key.
     pub name: Option<Secret>,
     /// The receiver's URL. It may hold the key as well.
-    pub url: Option<Secret>,
+    pub url: Option<PushUrl>,
     pub resolution: Size,
     pub bitrate: Bitrate,
     pub audio: PushAudio,
@@ -57,7 +58,7 @@ pub enum Refused {
     Twice(String),
 }
 
-/// The longest text that makes sense as a URL or a key.
+/// The longest text that makes sense as a key.
 const LONGEST: usize = 1024;
 
 impl Control {
@@ -130,11 +131,6 @@ impl Control {
         Ok(edited)
     }
 
-    /// The whole URL to send to; none without a `url`.
-    pub fn target(&self) -> Option<Secret> {
-        Some(joined(self.url.as_ref()?, self.name.as_ref()))
-    }
-
     /// The key as it may be shown.
     pub fn shown_name(&self) -> Option<String> {
         self.name.as_ref().map(Secret::masked)
@@ -142,7 +138,7 @@ impl Control {
 
     /// The URL as it may be shown: without what may be a key or a password.
     pub fn shown_url(&self) -> Option<String> {
-        self.url.as_ref().map(|url| shown_url(url.reveal(), self.name.is_some()))
+        self.url.as_ref().map(|url| url.shown(self.name.as_ref()))
     }
 
     fn name_from(&self, field: &Field) -> Result<Option<Secret>, Refused> {
@@ -155,62 +151,19 @@ impl Control {
         plain.then(|| Some(Secret::new(text))).ok_or_else(|| refused(field, valid))
     }
 
-    fn url_from(&self, field: &Field) -> Result<Option<Secret>, Refused> {
+    fn url_from(&self, field: &Field) -> Result<Option<PushUrl>, Refused> {
         let Some(text) = filled(field) else { return Ok(None) };
         if Some(text) == self.shown_url().as_deref() {
             return Ok(self.url.clone());
         }
-        let good = text.len() <= LONGEST && is_push_url(text);
-        good.then(|| Some(Secret::new(text)))
-            .ok_or_else(|| refused(field, "rtmp://host/app or rtmps://host/app, or null"))
+        text.parse().map(Some).map_err(|_| refused(field, URLS))
     }
 }
 
+const URLS: &str = "rtmp://host/app or rtmps://host/app, a port from 1 to 65535, or null";
 const RESOLUTIONS: &str = "240p, 360p, 480p, 720p, 1080p, or WIDTHxHEIGHT";
 const BITRATES: &str = "100k to 50M, like 800k, 1M or 100000";
 const FRAME_RATES: &str = "1 to 120";
-
-/// Joins a receiver's URL and a key with one slash.
-pub fn joined(url: &Secret, key: Option<&Secret>) -> Secret {
-    match key {
-        Some(key) => {
-            Secret::new(format!("{}/{}", url.reveal().trim_end_matches('/'), key.reveal()))
-        }
-        None => url.clone(),
-    }
-}
-
-/// The key where it is the end of a URL: what follows the application.
-pub fn key_of(url: &Secret) -> Option<Secret> {
-    let (_, rest) = url.reveal().split_once("://")?;
-    let key = rest.splitn(3, '/').nth(2)?.trim_matches('/');
-    (!key.is_empty()).then(|| Secret::new(key))
-}
-
-/// Whether a push can go there: `rtmp` or `rtmps`, a host, nothing unprintable.
-pub fn is_push_url(text: &str) -> bool {
-    let rest = text.strip_prefix("rtmp://").or_else(|| text.strip_prefix("rtmps://"));
-    let host = rest.map(|rest| rest.split('/').next().unwrap_or_default());
-    let host = host.map(|host| host.rsplit('@').next().unwrap_or_default());
-    host.is_some_and(|host| host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '['))
-        && text.chars().all(|c| c.is_ascii_graphic())
-}
-
-/// Hides a password, a query, and, unless the key stands elsewhere, whatever
-/// follows the application: `rtmp://host/live2/••••••`.
-pub fn shown_url(url: &str, key_is_elsewhere: bool) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("rtmp", url));
-    let without_query = rest.split(['?', '#']).next().unwrap_or_default();
-    let (host, path) = without_query.split_once('/').unwrap_or((without_query, ""));
-    let host = host.rsplit('@').next().unwrap_or_default();
-    match path.trim_end_matches('/').split_once('/') {
-        Some((application, _)) if !key_is_elsewhere => {
-            format!("{scheme}://{host}/{application}/••••••")
-        }
-        _ if path.is_empty() => format!("{scheme}://{host}"),
-        _ => format!("{scheme}://{host}/{path}"),
-    }
-}
 
 fn filled(field: &Field) -> Option<&str> {
     field.value.as_deref().map(str::trim).filter(|text| !text.is_empty())
@@ -302,6 +255,8 @@ mod tests {
             ("url", "http://x/"),
             ("url", "rtmp://"),
             ("url", "rtmp:// x/y"),
+            ("url", "rtmp://x:99999/y"),
+            ("url", "rtmp://[::zz]/y"),
             ("name", "two words"),
             ("colour", "red"),
         ] {
@@ -325,15 +280,6 @@ mod tests {
         assert_eq!(split.shown_url().unwrap(), "rtmp://a.example/live2/");
         let again = [field("name", "••••••34"), field("fps", "30")];
         assert_eq!(split.edited(&again).unwrap().name, split.name);
-        assert_eq!(split.target().unwrap().reveal(), "rtmp://a.example/live2/KEY-1234");
-    }
-
-    #[test]
-    fn the_key_at_the_end_of_a_url_is_known_as_a_secret() {
-        let key = |url: &str| key_of(&Secret::new(url)).map(|key| key.reveal().to_owned());
-        assert_eq!(key("rtmp://a.example/live2/KEY-1").as_deref(), Some("KEY-1"));
-        assert_eq!(key("rtmp://a.example/live2/"), None);
-        assert_eq!(key("rtmp://a.example"), None);
     }
 
     #[test]

@@ -18,7 +18,9 @@ use tokio::sync::Mutex;
 
 use super::control::{Control, Field};
 use super::livebox::Held;
+use crate::base::secret::Secret;
 use crate::config::settings;
+use crate::model::push_url::PushUrl;
 
 const FILE: &str = "state.json";
 
@@ -149,12 +151,10 @@ fn parsed(text: &str) -> Result<Kept, serde_json::Error> {
 /// Every value with its secrets, for the file alone.
 fn values(control: &Control) -> Values {
     let Control { name, url, resolution, bitrate, audio, fps, quality } = control;
-    let secret = |secret: &Option<crate::base::secret::Secret>| {
-        secret.as_ref().map(|secret| secret.reveal().to_owned())
-    };
+    let revealed = |secret: Option<&Secret>| secret.map(|secret| secret.reveal().to_owned());
     [
-        ("name", secret(name)),
-        ("url", secret(url)),
+        ("name", revealed(name.as_ref())),
+        ("url", revealed(url.as_ref().map(PushUrl::secret))),
         ("resolution", Some(resolution.name())),
         ("bitrate", Some(bitrate.bps().to_string())),
         ("audio", Some(super::control::audio_word(*audio).to_owned())),

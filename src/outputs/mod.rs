@@ -9,4 +9,5 @@ pub mod memory;
 pub mod picture;
 pub mod preflight;
 pub mod push;
+pub mod recorder;
 pub mod rtsp;

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::control::{joined, key_of, shown_url};
 use super::preflight::{Preflight, preflight};
 use crate::base::backoff::Backoff;
 use crate::config::settings::{self, Mode};
@@ -74,6 +73,10 @@ impl Push {
         &self.settings
     }
 
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
     /// Whether somebody wants it to send.
     pub fn is_wanted(&self) -> bool {
         *self.wanted.borrow() > 0
@@ -136,7 +139,7 @@ impl Push {
             bitrate: if is_live { self.meter.bitrate() } else { 0 },
             lost: self.meter.lost(),
             restarts: report.run.saturating_sub(1),
-            url: url.map(|url| shown_url(url.reveal(), false)),
+            url: url.map(|url| url.shown(None)),
             on_backup,
             last_failure: report.last_failure,
         }
@@ -147,9 +150,9 @@ impl Push {
 pub fn destination(push: &settings::Push) -> Option<Destination> {
     let (url, key) = (push.url.as_ref()?, push.key.as_ref());
     Some(Destination {
-        url: joined(url, key),
-        backup: push.backup.as_ref().map(|backup| joined(backup, key)),
-        key: push.key.clone().or_else(|| key_of(url)),
+        url: url.with_key(key),
+        backup: push.backup.as_ref().map(|backup| backup.with_key(key)),
+        key: push.key.clone().or_else(|| url.key()),
         audio: push.audio,
     })
 }

@@ -33,7 +33,7 @@ fn the_page_of_a_stream_plays_with_scripts_blocked() {
 }
 
 /// Fails unless two more seconds are played, with frames decoded for them.
-fn plays(browser: &Browser) {
+pub(crate) fn plays(browser: &Browser) {
     wait::until("the picture starts", LIMIT, || (browser.number(TIME) > 0.0).then_some(()));
     let (time, frames) = (browser.number(TIME), browser.number(FRAMES));
     wait::until("two seconds are played", LIMIT, || {

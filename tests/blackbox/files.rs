@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::common::clip::{Clips, Film, SHORT};
-use crate::common::livebox::Livebox;
+use crate::common::livebox::{Livebox, livebox};
 use crate::common::process::run;
 use crate::common::tools::tool;
 use crate::common::viewer::Viewer;
@@ -67,6 +67,33 @@ fn what_can_pass_through_does_so_untouched() {
     assert!(got.windows(sample.len()).any(|window| window == sample), "the bytes are others");
     let line = livebox.log().wait_for("is encoded by", LIMIT);
     assert!(line.contains("file: it gives H.264 by itself"), "{line}");
+}
+
+#[test]
+fn the_printed_launch_line_of_a_film_plays_it_to_its_end_in_gst_launch() {
+    let clips = Clips::new();
+    let film = clips.make("a $clip (1).mp4", Film { b_frames: 2, ..SHORT });
+    let plain = clips.make("plain.mp4", SHORT);
+    let config = clips.folder().join("livebox.yaml");
+    for (film, element) in [(film, "x264enc"), (plain, "identity")] {
+        std::fs::write(&config, feed(&film, "", "")).expect("the folder is writable");
+        let printed = livebox(&["pipeline", "clip", "-f", &config.display().to_string()], "");
+        assert_eq!(printed.code, Some(0), "{}", printed.stderr);
+        assert!(printed.stdout.contains(element), "{}", printed.stdout);
+
+        // As a person does it: pasted behind the command, into a shell.
+        let mut shell = tool("sh");
+        let line = format!("exec gst-launch-1.0 -v {}", printed.stdout.trim());
+        let begin = wait::now();
+        let ended = run(shell.args(["-c", &line]), b"", LIMIT);
+
+        let told = format!("{line}\n{}{}", ended.stdout, ended.stderr);
+        assert_eq!(ended.code, Some(0), "{told}");
+        assert!(ended.stdout.contains("Got EOS"), "{told}");
+        assert!(ended.stdout.contains("AppSink:video.GstPad:sink: caps = video/x-h264"), "{told}");
+        assert!(ended.stdout.contains("AppSink:audio.GstPad:sink: caps = audio/mpeg"), "{told}");
+        assert!(begin.elapsed() > Duration::from_millis(1500), "faster than real: {told}");
+    }
 }
 
 #[test]

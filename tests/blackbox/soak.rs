@@ -86,6 +86,8 @@ struct Sample {
     memory_kib: f64,
     files: f64,
     threads: f64,
+    /// CPU time used since its start.
+    cpu_seconds: f64,
 }
 
 /// A row of numbers that looks like chance and is the same every time.
@@ -240,6 +242,7 @@ impl Sample {
             memory_kib: proc::resident_kib(pid) as f64,
             files: proc::open_files(pid) as f64,
             threads: proc::threads(pid) as f64,
+            cpu_seconds: proc::cpu_seconds(pid),
         }
     }
 }
@@ -329,6 +332,7 @@ fn report(samples: &[Sample], told: &Told, empty: &Sample) -> String {
         ("memory KiB", (|one| one.memory_kib) as fn(&Sample) -> f64),
         ("open files", |one| one.files),
         ("threads", |one| one.threads),
+        ("CPU seconds", |one| one.cpu_seconds),
     ] {
         text += &format!(
             "{what}: {} without viewers, {} in the first half, {} in the second, {:+.1} a minute\n",

@@ -9,6 +9,8 @@ use socket2::{Domain, Socket, Type};
 use crate::common::fmp4::{self, Piece};
 use crate::common::http::Body;
 use crate::common::livebox::{CAMERA, LAVISH, Livebox};
+use crate::common::process::run;
+use crate::common::tools::tool;
 use crate::common::viewer::Viewer;
 use crate::common::{probe, proc, wait};
 
@@ -71,6 +73,36 @@ fn the_sound_of_the_tone_is_a_sine_of_1000_hertz() {
 
     assert!((990.0..=1010.0).contains(&sound.pitch), "{sound:?}");
     assert!(sound.loudness > 0.02, "{sound:?}");
+}
+
+#[test]
+fn a_transport_stream_plays_in_ffmpeg_and_gstreamer_whenever_one_joins() {
+    let livebox = Livebox::start(CAMERA);
+    let url = livebox.url("/camera.ts");
+    let (head, body) = livebox.http().open("/camera.ts");
+    assert_eq!(head.header("Content-Type"), Some("video/mp2t"));
+
+    assert_eq!(probe::streams(&url, None).codecs(), ["h264", "aac"]);
+    probe::decode(&url, 3);
+    let mut launch = tool("gst-launch-1.0");
+    launch.args(["-q", "souphttpsrc", &format!("location={url}"), "!", "decodebin", "name=d"]);
+    for kind in ["video", "audio"] {
+        launch.args(["d.", "!", &format!("{kind}/x-raw"), "!", "queue", "!"]);
+        launch.args(["identity", "eos-after=50", "!", "fakesink", "sync=false"]);
+    }
+    let finished = run(&mut launch, b"", LIMIT);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    body.close();
+}
+
+#[test]
+fn the_sound_alone_can_be_had() {
+    let livebox = Livebox::start(CAMERA);
+    let sound = probe::listen(&livebox.url("/camera.aac"), 2);
+    assert!((990.0..=1010.0).contains(&sound.pitch), "{sound:?}");
+
+    let silent = Livebox::start(&CAMERA.replace("tone", "none"));
+    assert_eq!(silent.get("/camera.aac").status(), 415);
 }
 
 #[test]

@@ -136,6 +136,8 @@ fn options(profile: &Path, scripts: Scripts) -> Value {
     };
     json!({"capabilities": {"alwaysMatch": {
         "browserName": "chrome",
+        // The certificates of tests are known to nobody.
+        "acceptInsecureCerts": true,
         "pageLoadStrategy": "eager",
         "goog:chromeOptions": {
             "binary": path_of("chromium"),

@@ -52,6 +52,7 @@ pub struct Livebox {
     process: Process,
     port: u16,
     rtsp_port: u16,
+    rtsps_port: u16,
     _folder: TempDir,
 }
 
@@ -97,20 +98,21 @@ impl Launch {
 
     pub fn start_without_waiting(self) -> Livebox {
         let folder = tempfile::tempdir().expect("there is room for a folder");
-        let (port, rtsp_port) = (ports::free(), ports::free());
-        let mut command = self.command(folder.path(), port, rtsp_port);
+        let (port, rtsp_port, rtsps_port) = (ports::free(), ports::free(), ports::free());
+        let mut command = self.command(folder.path(), port, [rtsp_port, rtsps_port]);
         let process = Process::start("livebox", &mut command);
-        Livebox { process, port, rtsp_port, _folder: folder }
+        Livebox { process, port, rtsp_port, rtsps_port, _folder: folder }
     }
 
     /// Starts the service, which has to end by itself.
     pub fn finish(self) -> Finished {
         let folder = tempfile::tempdir().expect("there is room for a folder");
-        let mut command = self.command(folder.path(), ports::free(), ports::free());
+        let mut command =
+            self.command(folder.path(), ports::free(), [ports::free(), ports::free()]);
         run(&mut command, b"", START_LIMIT)
     }
 
-    fn command(self, folder: &Path, port: u16, rtsp_port: u16) -> Command {
+    fn command(self, folder: &Path, port: u16, rtsp_ports: [u16; 2]) -> Command {
         let mut command = self.runner.unwrap_or_else(|| Command::new(binary()));
         if !command.get_program().eq(binary().as_os_str()) {
             command.arg(binary());
@@ -118,7 +120,10 @@ impl Launch {
         let state = folder.join("state");
         fs::create_dir_all(&state).expect("the folder is writable");
         command.arg("serve").current_dir(folder).env("STATE_DIRECTORY", state);
-        command.env("LIVEBOX__RTSP__PORT", rtsp_port.to_string()).envs(self.environment);
+        for (key, port) in ["PORT", "TLS_PORT"].iter().zip(rtsp_ports) {
+            command.env(format!("LIVEBOX__RTSP__{key}"), port.to_string());
+        }
+        command.envs(self.environment);
         if let Some(config) = self.config {
             let file = folder.join("livebox.yaml");
             fs::write(&file, config).expect("the folder is writable");
@@ -150,6 +155,11 @@ impl Livebox {
         format!("rtsp://127.0.0.1:{}{path}", self.rtsp_port)
     }
 
+    /// The URL where the configuration has a certificate.
+    pub fn rtsps_url(&self, path: &str) -> String {
+        format!("rtsps://127.0.0.1:{}{path}", self.rtsps_port)
+    }
+
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
@@ -168,6 +178,11 @@ impl Livebox {
 
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// The URL where the configuration has a certificate.
+    pub fn secure_url(&self, path: &str) -> String {
+        format!("https://127.0.0.1:{}{path}", self.port)
     }
 
     pub fn get(&self, path: &str) -> Answer {

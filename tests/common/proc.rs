@@ -2,6 +2,9 @@
 
 use std::fs;
 
+/// CPU time is counted in clock ticks, of which Linux gives a program 100 a second.
+const TICKS_PER_SECOND: f64 = 100.0;
+
 /// Open files, sockets and pipes.
 pub fn open_files(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs and is ours").count()
@@ -14,6 +17,15 @@ pub fn resident_kib(pid: u32) -> u64 {
 
 pub fn threads(pid: u32) -> u64 {
     number_in_status(pid, "Threads:")
+}
+
+/// CPU time used so far, user and system, in seconds.
+pub fn cpu_seconds(pid: u32) -> f64 {
+    let stat = read(pid, "stat");
+    let after_name = &stat[stat.rfind(')').expect("the name is in parentheses") + 1..];
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    let ticks = |n: usize| fields[n].parse::<f64>().expect("times are numbers");
+    (ticks(11) + ticks(12)) / TICKS_PER_SECOND
 }
 
 /// The processes begun by `pid` and their own, as deep as they go.
@@ -38,6 +50,12 @@ pub fn command_line(pid: u32) -> String {
 pub fn is_alive(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| !stat[stat.rfind(')').unwrap_or(0)..].starts_with(") Z"))
+}
+
+/// Whether it stands still after SIGSTOP.
+pub fn is_stopped(pid: u32) -> bool {
+    let stat = read(pid, "stat");
+    stat[stat.rfind(')').unwrap_or(0)..].starts_with(") T")
 }
 
 /// Every thread may have children of its own.

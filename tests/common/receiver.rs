@@ -5,25 +5,16 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tempfile::TempDir;
-
 use super::http::Http;
-use super::ports;
+use super::nginx::{Nginx, RTMP};
 use super::process::Process;
-use super::tools::{file_of, tool};
-use super::wait;
-
-const MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
-const MODULE_PACKAGE: &str = "libnginx-mod-rtmp";
-const START_LIMIT: Duration = Duration::from_secs(10);
+use super::{ports, wait};
 
 /// A receiver. Dropping it kills it.
 #[derive(Debug)]
 pub struct Receiver {
-    folder: TempDir,
     rtmp_port: u16,
-    http_port: u16,
-    nginx: Process,
+    nginx: Nginx,
 }
 
 impl Receiver {
@@ -35,19 +26,13 @@ impl Receiver {
     /// Starts a receiver whose application `live2` also has `directives`, in
     /// which `@root@` is its folder; files below `@root@/hls/` are served at `/hls/`.
     pub fn with(directives: &str) -> Self {
-        let folder = tempfile::tempdir().expect("there is room for a folder");
-        let (rtmp_port, http_port) = (ports::free(), ports::free());
-        let root = folder.path().display().to_string();
-        fs::create_dir(folder.path().join("flv")).expect("the folder is new");
-        let config = CONFIG
-            .replace("@directives@", directives)
-            .replace("@module@", file_of(MODULE, MODULE_PACKAGE))
-            .replace("@root@", &root)
-            .replace("@rtmp@", &rtmp_port.to_string())
-            .replace("@http@", &http_port.to_string());
-        fs::write(folder.path().join("nginx.conf"), config).expect("the folder is writable");
-        let nginx = start_nginx(&root, http_port);
-        Self { folder, rtmp_port, http_port, nginx }
+        let rtmp_port = ports::free();
+        let config =
+            CONFIG.replace("@directives@", directives).replace("@rtmp@", &rtmp_port.to_string());
+        let nginx = Nginx::start(RTMP, &config, ports::free(), |folder| {
+            fs::create_dir(folder.join("flv")).expect("the folder is new");
+        });
+        Self { rtmp_port, nginx }
     }
 
     /// The URL of the application, to which a stream key is joined.
@@ -61,21 +46,21 @@ impl Receiver {
 
     /// Its web server.
     pub fn http(&self) -> Http {
-        Http::local(self.http_port)
+        Http::local(self.nginx.port())
     }
 
     pub fn nginx(&self) -> &Process {
-        &self.nginx
+        self.nginx.process()
     }
 
     /// Ends it at once, as a crash would: nothing is closed or said.
     pub fn crash(&mut self) {
-        self.nginx.kill();
+        self.nginx.crash();
     }
 
     /// Starts it again on the same port.
     pub fn come_back(&mut self) {
-        self.nginx = start_nginx(&self.folder.path().display().to_string(), self.http_port);
+        self.nginx.come_back();
     }
 
     /// Lets it stand still with all its connections open.
@@ -94,7 +79,7 @@ impl Receiver {
 
     /// The recordings, oldest first.
     pub fn recordings(&self) -> Vec<PathBuf> {
-        let folder = fs::read_dir(self.folder.path().join("flv")).expect("the folder is there");
+        let folder = fs::read_dir(self.nginx.folder().join("flv")).expect("the folder is there");
         let mut found: Vec<PathBuf> = folder.flatten().map(|entry| entry.path()).collect();
         found.sort_by_key(|path| fs::metadata(path).and_then(|m| m.created()).ok());
         found
@@ -113,25 +98,7 @@ impl Receiver {
     }
 }
 
-fn start_nginx(root: &str, http_port: u16) -> Process {
-    let config = format!("{root}/nginx.conf");
-    let mut command = tool("nginx");
-    command.args(["-p", root, "-c", &config, "-e", &format!("{root}/error.log")]);
-    let nginx = Process::start("nginx", &mut command);
-    wait::until("nginx answers", START_LIMIT, || {
-        Http::local(http_port).request("GET", "/stat").try_answer().ok()
-    });
-    nginx
-}
-
 const CONFIG: &str = "\
-load_module @module@;
-daemon off;
-master_process off;
-pid @root@/nginx.pid;
-error_log @root@/error.log notice;
-worker_rlimit_nofile 4096;
-events { worker_connections 2048; }
 rtmp {
   access_log off;
   server {
@@ -150,7 +117,7 @@ http {
   sendfile on;
   tcp_nopush on;
   server {
-    listen 127.0.0.1:@http@;
+    listen 127.0.0.1:@port@;
     location /stat { rtmp_stat all; }
     location /hls/ { root @root@; }
   }

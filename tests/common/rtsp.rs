@@ -1,10 +1,11 @@
 //! A plain RTSP client (RFC 2326) that plays over its own connection and
 //! counts what comes.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct Playing {
 #[derive(Debug, Default)]
 struct Counts {
     packets: AtomicU64,
+    /// On which channels anything came.
+    channels: Mutex<BTreeSet<u8>>,
     over: AtomicBool,
 }
 
@@ -45,8 +48,13 @@ impl Client {
 
     /// The status of the answer to `method`, and its body.
     pub fn ask(&mut self, method: &str) -> (u16, String) {
+        self.ask_with(method, "")
+    }
+
+    /// The same with more header lines.
+    pub fn ask_with(&mut self, method: &str, more: &str) -> (u16, String) {
         let url = self.url.clone();
-        self.ask_at(method, &url, "")
+        self.ask_at(method, &url, more)
     }
 
     /// The same for another path than the one that the client came for.
@@ -71,11 +79,21 @@ impl Client {
         let (status, description) = self.ask("DESCRIBE");
         assert_eq!(status, 200, "DESCRIBE");
         for track in 0..description.lines().filter(|line| line.starts_with("m=")).count() {
-            let url = format!("{}/stream={track}", self.url);
             let (rtp, rtcp) = (2 * track, 2 * track + 1);
-            let transport = format!("Transport: RTP/AVP/TCP;unicast;interleaved={rtp}-{rtcp}\r\n");
-            assert_eq!(self.ask_at("SETUP", &url, &transport).0, 200, "SETUP of {track}");
+            let transport = format!("RTP/AVP/TCP;unicast;interleaved={rtp}-{rtcp}");
+            assert_eq!(self.set_up(track, &transport), 200, "SETUP of {track}");
         }
+        self.begin()
+    }
+
+    /// Sets a track up; returns the status.
+    pub fn set_up(&mut self, track: usize, transport: &str) -> u16 {
+        let url = format!("{}/stream={track}", self.url);
+        self.ask_at("SETUP", &url, &format!("Transport: {transport}\r\n")).0
+    }
+
+    /// Plays what is set up.
+    pub fn begin(mut self) -> Playing {
         assert_eq!(self.ask("PLAY").0, 200, "PLAY");
         let socket = self.reader.get_ref().try_clone().expect("a file is left");
         let counts = Arc::new(Counts::default());
@@ -139,6 +157,11 @@ impl Playing {
         self.counts.packets.load(Ordering::Relaxed)
     }
 
+    /// The channels on which anything came so far.
+    pub fn channels(&self) -> Vec<u8> {
+        self.counts.channels.lock().expect("nobody panics with it").iter().copied().collect()
+    }
+
     /// Whether the server has ended the connection.
     pub fn is_over(&self) -> bool {
         self.counts.over.load(Ordering::Relaxed)
@@ -164,6 +187,7 @@ fn count(mut reader: BufReader<TcpStream>, counts: &Counts) {
         if reader.read_exact(&mut packet[..length]).is_err() {
             break;
         }
+        counts.channels.lock().expect("nobody panics with it").insert(head[1]);
         if head[1].is_multiple_of(2) {
             counts.packets.fetch_add(1, Ordering::Relaxed);
         }

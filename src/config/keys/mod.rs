@@ -4,6 +4,7 @@
 //! asked in `check`.
 
 pub(super) mod feeds;
+pub(super) mod pages;
 pub(super) mod pushes;
 pub(super) mod service;
 pub(super) mod streams;
@@ -15,8 +16,8 @@ use crate::base::units::{BadUnit, parse_span};
 use crate::model::ids::BadName;
 
 /// The sections of the file.
-pub(super) const SECTIONS: [&str; 7] =
-    ["server", "access", "rtsp", "feeds", "streams", "pushes", "log"];
+pub(super) const SECTIONS: [&str; 8] =
+    ["server", "access", "rtsp", "feeds", "streams", "pushes", "pages", "log"];
 
 fn unit(bad: BadUnit) -> String {
     format!("{} is not {}", quote(&bad.text), bad.wanted)

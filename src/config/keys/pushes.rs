@@ -7,8 +7,8 @@ use crate::base::secret::Secret;
 use crate::config::problem::quote;
 use crate::config::section::{Report, Spot, flag, word};
 use crate::config::settings::{Push, PushAudio, Stream};
-use crate::config::urls::push_url;
 use crate::model::ids::{PushName, StreamName};
+use crate::model::push_url::{BadPushUrl, PushUrl};
 
 pub(in crate::config) const PUSH: [&str; 6] = ["stream", "url", "backup", "key", "audio", "start"];
 
@@ -58,8 +58,8 @@ fn stream_name(text: &str, streams: &[Stream]) -> Result<StreamName, String> {
     })
 }
 
-fn address(text: &str) -> Result<Secret, String> {
-    push_url(text).map(|()| Secret::new(text))
+fn address(text: &str) -> Result<PushUrl, String> {
+    text.parse().map_err(|bad: BadPushUrl| bad.to_string())
 }
 
 fn stream_key(text: &str) -> Result<Secret, String> {

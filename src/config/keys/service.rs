@@ -9,15 +9,17 @@ use log::LevelFilter;
 use crate::base::secret::Secret;
 use crate::config::problem::quote;
 use crate::config::section::{Report, Spot, flag, word};
-use crate::config::settings::{Access, Log, Rtsp, Server};
+use crate::config::settings::{Access, Log, Login, Rtsp, Server, Tls};
 
-pub(in crate::config) const SERVER: [&str; 5] = ["bind", "port", "docroot", "mdns", "state"];
+pub(in crate::config) const SERVER: [&str; 6] = ["bind", "port", "docroot", "mdns", "state", "tls"];
+const TLS: [&str; 2] = ["certificate", "key"];
 pub(in crate::config) const ACCESS: [&str; 1] = ["password"];
-pub(in crate::config) const RTSP: [&str; 2] = ["port", "multicast"];
+pub(in crate::config) const RTSP: [&str; 5] = ["port", "tls_port", "multicast", "user", "password"];
 pub(in crate::config) const LOG: [&str; 1] = ["level"];
 
 const PORT: u16 = 8000;
 const RTSP_PORT: u16 = 8554;
+const RTSPS_PORT: u16 = 8322;
 
 pub(in crate::config) fn server(spot: &Spot<'_>, report: &mut Report) -> Server {
     report.keys(spot, &SERVER);
@@ -32,7 +34,22 @@ pub(in crate::config) fn server(spot: &Spot<'_>, report: &mut Report) -> Server 
         docroot,
         mdns: mdns.unwrap_or(false),
         state,
+        tls: tls(&spot.at("tls"), report),
     }
+}
+
+/// Both files or neither. What is in them is seen when they are loaded.
+fn tls(spot: &Spot<'_>, report: &mut Report) -> Option<Tls> {
+    report.keys(spot, &TLS);
+    let certificate = report.read(&spot.at("certificate"), file);
+    let key = report.read(&spot.at("key"), file);
+    for (present, absent) in [("certificate", "key"), ("key", "certificate")] {
+        if spot.at(present).is_given() && !spot.at(absent).is_given() {
+            let missing = spot.at(absent).path;
+            report.tell(&spot.at(present), format!("is of no use without {missing}"));
+        }
+    }
+    Some(Tls { certificate: certificate?, key: key? })
 }
 
 pub(in crate::config) fn access(spot: &Spot<'_>, report: &mut Report) -> Access {
@@ -42,11 +59,40 @@ pub(in crate::config) fn access(spot: &Spot<'_>, report: &mut Report) -> Access 
 
 /// Nothing where it is switched off.
 pub(in crate::config) fn rtsp(spot: &Spot<'_>, report: &mut Report) -> Option<Rtsp> {
-    report.keys(spot, &RTSP);
+    report.keys_beside_secrets(spot, &RTSP);
     let port = report.read(&spot.at("port"), port_or_off);
     let multicast = report.read(&spot.at("multicast"), flag).unwrap_or(false);
+    let login = login(spot, report);
+    let tls_port = report.read(&spot.at("tls_port"), port_or_off);
     let port = port.unwrap_or(Some(RTSP_PORT))?;
-    Some(Rtsp { port, multicast })
+    let tls_port = tls_port.unwrap_or(Some(RTSPS_PORT));
+    Some(Rtsp { port, tls_port, multicast, login })
+}
+
+/// Both or neither.
+fn login(spot: &Spot<'_>, report: &mut Report) -> Option<Login> {
+    let user = report.read(&spot.at("user"), user);
+    let password = report.read(&spot.at("password"), password);
+    for (given, missing) in [("user", "password"), ("password", "user")] {
+        if spot.at(given).is_given() && !spot.at(missing).is_given() {
+            report.tell(&spot.at(given), format!("viewers need a `{missing}` as well"));
+        }
+    }
+    Some(Login { user: user?, password: password? })
+}
+
+fn user(text: &str) -> Result<String, String> {
+    let is_fit = |c: char| c.is_ascii_graphic() && !r#":",\"#.contains(c);
+    let fits = (1..=64).contains(&text.len()) && text.chars().all(is_fit);
+    fits.then(|| text.to_owned()).ok_or_else(|| {
+        "the name has 1 to 64 ASCII characters, and no colon, comma, quote or space".to_owned()
+    })
+}
+
+/// The password is not shown.
+fn password(text: &str) -> Result<Secret, String> {
+    let fits = (1..=128).contains(&text.len()) && !text.chars().any(char::is_control);
+    fits.then(|| Secret::new(text)).ok_or_else(|| "the password has 1 to 128 bytes".to_owned())
 }
 
 pub(in crate::config) fn log(spot: &Spot<'_>, report: &mut Report) -> Log {
@@ -94,6 +140,15 @@ fn folder(text: &str) -> Result<PathBuf, String> {
     if path.is_dir() { Ok(path) } else { Err(format!("{} is not an existing folder", quote(text))) }
 }
 
+fn file(text: &str) -> Result<PathBuf, String> {
+    // A key that is pasted in the place of its file must not be repeated.
+    let is_pem = text.contains("-----");
+    match text.is_empty() || is_pem {
+        true => Err("must be the path of a PEM file".to_owned()),
+        false => Ok(PathBuf::from(text)),
+    }
+}
+
 /// The hash is not shown: a plain password may stand in its place.
 fn hash(text: &str) -> Result<Secret, String> {
     let is_hash = text.starts_with("$argon2") && PasswordHash::new(text).is_ok();
@@ -106,6 +161,22 @@ fn hash(text: &str) -> Result<Secret, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_would_break_a_header_are_refused() {
+        assert_eq!(user("anna.7"), Ok("anna.7".to_owned()));
+        for bad in ["", "a:b", "a,b", "a\"b", "a b", "a\\b", "\u{e4}", &"x".repeat(65)] {
+            assert!(user(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_the_place_of_its_file_is_refused_and_not_repeated() {
+        assert_eq!(file("/a/b.pem"), Ok(PathBuf::from("/a/b.pem")));
+        for bad in ["", "-----BEGIN PRIVATE KEY----- MIIE"] {
+            assert_eq!(file(bad), Err("must be the path of a PEM file".to_owned()));
+        }
+    }
 
     #[test]
     fn rtsp_has_a_port_or_is_off() {

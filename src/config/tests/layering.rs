@@ -168,6 +168,6 @@ fn every_spelling_of_a_value_is_read() {
     assert_eq!(settings.streams[0].quality, Some(10));
     assert_eq!(settings.streams[1].url, "/cams/b");
     assert!(settings.pushes[0].start && !settings.pushes[1].start);
-    assert_eq!(settings.pushes[0].url.as_ref().unwrap().reveal(), "rtmp://x/y");
+    assert_eq!(settings.pushes[0].url.as_ref().unwrap().secret().reveal(), "rtmp://x/y");
     assert_eq!(settings.pushes[0].stream.as_str(), "a");
 }

@@ -1,7 +1,9 @@
 //! `etc/livebox.yaml` is the manual: every key, with its true default.
 
 use super::*;
-use crate::config::keys::{SECTIONS, feeds::FEED, pushes::PUSH, service, streams::STREAM};
+use crate::config::keys::{
+    SECTIONS, feeds::FEED, pages::PAGES, pushes::PUSH, service, streams::STREAM,
+};
 
 const MANUAL: &str = include_str!("../../../etc/livebox.yaml");
 
@@ -18,18 +20,19 @@ fn the_manuals_push_gives_every_key_its_default() {
     let url = "rtmps://a.rtmps.youtube.com/live2";
     let defaults = parse_text(&format!("{SMALL}pushes: {{youtube: {{url: '{url}'}}}}")).unwrap();
     assert_eq!(format!("{manual:#?}"), format!("{defaults:#?}"));
-    assert_eq!(manual.pushes[0].url.as_ref().unwrap().reveal(), url);
+    assert_eq!(manual.pushes[0].url.as_ref().unwrap().secret().reveal(), url);
 }
 
 #[test]
 fn the_manual_knows_every_key_in_its_section() {
-    let sections: [(&str, &[&str]); 7] = [
+    let sections: [(&str, &[&str]); 8] = [
         ("server", &service::SERVER),
         ("access", &service::ACCESS),
         ("rtsp", &service::RTSP),
         ("feeds", &FEED),
         ("streams", &STREAM),
         ("pushes", &PUSH),
+        ("pages", &PAGES),
         ("log", &service::LOG),
     ];
     assert_eq!(sections.map(|(name, _)| name), SECTIONS);

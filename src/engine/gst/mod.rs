@@ -12,7 +12,6 @@ mod packages;
 mod picture;
 mod probe;
 mod push;
-mod rtsp;
 mod running;
 mod runs;
 #[cfg(test)]
@@ -30,11 +29,13 @@ pub use feed::FeedPipeline;
 pub use picture::render;
 pub use probe::{Encoders, try_encoder};
 pub use push::{Destination, Meter, PushPipeline};
-pub use rtsp::{Admission, HandIn, Multicast, RtspServer, Ticket};
 
 use crate::base::time::MediaTime;
-use crate::config::settings::Source;
+use crate::base::units::Size;
+use crate::config::settings::{EncoderWish, Source};
+use crate::engine::encoder::{NoEncoder, choose_for};
 use crate::engine::plan::{Capture, Plan};
+use crate::model::status::Failure;
 
 /// The system clock's time at the media timeline's origin.
 static EPOCH: OnceLock<gst::ClockTime> = OnceLock::new();
@@ -79,25 +80,31 @@ pub fn version() -> String {
     gst::version_string().to_string()
 }
 
-/// The best encoder that works here, tried in this process: for errands only.
+/// The best encoder for pictures of this size that works here, tried in this
+/// process: for errands only.
 ///
 /// # Errors
 /// None works; names each with its reason.
-pub fn find_encoder() -> Result<String, crate::engine::encoder::NoEncoder> {
-    let trials = probe::try_all_here();
-    let wish = crate::config::settings::EncoderWish::Auto;
-    crate::engine::encoder::choose(&wish, &trials).map(|encoder| encoder.element)
+pub fn find_encoder(size: Size) -> Result<String, NoEncoder> {
+    choose_for(size, &EncoderWish::Auto, &probe::try_all_here()).map(|encoder| encoder.element)
 }
 
-/// What the device of `plan` gives, where it can be asked.
-pub fn find_capture(plan: &Plan) -> Option<Capture> {
+/// What the device of `plan` gives; plain pictures where it cannot be asked.
+///
+/// # Errors
+/// A file that cannot be played.
+pub fn find_capture(plan: &Plan) -> Result<Capture, Failure> {
+    let plain = Capture::plain(plan.feed.fps);
     match &plan.feed.source {
-        Source::TestClock => Some(Capture::plain(plan.feed.fps)),
-        Source::V4l2(device) => v4l2::choose(&v4l2::offers(device).ok()?, plan).ok(),
+        Source::TestClock => Ok(plain),
+        Source::V4l2(device) => {
+            let offers = v4l2::offers(device).ok();
+            Ok(offers.and_then(|offers| v4l2::choose(&offers, plan).ok()).unwrap_or(plain))
+        }
         Source::File(path) => {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-            runtime.block_on(film::look(path, plan)).ok()
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|error| Failure::Build(error.to_string()))?;
+            runtime.block_on(film::look(path, plan))
         }
     }
 }

@@ -11,17 +11,19 @@ use gstreamer::prelude::*;
 use log::warn;
 use tokio::sync::{mpsc, watch};
 
-use super::feeder::{Join, Over, Pace, Sources, feed, first_chunk};
+use super::feeder::{Over, Sources, feed, first_chunk};
 use super::running::Running;
 use super::runs::{Runs, Stop};
 use super::wire::Wire;
 use crate::base::secret::Secret;
+use crate::base::time::MediaTime;
 use crate::config::settings::PushAudio;
 use crate::engine::lifecycle::{Event, Run};
 use crate::engine::plan::push_line;
 use crate::engine::supervisor::{Pipeline, Pulse};
 use crate::hub::{self, Reader};
 use crate::media::packager::Init;
+use crate::model::push_url::PushUrl;
 use crate::model::status::Failure;
 
 /// How often a push looks how many bytes have left, before and after the first.
@@ -35,10 +37,10 @@ const RATE_OVER: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Destination {
     /// The whole URL with the key.
-    pub url: Secret,
+    pub url: PushUrl,
     /// Another way to the same receiver, likewise; after a failure the two are
     /// tried in turn.
-    pub backup: Option<Secret>,
+    pub backup: Option<PushUrl>,
     /// What else must not be seen in messages: the key by itself.
     pub key: Option<Secret>,
     pub audio: PushAudio,
@@ -208,12 +210,12 @@ impl Attempt {
             start = first_chunk(&mut reader) => start,
             () = stop.requested() => return Failure::Ended,
         };
-        let Some(join) = Join::complete(&first) else {
+        let Some(begin) = first.units.first().map(|unit| unit.dts) else {
             return Failure::Build("the stream gave an empty chunk".to_owned());
         };
         let destination = self.destination.clone();
-        let wire = Wire::new(&destination.url);
-        let started = tokio::task::spawn_blocking(move || start(&destination, &init, join)).await;
+        let wire = Wire::new(destination.url.secret());
+        let started = tokio::task::spawn_blocking(move || start(&destination, &init, begin)).await;
         let Pipes { mut running, sources, sink } = match started {
             Ok(Ok(pipes)) => pipes,
             Ok(Err(failure)) => return failure,
@@ -225,7 +227,7 @@ impl Attempt {
             warn!(lost; "{label} cannot keep up and goes on at a key frame");
         };
         let fed = async {
-            match feed(&mut reader, first, sources, Pace::Complete, tell_lost).await {
+            match feed(&mut reader, first, sources, tell_lost).await {
                 // The bus says why.
                 Over::Refused => std::future::pending().await,
                 Over::CodecChange => Failure::CodecChange,
@@ -277,14 +279,14 @@ struct Pipes {
     sink: gst::Element,
 }
 
-fn start(destination: &Destination, init: &Init, join: Join) -> Result<Pipes, Failure> {
+fn start(destination: &Destination, init: &Init, begin: MediaTime) -> Result<Pipes, Failure> {
     let line = push_line(destination.audio, init.tracks.audio.is_some())
         .map_err(|error| Failure::Build(error.to_string()))?;
-    let mut secrets = vec![destination.url.clone()];
+    let mut secrets = vec![destination.url.secret().clone()];
     secrets.extend(destination.key.clone());
     let mut running = Running::build(&line, secrets)?;
     let sink = running.element("sink")?;
-    sink.set_property("location", destination.url.reveal());
+    sink.set_property("location", destination.url.secret().reveal());
 
     let audio = match &init.tracks.audio {
         Some(info) if destination.audio == PushAudio::Feed => {
@@ -292,12 +294,12 @@ fn start(destination: &Destination, init: &Init, join: Join) -> Result<Pipes, Fa
         }
         _ => None,
     };
-    let sources = Sources::new(running.element("video")?, audio, join)?;
+    let sources = Sources::new(running.element("video")?, audio, begin)?;
     // The pipeline's time begins when the first frame was captured, so that a
     // sound made here is in step, and the receiver sees timestamps from zero.
     let pipeline = running.pipeline();
     pipeline.set_start_time(gst::ClockTime::NONE);
-    pipeline.set_base_time(join.base_time());
+    pipeline.set_base_time(super::absolute(begin));
     running.play()?;
     Ok(Pipes { running, sources, sink })
 }

@@ -185,10 +185,10 @@ impl Writer {
     fn picture(&mut self, (frame, duration): (&Frame, Duration)) -> Part {
         let AccessUnit { pts, dts, .. } = frame.unit;
         let decode_time = self.video.tick(dts, VIDEO_TIMESCALE);
-        let shift = nearest_tick(pts, VIDEO_TIMESCALE).cast_signed()
-            - nearest_tick(dts, VIDEO_TIMESCALE).cast_signed();
+        let shift = pts.nearest_ticks(VIDEO_TIMESCALE).cast_signed()
+            - dts.nearest_ticks(VIDEO_TIMESCALE).cast_signed();
         let span = MediaTime::default() + duration;
-        let ticks = u32::try_from(nearest_tick(span, VIDEO_TIMESCALE)).unwrap_or(u32::MAX);
+        let ticks = u32::try_from(span.nearest_ticks(VIDEO_TIMESCALE)).unwrap_or(u32::MAX);
         let sample = Sample {
             duration: ticks.max(1),
             size: frame.size() as u32,
@@ -267,14 +267,9 @@ impl Clock {
     /// Returns `time` in ticks, or the tick after the latest if that is later:
     /// a `tfdt` that stands still or goes back stops players.
     fn tick(&mut self, time: MediaTime, timescale: u32) -> u64 {
-        let wanted = nearest_tick(time, timescale);
+        let wanted = time.nearest_ticks(timescale);
         let tick = self.0.map_or(wanted, |latest| wanted.max(latest + 1));
         self.0 = Some(tick);
         tick
     }
-}
-
-/// Times that were ticks before they became nanoseconds become the same ticks again.
-fn nearest_tick(time: MediaTime, timescale: u32) -> u64 {
-    (time + Duration::from_nanos(500_000_000 / u64::from(timescale))).ticks(timescale)
 }

@@ -1,0 +1,369 @@
+//! The box in numbers: `/stat` for people, `/stat.json` for programs,
+//! `/metrics` for Prometheus, `/config`. All of the first three render one snapshot.
+
+use std::fmt::{Display, Write as _};
+
+use actix_web::http::StatusCode;
+use actix_web::http::header;
+use actix_web::{HttpResponse, web};
+use askama::Template;
+use serde::Serialize;
+
+use super::error::json;
+use super::pages::{self, POLICY};
+use super::server::{State, now};
+use crate::base::time::iso_s;
+use crate::base::units::{duration_in_words, size_in_words};
+use crate::model::status::{self, Snapshot};
+
+/// Grows by one when a field goes or changes its meaning; new ones may come any time.
+const SCHEMA: u32 = 1;
+
+/// `GET /stat.json`.
+#[derive(Serialize)]
+struct Stat<'a> {
+    schema: u32,
+    version: &'a str,
+    host: &'a str,
+    /// ISO 8601, UTC.
+    started: String,
+    now: String,
+    uptime_s: u64,
+    /// CPU time used since the start, in seconds.
+    cpu_s: f64,
+    memory_bytes: u64,
+    totals: Totals,
+    feeds: Vec<Feed<'a>>,
+    streams: Vec<Stream<'a>>,
+    pushes: Vec<Push<'a>>,
+}
+
+/// Over all streams and pushes, since the start of the service.
+#[derive(Serialize)]
+struct Totals {
+    /// Bytes handed to viewers.
+    client_bytes: u64,
+    /// Bytes that feeds gave.
+    internal_bytes: u64,
+    push_bytes: u64,
+    /// Connected readers: viewers and pushes.
+    clients: usize,
+}
+
+#[derive(Serialize)]
+struct Feed<'a> {
+    name: &'a str,
+    mode: &'a str,
+    running: bool,
+    state: &'static str,
+    readers: usize,
+    /// What it has given, encoded.
+    bytes: u64,
+    restarts: u32,
+    last_error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Stream<'a> {
+    name: &'a str,
+    url: &'a str,
+    feed: &'a str,
+    /// `idle`, `starting`, `live`, `stopping`, `waiting`.
+    state: &'static str,
+    next_retry_s: Option<f64>,
+    clients: usize,
+    /// Handed to viewers since the start of the service.
+    bytes: u64,
+    bytes_in: u64,
+    /// Bits a second and frames a second, as measured.
+    bitrate: Option<u64>,
+    fps: Option<f64>,
+    frames: u64,
+    /// Frames that readers were too slow for.
+    lost: u64,
+    /// Frames left out because they were damaged.
+    malformed: u64,
+    restarts: u32,
+    last_error: Option<String>,
+    newest_frame_age_s: Option<f64>,
+    width: Option<u32>,
+    height: Option<u32>,
+    codecs: Option<&'a str>,
+    encoder: Option<&'a str>,
+    /// Only where `pages.clients` is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_list: Option<Vec<Client>>,
+}
+
+#[derive(Serialize)]
+struct Client {
+    address: String,
+    way: &'static str,
+    since_s: u64,
+}
+
+#[derive(Serialize)]
+struct Push<'a> {
+    name: &'a str,
+    stream: &'a str,
+    state: &'static str,
+    next_retry_s: Option<f64>,
+    bytes: u64,
+    bitrate: u64,
+    lost: u64,
+    restarts: u32,
+    last_error: Option<String>,
+}
+
+/// The page for people.
+#[derive(Template)]
+#[template(path = "stat.html")]
+struct Page<'a> {
+    host: &'a str,
+    version: &'a str,
+    stat: &'a Stat<'a>,
+    box_: &'a Snapshot,
+    uptime: String,
+    /// `/config`, where it is shown.
+    config: Option<&'a str>,
+    shows_clients: bool,
+}
+
+impl Page<'_> {
+    fn size(&self, bytes: &u64) -> String {
+        size_in_words(*bytes)
+    }
+}
+
+/// `GET /stat`
+pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
+    let snapshot = state.snapshot(now());
+    let stat = stat(&snapshot, state.pages.clients);
+    let page = Page {
+        host: &snapshot.service.host,
+        version: snapshot.service.version,
+        stat: &stat,
+        box_: &snapshot,
+        uptime: duration_in_words(snapshot.service.uptime),
+        config: state.pages.config.as_deref(),
+        shows_clients: state.pages.clients,
+    };
+    pages::html(StatusCode::OK, &page, POLICY)
+}
+
+/// `GET /stat.json`
+pub(super) async fn numbers(state: web::Data<State>) -> HttpResponse {
+    let snapshot = state.snapshot(now());
+    json(&mut HttpResponse::Ok(), &stat(&snapshot, state.pages.clients))
+}
+
+/// `GET /metrics`
+pub(super) async fn metrics(state: web::Data<State>) -> HttpResponse {
+    let snapshot = state.snapshot(now());
+    HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4; charset=utf-8")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(prometheus(&snapshot))
+}
+
+/// `GET /config`: without secrets.
+pub(super) async fn config(state: web::Data<State>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/plain; charset=utf-8")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(state.config_text.clone())
+}
+
+fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
+    let Snapshot { service, streams, pushes } = snapshot;
+    let totals = Totals {
+        client_bytes: streams.iter().map(|stream| stream.bytes_out).sum(),
+        internal_bytes: streams.iter().map(|stream| stream.bytes_in).sum(),
+        push_bytes: pushes.iter().map(|push| push.bytes_out).sum(),
+        clients: streams.iter().map(|stream| stream.readers).sum(),
+    };
+    Stat {
+        schema: SCHEMA,
+        version: service.version,
+        host: &service.host,
+        started: iso_s(service.started),
+        now: iso_s(service.now),
+        uptime_s: service.uptime.as_secs(),
+        cpu_s: hundredths(service.cpu.as_secs_f64()),
+        memory_bytes: service.memory,
+        totals,
+        feeds: feeds(streams),
+        streams: streams.iter().map(|one| stream(one, shows_clients)).collect(),
+        pushes: pushes.iter().map(push).collect(),
+    }
+}
+
+/// Each feed once, with what all its streams have of it.
+fn feeds(streams: &[status::Stream]) -> Vec<Feed<'_>> {
+    let mut feeds: Vec<Feed<'_>> = Vec::new();
+    for stream in streams {
+        if let Some(feed) = feeds.iter_mut().find(|feed| feed.name == stream.feed.as_str()) {
+            feed.readers += stream.readers;
+            feed.bytes += stream.bytes_in;
+            continue;
+        }
+        feeds.push(Feed {
+            name: stream.feed.as_str(),
+            mode: &stream.mode,
+            running: matches!(stream.state, status::State::Starting | status::State::Live { .. }),
+            state: stream.state.word(),
+            readers: stream.readers,
+            bytes: stream.bytes_in,
+            restarts: stream.restarts,
+            last_error: stream.last_failure.as_ref().map(ToString::to_string),
+        });
+    }
+    feeds
+}
+
+fn stream(stream: &status::Stream, shows_clients: bool) -> Stream<'_> {
+    let picture = stream.picture.as_ref();
+    let client = |client: &status::Client| Client {
+        address: client.address.to_string(),
+        way: client.way,
+        since_s: client.since.as_secs(),
+    };
+    Stream {
+        name: stream.name.as_str(),
+        url: &stream.url,
+        feed: stream.feed.as_str(),
+        state: stream.state.word(),
+        next_retry_s: next_retry(&stream.state),
+        clients: stream.readers,
+        bytes: stream.bytes_out,
+        bytes_in: stream.bytes_in,
+        bitrate: stream.bitrate,
+        fps: stream.fps.map(hundredths),
+        frames: stream.frames,
+        lost: stream.lost,
+        malformed: stream.malformed,
+        restarts: stream.restarts,
+        last_error: stream.last_failure.as_ref().map(ToString::to_string),
+        newest_frame_age_s: stream.newest_age.map(|age| hundredths(age.as_secs_f64())),
+        width: picture.map(|picture| picture.width),
+        height: picture.map(|picture| picture.height),
+        codecs: picture.map(|picture| picture.codecs.as_str()),
+        encoder: stream.encoder.as_ref().map(|encoder| encoder.element.as_str()),
+        client_list: shows_clients.then(|| stream.clients.iter().map(client).collect()),
+    }
+}
+
+fn push(push: &status::Push) -> Push<'_> {
+    Push {
+        name: push.name.as_str(),
+        stream: push.stream.as_str(),
+        state: push.state.word(),
+        next_retry_s: next_retry(&push.state),
+        bytes: push.bytes_out,
+        bitrate: push.bitrate,
+        lost: push.lost,
+        restarts: push.restarts,
+        last_error: push.last_failure.as_ref().map(ToString::to_string),
+    }
+}
+
+fn next_retry(state: &status::State) -> Option<f64> {
+    match state {
+        status::State::Waiting { retry_in, .. } => Some(hundredths(retry_in.as_secs_f64())),
+        status::State::Idle
+        | status::State::Starting
+        | status::State::Live { .. }
+        | status::State::Stopping => None,
+    }
+}
+
+fn hundredths(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
+
+/// The text format of Prometheus, version 0.0.4. Names need no escaping: they
+/// are plain words.
+fn prometheus(snapshot: &Snapshot) -> String {
+    let Snapshot { service, streams, pushes } = snapshot;
+    let mut text = Metrics::default();
+    text.family("livebox_info", "gauge", "The version that runs.");
+    text.value("livebox_info", &[("version", service.version)], 1);
+    text.family("livebox_uptime_seconds", "gauge", "Since the start of the service.");
+    text.value("livebox_uptime_seconds", &[], service.uptime.as_secs());
+    text.family("process_cpu_seconds_total", "counter", "CPU time used.");
+    text.value("process_cpu_seconds_total", &[], hundredths(service.cpu.as_secs_f64()));
+    text.family("process_resident_memory_bytes", "gauge", "Memory in use.");
+    text.value("process_resident_memory_bytes", &[], service.memory);
+    let mut of_streams = |name, kind, help, value: &dyn Fn(&status::Stream) -> Option<f64>| {
+        text.family(name, kind, help);
+        for stream in streams {
+            if let Some(value) = value(stream) {
+                text.value(name, &[("stream", stream.name.as_str())], value);
+            }
+        }
+    };
+    let live = |state: &status::State| f64::from(u8::from(state.word() == "live"));
+    of_streams("livebox_stream_live", "gauge", "Whether frames come.", &|s| Some(live(&s.state)));
+    of_streams("livebox_stream_readers", "gauge", "Viewers and pushes.", &|s| {
+        Some(s.readers as f64)
+    });
+    of_streams("livebox_stream_sent_bytes_total", "counter", "Handed to viewers.", &|s| {
+        Some(s.bytes_out as f64)
+    });
+    of_streams("livebox_stream_received_bytes_total", "counter", "Given by the feed.", &|s| {
+        Some(s.bytes_in as f64)
+    });
+    of_streams("livebox_stream_frames_total", "counter", "Frames that came.", &|s| {
+        Some(s.frames as f64)
+    });
+    of_streams("livebox_stream_lost_frames_total", "counter", "Readers were too slow.", &|s| {
+        Some(s.lost as f64)
+    });
+    of_streams("livebox_stream_malformed_frames_total", "counter", "Damaged.", &|s| {
+        Some(s.malformed as f64)
+    });
+    of_streams("livebox_stream_restarts_total", "counter", "Starts after the first.", &|s| {
+        Some(f64::from(s.restarts))
+    });
+    of_streams("livebox_stream_frame_age_seconds", "gauge", "Of the newest frame.", &|s| {
+        s.newest_age.map(|age| age.as_secs_f64())
+    });
+    let mut of_pushes = |name, kind, help, value: &dyn Fn(&status::Push) -> f64| {
+        text.family(name, kind, help);
+        for push in pushes {
+            let labels = [("push", push.name.as_str()), ("stream", push.stream.as_str())];
+            text.value(name, &labels, value(push));
+        }
+    };
+    of_pushes("livebox_push_live", "gauge", "Whether bytes leave.", &|push| live(&push.state));
+    of_pushes("livebox_push_sent_bytes_total", "counter", "Sent.", &|push| push.bytes_out as f64);
+    of_pushes("livebox_push_lost_frames_total", "counter", "Too slow for them.", &|push| {
+        push.lost as f64
+    });
+    of_pushes("livebox_push_restarts_total", "counter", "Starts after the first.", &|push| {
+        f64::from(push.restarts)
+    });
+    text.0
+}
+
+#[derive(Default)]
+struct Metrics(String);
+
+impl Metrics {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# HELP {name} {help}"));
+        self.line(format_args!("# TYPE {name} {kind}"));
+    }
+
+    fn value(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        let labels: Vec<_> = labels.iter().map(|(key, text)| format!("{key}=\"{text}\"")).collect();
+        match labels.is_empty() {
+            true => self.line(format_args!("{name} {value}")),
+            false => self.line(format_args!("{name}{{{}}} {value}", labels.join(","))),
+        }
+    }
+
+    fn line(&mut self, text: impl Display) {
+        writeln!(self.0, "{text}").expect("a String takes all");
+    }
+}

@@ -1,0 +1,261 @@
+//! A stream as a file on a disk.
+//!
+//! The file is the fMP4 that viewers get, appended as it comes, so that it can
+//! be played up to where a power cut ended it. An SD card is written a few
+//! large pieces at a time. The camera never waits for the disk: what a slow
+//! disk misses is told, and the file goes on at a key frame.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use log::{info, warn};
+
+use crate::base::shutdown::Shutdown;
+use crate::hub::{Read, Reader};
+
+/// What is written at once, if it gathers in time.
+const PIECE: usize = 64 << 10;
+
+/// What is on its way to the disk is no older than this: half of the two
+/// seconds that a power cut may cost, since the disk takes its time as well.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// Why there is no recording, or no more of it.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error("there is no folder {} to record to", .0.display())]
+    NoFolder(PathBuf),
+    #[error("{} is there already, and a recording replaces nothing; name another file", .0.display())]
+    Exists(PathBuf),
+    #[error("cannot begin the recording {}", .path.display())]
+    Create { path: PathBuf, source: io::Error },
+    #[error("the disk is full: the recording {} ends here", .0.display())]
+    Full(PathBuf),
+    #[error("cannot write to the recording {}", .path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("the stream is encoded differently now: the recording {} ends here", .0.display())]
+    CodecChange(PathBuf),
+}
+
+/// A recording, from the creation of its file on.
+#[derive(Debug)]
+pub struct Recorder {
+    path: PathBuf,
+    disk: Disk,
+    gathered: Gathered,
+    has_begun: bool,
+}
+
+impl Recorder {
+    /// Creates the file.
+    ///
+    /// # Errors
+    /// There is one already, or none can be made there.
+    pub fn create(path: &Path) -> Result<Self, RecordError> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            return Err(RecordError::NoFolder(folder.to_owned()));
+        }
+        let file = OpenOptions::new().write(true).create_new(true).open(path);
+        let path = path.to_owned();
+        let file = match file {
+            Ok(file) => file,
+            Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(RecordError::Exists(path));
+            }
+            Err(source) => return Err(RecordError::Create { path, source }),
+        };
+        let disk = Disk { file, length: 0 };
+        Ok(Self { path, disk, gathered: Gathered::new(now()), has_begun: false })
+    }
+
+    /// Records until `shutdown`; then everything is on the disk.
+    ///
+    /// # Errors
+    /// The disk takes no more, or the stream changes to what no file can hold
+    /// beside the rest; up to there the file is complete.
+    pub async fn record(
+        mut self,
+        mut reader: Reader,
+        mut shutdown: Shutdown,
+    ) -> Result<(), RecordError> {
+        loop {
+            let read = tokio::select! {
+                read = reader.next() => Some(read),
+                () = tokio::time::sleep_until(self.gathered.sync_at.into()) => None,
+                () = shutdown.requested() => break,
+            };
+            match read {
+                Some(Read::Chunk(piece)) => self.gathered.add(&piece.bytes),
+                Some(Read::Skipped(lost)) => {
+                    warn!(lost; "the disk cannot keep up; the recording goes on at a key frame");
+                }
+                Some(Read::Init(_)) if self.has_begun => {
+                    self.put(Due::Sync).await?;
+                    return Err(RecordError::CodecChange(self.path.clone()));
+                }
+                Some(Read::Init(init)) => {
+                    info!("recording to {}", self.path.display());
+                    self.has_begun = true;
+                    self.gathered.add(&init.bytes);
+                }
+                None => {}
+            }
+            if let Some(due) = self.gathered.due(now()) {
+                self.put(due).await?;
+            }
+        }
+        self.put(Due::Sync).await
+    }
+
+    /// Brings what has gathered to the disk.
+    async fn put(&mut self, due: Due) -> Result<(), RecordError> {
+        let bytes = self.gathered.take(due, now());
+        let mut disk = self.disk.again().map_err(|error| self.failed(error))?;
+        let written = tokio::task::spawn_blocking(move || disk.put(&bytes, due).map(|()| disk));
+        match written.await.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+            Ok(disk) => {
+                self.disk = disk;
+                Ok(())
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> RecordError {
+        let path = self.path.clone();
+        if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return RecordError::Full(path);
+        }
+        RecordError::Write { path, source }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        // An empty file is of no use, and would be in the way of the next try.
+        if !self.has_begun {
+            std::fs::remove_file(&self.path).ok();
+        }
+    }
+}
+
+/// What is to be done with what has gathered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// It goes to the kernel.
+    Write,
+    /// It goes to the disk, with all before it.
+    Sync,
+}
+
+/// Bytes that are not written yet.
+#[derive(Debug)]
+struct Gathered {
+    chunks: Vec<Bytes>,
+    length: usize,
+    sync_at: Instant,
+}
+
+impl Gathered {
+    fn new(now: Instant) -> Self {
+        Self { chunks: Vec::new(), length: 0, sync_at: now + SYNC_EVERY }
+    }
+
+    fn add(&mut self, bytes: &Bytes) {
+        self.chunks.push(bytes.clone());
+        self.length += bytes.len();
+    }
+
+    fn due(&self, now: Instant) -> Option<Due> {
+        if now >= self.sync_at {
+            return Some(Due::Sync);
+        }
+        (self.length >= PIECE).then_some(Due::Write)
+    }
+
+    fn take(&mut self, due: Due, now: Instant) -> Vec<u8> {
+        if due == Due::Sync {
+            self.sync_at = now + SYNC_EVERY;
+        }
+        self.length = 0;
+        std::mem::take(&mut self.chunks).concat()
+    }
+}
+
+/// The file, and up to where it holds whole chunks.
+#[derive(Debug)]
+struct Disk {
+    file: File,
+    length: u64,
+}
+
+impl Disk {
+    fn again(&self) -> io::Result<Self> {
+        Ok(Self { file: self.file.try_clone()?, length: self.length })
+    }
+
+    fn put(&mut self, bytes: &[u8], due: Due) -> io::Result<()> {
+        let written = self.file.write_all(bytes);
+        if written.is_err() {
+            // Half a chunk at the end would trouble players.
+            self.file.set_len(self.length).ok();
+        }
+        written?;
+        self.length += bytes.len() as u64;
+        match due {
+            Due::Write => Ok(()),
+            Due::Sync => self.file.sync_data(),
+        }
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gathered(pieces: &[usize]) -> (Gathered, Instant) {
+        let begin = now();
+        let mut gathered = Gathered::new(begin);
+        pieces.iter().for_each(|length| gathered.add(&vec![7; *length].into()));
+        (gathered, begin)
+    }
+
+    #[test]
+    fn small_chunks_wait_for_each_other_but_not_for_long() {
+        let (mut gathered, begin) = gathered(&[1000; 20]);
+        assert_eq!(gathered.due(begin + SYNC_EVERY / 2), None);
+        assert_eq!(gathered.due(begin + SYNC_EVERY), Some(Due::Sync));
+        assert_eq!(gathered.take(Due::Sync, begin + SYNC_EVERY).len(), 20_000);
+        assert_eq!(gathered.due(begin + SYNC_EVERY), None);
+        assert_eq!(gathered.due(begin + 2 * SYNC_EVERY), Some(Due::Sync));
+    }
+
+    #[test]
+    fn many_bytes_are_written_at_once_and_brought_to_the_disk_in_time() {
+        let (mut gathered, begin) = gathered(&[PIECE]);
+        assert_eq!(gathered.due(begin), Some(Due::Write));
+        gathered.take(Due::Write, begin + SYNC_EVERY / 2);
+        assert_eq!(gathered.due(begin + SYNC_EVERY), Some(Due::Sync));
+    }
+
+    #[test]
+    fn a_recording_replaces_nothing_and_needs_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.mp4");
+        let unused = Recorder::create(&path).unwrap();
+        assert!(matches!(Recorder::create(&path), Err(RecordError::Exists(_))));
+        drop(unused);
+        drop(Recorder::create(&path).unwrap());
+        let lost = folder.path().join("lost/a.mp4");
+        assert!(matches!(Recorder::create(&lost), Err(RecordError::NoFolder(_))));
+        assert!(matches!(Recorder::create(folder.path()), Err(RecordError::Exists(_))));
+    }
+}

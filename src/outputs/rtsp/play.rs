@@ -1,0 +1,168 @@
+//! What a viewer is sent from PLAY on: the squeezed past, then what is live.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::describe::kinds;
+use super::report::{Sent, report};
+use crate::hub::{Piece, Read, Reader};
+use crate::media::packager::Init;
+use crate::media::rtp::{self, Numbers, Packets, VIDEO_CLOCK, timestamp};
+use crate::model::unit::TrackKind;
+
+/// How often viewers are told about the times in their packets.
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+
+/// A stream on its way to one viewer or group.
+#[derive(Debug)]
+pub(super) struct Play {
+    reader: Reader,
+    init: Option<Arc<Init>>,
+    past: VecDeque<Arc<Piece>>,
+    sent: [Sent; 2],
+    report_at: Option<Instant>,
+}
+
+/// What is sent at once.
+#[derive(Debug)]
+pub(super) struct Next {
+    /// Of each track, where they are due.
+    pub(super) reports: Vec<(TrackKind, Vec<u8>)>,
+    packets: Kind,
+    /// Whether it belongs to the squeezed past.
+    pub(super) is_past: bool,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Live(Packets),
+    /// A squeezed picture; the past's sound is left out.
+    Past(Bytes),
+}
+
+/// Where each track begins, for who asks (RFC 2326, section 12.33).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begin {
+    pub(super) sequence: u16,
+    pub(super) time: u32,
+}
+
+impl Play {
+    /// From the next key frame on.
+    pub(super) fn from_key(reader: Reader) -> Self {
+        Self {
+            reader,
+            init: None,
+            past: VecDeque::new(),
+            sent: Default::default(),
+            report_at: None,
+        }
+    }
+
+    /// From the live edge on, with what leads up to it.
+    pub(super) fn from_edge(reader: Reader, init: Arc<Init>, past: Vec<Arc<Piece>>) -> Self {
+        let past = past.into_iter().filter(|piece| piece.has_video()).collect();
+        Self { init: Some(init), past, ..Self::from_key(reader) }
+    }
+
+    pub(super) fn into_reader(self) -> Reader {
+        self.reader
+    }
+
+    /// Where `track` begins; nothing where that is not known yet.
+    pub(super) fn begin(&self, track: TrackKind) -> Option<Begin> {
+        let (first, last) = (self.past.front()?, self.past.back()?);
+        let squeezed = rtp::squeezed_span(self.past.len() as u32 - 1);
+        let time = last.start().before(squeezed);
+        Some(match track {
+            TrackKind::Video => {
+                let sequence = first.numbers().of(track);
+                Begin { sequence, time: timestamp(time, VIDEO_CLOCK) }
+            }
+            TrackKind::Audio => {
+                let next: Numbers = last.numbers().after(last.chunk());
+                let clock = self.init.as_ref()?.tracks.audio.as_ref()?.rate;
+                Begin { sequence: next.of(track), time: timestamp(time, clock) }
+            }
+        })
+    }
+
+    /// Waits for what comes next; nothing when the stream goes on in another
+    /// encoding. Cancelling loses nothing.
+    pub(super) async fn next(&mut self) -> Option<Next> {
+        if let (Some(piece), Some(init)) = (self.past.pop_front(), self.init.clone()) {
+            return Some(self.squeezed(&piece, &init));
+        }
+        loop {
+            match (self.reader.next().await, &self.init) {
+                (Read::Chunk(piece), Some(init)) => {
+                    let init = Arc::clone(init);
+                    return Some(self.live(&piece, &init));
+                }
+                (Read::Init(new), Some(init)) if new.generation != init.generation => return None,
+                (Read::Init(new), _) => self.init = Some(new),
+                (Read::Chunk(_) | Read::Skipped(_), _) => {}
+            }
+        }
+    }
+
+    fn squeezed(&mut self, piece: &Piece, init: &Init) -> Next {
+        let packets = piece.packets(&init.tracks).of_track(TrackKind::Video);
+        let last = self.past.back().map_or(piece, AsRef::as_ref);
+        let end = timestamp(last.start(), VIDEO_CLOCK);
+        let squeezed = rtp::squeezed(&packets, end, self.past.len() as u32);
+        let reports = if self.report_at.is_none() {
+            let last = self.past.back().cloned();
+            self.reports(last.as_deref().unwrap_or(piece), init)
+        } else {
+            Vec::new()
+        };
+        self.sent[0].count(&squeezed);
+        Next { reports, packets: Kind::Past(squeezed), is_past: true }
+    }
+
+    fn live(&mut self, piece: &Piece, init: &Init) -> Next {
+        let packets = piece.packets(&init.tracks);
+        let is_due = self.report_at.is_none_or(|at| at <= Instant::now());
+        let reports = if is_due { self.reports(piece, init) } else { Vec::new() };
+        for (sent, track) in self.sent.iter_mut().zip([TrackKind::Video, TrackKind::Audio]) {
+            sent.count(&packets.of_track(track));
+        }
+        Next { reports, packets: Kind::Live(packets), is_past: false }
+    }
+
+    fn reports(&mut self, piece: &Piece, init: &Init) -> Vec<(TrackKind, Vec<u8>)> {
+        self.report_at = Some(Instant::now() + REPORT_EVERY);
+        let of = |track: TrackKind| {
+            let sent = self.sent[usize::from(track == TrackKind::Audio)];
+            (track, report(track, piece, &init.tracks, sent))
+        };
+        kinds(&init.tracks).map(of).collect()
+    }
+}
+
+impl Next {
+    /// The framed packets of both tracks, on their usual channels.
+    pub(super) fn all(&self) -> Bytes {
+        match &self.packets {
+            Kind::Live(packets) => packets.all(),
+            Kind::Past(pictures) => pictures.clone(),
+        }
+    }
+
+    pub(super) fn of_track(&self, track: TrackKind) -> Bytes {
+        match (&self.packets, track) {
+            (Kind::Live(packets), track) => packets.of_track(track),
+            (Kind::Past(pictures), TrackKind::Video) => pictures.clone(),
+            (Kind::Past(_), TrackKind::Audio) => Bytes::new(),
+        }
+    }
+
+    pub(super) fn length(&self) -> usize {
+        self.all().len()
+    }
+}
