@@ -174,6 +174,9 @@ async fn run(
     let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
     info!("configuration: {origin}; {}", gst::version());
+    if let Err(error) = system::allow_open_files() {
+        warn!("the number of open files stays limited: {error}");
+    }
     let (roster, mut tasks) = Roster::new(settings);
     let roster = Arc::new(roster);
     if let Some(tls) = tls {

@@ -3,6 +3,7 @@
 //! Nothing here knows about video or the configuration.
 
 pub mod backoff;
+pub mod heap;
 pub mod secret;
 pub mod shutdown;
 pub mod sockets;

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 
 /// The host's name; `localhost` where it has none.
 pub fn hostname() -> String {
@@ -48,6 +48,16 @@ pub fn cpu_time() -> Duration {
             + Duration::from_micros(u64::try_from(time.tv_usec()).unwrap_or(0))
     };
     span(usage.user_time()) + span(usage.system_time())
+}
+
+/// Lets this process open as many files as it may: a viewer takes two, and
+/// shells allow 1024 as they come.
+///
+/// # Errors
+/// The system refuses; the limit stays as it is.
+pub fn allow_open_files() -> io::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
 }
 
 /// The memory that this process has in use (its resident set), in bytes.

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::app;
-use crate::base::time;
+use crate::base::{heap, time};
 use crate::config::{self, Overrides, Place};
 use crate::engine::gst;
 
@@ -136,7 +136,10 @@ fn follow(arguments: Arguments) -> anyhow::Result<()> {
             let mdns = mdns.then(|| "true".to_owned());
             run_service(&place(from), &Overrides { bind, port, docroot, mdns })
         }
-        Command::Stream(flags) => flags.run(),
+        Command::Stream(flags) => {
+            settle_heap();
+            flags.run()
+        }
         Command::Devices => {
             gst::init_plain()?;
             say(&devices::list())
@@ -162,7 +165,15 @@ fn follow(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
+/// What runs for months must not grow; where that cannot be had, it runs as well.
+fn settle_heap() {
+    if let Err(error) = heap::settle() {
+        writeln!(std::io::stderr(), "livebox: the heap stays as it comes: {error}").ok();
+    }
+}
+
 fn run_service(place: &Place, overrides: &Overrides) -> anyhow::Result<()> {
+    settle_heap();
     let loaded = config::load(place, overrides, environment())?;
     log_to_stderr(loaded.settings.log.level);
     log::info!("livebox {}", env!("CARGO_PKG_VERSION"));

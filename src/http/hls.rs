@@ -1,15 +1,13 @@
 //! HLS: playlists and segments, all from memory.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::body::SizedStream;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::Bytes;
-use futures_util::stream::iter;
 
+use super::body;
 use super::error::ApiError;
 use super::media::{HOPELESS, no_picture};
 use super::server::State;
@@ -67,8 +65,7 @@ pub(super) async fn piece(
     let pieces = pieces.ok_or_else(missing)?;
     let length: usize = pieces.iter().map(Bytes::len).sum();
     stream.hub().count_bytes_out(length);
-    let body = SizedStream::new(length as u64, iter(pieces.into_iter().map(Ok::<_, Infallible>)));
-    Ok(shared("video/mp4", "public, max-age=3600, immutable").body(body))
+    Ok(body::whole(&request, shared("video/mp4", "public, max-age=3600, immutable"), pieces))
 }
 
 /// What a name below `hls/` asks for.

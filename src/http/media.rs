@@ -1,15 +1,18 @@
 //! Streams as endless answers: fMP4 and raw H.264.
 
-use std::convert::Infallible;
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::http::Method;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::Bytes;
-use futures_util::stream::{empty, unfold};
 
+use super::bell::{Bell, Ear};
+use super::body::{self, Source};
+use super::connection::Connection;
 use super::error::ApiError;
 use super::server::now;
 use super::viewer::{Flow, Shape, Viewer};
@@ -33,6 +36,7 @@ pub(super) async fn mp4(
     request: HttpRequest,
     query: web::Query<Vec<(String, String)>>,
     stream: web::Data<Arc<Stream>>,
+    bell: web::Data<Bell>,
 ) -> Result<HttpResponse, ApiError> {
     let mut shape = Shape::of(&query).map_err(ApiError::BadQuery)?;
     shape.chromium = is_chromium(&request);
@@ -42,7 +46,8 @@ pub(super) async fn mp4(
         return Ok(HttpResponse::Found().insert_header((header::LOCATION, playlist)).finish());
     }
     if request.method() == Method::HEAD {
-        return Ok(head(&mp4_type(stream.hub().init().as_deref(), shape)));
+        let content_type = mp4_type(stream.hub().init().as_deref(), shape);
+        return Ok(body::endless(&request, endless(&content_type), Nothing));
     }
     let (reader, init, burst) = match stream.hub().join_at_edge() {
         Some((reader, init, burst)) => (reader, init, Some(burst)),
@@ -53,20 +58,24 @@ pub(super) async fn mp4(
     };
     let reader = listed(reader, &request, "mp4");
     let viewer = Viewer::new(shape, &init, burst);
-    Ok(endless(&mp4_type(Some(&init), shape)).streaming(sent(reader, viewer)))
+    let source = Watching { following: Following::new(reader, &bell, &request), viewer };
+    Ok(body::endless(&request, endless(&mp4_type(Some(&init), shape)), source))
 }
 
 /// `GET /<stream>.h264`: the access units in Annex B form, from the newest key frame.
 pub(super) async fn h264(
     request: HttpRequest,
     stream: web::Data<Arc<Stream>>,
+    bell: web::Data<Bell>,
 ) -> Result<HttpResponse, ApiError> {
     if request.method() == Method::HEAD {
-        return Ok(head("video/h264"));
+        return Ok(body::endless(&request, endless("video/h264"), Nothing));
     }
-    let (reader, _) = joined(&stream).await?;
+    let (reader, init) = joined(&stream).await?;
     let reader = listed(reader, &request, "h264");
-    Ok(endless("video/h264").streaming(access_units(reader)))
+    let following = Following::new(reader, &bell, &request);
+    let source = Shaped { following, init, shape: |piece: &Piece, _: &Init| piece.annex_b() };
+    Ok(body::endless(&request, endless("video/h264"), source))
 }
 
 /// `reader`, listed as the one who asks.
@@ -81,30 +90,34 @@ fn listed(reader: Reader, request: &HttpRequest, way: &'static str) -> Reader {
 pub(super) async fn ts(
     request: HttpRequest,
     stream: web::Data<Arc<Stream>>,
+    bell: web::Data<Bell>,
 ) -> Result<HttpResponse, ApiError> {
     if request.method() == Method::HEAD {
-        return Ok(head("video/mp2t"));
+        return Ok(body::endless(&request, endless("video/mp2t"), Nothing));
     }
     let (reader, init) = joined(&stream).await?;
     let reader = listed(reader, &request, "ts");
     let shape = |piece: &Piece, init: &Init| piece.transport(&init.tracks);
-    Ok(endless("video/mp2t").streaming(shaped(reader, init, shape)))
+    let source = Shaped { following: Following::new(reader, &bell, &request), init, shape };
+    Ok(body::endless(&request, endless("video/mp2t"), source))
 }
 
 /// `GET /<stream>.aac`: the sound alone, in ADTS.
 pub(super) async fn aac(
     request: HttpRequest,
     stream: web::Data<Arc<Stream>>,
+    bell: web::Data<Bell>,
 ) -> Result<HttpResponse, ApiError> {
     if request.method() == Method::HEAD {
-        return Ok(head("audio/aac"));
+        return Ok(body::endless(&request, endless("audio/aac"), Nothing));
     }
     let (reader, init) = joined(&stream).await?;
     if init.tracks.audio.is_none() {
         return Err(ApiError::NoSound);
     }
     let reader = listed(reader, &request, "aac");
-    Ok(endless("audio/aac").streaming(shaped(reader, init, adts)))
+    let following = Following::new(reader, &bell, &request);
+    Ok(body::endless(&request, endless("audio/aac"), Shaped { following, init, shape: adts }))
 }
 
 /// Joins the stream, which starts the feed if need be, and waits until it shows a picture.
@@ -130,47 +143,89 @@ pub(super) fn no_picture(stream: &Stream) -> ApiError {
     ApiError::NoPicture { cause }
 }
 
-/// What a viewer is sent, for as long as it stays.
-fn sent(
+/// A reader on a worker thread, which is let go if it is too slow.
+struct Following {
     reader: Reader,
-    viewer: Viewer,
-) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
-    unfold((reader, viewer), |(mut reader, mut viewer)| async move {
+    ear: Ear,
+}
+
+impl Following {
+    fn new(reader: Reader, bell: &web::Data<Bell>, request: &HttpRequest) -> Self {
+        Self { reader, ear: Bell::listen(bell, Connection::of(request)) }
+    }
+
+    /// The next piece; nothing where the viewer must go.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Read>> {
         loop {
-            if let Some((bytes, is_media)) = viewer.next() {
-                if is_media {
-                    reader.stream().count_bytes_out(bytes.len());
+            let read = self.reader.try_next();
+            self.ear.stands_at(self.reader.position());
+            match read {
+                Some(Read::Skipped(_)) if self.ear.fell_off() == Flow::End => {
+                    return Poll::Ready(None);
                 }
-                return Some((Ok(bytes), (reader, viewer)));
+                Some(read) => return Poll::Ready(Some(read)),
+                None => self.ear.caught_up(),
             }
-            if viewer.take(reader.next().await) == Flow::End {
-                return None;
+            ready!(self.ear.poll_heard(cx));
+        }
+    }
+
+    fn count(&self, bytes: &Bytes) {
+        self.reader.stream().count_bytes_out(bytes.len());
+    }
+}
+
+/// What a viewer of fMP4 is sent, for as long as it stays.
+struct Watching {
+    following: Following,
+    viewer: Viewer,
+}
+
+impl Source for Watching {
+    fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Flow> {
+        loop {
+            while let Some((bytes, is_media)) = self.viewer.next() {
+                if is_media {
+                    self.following.count(&bytes);
+                }
+                out.push_back(bytes);
+            }
+            if !out.is_empty() {
+                return Poll::Ready(Flow::On);
+            }
+            let read = ready!(self.following.poll_next(cx));
+            if read.is_none_or(|read| self.viewer.take(read) == Flow::End) {
+                return Poll::Ready(Flow::End);
             }
         }
-    })
+    }
 }
 
 /// Every piece in another shape, whatever its init says from time to time.
-fn shaped(
-    reader: Reader,
+struct Shaped<F> {
+    following: Following,
     init: Arc<Init>,
-    shape: impl Fn(&Piece, &Init) -> Bytes,
-) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
-    unfold((reader, init, shape), |(mut reader, mut init, shape)| async move {
+    shape: F,
+}
+
+impl<F: Fn(&Piece, &Init) -> Bytes + Unpin + 'static> Source for Shaped<F> {
+    fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Flow> {
         loop {
-            match reader.next().await {
-                Read::Chunk(piece) => {
-                    let bytes = shape(&piece, &init);
+            match ready!(self.following.poll_next(cx)) {
+                Some(Read::Chunk(piece)) => {
+                    let bytes = (self.shape)(&piece, &self.init);
                     if !bytes.is_empty() {
-                        reader.stream().count_bytes_out(bytes.len());
-                        return Some((Ok(bytes), (reader, init, shape)));
+                        self.following.count(&bytes);
+                        out.push_back(bytes);
+                        return Poll::Ready(Flow::On);
                     }
                 }
-                Read::Init(new) => init = new,
-                Read::Skipped(_) => {}
+                Some(Read::Init(new)) => self.init = new,
+                Some(Read::Skipped(_)) => {}
+                None => return Poll::Ready(Flow::End),
             }
         }
-    })
+    }
 }
 
 /// The sounds of a piece, each behind its header.
@@ -184,19 +239,13 @@ fn adts(piece: &Piece, init: &Init) -> Bytes {
     framed.collect::<Vec<_>>().concat().into()
 }
 
-/// Every picture; the parameter sets stand before each key frame.
-fn access_units(reader: Reader) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
-    unfold(reader, |mut reader| async move {
-        loop {
-            if let Read::Chunk(piece) = reader.next().await
-                && piece.has_video()
-            {
-                let bytes = piece.annex_b();
-                reader.stream().count_bytes_out(bytes.len());
-                return Some((Ok(bytes), reader));
-            }
-        }
-    })
+/// What follows a head that is asked for alone.
+struct Nothing;
+
+impl Source for Nothing {
+    fn poll_more(&mut self, _: &mut VecDeque<Bytes>, _: &mut Context<'_>) -> Poll<Flow> {
+        Poll::Ready(Flow::End)
+    }
 }
 
 /// Safari asks for two bytes first and refuses what does not tell its length:
@@ -232,9 +281,4 @@ fn endless(content_type: &str) -> HttpResponseBuilder {
         // A proxy that gathers the answer would make it late.
         .insert_header(("X-Accel-Buffering", "no"));
     response
-}
-
-/// The headers of an endless answer without one.
-fn head(content_type: &str) -> HttpResponse {
-    endless(content_type).streaming(empty::<Result<Bytes, Infallible>>())
 }

@@ -5,6 +5,9 @@
 
 mod access;
 mod assets;
+mod bell;
+mod body;
+mod connection;
 mod dashboard;
 mod error;
 mod hls;

@@ -23,7 +23,7 @@ use super::plain;
 use crate::base::tls::Tls;
 
 /// A peer that takes nothing for this long is gone, whatever it does not say.
-const GONE_AFTER: Duration = Duration::from_secs(10);
+pub(super) const GONE_AFTER: Duration = Duration::from_secs(10);
 
 /// The kernel may hold this much for a viewer. Without the bound it holds
 /// seconds of video, and a slow viewer is noticed far too late (measured: 3.3 MB).

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use actix_web::guard::{Any, Get, Head};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
+use super::bell::Bell;
 use super::error::ApiError;
 use super::{assets, dashboard, hls, livebox, media, pages, picture, pushes, stat};
 use crate::config::settings::Pages;
@@ -110,17 +111,17 @@ fn control_page(service: &mut web::ServiceConfig) {
 /// The containers of one stream.
 fn medium(service: &mut web::ServiceConfig, url: &str, stream: &Arc<Stream>) {
     let data = || web::Data::new(Arc::clone(stream));
+    let bell = Bell::new(stream.hub());
+    for (ending, route) in [
+        ("mp4", read().to(media::mp4)),
+        ("h264", read().to(media::h264)),
+        ("ts", read().to(media::ts)),
+        ("aac", read().to(media::aac)),
+    ] {
+        let endless = resource(&format!("{url}.{ending}"), READ).route(route);
+        service.service(endless.app_data(data()).app_data(bell.clone()));
+    }
     service
-        .service(
-            resource(&format!("{url}.mp4"), READ).route(read().to(media::mp4)).app_data(data()),
-        )
-        .service(
-            resource(&format!("{url}.h264"), READ).route(read().to(media::h264)).app_data(data()),
-        )
-        .service(resource(&format!("{url}.ts"), READ).route(read().to(media::ts)).app_data(data()))
-        .service(
-            resource(&format!("{url}.aac"), READ).route(read().to(media::aac)).app_data(data()),
-        )
         .service(
             resource(&format!("{url}.m3u8"), READ)
                 .route(read().to(hls::multivariant))

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_http::HttpService;
 use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
-use actix_web::dev::{AppConfig, Extensions, ServerHandle};
+use actix_web::dev::{AppConfig, ServerHandle};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, middleware, web};
 
 use super::access::Access;
+use super::connection;
 use super::dashboard::Desk;
 use super::journal::{self, Told};
 use super::origin::Scheme;
@@ -26,6 +27,11 @@ use crate::model::status::{Service, Snapshot};
 use crate::outputs::livebox::Livebox;
 use crate::outputs::picture::Pictures;
 use crate::outputs::push::Push;
+
+/// So many bytes the server gathers before it sends them: none. A body is asked
+/// for more only when everything before it has left, which lets it write to the
+/// socket by itself (`body`), and the buffers of connections stay small.
+pub(super) const WRITE_BUFFER: usize = 1;
 
 /// More workers than this gain nothing: a viewer costs a few writes a second.
 const WORKERS_AT_MOST: usize = 4;
@@ -181,8 +187,10 @@ impl Server {
             let http = HttpService::build()
                 .client_request_timeout(REQUEST_AT_MOST)
                 .client_disconnect_timeout(GOODBYE_AT_MOST)
-                .on_connect_ext(|_: &Wire, data: &mut Extensions| {
-                    data.insert(Told::default());
+                .h1_write_buffer_size(WRITE_BUFFER)
+                .on_connect_ext(|wire: &Wire, known| {
+                    known.insert(Told::default());
+                    connection::keep(wire, known);
                 })
                 .h1(map_config(app, |()| AppConfig::default()))
                 .map_err(|_| ());

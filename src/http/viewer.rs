@@ -4,17 +4,15 @@
 //! other viewers.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::porch::GONE_AFTER;
 use crate::base::time::MediaTime;
 use crate::hub::{Piece, Read};
 use crate::media::edge::{BLOCK, Pad, RATE_UNKNOWN, STARTING};
 use crate::media::packager::Init;
-
-/// The server copies what it is given into a buffer that it keeps: a burst
-/// must not blow that up for as long as the viewer stays.
-const SLICE: usize = 16 << 10;
 
 /// What a viewer asks for behind the question mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +62,22 @@ pub(super) enum Flow {
     End,
 }
 
+/// Since when a viewer has been too slow for the stream. Who is skipped once
+/// and then keeps up is forgiven; who falls behind for ever is not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lag {
+    since: Option<Instant>,
+}
+
+impl Lag {
+    /// It has fallen off what is kept. The end where it has not been at the
+    /// live edge for ten seconds since that happened first.
+    pub(super) fn fell_off(&mut self, now: Instant) -> Flow {
+        let since = *self.since.get_or_insert(now);
+        if now.duration_since(since) < GONE_AFTER { Flow::On } else { Flow::End }
+    }
+}
+
 /// One viewer.
 #[derive(Debug)]
 pub(super) struct Viewer {
@@ -85,10 +99,7 @@ impl Viewer {
         if shape.pad && shape.chromium {
             viewer.send(Bytes::from_static(RATE_UNKNOWN), false);
         }
-        let mut burst = burst.unwrap_or_default();
-        while !burst.is_empty() {
-            viewer.send(burst.split_to(SLICE.min(burst.len())), true);
-        }
+        viewer.send(burst.unwrap_or_default(), true);
         viewer
     }
 
@@ -174,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_handed_over_in_small_slices() {
+    fn a_viewer_begins_with_the_init_segment_and_the_burst() {
         let init = Init {
             generation: 1,
             tracks: crate::model::track::Tracks::default(),
@@ -184,9 +195,23 @@ mod tests {
         let burst = Bytes::from(vec![7; 100_000]);
         let mut viewer = Viewer::new(shape("audio=0&pad=0").unwrap(), &init, Some(burst.clone()));
         let pieces: Vec<_> = std::iter::from_fn(|| viewer.next()).map(|(bytes, _)| bytes).collect();
-        assert!(pieces.iter().all(|piece| piece.len() <= SLICE));
         assert_eq!(pieces.concat(), [b"video".as_slice(), &burst].concat());
         assert_eq!(viewer.offset, 100_005 % BLOCK);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_never_at_the_edge_for_ten_seconds_after_a_fall_is_let_go() {
+        let now = crate::http::server::now;
+        let mut lag = Lag::default();
+        for _ in 0..4 {
+            assert_eq!(lag.fell_off(now()), Flow::On);
+            tokio::time::advance(GONE_AFTER / 4).await;
+        }
+        assert_eq!(lag.fell_off(now()), Flow::End);
+
+        // At the edge in between, it has ten seconds again.
+        lag = Lag::default();
+        assert_eq!(lag.fell_off(now()), Flow::On);
     }
 
     #[test]

@@ -43,6 +43,11 @@ impl Reader {
         &self.stream
     }
 
+    /// The sequence number of the chunk that it reads next.
+    pub fn position(&self) -> u64 {
+        self.cursor.position()
+    }
+
     /// This reader, whose losses are added to `lost`.
     pub fn counting(mut self, lost: &Arc<AtomicU64>) -> Self {
         self.lost = Arc::clone(lost);

@@ -59,6 +59,12 @@ pub(super) struct Cursor {
     seeking: bool,
 }
 
+impl Cursor {
+    pub(super) fn position(self) -> u64 {
+        self.next
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Step {
     Init(Arc<Init>),
@@ -111,6 +117,11 @@ impl Ring {
         self.burst = None;
         self.bytes = 0;
         self.join_from = self.first;
+    }
+
+    /// The oldest piece that is kept.
+    pub(super) fn begin(&self) -> u64 {
+        self.first
     }
 
     pub(super) fn newest(&self) -> Option<&Arc<Piece>> {

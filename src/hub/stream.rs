@@ -189,6 +189,12 @@ impl Stream {
         self.end.subscribe()
     }
 
+    /// The sequence number of the oldest chunk that is kept: who reads one
+    /// before it next has lost some.
+    pub fn oldest(&self) -> u64 {
+        self.lock().ring.begin()
+    }
+
     /// How many read the stream; changes wake the receiver.
     pub fn readers(&self) -> watch::Receiver<usize> {
         self.readers.subscribe()

@@ -1,9 +1,13 @@
 //! Watching a stream over HTTP.
 
-use std::io::Read;
+use std::io::{Error, ErrorKind, Read, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
+
 use crate::common::fmp4::{self, Piece};
+use crate::common::http::Body;
 use crate::common::livebox::{CAMERA, LAVISH, Livebox};
 use crate::common::process::run;
 use crate::common::tools::tool;
@@ -224,6 +228,75 @@ fn a_viewer_that_stops_reading_is_let_go_and_nobody_else_notices() {
     });
     staying.seen().assert_nothing_is_missing();
     drop(stuck);
+}
+
+#[test]
+fn a_viewer_that_takes_a_little_now_and_then_is_let_go_and_nobody_else_notices() {
+    let livebox = Livebox::start(LAVISH);
+    let staying = Viewer::connect(livebox.http(), "/camera.mp4");
+    staying.wait("a picture", LIMIT, |seen| seen.fragments.len() > 25);
+    let files_before = settled_files(livebox.pid());
+
+    let mut trickle = small_socket(livebox.port(), 4 << 10);
+    trickle.write_all(b"GET /camera.mp4 HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    // A kilobyte with each look: a fifteenth of the stream, and often enough
+    // that the kernel never sees it stand still.
+    let ended = wait::until("the trickle is let go", Duration::from_secs(60), || {
+        trickle.read_exact(&mut [0; 1024]).err()
+    });
+
+    assert_eq!(ended.kind(), ErrorKind::ConnectionReset);
+    assert_eq!(settled_files(livebox.pid()), files_before);
+    staying.seen().assert_nothing_is_missing();
+}
+
+#[test]
+fn requests_that_are_sent_at_once_are_answered_whole_and_in_order() {
+    let livebox = Livebox::start(LAVISH);
+    let playlist = livebox.get("/camera/hls/live.m3u8").text();
+    let name = playlist.lines().rfind(|line| !line.starts_with('#')).expect("there is a segment");
+    let path = format!("/camera/hls/{name}");
+    let segment = livebox.get(&path).body;
+    let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+
+    // More than the kernel holds: much has to wait when the stream is asked for.
+    let mut socket = small_socket(livebox.port(), 64 << 10);
+    socket.write_all(format!("{}{}", ask(&path).repeat(3), ask("/camera.mp4")).as_bytes()).unwrap();
+    let (_, mut body) = Body::first_on(socket).unwrap();
+    for _ in 0..3 {
+        assert!(body.take_bytes(segment.len()).unwrap() == segment);
+        (_, body) = body.next().unwrap();
+    }
+
+    for _ in 0..50 {
+        first_fragment(&mut body);
+    }
+}
+
+#[test]
+fn a_client_of_the_old_kind_gets_the_bytes_as_they_are() {
+    let livebox = Livebox::start(CAMERA);
+    let mut socket = small_socket(livebox.port(), 64 << 10);
+    socket.write_all(b"GET /camera.mp4 HTTP/1.0\r\n\r\n").unwrap();
+
+    let (head, mut body) = Body::first_on(socket).unwrap();
+
+    assert_eq!((head.header("Transfer-Encoding"), head.header("Content-Length")), (None, None));
+    first_fragment(&mut body);
+}
+
+/// A connection on which no more than `bytes` are under way.
+fn small_socket(port: u16, bytes: usize) -> TcpStream {
+    let connected = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_recv_buffer_size(bytes)?;
+        // As on a real network: on loopback the window stays shut until all is read.
+        socket.set_tcp_mss(536)?;
+        socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into())?;
+        socket.set_read_timeout(Some(LIMIT))?;
+        Ok::<_, Error>(socket.into())
+    };
+    connected().expect("livebox listens")
 }
 
 fn first_fragment(body: &mut impl Read) {

@@ -144,10 +144,11 @@ impl Request {
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         socket.write_all(&self.bytes())?;
-        let mut from = BufReader::with_capacity(64 * 1024, socket);
-        let head = read_head(&mut from)?;
-        let framing = if self.method == "HEAD" { Framing::Ended } else { framing(&head)? };
-        Ok((head, Body { from, framing }))
+        let (head, mut body) = Body::first_on(socket)?;
+        if self.method == "HEAD" {
+            body.framing = Framing::Ended;
+        }
+        Ok((head, body))
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -191,6 +192,22 @@ impl Answer {
 }
 
 impl Body {
+    /// The answer to the first request on a connection.
+    pub fn first_on(socket: TcpStream) -> Result<(Head, Self)> {
+        Self::read(BufReader::with_capacity(64 * 1024, socket))
+    }
+
+    /// The answer to the request after this one, which has been read to its end.
+    pub fn next(self) -> Result<(Head, Self)> {
+        Self::read(self.from)
+    }
+
+    fn read(mut from: BufReader<TcpStream>) -> Result<(Head, Self)> {
+        let head = read_head(&mut from)?;
+        let framing = framing(&head)?;
+        Ok((head, Self { from, framing }))
+    }
+
     /// A handle with which another thread ends the connection.
     pub fn socket(&self) -> TcpStream {
         self.from.get_ref().try_clone().expect("a socket can be shared")
