@@ -9,7 +9,7 @@ use std::time::Duration;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
-use log::info;
+use log::{debug, info};
 use tokio::sync::mpsc;
 
 use super::picture;
@@ -26,6 +26,11 @@ const PROBED: usize = 200;
 
 /// A file that shows nothing for this long is broken, or on a dead disk.
 const PATIENCE: Duration = Duration::from_secs(8);
+
+/// A round that shows nothing for this long is begun again: now and then, on a
+/// busy machine, a pipeline that has just been started stands still.
+const STANDSTILL: Duration = Duration::from_secs(1);
+const BEGINNINGS: usize = 4;
 
 /// Frames read ahead: above a second, longer than opening the file again takes.
 const AHEAD: usize = 96;
@@ -110,13 +115,17 @@ async fn read(
 ) -> Failure {
     let mut reel = Reel::default();
     loop {
-        let mut round = match Round::open(path, with_sound).await {
-            Ok(round) => round,
+        let (mut round, mut next) = match Round::begin(path, with_sound).await {
+            Ok(begun) => begun,
             Err(failure) => return failure,
         };
         let mut times = Times::new(fps);
         let read = loop {
-            match round.next().await {
+            let unit = match next.take() {
+                Some(first) => Ok(Some(first)),
+                None => round.next().await,
+            };
+            match unit {
                 Ok(Some(unit)) => {
                     for piece in reel.push(times.piece(unit)) {
                         if tell.send(piece).await.is_err() {
@@ -222,6 +231,22 @@ struct Found {
 }
 
 impl Round {
+    /// A round and its first frame; none if the file is empty.
+    async fn begin(path: &Path, with_sound: bool) -> Result<(Self, Option<Unit>), Failure> {
+        for _ in 0..BEGINNINGS {
+            let begun = async {
+                let mut round = Self::open(path, with_sound).await?;
+                let first = round.next().await?;
+                Ok((round, first))
+            };
+            match tokio::time::timeout(STANDSTILL, begun).await {
+                Ok(begun) => return begun,
+                Err(_) => debug!("{} shows nothing, and is opened again", path.display()),
+            }
+        }
+        Err(broken(path, "shows nothing"))
+    }
+
     async fn open(path: &Path, with_sound: bool) -> Result<Self, Failure> {
         let path = path.to_owned();
         tokio::task::spawn_blocking(move || Self::start(&path, with_sound))
