@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::common::browser::{Browser, Scripts};
+use crate::common::clip::{Clips, SHORT};
 use crate::common::livebox::{CAMERA, Livebox};
 use crate::common::wait;
 
@@ -29,6 +30,26 @@ fn the_page_of_a_stream_plays_with_scripts_blocked() {
 
     browser.open(&livebox.url("/camera/"));
 
+    plays(&browser);
+}
+
+#[test]
+fn a_page_that_says_why_there_is_no_picture_shows_it_once_there_is_one() {
+    let clips = Clips::new();
+    let (film, aside) = (clips.make("aside.mp4", SHORT), clips.folder().join("clip.mp4"));
+    let config = format!("feeds:\n  clip: {{file: {}}}\nstreams:\n  clip: {{}}\n", aside.display());
+    let livebox = Livebox::start(&config);
+    let browser = Browser::start(Scripts::Blocked);
+    browser.open(&livebox.url("/"));
+    let told = browser.evaluate("return document.querySelector('main').innerText").to_string();
+    assert!(told.contains("No such file"), "{told}");
+
+    std::fs::rename(&film, &aside).expect("the folder is writable");
+
+    // The page may be in the midst of looking again.
+    wait::until("the page has a video", LIMIT, || {
+        (browser.evaluate("return document.querySelector('video') !== null") == true).then_some(())
+    });
     plays(&browser);
 }
 
