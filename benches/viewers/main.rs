@@ -13,11 +13,13 @@
 mod common;
 
 mod cost;
+mod firefox;
 mod glass;
 mod hls;
 mod https;
 mod joins;
 mod load;
+mod relay;
 mod rtmp;
 mod rtsp;
 mod spread;

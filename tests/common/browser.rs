@@ -129,9 +129,7 @@ impl Drop for Browser {
         // A browser that has crashed cannot say goodbye.
         self.http.request("DELETE", &session).try_answer().ok();
         self.driver.kill();
-        wait::within(Duration::from_secs(5), || {
-            (!started.iter().any(|pid| proc::is_alive(*pid))).then_some(())
-        });
+        proc::wait_for_ends(&started);
     }
 }
 

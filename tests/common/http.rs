@@ -45,8 +45,8 @@ pub struct Answer {
 
 /// A body that is read while it arrives.
 #[derive(Debug)]
-pub struct Body {
-    from: BufReader<TcpStream>,
+pub struct Body<R = TcpStream> {
+    from: BufReader<R>,
     framing: Framing,
 }
 
@@ -144,10 +144,11 @@ impl Request {
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         socket.write_all(&self.bytes())?;
-        let mut from = BufReader::with_capacity(64 * 1024, socket);
-        let head = read_head(&mut from)?;
-        let framing = if self.method == "HEAD" { Framing::Ended } else { framing(&head)? };
-        Ok((head, Body { from, framing }))
+        let (head, mut body) = read_answer(socket)?;
+        if self.method == "HEAD" {
+            body.framing = Framing::Ended;
+        }
+        Ok((head, body))
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -207,7 +208,9 @@ impl Body {
         // The other side may have been quicker.
         self.socket().shutdown(Shutdown::Both).ok();
     }
+}
 
+impl<R: Read> Body<R> {
     /// Reads the size line of the next chunk, and the end of the last one.
     fn next_chunk(&mut self) -> Result<u64> {
         let mut line = String::new();
@@ -231,7 +234,7 @@ impl Body {
     }
 }
 
-impl Read for Body {
+impl<R: Read> Read for Body<R> {
     fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
         if matches!(self.framing, Framing::Chunked(0)) {
             let size = self.next_chunk()?;
@@ -252,6 +255,14 @@ impl Read for Body {
             }
         }
     }
+}
+
+/// Reads the head of the answer to a `GET` or a `POST`; the body follows as it arrives.
+pub fn read_answer<R: Read>(from: R) -> Result<(Head, Body<R>)> {
+    let mut from = BufReader::with_capacity(64 * 1024, from);
+    let head = read_head(&mut from)?;
+    let framing = framing(&head)?;
+    Ok((head, Body { from, framing }))
 }
 
 fn read_head(from: &mut impl BufRead) -> Result<Head> {
