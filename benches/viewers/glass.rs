@@ -36,8 +36,10 @@ const note = (now, picture) => {
   video.requestVideoFrameCallback(note);
 };
 video.requestVideoFrameCallback(note);
+video.autoplay = AUTOPLAY;
 video.src = SOURCE;
-document.body.replaceChildren(video);";
+document.body.replaceChildren(video);
+if (!video.autoplay) video.play();";
 
 /// A `<video>` tag on a path.
 pub(crate) struct Tag {
@@ -173,11 +175,10 @@ impl Tag {
 
     /// What the page tells after it has played for `span`.
     fn play(&self, source: &str, span: Duration, mut evaluate: impl FnMut(&str) -> Value) -> Value {
-        evaluate(&PLAY.replace("SOURCE", &format!("{source:?}")));
-        evaluate(match self.begin {
-            Begin::Play => "document.querySelector('video').play()",
-            Begin::Autoplay => "document.querySelector('video').autoplay = true",
-        });
+        // In one script: a tag that has enough before it learns of `autoplay` never begins.
+        let autoplay = matches!(self.begin, Begin::Autoplay).to_string();
+        let script = PLAY.replace("SOURCE", &format!("{source:?}")).replace("AUTOPLAY", &autoplay);
+        evaluate(&script);
         std::thread::sleep(SETTLE);
         evaluate("window.shown = []");
         std::thread::sleep(span);
