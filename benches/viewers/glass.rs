@@ -1,8 +1,9 @@
-//! How far a plain `<video>` tag in Chromium is behind the encoder.
+//! How far a plain `<video>` tag in a browser is behind the encoder.
 //!
 //! Each picture that the browser shows tells its media time
 //! (`requestVideoFrameCallback`), which is the decode time in the stream: the
 //! stamps of a second connection tell when that very picture left the encoder.
+//! Firefox counts from the beginning of what it was sent, which a relay notes.
 //! A picture that stands nowhere in the stream makes the measurement void.
 
 use std::path::Path;
@@ -12,6 +13,8 @@ use serde_json::Value;
 
 use crate::common::browser::{Browser, Scripts};
 use crate::common::livebox::Livebox;
+use crate::firefox::Firefox;
+use crate::relay::Relay;
 use crate::spread::Spread;
 use crate::stamps::{self, Pictures};
 
@@ -33,16 +36,26 @@ const note = (now, picture) => {
   video.requestVideoFrameCallback(note);
 };
 video.requestVideoFrameCallback(note);
-video.src = PATH;
-document.body.replaceChildren(video);";
+video.autoplay = AUTOPLAY;
+video.src = SOURCE;
+document.body.replaceChildren(video);
+if (!video.autoplay) video.play();";
 
 /// A `<video>` tag on a path.
 pub(crate) struct Tag {
+    pub(crate) player: Player,
     path: &'static str,
     begin: Begin,
     pub(crate) title: &'static str,
     /// Milliseconds that it may be behind, where that is promised.
     pub(crate) limit: Option<f64>,
+}
+
+/// The browser that has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Player {
+    Chromium,
+    Firefox,
 }
 
 /// What lets it begin. Chromium holds `autoplay` back until it believes that
@@ -75,39 +88,59 @@ pub(crate) fn write_page(docroot: &Path) {
 impl Tag {
     pub(crate) const ALL: &'static [Self] = &[
         Self {
+            player: Player::Chromium,
             path: "/camera.mp4?audio=0",
             begin: Begin::Play,
             title: "`play()`, `?audio=0`",
             limit: Some(300.0),
         },
         Self {
+            player: Player::Chromium,
             path: "/camera.mp4",
             begin: Begin::Play,
             title: "`play()`, with AAC",
             limit: Some(600.0),
         },
         Self {
+            player: Player::Chromium,
             path: "/dark.mp4",
             begin: Begin::Play,
             title: "`play()`, near-black, 40 kbit/s, no sound",
             limit: None,
         },
         Self {
+            player: Player::Chromium,
             path: "/camera.mp4?audio=0",
             begin: Begin::Autoplay,
             title: "`autoplay` without a script, `?audio=0`",
             limit: Some(300.0),
         },
         Self {
+            player: Player::Chromium,
             path: "/camera.mp4",
             begin: Begin::Autoplay,
             title: "`autoplay` without a script, with AAC",
             limit: Some(600.0),
         },
         Self {
+            player: Player::Chromium,
             path: "/dark.mp4",
             begin: Begin::Autoplay,
             title: "`autoplay` without a script, near-black, 40 kbit/s, no sound",
+            limit: None,
+        },
+        Self {
+            player: Player::Firefox,
+            path: "/camera.mp4?audio=0",
+            begin: Begin::Autoplay,
+            title: "`autoplay` without a script, `?audio=0`",
+            limit: None,
+        },
+        Self {
+            player: Player::Firefox,
+            path: "/camera.mp4",
+            begin: Begin::Autoplay,
+            title: "`autoplay` without a script, with AAC",
             limit: None,
         },
     ];
@@ -116,27 +149,57 @@ impl Tag {
     pub(crate) fn measure(&'static self, livebox: &Livebox, span: Duration) -> Glass {
         let stamped = self.path.split('?').next().unwrap_or(self.path);
         let stamped = format!("{stamped}?stamp=1&audio=0");
-        let (pictures, told) = stamps::pictures(livebox.http(), &stamped, || {
-            let browser = Browser::start(Scripts::Allowed);
-            browser.open(&livebox.url(&format!("/{PAGE}")));
-            browser.evaluate(&PLAY.replace("PATH", &format!("{:?}", self.path)));
-            browser.evaluate(match self.begin {
-                Begin::Play => "document.querySelector('video').play()",
-                Begin::Autoplay => "document.querySelector('video').autoplay = true",
-            });
-            std::thread::sleep(SETTLE);
-            browser.evaluate("window.shown = []");
-            std::thread::sleep(span);
-            browser.evaluate("return {shown: window.shown, first: window.first}")
+        let (pictures, played) = stamps::pictures(livebox.http(), &stamped, || {
+            let page = livebox.url(&format!("/{PAGE}"));
+            match self.player {
+                Player::Chromium => {
+                    let browser = Browser::start(Scripts::Allowed);
+                    browser.open(&page);
+                    let source = livebox.url(self.path);
+                    Ok((self.play(&source, span, |script| browser.evaluate(script)), 0.0))
+                }
+                Player::Firefox => {
+                    let relay = Relay::start(livebox.http().address);
+                    let source = format!("http://{}{}", relay.address, self.path);
+                    let mut browser = Firefox::start();
+                    browser.open(&page);
+                    let told = self.play(&source, span, |script| browser.evaluate(script));
+                    drop(browser);
+                    Ok((told, relay.earliest()?))
+                }
+            }
         });
-        Glass { tag: self, seen: judge(&pictures, &told) }
+        let seen = played.map_err(|error: std::io::Error| error.to_string());
+        Glass { tag: self, seen: seen.and_then(|(told, zero)| judge(&pictures, &told, zero)) }
+    }
+
+    /// What the page tells after it has played for `span`.
+    fn play(&self, source: &str, span: Duration, mut evaluate: impl FnMut(&str) -> Value) -> Value {
+        // In one script: a tag that has enough before it learns of `autoplay` never begins.
+        let autoplay = matches!(self.begin, Begin::Autoplay).to_string();
+        let script = PLAY.replace("SOURCE", &format!("{source:?}")).replace("AUTOPLAY", &autoplay);
+        evaluate(&script);
+        std::thread::sleep(SETTLE);
+        evaluate("window.shown = []");
+        std::thread::sleep(span);
+        evaluate("return {shown: window.shown, first: window.first}")
     }
 }
 
-fn judge(pictures: &Pictures, told: &Value) -> Result<Seen, String> {
+impl Player {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Player::Chromium => "Chromium",
+            Player::Firefox => "Firefox",
+        }
+    }
+}
+
+/// Judges what a browser told whose media time zero is at `zero` seconds of the stream.
+fn judge(pictures: &Pictures, told: &Value, zero: f64) -> Result<Seen, String> {
     let shown: Vec<(f64, f64)> =
         told["shown"].as_array().into_iter().flatten().filter_map(pair).collect();
-    let behind = shown.iter().filter_map(|(at, time)| Some(at - pictures.came_ms(*time)?));
+    let behind = shown.iter().filter_map(|(at, time)| Some(at - pictures.came_ms(zero + *time)?));
     let behind = Spread::of_ms(behind);
     let all_found = shown.len() > 10 && behind.len() * 100 >= shown.len() * 99;
     match told["first"].as_f64().filter(|_| all_found) {

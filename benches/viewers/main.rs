@@ -15,12 +15,14 @@
 mod common;
 
 mod cost;
+mod firefox;
 mod glass;
 mod hls;
 mod https;
 mod joins;
 mod load;
 mod node;
+mod relay;
 mod rtmp;
 mod rtsp;
 mod spread;

@@ -96,21 +96,25 @@ impl Result {
             return String::new();
         }
         let mut text = "\
-| plain `<video>` in headless Chromium | first picture | behind the encoder, p50 / p95 |\n\
-|---|---|---|\n"
+| headless browser | plain `<video>` | first picture | behind the encoder, p50 / p95 |\n\
+|---|---|---|---|\n"
             .to_owned();
         for glass in &self.tags {
-            let title = glass.tag.title;
+            let (player, title) = (glass.tag.player.name(), glass.tag.title);
             match &glass.seen {
                 Ok(seen) => {
                     let (first, behind) = (seen.first, &seen.behind);
                     let (half, most) = (behind.median(), behind.at(0.95));
                     line(
                         &mut text,
-                        format!("| {title} | {first:.0} ms | {half:.0} / {most:.0} ms |"),
+                        format!(
+                            "| {player} | {title} | {first:.0} ms | {half:.0} / {most:.0} ms |"
+                        ),
                     );
                 }
-                Err(why) => line(&mut text, format!("| {title} | – | not known: {why} |")),
+                Err(why) => {
+                    line(&mut text, format!("| {player} | {title} | – | not known: {why} |"))
+                }
             }
         }
         text.push('\n');

@@ -122,10 +122,18 @@ pub(super) async fn aac(
 
 /// Joins the stream, which starts the feed if need be, and waits until it shows a picture.
 pub(super) async fn joined(stream: &Arc<Stream>) -> Result<(Reader, Arc<Init>), ApiError> {
+    joined_within(stream, PATIENCE).await
+}
+
+/// As [`joined`], for at most `patience`.
+pub(super) async fn joined_within(
+    stream: &Arc<Stream>,
+    patience: Duration,
+) -> Result<(Reader, Arc<Init>), ApiError> {
     let mut reader = stream.hub().join();
     let first = tokio::select! {
         read = reader.next() => Some(read),
-        () = tokio::time::sleep(PATIENCE) => None,
+        () = tokio::time::sleep(patience) => None,
         () = stream.fails(HOPELESS) => None,
     };
     match first {

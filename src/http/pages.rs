@@ -1,6 +1,7 @@
 //! Pages for people, rendered here; they need no JavaScript.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header;
@@ -8,15 +9,23 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use askama::Template;
 
 use super::error::ApiError;
+use super::media::joined_within;
 use super::server::{State, now};
 use crate::base::system;
 use crate::engine::roster::Stream;
-use crate::model::status::{self, Snapshot};
+use crate::model::status::{self, Failure, Snapshot};
 
 /// Only what this server has, and no scripts at all. Other sites may frame the
 /// pages: that is how a camera gets onto one's home page.
 pub(super) const POLICY: &str = "default-src 'none'; style-src 'self'; media-src 'self'; img-src 'self'; \
                       form-action 'self'; base-uri 'none'";
+
+/// How long a page waits for the first picture of a feed that it has started.
+/// A camera takes a second or two; one that is away says so at once.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How soon a page without a picture looks again.
+const LOOK_AGAIN_S: u32 = 2;
 
 /// Plays one stream and lists the rest of the box.
 #[derive(Template)]
@@ -26,6 +35,9 @@ struct Player<'a> {
     version: &'a str,
     stream: &'a status::Stream,
     box_: &'a Snapshot,
+    /// Why there is nothing to play.
+    away: Option<&'a Failure>,
+    look_again_s: u32,
 }
 
 #[derive(Template)]
@@ -38,7 +50,7 @@ struct NotFound<'a> {
 
 /// `GET /`: the first stream.
 pub(super) async fn home(state: web::Data<State>) -> HttpResponse {
-    player(&state, state.roster.first())
+    player(&state, state.roster.first()).await
 }
 
 /// `GET /<stream>/`
@@ -46,7 +58,7 @@ pub(super) async fn stream(
     state: web::Data<State>,
     stream: web::Data<Arc<Stream>>,
 ) -> HttpResponse {
-    player(&state, &stream)
+    player(&state, &stream).await
 }
 
 /// Every path that nothing answers.
@@ -59,15 +71,34 @@ pub(super) async fn not_found(request: HttpRequest) -> HttpResponse {
     html(StatusCode::NOT_FOUND, &page, POLICY)
 }
 
-fn player(state: &State, stream: &Stream) -> HttpResponse {
+async fn player(state: &State, stream: &Arc<Stream>) -> HttpResponse {
+    let away = away(stream).await;
     let (now, host) = (now(), system::hostname());
     let page = Player {
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
         stream: &stream.status(now),
         box_: &state.snapshot(now),
+        away: away.as_ref(),
+        look_again_s: LOOK_AGAIN_S,
     };
     html(StatusCode::OK, &page, POLICY)
+}
+
+/// Why the stream shows nothing; nothing where it does, or may do so soon.
+///
+/// A `<video>` tag gives up for ever when its stream fails, and no script is
+/// there to notice. So the page starts the feed itself, and keeps it wanted
+/// until its video, or its next look, comes.
+async fn away(stream: &Arc<Stream>) -> Option<Failure> {
+    if let status::State::Live { .. } = stream.state(now()) {
+        return None;
+    }
+    stream.hub().lease();
+    match joined_within(stream, PATIENCE).await {
+        Ok(_) => None,
+        Err(_) => stream.last_failure(),
+    }
 }
 
 /// A page under the content security policy `policy`.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::common::browser::{Browser, Scripts};
+use crate::common::clip::{Clips, SHORT};
 use crate::common::livebox::{CAMERA, Livebox};
 use crate::common::wait;
 
@@ -31,6 +32,60 @@ fn the_page_of_a_stream_plays_with_scripts_blocked() {
 
     plays(&browser);
 }
+
+#[test]
+fn a_page_that_says_why_there_is_no_picture_shows_it_once_there_is_one() {
+    let clips = Clips::new();
+    let (film, aside) = (clips.make("aside.mp4", SHORT), clips.folder().join("clip.mp4"));
+    let config = format!("feeds:\n  clip: {{file: {}}}\nstreams:\n  clip: {{}}\n", aside.display());
+    let livebox = Livebox::start(&config);
+    let browser = Browser::start(Scripts::Blocked);
+    browser.open(&livebox.url("/"));
+    let told = browser.evaluate("return document.querySelector('main').innerText").to_string();
+    assert!(told.contains("No such file"), "{told}");
+
+    std::fs::rename(&film, &aside).expect("the folder is writable");
+
+    // The page may be in the midst of looking again.
+    wait::until("the page has a video", LIMIT, || {
+        (browser.evaluate("return document.querySelector('video') !== null") == true).then_some(())
+    });
+    plays(&browser);
+}
+
+#[test]
+fn every_page_fits_a_phone_and_no_number_is_parted_from_its_unit() {
+    let away =
+        "pushes: {away: {stream: camera, url: \"rtmp://127.0.0.1:9/live2\", key: k, start: true}}";
+    let livebox = Livebox::start(&format!("{CAMERA}{away}\n"));
+    livebox.log().wait_for("push away failed", LIMIT);
+    let browser = Browser::start(Scripts::Allowed);
+    browser.become_phone(390, 844);
+
+    for path in ["/", "/stat", "/dashboard"] {
+        browser.open(&livebox.url(path));
+        let wide = browser.number("return document.documentElement.scrollWidth");
+        assert_eq!(wide, 390.0, "{path} is wider than the phone");
+        assert_eq!(browser.evaluate(PARTED), serde_json::json!([]), "{path} parts numbers");
+    }
+    browser.open(&livebox.url("/stat"));
+    assert_eq!(browser.evaluate(SECOND_PAIR_BELOW), true, "the first table has four columns");
+}
+
+/// The sizes and rates in tables that take more than a line.
+const PARTED: &str = "
+const cells = [...document.querySelectorAll('td')];
+const sizes = cells.filter(cell => /^[\\d.]+\\s(B|kB|KB|MB|kbit\\/s)$/.test(cell.innerText.trim()));
+if (sizes.length < 1) return 'there are no sizes';
+const lines = cell => {
+    const text = document.createRange();
+    text.selectNodeContents(cell);
+    return new Set([...text.getClientRects()].map(line => line.top)).size;
+};
+return sizes.filter(cell => lines(cell) > 1).map(cell => cell.innerText)";
+const SECOND_PAIR_BELOW: &str = "
+const [first, second] = document.querySelectorAll('table th');
+return first.offsetLeft === second.offsetLeft && first.offsetTop < second.offsetTop";
 
 /// Fails unless two more seconds are played, with frames decoded for them.
 pub(crate) fn plays(browser: &Browser) {

@@ -1,7 +1,14 @@
 //! Pages, static files and what is not there.
 
+use std::time::Duration;
+
+use crate::common::clip::{Clips, SHORT};
 use crate::common::http::Http;
 use crate::common::livebox::{CAMERA, Launch, Livebox};
+use crate::common::wait;
+
+const REFRESH: &str = "http-equiv=\"refresh\"";
+const LIMIT: Duration = Duration::from_secs(20);
 
 #[test]
 fn the_pages_have_a_video_and_no_script() {
@@ -15,7 +22,41 @@ fn the_pages_have_a_video_and_no_script() {
         assert!(text.contains("<video"), "{path} has no picture: {text}");
         assert!(text.contains("/camera.mp4"), "{path} does not name the stream: {text}");
         assert!(!text.contains("<script"), "{path} has a script: {text}");
+        assert!(!text.contains(REFRESH), "{path} would interrupt the picture: {text}");
     }
+}
+
+#[test]
+fn a_camera_that_is_away_is_told_in_words_by_a_page_that_looks_again() {
+    let livebox =
+        Livebox::start("feeds:\n  camera: {v4l2: /dev/video99}\nstreams:\n  camera: {}\n");
+
+    // The first visit as well: nobody has asked for the camera before.
+    for path in ["/", "/camera/"] {
+        let page = livebox.get(path);
+        assert_eq!(page.status(), 200, "{path}");
+        let text = page.text();
+        assert!(text.contains("There is no picture now"), "{path}: {text}");
+        assert!(text.contains("/dev/video99"), "{path} gives no reason: {text}");
+        assert!(text.contains(REFRESH), "{path} does not look again: {text}");
+        assert!(!text.contains("<video"), "{path} has a dead video: {text}");
+    }
+}
+
+#[test]
+fn a_feed_that_comes_back_is_shown_by_a_page_that_rests() {
+    let clips = Clips::new();
+    let (film, aside) = (clips.make("aside.mp4", SHORT), clips.folder().join("clip.mp4"));
+    let config = format!("feeds:\n  clip: {{file: {}}}\nstreams:\n  clip: {{}}\n", aside.display());
+    let livebox = Livebox::start(&config);
+    assert!(livebox.get("/").text().contains("No such file"));
+
+    std::fs::rename(&film, &aside).expect("the folder is writable");
+
+    let text = wait::until("the page has a video", LIMIT, || {
+        Some(livebox.get("/").text()).filter(|text| text.contains("<video"))
+    });
+    assert!(!text.contains(REFRESH) && !text.contains("no picture"), "{text}");
 }
 
 #[test]

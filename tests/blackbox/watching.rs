@@ -7,7 +7,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 use crate::common::fmp4::{self, Piece};
-use crate::common::http::Body;
+use crate::common::http::read_answer;
 use crate::common::livebox::{CAMERA, LAVISH, Livebox};
 use crate::common::process::run;
 use crate::common::tools::tool;
@@ -262,7 +262,7 @@ fn requests_that_are_sent_at_once_are_answered_whole_and_in_order() {
     // More than the kernel holds: much has to wait when the stream is asked for.
     let mut socket = small_socket(livebox.port(), 64 << 10);
     socket.write_all(format!("{}{}", ask(&path).repeat(3), ask("/camera.mp4")).as_bytes()).unwrap();
-    let (_, mut body) = Body::first_on(socket).unwrap();
+    let (_, mut body) = read_answer(socket).unwrap();
     for _ in 0..3 {
         assert!(body.take_bytes(segment.len()).unwrap() == segment);
         (_, body) = body.next().unwrap();
@@ -279,7 +279,7 @@ fn a_client_of_the_old_kind_gets_the_bytes_as_they_are() {
     let mut socket = small_socket(livebox.port(), 64 << 10);
     socket.write_all(b"GET /camera.mp4 HTTP/1.0\r\n\r\n").unwrap();
 
-    let (head, mut body) = Body::first_on(socket).unwrap();
+    let (head, mut body) = read_answer(socket).unwrap();
 
     assert_eq!((head.header("Transfer-Encoding"), head.header("Content-Length")), (None, None));
     first_fragment(&mut body);

@@ -70,6 +70,14 @@ impl Browser {
         self.command("url", &json!({"url": url}));
     }
 
+    /// Shows pages as a phone with so many pixels does.
+    pub fn become_phone(&self, width: u32, height: u32) {
+        let metrics =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": true});
+        let command = json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics});
+        self.command("goog/cdp/execute", &command);
+    }
+
     /// Evaluates the body of a JavaScript function in the page.
     pub fn evaluate(&self, script: &str) -> Value {
         self.command("execute/sync", &json!({"script": script, "args": []}))
@@ -121,9 +129,7 @@ impl Drop for Browser {
         // A browser that has crashed cannot say goodbye.
         self.http.request("DELETE", &session).try_answer().ok();
         self.driver.kill();
-        wait::within(Duration::from_secs(5), || {
-            (!started.iter().any(|pid| proc::is_alive(*pid))).then_some(())
-        });
+        proc::wait_for_ends(&started);
     }
 }
 

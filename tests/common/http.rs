@@ -45,8 +45,8 @@ pub struct Answer {
 
 /// A body that is read while it arrives.
 #[derive(Debug)]
-pub struct Body {
-    from: BufReader<TcpStream>,
+pub struct Body<R = TcpStream> {
+    from: BufReader<R>,
     framing: Framing,
 }
 
@@ -144,7 +144,7 @@ impl Request {
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         socket.write_all(&self.bytes())?;
-        let (head, mut body) = Body::first_on(socket)?;
+        let (head, mut body) = read_answer(socket)?;
         if self.method == "HEAD" {
             body.framing = Framing::Ended;
         }
@@ -192,20 +192,9 @@ impl Answer {
 }
 
 impl Body {
-    /// The answer to the first request on a connection.
-    pub fn first_on(socket: TcpStream) -> Result<(Head, Self)> {
-        Self::read(BufReader::with_capacity(64 * 1024, socket))
-    }
-
     /// The answer to the request after this one, which has been read to its end.
     pub fn next(self) -> Result<(Head, Self)> {
-        Self::read(self.from)
-    }
-
-    fn read(mut from: BufReader<TcpStream>) -> Result<(Head, Self)> {
-        let head = read_head(&mut from)?;
-        let framing = framing(&head)?;
-        Ok((head, Self { from, framing }))
+        read_on(self.from)
     }
 
     /// A handle with which another thread ends the connection.
@@ -224,7 +213,9 @@ impl Body {
         // The other side may have been quicker.
         self.socket().shutdown(Shutdown::Both).ok();
     }
+}
 
+impl<R: Read> Body<R> {
     /// Reads the size line of the next chunk, and the end of the last one.
     fn next_chunk(&mut self) -> Result<u64> {
         let mut line = String::new();
@@ -248,7 +239,7 @@ impl Body {
     }
 }
 
-impl Read for Body {
+impl<R: Read> Read for Body<R> {
     fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
         if matches!(self.framing, Framing::Chunked(0)) {
             let size = self.next_chunk()?;
@@ -269,6 +260,17 @@ impl Read for Body {
             }
         }
     }
+}
+
+/// Reads the head of the answer to a `GET` or a `POST`; the body follows as it arrives.
+pub fn read_answer<R: Read>(from: R) -> Result<(Head, Body<R>)> {
+    read_on(BufReader::with_capacity(64 * 1024, from))
+}
+
+fn read_on<R: Read>(mut from: BufReader<R>) -> Result<(Head, Body<R>)> {
+    let head = read_head(&mut from)?;
+    let framing = framing(&head)?;
+    Ok((head, Body { from, framing }))
 }
 
 fn read_head(from: &mut impl BufRead) -> Result<Head> {

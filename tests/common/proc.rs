@@ -1,6 +1,12 @@
 //! What the kernel says about a process: `/proc/PID`.
 
 use std::fs;
+use std::time::Duration;
+
+use super::wait;
+
+/// How long ending may take on a busy machine.
+const LET_GO: Duration = Duration::from_secs(5);
 
 /// CPU time is counted in clock ticks, of which Linux gives a program 100 a second.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -38,6 +44,11 @@ pub fn descendants(pid: u32) -> Vec<u32> {
         found.extend(children);
     }
     found
+}
+
+/// Waits a little for processes that were told to end, or whose owner was.
+pub fn wait_for_ends(pids: &[u32]) {
+    wait::within(LET_GO, || (!pids.iter().any(|pid| is_alive(*pid))).then_some(()));
 }
 
 /// The argument list as `ps` shows it.

@@ -11,6 +11,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("curl", "curl"),
     ("ffmpeg", "ffmpeg"),
     ("ffprobe", "ffmpeg"),
+    ("firefox-esr", "firefox-esr"),
     ("gst-launch-1.0", "gstreamer1.0-tools"),
     ("ip", "iproute2"),
     ("kill", "procps"),
