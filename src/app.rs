@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use crate::base::shutdown::{self, Shutdown, Trigger};
 use crate::base::system;
 use crate::config::settings::{self, Settings};
+use crate::engine::bytes;
 use crate::engine::gst;
 use crate::engine::roster::{self, Roster};
 use crate::http;
@@ -66,11 +67,12 @@ async fn send(settings: &Settings) -> anyhow::Result<()> {
     listen_for_signals(trigger)?;
     let (roster, mut tasks) = Roster::new(settings);
     let wanted = settings.pushes.first().context("there is nothing to send")?;
-    let (push, task) = Push::spawn(wanted, roster.first().hub(), 0.0);
+    let stream = roster.first().context("there is nothing to send")?;
+    let (push, task) = Push::spawn(wanted, stream.hub(), 0.0);
     tasks.push(task);
     push.start(push::destination(wanted).context("there is nowhere to send to")?);
     let sent = tokio::select! {
-        error = refusal(roster.first(), &push) => Err(error),
+        error = refusal(stream, &push) => Err(error),
         () = end_of(shutdown) => Ok(()),
     };
     info!("ending");
@@ -116,11 +118,13 @@ async fn run(
     info!("configuration: {origin}; {}", gst::version());
     let (roster, mut tasks) = Roster::new(settings);
     let roster = Arc::new(roster);
+    let (bytes, of_bytes) = bytes::Roster::new(settings);
+    tasks.extend(of_bytes);
     if let Some(door) = door {
         tasks.push(door.open(&roster, shutdown.clone()).context("RTSP does not start")?);
     }
     let (pushes, livebox) = pushes(settings, &roster, &mut tasks).await;
-    let state = Arc::new(http::State::new(Arc::clone(&roster), pushes, livebox));
+    let state = Arc::new(http::State::new(Arc::clone(&roster), bytes, pushes, livebox));
     let access = http::Access::new(settings.access.password.clone());
     let server = server.start(Arc::clone(&state), access)?;
     let handle = server.handle();
@@ -157,9 +161,12 @@ async fn pushes(
     settings: &Settings,
     roster: &Roster,
     tasks: &mut Vec<JoinHandle<()>>,
-) -> (Vec<Arc<Push>>, Livebox) {
+) -> (Vec<Arc<Push>>, Option<Livebox>) {
     let memory = Memory::open(&state_folder(settings));
-    let first = settings.streams.first().expect("the check refuses a file without a stream");
+    let (Some(first), Some(stream)) = (settings.streams.first(), roster.first()) else {
+        // Nothing is encoded, so that nothing can be pushed.
+        return (Vec::new(), None);
+    };
     let mut configured: Vec<settings::Push> = settings.pushes.clone();
     let own = match configured.iter().position(|push| push.stream == first.name) {
         Some(index) => index,
@@ -179,14 +186,13 @@ async fn pushes(
         pushes.push(push);
         tasks.push(task);
     }
-    let first = Arc::clone(roster.first());
-    let livebox = Livebox::new(first, Arc::clone(&pushes[own]), settings, memory).await;
+    let livebox = Livebox::new(Arc::clone(stream), Arc::clone(&pushes[own]), settings, memory).await;
     for (push, _) in pushes.iter().zip(wanted).filter(|(_, wanted)| *wanted) {
         if let Err(why) = livebox.resume(push, now()).await {
             warn!("push {} is not started: {why}", push.name());
         }
     }
-    (pushes, livebox)
+    (pushes, Some(livebox))
 }
 
 /// Where state is kept: as configured, as systemd says, or where the package
@@ -216,6 +222,9 @@ fn announce(settings: &Settings) {
         if let Some(rtsp) = &settings.rtsp {
             info!("stream {} is at rtsp://{host}:{}{url}", stream.name, rtsp.port);
         }
+    }
+    for stream in &settings.byte_streams {
+        info!("stream {} is at http://{host}:{port}{}", stream.name, stream.url);
     }
     if settings.access.password.is_none() && !bind.is_loopback() {
         info!(

@@ -5,6 +5,7 @@
 
 mod access;
 mod assets;
+mod bytes;
 mod dashboard;
 mod error;
 mod hls;

@@ -24,7 +24,8 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; media-src 'self'; im
 struct Player<'a> {
     host: &'a str,
     version: &'a str,
-    stream: &'a status::Stream,
+    /// The one that is played; absent where livebox encodes none.
+    stream: Option<&'a status::Stream>,
     box_: &'a Snapshot,
 }
 
@@ -38,7 +39,7 @@ struct NotFound<'a> {
 
 /// `GET /`: the first stream.
 pub(super) async fn home(state: web::Data<State>) -> HttpResponse {
-    player(&state, state.roster.first())
+    player(&state, state.roster.first().map(AsRef::as_ref))
 }
 
 /// `GET /<stream>/`
@@ -46,7 +47,7 @@ pub(super) async fn stream(
     state: web::Data<State>,
     stream: web::Data<Arc<Stream>>,
 ) -> HttpResponse {
-    player(&state, &stream)
+    player(&state, Some(&stream))
 }
 
 /// Every path that nothing answers.
@@ -59,12 +60,13 @@ pub(super) async fn not_found(request: HttpRequest) -> HttpResponse {
     html(StatusCode::NOT_FOUND, &page, POLICY)
 }
 
-fn player(state: &State, stream: &Stream) -> HttpResponse {
+fn player(state: &State, stream: Option<&Stream>) -> HttpResponse {
     let (now, host) = (now(), system::hostname());
+    let shown = stream.map(|stream| stream.status(now));
     let page = Player {
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
-        stream: &stream.status(now),
+        stream: shown.as_ref(),
         box_: &state.snapshot(now),
     };
     html(StatusCode::OK, &page, POLICY)

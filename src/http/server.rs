@@ -13,9 +13,11 @@ use log::debug;
 
 use super::access::Access;
 use super::dashboard::Desk;
+use super::error::ApiError;
 use super::routes;
 use crate::base::system::{self, CpuMeter};
 use crate::config::settings;
+use crate::engine::bytes;
 use crate::engine::roster::Roster;
 use crate::model::status::Snapshot;
 use crate::outputs::livebox::Livebox;
@@ -39,8 +41,10 @@ const CONNECTIONS_PER_WORKER: usize = 4096;
 #[derive(Debug)]
 pub struct State {
     pub roster: Arc<Roster>,
+    pub bytes: bytes::Roster,
     pub pushes: Vec<Arc<Push>>,
-    pub livebox: Livebox,
+    /// Absent where livebox encodes nothing.
+    pub livebox: Option<Livebox>,
     pub(super) desk: Desk,
     /// Tells this process's segments from those of an earlier one in caches.
     pub(super) mark: String,
@@ -72,12 +76,18 @@ pub struct Server {
 }
 
 impl State {
-    pub fn new(roster: Arc<Roster>, pushes: Vec<Arc<Push>>, livebox: Livebox) -> Self {
+    pub fn new(
+        roster: Arc<Roster>,
+        bytes: bytes::Roster,
+        pushes: Vec<Arc<Push>>,
+        livebox: Option<Livebox>,
+    ) -> Self {
         let cpu = Mutex::new(CpuMeter::new(now(), system::cpu_time()));
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mark = format!("{:x}", started.as_secs());
         Self {
             roster,
+            bytes,
             pushes,
             livebox,
             desk: Desk::new(),
@@ -91,8 +101,17 @@ impl State {
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
         Snapshot {
             streams: self.roster.streams().iter().map(|stream| stream.status(now)).collect(),
+            byte_streams: self.bytes.streams().iter().map(|stream| stream.status(now)).collect(),
             pushes: self.pushes.iter().map(|push| push.status(now)).collect(),
         }
+    }
+
+    /// The box as one thing.
+    ///
+    /// # Errors
+    /// It encodes nothing, so that there is nothing to steer.
+    pub(super) fn livebox(&self) -> Result<&Livebox, ApiError> {
+        self.livebox.as_ref().ok_or(ApiError::NoTracks)
     }
 
     /// The push of this name.
@@ -105,7 +124,8 @@ impl State {
         let snapshot = self.snapshot(now);
         let viewers: u64 = snapshot.streams.iter().map(|stream| stream.bytes_out).sum();
         let pushes: u64 = snapshot.pushes.iter().map(|push| push.bytes_out).sum();
-        viewers + pushes
+        let bytes: u64 = snapshot.byte_streams.iter().map(|stream| stream.bytes_out).sum();
+        viewers + bytes + pushes
     }
 
     /// Percent of one core that this process uses.
@@ -139,16 +159,18 @@ impl Server {
         let docroot = self.docroot;
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let server = HttpServer::new(move || {
-            let roster = Arc::clone(&state.roster);
+            let all = state.clone();
             App::new()
                 .app_data(state.clone())
                 .app_data(access.clone())
                 .wrap(middleware::DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
-                .configure(|service| routes::all(service, &roster, docroot.as_deref()))
+                .configure(|service| routes::all(service, &all, docroot.as_deref()))
         })
         .workers(workers.min(WORKERS_AT_MOST))
         .max_connections(CONNECTIONS_PER_WORKER)
         .disable_signals()
+        // Who has gone is noticed also where there is nothing to send.
+        .h1_allow_half_closed(false)
         .on_connect(|connection, _: &mut Extensions| {
             if let Some(socket) = connection.downcast_ref::<TcpStream>() {
                 tune(socket);

@@ -1,11 +1,13 @@
 //! Streams in memory: one writer each, any number of readers at their own speed.
 
+pub mod bytes;
 mod gauge;
 mod lease;
 mod piece;
 mod reader;
 mod ring;
 mod stream;
+mod tail;
 
 pub use gauge::Measured;
 pub use piece::{Piece, Slot};

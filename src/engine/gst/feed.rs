@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::film;
 use super::probe::Encoders;
 use super::running::Running;
-use super::runs::{Runs, Stop};
+use crate::engine::runs::{Runs, Stop};
 use super::v4l2;
 use crate::config::settings::Source;
 use crate::engine::encoder::choose_for;

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::feeder::{Over, Sources, feed, first_chunk};
 use super::running::Running;
-use super::runs::{Runs, Stop};
+use crate::engine::runs::{Runs, Stop};
 use super::wire::Wire;
 use crate::base::secret::Secret;
 use crate::base::time::MediaTime;
