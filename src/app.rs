@@ -186,7 +186,8 @@ async fn pushes(
         pushes.push(push);
         tasks.push(task);
     }
-    let livebox = Livebox::new(Arc::clone(stream), Arc::clone(&pushes[own]), settings, memory).await;
+    let livebox =
+        Livebox::new(Arc::clone(stream), Arc::clone(&pushes[own]), settings, memory).await;
     for (push, _) in pushes.iter().zip(wanted).filter(|(_, wanted)| *wanted) {
         if let Err(why) = livebox.resume(push, now()).await {
             warn!("push {} is not started: {why}", push.name());

@@ -36,6 +36,9 @@ const LIMITS: Limits = Limits {
     spread: 0.0,
 };
 
+/// What a command was given before its feed went down may still come out.
+const LAST_BYTES: Duration = Duration::from_secs(1);
+
 /// What all rings of bytes together may hold, and each of them.
 const MEMORY: usize = 32 << 20;
 const MEMORY_OF_ONE: usize = 4 << 20;
@@ -87,8 +90,18 @@ enum Maker {
 #[derive(Debug)]
 pub struct Viewer {
     from: From,
-    /// While somebody watches, the feed is needed, also while a command is down.
-    _need: Option<Need>,
+    hold: Hold,
+}
+
+/// What a viewer does for the feed of its stream.
+#[derive(Debug)]
+enum Hold {
+    Nothing,
+    /// Once the command has given something: the feed must not start before
+    /// the command listens, and until then the command's run holds it.
+    Later(Arc<Flow>),
+    /// The feed is needed while somebody watches, also while a command is down.
+    Now(#[expect(dead_code, reason = "being alive is what it does")] Need),
 }
 
 #[derive(Debug)]
@@ -142,9 +155,8 @@ impl Builder<'_> {
     fn feed(&mut self, feed: &ByteFeed) -> Arc<Feed> {
         let ByteFeed { name, source, mode, resurrect } = feed;
         // Streams without a command show the feed's own bytes: they know what it gives.
-        let shows = |stream: &&ByteStream| {
-            stream.command.is_none() && stream.feed.as_ref() == Some(name)
-        };
+        let shows =
+            |stream: &&ByteStream| stream.command.is_none() && stream.feed.as_ref() == Some(name);
         let mut shown = self.settings.byte_streams.iter().filter(shows);
         let container = shown.find_map(|stream| Container::of(&stream.content_type));
         let flow = Flow::new(container, self.memory);
@@ -161,9 +173,10 @@ impl Builder<'_> {
 
     fn stream(&mut self, settings: &ByteStream, feed: Option<Arc<Feed>>) -> Arc<Stream> {
         let name = &settings.name;
-        let program = settings.command.clone().map(|line| {
-            Program::new(line, self.log("stream", name.as_str()))
-        });
+        let program = settings
+            .command
+            .clone()
+            .map(|line| Program::new(line, self.log("stream", name.as_str())));
         let maker = match (program, settings.client) {
             (None, _) => Maker::Feed(Arc::clone(
                 feed.as_ref().expect("the check refuses a stream with neither feed nor command"),
@@ -172,7 +185,8 @@ impl Builder<'_> {
                 let flow = Flow::new(Container::of(&settings.content_type), self.memory);
                 let input = feed.as_ref().map(|feed| Arc::clone(&feed.flow));
                 let job = Job::new(Origin::Command(program), &flow, input, true);
-                let supervisor = self.supervise(format!("stream {name}"), job, Mode::OnDemand, true);
+                let supervisor =
+                    self.supervise(format!("stream {name}"), job, Mode::OnDemand, true);
                 Maker::Shared { flow, supervisor }
             }
             (Some(program), Client::Exclusive) => Maker::Exclusive {
@@ -217,22 +231,22 @@ impl Stream {
     /// # Errors
     /// There is no room for another.
     pub fn join(&self, begin: Begin) -> Result<Viewer, NoSeat> {
-        let need = self.feed.as_ref().map(|feed| feed.flow.need());
-        let from = match &self.maker {
-            Maker::Feed(feed) => From::Ring(feed.flow.join(begin)),
-            Maker::Shared { flow, .. } => From::Ring(flow.join(begin)),
+        let input = self.feed.as_ref().map(|feed| &feed.flow);
+        let later = input.map_or(Hold::Nothing, |input| Hold::Later(Arc::clone(input)));
+        let (from, hold) = match &self.maker {
+            Maker::Feed(feed) => (From::Ring(feed.flow.join(begin)), Hold::Nothing),
+            Maker::Shared { flow, .. } => (From::Ring(flow.join(begin)), later),
             Maker::Exclusive { program, seats, alive } => {
                 let seat = Arc::clone(seats).try_acquire_owned().map_err(|_| NoSeat)?;
-                let input = self.feed.as_ref().map(|feed| feed.flow.listen(Begin::Now));
+                let hold = input.map(|input| (input.listen(Begin::Now), input.need()));
+                let (input, need) = hold.unzip();
                 let (send, receive) = mpsc::channel(PIECES_AHEAD);
                 let guards = (seat, alive.clone());
                 tokio::spawn(run_for_one(program.clone(), input, send, guards));
-                From::Process(receive)
+                (From::Process(receive), need.map_or(Hold::Nothing, Hold::Now))
             }
         };
-        // A feed that is read itself needs no second sign.
-        let need = need.filter(|_| !matches!(self.maker, Maker::Feed(_)));
-        Ok(Viewer { from, _need: need })
+        Ok(Viewer { from, hold })
     }
 
     pub fn count_bytes_out(&self, bytes: usize) {
@@ -245,6 +259,9 @@ impl Stream {
             match &self.feed {
                 Some(feed) => feed.supervisor.fails(times).await,
                 None => std::future::pending().await,
+            }
+            if !matches!(self.maker, Maker::Feed(_)) {
+                tokio::time::sleep(LAST_BYTES).await;
             }
         };
         let own = async {
@@ -309,7 +326,17 @@ impl Viewer {
     /// # Errors
     /// Nothing more will come; says why, where that is known. Cancelling loses nothing.
     pub async fn next(&mut self) -> Result<Bytes, Option<Failure>> {
-        match &mut self.from {
+        let bytes = self.from.next().await?;
+        if let Hold::Later(feed) = &self.hold {
+            self.hold = Hold::Now(feed.need());
+        }
+        Ok(bytes)
+    }
+}
+
+impl From {
+    async fn next(&mut self) -> Result<Bytes, Option<Failure>> {
+        match self {
             From::Ring(reader) => loop {
                 match reader.next().await {
                     Read::Bytes(bytes) => return Ok(bytes),
@@ -412,12 +439,15 @@ pub(super) struct Sign {
     run: Run,
     tell: mpsc::Sender<Event>,
     given: bool,
+    /// Before its command gives anything, no viewer holds the feed.
+    need: Option<Need>,
 }
 
 impl Sign {
     pub(super) fn give(&mut self) {
         if !self.given {
             self.given = true;
+            self.need = None;
             self.tell.try_send(Event::FirstSign(self.run)).ok();
         }
     }
@@ -426,8 +456,11 @@ impl Sign {
 impl Pipeline for BytesPipeline {
     fn start(&mut self, run: Run, news: mpsc::Sender<Event>) {
         let job = self.job.clone();
-        let sign = Sign { run, tell: news.clone(), given: false };
-        self.runs.start(run, news, move |stop| job.run(sign, stop));
+        // It listens before its feed can start: nothing is lost.
+        let input = self.job.input.as_ref();
+        let (input, need) = input.map(|input| (input.listen(Begin::Now), input.need())).unzip();
+        let sign = Sign { run, tell: news.clone(), given: false, need };
+        self.runs.start(run, news, move |stop| job.run(input, sign, stop));
     }
 
     fn stop(&mut self) {
@@ -457,15 +490,31 @@ impl Job {
         let is_starved =
             self.input.is_some() && self.fed_before.swap(fed, Ordering::Relaxed) == fed;
         match *self.origin {
-            Origin::Command(_) if !is_starved => Pulse::Count(self.flow.bytes_in()),
+            Origin::Command(_) if !is_starved && !self.is_clockless() => {
+                Pulse::Count(self.flow.bytes_in())
+            }
             Origin::Command(_) | Origin::Pipe(_) => Pulse::AtRest,
         }
     }
 
-    async fn run(self, mut sign: Sign, mut stop: Stop) -> Failure {
+    /// What is made of a file has no clock either: waits for its viewers.
+    async fn may_go_on(&self) -> bool {
+        if self.is_clockless() {
+            self.flow.room().await;
+        }
+        true
+    }
+
+    fn is_clockless(&self) -> bool {
+        self.input.as_ref().is_some_and(|input| input.is_clockless())
+    }
+
+    async fn run(self, input: Option<Reader>, mut sign: Sign, mut stop: Stop) -> Failure {
         let mut is_last = !self.resurrect;
         let failure = match &*self.origin {
-            Origin::Command(program) => self.run_command(program, &mut sign, &mut stop).await,
+            Origin::Command(program) => {
+                self.run_command(program, input, &mut sign, &mut stop).await
+            }
             Origin::Pipe(path) => tokio::select! {
                 failure = pipe::read(path, self.resurrect, &self.flow, &mut sign) => failure,
                 () = stop.requested() => Failure::Ended,
@@ -479,8 +528,13 @@ impl Job {
         failure
     }
 
-    async fn run_command(&self, program: &Program, sign: &mut Sign, stop: &mut Stop) -> Failure {
-        let input = self.input.as_ref().map(|input| input.listen(Begin::Now));
+    async fn run_command(
+        &self,
+        program: &Program,
+        input: Option<Reader>,
+        sign: &mut Sign,
+        stop: &mut Stop,
+    ) -> Failure {
         let started = tokio::select! {
             started = program.start(input_of(input.as_ref())) => started,
             () = stop.requested() => return Failure::Ended,
@@ -493,7 +547,8 @@ impl Job {
         let mut output = process.take_output().expect("it was just started");
         let mut blocks = Blocks::default();
         let passed = async {
-            while let Ok(bytes) = blocks.read(&mut output).await
+            while self.may_go_on().await
+                && let Ok(bytes) = blocks.read(&mut output).await
                 && !bytes.is_empty()
             {
                 self.flow.publish(bytes);

@@ -186,7 +186,11 @@ mod tests {
         log.write(b"later", now + Duration::from_secs(60));
         let text = std::fs::read_to_string(folder.path().join("stream_a.log")).unwrap();
         assert!(text.len() < 70_000, "{} bytes", text.len());
-        assert!(text.ends_with("[958464 bytes are left out]\nlater"), "{}", &text[text.len() - 80..]);
+        assert!(
+            text.ends_with("[958464 bytes are left out]\nlater"),
+            "{}",
+            &text[text.len() - 80..]
+        );
     }
 
     #[test]

@@ -213,10 +213,7 @@ impl Lifecycle {
         match &mut self.phase {
             Phase::Starting { give_up_at } => *give_up_at = now + self.limits.first_sign,
             Phase::Live { progressed_at, .. } => *progressed_at = now,
-            Phase::Idle
-            | Phase::Stopping { .. }
-            | Phase::Waiting { .. }
-            | Phase::Over { .. } => {}
+            Phase::Idle | Phase::Stopping { .. } | Phase::Waiting { .. } | Phase::Over { .. } => {}
         }
         None
     }

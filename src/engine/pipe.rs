@@ -12,7 +12,7 @@ use tokio::net::unix::pipe::{OpenOptions, Receiver};
 
 use super::bytes::Sign;
 use super::command::Blocks;
-use crate::hub::bytes::Flow;
+use crate::hub::bytes::{Clock, Flow};
 use crate::model::status::Failure;
 
 /// A file is read in pieces of this size.
@@ -63,6 +63,7 @@ async fn open(path: PathBuf) -> io::Result<Opened> {
 
 /// From its first writer to its last.
 async fn round_of_pipe(pipe: Receiver, flow: &Flow, sign: &mut Sign) -> io::Result<()> {
+    flow.set_clock(Clock::Own);
     flow.begin_run();
     let mut blocks = Blocks::default();
     loop {
@@ -82,6 +83,7 @@ async fn round_of_pipe(pipe: Receiver, flow: &Flow, sign: &mut Sign) -> io::Resu
 
 /// As fast as its fastest reader takes it: a file has no clock of its own.
 async fn round_of_file(mut file: File, flow: &Flow, sign: &mut Sign) -> io::Result<()> {
+    flow.set_clock(Clock::Readers);
     flow.begin_run();
     loop {
         flow.room().await;

@@ -51,10 +51,12 @@ impl Roster {
     pub fn new(settings: &Settings) -> (Self, Vec<JoinHandle<()>>) {
         let encoders = Arc::new(Encoders::default());
         // Trying them takes a moment that the first viewer should not wait for.
-        let early = Arc::clone(&encoders);
-        tokio::spawn(async move {
-            early.trials().await;
-        });
+        if !settings.streams.is_empty() {
+            let early = Arc::clone(&encoders);
+            tokio::spawn(async move {
+                early.trials().await;
+            });
+        }
         let plans = settings
             .streams
             .iter()

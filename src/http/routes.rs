@@ -7,8 +7,8 @@ use actix_web::guard::{Any, Get, Head};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
 use super::error::ApiError;
-use super::{assets, bytes, dashboard, hls, livebox, media, pages, picture, pushes};
 use super::server::State;
+use super::{assets, bytes, dashboard, hls, livebox, media, pages, picture, pushes};
 use crate::engine::roster::Stream;
 
 /// What may be asked at a URL that only shows something.

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -29,6 +29,8 @@ pub struct Flow {
     end: watch::Sender<u64>,
     readers: watch::Sender<usize>,
     lost: AtomicU64,
+    /// Whether the source waits for [`Flow::room`].
+    is_clockless: AtomicBool,
     /// The fastest reader has gone on.
     taken: Notify,
 }
@@ -57,6 +59,15 @@ impl Weigh for Part {
     fn weight(&self) -> usize {
         self.bytes.len()
     }
+}
+
+/// Who sets the pace of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// It comes when it comes.
+    Own,
+    /// A file is read as fast as its fastest reader takes it.
+    Readers,
 }
 
 /// Where a reader wants to begin.
@@ -123,8 +134,15 @@ impl Flow {
     /// At most `limit` bytes are kept. The container decides where readers may
     /// begin; where it is not given, its first bytes tell.
     pub fn new(container: Option<Container>, limit: usize) -> Arc<Self> {
-        let inner =
-            Inner { tail: Tail::new(), end: 0, run: 0, scan: None, overs: 0, is_over: false, lead: 0 };
+        let inner = Inner {
+            tail: Tail::new(),
+            end: 0,
+            run: 0,
+            scan: None,
+            overs: 0,
+            is_over: false,
+            lead: 0,
+        };
         Arc::new(Self {
             container,
             limit,
@@ -132,6 +150,7 @@ impl Flow {
             end: watch::Sender::new(0),
             readers: watch::Sender::new(0),
             lost: AtomicU64::new(0),
+            is_clockless: AtomicBool::new(false),
             taken: Notify::new(),
         })
     }
@@ -183,6 +202,16 @@ impl Flow {
         let end = inner.end;
         drop(inner);
         self.end.send_replace(end);
+    }
+
+    /// Says who sets the pace.
+    pub fn set_clock(&self, clock: Clock) {
+        self.is_clockless.store(clock == Clock::Readers, Ordering::Relaxed);
+    }
+
+    /// Whether its readers set the pace.
+    pub fn is_clockless(&self) -> bool {
+        self.is_clockless.load(Ordering::Relaxed)
     }
 
     /// Waits until the fastest reader is close behind: for files, which have

@@ -66,13 +66,7 @@ pub(super) enum Step {
 
 impl Ring {
     pub(super) fn new(limits: Limits) -> Self {
-        Self {
-            tail: Tail::new(),
-            limits,
-            init: None,
-            join_from: 0,
-            burst: None,
-        }
+        Self { tail: Tail::new(), limits, init: None, join_from: 0, burst: None }
     }
 
     pub(super) fn set_init(&mut self, init: Arc<Init>) {
@@ -230,7 +224,8 @@ impl Ring {
 
     /// Whether the ring without its oldest piece still spans the limit.
     fn spans_enough(&self) -> bool {
-        let (Some(second), Some(newest)) = (self.tail.pieces().get(1), self.tail.pieces().back()) else {
+        let (Some(second), Some(newest)) = (self.tail.pieces().get(1), self.tail.pieces().back())
+        else {
             return false;
         };
         newest.start().since(second.start()) >= self.limits.span

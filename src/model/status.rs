@@ -59,11 +59,18 @@ impl fmt::Display for Failure {
 pub enum State {
     Idle,
     Starting,
-    Live { since: Duration },
+    Live {
+        since: Duration,
+    },
     Stopping,
-    Waiting { retry_in: Duration, cause: Failure },
+    Waiting {
+        retry_in: Duration,
+        cause: Failure,
+    },
     /// It failed, and is not tried again by itself.
-    Over { cause: Failure },
+    Over {
+        cause: Failure,
+    },
 }
 
 impl State {

@@ -3,9 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use super::bytes::{
-    COUNTER, LIMIT, curl, make_pipe, number, running, wait_for_running, write_to,
-};
+use super::bytes::{COUNTER, LIMIT, curl, make_pipe, number, running, wait_for_running, write_to};
 use crate::common::livebox::{Launch, Livebox};
 use crate::common::wait;
 
@@ -133,14 +131,16 @@ fn a_viewer_that_never_reads_is_dropped_and_nobody_else_notices() {
 
 #[test]
 fn as_many_viewers_as_may_have_a_process_have_one() {
-    let livebox = Livebox::start(&format!(
-        "streams: {{own: {{command: {COUNTER:?}, client: exclusive}}}}\n"
-    ));
+    let command = "sh -c \"echo 1; exec sleep 600\"";
+    let livebox =
+        Livebox::start(&format!("streams: {{own: {{command: '{command}', client: exclusive}}}}\n"));
     let mut viewers: Vec<_> = (0..32).map(|_| livebox.http().open("/own").1).collect();
     let refused = livebox.get("/own");
     assert_eq!(refused.status(), 503);
     assert!(refused.text().contains("as many as it may"), "{}", refused.text());
     viewers.pop().unwrap().close();
-    wait_for_running(&livebox, "while :", 31);
+    wait::until("a place is free", LIMIT, || {
+        livebox.get("/").text().contains("<td>31</td>").then_some(())
+    });
     assert!(number(&mut livebox.http().open("/own").1) > 0);
 }

@@ -40,8 +40,8 @@ pub fn is_alive(pid: u32) -> bool {
         .is_ok_and(|stat| !stat[stat.rfind(')').unwrap_or(0)..].starts_with(") Z"))
 }
 
-/// Every thread may have children of its own.
-fn children(pid: u32) -> Vec<u32> {
+/// The processes begun by `pid` itself. Every thread may have some of its own.
+pub fn children(pid: u32) -> Vec<u32> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     tasks
         .flatten()

@@ -119,8 +119,7 @@ pub(super) fn stream(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<
     })
 }
 
-const CLIENTS: [(&str, Client); 2] =
-    [("shared", Client::Shared), ("exclusive", Client::Exclusive)];
+const CLIENTS: [(&str, Client); 2] = [("shared", Client::Shared), ("exclusive", Client::Exclusive)];
 
 fn usual_type(url: &str) -> String {
     let known = TYPES.iter().find(|(ending, _)| url.ends_with(ending));
@@ -172,8 +171,13 @@ mod tests {
         let ByteSource::Command(command) = &feed.source else { panic!("{feed:?}") };
         assert_eq!(command.program, "gen");
         assert_eq!(command.arguments, ["a b", "--c=d e", "f g"]);
-        assert_eq!((feed.mode, feed.resurrect), (Mode::Linger(std::time::Duration::from_secs(5)), false));
-        let [plain, alone, both] = settings.byte_streams.as_slice() else { panic!("three streams") };
+        assert_eq!(
+            (feed.mode, feed.resurrect),
+            (Mode::Linger(std::time::Duration::from_secs(5)), false)
+        );
+        let [plain, alone, both] = settings.byte_streams.as_slice() else {
+            panic!("three streams")
+        };
         assert_eq!((&plain.feed, &plain.command), (&"a".parse().ok(), &None));
         assert_eq!((alone.feed.as_ref(), alone.content_type.as_str()), (None, ANY_TYPE));
         assert_eq!((&both.feed, both.content_type.as_str()), (&"a".parse().ok(), "video/mp2t"));

@@ -39,10 +39,7 @@ const SIZE: Size = Size { width: 1280, height: 720 };
 const LONGEST_LINGER: Duration = Duration::from_secs(86_400);
 
 /// The feeds that give pictures, and those that give bytes.
-pub(in crate::config) fn feeds(
-    spot: &Spot<'_>,
-    report: &mut Report,
-) -> (Vec<Feed>, Vec<ByteFeed>) {
+pub(in crate::config) fn feeds(spot: &Spot<'_>, report: &mut Report) -> (Vec<Feed>, Vec<ByteFeed>) {
     report.mapping(spot);
     let (mut pictures, mut byte_feeds) = (Vec::new(), Vec::new());
     for key in spot.keys() {

@@ -10,9 +10,8 @@ use crate::config::settings::{ByteFeed, ByteStream, EncoderWish, Feed, Profile, 
 use crate::config::urls::stream_url;
 use crate::model::ids::{FeedName, StreamName};
 
-pub(in crate::config) const STREAM: [&str; 10] = [
-    "feed", "encoder", "bitrate", "gop", "profile", "quality", "command", "type", "client", "url",
-];
+pub(in crate::config) const STREAM: [&str; 10] =
+    ["feed", "encoder", "bitrate", "gop", "profile", "quality", "command", "type", "client", "url"];
 
 const GOP: Duration = Duration::from_secs(1);
 const SHORTEST_GOP: Duration = Duration::from_millis(100);

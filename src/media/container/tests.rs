@@ -34,8 +34,7 @@ fn table(id: u8, body: &[u8]) -> Vec<u8> {
 /// Tables for pictures of `kind` on 0x100 and sound on 0x101.
 fn tables(kind: u8) -> Vec<u8> {
     let pat = packet(0, true, false, &table(0, &[0, 1, 0xc1, 0, 0, 0, 1, 0xf0, 0]));
-    let map =
-        [0, 1, 0xc1, 0, 0, 0xe1, 0, 0xf0, 0, kind, 0xe1, 0, 0xf0, 0, 0x0f, 0xe1, 1, 0xf0, 0];
+    let map = [0, 1, 0xc1, 0, 0, 0xe1, 0, 0xf0, 0, kind, 0xe1, 0, 0xf0, 0, 0x0f, 0xe1, 1, 0xf0, 0];
     [pat, packet(0x1000, true, false, &table(2, &map))].concat()
 }
 

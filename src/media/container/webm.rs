@@ -176,7 +176,8 @@ fn unsigned(bytes: &[u8]) -> u64 {
 }
 
 fn pictures_of(tracks: &[u8]) -> Option<u64> {
-    let value = |entry, wanted| elements(entry).find(|(id, _)| *id == wanted).map(|(_, v)| unsigned(v));
+    let value =
+        |entry, wanted| elements(entry).find(|(id, _)| *id == wanted).map(|(_, v)| unsigned(v));
     let mut entries = elements(tracks).filter(|(id, _)| *id == TRACK_ENTRY).map(|(_, entry)| entry);
     entries.find(|entry| value(entry, TRACK_TYPE) == Some(1)).and_then(|e| value(e, TRACK_NUMBER))
 }
