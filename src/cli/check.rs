@@ -128,11 +128,28 @@ fn write_byte_stream(page: &mut Page, stream: &ByteStream) {
     page.key(2, "url", quoted(url));
 }
 
-/// The command as the configuration has it.
+/// The command as the configuration has it, but for what may be secret in URLs.
 fn joined(command: &CommandLine) -> String {
     let CommandLine { program, arguments } = command;
-    let words = std::iter::once(program).chain(arguments).map(String::as_str);
+    let words: Vec<_> =
+        std::iter::once(program).chain(arguments).map(|word| shown_word(word)).collect();
+    let words = words.iter().map(String::as_str);
     shlex::try_join(words).expect("the check refuses a NUL in a command")
+}
+
+/// Receivers have their keys at the end of their URLs, others a password before the host.
+fn shown_word(word: &str) -> String {
+    match word.split_once("://") {
+        Some((scheme, _)) if scheme.starts_with("rtmp") => shown_url(word, false),
+        Some((scheme, rest)) => {
+            let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+            match rest[..end].rfind('@') {
+                Some(at) => format!("{scheme}://\u{2022}\u{2022}\u{2022}{}", &rest[at..]),
+                None => word.to_owned(),
+            }
+        }
+        None => word.to_owned(),
+    }
 }
 
 fn write_stream(page: &mut Page, stream: &Stream) {
@@ -242,12 +259,13 @@ log: {level: debug, folder: /tmp}
 
     #[test]
     fn no_secret_is_printed() {
-        let file = "feeds: {a: {test: clock}}\nstreams: {a: {}}\n\
+        let file = "feeds: {a: {test: clock}}\n\
+            streams: {a: {}, b: {command: 'ff -i rtsp://me:PASS-2@cam/x rtmp://a/live/KEY-4'}}\n\
             access: {password: '$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA'}\n\
             pushes: {one: {url: 'rtmp://me:PASS-1@a.example/live/KEY-1'}, \
             two: {url: 'rtmp://a.example/live', key: KEY-2, backup: 'rtmp://b.example/l?k=KEY-3'}}\n";
         let text = yaml(&parse_text(file).unwrap());
-        for secret in ["argon2", "PASS-1", "KEY-1", "KEY-2", "KEY-3"] {
+        for secret in ["argon2", "PASS-1", "PASS-2", "KEY-1", "KEY-2", "KEY-3", "KEY-4"] {
             assert!(!text.contains(secret), "{text}");
         }
         assert_eq!(text.matches("it is set").count(), 2, "{text}");

@@ -24,6 +24,7 @@ use crate::base::backoff::Backoff;
 use crate::config::settings::{ByteFeed, ByteSource, ByteStream, Client, Mode, Settings};
 use crate::hub::bytes::{Begin, Flow, Need, Read, Reader};
 use crate::media::container::Container;
+use crate::model::ids::StreamName;
 use crate::model::status::{self, Failure, State};
 
 /// A command must give something this soon, and as long as it is fed may not
@@ -61,6 +62,8 @@ pub struct Stream {
     settings: ByteStream,
     feed: Option<Arc<Feed>>,
     maker: Maker,
+    /// Each viewer has a share of it.
+    viewers: Arc<()>,
     bytes_out: AtomicU64,
 }
 
@@ -91,6 +94,7 @@ enum Maker {
 pub struct Viewer {
     from: From,
     hold: Hold,
+    _counted: Arc<()>,
 }
 
 /// What a viewer does for the feed of its stream.
@@ -141,6 +145,10 @@ impl Roster {
 
     pub fn streams(&self) -> &[Arc<Stream>] {
         &self.streams
+    }
+
+    pub fn find(&self, name: &StreamName) -> Option<&Arc<Stream>> {
+        self.streams.iter().find(|stream| stream.settings.name == *name)
     }
 }
 
@@ -196,7 +204,13 @@ impl Builder<'_> {
             },
         };
         let settings = settings.clone();
-        Arc::new(Stream { settings, feed, maker, bytes_out: AtomicU64::new(0) })
+        Arc::new(Stream {
+            settings,
+            feed,
+            maker,
+            viewers: Arc::default(),
+            bytes_out: AtomicU64::new(0),
+        })
     }
 
     fn log(&self, kind: &str, name: &str) -> CommandLog {
@@ -246,11 +260,21 @@ impl Stream {
                 (From::Process(receive), need.map_or(Hold::Nothing, Hold::Now))
             }
         };
-        Ok(Viewer { from, hold })
+        Ok(Viewer { from, hold, _counted: Arc::clone(&self.viewers) })
     }
 
     pub fn count_bytes_out(&self, bytes: usize) {
         self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Starts its feed afresh, and its shared command, if they run or wait.
+    pub async fn restart(&self) {
+        if let Some(feed) = &self.feed {
+            feed.supervisor.restart().await;
+        }
+        if let Maker::Shared { supervisor, .. } = &self.maker {
+            supervisor.restart().await;
+        }
     }
 
     /// Returns when what it is made of is down and has failed `times` in a row.
@@ -295,8 +319,8 @@ impl Stream {
 
     fn readers(&self) -> usize {
         match &self.maker {
-            Maker::Feed(feed) => *feed.flow.readers().borrow(),
-            Maker::Shared { flow, .. } => *flow.readers().borrow(),
+            Maker::Feed(_) | Maker::Shared { .. } => Arc::strong_count(&self.viewers) - 1,
+            // A place is taken until its process has ended.
             Maker::Exclusive { seats, .. } => SEATS - seats.available_permits(),
         }
     }

@@ -11,6 +11,7 @@ use futures_util::stream::{empty, unfold};
 use super::error::ApiError;
 use super::media::{HOPELESS, PATIENCE, endless};
 use super::server::now;
+use super::viewer::SLICE;
 use crate::engine::bytes::{Stream, Viewer};
 use crate::hub::bytes::Begin;
 use crate::model::status::{Failure, State};
@@ -90,12 +91,14 @@ fn sent(
     viewer: Viewer,
     first: Bytes,
 ) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
-    unfold((stream, viewer, Some(first)), |(stream, mut viewer, first)| async move {
-        let bytes = match first {
-            Some(first) => first,
+    unfold((stream, viewer, Some(first)), |(stream, mut viewer, rest)| async move {
+        let mut bytes = match rest {
+            Some(rest) => rest,
             None => viewer.next().await.ok()?,
         };
-        stream.count_bytes_out(bytes.len());
-        Some((Ok(bytes), (stream, viewer, None)))
+        let slice = bytes.split_to(bytes.len().min(SLICE));
+        stream.count_bytes_out(slice.len());
+        let rest = Some(bytes).filter(|rest| !rest.is_empty());
+        Some((Ok(slice), (stream, viewer, rest)))
     })
 }

@@ -88,7 +88,11 @@ pub(super) async fn restart(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    named_stream(&state, &name, &request)?.restart().await;
+    let bytes = name.parse().ok().and_then(|name| state.bytes.find(&name));
+    match bytes {
+        Some(stream) => stream.restart().await,
+        None => named_stream(&state, &name, &request)?.restart().await,
+    }
     Ok(answer(&status_of(&state)))
 }
 

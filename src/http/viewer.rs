@@ -13,7 +13,7 @@ use crate::media::packager::Init;
 
 /// The server copies what it is given into a buffer that it keeps: a burst
 /// must not blow that up for as long as the viewer stays.
-const SLICE: usize = 16 << 10;
+pub(super) const SLICE: usize = 16 << 10;
 
 /// What a viewer asks for behind the question mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,20 +1,20 @@
 //! Streams of bytes: what commands and pipes give is what viewers get.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::common::http::Body;
-use crate::common::livebox::Livebox;
+use crate::common::livebox::{API, Livebox};
 use crate::common::process::{Process, run};
 use crate::common::tools::tool;
 use crate::common::{proc, wait};
 
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
 /// Numbers its lines, about fifty a second.
-pub const COUNTER: &str =
+pub(super) const COUNTER: &str =
     r#"sh -c "i=0; while :; do i=$((i+1)); printf '%07d\n' $i; sleep 0.02; done""#;
 
 /// A picture of 25 frames a second with a key frame each, as a container.
@@ -27,12 +27,12 @@ const X264: &str =
     "-c:v libx264 -preset ultrafast -tune zerolatency -pix_fmt yuv420p -g 25 -c:a aac";
 
 /// The processes started by livebox whose arguments contain `mark`.
-pub fn running(livebox: &Livebox, mark: &str) -> Vec<u32> {
+pub(super) fn running(livebox: &Livebox, mark: &str) -> Vec<u32> {
     let all = proc::children(livebox.pid());
     all.into_iter().filter(|pid| proc::command_line(*pid).contains(mark)).collect()
 }
 
-pub fn wait_for_running(livebox: &Livebox, mark: &str, count: usize) -> Vec<u32> {
+pub(super) fn wait_for_running(livebox: &Livebox, mark: &str, count: usize) -> Vec<u32> {
     let what = format!("{count} processes with {mark:?}");
     wait::until(&what, LIMIT, || {
         Some(running(livebox, mark)).filter(|running| running.len() == count)
@@ -40,7 +40,7 @@ pub fn wait_for_running(livebox: &Livebox, mark: &str, count: usize) -> Vec<u32>
 }
 
 /// The next whole line of numbers.
-pub fn number(body: &mut Body) -> u32 {
+pub(super) fn number(body: &mut Body) -> u32 {
     let mut line = Vec::new();
     while line.last() != Some(&b'\n') {
         line.extend(body.take_bytes(1).expect("the stream goes on"));
@@ -146,6 +146,19 @@ fn a_feed_that_is_killed_comes_back_and_its_viewers_stay_connected() {
         }
     }
     assert_eq!(running(&livebox, "cat"), cat, "the stream's command keeps its input");
+}
+
+#[test]
+fn an_operator_starts_a_feed_afresh_and_its_viewers_stay_connected() {
+    let livebox = Livebox::start(&format!(
+        "feeds: {{count: {{command: {COUNTER:?}}}}}\nstreams: {{count: {{}}}}\n"
+    ));
+    let (_, mut body) = livebox.http().open("/count");
+    assert_counts_on(&mut body, 10);
+    let path = format!("{API}/streams/count/restart");
+    assert_eq!(livebox.http().request("POST", &path).answer().status(), 200);
+    wait::until("the feed is back", LIMIT, || (number(&mut body) == 2).then_some(()));
+    assert_counts_on(&mut body, 5);
 }
 
 #[test]
@@ -309,31 +322,24 @@ fn assert_shows(url: &str, key: bool) {
     assert!(!key || finished.stdout.starts_with('K'), "{url}: {}", finished.stdout);
 }
 
-pub fn make_pipe(path: &Path) {
+pub(super) fn make_pipe(path: &Path) {
     let made = tool("mkfifo").arg(path).status();
     assert!(made.is_ok_and(|status| status.success()));
 }
 
 /// Opens the pipe as a program would, and leaves when everything is written.
-pub fn write_to(pipe: &Path, bytes: &[u8]) {
+pub(super) fn write_to(pipe: &Path, bytes: &[u8]) {
     let mut pipe = fs::OpenOptions::new().write(true).open(pipe).expect("livebox reads it");
     pipe.write_all(bytes).expect("livebox reads it");
 }
 
 /// A viewer in curl, which shows the answer of a request that takes long.
-pub fn curl(url: &str) -> (String, String) {
+pub(super) fn curl(url: &str) -> (String, String) {
     let mut command = tool("curl");
     command.args(["-s", "--max-time", "30", "-w", "\n%{http_code}", url]);
     let finished = run(&mut command, b"", LIMIT * 2);
     let (body, code) = finished.stdout.rsplit_once('\n').expect("curl writes the code");
     (code.to_owned(), body.to_owned())
-}
-
-/// Everything that arrives until the other side ends it.
-pub fn rest(body: &mut Body) -> Vec<u8> {
-    let mut all = Vec::new();
-    body.read_to_end(&mut all).expect("the answer ends in order");
-    all
 }
 
 #[test]

@@ -4,8 +4,10 @@ use std::fs;
 use std::time::Duration;
 
 use super::bytes::{COUNTER, LIMIT, curl, make_pipe, number, running, wait_for_running, write_to};
+use crate::common::http::Body;
 use crate::common::livebox::{Launch, Livebox};
-use crate::common::wait;
+use crate::common::tools::tool;
+use crate::common::{proc, wait};
 
 /// A second stream beside the one that breaks.
 fn with_witness(feeds: &str, streams: &str) -> String {
@@ -127,6 +129,33 @@ fn a_viewer_that_never_reads_is_dropped_and_nobody_else_notices() {
     });
     assert!(wait::now() - before > Duration::from_secs(8));
     reading.take_bytes(100_000).unwrap();
+}
+
+#[test]
+fn fifty_viewers_stay_while_feed_and_command_are_killed_again_and_again() {
+    let livebox = Livebox::start(&format!(
+        "feeds: {{count: {{command: {COUNTER:?}}}}}\n\
+         streams:\n  plain: {{feed: count}}\n  through: {{feed: count, command: cat}}\n"
+    ));
+    let paths = ["/plain", "/through"].into_iter().cycle().take(50);
+    let mut viewers: Vec<_> = paths.map(|path| livebox.http().open(path).1).collect();
+    let files = || proc::open_files(livebox.pid());
+    viewers.iter_mut().for_each(|body| assert!(number(body) > 0));
+    let before = files();
+    for mark in ["while :", "cat", "while :", "while :", "cat", "while :"] {
+        let one = wait_for_running(&livebox, mark, 1)[0];
+        let killed = tool("kill").args(["-9", &one.to_string()]).status();
+        assert!(killed.is_ok_and(|status| status.success()));
+        wait::until("another runs", LIMIT, || {
+            let now = running(&livebox, mark);
+            (now.len() == 1 && now[0] != one).then_some(())
+        });
+        viewers.iter_mut().for_each(|body| assert!(number(body) > 0));
+    }
+    assert_eq!(livebox.get("/").text().matches("<td>25</td>").count(), 2);
+    wait::until("no file is left open", LIMIT, || (files() <= before).then_some(()));
+    viewers.into_iter().for_each(Body::close);
+    wait_for_running(&livebox, "", 0);
 }
 
 #[test]
