@@ -85,7 +85,7 @@ fn a_pipe_that_is_missing_is_told() {
 
 #[test]
 fn garbage_and_half_a_packet_are_passed_on_and_a_silent_feed_is_started_again() {
-    let garbage = "sh -c \"head -c 1000 /dev/urandom; printf G; head -c 93 /dev/zero; sleep 600\"";
+    let garbage = "sh -c \"head -c 1000 /dev/urandom; printf G; head -c 93 /dev/zero; sleep 60\"";
     let livebox = Livebox::start(&with_witness(
         &format!("noise: {{command: '{garbage}'}}"),
         "noise: {url: /noise.ts}",
@@ -103,11 +103,12 @@ fn garbage_and_half_a_packet_are_passed_on_and_a_silent_feed_is_started_again() 
     assert_eq!(body.take_bytes(1094).unwrap().len(), 1094);
     let waiting = livebox.log().text();
     assert!(waiting.contains("nothing came out for 10 s"), "{waiting}");
+    end(livebox);
 }
 
 #[test]
 fn a_viewer_that_never_reads_is_dropped_and_nobody_else_notices() {
-    let lavish = "sh -c \"while :; do head -c 100000 /dev/zero; sleep 0.02; done\"";
+    let lavish = "sh -c \"while head -c 100000 /dev/zero; do sleep 0.02; done\"";
     let livebox = Livebox::start(&format!(
         "streams:\n  own: {{command: '{lavish}', client: exclusive}}\n  \
          shared: {{command: {COUNTER:?}}}\n"
@@ -116,7 +117,7 @@ fn a_viewer_that_never_reads_is_dropped_and_nobody_else_notices() {
     let (_, mut reading) = livebox.http().open("/own");
     let (_, mut counting) = livebox.http().open("/shared");
     reading.take_bytes(100_000).unwrap();
-    wait_for_running(&livebox, "dev/zero; sleep", 2);
+    wait_for_running(&livebox, "dev/zero; do sleep", 2);
     let before = wait::now();
     let mut last = number(&mut counting);
     // Ten seconds, and what the kernel's timers take on top.
@@ -125,7 +126,7 @@ fn a_viewer_that_never_reads_is_dropped_and_nobody_else_notices() {
         let next = number(&mut counting);
         assert_eq!(next, last + 1);
         last = next;
-        (running(&livebox, "dev/zero; sleep").len() == 1).then_some(())
+        (running(&livebox, "dev/zero; do sleep").len() == 1).then_some(())
     });
     assert!(wait::now() - before > Duration::from_secs(8));
     reading.take_bytes(100_000).unwrap();
@@ -160,7 +161,7 @@ fn fifty_viewers_stay_while_feed_and_command_are_killed_again_and_again() {
 
 #[test]
 fn as_many_viewers_as_may_have_a_process_have_one() {
-    let command = "sh -c \"echo 1; exec sleep 600\"";
+    let command = "sh -c \"echo 1; exec sleep 60\"";
     let livebox =
         Livebox::start(&format!("streams: {{own: {{command: '{command}', client: exclusive}}}}\n"));
     let mut viewers: Vec<_> = (0..32).map(|_| livebox.http().open("/own").1).collect();
@@ -172,4 +173,11 @@ fn as_many_viewers_as_may_have_a_process_have_one() {
         livebox.get("/").text().contains("<td>31</td>").then_some(())
     });
     assert!(number(&mut livebox.http().open("/own").1) > 0);
+    end(livebox);
+}
+
+/// Ends the service in order: silent commands would not notice that it is gone.
+fn end(mut livebox: Livebox) {
+    livebox.process().signal("TERM");
+    livebox.process().wait(LIMIT);
 }
