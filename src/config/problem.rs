@@ -60,9 +60,13 @@ pub(super) fn child(parent: &str, key: &str) -> String {
 }
 
 /// A value as problems show it: in quotes, not endless, and a URL not at all,
-/// for its last piece is often a stream key.
+/// for its last piece is often a stream key. A mistyped URL is one as well.
 pub(super) fn quote(text: &str) -> String {
-    if text.contains("://") { "the URL".to_owned() } else { format!("{:?}", shorten(text)) }
+    if text.contains(':') && text.contains('/') {
+        "the URL".to_owned()
+    } else {
+        format!("{:?}", shorten(text))
+    }
 }
 
 pub(super) fn shorten(text: &str) -> String {
@@ -100,6 +104,7 @@ mod tests {
     fn neither_long_texts_nor_urls_nor_glued_secrets_are_repeated() {
         assert_eq!(quote(&"x".repeat(1000)).chars().count(), SHOWN + 3);
         assert_eq!(quote("rtmp://a.example/live/KEY"), "the URL");
+        assert_eq!(quote("rtm:p//a.example/live/KEY"), "the URL");
         assert_eq!(child("pushes.tube", "key:KEY"), "pushes.tube.key:…");
         assert_eq!(child("feeds", "front door"), "feeds.\"front door\"");
     }
