@@ -16,6 +16,7 @@ use crate::base::shutdown::{self, Shutdown, Trigger};
 use crate::base::system;
 use crate::base::tls::{News, Tls};
 use crate::config::settings::{self, Settings};
+use crate::engine::bytes;
 use crate::engine::gst;
 use crate::engine::roster::{self, Roster};
 use crate::engine::supervisor::Supervisor;
@@ -98,7 +99,7 @@ async fn send(settings: &Settings, recorder: Option<Recorder>) -> anyhow::Result
     let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
     let (roster, mut tasks) = Roster::new(settings);
-    let stream = roster.first();
+    let stream = roster.first().context("there is nothing to send")?;
     let mut push = None;
     if let Some(wanted) = settings.pushes.first() {
         let (sending, task) = Push::spawn(wanted, stream.hub(), 0.0);
@@ -182,6 +183,8 @@ async fn run(
     if let Some(tls) = tls {
         tasks.push(tokio::spawn(renew(tls, shutdown.clone())));
     }
+    let (bytes, of_bytes) = bytes::Roster::new(settings);
+    tasks.extend(of_bytes);
     if let Some(door) = door {
         tasks.push(door.open(&roster, shutdown.clone()).context("RTSP does not start")?);
     }
@@ -189,6 +192,7 @@ async fn run(
     let supervisors = supervisors(&roster, &pushes);
     let state = Arc::new(http::State::new(
         Arc::clone(&roster),
+        bytes,
         pushes,
         livebox,
         settings.pages.clone(),
@@ -250,9 +254,12 @@ async fn pushes(
     settings: &Settings,
     roster: &Roster,
     tasks: &mut Vec<JoinHandle<()>>,
-) -> (Vec<Arc<Push>>, Livebox) {
+) -> (Vec<Arc<Push>>, Option<Livebox>) {
     let memory = Memory::open(&state_folder(settings));
-    let first = settings.streams.first().expect("the check refuses a file without a stream");
+    let (Some(first), Some(stream)) = (settings.streams.first(), roster.first()) else {
+        // Nothing is encoded, so that nothing can be pushed.
+        return (Vec::new(), None);
+    };
     let mut configured: Vec<settings::Push> = settings.pushes.clone();
     let own = match configured.iter().position(|push| push.stream == first.name) {
         Some(index) => index,
@@ -272,14 +279,14 @@ async fn pushes(
         pushes.push(push);
         tasks.push(task);
     }
-    let first = Arc::clone(roster.first());
-    let livebox = Livebox::new(first, Arc::clone(&pushes[own]), settings, memory).await;
+    let livebox =
+        Livebox::new(Arc::clone(stream), Arc::clone(&pushes[own]), settings, memory).await;
     for (push, _) in pushes.iter().zip(wanted).filter(|(_, wanted)| *wanted) {
         if let Err(why) = livebox.resume(push, now()).await {
             warn!("push {} is not started: {why}", push.name());
         }
     }
-    (pushes, livebox)
+    (pushes, Some(livebox))
 }
 
 /// Where state is kept: as configured, as systemd says, or where the package
@@ -313,6 +320,9 @@ fn announce(settings: &Settings) {
                 info!("stream {} is at rtsps://{host}:{port}{url}", stream.name);
             }
         }
+    }
+    for stream in &settings.byte_streams {
+        info!("stream {} is at http://{host}:{port}{}", stream.name, stream.url);
     }
     if settings.access.password.is_none() && !bind.is_loopback() {
         info!(

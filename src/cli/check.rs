@@ -6,14 +6,16 @@
 use std::fmt::{Display, Write as _};
 
 use crate::config::settings::{
-    Access, EncoderWish, Feed, FeedAudio, Log, Overlay, Pages, Push, PushAudio, Rotation, Rtsp,
-    Server, Settings, Source, Stream, Turn,
+    Access, ByteFeed, ByteSource, ByteStream, Client, CommandLine, EncoderWish, Feed, FeedAudio,
+    Log, Mode, Overlay, Pages, Push, PushAudio, Rotation, Rtsp, Server, Settings, Source, Stream,
+    Turn,
 };
 use crate::model::push_url::PushUrl;
 
 /// The settings as YAML.
 pub(super) fn yaml(settings: &Settings) -> String {
-    let Settings { server, access, rtsp, feeds, streams, pushes, pages, log } = settings;
+    let Settings { server, access, rtsp, pushes, pages, log, .. } = settings;
+    let Settings { feeds, byte_feeds, streams, byte_streams, .. } = settings;
     let mut page = Page::default();
     write_server(&mut page, server);
     let Access { password } = access;
@@ -22,14 +24,17 @@ pub(super) fn yaml(settings: &Settings) -> String {
     write_rtsp(&mut page, rtsp.as_ref());
     page.section("feeds");
     feeds.iter().for_each(|feed| write_feed(&mut page, feed));
+    byte_feeds.iter().for_each(|feed| write_byte_feed(&mut page, feed));
     page.section("streams");
     streams.iter().for_each(|stream| write_stream(&mut page, stream));
+    byte_streams.iter().for_each(|stream| write_byte_stream(&mut page, stream));
     page.section("pushes");
     pushes.iter().for_each(|push| write_push(&mut page, push));
     write_pages(&mut page, pages);
-    let Log { level } = log;
+    let Log { level, folder } = log;
     page.section("log");
     page.key(1, "level", level.as_str().to_ascii_lowercase());
+    page.key(1, "folder", or_null(folder.as_ref().map(|path| quoted(path.display()))));
     page.0.trim_end().to_owned()
 }
 
@@ -80,14 +85,14 @@ fn write_pages(page: &mut Page, pages: &Pages) {
 }
 
 fn write_feed(page: &mut Page, feed: &Feed) {
-    let Feed { name, source, mode, size, fps, audio, overlay, turn } = feed;
+    let Feed { name, source, mode, resurrect, size, fps, audio, overlay, turn } = feed;
     page.entry(name);
     match source {
         Source::TestClock => page.key(2, "test", "clock"),
         Source::V4l2(device) => page.key(2, "v4l2", quoted(device.display())),
         Source::File(path) => page.key(2, "file", quoted(path.display())),
     }
-    page.key(2, "mode", mode);
+    write_life(page, *mode, *resurrect);
     page.key(2, "size", size);
     page.key(2, "fps", fps);
     let audio = match audio {
@@ -112,6 +117,62 @@ fn write_feed(page: &mut Page, feed: &Feed) {
         Rotation::ThreeQuarters => 270,
     };
     page.key(2, "rotation", degrees);
+}
+
+fn write_life(page: &mut Page, mode: Mode, resurrect: bool) {
+    page.key(2, "mode", mode);
+    page.key(2, "resurrect", resurrect);
+}
+
+fn write_byte_feed(page: &mut Page, feed: &ByteFeed) {
+    let ByteFeed { name, source, mode, resurrect } = feed;
+    page.entry(name);
+    match source {
+        ByteSource::Command(command) => page.key(2, "command", quoted(joined(command))),
+        ByteSource::Pipe(path) => page.key(2, "pipe", quoted(path.display())),
+    }
+    write_life(page, *mode, *resurrect);
+}
+
+fn write_byte_stream(page: &mut Page, stream: &ByteStream) {
+    let ByteStream { name, feed, command, content_type, client, url } = stream;
+    page.entry(name);
+    page.key(2, "feed", or_null(feed.as_ref()));
+    page.key(2, "command", or_null(command.as_ref().map(|command| quoted(joined(command)))));
+    page.key(2, "type", quoted(content_type));
+    let client = match client {
+        Client::Shared => "shared",
+        Client::Exclusive => "exclusive",
+    };
+    page.key(2, "client", client);
+    page.key(2, "url", quoted(url));
+}
+
+/// The command as the configuration has it, but for what may be secret in URLs.
+fn joined(command: &CommandLine) -> String {
+    let CommandLine { program, arguments } = command;
+    let words: Vec<_> =
+        std::iter::once(program).chain(arguments).map(|word| shown_word(word)).collect();
+    let words = words.iter().map(String::as_str);
+    shlex::try_join(words).expect("the check refuses a NUL in a command")
+}
+
+/// Receivers have their keys at the end of their URLs, others a password before the host.
+fn shown_word(word: &str) -> String {
+    match word.split_once("://") {
+        Some((scheme, _)) if scheme.starts_with("rtmp") => match word.parse::<PushUrl>() {
+            Ok(url) => url.shown(None),
+            Err(_) => format!("{scheme}://\u{2022}\u{2022}\u{2022}"),
+        },
+        Some((scheme, rest)) => {
+            let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+            match rest[..end].rfind('@') {
+                Some(at) => format!("{scheme}://\u{2022}\u{2022}\u{2022}{}", &rest[at..]),
+                None => word.to_owned(),
+            }
+        }
+        None => word.to_owned(),
+    }
 }
 
 fn write_stream(page: &mut Page, stream: &Stream) {
@@ -193,17 +254,22 @@ mod tests {
 server: {bind: '::1', port: 8123, docroot: /tmp, mdns: true, state: /tmp,
   tls: {certificate: /tmp/cert.pem, key: '/tmp/k: #.pem'}}
 feeds:
-  '2': {v4l2: '/dev/v4l/by-id/a b: #1', mode: 2.5, size: 800x600, fps: 12, audio: tone}
+  '2': {v4l2: '/dev/v4l/by-id/a b: #1', mode: 2.5, resurrect: no, size: 800x600, fps: 12, audio: tone}
   back: {test: clock, mode: continuous, audio: silence, 
     overlay: {text: 'a: c', clock: yes, name: yes}, hflip: yes, vflip: yes, rotation: 270}
+  clip: {command: \"sh -c 'cat a | tee'\", mode: 5, resurrect: off}
+  fifo: {pipe: '/run/a b'}
 streams:
   '2': {encoder: x264enc, bitrate: 123456, gop: 500ms, profile: main, quality: 20, url: /cams/a}
   back: {}
+  raw: {feed: clip, command: cat, type: video/mp2t, client: exclusive, url: /cams/a/raw.ts}
+  fifo: {url: /fifo.wav}
+  alone: {command: 'date --utc'}
 pushes:
   tube: {stream: back, url: 'rtmp://a.example/live', backup: 'rtmp://b.example/live', audio: tone,
     start: true}
 pages: {stat: /my/stat, stat_json: no, metrics: /m, config: yes, clients: yes}
-log: {level: debug}
+log: {level: debug, folder: /tmp}
 ";
 
     #[test]
@@ -218,12 +284,13 @@ log: {level: debug}
 
     #[test]
     fn no_secret_is_printed() {
-        let file = "feeds: {a: {test: clock}}\nstreams: {a: {}}\n\
+        let file = "feeds: {a: {test: clock}}\n\
+            streams: {a: {}, b: {command: 'ff -i rtsp://me:PASS-2@cam/x rtmp://a/live/KEY-4'}}\n\
             access: {password: '$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA'}\n\
             pushes: {one: {url: 'rtmp://me:PASS-1@a.example/live/KEY-1'}, \
             two: {url: 'rtmp://a.example/live', key: KEY-2, backup: 'rtmp://b.example/l?k=KEY-3'}}\n";
         let text = yaml(&parse_text(file).unwrap());
-        for secret in ["argon2", "PASS-1", "KEY-1", "KEY-2", "KEY-3"] {
+        for secret in ["argon2", "PASS-1", "PASS-2", "KEY-1", "KEY-2", "KEY-3", "KEY-4"] {
             assert!(!text.contains(secret), "{text}");
         }
         assert_eq!(text.matches("it is set").count(), 2, "{text}");

@@ -28,6 +28,11 @@ pub(super) fn line(settings: &Settings, name: &str) -> anyhow::Result<String> {
         });
         return Ok(for_a_shell(&push_line(push.audio, has_audio)?));
     }
+    let bytes = settings.byte_streams.iter().map(|stream| stream.name.as_str());
+    let bytes = bytes.chain(settings.byte_feeds.iter().map(|feed| feed.name.as_str()));
+    if bytes.into_iter().any(|known| known == name) {
+        anyhow::bail!("{name:?} is bytes that are passed on: no pipeline of GStreamer runs for it");
+    }
     let streams = settings.streams.iter().map(|stream| stream.name.to_string());
     let pushes = settings.pushes.iter().map(|push| push.name.to_string());
     let known: Vec<_> = streams.chain(pushes).collect();

@@ -4,8 +4,9 @@ use super::keys::{SECTIONS, feeds, pages, pushes, service, streams};
 use super::layers::Layered;
 use super::problem::Problem;
 use super::section::{Report, Spot};
-use super::settings::{Feed, Pages, Settings, Stream};
-use super::urls::collide;
+use super::settings::{ByteFeed, ByteStream, Feed, Pages, Settings, Stream};
+use super::urls::{byte_streams_collide, collide, shadows};
+use crate::model::ids::StreamName;
 
 /// Checks every key. `earlier` are the problems of the text itself.
 pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings, Vec<Problem>> {
@@ -15,16 +16,34 @@ pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings,
     let server = service::server(&root.at("server"), &mut report);
     let access = service::access(&root.at("access"), &mut report);
     let rtsp = service::rtsp(&root.at("rtsp"), &mut report);
-    let feeds = feeds::feeds(&root.at("feeds"), &mut report);
-    let streams = streams::streams(&root.at("streams"), &feeds, &mut report);
+    let (feeds, byte_feeds) = feeds::feeds(&root.at("feeds"), &mut report);
+    let both = (feeds.as_slice(), byte_feeds.as_slice());
+    let (streams, byte_streams) = streams::streams(&root.at("streams"), both, &mut report);
     let pushes = pushes::pushes(&root.at("pushes"), &streams, &mut report);
     let pages = pages::pages(&root.at("pages"), &mut report);
     let log = service::log(&root.at("log"), &mut report);
-    pair(&root, &feeds, &streams, &mut report);
-    keep_apart(&root, &streams, &mut report);
-    keep_free(&root, &streams, &pages, &mut report);
+    let all = All {
+        feeds: &feeds,
+        byte_feeds: &byte_feeds,
+        streams: &streams,
+        byte_streams: &byte_streams,
+    };
+    all.pair(&root, &mut report);
+    all.keep_apart(&root, &mut report);
+    keep_free(&root, &all, &pages, &mut report);
     if report.problems.is_empty() {
-        return Ok(Settings { server, access, rtsp, feeds, streams, pushes, pages, log });
+        return Ok(Settings {
+            server,
+            access,
+            rtsp,
+            feeds,
+            streams,
+            byte_feeds,
+            byte_streams,
+            pushes,
+            pages,
+            log,
+        });
     }
     // By line, and what has none last: the order in which a person mends a file.
     report.problems.sort_by_key(|problem| problem.line().unwrap_or(usize::MAX));
@@ -32,67 +51,148 @@ pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings,
     Err(report.problems)
 }
 
-/// Tells streams without their feed, feeds with two streams, and, if nobody
-/// has mistyped a name, feeds with none.
-fn pair(root: &Spot<'_>, feeds: &[Feed], streams: &[Stream], report: &mut Report) {
-    let names: Vec<&str> = feeds.iter().map(|feed| feed.name.as_str()).collect();
-    let mut all_found = true;
-    for (index, stream) in streams.iter().enumerate() {
-        let spot = root.at("streams").at(stream.name.as_str());
-        let spot = if spot.at("feed").is_given() { spot.at("feed") } else { spot };
-        let (name, feed) = (stream.name.as_str(), stream.feed.as_str());
-        if !names.contains(&feed) {
-            all_found = false;
-            let known = names.join(", ");
-            report.tell(&spot, format!("{feed:?} names no feed; the feeds are: {known}"));
-        } else if let Some(first) = streams[..index].iter().find(|other| other.feed == stream.feed)
-        {
-            let first = &first.name;
-            let message = format!(
-                "the streams {first} and {name} both show the feed {feed}; in this version a feed \
-                 has one stream"
-            );
-            report.tell(&spot, message);
+/// What the sections say of feeds and streams.
+struct All<'a> {
+    feeds: &'a [Feed],
+    byte_feeds: &'a [ByteFeed],
+    streams: &'a [Stream],
+    byte_streams: &'a [ByteStream],
+}
+
+impl All<'_> {
+    /// Tells streams without their feed, feeds with two streams of tracks, and,
+    /// if nobody has mistyped a name, feeds with none.
+    fn pair(&self, root: &Spot<'_>, report: &mut Report) {
+        let streams_found = self.pair_streams(root, report);
+        let bytes_found = self.pair_byte_streams(root, report);
+        let any = !self.streams.is_empty() || !self.byte_streams.is_empty();
+        // Where a stream or its feed is named wrongly, that feed is not to blame.
+        if !(streams_found && bytes_found && any) {
+            return;
+        }
+        for name in self.feed_names() {
+            let by_tracks = self.streams.iter().any(|stream| stream.feed.as_str() == name);
+            let shows = |stream: &&ByteStream| {
+                stream.feed.as_ref().is_some_and(|feed| feed.as_str() == name)
+            };
+            if !by_tracks && self.byte_streams.iter().find(shows).is_none() {
+                let spot = root.at("feeds").at(name);
+                let message = "no stream shows this feed; add one to `streams`, or remove the feed";
+                report.tell(&spot, message);
+            }
         }
     }
-    // Where a stream or its feed is named wrongly, that feed is not to blame.
-    let all_found = all_found && !streams.is_empty();
-    let is_shown = |feed: &&Feed| streams.iter().any(|stream| stream.feed == feed.name);
-    for feed in feeds.iter().filter(|feed| all_found && !is_shown(feed)) {
-        let spot = root.at("feeds").at(feed.name.as_str());
-        report.tell(&spot, "no stream shows this feed; add one to `streams`, or remove the feed");
+
+    fn feed_names(&self) -> Vec<&str> {
+        let pictures = self.feeds.iter().map(|feed| feed.name.as_str());
+        pictures.chain(self.byte_feeds.iter().map(|feed| feed.name.as_str())).collect()
+    }
+
+    /// Returns whether every stream has its feed.
+    fn pair_streams(&self, root: &Spot<'_>, report: &mut Report) -> bool {
+        let mut all_found = true;
+        for (index, stream) in self.streams.iter().enumerate() {
+            let spot = at_key(root, stream.name.as_str(), "feed");
+            let (name, feed) = (stream.name.as_str(), stream.feed.as_str());
+            let mut others = self.streams[..index].iter();
+            if !self.feed_names().contains(&feed) {
+                all_found = false;
+                report.tell(&spot, self.names_no_feed(feed));
+            } else if let Some(first) = others.find(|other| other.feed == stream.feed) {
+                let first = &first.name;
+                let message = format!(
+                    "the streams {first} and {name} both show the feed {feed}; in this version a \
+                     feed has one stream"
+                );
+                report.tell(&spot, message);
+            }
+        }
+        all_found
+    }
+
+    fn pair_byte_streams(&self, root: &Spot<'_>, report: &mut Report) -> bool {
+        let mut all_found = true;
+        for stream in self.byte_streams {
+            let Some(feed) = &stream.feed else { continue };
+            let spot = at_key(root, stream.name.as_str(), "feed");
+            let feed = feed.as_str();
+            if self.byte_feeds.iter().any(|known| known.name.as_str() == feed) {
+                continue;
+            }
+            all_found = false;
+            if self.feed_names().contains(&feed) {
+                let message = format!(
+                    "the feed {feed} gives pictures, not bytes; the `command` of a stream reads a \
+                     feed that is a `command` or a `pipe`"
+                );
+                report.tell(&spot, message);
+            } else {
+                report.tell(&spot, self.names_no_feed(feed));
+            }
+        }
+        all_found
+    }
+
+    fn names_no_feed(&self, feed: &str) -> String {
+        format!("{feed:?} names no feed; the feeds are: {}", self.feed_names().join(", "))
+    }
+
+    /// Tells streams whose URLs answer the same requests.
+    fn keep_apart(&self, root: &Spot<'_>, report: &mut Report) {
+        let tracks = self.streams.iter().filter(|stream| !stream.url.is_empty());
+        let tracks: Vec<_> = tracks.map(|stream| (&stream.name, &stream.url)).collect();
+        let bytes = self.byte_streams.iter().filter(|stream| !stream.url.is_empty());
+        let bytes: Vec<_> = bytes.map(|stream| (&stream.name, &stream.url)).collect();
+        for (index, (name, url)) in tracks.iter().enumerate() {
+            let taken = tracks[..index].iter().find(|(_, other)| collide(other, url));
+            tell_collision(root, (name, url), taken, report);
+        }
+        for (index, (name, url)) in bytes.iter().enumerate() {
+            let by_tracks = tracks.iter().find(|(_, other)| shadows(url, other));
+            let mut earlier = bytes[..index].iter();
+            let taken = by_tracks.or_else(|| earlier.find(|(_, o)| byte_streams_collide(o, url)));
+            tell_collision(root, (name, url), taken, report);
+        }
     }
 }
 
-/// Tells streams whose URLs answer the same requests.
-fn keep_apart(root: &Spot<'_>, streams: &[Stream], report: &mut Report) {
-    for (index, stream) in streams.iter().enumerate() {
-        let earlier = streams[..index].iter().find(|other| {
-            !stream.url.is_empty() && !other.url.is_empty() && collide(&other.url, &stream.url)
-        });
-        if let Some(other) = earlier {
-            let spot = root.at("streams").at(stream.name.as_str());
-            let spot = if spot.at("url").is_given() { spot.at("url") } else { spot };
-            let (url, name, taken) = (&stream.url, &other.name, &other.url);
-            report.tell(&spot, format!("{url} collides with {taken} of the stream {name}"));
-        }
+/// A stream by its name and URL.
+type Place<'a> = (&'a StreamName, &'a String);
+
+fn tell_collision(
+    root: &Spot<'_>,
+    (name, url): Place<'_>,
+    taken: Option<&Place<'_>>,
+    report: &mut Report,
+) {
+    if let Some((other, at)) = taken {
+        let spot = at_key(root, name.as_str(), "url");
+        report.tell(&spot, format!("{url} collides with {at} of the stream {other}"));
     }
+}
+
+/// The key of a stream, or, where it is not given, the stream.
+fn at_key<'a>(root: &Spot<'a>, stream: &str, key: &str) -> Spot<'a> {
+    let spot = root.at("streams").at(stream);
+    if spot.at(key).is_given() { spot.at(key) } else { spot }
 }
 
 /// Tells pages that stand where a stream or another page answers.
-fn keep_free(root: &Spot<'_>, streams: &[Stream], pages: &Pages, report: &mut Report) {
-    let all = [
+fn keep_free(root: &Spot<'_>, all: &All<'_>, pages: &Pages, report: &mut Report) {
+    let places = [
         ("stat", &pages.stat),
         ("stat_json", &pages.stat_json),
         ("metrics", &pages.metrics),
         ("config", &pages.config),
     ];
-    let placed = all.iter().filter_map(|(key, page)| Some((*key, page.as_ref()?)));
+    let placed = places.iter().filter_map(|(key, page)| Some((*key, page.as_ref()?)));
     for (index, (key, page)) in placed.clone().enumerate() {
         let spot = root.at("pages").at(key);
-        let stream = streams.iter().find(|stream| collide(&stream.url, page));
-        if let Some(stream) = stream {
-            report.tell(&spot, format!("{page} collides with the stream {}", stream.name));
+        let tracks = all.streams.iter().find(|stream| collide(&stream.url, page));
+        let bytes = all.byte_streams.iter().find(|stream| stream.url == *page);
+        let name = tracks.map(|stream| &stream.name).or(bytes.map(|stream| &stream.name));
+        if let Some(name) = name {
+            report.tell(&spot, format!("{page} collides with the stream {name}"));
         }
         if let Some((other, _)) = placed.clone().take(index).find(|(_, taken)| *taken == page) {
             report.tell(&spot, format!("{page} is where the page {other} stands"));

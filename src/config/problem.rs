@@ -60,7 +60,7 @@ pub(super) fn child(parent: &str, key: &str) -> String {
 }
 
 /// A value as problems show it: in quotes, not endless, and a URL not at all,
-/// for its last piece is often a stream key.
+/// for its last piece is often a stream key. A mistyped URL is one as well.
 pub(super) fn quote(text: &str) -> String {
     if is_like_a_url(text) { "the URL".to_owned() } else { format!("{:?}", shorten(text)) }
 }
@@ -106,7 +106,12 @@ mod tests {
     #[test]
     fn neither_long_texts_nor_urls_nor_glued_secrets_are_repeated() {
         assert_eq!(quote(&"x".repeat(1000)).chars().count(), SHOWN + 3);
-        for url in ["rtmp://a.example/live/KEY", "rtmp:: //a/live/KEY", "rtmp:/ /a/live/KEY"] {
+        for url in [
+            "rtmp://a.example/live/KEY",
+            "rtmp:: //a/live/KEY",
+            "rtmp:/ /a/live/KEY",
+            "rtm:p//a/live/KEY",
+        ] {
             assert_eq!(quote(url), "the URL");
         }
         assert_eq!(quote("/dev/v4l/by-path/pci-0:1.2"), "\"/dev/v4l/by-path/pci-0:1.2\"");

@@ -55,6 +55,12 @@ impl<'a> Spot<'a> {
         self.value.is_some_and(|value| value.kind != ValueKind::Nil)
     }
 
+    /// Whether the value is this text.
+    pub(super) fn reads(&self, text: &str) -> bool {
+        let given = self.value.map(|value| &value.kind);
+        matches!(given, Some(ValueKind::String(given)) if given.trim() == text)
+    }
+
     fn origin(&self) -> Option<String> {
         let own = self.value.and_then(Value::origin).map(str::to_owned);
         own.or(self.line.map(line_origin)).or_else(|| self.value.and_then(first_origin))

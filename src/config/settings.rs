@@ -21,9 +21,13 @@ pub struct Settings {
     pub access: Access,
     /// Absent where it is switched off.
     pub rtsp: Option<Rtsp>,
+    /// Feeds that give pictures.
     pub feeds: Vec<Feed>,
-    /// Never empty.
+    /// Track streams: what livebox encodes. Not empty where `byte_streams` is.
     pub streams: Vec<Stream>,
+    /// Feeds that give bytes.
+    pub byte_feeds: Vec<ByteFeed>,
+    pub byte_streams: Vec<ByteStream>,
     pub pushes: Vec<Push>,
     pub pages: Pages,
     pub log: Log,
@@ -96,6 +100,8 @@ pub struct Feed {
     pub name: FeedName,
     pub source: Source,
     pub mode: Mode,
+    /// Whether it is started again when it dies.
+    pub resurrect: bool,
     pub size: Size,
     pub fps: FrameRate,
     pub audio: FeedAudio,
@@ -254,7 +260,59 @@ pub struct Pages {
     pub clients: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// A feed whose bytes livebox only passes on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ByteFeed {
+    pub name: FeedName,
+    pub source: ByteSource,
+    pub mode: Mode,
+    /// Whether it is started again when it dies or comes to its end.
+    pub resurrect: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ByteSource {
+    /// What a program writes to its output.
+    Command(CommandLine),
+    /// A named pipe or a file: an absolute path.
+    Pipe(PathBuf),
+}
+
+/// A program with its arguments; no shell reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandLine {
+    /// A path, or a name that is looked for in `PATH`.
+    pub program: String,
+    pub arguments: Vec<String>,
+}
+
+/// Bytes at a URL, with a content type that the configuration gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ByteStream {
+    pub name: StreamName,
+    /// Where its bytes come from, or what its command reads.
+    pub feed: Option<FeedName>,
+    /// What makes its bytes; without one they are the feed's own.
+    pub command: Option<CommandLine>,
+    /// Fit for a header.
+    pub content_type: String,
+    pub client: Client,
+    /// Path with a leading slash and without a trailing one: `/cams/a/raw.ts`.
+    pub url: String,
+}
+
+/// How a stream's command serves its viewers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// One process for all.
+    Shared,
+    /// A process for each, for formats whose header comes only once.
+    Exclusive,
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub struct Log {
     pub level: log::LevelFilter,
+    /// The folder of the logs of commands, one file each.
+    pub folder: Option<PathBuf>,
 }

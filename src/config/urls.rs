@@ -22,6 +22,20 @@ const LONGEST: usize = 200;
 
 /// Reads the URL of a stream: `front`, `/cams/front`, `/front/`.
 pub(super) fn stream_url(text: &str) -> Result<String, String> {
+    let url = byte_stream_url(text)?;
+    match SUFFIXES.iter().find(|suffix| url.ends_with(*suffix)) {
+        Some(suffix) => Err(format!(
+            "{} ends with {suffix}: a container suffix cannot be chosen in this version, every \
+             container is served beside the path without one",
+            quote(text)
+        )),
+        None => Ok(url),
+    }
+}
+
+/// Reads the URL of a byte stream, which is served there and nowhere else:
+/// `/cams/a/raw.ts`.
+pub(super) fn byte_stream_url(text: &str) -> Result<String, String> {
     let inner = text.strip_prefix('/').unwrap_or(text);
     let inner = inner.strip_suffix('/').unwrap_or(inner);
     let wrong = |why: &str| Err(format!("{} {why}", quote(text)));
@@ -32,12 +46,6 @@ pub(super) fn stream_url(text: &str) -> Result<String, String> {
         return wrong(
             "is not a path of pieces of a-z A-Z 0-9 . _ - between slashes, 200 characters at most",
         );
-    }
-    if let Some(suffix) = SUFFIXES.iter().find(|suffix| inner.ends_with(*suffix)) {
-        return wrong(&format!(
-            "ends with {suffix}: a container suffix cannot be chosen in this version, every \
-             container is served beside the path without one"
-        ));
     }
     let first = inner.split('/').next().unwrap_or(inner);
     if RESERVED.split(' ').any(|piece| piece == first) {
@@ -60,6 +68,18 @@ pub(super) fn collide(left: &str, right: &str) -> bool {
         below.is_some_and(|rest| BELOW.contains(&rest.split('/').next().unwrap_or(rest)))
     };
     left == right || serves(left, right) || serves(right, left)
+}
+
+/// Whether a byte stream at `bytes` would answer a request of the stream at `tracks`.
+pub(super) fn shadows(bytes: &str, tracks: &str) -> bool {
+    let beside = bytes.strip_prefix(tracks).is_some_and(|rest| SUFFIXES.contains(&rest));
+    beside || collide(bytes, tracks)
+}
+
+/// Whether two byte streams would answer the same request.
+pub(super) fn byte_streams_collide(left: &str, right: &str) -> bool {
+    let is_picture = |one: &str, other: &str| one.strip_prefix(other) == Some("/pic");
+    left == right || is_picture(left, right) || is_picture(right, left)
 }
 
 #[cfg(test)]
@@ -98,5 +118,20 @@ mod tests {
         for (left, right) in [("/a", "/b"), ("/a", "/ab"), ("/a", "/a/b"), ("/cams/a", "/cams/b")] {
             assert!(!collide(left, right), "{left} {right}");
         }
+    }
+
+    #[test]
+    fn a_byte_stream_has_any_suffix_but_not_that_of_another_stream() {
+        assert_eq!(byte_stream_url("cams/a/raw.ts"), Ok("/cams/a/raw.ts".to_owned()));
+        assert!(byte_stream_url("/stream/a.ts").unwrap_err().contains("keeps for itself"));
+        for bytes in ["/a", "/a.mp4", "/a.ts", "/a/ws", "/a/pic"] {
+            assert!(shadows(bytes, "/a"), "{bytes}");
+        }
+        for bytes in ["/a.webm", "/b.ts", "/a/b.ts", "/a.mp4.ts"] {
+            assert!(!shadows(bytes, "/a"), "{bytes}");
+        }
+        assert!(byte_streams_collide("/a.ts", "/a.ts"));
+        assert!(byte_streams_collide("/a.ts/pic", "/a.ts"));
+        assert!(!byte_streams_collide("/a.ts", "/a.mp4"));
     }
 }

@@ -49,6 +49,10 @@ pub enum Phase {
         retry_at: Instant,
         cause: Failure,
     },
+    /// Down after a failure, and not to be started again before it is wanted anew.
+    Over {
+        cause: Failure,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -83,11 +87,26 @@ pub struct Lifecycle {
     failures: u32,
     last_failure: Option<Failure>,
     limits: Limits,
+    resurrect: bool,
 }
 
 impl Lifecycle {
     pub fn new(limits: Limits) -> Self {
-        Self { phase: Phase::Idle, wanted: false, run: 0, failures: 0, last_failure: None, limits }
+        Self {
+            phase: Phase::Idle,
+            wanted: false,
+            run: 0,
+            failures: 0,
+            last_failure: None,
+            limits,
+            resurrect: true,
+        }
+    }
+
+    /// This lifecycle; unless `resurrect`, it ends with the first failure.
+    pub fn resurrecting(mut self, resurrect: bool) -> Self {
+        self.resurrect = resurrect;
+        self
     }
 
     pub fn phase(&self) -> &Phase {
@@ -112,7 +131,7 @@ impl Lifecycle {
     /// When the supervisor owes an [`Event::Tick`], if ever.
     pub fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Idle => None,
+            Phase::Idle | Phase::Over { .. } => None,
             Phase::Starting { give_up_at } | Phase::Stopping { give_up_at } => Some(give_up_at),
             Phase::Live { progressed_at, .. } => Some(progressed_at + self.limits.silence),
             Phase::Waiting { retry_at, .. } => Some(retry_at),
@@ -147,7 +166,7 @@ impl Lifecycle {
             }
             // Not forgiven: who wants it next would fail the same way, and
             // the log would tell it as news.
-            Phase::Waiting { .. } => {
+            Phase::Waiting { .. } | Phase::Over { .. } => {
                 self.phase = Phase::Idle;
                 None
             }
@@ -165,6 +184,7 @@ impl Lifecycle {
                 *retry_at = now;
                 None
             }
+            Phase::Over { .. } => Some(self.start(now)),
             Phase::Idle | Phase::Stopping { .. } => None,
         }
     }
@@ -193,7 +213,7 @@ impl Lifecycle {
         match &mut self.phase {
             Phase::Starting { give_up_at } => *give_up_at = now + self.limits.first_sign,
             Phase::Live { progressed_at, .. } => *progressed_at = now,
-            Phase::Idle | Phase::Stopping { .. } | Phase::Waiting { .. } => {}
+            Phase::Idle | Phase::Stopping { .. } | Phase::Waiting { .. } | Phase::Over { .. } => {}
         }
         None
     }
@@ -205,7 +225,7 @@ impl Lifecycle {
                 None
             }
             Phase::Stopping { .. } => self.after_stop(now),
-            Phase::Idle | Phase::Waiting { .. } => None,
+            Phase::Idle | Phase::Waiting { .. } | Phase::Over { .. } => None,
         }
     }
 
@@ -214,7 +234,7 @@ impl Lifecycle {
             return None;
         }
         match self.phase {
-            Phase::Idle => None,
+            Phase::Idle | Phase::Over { .. } => None,
             Phase::Starting { .. } => {
                 self.wait(Failure::NoFrames { after: self.limits.first_sign }, now);
                 Some(Effect::Stop)
@@ -242,6 +262,10 @@ impl Lifecycle {
     fn wait(&mut self, cause: Failure, now: Instant) {
         self.failures += 1;
         self.last_failure = Some(cause.clone());
+        if !self.resurrect {
+            self.phase = Phase::Over { cause };
+            return;
+        }
         let delay = self.limits.backoff.delay(self.failures, self.limits.spread);
         self.phase = Phase::Waiting { retry_at: now + delay, cause };
     }
@@ -284,6 +308,21 @@ mod tests {
             now = life.deadline().unwrap();
             assert_eq!(life.on(Event::Tick, now), Some(Effect::Start(run)));
         }
+    }
+
+    #[test]
+    fn what_is_not_resurrected_stays_down_until_it_is_wanted_anew() {
+        let now = zero();
+        let mut life = Lifecycle::new(LIMITS).resurrecting(false);
+        life.on(Event::Wanted, now);
+        life.on(Event::FirstSign(1), now);
+        life.on(Event::Ended(1, Failure::Ended), now);
+        assert_eq!(*life.phase(), Phase::Over { cause: Failure::Ended });
+        assert_eq!(life.deadline(), None);
+        assert_eq!(life.on(Event::Tick, now + second(100)), None);
+
+        assert_eq!(life.on(Event::Unwanted, now + second(101)), None);
+        assert_eq!(life.on(Event::Wanted, now + second(102)), Some(Effect::Start(2)));
     }
 
     #[test]

@@ -2,12 +2,17 @@
 //!
 //! Only `gst/` names GStreamer; the rest decides and supervises.
 
+pub mod bytes;
+mod command;
+mod command_log;
 pub mod demand;
 pub mod encoder;
 pub mod gst;
 pub mod lifecycle;
+mod pipe;
 pub mod plan;
 pub mod reel;
 pub mod roster;
+mod runs;
 pub mod supervisor;
 pub mod watchdog;

@@ -365,6 +365,7 @@ mod tests {
                 name: "front".parse().unwrap(),
                 source: Source::V4l2("/dev/v4l/by-id/usb cam".into()),
                 mode: crate::config::settings::Mode::OnDemand,
+                resurrect: true,
                 size: "720p".parse().unwrap(),
                 fps: "30".parse().unwrap(),
                 audio: FeedAudio::None,

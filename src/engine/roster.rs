@@ -8,9 +8,9 @@ use tokio::task::JoinHandle;
 
 use super::demand::Demand;
 use super::gst::{Encoders, FeedPipeline};
-use super::lifecycle::{Lifecycle, Limits, Phase};
+use super::lifecycle::{Lifecycle, Limits};
 use super::plan::Plan;
-use super::supervisor::{Report, Supervisor};
+use super::supervisor::Supervisor;
 use crate::base::backoff::Backoff;
 use crate::config::settings::Settings;
 use crate::hub;
@@ -51,17 +51,19 @@ impl Roster {
     pub fn new(settings: &Settings) -> (Self, Vec<JoinHandle<()>>) {
         let encoders = Arc::new(Encoders::default());
         // Trying them takes a moment that the first viewer should not wait for.
-        let early = Arc::clone(&encoders);
-        tokio::spawn(async move {
-            early.trials().await;
-        });
+        if !settings.streams.is_empty() {
+            let early = Arc::clone(&encoders);
+            tokio::spawn(async move {
+                early.trials().await;
+            });
+        }
         let plans = settings
             .streams
             .iter()
             .map(|stream| Plan { feed: settings.feed_of(stream).clone(), stream: stream.clone() });
         let count = settings.streams.len().max(1) as f64;
         let started = plans.enumerate().map(|(index, plan)| {
-            let memory = MEMORY / settings.streams.len();
+            let memory = MEMORY / settings.streams.len().max(1);
             Stream::spawn(plan, &encoders, index as f64 / count, memory)
         });
         let (streams, tasks) = started.unzip();
@@ -72,9 +74,10 @@ impl Roster {
         &self.streams
     }
 
-    /// The stream that is meant where none is named.
-    pub fn first(&self) -> &Arc<Stream> {
-        self.streams.first().expect("the check refuses a configuration without a stream")
+    /// The stream that is meant where none is named; none where livebox
+    /// encodes nothing.
+    pub fn first(&self) -> Option<&Arc<Stream>> {
+        self.streams.first()
     }
 
     pub fn find(&self, name: &StreamName) -> Option<&Arc<Stream>> {
@@ -92,7 +95,7 @@ impl Stream {
         let name = plan.stream.name.clone();
         let limits = hub::Limits::for_gop(plan.stream.gop, memory);
         let hub = hub::Stream::new(name.clone(), limits);
-        let mode = plan.feed.mode;
+        let (mode, resurrect) = (plan.feed.mode, plan.feed.resurrect);
         let plan = watch::Sender::new(plan);
         let (choose, chosen) = watch::channel(None);
         let pipeline =
@@ -100,7 +103,7 @@ impl Stream {
         let (supervisor, task) = Supervisor::spawn(
             format!("stream {name}"),
             pipeline,
-            Lifecycle::new(Limits { spread, ..FEED_LIMITS }),
+            Lifecycle::new(Limits { spread, ..FEED_LIMITS }).resurrecting(resurrect),
             Demand::new(mode),
             hub.readers(),
         );
@@ -139,13 +142,7 @@ impl Stream {
 
     /// Returns when the pipeline is down and has failed `times` in a row.
     pub async fn fails(&self, times: u32) {
-        let hopeless = |report: &Report| {
-            matches!(report.phase, Phase::Waiting { .. }) && report.failures >= times
-        };
-        if self.supervisor.watch().wait_for(hopeless).await.is_err() {
-            // The supervisor is gone: nothing fails any more.
-            std::future::pending::<()>().await;
-        }
+        self.supervisor.fails(times).await;
     }
 
     /// Why its pipeline went down the last time.

@@ -110,6 +110,15 @@ impl Supervisor {
         self.report.borrow().clone()
     }
 
+    /// Returns when the pipeline is down and has failed `times` in a row, or
+    /// will not be tried again.
+    pub async fn fails(&self, times: u32) {
+        if self.watch().wait_for(|report| report.is_hopeless(times)).await.is_err() {
+            // The supervisor is gone: nothing fails any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Changes of the report wake the receiver.
     pub fn watch(&self) -> watch::Receiver<Report> {
         self.report.clone()
@@ -128,6 +137,18 @@ impl Report {
                 retry_in: retry_at.saturating_duration_since(now),
                 cause: cause.clone(),
             },
+            Phase::Over { cause } => State::Over { cause: cause.clone() },
+        }
+    }
+
+    /// Whether it is down and has failed `times` in a row, or will not be tried again.
+    pub fn is_hopeless(&self, times: u32) -> bool {
+        match self.phase {
+            Phase::Waiting { .. } => self.failures >= times,
+            Phase::Over { .. } => true,
+            Phase::Idle | Phase::Starting { .. } | Phase::Live { .. } | Phase::Stopping { .. } => {
+                false
+            }
         }
     }
 }
@@ -246,6 +267,7 @@ impl<P: Pipeline> Task<P> {
                     warn!(failures, wait_ms; "{what} failed: {cause}");
                 }
             }
+            Phase::Over { cause } => warn!("{what} is over: {cause}"),
             Phase::Idle if matches!(before, Phase::Stopping { .. }) => info!("{what} rests"),
             Phase::Idle | Phase::Live { .. } | Phase::Starting { .. } | Phase::Stopping { .. } => {}
         }

@@ -20,7 +20,7 @@ use super::viewer::Flow;
 
 /// The server copies what it is given into a buffer that it keeps: a burst
 /// must not blow that up for as long as the viewer stays.
-const SLICE: usize = 16 << 10;
+pub(super) const SLICE: usize = 16 << 10;
 
 /// Where bytes come from.
 pub(super) trait Source: Unpin + 'static {

@@ -24,7 +24,7 @@ use crate::base::system;
 use crate::base::units::Bitrate;
 use crate::model::status;
 use crate::outputs::control::{Field, Shown};
-use crate::outputs::livebox::{Activity, Held};
+use crate::outputs::livebox::{Activity, Livebox};
 
 /// No frames: a page around this one could have its visitors click on it.
 const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
@@ -164,7 +164,7 @@ pub(super) async fn page(
 ) -> Result<HttpResponse, Refusal> {
     caller.require_operator().await?;
     let notice = asked.and_then(|asked| state.desk.notice(asked.told?));
-    Ok(rendered(&state, &state.livebox.control().await, notice))
+    Ok(rendered(&state, state.livebox()?, notice).await)
 }
 
 /// `POST /dashboard/start`
@@ -175,7 +175,7 @@ pub(super) async fn start(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    Ok(back(&state, state.livebox.start(now()).await.map_err(ApiError::from)))
+    Ok(back(&state, state.livebox()?.start(now()).await.map_err(ApiError::from)))
 }
 
 /// `POST /dashboard/stop`
@@ -186,7 +186,7 @@ pub(super) async fn stop(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    Ok(back(&state, state.livebox.stop(now()).await.map_err(ApiError::from)))
+    Ok(back(&state, state.livebox()?.stop(now()).await.map_err(ApiError::from)))
 }
 
 /// `POST /dashboard/control`
@@ -197,11 +197,11 @@ pub(super) async fn edit(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     let mut fields = form(&caller, &request, payload, &state).await?;
-    let present = state.livebox.control().await.control.bitrate;
+    let present = state.livebox()?.control().await.control.bitrate;
     // The form sends every value. A bit rate that was not touched must not
     // keep a new resolution from bringing its own.
     fields.retain(|field| field.key != "bitrate" || rate_of(field) != Some(present));
-    let edited = state.livebox.edit(&fields, now()).await;
+    let edited = state.livebox()?.edit(&fields, now()).await;
     Ok(back(&state, edited.map(|_| ()).map_err(ApiError::from)))
 }
 
@@ -215,7 +215,7 @@ pub(super) async fn start_push(
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
     let push = named(&state, &name, &request)?;
-    Ok(back(&state, state.livebox.start_push(push, now()).await.map_err(ApiError::from)))
+    Ok(back(&state, state.livebox()?.start_push(push, now()).await.map_err(ApiError::from)))
 }
 
 /// `POST /dashboard/pushes/{name}/stop`
@@ -228,7 +228,7 @@ pub(super) async fn stop_push(
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
     let push = named(&state, &name, &request)?;
-    Ok(back(&state, state.livebox.stop_push(push, now()).await.map_err(ApiError::from)))
+    Ok(back(&state, state.livebox()?.stop_push(push, now()).await.map_err(ApiError::from)))
 }
 
 /// `POST /dashboard/streams/{name}/restart`
@@ -281,7 +281,8 @@ fn rate_of(field: &Field) -> Option<Bitrate> {
     field.value.as_deref()?.parse().ok()
 }
 
-fn rendered(state: &State, held: &Held, notice: Option<String>) -> HttpResponse {
+async fn rendered(state: &State, livebox: &Livebox, notice: Option<String>) -> HttpResponse {
+    let held = livebox.control().await;
     let (now, host) = (now(), system::hostname());
     let rows: Vec<_> = state
         .pushes
@@ -293,7 +294,7 @@ fn rendered(state: &State, held: &Held, notice: Option<String>) -> HttpResponse 
             Row { push: status, wanted: push.is_wanted(), bitrate, advice }
         })
         .collect();
-    let activity = state.livebox.activity(now);
+    let activity = livebox.activity(now);
     let page = Dashboard {
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
@@ -305,7 +306,7 @@ fn rendered(state: &State, held: &Held, notice: Option<String>) -> HttpResponse 
             Activity::Streaming => Some(LOOK_AGAIN_S),
             Activity::Preparing | Activity::Stopping => Some(LOOK_SOON_S),
         },
-        own: rows.iter().find(|row| row.push.name == *state.livebox.push_name()),
+        own: rows.iter().find(|row| row.push.name == *livebox.push_name()),
         control: held.shown(),
         rows: &rows,
         streams: state.snapshot(now).streams,

@@ -6,6 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
 
+use crate::engine::bytes::NoSeat;
 use crate::model::status::Failure;
 use crate::outputs::control::Refused;
 use crate::outputs::livebox::BoxError;
@@ -42,6 +43,17 @@ pub(super) enum ApiError {
     NoPicture { cause: Option<Failure> },
     #[error("The stream has no sound")]
     NoSound,
+    #[error("The stream gives nothing yet{}", because(.cause.as_ref()))]
+    NoBytes { cause: Option<Failure> },
+    #[error(
+        "'{key}' cannot be had of a stream of the type {content_type}; it can of video/mp2t, \
+         video/mp4, video/webm, video/x-flv and audio/wav"
+    )]
+    NoMarks { key: String, content_type: String },
+    #[error("Too many viewers: {0}")]
+    Full(#[from] NoSeat),
+    #[error("There is nothing to control: no stream of this box is encoded by it")]
+    NoTracks,
     #[error(transparent)]
     Wish(#[from] BadWish),
     #[error("No picture: {0}")]
@@ -56,21 +68,21 @@ impl ApiError {
             ApiError::Box(_) | ApiError::Unreadable(_) | ApiError::BadQuery(_) => {
                 (StatusCode::BAD_REQUEST, None)
             }
-            ApiError::NoSuchPath(_) => (StatusCode::NOT_FOUND, None),
+            ApiError::NoSuchPath(_) | ApiError::NoTracks => (StatusCode::NOT_FOUND, None),
             ApiError::WrongMethod { .. } => (StatusCode::METHOD_NOT_ALLOWED, None),
             ApiError::PasswordNeeded => (StatusCode::UNAUTHORIZED, None),
             ApiError::NoPasswordSet | ApiError::OtherOrigin | ApiError::ForeignForm => {
                 (StatusCode::FORBIDDEN, None)
             }
-            ApiError::Wish(_) => (StatusCode::BAD_REQUEST, None),
             ApiError::Undecoded(NoPicture::NoVideo) | ApiError::NoSound => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, None)
             }
+            ApiError::Wish(_) | ApiError::NoMarks { .. } => (StatusCode::BAD_REQUEST, None),
             ApiError::Undecoded(NoPicture::Busy | NoPicture::Failed(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)))
             }
             ApiError::Busy => (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(1))),
-            ApiError::NoPicture { .. } => {
+            ApiError::NoPicture { .. } | ApiError::NoBytes { .. } | ApiError::Full(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)))
             }
         }

@@ -13,6 +13,7 @@ use crate::base::{system, time};
 use crate::engine::roster::Stream;
 use crate::model::ids::StreamName;
 use crate::outputs::control::{Field, Refused};
+use crate::outputs::livebox::Activity;
 
 /// No honest edit is longer.
 const LONGEST_BODY: usize = 64 << 10;
@@ -43,7 +44,7 @@ pub(super) async fn control(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    Ok(answer(&state.livebox.control().await.shown()))
+    Ok(answer(&state.livebox()?.control().await.shown()))
 }
 
 /// `POST /api/livebox/v1/control`
@@ -55,7 +56,7 @@ pub(super) async fn edit(
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
     let fields = fields(&request, payload).await?;
-    let held = state.livebox.edit(&fields, now()).await?;
+    let held = state.livebox()?.edit(&fields, now()).await?;
     Ok(answer(&held.shown()))
 }
 
@@ -65,7 +66,7 @@ pub(super) async fn start(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    state.livebox.start(now()).await?;
+    state.livebox()?.start(now()).await?;
     Ok(answer(&status_of(&state)))
 }
 
@@ -75,7 +76,7 @@ pub(super) async fn stop(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    state.livebox.stop(now()).await?;
+    state.livebox()?.stop(now()).await?;
     Ok(answer(&status_of(&state)))
 }
 
@@ -87,7 +88,11 @@ pub(super) async fn restart(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    named_stream(&state, &name, &request)?.restart().await;
+    let bytes = name.parse().ok().and_then(|name| state.bytes.find(&name));
+    match bytes {
+        Some(stream) => stream.restart().await,
+        None => named_stream(&state, &name, &request)?.restart().await,
+    }
     Ok(answer(&status_of(&state)))
 }
 
@@ -116,7 +121,7 @@ fn status_of(state: &State) -> Status {
         version: env!("CARGO_PKG_VERSION"),
         name: system::hostname(),
         id: system::mac_address(),
-        status: state.livebox.activity(now).word(),
+        status: state.livebox().map_or(Activity::Idle, |livebox| livebox.activity(now)).word(),
         cpu: state.cpu_percent(now),
         disk: system::disk_used_percent(&std::env::temp_dir()).round(),
         net: state.bytes_out(now),

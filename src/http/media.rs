@@ -26,7 +26,7 @@ use crate::model::unit::TrackKind;
 
 /// A cold feed has this long to show its first frame before the viewer is
 /// told to come back; the feed goes on trying meanwhile.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A feed that has failed this often in a row is not waited for.
 pub(super) const HOPELESS: u32 = 2;
@@ -145,7 +145,7 @@ pub(super) async fn joined_within(
 /// The answer where nothing comes, with the reason if there is one.
 pub(super) fn no_picture(stream: &Stream) -> ApiError {
     let cause = match stream.state(now()) {
-        State::Waiting { cause, .. } => Some(cause),
+        State::Waiting { cause, .. } | State::Over { cause } => Some(cause),
         State::Idle | State::Starting | State::Live { .. } | State::Stopping => None,
     };
     ApiError::NoPicture { cause }
@@ -280,7 +280,7 @@ fn mp4_type(init: Option<&Init>, shape: Shape) -> String {
     }
 }
 
-fn endless(content_type: &str) -> HttpResponseBuilder {
+pub(super) fn endless(content_type: &str) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response
         .content_type(content_type)

@@ -7,6 +7,7 @@ mod access;
 mod assets;
 mod bell;
 mod body;
+mod bytes;
 mod connection;
 mod dashboard;
 mod error;

@@ -33,7 +33,8 @@ const LOOK_AGAIN_S: u32 = 2;
 struct Player<'a> {
     host: &'a str,
     version: &'a str,
-    stream: &'a status::Stream,
+    /// The one that is played; absent where livebox encodes none.
+    stream: Option<&'a status::Stream>,
     box_: &'a Snapshot,
     /// Why there is nothing to play.
     away: Option<&'a Failure>,
@@ -58,7 +59,7 @@ pub(super) async fn stream(
     state: web::Data<State>,
     stream: web::Data<Arc<Stream>>,
 ) -> HttpResponse {
-    player(&state, &stream).await
+    player(&state, Some(&stream)).await
 }
 
 /// Every path that nothing answers.
@@ -71,13 +72,17 @@ pub(super) async fn not_found(request: HttpRequest) -> HttpResponse {
     html(StatusCode::NOT_FOUND, &page, POLICY)
 }
 
-async fn player(state: &State, stream: &Arc<Stream>) -> HttpResponse {
-    let away = away(stream).await;
+async fn player(state: &State, stream: Option<&Arc<Stream>>) -> HttpResponse {
+    let away = match stream {
+        Some(stream) => away(stream).await,
+        None => None,
+    };
     let (now, host) = (now(), system::hostname());
+    let shown = stream.map(|stream| stream.status(now));
     let page = Player {
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
-        stream: &stream.status(now),
+        stream: shown.as_ref(),
         box_: &state.snapshot(now),
         away: away.as_ref(),
         look_again_s: LOOK_AGAIN_S,

@@ -67,7 +67,7 @@ pub(super) async fn start(
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
     let push = named(&state, &name, &request)?;
-    state.livebox.start_push(push, now()).await?;
+    state.livebox()?.start_push(push, now()).await?;
     Ok(answer(&shown(push, now())))
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn stop(
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
     let push = named(&state, &name, &request)?;
-    state.livebox.stop_push(push, now()).await?;
+    state.livebox()?.stop_push(push, now()).await?;
     Ok(answer(&shown(push, now())))
 }
 
@@ -102,7 +102,10 @@ fn shown(push: &Push, now: Instant) -> Shown {
     let (live_seconds, next_retry_seconds) = match &status.state {
         status::State::Live { since } => (Some(tenths(since.as_secs_f64())), None),
         status::State::Waiting { retry_in, .. } => (None, Some(tenths(retry_in.as_secs_f64()))),
-        status::State::Idle | status::State::Starting | status::State::Stopping => (None, None),
+        status::State::Idle
+        | status::State::Starting
+        | status::State::Stopping
+        | status::State::Over { .. } => (None, None),
     };
     Shown {
         name: status.name.to_string(),

@@ -8,19 +8,16 @@ use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
 use super::bell::Bell;
 use super::error::ApiError;
-use super::{assets, dashboard, hls, livebox, media, pages, picture, pushes, stat};
+use super::server::State;
+use super::{assets, bytes, dashboard, hls, livebox, media, pages, picture, pushes, stat};
 use crate::config::settings::Pages;
-use crate::engine::roster::{Roster, Stream};
+use crate::engine::roster::Stream;
 
 /// What may be asked at a URL that only shows something.
 const READ: &str = "GET, HEAD";
 
-pub(super) fn all(
-    service: &mut web::ServiceConfig,
-    roster: &Roster,
-    pages: &Pages,
-    docroot: Option<&Path>,
-) {
+pub(super) fn all(service: &mut web::ServiceConfig, state: &State, docroot: Option<&Path>) {
+    let (roster, pages) = (&state.roster, &state.pages);
     service.service(resource("/", READ).route(read().to(pages::home)));
     for asset in assets::ALL {
         service.service(
@@ -34,9 +31,12 @@ pub(super) fn all(
         api(service, base);
     }
     // The first stream is also the one that is meant where none is named.
-    medium(service, "/stream", roster.first());
-    let first = web::Data::new(Arc::clone(roster.first()));
-    service.service(resource("/streaminf.m3u8", READ).route(read().to(hls::media)).app_data(first));
+    if let Some(first) = roster.first() {
+        medium(service, "/stream", first);
+        let first = web::Data::new(Arc::clone(first));
+        let media = read().to(hls::media);
+        service.service(resource("/streaminf.m3u8", READ).route(media).app_data(first));
+    }
     for stream in roster.streams() {
         let url = stream.plan().stream.url;
         medium(service, &url, stream);
@@ -44,6 +44,13 @@ pub(super) fn all(
         for page in [url.clone(), format!("{url}/")] {
             let page = resource(&page, READ).route(read().to(pages::stream));
             service.service(page.app_data(web::Data::new(Arc::clone(stream))));
+        }
+    }
+    for stream in state.bytes.streams() {
+        let (url, name) = (&stream.settings().url, &stream.settings().name);
+        for path in [url.clone(), format!("/stream/{name}")] {
+            let resource = resource(&path, READ).route(read().to(bytes::bytes));
+            service.service(resource.app_data(web::Data::new(Arc::clone(stream))));
         }
     }
     match docroot {

@@ -15,6 +15,7 @@ use actix_web::{App, middleware, web};
 use super::access::Access;
 use super::connection;
 use super::dashboard::Desk;
+use super::error::ApiError;
 use super::journal::{self, Told};
 use super::origin::Scheme;
 use super::porch::{Porch, Wire};
@@ -22,6 +23,7 @@ use super::routes;
 use crate::base::system::{self, CpuMeter};
 use crate::base::tls::Tls;
 use crate::config::settings;
+use crate::engine::bytes;
 use crate::engine::roster::Roster;
 use crate::model::status::{Service, Snapshot};
 use crate::outputs::livebox::Livebox;
@@ -47,8 +49,10 @@ const GOODBYE_AT_MOST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct State {
     pub roster: Arc<Roster>,
+    pub bytes: bytes::Roster,
     pub pushes: Vec<Arc<Push>>,
-    pub livebox: Livebox,
+    /// Absent where livebox encodes nothing.
+    pub livebox: Option<Livebox>,
     pub(super) desk: Desk,
     /// Tells this process's segments from those of an earlier one in caches.
     pub(super) mark: String,
@@ -90,8 +94,9 @@ impl State {
     /// `config_text` is the configuration as it may be shown.
     pub fn new(
         roster: Arc<Roster>,
+        bytes: bytes::Roster,
         pushes: Vec<Arc<Push>>,
-        livebox: Livebox,
+        livebox: Option<Livebox>,
         pages: settings::Pages,
         config_text: String,
     ) -> Self {
@@ -100,6 +105,7 @@ impl State {
         let mark = format!("{:x}", started.0);
         Self {
             roster,
+            bytes,
             pushes,
             livebox,
             desk: Desk::new(),
@@ -126,8 +132,17 @@ impl State {
         Snapshot {
             service,
             streams: self.roster.streams().iter().map(|stream| stream.status(now)).collect(),
+            byte_streams: self.bytes.streams().iter().map(|stream| stream.status(now)).collect(),
             pushes: self.pushes.iter().map(|push| push.status(now)).collect(),
         }
+    }
+
+    /// The box as one thing.
+    ///
+    /// # Errors
+    /// It encodes nothing, so that there is nothing to steer.
+    pub(super) fn livebox(&self) -> Result<&Livebox, ApiError> {
+        self.livebox.as_ref().ok_or(ApiError::NoTracks)
     }
 
     /// The push of this name.
@@ -140,7 +155,8 @@ impl State {
         let snapshot = self.snapshot(now);
         let viewers: u64 = snapshot.streams.iter().map(|stream| stream.bytes_out).sum();
         let pushes: u64 = snapshot.pushes.iter().map(|push| push.bytes_out).sum();
-        viewers + pushes
+        let bytes: u64 = snapshot.byte_streams.iter().map(|stream| stream.bytes_out).sum();
+        viewers + bytes + pushes
     }
 
     /// Percent of one core that this process uses.
@@ -176,18 +192,20 @@ impl Server {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         // By hand what `HttpServer` does, because that has no place for a porch.
         let serve = move || {
-            let (roster, pages) = (Arc::clone(&state.roster), state.pages.clone());
+            let all = state.clone();
             let app = App::new()
                 .app_data(state.clone())
                 .app_data(access.clone())
                 .app_data(scheme)
                 .wrap(middleware::from_fn(journal::note))
                 .wrap(middleware::DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
-                .configure(|service| routes::all(service, &roster, &pages, docroot.as_deref()));
+                .configure(|service| routes::all(service, &all, docroot.as_deref()));
             let http = HttpService::build()
                 .client_request_timeout(REQUEST_AT_MOST)
                 .client_disconnect_timeout(GOODBYE_AT_MOST)
                 .h1_write_buffer_size(WRITE_BUFFER)
+                // Who has gone is noticed also where there is nothing to send.
+                .h1_allow_half_closed(false)
                 .on_connect_ext(|wire: &Wire, known| {
                     known.insert(Told::default());
                     connection::keep(wire, known);

@@ -35,6 +35,7 @@ struct Stat<'a> {
     totals: Totals,
     feeds: Vec<Feed<'a>>,
     streams: Vec<Stream<'a>>,
+    byte_streams: Vec<ByteStream<'a>>,
     pushes: Vec<Push<'a>>,
 }
 
@@ -93,6 +94,21 @@ struct Stream<'a> {
     /// Only where `pages.clients` is on.
     #[serde(skip_serializing_if = "Option::is_none")]
     client_list: Option<Vec<Client>>,
+}
+
+/// A stream whose bytes livebox only passes on.
+#[derive(Serialize)]
+struct ByteStream<'a> {
+    name: &'a str,
+    url: &'a str,
+    feed: Option<&'a str>,
+    content_type: &'a str,
+    state: &'static str,
+    next_retry_s: Option<f64>,
+    clients: usize,
+    /// Handed to viewers since the start of the service.
+    bytes: u64,
+    restarts: u32,
 }
 
 #[derive(Serialize)]
@@ -175,12 +191,16 @@ pub(super) async fn config(state: web::Data<State>) -> HttpResponse {
 }
 
 fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
-    let Snapshot { service, streams, pushes } = snapshot;
+    let Snapshot { service, streams, byte_streams, pushes } = snapshot;
+    let of_bytes =
+        |count: fn(&status::ByteStream) -> u64| byte_streams.iter().map(count).sum::<u64>();
     let totals = Totals {
-        client_bytes: streams.iter().map(|stream| stream.bytes_out).sum(),
+        client_bytes: streams.iter().map(|stream| stream.bytes_out).sum::<u64>()
+            + of_bytes(|stream| stream.bytes_out),
         internal_bytes: streams.iter().map(|stream| stream.bytes_in).sum(),
         push_bytes: pushes.iter().map(|push| push.bytes_out).sum(),
-        clients: streams.iter().map(|stream| stream.readers).sum(),
+        clients: streams.iter().map(|stream| stream.readers).sum::<usize>()
+            + byte_streams.iter().map(|stream| stream.readers).sum::<usize>(),
     };
     Stat {
         schema: SCHEMA,
@@ -194,6 +214,7 @@ fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
         totals,
         feeds: feeds(streams),
         streams: streams.iter().map(|one| stream(one, shows_clients)).collect(),
+        byte_streams: byte_streams.iter().map(byte_stream).collect(),
         pushes: pushes.iter().map(push).collect(),
     }
 }
@@ -253,6 +274,20 @@ fn stream(stream: &status::Stream, shows_clients: bool) -> Stream<'_> {
     }
 }
 
+fn byte_stream(stream: &status::ByteStream) -> ByteStream<'_> {
+    ByteStream {
+        name: stream.name.as_str(),
+        url: &stream.url,
+        feed: stream.feed.as_ref().map(|feed| feed.as_str()),
+        content_type: &stream.content_type,
+        state: stream.state.word(),
+        next_retry_s: next_retry(&stream.state),
+        clients: stream.readers,
+        bytes: stream.bytes_out,
+        restarts: stream.restarts,
+    }
+}
+
 fn push(push: &status::Push) -> Push<'_> {
     Push {
         name: push.name.as_str(),
@@ -273,6 +308,7 @@ fn next_retry(state: &status::State) -> Option<f64> {
         status::State::Idle
         | status::State::Starting
         | status::State::Live { .. }
+        | status::State::Over { .. }
         | status::State::Stopping => None,
     }
 }
@@ -284,7 +320,7 @@ fn hundredths(number: f64) -> f64 {
 /// The text format of Prometheus, version 0.0.4. Names need no escaping: they
 /// are plain words.
 fn prometheus(snapshot: &Snapshot) -> String {
-    let Snapshot { service, streams, pushes } = snapshot;
+    let Snapshot { service, streams, byte_streams, pushes } = snapshot;
     let mut text = Metrics::default();
     text.family("livebox_info", "gauge", "The version that runs.");
     text.value("livebox_info", &[("version", service.version)], 1);
@@ -327,6 +363,20 @@ fn prometheus(snapshot: &Snapshot) -> String {
     });
     of_streams("livebox_stream_frame_age_seconds", "gauge", "Of the newest frame.", &|s| {
         s.newest_age.map(|age| age.as_secs_f64())
+    });
+    let mut of_bytes = |name, kind, help, value: &dyn Fn(&status::ByteStream) -> f64| {
+        text.family(name, kind, help);
+        for stream in byte_streams {
+            text.value(name, &[("stream", stream.name.as_str())], value(stream));
+        }
+    };
+    of_bytes("livebox_byte_stream_live", "gauge", "Whether bytes come.", &|s| live(&s.state));
+    of_bytes("livebox_byte_stream_readers", "gauge", "Viewers.", &|s| s.readers as f64);
+    of_bytes("livebox_byte_stream_sent_bytes_total", "counter", "Handed to viewers.", &|s| {
+        s.bytes_out as f64
+    });
+    of_bytes("livebox_byte_stream_restarts_total", "counter", "Starts after the first.", &|s| {
+        f64::from(s.restarts)
     });
     let mut of_pushes = |name, kind, help, value: &dyn Fn(&status::Push) -> f64| {
         text.family(name, kind, help);

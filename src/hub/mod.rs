@@ -1,12 +1,14 @@
 //! Streams in memory: one writer each, any number of readers at their own speed.
 
 mod audience;
+pub mod bytes;
 mod gauge;
 mod lease;
 mod piece;
 mod reader;
 mod ring;
 mod stream;
+mod tail;
 
 pub use audience::Client;
 pub use gauge::Measured;

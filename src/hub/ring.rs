@@ -4,13 +4,13 @@
 //! that falls off the tail is told so and continues at the newest key frame;
 //! the writer never waits for it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::piece::Piece;
+use super::tail::Tail;
 use crate::media::edge::{self, BURST_BYTES, BURST_FRAMES};
 use crate::media::packager::Init;
 
@@ -37,10 +37,7 @@ impl Limits {
 
 #[derive(Debug)]
 pub(super) struct Ring {
-    pieces: VecDeque<Arc<Piece>>,
-    /// Sequence number of `pieces[0]`.
-    first: u64,
-    bytes: usize,
+    tail: Tail<Arc<Piece>>,
     limits: Limits,
     init: Option<Arc<Init>>,
     /// Joiners start at or after this: what lies before belongs to an earlier run.
@@ -75,15 +72,7 @@ pub(super) enum Step {
 
 impl Ring {
     pub(super) fn new(limits: Limits) -> Self {
-        Self {
-            pieces: VecDeque::new(),
-            first: 0,
-            bytes: 0,
-            limits,
-            init: None,
-            join_from: 0,
-            burst: None,
-        }
+        Self { tail: Tail::new(), limits, init: None, join_from: 0, burst: None }
     }
 
     pub(super) fn set_init(&mut self, init: Arc<Init>) {
@@ -95,10 +84,9 @@ impl Ring {
     }
 
     pub(super) fn push(&mut self, piece: Piece) {
-        self.bytes += piece.bytes.len();
-        self.pieces.push_back(Arc::new(piece));
+        self.tail.push(Arc::new(piece));
         self.burst = None;
-        if let Some(old) = self.pieces.iter().rev().nth(SHAPES_KEPT) {
+        if let Some(old) = self.tail.pieces().iter().rev().nth(SHAPES_KEPT) {
             old.forget_shapes();
         }
         self.trim();
@@ -112,25 +100,23 @@ impl Ring {
 
     /// Lets go of all pieces; cursors go on with what comes next.
     pub(super) fn clear(&mut self) {
-        self.first = self.end();
-        self.pieces.clear();
+        self.tail.clear();
         self.burst = None;
-        self.bytes = 0;
-        self.join_from = self.first;
+        self.join_from = self.end();
     }
 
     /// The oldest piece that is kept.
     pub(super) fn begin(&self) -> u64 {
-        self.first
+        self.tail.first()
     }
 
     pub(super) fn newest(&self) -> Option<&Arc<Piece>> {
-        self.pieces.back()
+        self.tail.pieces().back()
     }
 
     /// One past the newest piece.
     pub(super) fn end(&self) -> u64 {
-        self.first + self.pieces.len() as u64
+        self.tail.end()
     }
 
     /// A cursor on the newest key frame of this run, so that a picture can be
@@ -150,8 +136,8 @@ impl Ring {
             Some((made_for, burst)) if *made_for == end => burst.clone(),
             _ => {
                 let from = self.burst_start(init.generation)?;
-                let skipped = usize::try_from(from - self.first).ok()?;
-                let pieces = self.pieces.iter().skip(skipped);
+                let skipped = usize::try_from(from - self.tail.first()).ok()?;
+                let pieces = self.tail.pieces().iter().skip(skipped);
                 edge::burst(pieces.map(|piece| piece.chunk()))?
             }
         };
@@ -166,8 +152,8 @@ impl Ring {
     pub(super) fn join_with_past(&self) -> Option<(Cursor, Arc<Init>, Vec<Arc<Piece>>)> {
         let init = Arc::clone(self.init.as_ref()?);
         let from = self.newest_key()?;
-        let skipped = usize::try_from(from - self.first).ok()?;
-        let past: Vec<_> = self.pieces.iter().skip(skipped).cloned().collect();
+        let skipped = usize::try_from(from - self.tail.first()).ok()?;
+        let past: Vec<_> = self.tail.pieces().iter().skip(skipped).cloned().collect();
         let fits = |piece: &Arc<Piece>| {
             piece.generation == init.generation && !edge::is_reordered(piece.chunk())
         };
@@ -182,7 +168,7 @@ impl Ring {
     /// of this run that fits.
     fn burst_start(&self, generation: u32) -> Option<u64> {
         let (mut start, mut frames, mut bytes) = (None, 0, 0);
-        for (back, piece) in self.pieces.iter().rev().enumerate() {
+        for (back, piece) in self.tail.pieces().iter().rev().enumerate() {
             let sequence = self.end() - 1 - back as u64;
             frames += usize::from(piece.has_video());
             bytes += piece.video_len();
@@ -202,10 +188,10 @@ impl Ring {
 
     /// Takes one step, at most to the end.
     pub(super) fn step(&self, cursor: &mut Cursor) -> Step {
-        if cursor.next < self.first {
+        if cursor.next < self.tail.first() {
             return self.skip(cursor);
         }
-        while let Some(piece) = self.at(cursor.next) {
+        while let Some(piece) = self.tail.at(cursor.next) {
             if cursor.seeking && !piece.key {
                 cursor.next += 1;
                 continue;
@@ -238,28 +224,23 @@ impl Ring {
         Step::Skipped(lost)
     }
 
-    fn at(&self, sequence: u64) -> Option<&Arc<Piece>> {
-        self.pieces.get(usize::try_from(sequence.checked_sub(self.first)?).ok()?)
-    }
-
     fn newest_key(&self) -> Option<u64> {
-        let back = self.pieces.iter().rev().position(|piece| piece.key)? as u64;
+        let back = self.tail.pieces().iter().rev().position(|piece| piece.key)? as u64;
         let sequence = self.end() - 1 - back;
         (sequence >= self.join_from).then_some(sequence)
     }
 
     fn trim(&mut self) {
-        while self.pieces.len() > 1 && (self.bytes > self.limits.bytes || self.spans_enough()) {
-            if let Some(oldest) = self.pieces.pop_front() {
-                self.bytes -= oldest.bytes.len();
-                self.first += 1;
-            }
+        let too_many = |ring: &Self| ring.tail.bytes() > ring.limits.bytes || ring.spans_enough();
+        while self.tail.pieces().len() > 1 && too_many(self) {
+            self.tail.shorten();
         }
     }
 
     /// Whether the ring without its oldest piece still spans the limit.
     fn spans_enough(&self) -> bool {
-        let (Some(second), Some(newest)) = (self.pieces.get(1), self.pieces.back()) else {
+        let (Some(second), Some(newest)) = (self.tail.pieces().get(1), self.tail.pieces().back())
+        else {
             return false;
         };
         newest.start().since(second.start()) >= self.limits.span

@@ -5,6 +5,7 @@
 
 pub mod aac;
 mod bits;
+pub mod container;
 pub mod edge;
 pub mod fmp4;
 pub mod h264;

@@ -21,6 +21,8 @@ pub enum Failure {
     Camera(String),
     /// The file cannot be played.
     File(String),
+    /// The command cannot be started, or has ended.
+    Command(String),
     /// Its input came to an end.
     Ended,
     /// What it passes on is encoded differently from now on.
@@ -42,7 +44,10 @@ impl fmt::Display for Failure {
             Failure::MissingElement { element, package: None } => {
                 write!(f, "needs the GStreamer element {element:?}, which is not installed")
             }
-            Failure::Build(what) | Failure::Camera(what) | Failure::File(what) => f.write_str(what),
+            Failure::Build(what)
+            | Failure::Camera(what)
+            | Failure::File(what)
+            | Failure::Command(what) => f.write_str(what),
             Failure::Ended => f.write_str("its input came to an end"),
             Failure::CodecChange => f.write_str("its stream is encoded differently now"),
             Failure::Restart => f.write_str("restarted by an operator"),
@@ -55,13 +60,22 @@ impl fmt::Display for Failure {
 pub enum State {
     Idle,
     Starting,
-    Live { since: Duration },
+    Live {
+        since: Duration,
+    },
     Stopping,
-    Waiting { retry_in: Duration, cause: Failure },
+    Waiting {
+        retry_in: Duration,
+        cause: Failure,
+    },
+    /// It failed, and is not tried again by itself.
+    Over {
+        cause: Failure,
+    },
 }
 
 impl State {
-    /// One word: `idle`, `starting`, `live`, `stopping`, `waiting`.
+    /// One word: `idle`, `starting`, `live`, `stopping`, `waiting`, `over`.
     pub fn word(&self) -> &'static str {
         match self {
             State::Idle => "idle",
@@ -69,6 +83,7 @@ impl State {
             State::Live { .. } => "live",
             State::Stopping => "stopping",
             State::Waiting { .. } => "waiting",
+            State::Over { .. } => "over",
         }
     }
 
@@ -78,6 +93,7 @@ impl State {
             State::Waiting { retry_in, cause } => {
                 format!("{cause}; next try in {} s", retry_in.as_secs_f64().ceil())
             }
+            State::Over { cause } => format!("{cause}; it is not started again"),
             State::Idle | State::Starting | State::Live { .. } | State::Stopping => String::new(),
         }
     }
@@ -133,6 +149,21 @@ pub struct Client {
     pub since: Duration,
 }
 
+/// One stream of bytes with its feed.
+#[derive(Clone, Debug)]
+pub struct ByteStream {
+    pub name: StreamName,
+    pub url: String,
+    pub feed: Option<FeedName>,
+    pub content_type: String,
+    pub state: State,
+    pub readers: usize,
+    /// Bytes handed to viewers since the start of the service.
+    pub bytes_out: u64,
+    /// Starts after the first, of its feed and of its own command.
+    pub restarts: u32,
+}
+
 /// The picture that really comes out.
 #[derive(Clone, Debug)]
 pub struct Picture {
@@ -177,6 +208,7 @@ pub struct Push {
 pub struct Snapshot {
     pub service: Service,
     pub streams: Vec<Stream>,
+    pub byte_streams: Vec<ByteStream>,
     pub pushes: Vec<Push>,
 }
 

@@ -203,7 +203,9 @@ fn activity_of(push: &Push, now: Instant) -> Activity {
     match (push.state(now), push.is_wanted()) {
         (State::Idle, false) => Activity::Idle,
         (State::Live { .. }, true) => Activity::Streaming,
-        (State::Idle | State::Starting | State::Waiting { .. }, true) => Activity::Preparing,
+        (State::Idle | State::Starting | State::Waiting { .. } | State::Over { .. }, true) => {
+            Activity::Preparing
+        }
         // Wanted again before the last run has let go: it starts right after.
         (State::Stopping, true) => Activity::Preparing,
         (_, false) => Activity::Stopping,

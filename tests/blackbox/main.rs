@@ -9,6 +9,8 @@ mod common;
 mod access;
 mod api;
 mod browser;
+mod bytes;
+mod bytes_broken;
 mod commands;
 mod dashboard;
 mod edge;

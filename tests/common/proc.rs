@@ -69,8 +69,8 @@ pub fn is_stopped(pid: u32) -> bool {
     stat[stat.rfind(')').unwrap_or(0)..].starts_with(") T")
 }
 
-/// Every thread may have children of its own.
-fn children(pid: u32) -> Vec<u32> {
+/// The processes begun by `pid` itself. Every thread may have some of its own.
+pub fn children(pid: u32) -> Vec<u32> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     tasks
         .flatten()

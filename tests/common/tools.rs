@@ -15,6 +15,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("gst-launch-1.0", "gstreamer1.0-tools"),
     ("ip", "iproute2"),
     ("kill", "procps"),
+    ("mkfifo", "coreutils"),
     ("nginx", "nginx-light"),
     ("nsenter", "util-linux"),
     ("openssl", "openssl"),

@@ -3,16 +3,32 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{name, span, unit};
+use super::{bytes, name, span, unit};
 use crate::base::units::{FrameRate, Size};
 use crate::config::problem::quote;
 use crate::config::section::{Report, Spot, flag, word};
-use crate::config::settings::{Feed, FeedAudio, Mode, Overlay, Rotation, Source, Turn};
+use crate::config::settings::{ByteFeed, Feed, FeedAudio, Mode, Overlay, Rotation, Source, Turn};
 use crate::model::ids::FeedName;
 
-pub(in crate::config) const FEED: [&str; 11] = [
-    "test", "v4l2", "file", "mode", "size", "fps", "audio", "overlay", "hflip", "vflip", "rotation",
+pub(in crate::config) const FEED: [&str; 14] = [
+    "test",
+    "v4l2",
+    "file",
+    "command",
+    "pipe",
+    "mode",
+    "resurrect",
+    "size",
+    "fps",
+    "audio",
+    "overlay",
+    "hflip",
+    "vflip",
+    "rotation",
 ];
+
+/// Which of the keys say where a feed comes from.
+const KINDS: [&str; 5] = ["test", "v4l2", "file", "command", "pipe"];
 
 const OVERLAY: [&str; 3] = ["text", "clock", "name"];
 
@@ -22,15 +38,25 @@ const LONGEST_TEXT: usize = 200;
 const SIZE: Size = Size { width: 1280, height: 720 };
 const LONGEST_LINGER: Duration = Duration::from_secs(86_400);
 
-pub(in crate::config) fn feeds(spot: &Spot<'_>, report: &mut Report) -> Vec<Feed> {
+/// The feeds that give pictures, and those that give bytes.
+pub(in crate::config) fn feeds(spot: &Spot<'_>, report: &mut Report) -> (Vec<Feed>, Vec<ByteFeed>) {
     report.mapping(spot);
-    spot.keys().into_iter().filter_map(|key| feed(key, &spot.at(key), report)).collect()
+    let (mut pictures, mut byte_feeds) = (Vec::new(), Vec::new());
+    for key in spot.keys() {
+        let spot = spot.at(key);
+        if bytes::is_feed(&spot) {
+            byte_feeds.extend(bytes::feed(key, &spot, report));
+        } else {
+            pictures.extend(feed(key, &spot, report));
+        }
+    }
+    (pictures, byte_feeds)
 }
 
 fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<Feed> {
     let named: Option<FeedName> = key.parse().map_err(|bad| report.tell(spot, name(bad))).ok();
     let source = if report.keys(spot, &FEED) { source(spot, report) } else { Source::TestClock };
-    let mode = report.read(&spot.at("mode"), mode);
+    let (mode, resurrect) = life(spot, report);
     let size = report.read(&spot.at("size"), |text| text.parse().map_err(unit));
     let fps = report.read(&spot.at("fps"), |text| text.parse().map_err(unit));
     let audio = audio(&spot.at("audio"), &source, report);
@@ -39,13 +65,20 @@ fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<Feed> {
     Some(Feed {
         name: named?,
         source,
-        mode: mode.unwrap_or(Mode::OnDemand),
+        mode,
+        resurrect,
         size: size.unwrap_or(SIZE),
         fps: fps.unwrap_or_else(usual_fps),
         audio,
         overlay,
         turn,
     })
+}
+
+/// How long a feed of any kind runs, and whether it is started again.
+pub(super) fn life(spot: &Spot<'_>, report: &mut Report) -> (Mode, bool) {
+    let mode = report.read(&spot.at("mode"), mode).unwrap_or(Mode::OnDemand);
+    (mode, report.read(&spot.at("resurrect"), flag).unwrap_or(true))
 }
 
 fn usual_fps() -> FrameRate {
@@ -102,15 +135,15 @@ fn turn(spot: &Spot<'_>, report: &mut Report) -> Turn {
     }
 }
 
-/// The one source of a feed; a test picture where there is a problem.
-fn source(spot: &Spot<'_>, report: &mut Report) -> Source {
-    let kinds = ["test", "v4l2", "file"].map(|kind| (kind, spot.at(kind)));
+/// Tells a feed that is of no kind, or of several.
+pub(super) fn one_kind(spot: &Spot<'_>, report: &mut Report) {
+    let kinds = KINDS.map(|kind| (kind, spot.at(kind)));
     let given: Vec<_> = kinds.iter().filter(|(_, spot)| spot.is_given()).collect();
     match given.as_slice() {
         [] => report.tell(
             spot,
             "needs a picture: `test: clock`, `v4l2:` with a device such as /dev/video0, or \
-             `file:` with a path",
+             `file:` with a path; or bytes: `command:` or `pipe:`",
         ),
         [_] => {}
         [(first, _), others @ ..] => {
@@ -120,14 +153,19 @@ fn source(spot: &Spot<'_>, report: &mut Report) -> Source {
             }
         }
     }
-    let [(_, test), (_, v4l2), (_, file)] = &kinds;
-    let clock = report.read(test, word("a test picture", &[("clock", Source::TestClock)]));
-    let device = report.read(v4l2, device).map(Source::V4l2);
-    let film = report.read(file, film).map(Source::File);
+}
+
+/// The one source of a feed; a test picture where there is a problem.
+fn source(spot: &Spot<'_>, report: &mut Report) -> Source {
+    one_kind(spot, report);
+    let clocks = [("clock", Source::TestClock)];
+    let clock = report.read(&spot.at("test"), word("a test picture", &clocks));
+    let device = report.read(&spot.at("v4l2"), device).map(Source::V4l2);
+    let film = report.read(&spot.at("file"), whole_path).map(Source::File);
     film.or(device).or(clock).unwrap_or(Source::TestClock)
 }
 
-fn film(text: &str) -> Result<PathBuf, String> {
+pub(super) fn whole_path(text: &str) -> Result<PathBuf, String> {
     let is_path =
         text.starts_with('/') && !text.ends_with('/') && !text.chars().any(char::is_control);
     let wrong =

@@ -3,6 +3,7 @@
 //! What one section cannot know (is the feed there that a stream names?) is
 //! asked in `check`.
 
+pub(super) mod bytes;
 pub(super) mod feeds;
 pub(super) mod pages;
 pub(super) mod pushes;

@@ -17,7 +17,10 @@ pub(in crate::config) fn pushes(
     streams: &[Stream],
     report: &mut Report,
 ) -> Vec<Push> {
-    report.mapping(spot);
+    if report.mapping(spot) && !spot.keys().is_empty() && streams.is_empty() {
+        report.tell(spot, "a push sends a stream that livebox encodes, and there is none");
+        return Vec::new();
+    }
     spot.keys().into_iter().filter_map(|key| push(key, &spot.at(key), streams, report)).collect()
 }
 
@@ -54,7 +57,11 @@ fn stream_name(text: &str, streams: &[Stream]) -> Result<StreamName, String> {
     let known = streams.iter().find(|stream| stream.name.as_str() == text);
     known.map(|stream| stream.name.clone()).ok_or_else(|| {
         let names: Vec<&str> = streams.iter().map(|stream| stream.name.as_str()).collect();
-        format!("{} names no stream; the streams are: {}", quote(text), names.join(", "))
+        format!(
+            "{} names no stream that livebox encodes; those are: {}",
+            quote(text),
+            names.join(", ")
+        )
     })
 }
 

@@ -15,7 +15,7 @@ pub(in crate::config) const SERVER: [&str; 6] = ["bind", "port", "docroot", "mdn
 const TLS: [&str; 2] = ["certificate", "key"];
 pub(in crate::config) const ACCESS: [&str; 1] = ["password"];
 pub(in crate::config) const RTSP: [&str; 5] = ["port", "tls_port", "multicast", "user", "password"];
-pub(in crate::config) const LOG: [&str; 1] = ["level"];
+pub(in crate::config) const LOG: [&str; 2] = ["level", "folder"];
 
 const PORT: u16 = 8000;
 const RTSP_PORT: u16 = 8554;
@@ -98,7 +98,8 @@ fn password(text: &str) -> Result<Secret, String> {
 pub(in crate::config) fn log(spot: &Spot<'_>, report: &mut Report) -> Log {
     report.keys(spot, &LOG);
     let level = report.read(&spot.at("level"), word("a log level", &LEVELS));
-    Log { level: level.unwrap_or(LevelFilter::Info) }
+    let folder = report.read(&spot.at("folder"), folder);
+    Log { level: level.unwrap_or(LevelFilter::Info), folder }
 }
 
 const LEVELS: [(&str, LevelFilter); 5] = [

@@ -2,35 +2,46 @@
 
 use std::time::Duration;
 
-use super::{name, span, unit};
+use super::{bytes, name, span, unit};
 use crate::base::units::{Bitrate, Size};
 use crate::config::problem::{either, quote};
 use crate::config::section::{Report, Spot, word};
-use crate::config::settings::{EncoderWish, Feed, Profile, Stream};
+use crate::config::settings::{ByteFeed, ByteStream, EncoderWish, Feed, Profile, Stream};
 use crate::config::urls::stream_url;
 use crate::model::ids::{FeedName, StreamName};
 
-pub(in crate::config) const STREAM: [&str; 7] =
-    ["feed", "encoder", "bitrate", "gop", "profile", "quality", "url"];
+pub(in crate::config) const STREAM: [&str; 10] =
+    ["feed", "encoder", "bitrate", "gop", "profile", "quality", "command", "type", "client", "url"];
 
 const GOP: Duration = Duration::from_secs(1);
 const SHORTEST_GOP: Duration = Duration::from_millis(100);
 const LONGEST_GOP: Duration = Duration::from_secs(10);
 
+/// The streams of tracks, and those of bytes.
 pub(in crate::config) fn streams(
     spot: &Spot<'_>,
-    feeds: &[Feed],
+    (feeds, byte_feeds): (&[Feed], &[ByteFeed]),
     report: &mut Report,
-) -> Vec<Stream> {
+) -> (Vec<Stream>, Vec<ByteStream>) {
     if report.mapping(spot) && spot.keys().is_empty() {
         report.tell(spot, "at least one stream is needed");
     }
-    spot.keys().into_iter().filter_map(|key| stream(key, &spot.at(key), feeds, report)).collect()
+    let (mut tracks, mut byte_streams) = (Vec::new(), Vec::new());
+    for key in spot.keys() {
+        let spot = spot.at(key);
+        if bytes::is_stream(key, &spot, byte_feeds) {
+            byte_streams.extend(bytes::stream(key, &spot, report));
+        } else {
+            tracks.extend(stream(key, &spot, feeds, report));
+        }
+    }
+    (tracks, byte_streams)
 }
 
 fn stream(key: &str, spot: &Spot<'_>, feeds: &[Feed], report: &mut Report) -> Option<Stream> {
     let named: Option<StreamName> = key.parse().map_err(|bad| report.tell(spot, name(bad))).ok();
     report.keys(spot, &STREAM);
+    bytes::refuse_byte_keys(spot, report);
     let feed = report.read(&spot.at("feed"), feed_name).or_else(|| key.parse().ok());
     let encoder = report.read(&spot.at("encoder"), encoder);
     let bitrate = report.read(&spot.at("bitrate"), |text| text.parse().map_err(unit));
@@ -58,14 +69,24 @@ fn usual_bitrate(size: Option<Size>) -> Bitrate {
 
 /// The URL, or `/NAME`; nothing where it is a problem.
 fn url(named: &StreamName, spot: &Spot<'_>, report: &mut Report) -> Option<String> {
+    url_or_name(named, spot, stream_url, report)
+}
+
+/// The URL as `read` takes it, or the stream's name in its place.
+pub(super) fn url_or_name(
+    named: &StreamName,
+    spot: &Spot<'_>,
+    read: impl Fn(&str) -> Result<String, String>,
+    report: &mut Report,
+) -> Option<String> {
     if spot.at("url").is_given() {
-        return report.read(&spot.at("url"), stream_url);
+        return report.read(&spot.at("url"), read);
     }
-    let default = stream_url(named.as_str());
+    let default = read(named.as_str());
     default.map_err(|why| report.tell(spot, format!("needs a `url`: its name {why}"))).ok()
 }
 
-fn feed_name(text: &str) -> Result<FeedName, String> {
+pub(super) fn feed_name(text: &str) -> Result<FeedName, String> {
     text.parse().map_err(name)
 }
 

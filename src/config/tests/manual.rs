@@ -6,6 +6,7 @@ use crate::config::keys::{
 };
 
 const MANUAL: &str = include_str!("../../../etc/livebox.yaml");
+const README: &str = include_str!("../../../README.md");
 
 #[test]
 fn the_manual_gives_every_key_its_default() {
@@ -21,6 +22,17 @@ fn the_manuals_push_gives_every_key_its_default() {
     let defaults = parse_text(&format!("{SMALL}pushes: {{youtube: {{url: '{url}'}}}}")).unwrap();
     assert_eq!(format!("{manual:#?}"), format!("{defaults:#?}"));
     assert_eq!(manual.pushes[0].url.as_ref().unwrap().secret().reveal(), url);
+}
+
+#[test]
+fn the_readmes_page_of_commands_and_pipes_loads() {
+    let (_, chapter) = README.split_once("\n## Commands and pipes\n").unwrap();
+    let (_, sample) = chapter.split_once("```yaml\n").unwrap();
+    let (sample, _) = sample.split_once("```").unwrap();
+    let settings = parse_text(&sample.replace("/var/log/livebox", "/tmp")).unwrap();
+    let types: Vec<_> = settings.byte_streams.iter().map(|one| one.content_type.as_str()).collect();
+    let mjpeg = "multipart/x-mixed-replace;boundary=ffmpeg";
+    assert_eq!(types, ["video/mp2t", mjpeg, "video/mp2t", "audio/wav"]);
 }
 
 #[test]

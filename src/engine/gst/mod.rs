@@ -13,7 +13,6 @@ mod picture;
 mod probe;
 mod push;
 mod running;
-mod runs;
 #[cfg(test)]
 mod standin;
 mod v4l2;

@@ -13,13 +13,13 @@ use tokio::sync::{mpsc, watch};
 
 use super::feeder::{Over, Sources, feed, first_chunk};
 use super::running::Running;
-use super::runs::{Runs, Stop};
 use super::wire::Wire;
 use crate::base::secret::Secret;
 use crate::base::time::MediaTime;
 use crate::config::settings::PushAudio;
 use crate::engine::lifecycle::{Event, Run};
 use crate::engine::plan::push_line;
+use crate::engine::runs::{Runs, Stop};
 use crate::engine::supervisor::{Pipeline, Pulse};
 use crate::hub::{self, Reader};
 use crate::media::packager::Init;

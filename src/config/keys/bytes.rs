@@ -1,0 +1,221 @@
+//! Feeds that give bytes, and the streams that pass bytes on.
+//!
+//! A feed gives bytes where it is a `command` or a `pipe`. A stream is one of
+//! bytes where its feed is, or where a command of its own makes them.
+
+use super::feeds::{life, one_kind, whole_path};
+use super::name;
+use super::streams::{feed_name, url_or_name};
+use crate::config::problem::quote;
+use crate::config::section::{Report, Spot, word};
+use crate::config::settings::{ByteFeed, ByteSource, ByteStream, Client, CommandLine};
+use crate::config::urls::byte_stream_url;
+use crate::model::ids::{FeedName, StreamName};
+
+/// Keys of a feed that only a picture has.
+const OF_PICTURES: [&str; 7] = ["size", "fps", "audio", "overlay", "hflip", "vflip", "rotation"];
+
+/// Keys of a stream that only one has that livebox encodes.
+const OF_TRACKS: [&str; 5] = ["encoder", "bitrate", "gop", "profile", "quality"];
+
+/// Keys of a stream that only one of bytes has.
+const OF_BYTES: [&str; 2] = ["type", "client"];
+
+/// No content type is longer.
+const LONGEST_TYPE: usize = 200;
+
+/// What a viewer is told where nobody says what the bytes are.
+const ANY_TYPE: &str = "application/octet-stream";
+
+/// Content types by the ending of the URL. The boundary is the one that
+/// ffmpeg's mpjpeg has unless it is told otherwise.
+const TYPES: [(&str, &str); 12] = [
+    (".ts", "video/mp2t"),
+    (".mp4", "video/mp4"),
+    (".webm", "video/webm"),
+    (".mkv", "video/x-matroska"),
+    (".flv", "video/x-flv"),
+    (".h264", "video/h264"),
+    (".mjpg", "multipart/x-mixed-replace;boundary=ffmpeg"),
+    (".mjpeg", "multipart/x-mixed-replace;boundary=ffmpeg"),
+    (".wav", "audio/wav"),
+    (".mp3", "audio/mpeg"),
+    (".aac", "audio/aac"),
+    (".ogg", "audio/ogg"),
+];
+
+pub(super) fn is_feed(spot: &Spot<'_>) -> bool {
+    spot.at("command").is_given() || spot.at("pipe").is_given()
+}
+
+pub(super) fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<ByteFeed> {
+    let named: Option<FeedName> = key.parse().map_err(|bad| report.tell(spot, name(bad))).ok();
+    report.keys(spot, &super::feeds::FEED);
+    one_kind(spot, report);
+    for key in OF_PICTURES.iter().filter(|key| spot.at(key).is_given()) {
+        let message = format!(
+            "a feed of this kind gives bytes that livebox passes on as they are; it has no `{key}`"
+        );
+        report.tell(&spot.at(key), message);
+    }
+    let command = report.read(&spot.at("command"), command).map(ByteSource::Command);
+    let pipe = report.read(&spot.at("pipe"), whole_path).map(ByteSource::Pipe);
+    let (mode, resurrect) = life(spot, report);
+    // What is wrong with it is told; its streams are not to blame for that.
+    let source = command.or(pipe).unwrap_or_else(|| ByteSource::Pipe("/".into()));
+    Some(ByteFeed { name: named?, source, mode, resurrect })
+}
+
+/// Whether the stream `key` passes bytes on.
+pub(super) fn is_stream(key: &str, spot: &Spot<'_>, feeds: &[ByteFeed]) -> bool {
+    let feed = spot.at("feed");
+    let shows = |known: &ByteFeed| match feed.is_given() {
+        true => feed.reads(known.name.as_str()),
+        false => known.name.as_str() == key,
+    };
+    spot.at("command").is_given() || feeds.iter().any(shows)
+}
+
+/// Tells what a stream of tracks has no use for.
+pub(super) fn refuse_byte_keys(spot: &Spot<'_>, report: &mut Report) {
+    for key in OF_BYTES.iter().filter(|key| spot.at(key).is_given()) {
+        let message = format!(
+            "only a stream of bytes has a `{key}`: one with a `command`, or whose feed is a \
+             `command` or a `pipe`"
+        );
+        report.tell(&spot.at(key), message);
+    }
+}
+
+pub(super) fn stream(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<ByteStream> {
+    let named: Option<StreamName> = key.parse().map_err(|bad| report.tell(spot, name(bad))).ok();
+    report.keys(spot, &super::streams::STREAM);
+    for key in OF_TRACKS.iter().filter(|key| spot.at(key).is_given()) {
+        let message = format!(
+            "a stream of bytes is passed on as it is and has no `{key}`; its `command` may encode it"
+        );
+        report.tell(&spot.at(key), message);
+    }
+    let has_command = spot.at("command").is_given();
+    let given = report.read(&spot.at("feed"), feed_name);
+    // A command may do without a feed: only one that is named is read by it.
+    let feed = if has_command || spot.at("feed").is_given() { given } else { key.parse().ok() };
+    let command = report.read(&spot.at("command"), command);
+    let content_type = report.read(&spot.at("type"), content_type);
+    let client = report.read(&spot.at("client"), word("a kind of client", &CLIENTS));
+    if client == Some(Client::Exclusive) && !has_command {
+        let message = "a feed runs once for all; a `command` of the stream can run for each client";
+        report.tell(&spot.at("client"), message);
+    }
+    let url = named.as_ref().and_then(|named| url_or_name(named, spot, byte_stream_url, report));
+    let url = url.unwrap_or_default();
+    Some(ByteStream {
+        name: named?,
+        feed,
+        command,
+        content_type: content_type.unwrap_or_else(|| usual_type(&url)),
+        client: client.unwrap_or(Client::Shared),
+        url,
+    })
+}
+
+const CLIENTS: [(&str, Client); 2] = [("shared", Client::Shared), ("exclusive", Client::Exclusive)];
+
+fn usual_type(url: &str) -> String {
+    let known = TYPES.iter().find(|(ending, _)| url.ends_with(ending));
+    known.map_or(ANY_TYPE, |(_, usual)| usual).to_owned()
+}
+
+/// Splits as a shell would. The text is not repeated: passwords stand in commands.
+fn command(text: &str) -> Result<CommandLine, String> {
+    if text.chars().any(|c| c.is_control() && !c.is_whitespace()) {
+        return Err("the command has a control character in it".to_owned());
+    }
+    let words = shlex::split(text).ok_or("the command has a quote that is not closed")?;
+    let mut words = words.into_iter();
+    match words.next() {
+        Some(program) if !program.is_empty() => {
+            Ok(CommandLine { program, arguments: words.collect() })
+        }
+        _ => Err("the command is empty".to_owned()),
+    }
+}
+
+fn content_type(text: &str) -> Result<String, String> {
+    let is_header = text.len() <= LONGEST_TYPE && text.bytes().all(|b| (b' '..=b'~').contains(&b));
+    let kind = text.split_once('/').filter(|(left, right)| !left.is_empty() && !right.is_empty());
+    let wrong = || format!("{} is not a content type, such as video/mp2t", quote(text));
+    (is_header && kind.is_some()).then(|| text.to_owned()).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse_text;
+    use crate::config::settings::Mode;
+
+    /// What a person would read for this text.
+    fn told(text: &str) -> String {
+        let problems = parse_text(text).expect_err("the text has a mistake");
+        problems.iter().map(|problem| format!("{problem}\n")).collect()
+    }
+
+    #[test]
+    fn a_command_is_split_as_a_shell_would_and_has_no_default_feed() {
+        let settings = parse_text(
+            "feeds: {a: {command: \"gen 'a b' --c=\\\"d e\\\" f\\\\ g\", mode: 5, resurrect: no}}\n\
+             streams: {a: {}, b: {command: date}, c: {feed: a, command: cat, url: /c.ts}}\n",
+        )
+        .unwrap();
+        let feed = &settings.byte_feeds[0];
+        let ByteSource::Command(command) = &feed.source else { panic!("{feed:?}") };
+        assert_eq!(command.program, "gen");
+        assert_eq!(command.arguments, ["a b", "--c=d e", "f g"]);
+        assert_eq!(
+            (feed.mode, feed.resurrect),
+            (Mode::Linger(std::time::Duration::from_secs(5)), false)
+        );
+        let [plain, alone, both] = settings.byte_streams.as_slice() else {
+            panic!("three streams")
+        };
+        assert_eq!((&plain.feed, &plain.command), (&"a".parse().ok(), &None));
+        assert_eq!((alone.feed.as_ref(), alone.content_type.as_str()), (None, ANY_TYPE));
+        assert_eq!((&both.feed, both.content_type.as_str()), (&"a".parse().ok(), "video/mp2t"));
+        assert!(settings.streams.is_empty());
+    }
+
+    #[test]
+    fn what_bytes_cannot_have_is_told() {
+        let said = told(
+            "feeds:\n  a: {command: cat, size: 720p}\n  b: {pipe: fifo}\n  c: {test: clock}\n  \
+             d: {command: 'cat \"a', mode: continuous}\n  e: {pipe: /f, command: cat}\n\
+             streams:\n  a: {bitrate: 1M}\n  b: {client: exclusive}\n  c: {type: video/mp2t}\n  \
+             d: {type: video}\n  e: {command: cat, feed: c}\n  f: {command: ''}\n  \
+             g: {command: cat, url: /c.mp4}\n  h: {command: cat, feed: nobody}\n\
+             pushes: {p: {stream: a}}\n",
+        );
+        for part in [
+            "feeds.a.size (line 2): a feed of this kind gives bytes",
+            "feeds.b.pipe (line 3): \"fifo\" is not the whole path",
+            "feeds.d.command (line 5): the command has a quote that is not closed",
+            "feeds.e.pipe (line 6): the feed has `command` already",
+            "streams.a.bitrate (line 8): a stream of bytes is passed on as it is",
+            "streams.b.client (line 9): a feed runs once for all",
+            "streams.c.type (line 10): only a stream of bytes has a `type`",
+            "streams.d.type (line 11): \"video\" is not a content type",
+            "streams.e.feed (line 12): the feed c gives pictures, not bytes",
+            "streams.f.command (line 13): the command is empty",
+            "streams.g.url (line 14): /c.mp4 collides with /c of the stream c",
+            "streams.h.feed (line 15): \"nobody\" names no feed; the feeds are: c, a, b, d, e",
+            "pushes.p.stream (line 16): \"a\" names no stream that livebox encodes",
+        ] {
+            assert!(said.contains(part), "{part}\n---\n{said}");
+        }
+    }
+
+    #[test]
+    fn a_push_without_anything_to_send_is_told() {
+        let said = told("streams: {a: {command: date}}\npushes: {p: {}}\n");
+        assert!(said.contains("pushes (line 2): a push sends a stream that livebox encodes"));
+    }
+}

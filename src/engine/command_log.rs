@@ -1,0 +1,202 @@
+//! What commands say on their standard error: a file each, or the service's log.
+//!
+//! Limited in size and in rate: a program that complains for ever must neither
+//! fill nor wear out an SD card.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use log::{debug, warn};
+
+use crate::base::time::log_stamp;
+
+/// A file that is longer becomes `NAME.log.old`, in the place of the one before.
+const LONGEST: u64 = 1 << 20;
+
+/// So much may be said at once, and so much a second on average.
+const BURST: f64 = 65_536.0;
+const BYTES_A_SECOND: f64 = 1024.0;
+
+/// The service's log takes less.
+const LINES_BURST: f64 = 20.0;
+const LINES_A_SECOND: f64 = 0.5;
+const LONGEST_LINE: usize = 200;
+
+/// The standard error of a command, over all its runs.
+#[derive(Debug)]
+pub(super) struct CommandLog {
+    /// As the service's log names it: `feed clip`.
+    what: String,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    place: Place,
+    budget: Budget,
+    /// Bytes that were too many since the last that were not.
+    left_out: usize,
+}
+
+#[derive(Debug)]
+enum Place {
+    File { path: PathBuf, open: Option<(File, u64)> },
+    Service,
+}
+
+/// Goes up with time, and down with what is said.
+#[derive(Debug)]
+struct Budget {
+    left: f64,
+    most: f64,
+    a_second: f64,
+    at: Option<Instant>,
+}
+
+impl Budget {
+    fn new(most: f64, a_second: f64) -> Self {
+        Self { left: most, most, a_second, at: None }
+    }
+
+    /// Takes `cost`, if there is as much.
+    fn take(&mut self, cost: f64, now: Instant) -> bool {
+        let passed = self.at.map_or(0.0, |at| now.duration_since(at).as_secs_f64());
+        self.at = Some(now);
+        self.left = (self.left + passed * self.a_second).min(self.most);
+        let is_enough = self.left >= cost;
+        if is_enough {
+            self.left -= cost;
+        }
+        is_enough
+    }
+}
+
+impl CommandLog {
+    /// `kind` and `name` name the file: `feed_clip.log` in `folder`. Without a
+    /// folder the service's log has it, at debug.
+    pub(super) fn new(folder: Option<&Path>, kind: &str, name: &str) -> Self {
+        let (place, budget) = match folder {
+            Some(folder) => {
+                let path = folder.join(format!("{kind}_{name}.log"));
+                (Place::File { path, open: None }, Budget::new(BURST, BYTES_A_SECOND))
+            }
+            None => (Place::Service, Budget::new(LINES_BURST, LINES_A_SECOND)),
+        };
+        let inner = Mutex::new(Inner { place, budget, left_out: 0 });
+        Self { what: format!("{kind} {name}"), inner }
+    }
+
+    /// Keeps what was said. May wait for the disk.
+    pub(super) fn write(&self, said: &[u8], now: Instant) {
+        // What is kept is whole at every moment.
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inner { place, budget, left_out } = &mut *inner;
+        let Place::File { path, open } = place else {
+            self.tell(said, budget, now);
+            return;
+        };
+        if !budget.take(said.len() as f64, now) {
+            *left_out += said.len();
+            return;
+        }
+        let gap = std::mem::take(left_out);
+        let note = if gap > 0 { format!("\n[{gap} bytes are left out]\n") } else { String::new() };
+        if let Err(error) = append(path, open, &[note.as_bytes(), said]) {
+            warn!("{}: its log {path:?} cannot be written: {error}", self.what);
+            *place = Place::Service;
+            *budget = Budget::new(LINES_BURST, LINES_A_SECOND);
+        }
+    }
+
+    fn tell(&self, said: &[u8], budget: &mut Budget, now: Instant) {
+        for line in String::from_utf8_lossy(said).split(['\n', '\r']) {
+            let line: String = line.trim().chars().take(LONGEST_LINE).collect();
+            if !line.is_empty() && budget.take(1.0, now) {
+                debug!("{} says: {}", self.what, line.escape_debug());
+            }
+        }
+    }
+}
+
+fn append(path: &Path, open: &mut Option<(File, u64)>, parts: &[&[u8]]) -> io::Result<()> {
+    if open.as_ref().is_some_and(|(_, length)| *length >= LONGEST) {
+        *open = None;
+        std::fs::rename(path, path.with_extension("log.old"))?;
+    }
+    let (file, length) = match open {
+        Some(open) => open,
+        None => open.insert(begin(path)?),
+    };
+    for part in parts {
+        file.write_all(part)?;
+        *length += part.len() as u64;
+    }
+    Ok(())
+}
+
+/// The file and its length, with the line by which one sees where a start is.
+fn begin(path: &Path) -> io::Result<(File, u64)> {
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    let first = format!("[{}] Log opened\n", log_stamp());
+    file.write_all(first.as_bytes())?;
+    let length = file.metadata()?.len();
+    Ok((file, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "tests choose their own zero")]
+    fn zero() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn a_log_begins_with_the_time_and_never_exceeds_its_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = CommandLog::new(Some(folder.path()), "feed", "clip");
+        let line = format!("{}\n", "x".repeat(1023));
+        let mut now = zero();
+        for _ in 0..3000 {
+            log.write(line.as_bytes(), now);
+            now += Duration::from_secs(1);
+        }
+        let path = folder.path().join("feed_clip.log");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with('[') && text.lines().next().unwrap().ends_with("] Log opened"));
+        let size = |path: &Path| std::fs::metadata(path).unwrap().len();
+        assert!(size(&path) <= LONGEST + 2048);
+        assert!(size(&path.with_extension("log.old")) <= LONGEST + 2048);
+    }
+
+    #[test]
+    fn a_program_that_complains_without_end_is_cut_short() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = CommandLog::new(Some(folder.path()), "stream", "a");
+        let now = zero();
+        for _ in 0..1000 {
+            log.write(&[b'x'; 1024], now);
+        }
+        log.write(b"later", now + Duration::from_secs(60));
+        let text = std::fs::read_to_string(folder.path().join("stream_a.log")).unwrap();
+        assert!(text.len() < 70_000, "{} bytes", text.len());
+        assert!(
+            text.ends_with("[958464 bytes are left out]\nlater"),
+            "{}",
+            &text[text.len() - 80..]
+        );
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_costs_the_file_and_nothing_else() {
+        let log = CommandLog::new(Some(Path::new("/no/such/folder")), "feed", "clip");
+        log.write(b"one\n", zero());
+        log.write(b"two\n", zero());
+    }
+}

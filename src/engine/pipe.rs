@@ -1,0 +1,104 @@
+//! A named pipe or a file as a feed: read to its end, and opened again.
+//!
+//! A pipe that nobody writes to is waited for; that is no failure.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use tokio::net::unix::pipe::{OpenOptions, Receiver};
+
+use super::bytes::Sign;
+use super::command::Blocks;
+use crate::hub::bytes::{Clock, Flow};
+use crate::model::status::Failure;
+
+/// A file is read in pieces of this size.
+const PIECE: usize = 64 << 10;
+
+enum Opened {
+    Pipe(Receiver),
+    File(File),
+}
+
+/// Passes on what is in `path`, round after round if `again`.
+pub(super) async fn read(path: &Path, again: bool, flow: &Flow, sign: &mut Sign) -> Failure {
+    loop {
+        let before = flow.bytes_in();
+        let read = match open(path.to_owned()).await {
+            Ok(Opened::Pipe(pipe)) => round_of_pipe(pipe, flow, sign).await,
+            Ok(Opened::File(file)) => match round_of_file(file, flow, sign).await {
+                Ok(()) if flow.bytes_in() == before => {
+                    return Failure::File(format!("{path:?} is empty"));
+                }
+                read => read,
+            },
+            Err(error) => Err(error),
+        };
+        if let Err(error) = read {
+            return Failure::File(format!("{path:?} cannot be read: {error}"));
+        }
+        if !again {
+            return Failure::Ended;
+        }
+    }
+}
+
+async fn open(path: PathBuf) -> io::Result<Opened> {
+    let opened = tokio::task::spawn_blocking(move || {
+        let kind = fs::metadata(&path)?.file_type();
+        if kind.is_fifo() {
+            // Does not wait for a writer.
+            Ok(Opened::Pipe(OpenOptions::new().open_receiver(&path)?))
+        } else if kind.is_file() {
+            Ok(Opened::File(File::open(&path)?))
+        } else {
+            Err(io::Error::other("it is neither a named pipe nor a file"))
+        }
+    });
+    opened.await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+}
+
+/// From its first writer to its last.
+async fn round_of_pipe(pipe: Receiver, flow: &Flow, sign: &mut Sign) -> io::Result<()> {
+    flow.set_clock(Clock::Own);
+    flow.begin_run();
+    let mut blocks = Blocks::default();
+    loop {
+        // A pipe that nobody has opened yet does not become readable.
+        pipe.readable().await?;
+        match blocks.fill(|room| pipe.try_read_buf(room)) {
+            Ok(bytes) if bytes.is_empty() => return Ok(()),
+            Ok(bytes) => {
+                flow.publish(bytes);
+                sign.give();
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// As fast as its fastest reader takes it: a file has no clock of its own.
+async fn round_of_file(mut file: File, flow: &Flow, sign: &mut Sign) -> io::Result<()> {
+    flow.set_clock(Clock::Readers);
+    flow.begin_run();
+    loop {
+        flow.room().await;
+        let read = tokio::task::spawn_blocking(move || {
+            let mut piece = vec![0; PIECE];
+            let length = file.read(&mut piece)?;
+            piece.truncate(length);
+            io::Result::Ok((file, piece))
+        });
+        let (same, piece) = read.await.unwrap_or_else(|panic| Err(io::Error::other(panic)))?;
+        if piece.is_empty() {
+            return Ok(());
+        }
+        file = same;
+        flow.publish(Bytes::from(piece));
+        sign.give();
+    }
+}
