@@ -8,7 +8,7 @@ use std::fmt::{Display, Write as _};
 use crate::base::secret::Secret;
 use crate::config::settings::{
     Access, EncoderWish, Feed, FeedAudio, Log, Mode, Overlay, Push, PushAudio, Rotation, Rtsp,
-    Server, Settings, Source, Stream, Turn,
+    Server, Settings, Sound, Source, Stream, Turn,
 };
 use crate::outputs::control::shown_url;
 
@@ -96,7 +96,8 @@ fn write_feed(page: &mut Page, feed: &Feed) {
 }
 
 fn write_stream(page: &mut Page, stream: &Stream) {
-    let Stream { name, feed, encoder, bitrate, gop, profile, quality, url } = stream;
+    let Stream { name, feed, encoder, bitrate, gop, profile, quality, size, fps, sound, url } =
+        stream;
     page.entry(name);
     page.key(2, "feed", feed);
     let encoder = match encoder {
@@ -108,6 +109,13 @@ fn write_stream(page: &mut Page, stream: &Stream) {
     page.key(2, "gop", gop.as_secs_f64());
     page.key(2, "profile", profile.word());
     page.key(2, "quality", or_null(quality.as_ref()));
+    page.key(2, "size", or_null(size.as_ref()));
+    page.key(2, "fps", or_null(fps.as_ref()));
+    let sound = match sound {
+        Sound::Feed => "feed",
+        Sound::None => "none",
+    };
+    page.key(2, "audio", sound);
     page.key(2, "url", quoted(url));
 }
 
@@ -179,6 +187,7 @@ feeds:
 streams:
   '2': {encoder: x264enc, bitrate: 123456, gop: 500ms, profile: main, quality: 20, url: /cams/a}
   back: {}
+  small: {feed: back, size: 640x360, fps: 5, audio: none}
 pushes:
   tube: {stream: back, url: 'rtmp://a.example/live', backup: 'rtmp://b.example/live', audio: tone,
     start: true}

@@ -30,27 +30,19 @@ pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings,
     Err(report.problems)
 }
 
-/// Tells streams without their feed, feeds with two streams, and, if nobody
-/// has mistyped a name, feeds with none.
+/// Tells streams without their feed, and, if nobody has mistyped a name, feeds
+/// without a stream.
 fn pair(root: &Spot<'_>, feeds: &[Feed], streams: &[Stream], report: &mut Report) {
     let names: Vec<&str> = feeds.iter().map(|feed| feed.name.as_str()).collect();
     let mut all_found = true;
-    for (index, stream) in streams.iter().enumerate() {
+    for stream in streams {
         let spot = root.at("streams").at(stream.name.as_str());
         let spot = if spot.at("feed").is_given() { spot.at("feed") } else { spot };
-        let (name, feed) = (stream.name.as_str(), stream.feed.as_str());
+        let feed = stream.feed.as_str();
         if !names.contains(&feed) {
             all_found = false;
             let known = names.join(", ");
             report.tell(&spot, format!("{feed:?} names no feed; the feeds are: {known}"));
-        } else if let Some(first) = streams[..index].iter().find(|other| other.feed == stream.feed)
-        {
-            let first = &first.name;
-            let message = format!(
-                "the streams {first} and {name} both show the feed {feed}; in this version a feed \
-                 has one stream"
-            );
-            report.tell(&spot, message);
         }
     }
     // Where a stream or its feed is named wrongly, that feed is not to blame.

@@ -27,6 +27,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The streams of the feed that is called so.
+    pub fn streams_of(&self, feed: &FeedName) -> impl Iterator<Item = &Stream> {
+        self.streams.iter().filter(move |stream| stream.feed == *feed)
+    }
+
     /// The feed of `stream`.
     pub fn feed_of(&self, stream: &Stream) -> &Feed {
         self.feeds
@@ -155,8 +160,22 @@ pub struct Stream {
     pub profile: Profile,
     /// H.264 quantiser, 10 (best) to 40; without one the bit rate decides.
     pub quality: Option<u8>,
+    /// The size to encode, where it is not the feed's.
+    pub size: Option<Size>,
+    /// Frames a second to encode, where they are fewer than the feed's.
+    pub fps: Option<FrameRate>,
+    pub sound: Sound,
     /// Path with a leading slash and without a trailing one: `/front`, `/cams/a`.
     pub url: String,
+}
+
+/// Where a stream's sound comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sound {
+    /// From the feed that its pictures come from.
+    Feed,
+    /// The stream has none.
+    None,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

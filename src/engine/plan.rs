@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::base::units::{FrameRate, Size};
 use crate::config::settings::{
-    EncoderWish, Feed, FeedAudio, Overlay, Profile, PushAudio, Rotation, Source, Stream, Turn,
+    EncoderWish, Feed, FeedAudio, Overlay, Profile, PushAudio, Rotation, Sound, Source, Stream,
+    Turn,
 };
 use crate::profile::{self, Kind, ProfileError, Slot};
 
@@ -53,6 +54,35 @@ impl Capture {
     }
 }
 
+/// The pictures that a feed gives to those who share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pictures {
+    /// Plain ones, turned and written over as the feed asks.
+    Plain,
+    /// H.264 as it came.
+    H264 {
+        /// Whether they are shown in the order in which they are decoded.
+        in_order: bool,
+    },
+}
+
+/// What a feed gives to those who share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    pub pictures: Pictures,
+    pub sound: bool,
+}
+
+/// Who writes what over a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writes {
+    /// The text and the clock, which belong to the feed.
+    OfFeed,
+    /// The name of the stream.
+    OfStream,
+    Both,
+}
+
 /// The file that a picture becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -72,6 +102,9 @@ const VIDEO_TAIL: &str = "! h264parse config-interval=-1 \
      ! video/x-h264,stream-format=byte-stream,alignment=au \
      ! appsink name=video sync=false max-buffers=1 drop=true";
 
+/// Plain pictures leave for the encoders of several streams.
+const PLAIN_TAIL: &str = "! appsink name=plain sync=false max-buffers=1 drop=true";
+
 const AUDIO_TAIL: &str = "! audio/mpeg,mpegversion=4,stream-format=raw \
      ! appsink name=audio sync=false max-buffers=1 drop=true";
 
@@ -80,18 +113,44 @@ impl Plan {
     pub fn may_pass_through(&self) -> bool {
         self.stream.encoder == EncoderWish::Auto
             && self.stream.quality.is_none()
+            && self.stream.size.is_none()
+            && self.stream.fps.is_none()
             && self.feed.overlay == Overlay::default()
             && self.feed.turn == Turn::default()
     }
 
+    /// Whether what a shared feed gives is this stream as it is.
+    pub fn passes(&self, given: Given) -> bool {
+        given.pictures == (Pictures::H264 { in_order: true }) && self.may_pass_through()
+    }
+
+    /// The size that the stream is encoded in.
+    pub fn size(&self) -> Size {
+        self.stream.size.unwrap_or(self.feed.size)
+    }
+
+    /// The pictures per second that the stream is encoded with.
+    pub fn fps(&self) -> FrameRate {
+        self.stream.fps.unwrap_or(self.feed.fps)
+    }
+
     /// Whether there is to be sound; a feed's own may turn out to be missing.
     pub fn has_audio(&self) -> bool {
-        self.feed.audio != FeedAudio::None
+        self.stream.sound != Sound::None && self.feed.audio != FeedAudio::None
     }
 
     /// Whether there is sound, with what the feed has been found to give.
     pub fn sounds(&self, capture: Capture) -> bool {
-        self.has_audio() && (self.feed.audio != FeedAudio::Own || capture.sound)
+        self.has_audio() && self.feed_sounds(capture)
+    }
+
+    /// Whether the feed has sound, with what it has been found to give.
+    pub fn feed_sounds(&self, capture: Capture) -> bool {
+        match self.feed.audio {
+            FeedAudio::None => false,
+            FeedAudio::Own => capture.sound,
+            FeedAudio::Silence | FeedAudio::Tone => true,
+        }
     }
 
     /// The launch line of feed, encoder and sound; `encoder` names an encoder
@@ -103,14 +162,96 @@ impl Plan {
         let mut parts = vec![self.source(capture)?];
         if capture.form != Form::H264 {
             parts.extend(self.turned()?);
-            parts.extend(self.overlaid()?);
-            parts.push(format!("! {}", render(Kind::Encoder, encoder, &self.encoder_slots())?));
+            parts.extend(self.overlaid(Writes::Both)?);
+            parts.extend(self.fitted()?);
+            parts.push(self.encoded(encoder)?);
         }
         parts.push(VIDEO_TAIL.to_owned());
-        if let Some(sound) = self.sound(capture)? {
-            parts.push(format!("{sound} {AUDIO_TAIL}"));
+        if self.sounds(capture) {
+            parts.extend(self.sound()?);
         }
         Ok(parts.join(" "))
+    }
+
+    /// The launch line of the feed alone, for several streams that share it.
+    ///
+    /// # Errors
+    /// A profile that cannot take the values, by name.
+    pub fn capture_line(&self, capture: Capture) -> Result<String, ProfileError> {
+        let mut parts = vec![self.source(capture)?];
+        match capture.form {
+            Form::Raw | Form::Mjpeg => {
+                parts.extend(self.turned()?);
+                parts.extend(self.overlaid(Writes::OfFeed)?);
+                parts.push(PLAIN_TAIL.to_owned());
+            }
+            Form::H264 | Form::Coded(_) => parts.push(VIDEO_TAIL.to_owned()),
+        }
+        if self.feed_sounds(capture) {
+            parts.extend(self.sound()?);
+        }
+        Ok(parts.join(" "))
+    }
+
+    /// The launch line of the stream alone, which encodes what its feed gives.
+    /// `decoder` is used where that is not plain.
+    ///
+    /// # Errors
+    /// A profile that cannot take the values, by name.
+    pub fn encode_line(
+        &self,
+        pictures: Pictures,
+        decoder: &str,
+        encoder: &str,
+    ) -> Result<String, ProfileError> {
+        let mut parts = Vec::new();
+        match pictures {
+            Pictures::Plain => {
+                parts.push(render(Kind::Feed, "shared", &[])?);
+                parts.extend(self.fitted()?);
+                parts.extend(self.overlaid(Writes::OfStream)?);
+            }
+            Pictures::H264 { .. } => {
+                parts.push(self.decoded(decoder)?);
+                parts.extend(self.turned()?);
+                parts.extend(self.overlaid(Writes::Both)?);
+                parts.extend(self.fitted()?);
+            }
+        }
+        parts.push(self.encoded(encoder)?);
+        parts.push(VIDEO_TAIL.to_owned());
+        Ok(parts.join(" "))
+    }
+
+    fn decoded(&self, decoder: &str) -> Result<String, ProfileError> {
+        let Size { width, height } = self.feed.size;
+        let slots = [
+            ("parser", word("h264parse")),
+            ("decoder", word(decoder)),
+            ("width", Slot::Int(width)),
+            ("height", Slot::Int(height)),
+            ("fps", Slot::Int(self.feed.fps.fps())),
+        ];
+        render(Kind::Feed, "shared-decoded", &slots)
+    }
+
+    fn encoded(&self, encoder: &str) -> Result<String, ProfileError> {
+        Ok(format!("! {}", render(Kind::Encoder, encoder, &self.encoder_slots())?))
+    }
+
+    /// What makes pictures fewer or smaller, where the stream asks for it.
+    fn fitted(&self) -> Result<Option<String>, ProfileError> {
+        let mut slots = Vec::new();
+        if let Some(fps) = self.stream.fps.filter(|fps| fps.fps() < self.feed.fps.fps()) {
+            slots.push(("fps", Slot::Int(fps.fps())));
+        }
+        if let Some(Size { width, height }) = self.stream.size {
+            slots.extend([("width", Slot::Int(width)), ("height", Slot::Int(height))]);
+        }
+        if slots.is_empty() {
+            return Ok(None);
+        }
+        render(Kind::Filter, "fit", &slots).map(Some)
     }
 
     fn source(&self, capture: Capture) -> Result<String, ProfileError> {
@@ -153,10 +294,10 @@ impl Plan {
         let mut slots = vec![
             ("bitrate_bps", Slot::Int(bitrate.bps())),
             ("bitrate_kbps", Slot::Int(bitrate.kbps())),
-            ("gop", Slot::Int(gop_frames(*gop, self.feed.fps))),
+            ("gop", Slot::Int(gop_frames(*gop, self.fps()))),
             ("profile", word(caps_profile(*profile))),
             ("preset", word(if *profile == Profile::Baseline { "ultrafast" } else { "superfast" })),
-            ("level", word(level(self.feed.size, self.feed.fps, bitrate.bps()))),
+            ("level", word(level(self.size(), self.fps(), bitrate.bps()))),
         ];
         if let Some(quality) = quality {
             slots.push(("quality", Slot::Int(u32::from(*quality))));
@@ -172,16 +313,17 @@ impl Plan {
     }
 
     /// What writes over the picture, where there is something to write.
-    fn overlaid(&self) -> Result<Option<String>, ProfileError> {
+    fn overlaid(&self, writes: Writes) -> Result<Option<String>, ProfileError> {
         let Overlay { text, clock, name } = &self.feed.overlay;
         let mut slots = Vec::new();
-        if let Some(text) = text {
+        let (of_feed, of_stream) = (writes != Writes::OfStream, writes != Writes::OfFeed);
+        if let Some(text) = text.as_ref().filter(|_| of_feed) {
             slots.push(("text", Slot::Text(without_markup(text))));
         }
-        if *name {
+        if *name && of_stream {
             slots.push(("name", Slot::Text(without_markup(self.stream.name.as_str()))));
         }
-        if *clock {
+        if *clock && of_feed {
             slots.push(("clock", Slot::Int(1)));
         }
         if slots.is_empty() {
@@ -190,14 +332,15 @@ impl Plan {
         Ok(Some(format!("! {}", render(Kind::Filter, "overlay", &slots)?)))
     }
 
-    fn sound(&self, capture: Capture) -> Result<Option<String>, ProfileError> {
-        match self.feed.audio {
-            FeedAudio::None => Ok(None),
-            FeedAudio::Own if !capture.sound => Ok(None),
-            FeedAudio::Own => render(Kind::Audio, "own", &[]).map(Some),
-            FeedAudio::Silence => test_sound("silence").map(Some),
-            FeedAudio::Tone => test_sound("tone").map(Some),
-        }
+    /// The branch of the feed's sound.
+    fn sound(&self) -> Result<Option<String>, ProfileError> {
+        let source = match self.feed.audio {
+            FeedAudio::None => return Ok(None),
+            FeedAudio::Own => render(Kind::Audio, "own", &[])?,
+            FeedAudio::Silence => test_sound("silence")?,
+            FeedAudio::Tone => test_sound("tone")?,
+        };
+        Ok(Some(format!("{source} {AUDIO_TAIL}")))
     }
 }
 
@@ -316,121 +459,4 @@ fn level(size: Size, fps: FrameRate, bps: u32) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plan() -> Plan {
-        Plan {
-            feed: Feed {
-                name: "front".parse().unwrap(),
-                source: Source::V4l2("/dev/v4l/by-id/usb cam".into()),
-                mode: crate::config::settings::Mode::OnDemand,
-                size: "720p".parse().unwrap(),
-                fps: "30".parse().unwrap(),
-                audio: FeedAudio::None,
-                overlay: Overlay::default(),
-                turn: Turn::default(),
-            },
-            stream: Stream {
-                name: "front".parse().unwrap(),
-                feed: "front".parse().unwrap(),
-                encoder: EncoderWish::Auto,
-                bitrate: "2M".parse().unwrap(),
-                gop: Duration::from_secs(1),
-                profile: Profile::High,
-                quality: None,
-                url: "/front".to_owned(),
-            },
-        }
-    }
-
-    #[test]
-    fn every_combination_gives_a_line_that_is_reviewed() {
-        let mut lines = Vec::new();
-        let plain = Capture::plain(plan().feed.fps);
-        for form in [Form::Raw, Form::Mjpeg, Form::H264] {
-            for rate in [(30, 1), (60_000, 1001)] {
-                lines.push(
-                    plan().launch_line(Capture { form, rate, sound: false }, "x264enc").unwrap(),
-                );
-            }
-        }
-        for encoder in profile::names(Kind::Encoder) {
-            lines.push(plan().launch_line(plain, encoder).unwrap());
-            let mut fixed = plan();
-            fixed.stream.quality = Some(20);
-            lines.push(fixed.launch_line(plain, encoder).unwrap());
-        }
-        let mut test = plan();
-        test.feed.source = Source::TestClock;
-        test.feed.audio = FeedAudio::Tone;
-        test.stream.profile = Profile::Baseline;
-        lines.push(test.launch_line(plain, "x264enc").unwrap());
-        let mut film = plan();
-        film.feed.source = Source::File("/srv/a clip.mp4".into());
-        film.feed.audio = FeedAudio::Own;
-        for form in [Form::H264, Form::Coded("openh264dec")] {
-            for sound in [false, true] {
-                let capture = Capture { form, rate: (30, 1), sound };
-                lines.push(film.launch_line(capture, "x264enc").unwrap());
-            }
-        }
-        let mut dressed = plan();
-        dressed.feed.turn = Turn { hflip: true, vflip: false, rotation: Rotation::Quarter };
-        dressed.feed.overlay =
-            Overlay { text: Some("5 < 6 & \"so\" ! x".to_owned()), clock: true, name: true };
-        lines.push(dressed.launch_line(plain, "x264enc").unwrap());
-        lines.push(decode_line("openh264dec").unwrap());
-        for format in [Format::Jpg { quality: 85 }, Format::Png] {
-            lines.push(picture_line(format, None).unwrap());
-            lines.push(picture_line(format, Some((320, 180))).unwrap());
-        }
-        lines.push(push_line(PushAudio::Feed, true).unwrap());
-        lines.push(push_line(PushAudio::Feed, false).unwrap());
-        lines.push(push_line(PushAudio::Tone, true).unwrap());
-        golden("tests/golden/launch-lines.txt", &(lines.join("\n\n") + "\n"));
-    }
-
-    #[test]
-    fn mirrors_and_rotations_are_one_step() {
-        let turn = |hflip, vflip, rotation| direction(Turn { hflip, vflip, rotation });
-        assert_eq!(turn(false, false, Rotation::None), None);
-        assert_eq!(turn(true, true, Rotation::Half), None);
-        assert_eq!(turn(true, true, Rotation::None), Some("180"));
-        assert_eq!(turn(true, false, Rotation::Half), Some("vert"));
-        assert_eq!(turn(false, true, Rotation::Half), Some("horiz"));
-        assert_eq!(turn(false, false, Rotation::ThreeQuarters), Some("90l"));
-        // Mirrored left to right and then turned clockwise, the upper left corner
-        // comes to lie at the lower right.
-        assert_eq!(turn(true, false, Rotation::Quarter), Some("ur-ll"));
-        assert_eq!(turn(false, true, Rotation::Quarter), Some("ul-lr"));
-    }
-
-    #[test]
-    fn whatever_changes_the_picture_ends_the_passing_through() {
-        assert!(plan().may_pass_through());
-        let mut with_clock = plan();
-        with_clock.feed.overlay.clock = true;
-        let mut mirrored = plan();
-        mirrored.feed.turn.hflip = true;
-        assert!(!with_clock.may_pass_through() && !mirrored.may_pass_through());
-    }
-
-    #[test]
-    fn the_level_follows_the_boards_rules() {
-        let level =
-            |size: &str, fps: &str, bps| level(size.parse().unwrap(), fps.parse().unwrap(), bps);
-        assert_eq!(level("1080p", "30", 4_500_000), "4");
-        assert_eq!(level("1080p", "30", 12_000_000), "4.1");
-        assert_eq!(level("1080p", "50", 4_500_000), "4.2");
-    }
-
-    /// Compares with a file; `GOLDEN=write` makes it anew.
-    fn golden(path: &str, text: &str) {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-        if std::env::var_os("GOLDEN").is_some() {
-            std::fs::write(&path, text).unwrap();
-        }
-        assert_eq!(text, std::fs::read_to_string(&path).unwrap(), "run `make golden`");
-    }
-}
+mod tests;

@@ -1,4 +1,7 @@
-//! The streams of this box, each with its feed and its supervisor.
+//! The streams of this box and their feeds, each with its supervisor.
+//!
+//! A feed of one stream lives in that stream's pipeline; a feed that several
+//! share has a pipeline and a supervisor of its own, and each stream another.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,14 +10,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::demand::Demand;
-use super::gst::{Encoders, FeedPipeline};
+use super::gst::{CapturePipeline, Encoders, FeedPipeline, Outlet, StreamPipeline};
 use super::lifecycle::{Lifecycle, Limits, Phase};
 use super::plan::Plan;
 use super::supervisor::{Report, Supervisor};
 use crate::base::backoff::Backoff;
-use crate::config::settings::Settings;
+use crate::config::settings::{self, Mode, Settings};
 use crate::hub;
-use crate::model::ids::StreamName;
+use crate::model::ids::{FeedName, StreamName};
 use crate::model::status::{self, Encoder, Failure, Picture, State};
 
 /// A feed must show a frame this soon, and may not pause for longer once live.
@@ -34,6 +37,16 @@ const MEMORY: usize = 96 << 20;
 #[derive(Debug)]
 pub struct Roster {
     streams: Vec<Arc<Stream>>,
+    shared: Vec<Arc<Feed>>,
+}
+
+/// A feed that several streams share.
+#[derive(Debug)]
+pub struct Feed {
+    name: FeedName,
+    plans: Vec<watch::Sender<Plan>>,
+    outlet: Arc<Outlet>,
+    supervisor: Supervisor,
 }
 
 /// One stream of the roster.
@@ -43,10 +56,12 @@ pub struct Stream {
     plan: watch::Sender<Plan>,
     chosen: watch::Receiver<Option<Encoder>>,
     supervisor: Supervisor,
+    /// The feed, where others share it.
+    shared: Option<Arc<Feed>>,
 }
 
 impl Roster {
-    /// Starts a supervisor for each stream; must be called on a runtime. The
+    /// Starts a supervisor for each stream and each shared feed; must be called on a runtime. The
     /// tasks end when the roster is dropped.
     pub fn new(settings: &Settings) -> (Self, Vec<JoinHandle<()>>) {
         let encoders = Arc::new(Encoders::default());
@@ -55,17 +70,36 @@ impl Roster {
         tokio::spawn(async move {
             early.trials().await;
         });
-        let plans = settings
-            .streams
-            .iter()
-            .map(|stream| Plan { feed: settings.feed_of(stream).clone(), stream: stream.clone() });
-        let count = settings.streams.len().max(1) as f64;
-        let started = plans.enumerate().map(|(index, plan)| {
-            let memory = MEMORY / settings.streams.len();
-            Stream::spawn(plan, &encoders, index as f64 / count, memory)
-        });
-        let (streams, tasks) = started.unzip();
-        (Self { streams }, tasks)
+        let plans: Vec<_> = settings.streams.iter().map(|stream| plan(settings, stream)).collect();
+        let count = (plans.len() + settings.feeds.len()).max(1) as f64;
+        let mut spreads = (0u32..).map(|index| f64::from(index) / count);
+        let mut spread = || spreads.next().unwrap_or_default();
+        let mut tasks = Vec::new();
+        let mut shared = Vec::new();
+        for feed in &settings.feeds {
+            let of_feed = plans.iter().filter(|plan| plan.borrow().stream.feed == feed.name);
+            let of_feed: Vec<_> = of_feed.cloned().collect();
+            if of_feed.len() > 1 {
+                let (feed, task) = Feed::spawn(feed, of_feed, spread());
+                shared.push(feed);
+                tasks.push(task);
+            }
+        }
+        let memory = MEMORY / settings.streams.len();
+        let mut streams = Vec::new();
+        for plan in plans {
+            let feed = plan.borrow().feed.name.clone();
+            let feed = shared.iter().find(|shared| shared.name == feed).cloned();
+            let (stream, task) = Stream::spawn(plan, feed, &encoders, spread(), memory);
+            streams.push(stream);
+            tasks.push(task);
+        }
+        (Self { streams, shared }, tasks)
+    }
+
+    /// The feeds that several streams share.
+    pub fn shared(&self) -> &[Arc<Feed>] {
+        &self.shared
     }
 
     pub fn streams(&self) -> &[Arc<Stream>] {
@@ -84,27 +118,34 @@ impl Roster {
 
 impl Stream {
     fn spawn(
-        plan: Plan,
+        plan: watch::Sender<Plan>,
+        shared: Option<Arc<Feed>>,
         encoders: &Arc<Encoders>,
         spread: f64,
         memory: usize,
     ) -> (Arc<Self>, JoinHandle<()>) {
-        let name = plan.stream.name.clone();
-        let limits = hub::Limits::for_gop(plan.stream.gop, memory);
+        let settings = plan.borrow().clone();
+        let name = settings.stream.name;
+        let limits = hub::Limits::for_gop(settings.stream.gop, memory);
         let hub = hub::Stream::new(name.clone(), limits);
-        let mode = plan.feed.mode;
-        let plan = watch::Sender::new(plan);
         let (choose, chosen) = watch::channel(None);
-        let pipeline =
-            FeedPipeline::new(plan.subscribe(), Arc::clone(&hub), Arc::clone(encoders), choose);
-        let (supervisor, task) = Supervisor::spawn(
-            format!("stream {name}"),
-            pipeline,
-            Lifecycle::new(Limits { spread, ..FEED_LIMITS }),
-            Demand::new(mode),
-            hub.readers(),
-        );
-        (Arc::new(Self { hub, plan, chosen, supervisor }), task)
+        let (what, encoders) = (format!("stream {name}"), Arc::clone(encoders));
+        let life = Lifecycle::new(Limits { spread, ..FEED_LIMITS });
+        let (needed, from, into) = (hub.readers(), plan.subscribe(), Arc::clone(&hub));
+        let (supervisor, task) = match &shared {
+            None => {
+                let pipeline = FeedPipeline::new(from, into, encoders, choose);
+                let demand = Demand::new(settings.feed.mode);
+                Supervisor::spawn(what, pipeline, life, demand, needed)
+            }
+            // The mode is the feed's; nobody encodes what nobody watches.
+            Some(feed) => {
+                let outlet = Arc::clone(&feed.outlet);
+                let pipeline = StreamPipeline::new(from, into, outlet, encoders, choose);
+                Supervisor::spawn(what, pipeline, life, Demand::new(Mode::OnDemand), needed)
+            }
+        };
+        (Arc::new(Self { hub, plan, chosen, supervisor, shared }), task)
     }
 
     pub fn hub(&self) -> &Arc<hub::Stream> {
@@ -115,42 +156,70 @@ impl Stream {
         self.plan.borrow().clone()
     }
 
-    /// Runs by another plan from now on; a pipeline that is running by the old
-    /// one is started again.
+    /// Runs by another plan from now on; what is running by the old one is
+    /// started again. Another feed is another feed for all who share it.
     pub async fn follow(&self, plan: Plan) {
+        if let Some(feed) = &self.shared {
+            feed.follow(&plan.feed).await;
+        }
         let changed = self.plan.send_if_modified(|current| {
             let differs = *current != plan;
             *current = plan;
             differs
         });
-        if changed {
+        // The pipeline of a shared feed's stream follows by itself.
+        if changed && (self.shared.is_none() || self.is_down()) {
             self.supervisor.restart().await;
         }
     }
 
-    /// Starts the pipeline afresh, if it is running or waiting.
+    /// Starts the pipeline afresh, if it is running or waiting; the feed's as
+    /// well.
     pub async fn restart(&self) {
+        if let Some(feed) = &self.shared {
+            feed.supervisor.restart().await;
+        }
         self.supervisor.restart().await;
     }
 
-    /// Returns when the pipeline is down and has failed `times` in a row.
+    fn is_down(&self) -> bool {
+        matches!(self.supervisor.report().phase, Phase::Waiting { .. })
+    }
+
+    /// Returns when the pipeline, or the feed's, is down and has failed `times`
+    /// in a row.
     pub async fn fails(&self, times: u32) {
-        let hopeless = |report: &Report| {
-            matches!(report.phase, Phase::Waiting { .. }) && report.failures >= times
+        let of_feed = async {
+            match &self.shared {
+                Some(feed) => failing(&feed.supervisor, times).await,
+                None => std::future::pending().await,
+            }
         };
-        if self.supervisor.watch().wait_for(hopeless).await.is_err() {
-            // The supervisor is gone: nothing fails any more.
-            std::future::pending::<()>().await;
+        tokio::select! {
+            () = failing(&self.supervisor, times) => {}
+            () = of_feed => {}
         }
     }
 
-    /// Why its pipeline went down the last time.
+    /// Why its pipeline, or the feed's, went down the last time.
     pub fn last_failure(&self) -> Option<Failure> {
-        self.supervisor.report().last_failure
+        let of_feed = self.shared.as_ref().and_then(|feed| feed.supervisor.report().last_failure);
+        of_feed.or(self.supervisor.report().last_failure)
     }
 
+    /// Where the stream stands; where the feed is not live, where that stands.
     pub fn state(&self, now: Instant) -> State {
-        self.supervisor.report().state(now)
+        let own = self.supervisor.report().state(now);
+        let Some(feed) = &self.shared else { return own };
+        let is_needed = match own {
+            State::Starting | State::Live { .. } => true,
+            // Its supervisor may not have heard of a reader that is here.
+            State::Idle => self.hub.reader_count() > 0,
+            State::Stopping | State::Waiting { .. } => false,
+        };
+        let of_feed = feed.supervisor.report().state(now);
+        let is_down = matches!(of_feed, State::Waiting { .. } | State::Starting);
+        if is_needed && is_down { of_feed } else { own }
     }
 
     pub fn status(&self, now: Instant) -> status::Stream {
@@ -159,12 +228,14 @@ impl Stream {
         status::Stream {
             set_to: format!(
                 "{}, {} frames a second, {}bit/s",
-                plan.feed.size, plan.feed.fps, plan.stream.bitrate
+                plan.size(),
+                plan.fps(),
+                plan.stream.bitrate
             ),
             name: plan.stream.name,
             url: plan.stream.url,
             feed: plan.feed.name,
-            state: report.state(now),
+            state: self.state(now),
             readers: self.hub.reader_count(),
             bytes_out: self.hub.bytes_out(),
             malformed: self.hub.malformed(),
@@ -184,5 +255,63 @@ impl Stream {
             level: video.level_name(),
             codecs: init.tracks.codecs(),
         })
+    }
+}
+
+impl Feed {
+    /// `plans` are those of its streams.
+    fn spawn(
+        feed: &settings::Feed,
+        plans: Vec<watch::Sender<Plan>>,
+        spread: f64,
+    ) -> (Arc<Self>, JoinHandle<()>) {
+        let name = feed.name.clone();
+        let outlet = Outlet::new(name.clone());
+        let followed = plans.iter().map(watch::Sender::subscribe).collect();
+        let (supervisor, task) = Supervisor::spawn(
+            format!("feed {name}"),
+            CapturePipeline::new(followed, Arc::clone(&outlet)),
+            Lifecycle::new(Limits { spread, ..FEED_LIMITS }),
+            Demand::new(feed.mode),
+            outlet.needs(),
+        );
+        (Arc::new(Self { name, plans, outlet, supervisor }), task)
+    }
+
+    async fn follow(&self, feed: &settings::Feed) {
+        let mut changed = false;
+        for plan in &self.plans {
+            changed |= plan.send_if_modified(|current| {
+                let differs = current.feed != *feed;
+                current.feed = feed.clone();
+                differs
+            });
+        }
+        if changed {
+            self.supervisor.restart().await;
+        }
+    }
+
+    pub fn status(&self, now: Instant) -> status::Feed {
+        status::Feed {
+            name: self.name.clone(),
+            state: self.supervisor.report().state(now),
+            streams: self.plans.iter().map(|plan| plan.borrow().stream.name.clone()).collect(),
+        }
+    }
+}
+
+fn plan(settings: &Settings, stream: &settings::Stream) -> watch::Sender<Plan> {
+    let feed = settings.feed_of(stream).clone();
+    watch::Sender::new(Plan { feed, stream: stream.clone() })
+}
+
+/// Returns when this one is down and has failed `times` in a row.
+async fn failing(supervisor: &Supervisor, times: u32) {
+    let hopeless =
+        |report: &Report| matches!(report.phase, Phase::Waiting { .. }) && report.failures >= times;
+    if supervisor.watch().wait_for(hopeless).await.is_err() {
+        // The supervisor is gone: nothing fails any more.
+        std::future::pending::<()>().await;
     }
 }

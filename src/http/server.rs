@@ -90,6 +90,7 @@ impl State {
     /// What is going on; all pages render this.
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
         Snapshot {
+            feeds: self.roster.shared().iter().map(|feed| feed.status(now)).collect(),
             streams: self.roster.streams().iter().map(|stream| stream.status(now)).collect(),
             pushes: self.pushes.iter().map(|push| push.status(now)).collect(),
         }

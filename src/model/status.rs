@@ -105,6 +105,14 @@ pub struct Stream {
     pub encoder: Option<Encoder>,
 }
 
+/// A feed that several streams share.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    pub name: FeedName,
+    pub state: State,
+    pub streams: Vec<StreamName>,
+}
+
 /// The picture that really comes out.
 #[derive(Clone, Debug)]
 pub struct Picture {
@@ -147,6 +155,8 @@ pub struct Push {
 /// Everything at one moment; all pages and APIs render this.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
+    /// Those that several streams share.
+    pub feeds: Vec<Feed>,
     pub streams: Vec<Stream>,
     pub pushes: Vec<Push>,
 }

@@ -22,6 +22,7 @@ mod pictures;
 mod pushes;
 mod pushing;
 mod rtsp;
+mod sharing;
 mod shutdown;
 mod soak;
 mod startup;

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::{name, span, unit};
-use crate::base::units::{Bitrate, Size};
+use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::config::problem::{either, quote};
 use crate::config::section::{Report, Spot, word};
-use crate::config::settings::{EncoderWish, Feed, Profile, Stream};
+use crate::config::settings::{EncoderWish, Feed, Profile, Rotation, Sound, Stream};
 use crate::config::urls::stream_url;
 use crate::model::ids::{FeedName, StreamName};
 
-pub(in crate::config) const STREAM: [&str; 7] =
-    ["feed", "encoder", "bitrate", "gop", "profile", "quality", "url"];
+pub(in crate::config) const STREAM: [&str; 10] =
+    ["feed", "encoder", "bitrate", "gop", "profile", "quality", "size", "fps", "audio", "url"];
 
 const GOP: Duration = Duration::from_secs(1);
 const SHORTEST_GOP: Duration = Duration::from_millis(100);
@@ -37,21 +37,28 @@ fn stream(key: &str, spot: &Spot<'_>, feeds: &[Feed], report: &mut Report) -> Op
     let gop = report.read(&spot.at("gop"), |text| span(text, SHORTEST_GOP, LONGEST_GOP, GOPS));
     let profile = report.read(&spot.at("profile"), word("a profile of H.264", &PROFILES));
     let quality = report.read(&spot.at("quality"), quality);
+    let from = feeds.iter().find(|known| Some(&known.name) == feed.as_ref());
+    let size = size(&spot.at("size"), from, report);
+    let fps = fps(&spot.at("fps"), from, report);
+    let sound = report.read(&spot.at("audio"), word("a sound of a stream", &SOUNDS));
     let url = named.as_ref().and_then(|named| url(named, spot, report));
-    let size = feeds.iter().find(|known| Some(&known.name) == feed.as_ref()).map(|feed| feed.size);
+    let encoded = size.or(from.map(|feed| feed.size));
     Some(Stream {
         name: named?,
         feed: feed?,
         encoder: encoder.unwrap_or(EncoderWish::Auto),
-        bitrate: bitrate.unwrap_or_else(|| usual_bitrate(size)),
+        bitrate: bitrate.unwrap_or_else(|| usual_bitrate(encoded)),
         gop: gop.unwrap_or(GOP),
         profile: profile.unwrap_or(Profile::High),
         quality,
+        size,
+        fps,
+        sound: sound.unwrap_or(Sound::Feed),
         url: url.unwrap_or_default(),
     })
 }
 
-/// The usual rate for a feed of this size; any, where the feed is a problem.
+/// The usual rate for pictures of this size; any, where the feed is a problem.
 fn usual_bitrate(size: Option<Size>) -> Bitrate {
     size.map_or(Bitrate::MIN, Bitrate::usual_for)
 }
@@ -63,6 +70,37 @@ fn url(named: &StreamName, spot: &Spot<'_>, report: &mut Report) -> Option<Strin
     }
     let default = stream_url(named.as_str());
     default.map_err(|why| report.tell(spot, format!("needs a `url`: its name {why}"))).ok()
+}
+
+const SOUNDS: [(&str, Sound); 2] = [("feed", Sound::Feed), ("none", Sound::None)];
+
+/// The size, which may not be larger than the feed's: that would only cost.
+fn size(spot: &Spot<'_>, from: Option<&Feed>, report: &mut Report) -> Option<Size> {
+    let size: Size = report.read(spot, |text| text.parse().map_err(unit))?;
+    let most = turned(from?);
+    if size.width > most.width || size.height > most.height {
+        report.tell(spot, format!("{size} is larger than the feed, which has {most}"));
+    }
+    Some(size)
+}
+
+/// The rate, which may not be higher than the feed's: there are no more pictures.
+fn fps(spot: &Spot<'_>, from: Option<&Feed>, report: &mut Report) -> Option<FrameRate> {
+    let fps: FrameRate = report.read(spot, |text| text.parse().map_err(unit))?;
+    let most = from?.fps;
+    if fps.fps() > most.fps() {
+        report.tell(spot, format!("{fps} is more than the feed has, which is {most}"));
+    }
+    Some(fps)
+}
+
+/// The size of a feed's picture once it is turned.
+fn turned(feed: &Feed) -> Size {
+    let Size { width, height } = feed.size;
+    match feed.turn.rotation {
+        Rotation::None | Rotation::Half => feed.size,
+        Rotation::Quarter | Rotation::ThreeQuarters => Size { width: height, height: width },
+    }
 }
 
 fn feed_name(text: &str) -> Result<FeedName, String> {

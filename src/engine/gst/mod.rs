@@ -4,10 +4,13 @@
 //! here, and what they say on their bus becomes a [`Failure`]. Nothing here
 //! decides whether something runs or is tried again.
 
+mod capture;
 mod devices;
+mod encoding;
 mod feed;
 mod feeder;
 mod film;
+mod outlet;
 mod packages;
 mod picture;
 mod probe;
@@ -16,6 +19,8 @@ mod running;
 mod runs;
 #[cfg(test)]
 mod standin;
+mod take;
+mod tap;
 mod v4l2;
 mod wire;
 
@@ -24,15 +29,18 @@ use std::sync::OnceLock;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
+pub use capture::CapturePipeline;
 pub use devices::{Device, devices};
 pub use feed::FeedPipeline;
-pub use picture::render;
+pub use outlet::Outlet;
+pub use picture::{first_decoder, render};
 pub use probe::{Encoders, try_encoder};
 pub use push::{Destination, Meter, PushPipeline};
+pub use take::StreamPipeline;
 
 use crate::base::time::MediaTime;
-use crate::config::settings::Source;
-use crate::engine::plan::{Capture, Plan};
+use crate::engine::plan::{Capture, Pictures, Plan};
+use crate::model::status::Failure;
 
 /// The system clock's time at the media timeline's origin.
 static EPOCH: OnceLock<gst::ClockTime> = OnceLock::new();
@@ -87,17 +95,19 @@ pub fn find_encoder() -> Result<String, crate::engine::encoder::NoEncoder> {
     crate::engine::encoder::choose(&wish, &trials).map(|encoder| encoder.element)
 }
 
-/// What the device of `plan` gives, where it can be asked.
+/// What the device of `plan` gives to its only stream, where it can be asked.
 pub fn find_capture(plan: &Plan) -> Option<Capture> {
-    match &plan.feed.source {
-        Source::TestClock => Some(Capture::plain(plan.feed.fps)),
-        Source::V4l2(device) => v4l2::choose(&v4l2::offers(device).ok()?, plan).ok(),
-        Source::File(path) => {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-            runtime.block_on(film::look(path, plan)).ok()
-        }
-    }
+    on_a_runtime(feed::capture_of(plan))
+}
+
+/// What the device of `plan` gives to those who share it, where it can be asked.
+pub fn find_shared(plan: &Plan) -> Option<(Capture, Pictures)> {
+    on_a_runtime(capture::look(plan))
+}
+
+fn on_a_runtime<T>(found: impl Future<Output = Result<T, Failure>>) -> Option<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    runtime.block_on(found).ok()
 }
 
 fn clock() -> gst::Clock {

@@ -70,6 +70,7 @@ mod tests {
         .map(|name| (name, Slot::Int(1)))
         .chain(["profile", "preset", "level"].map(|name| (name, Slot::Word("x".to_owned()))))
         .chain([("decoder", Slot::Word("openh264dec".to_owned()))])
+        .chain([("parser", Slot::Word("h264parse".to_owned()))])
         .chain([("direction", Slot::Word("180".to_owned())), ("clock", Slot::Int(1))])
         .chain(["text", "name"].map(|name| (name, Slot::Text("x".to_owned()))))
         .chain([("device", Slot::Text("/dev/video0".to_owned()))])

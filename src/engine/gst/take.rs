@@ -1,0 +1,339 @@
+//! A stream of a shared feed: encodes what the feed gives, or passes it on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+use log::debug;
+use tokio::sync::{mpsc, watch};
+
+use super::encoding::{Encoding, by_itself};
+use super::outlet::{Frame, Need, Outlet, Taking, is_key};
+use super::picture::first_decoder;
+use super::probe::Encoders;
+use super::running::Running;
+use super::runs::{Runs, Stop};
+use super::tap::{FirstSign, Target, tap};
+use crate::base::time::MediaTime;
+use crate::config::settings::Sound;
+use crate::engine::lifecycle::{Event, Run};
+use crate::engine::plan::{Given, Pictures, Plan};
+use crate::engine::supervisor::{Pipeline, Pulse};
+use crate::hub;
+use crate::media::packager::Expect;
+use crate::model::status::{Encoder, Failure};
+use crate::model::unit::{AccessUnit, TrackKind};
+
+/// Encoded pictures that may wait for their decoder; beyond that it goes on at
+/// a key frame.
+const HELD: gst::ClockTime = gst::ClockTime::from_seconds(1);
+
+/// Runs a stream of a shared feed.
+#[derive(Debug)]
+pub struct StreamPipeline {
+    job: Job,
+    runs: Runs,
+    /// Kept while the stream is wanted, between runs too.
+    need: Option<Need>,
+    /// What the feed had given when the supervisor asked last.
+    given_before: AtomicU64,
+}
+
+#[derive(Clone, Debug)]
+struct Job {
+    plan: watch::Receiver<Plan>,
+    stream: Arc<hub::Stream>,
+    outlet: Arc<Outlet>,
+    encoding: Encoding,
+}
+
+/// How a part of a run ends.
+enum Part {
+    /// The feed gives something else, or the plan is another.
+    Changed,
+    Over(Failure),
+}
+
+impl StreamPipeline {
+    /// Follows the plan, also while it runs, and tells the encoder that it
+    /// takes on `chosen`.
+    pub fn new(
+        plan: watch::Receiver<Plan>,
+        stream: Arc<hub::Stream>,
+        outlet: Arc<Outlet>,
+        encoders: Arc<Encoders>,
+        chosen: watch::Sender<Option<Encoder>>,
+    ) -> Self {
+        let encoding = Encoding { encoders, chosen };
+        let job = Job { plan, stream, outlet, encoding };
+        Self { job, runs: Runs::default(), need: None, given_before: AtomicU64::new(0) }
+    }
+}
+
+impl Pipeline for StreamPipeline {
+    fn start(&mut self, run: Run, news: mpsc::Sender<Event>) {
+        let job = self.job.clone();
+        let sign = FirstSign::new(run, news.clone());
+        self.runs.start(run, news, move |stop| job.run(sign, stop));
+    }
+
+    fn stop(&mut self) {
+        self.runs.stop();
+    }
+
+    /// Frames that came out; at rest while the feed gives none.
+    fn pulse(&self) -> Pulse {
+        let given = self.job.outlet.frames();
+        if self.given_before.swap(given, Ordering::Relaxed) == given {
+            return Pulse::AtRest;
+        }
+        Pulse::Count(self.job.stream.frames())
+    }
+
+    fn hold(&mut self) {
+        self.need.get_or_insert_with(|| self.job.outlet.need());
+    }
+
+    fn let_go(&mut self) {
+        self.need = None;
+    }
+}
+
+impl Job {
+    async fn run(mut self, sign: Arc<FirstSign>, mut stop: Stop) -> Failure {
+        let mut known = self.outlet.given();
+        loop {
+            let given = tokio::select! {
+                given = first(&mut known) => given,
+                () = stop.requested() => return Failure::Ended,
+            };
+            let plan = self.plan.borrow_and_update().clone();
+            let mut ends = Ends { plan: self.plan.clone(), known: known.clone(), stop };
+            let part = if plan.passes(given) {
+                self.pass(&plan, given, &sign, &mut ends).await
+            } else {
+                self.encode(&plan, given, &sign, &mut ends).await
+            };
+            self.stream.end_run();
+            match part {
+                Part::Changed => stop = ends.stop,
+                Part::Over(failure) => return failure,
+            }
+        }
+    }
+
+    /// Hands the feed's own frames on, on the feed's thread.
+    async fn pass(
+        &self,
+        plan: &Plan,
+        given: Given,
+        sign: &Arc<FirstSign>,
+        ends: &mut Ends,
+    ) -> Part {
+        self.encoding.announce(plan, by_itself(plan));
+        self.begin(plan, given);
+        let mut taken = vec![self.hand_on(TrackKind::Video, sign)];
+        if expects_sound(plan, given) {
+            taken.push(self.hand_on(TrackKind::Audio, sign));
+        }
+        ends.reached().await
+    }
+
+    /// Encodes the feed's pictures in a pipeline of its own.
+    async fn encode(
+        &self,
+        plan: &Plan,
+        given: Given,
+        sign: &Arc<FirstSign>,
+        ends: &mut Ends,
+    ) -> Part {
+        let line = tokio::select! {
+            line = self.line(plan, given) => line,
+            part = ends.reached() => return part,
+        };
+        let line = match line {
+            Ok(line) => line,
+            Err(failure) => return Part::Over(failure),
+        };
+        let label = format!("stream {}", self.stream.name());
+        debug!("{label} runs: {line}");
+        self.begin(plan, given);
+        let (job, sound_sign) = (self.clone(), Arc::clone(sign));
+        let started = tokio::task::spawn_blocking(move || job.start(&line, &sound_sign)).await;
+        let (mut running, pictures) = match started {
+            Ok(Ok(started)) => started,
+            Ok(Err(failure)) => return Part::Over(failure),
+            Err(panic) => return Part::Over(Failure::Build(panic.to_string())),
+        };
+        let sound = expects_sound(plan, given).then(|| self.hand_on(TrackKind::Audio, sign));
+        let part = tokio::select! {
+            failure = running.ended() => Part::Over(failure),
+            part = ends.reached() => part,
+        };
+        drop((pictures, sound));
+        running.close(&label).await;
+        part
+    }
+
+    async fn line(&self, plan: &Plan, given: Given) -> Result<String, Failure> {
+        let encoder = self.encoding.choose(plan).await?;
+        let decoder = match given.pictures {
+            Pictures::Plain => "",
+            Pictures::H264 { .. } => first_decoder()?,
+        };
+        let line = plan
+            .encode_line(given.pictures, decoder, &encoder.element)
+            .map_err(|error| Failure::Build(error.to_string()))?;
+        self.encoding.announce(plan, encoder);
+        Ok(line)
+    }
+
+    fn begin(&self, plan: &Plan, given: Given) {
+        let audio = expects_sound(plan, given);
+        let expect = Expect { video: Some(plan.fps().frame()), audio };
+        self.stream.begin_run(expect, plan.stream.bitrate.bps());
+    }
+
+    /// Takes a track's encoded frames into the ring as they are.
+    fn hand_on(&self, track: TrackKind, sign: &Arc<FirstSign>) -> Taking {
+        let target = Target::Stream(Arc::clone(&self.stream));
+        let sign = Arc::clone(sign);
+        self.outlet.take(track, move |frame| match frame {
+            Frame::Unit(unit) => target.unit(unit.clone(), &sign),
+            Frame::Sound(info) => target.audio_config(info.clone()),
+            Frame::Plain(_) => {}
+        })
+    }
+
+    /// Starts the encoder's pipeline, and takes pictures into it; blocks.
+    fn start(&self, line: &str, sign: &Arc<FirstSign>) -> Result<(Running, Taking), Failure> {
+        let mut running = Running::build(line, Vec::new())?;
+        tap(&running, &Target::Stream(Arc::clone(&self.stream)), sign)?;
+        // Its time begins with the oldest picture that it is given.
+        let now = super::media_time(super::clock().time());
+        let begin = self.outlet.begin().map_or(now, |past| past.min(now));
+        let mut intake = Intake::new(running.element("frames")?, begin)?;
+        let pipeline = running.pipeline();
+        pipeline.set_start_time(gst::ClockTime::NONE);
+        pipeline.set_base_time(super::absolute(begin));
+        running.play()?;
+        let taking = self.outlet.take(TrackKind::Video, move |frame| intake.take(frame));
+        Ok((running, taking))
+    }
+}
+
+fn expects_sound(plan: &Plan, given: Given) -> bool {
+    given.sound && plan.stream.sound != Sound::None
+}
+
+/// What the feed gives, as soon as that is known.
+async fn first(known: &mut watch::Receiver<Option<Given>>) -> Given {
+    loop {
+        if let Some(given) = *known.borrow_and_update() {
+            return given;
+        }
+        if known.changed().await.is_err() {
+            // The feed is gone, and this task will be told to end.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// What ends a part of a run from outside.
+struct Ends {
+    plan: watch::Receiver<Plan>,
+    known: watch::Receiver<Option<Given>>,
+    stop: Stop,
+}
+
+impl Ends {
+    async fn reached(&mut self) -> Part {
+        tokio::select! {
+            Ok(()) = self.plan.changed() => Part::Changed,
+            Ok(()) = self.known.changed() => Part::Changed,
+            () = self.stop.requested() => Part::Over(Failure::Ended),
+        }
+    }
+}
+
+/// Where pictures of a feed enter an encoder's pipeline.
+struct Intake {
+    source: gst_app::AppSrc,
+    begin: MediaTime,
+    caps: Option<gst::Caps>,
+    /// Whether encoded pictures are of no use before the next key frame.
+    awaiting_key: bool,
+}
+
+impl Intake {
+    fn new(element: gst::Element, begin: MediaTime) -> Result<Self, Failure> {
+        let source = element
+            .downcast::<gst_app::AppSrc>()
+            .map_err(|_| Failure::Build("\"frames\" is not an appsrc".to_owned()))?;
+        Ok(Self { source, begin, caps: None, awaiting_key: true })
+    }
+
+    fn take(&mut self, frame: &Frame) {
+        match frame {
+            Frame::Plain(plain) => {
+                self.follow(&plain.caps);
+                self.push(plain.buffer.copy(), plain.pts, None, plain.duration);
+            }
+            Frame::Unit(unit) => self.take_encoded(unit),
+            Frame::Sound(_) => {}
+        }
+    }
+
+    /// Leaves out whole groups of pictures if the decoder cannot keep up.
+    fn take_encoded(&mut self, unit: &AccessUnit) {
+        let is_key = is_key(&unit.data);
+        self.awaiting_key |= self.source.current_level_time() > HELD;
+        if self.awaiting_key && !is_key {
+            return;
+        }
+        self.follow(
+            &gst::Caps::builder("video/x-h264")
+                .field("stream-format", "byte-stream")
+                .field("alignment", "au")
+                .build(),
+        );
+        let mut buffer = gst::Buffer::from_slice(unit.data.clone());
+        let fresh = buffer.get_mut().expect("a new buffer has one owner");
+        if self.awaiting_key {
+            fresh.set_flags(gst::BufferFlags::DISCONT);
+        }
+        if !is_key {
+            fresh.set_flags(gst::BufferFlags::DELTA_UNIT);
+        }
+        self.awaiting_key = false;
+        self.push(buffer, unit.pts, Some(unit.dts), unit.duration);
+    }
+
+    fn follow(&mut self, caps: &gst::Caps) {
+        if self.caps.as_ref() != Some(caps) {
+            self.source.set_caps(Some(caps));
+            self.caps = Some(caps.clone());
+        }
+    }
+
+    /// Pushes a buffer; one from before the pipeline's time goes nowhere.
+    fn push(
+        &self,
+        mut buffer: gst::Buffer,
+        pts: MediaTime,
+        dts: Option<MediaTime>,
+        duration: Option<Duration>,
+    ) {
+        let place = |time: MediaTime| time.0.checked_sub(self.begin.0);
+        let Some(at) = place(pts) else { return };
+        let fresh = buffer.make_mut();
+        fresh.set_pts(gst::ClockTime::from_nseconds(at));
+        fresh.set_dts(dts.and_then(place).map(gst::ClockTime::from_nseconds));
+        fresh.set_duration(duration.and_then(|span| gst::ClockTime::try_from(span).ok()));
+        // A source that takes no more has a pipeline whose bus says why.
+        self.source.push_buffer(buffer).ok();
+    }
+}
