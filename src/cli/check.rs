@@ -7,8 +7,8 @@ use std::fmt::{Display, Write as _};
 
 use crate::base::secret::Secret;
 use crate::config::settings::{
-    Access, EncoderWish, Feed, FeedAudio, Log, Mode, Overlay, Push, PushAudio, Rotation, Rtsp,
-    Server, Settings, Sound, Source, Stream, Turn,
+    Access, EncoderWish, Feed, FeedAudio, Log, Mode, Overlay, Pull, Push, PushAudio, Rotation,
+    Rtsp, Server, Settings, Sound, Source, Stream, Transport, Turn,
 };
 use crate::outputs::control::shown_url;
 
@@ -63,6 +63,7 @@ fn write_feed(page: &mut Page, feed: &Feed) {
         Source::TestClock => page.key(2, "test", "clock"),
         Source::V4l2(device) => page.key(2, "v4l2", quoted(device.display())),
         Source::File(path) => page.key(2, "file", quoted(path.display())),
+        Source::Rtsp(pull) => write_pull(page, pull),
     }
     match mode {
         Mode::OnDemand => page.key(2, "mode", "on-demand"),
@@ -93,6 +94,19 @@ fn write_feed(page: &mut Page, feed: &Feed) {
         Rotation::ThreeQuarters => 270,
     };
     page.key(2, "rotation", degrees);
+}
+
+fn write_pull(page: &mut Page, pull: &Pull) {
+    let Pull { url, login, transport } = pull;
+    let shown = pull.shown();
+    let hidden = if shown == url.reveal() { "" } else { "  # a part of it is not shown" };
+    page.key(2, "rtsp", format_args!("{}{hidden}", quoted(shown)));
+    let transport = match transport {
+        Transport::Tcp => "tcp",
+        Transport::Udp => "udp",
+    };
+    page.key(2, "transport", transport);
+    page.hidden(2, "password", login.is_some());
 }
 
 fn write_stream(page: &mut Page, stream: &Stream) {
@@ -182,11 +196,13 @@ mod tests {
 server: {bind: '::1', port: 8123, docroot: /tmp, mdns: true, state: /tmp}
 feeds:
   '2': {v4l2: '/dev/v4l/by-id/a b: #1', mode: 2.5, size: 800x600, fps: 12, audio: tone}
+  door: {rtsp: 'rtsp://cam.local/1', transport: udp}
   back: {test: clock, mode: continuous, audio: silence, 
     overlay: {text: 'a: c', clock: yes, name: yes}, hflip: yes, vflip: yes, rotation: 270}
 streams:
   '2': {encoder: x264enc, bitrate: 123456, gop: 500ms, profile: main, quality: 20, url: /cams/a}
   back: {}
+  door: {}
   small: {feed: back, size: 640x360, fps: 5, audio: none}
 pushes:
   tube: {stream: back, url: 'rtmp://a.example/live', backup: 'rtmp://b.example/live', audio: tone,
@@ -206,14 +222,16 @@ log: {level: debug}
 
     #[test]
     fn no_secret_is_printed() {
-        let file = "feeds: {a: {test: clock}}\nstreams: {a: {}}\n\
+        let file = "feeds: {a: {test: clock}, b: {rtsp: 'rtsp://me:PASS-2@a/x?k=KEY-4'}, \
+            c: {rtsp: 'rtsp://a/x', user: me, password: PASS-3}}\n\
+            streams: {a: {}, b: {}, c: {}}\n\
             access: {password: '$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA'}\n\
             pushes: {one: {url: 'rtmp://me:PASS-1@a.example/live/KEY-1'}, \
             two: {url: 'rtmp://a.example/live', key: KEY-2, backup: 'rtmp://b.example/l?k=KEY-3'}}\n";
         let text = yaml(&parse_text(file).unwrap());
-        for secret in ["argon2", "PASS-1", "KEY-1", "KEY-2", "KEY-3"] {
+        for secret in ["argon2", "PASS-1", "PASS-2", "PASS-3", "KEY-1", "KEY-2", "KEY-3", "KEY-4"] {
             assert!(!text.contains(secret), "{text}");
         }
-        assert_eq!(text.matches("it is set").count(), 2, "{text}");
+        assert_eq!(text.matches("it is set").count(), 3, "{text}");
     }
 }

@@ -11,7 +11,7 @@ pub(super) fn line(settings: &Settings, name: &str) -> anyhow::Result<String> {
     let stream = settings.streams.iter().find(|stream| stream.name.as_str() == name);
     let first = feed.and_then(|feed| settings.streams_of(&feed.name).next());
     if let Some(any) = stream.or(first) {
-        if settings.streams_of(&any.feed).count() == 1 {
+        if !settings.is_shared(settings.feed_of(any)) {
             return whole(settings, any);
         }
         let feed = feed.map(|_| capture(settings, any)).transpose()?;

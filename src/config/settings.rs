@@ -32,6 +32,12 @@ impl Settings {
         self.streams.iter().filter(move |stream| stream.feed == *feed)
     }
 
+    /// Whether a feed is captured in a pipeline of its own: because several
+    /// streams share it, or because it comes in pieces that must be asked for.
+    pub fn is_shared(&self, feed: &Feed) -> bool {
+        matches!(feed.source, Source::Rtsp(_)) || self.streams_of(&feed.name).count() > 1
+    }
+
     /// The feed of `stream`.
     pub fn feed_of(&self, stream: &Stream) -> &Feed {
         self.feeds
@@ -126,6 +132,52 @@ pub enum Source {
     V4l2(PathBuf),
     /// A film, played for ever: an absolute path.
     File(PathBuf),
+    /// A stream that is fetched over RTSP.
+    Rtsp(Pull),
+}
+
+/// A stream on another machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pull {
+    /// `rtsp://`, with the password if there is no `login`.
+    pub url: Secret,
+    /// Name and password.
+    pub login: Option<(String, Secret)>,
+    pub transport: Transport,
+}
+
+/// How packets are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Over the connection itself.
+    Tcp,
+    /// As datagrams.
+    Udp,
+}
+
+impl Pull {
+    /// The address without what may be secret in it.
+    pub fn shown(&self) -> String {
+        let (scheme, rest) = self.url.reveal().split_once("://").unwrap_or_default();
+        let rest = rest.split(['?', '#']).next().unwrap_or_default();
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let host = host.rsplit('@').next().unwrap_or_default();
+        format!("{scheme}://{host}/{path}")
+    }
+
+    /// Everything that must not be seen in what others say of it.
+    pub fn secrets(&self) -> Vec<Secret> {
+        let url = self.url.reveal();
+        let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let authority = authority.split(['/', '?']).next().unwrap_or_default();
+        let in_url = authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':'));
+        let query = url.split_once('?').map(|(_, query)| query);
+        let mut secrets = vec![self.url.clone()];
+        secrets.extend(in_url.map(|(_, password)| Secret::new(password)));
+        secrets.extend(query.map(Secret::new));
+        secrets.extend(self.login.iter().map(|(_, password)| password.clone()));
+        secrets
+    }
 }
 
 /// How long a feed runs.

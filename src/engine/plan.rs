@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::base::units::{FrameRate, Size};
 use crate::config::settings::{
     EncoderWish, Feed, FeedAudio, Overlay, Profile, PushAudio, Rotation, Sound, Source, Stream,
-    Turn,
+    Transport, Turn,
 };
+use crate::model::unit::TrackKind;
 use crate::profile::{self, Kind, ProfileError, Slot};
 
 /// A stream with its feed: what one pipeline runs.
@@ -73,6 +74,15 @@ pub struct Given {
     pub sound: bool,
 }
 
+/// A track that a server offers over RTSP, taken as its payload's name says
+/// (RFC 3551, section 6, and the names registered since).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered {
+    pub kind: TrackKind,
+    /// The profile in `pipelines/pulls`.
+    profile: String,
+}
+
 /// Who writes what over a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writes {
@@ -107,6 +117,35 @@ const PLAIN_TAIL: &str = "! appsink name=plain sync=false max-buffers=1 drop=tru
 
 const AUDIO_TAIL: &str = "! audio/mpeg,mpegversion=4,stream-format=raw \
      ! appsink name=audio sync=false max-buffers=1 drop=true";
+
+impl Offered {
+    /// A track of this medium and encoding, if livebox can use it.
+    pub fn new(media: &str, encoding: &str) -> Option<Self> {
+        let kind = match media {
+            "video" => TrackKind::Video,
+            "audio" => TrackKind::Audio,
+            _ => return None,
+        };
+        let profile = encoding.to_ascii_lowercase();
+        let is_video = VIDEO_PULLS.contains(&profile.as_str());
+        let fits = (kind == TrackKind::Video) == is_video;
+        let known = profile::names(Kind::Pull).any(|name| name == profile);
+        (fits && known).then_some(Self { kind, profile })
+    }
+
+    /// What becomes of it, where it is video.
+    pub fn pictures(&self) -> Pictures {
+        if self.profile == "h264" { Pictures::H264 { in_order: true } } else { Pictures::Plain }
+    }
+
+    /// Whether it needs a decoder that is not always there.
+    pub fn is_h265(&self) -> bool {
+        self.profile == "h265"
+    }
+}
+
+/// Those of `pipelines/pulls` that are pictures.
+const VIDEO_PULLS: [&str; 3] = ["h264", "h265", "jpeg"];
 
 impl Plan {
     /// Whether this stream may pass a feed's own H.264 through.
@@ -212,7 +251,8 @@ impl Plan {
                 parts.extend(self.overlaid(Writes::OfStream)?);
             }
             Pictures::H264 { .. } => {
-                parts.push(self.decoded(decoder)?);
+                parts.push(render(Kind::Feed, "shared-decoded", &[("decoder", word(decoder))])?);
+                parts.push(self.brought_to_size()?);
                 parts.extend(self.turned()?);
                 parts.extend(self.overlaid(Writes::Both)?);
                 parts.extend(self.fitted()?);
@@ -223,16 +263,55 @@ impl Plan {
         Ok(parts.join(" "))
     }
 
-    fn decoded(&self, decoder: &str) -> Result<String, ProfileError> {
+    /// The launch line of one track of a stream that is fetched over RTSP;
+    /// `decoder` is used for H.265.
+    ///
+    /// # Errors
+    /// A profile that cannot take the values, by name.
+    pub fn pulled_line(&self, track: &Offered, decoder: &str) -> Result<String, ProfileError> {
+        let mut slots = vec![("bitrate_bps", Slot::Int(AUDIO_BPS))];
+        if !decoder.is_empty() {
+            slots.push(("decoder", word(decoder)));
+        }
+        let mut parts = vec![render(Kind::Pull, &track.profile, &slots)?];
+        match (track.kind, track.pictures()) {
+            (TrackKind::Audio, _) => parts.push(AUDIO_TAIL.to_owned()),
+            (TrackKind::Video, Pictures::H264 { .. }) => parts.push(VIDEO_TAIL.to_owned()),
+            (TrackKind::Video, Pictures::Plain) => {
+                parts.push(self.brought_to_size()?);
+                parts.extend(self.turned()?);
+                parts.extend(self.overlaid(Writes::OfFeed)?);
+                parts.push(PLAIN_TAIL.to_owned());
+            }
+        }
+        Ok(parts.join(" "))
+    }
+
+    /// The launch line of what fetches a stream over RTSP, without its tracks.
+    ///
+    /// # Errors
+    /// A profile that cannot take the values, by name.
+    pub fn pull_line(&self, transport: Transport) -> Result<String, ProfileError> {
+        let word = word(match transport {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+        });
+        let mut parts = vec![render(Kind::Feed, "rtsp", &[("transport", word)])?];
+        if matches!(self.feed.audio, FeedAudio::Silence | FeedAudio::Tone) {
+            parts.extend(self.sound()?);
+        }
+        Ok(parts.join(" "))
+    }
+
+    /// What makes pictures of any size and rate those that the feed is set to.
+    fn brought_to_size(&self) -> Result<String, ProfileError> {
         let Size { width, height } = self.feed.size;
         let slots = [
-            ("parser", word("h264parse")),
-            ("decoder", word(decoder)),
+            ("fps", Slot::Int(self.feed.fps.fps())),
             ("width", Slot::Int(width)),
             ("height", Slot::Int(height)),
-            ("fps", Slot::Int(self.feed.fps.fps())),
         ];
-        render(Kind::Feed, "shared-decoded", &slots)
+        render(Kind::Filter, "fit", &slots)
     }
 
     fn encoded(&self, encoder: &str) -> Result<String, ProfileError> {
@@ -285,6 +364,11 @@ impl Plan {
                 }
                 Form::H264 | Form::Raw | Form::Mjpeg => "file",
             },
+            // One with H.264, as its tracks are known only to who has asked.
+            Source::Rtsp(pull) => {
+                let line = self.pull_line(pull.transport)?;
+                return Ok(format!("{line} ! {}", render(Kind::Pull, "h264", &[])?));
+            }
         };
         render(Kind::Feed, name, &slots)
     }

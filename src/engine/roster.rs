@@ -79,7 +79,7 @@ impl Roster {
         for feed in &settings.feeds {
             let of_feed = plans.iter().filter(|plan| plan.borrow().stream.feed == feed.name);
             let of_feed: Vec<_> = of_feed.cloned().collect();
-            if of_feed.len() > 1 {
+            if settings.is_shared(feed) {
                 let (feed, task) = Feed::spawn(feed, of_feed, spread());
                 shared.push(feed);
                 tasks.push(task);

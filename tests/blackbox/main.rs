@@ -19,6 +19,7 @@ mod harness;
 mod hls;
 mod pages;
 mod pictures;
+mod pulling;
 mod pushes;
 mod pushing;
 mod rtsp;

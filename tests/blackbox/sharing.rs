@@ -48,7 +48,7 @@ fn each_stream_of_a_feed_has_its_own_encoding_and_the_feed_is_opened_once() {
     assert!(rate < 11.0, "{rate} pictures a second");
     assert_eq!(livebox.log().count("feed camera runs: "), 1);
     assert!(livebox.log().contains("small is encoded by openh264enc"));
-    assert!(livebox.get("/large/").text().contains("Shared feed"));
+    assert!(livebox.get("/large/").text().contains("<th>Feed</th>"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::pulls::pull;
 use super::{name, span, unit};
 use crate::base::units::{FrameRate, Size};
 use crate::config::problem::quote;
@@ -10,8 +11,22 @@ use crate::config::section::{Report, Spot, flag, word};
 use crate::config::settings::{Feed, FeedAudio, Mode, Overlay, Rotation, Source, Turn};
 use crate::model::ids::FeedName;
 
-pub(in crate::config) const FEED: [&str; 11] = [
-    "test", "v4l2", "file", "mode", "size", "fps", "audio", "overlay", "hflip", "vflip", "rotation",
+pub(in crate::config) const FEED: [&str; 15] = [
+    "test",
+    "v4l2",
+    "file",
+    "rtsp",
+    "transport",
+    "user",
+    "password",
+    "mode",
+    "size",
+    "fps",
+    "audio",
+    "overlay",
+    "hflip",
+    "vflip",
+    "rotation",
 ];
 
 const OVERLAY: [&str; 3] = ["text", "clock", "name"];
@@ -29,7 +44,11 @@ pub(in crate::config) fn feeds(spot: &Spot<'_>, report: &mut Report) -> Vec<Feed
 
 fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<Feed> {
     let named: Option<FeedName> = key.parse().map_err(|bad| report.tell(spot, name(bad))).ok();
-    let source = if report.keys(spot, &FEED) { source(spot, report) } else { Source::TestClock };
+    let source = if report.keys_beside_secrets(spot, &FEED) {
+        source(spot, report)
+    } else {
+        Source::TestClock
+    };
     let mode = report.read(&spot.at("mode"), mode);
     let size = report.read(&spot.at("size"), |text| text.parse().map_err(unit));
     let fps = report.read(&spot.at("fps"), |text| text.parse().map_err(unit));
@@ -59,13 +78,13 @@ const AUDIO: [(&str, FeedAudio); 4] = [
     ("own", FeedAudio::Own),
 ];
 
-/// The sound; a file's own unless another is asked for.
+/// The sound; that of a film or a fetched stream unless another is asked for.
 fn audio(spot: &Spot<'_>, source: &Source, report: &mut Report) -> FeedAudio {
-    let is_file = matches!(source, Source::File(_));
-    let usual = if is_file { FeedAudio::Own } else { FeedAudio::None };
+    let has_own = matches!(source, Source::File(_) | Source::Rtsp(_));
+    let usual = if has_own { FeedAudio::Own } else { FeedAudio::None };
     let audio = report.read(spot, word("a sound of a feed", &AUDIO)).unwrap_or(usual);
-    if audio == FeedAudio::Own && !is_file {
-        report.tell(spot, "only a `file` has a sound of its own in this version");
+    if audio == FeedAudio::Own && !has_own {
+        report.tell(spot, "only a `file` and `rtsp` have a sound of their own");
         return FeedAudio::None;
     }
     audio
@@ -104,13 +123,13 @@ fn turn(spot: &Spot<'_>, report: &mut Report) -> Turn {
 
 /// The one source of a feed; a test picture where there is a problem.
 fn source(spot: &Spot<'_>, report: &mut Report) -> Source {
-    let kinds = ["test", "v4l2", "file"].map(|kind| (kind, spot.at(kind)));
+    let kinds = ["test", "v4l2", "file", "rtsp"].map(|kind| (kind, spot.at(kind)));
     let given: Vec<_> = kinds.iter().filter(|(_, spot)| spot.is_given()).collect();
     match given.as_slice() {
         [] => report.tell(
             spot,
-            "needs a picture: `test: clock`, `v4l2:` with a device such as /dev/video0, or \
-             `file:` with a path",
+            "needs a picture: `test: clock`, `v4l2:` with a device such as /dev/video0, \
+             `file:` with a path, or `rtsp:` with an address",
         ),
         [_] => {}
         [(first, _), others @ ..] => {
@@ -120,11 +139,12 @@ fn source(spot: &Spot<'_>, report: &mut Report) -> Source {
             }
         }
     }
-    let [(_, test), (_, v4l2), (_, file)] = &kinds;
+    let [(_, test), (_, v4l2), (_, file), _] = &kinds;
     let clock = report.read(test, word("a test picture", &[("clock", Source::TestClock)]));
     let device = report.read(v4l2, device).map(Source::V4l2);
     let film = report.read(file, film).map(Source::File);
-    film.or(device).or(clock).unwrap_or(Source::TestClock)
+    let pull = pull(spot, report).map(Source::Rtsp);
+    pull.or(film).or(device).or(clock).unwrap_or(Source::TestClock)
 }
 
 fn film(text: &str) -> Result<PathBuf, String> {

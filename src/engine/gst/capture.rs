@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 use super::feed::carry;
 use super::film;
 use super::outlet::Outlet;
+use super::pull;
 use super::runs::{Runs, Stop};
 use super::tap::{FirstSign, Target};
 use super::v4l2;
@@ -60,6 +61,10 @@ impl Job {
         let Some(plan) = lead(&plans) else {
             return Failure::Build("has no stream".to_owned());
         };
+        if let Source::Rtsp(pull) = &plan.feed.source {
+            self.outlet.begin_run();
+            return pull::carry(plan, pull, self.outlet, sign, stop).await;
+        }
         let found = tokio::select! {
             found = look(plan) => found,
             () = stop.requested() => return Failure::Ended,
@@ -72,7 +77,8 @@ impl Job {
             Ok(line) => line,
             Err(error) => return Failure::Build(error.to_string()),
         };
-        self.outlet.begin_run(Given { pictures, sound: plan.feed_sounds(capture) });
+        self.outlet.begin_run();
+        self.outlet.promise(Given { pictures, sound: plan.feed_sounds(capture) });
         let label = format!("feed {}", self.outlet.name());
         carry(&label, line, plan, Target::Shared(self.outlet), sign, stop).await
     }
@@ -103,6 +109,11 @@ pub(super) async fn look(plan: &Plan) -> Result<(Capture, Pictures), Failure> {
             let (in_order, sound) = film::order(path).await?;
             let capture = Capture { form: Form::H264, sound, ..Capture::plain(plan.feed.fps) };
             Ok((capture, Pictures::H264 { in_order }))
+        }
+        // What it gives is known only while it is fetched; this is what most do.
+        Source::Rtsp(_) => {
+            let capture = Capture { form: Form::H264, ..Capture::plain(plan.feed.fps) };
+            Ok((capture, Pictures::H264 { in_order: true }))
         }
     }
 }

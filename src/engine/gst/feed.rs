@@ -10,7 +10,7 @@ use super::film;
 use super::probe::Encoders;
 use super::running::Running;
 use super::runs::{Runs, Stop};
-use super::tap::{FirstSign, Target, tap};
+use super::tap::{FirstSign, SINKS, Target, tap};
 use super::v4l2;
 use crate::config::settings::Source;
 use crate::engine::lifecycle::{Event, Run};
@@ -109,6 +109,8 @@ pub(super) async fn capture_of(plan: &Plan) -> Result<Capture, Failure> {
         Source::TestClock => Ok(Capture::plain(plan.feed.fps)),
         Source::File(path) => film::look(path, plan).await,
         Source::V4l2(device) => v4l2::ask(device.clone(), plan).await,
+        // Its tracks are known only while it is fetched.
+        Source::Rtsp(_) => Ok(Capture { form: Form::H264, ..Capture::plain(plan.feed.fps) }),
     }
 }
 
@@ -142,7 +144,7 @@ pub(super) async fn carry(
 
 fn start(line: &str, target: &Target, sign: &Arc<FirstSign>) -> Result<Running, Failure> {
     let mut running = Running::build(line, Vec::new())?;
-    tap(&running, target, sign)?;
+    tap(running.pipeline(), &SINKS, target, sign)?;
     running.play()?;
     Ok(running)
 }
@@ -151,7 +153,7 @@ fn start(line: &str, target: &Target, sign: &Arc<FirstSign>) -> Result<Running, 
 fn played(plan: &Plan, running: &Running) -> impl Future<Output = Failure> + use<> {
     let film = match &plan.feed.source {
         Source::File(path) => Some((path.clone(), plan.feed.fps, film::Sources::of(running))),
-        Source::TestClock | Source::V4l2(_) => None,
+        Source::TestClock | Source::V4l2(_) | Source::Rtsp(_) => None,
     };
     async move {
         match film {

@@ -14,6 +14,7 @@ mod outlet;
 mod packages;
 mod picture;
 mod probe;
+mod pull;
 mod push;
 mod running;
 mod runs;

@@ -14,7 +14,7 @@ use gstreamer as gst;
 use tokio::sync::watch;
 
 use crate::base::time::MediaTime;
-use crate::engine::plan::Given;
+use crate::engine::plan::{Given, Pictures};
 use crate::media::h264::{NalType, nal_units};
 use crate::model::ids::FeedName;
 use crate::model::track::AudioInfo;
@@ -60,7 +60,19 @@ struct Inner {
     next_id: u64,
     sound: Option<AudioInfo>,
     past: Past,
+    order: Order,
 }
+
+/// Whether pictures come in the order in which they are shown.
+#[derive(Default)]
+struct Order {
+    latest: MediaTime,
+    breaks: u32,
+}
+
+/// A clock that was set makes one step back, and a far one; pictures that are
+/// shown in another order make many small ones.
+const SMALL_STEP: Duration = Duration::from_millis(500);
 
 /// The encoded pictures since the newest key frame.
 #[derive(Default)]
@@ -117,12 +129,16 @@ impl Outlet {
         self.given.subscribe()
     }
 
-    /// A run begins that gives this. Nothing of the run before is handed on.
-    pub(super) fn begin_run(&self, given: Given) {
+    /// A run begins. Nothing of the run before is handed on.
+    pub(super) fn begin_run(&self) {
         let mut inner = self.lock();
         inner.past = Past::default();
+        inner.order = Order::default();
         inner.sound = None;
-        drop(inner);
+    }
+
+    /// What this run gives, before its first frame.
+    pub(super) fn promise(&self, given: Given) {
         self.given.send_if_modified(|known| {
             let differs = *known != Some(given);
             *known = Some(given);
@@ -150,8 +166,13 @@ impl Outlet {
     pub(super) fn unit(&self, unit: AccessUnit) -> bool {
         let track = unit.track;
         let mut inner = self.lock();
-        if track == TrackKind::Video && !inner.past.push(&unit) {
-            return false;
+        if track == TrackKind::Video {
+            if !inner.past.push(&unit) {
+                return false;
+            }
+            if inner.order.is_broken_by(unit.pts) {
+                self.given.send_if_modified(disordered);
+            }
         }
         inner.hand_out(track, &Frame::Unit(unit));
         true
@@ -227,6 +248,28 @@ impl Inner {
     }
 }
 
+impl Order {
+    /// Takes the time of the next picture; true if its order must be mended.
+    fn is_broken_by(&mut self, pts: MediaTime) -> bool {
+        let back = self.latest.0.saturating_sub(pts.0);
+        self.latest = pts.max(self.latest);
+        if back > SMALL_STEP.as_nanos() as u64 {
+            self.latest = pts;
+        } else if back > 0 {
+            self.breaks += 1;
+        }
+        self.breaks == 2
+    }
+}
+
+/// Takes note that pictures are not in order; returns whether that is news.
+fn disordered(given: &mut Option<Given>) -> bool {
+    match given {
+        Some(Given { pictures: Pictures::H264 { in_order }, .. }) => std::mem::take(in_order),
+        Some(Given { pictures: Pictures::Plain, .. }) | None => false,
+    }
+}
+
 impl Past {
     /// Keeps a picture; returns whether a decoder can use it.
     fn push(&mut self, unit: &AccessUnit) -> bool {
@@ -261,13 +304,13 @@ mod tests {
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     use super::*;
-    use crate::engine::plan::Pictures;
 
     const GIVEN: Given = Given { pictures: Pictures::H264 { in_order: true }, sound: true };
 
     fn outlet() -> Arc<Outlet> {
         let outlet = Outlet::new("front".parse().unwrap());
-        outlet.begin_run(GIVEN);
+        outlet.begin_run();
+        outlet.promise(GIVEN);
         outlet
     }
 
@@ -327,7 +370,7 @@ mod tests {
         let (_taking, mut times) = taken(&outlet);
         assert!(!outlet.unit(delta(1)));
         assert!(outlet.unit(key(2)));
-        outlet.begin_run(GIVEN);
+        outlet.begin_run();
         assert!(!outlet.unit(delta(3)));
         assert_eq!(all(&mut times), [2]);
         assert_eq!(outlet.begin(), None);
@@ -370,9 +413,26 @@ mod tests {
         let outlet = outlet();
         let mut given = outlet.given();
         given.mark_unchanged();
-        outlet.begin_run(GIVEN);
+        outlet.promise(GIVEN);
         assert!(!given.has_changed().unwrap());
-        outlet.begin_run(Given { sound: false, ..GIVEN });
+        outlet.promise(Given { sound: false, ..GIVEN });
         assert!(given.has_changed().unwrap());
+    }
+
+    #[test]
+    fn pictures_that_are_shown_in_another_order_are_told_of() {
+        const MS: u64 = 1_000_000;
+        let in_order = |times: &[u64]| {
+            let outlet = outlet();
+            for time in times {
+                outlet.unit(key(time * MS));
+            }
+            let given = *outlet.given().borrow();
+            given.unwrap().pictures == GIVEN.pictures
+        };
+        assert!(in_order(&[40, 80, 120, 160]));
+        assert!(!in_order(&[40, 160, 80, 120, 280, 200, 240]));
+        // A server whose clock was set back goes on from there.
+        assert!(in_order(&[5000, 5040, 40, 80, 120]));
     }
 }

@@ -16,7 +16,7 @@ use super::picture::first_decoder;
 use super::probe::Encoders;
 use super::running::Running;
 use super::runs::{Runs, Stop};
-use super::tap::{FirstSign, Target, tap};
+use super::tap::{FirstSign, SINKS, Target, tap};
 use crate::base::time::MediaTime;
 use crate::config::settings::Sound;
 use crate::engine::lifecycle::{Event, Run};
@@ -211,7 +211,8 @@ impl Job {
     /// Starts the encoder's pipeline, and takes pictures into it; blocks.
     fn start(&self, line: &str, sign: &Arc<FirstSign>) -> Result<(Running, Taking), Failure> {
         let mut running = Running::build(line, Vec::new())?;
-        tap(&running, &Target::Stream(Arc::clone(&self.stream)), sign)?;
+        let target = Target::Stream(Arc::clone(&self.stream));
+        tap(running.pipeline(), &SINKS, &target, sign)?;
         // Its time begins with the oldest picture that it is given.
         let now = super::media_time(super::clock().time());
         let begin = self.outlet.begin().map_or(now, |past| past.min(now));

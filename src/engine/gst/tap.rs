@@ -13,7 +13,6 @@ use log::debug;
 use tokio::sync::mpsc;
 
 use super::outlet::{Outlet, Plain};
-use super::running::Running;
 use crate::base::time::MediaTime;
 use crate::engine::lifecycle::{Event, Run};
 use crate::hub;
@@ -76,31 +75,34 @@ impl Target {
     }
 }
 
-/// Taps the appsinks of a pipeline that is not yet running: `video` and `audio`
-/// for encoded frames, `plain` for pictures that others encode.
+/// The sinks of a feed: `video` and `audio` for encoded frames, `plain` for
+/// pictures that others encode.
+pub(super) const SINKS: [&str; 3] = ["video", "audio", "plain"];
+
+/// Taps those of the [`SINKS`] with these names that a pipeline has; frames
+/// must not be flowing into them yet.
 ///
 /// # Errors
 /// An element of that name is no appsink.
 pub(super) fn tap(
-    running: &Running,
+    pipeline: &gst::Pipeline,
+    names: &[&str],
     target: &Target,
     sign: &Arc<FirstSign>,
 ) -> Result<(), Failure> {
-    let clock = Timeline(running.pipeline().downgrade());
-    for (name, track) in [("video", TrackKind::Video), ("audio", TrackKind::Audio)] {
-        let Some(sink) = appsink(running, name)? else { continue };
-        sink.set_callbacks(encoded(track, clock.clone(), target.clone(), Arc::clone(sign)));
-    }
-    if let (Some(sink), Target::Shared(outlet)) = (appsink(running, "plain")?, target) {
-        sink.set_callbacks(plain(clock, Arc::clone(outlet), Arc::clone(sign)));
+    for name in names {
+        let Some(sink) = pipeline.by_name(name) else { continue };
+        let sink = sink
+            .downcast::<gst_app::AppSink>()
+            .map_err(|_| Failure::Build(format!("{name:?} is not an appsink")))?;
+        let (clock, sign) = (Timeline(pipeline.downgrade()), Arc::clone(sign));
+        sink.set_callbacks(match (*name, target) {
+            ("plain", Target::Shared(outlet)) => plain(clock, Arc::clone(outlet), sign),
+            ("audio", _) => encoded(TrackKind::Audio, clock, target.clone(), sign),
+            _ => encoded(TrackKind::Video, clock, target.clone(), sign),
+        });
     }
     Ok(())
-}
-
-fn appsink(running: &Running, name: &str) -> Result<Option<gst_app::AppSink>, Failure> {
-    let Ok(sink) = running.element(name) else { return Ok(None) };
-    let sink = sink.downcast::<gst_app::AppSink>();
-    sink.map(Some).map_err(|_| Failure::Build(format!("{name:?} is not an appsink")))
 }
 
 /// The callbacks of a sink that gets encoded frames.

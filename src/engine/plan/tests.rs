@@ -76,6 +76,16 @@ fn every_combination_gives_a_line_that_is_reviewed() {
     lines.push(dressed.launch_line(plain, "x264enc").unwrap());
     lines.push(test.capture_line(plain).unwrap());
     lines.push(test.encode_line(Pictures::Plain, "openh264dec", "x264enc").unwrap());
+    let mut pulled = plan();
+    pulled.feed.audio = FeedAudio::Own;
+    for transport in [Transport::Tcp, Transport::Udp] {
+        lines.push(pulled.pull_line(transport).unwrap());
+    }
+    for encoding in profile::names(Kind::Pull) {
+        let of = |media| Offered::new(media, &encoding.to_ascii_uppercase());
+        let track = of("video").or(of("audio")).unwrap();
+        lines.push(pulled.pulled_line(&track, "libde265dec").unwrap());
+    }
     lines.push(decode_line("openh264dec").unwrap());
     for format in [Format::Jpg { quality: 85 }, Format::Png] {
         lines.push(picture_line(format, None).unwrap());
@@ -128,4 +138,20 @@ fn golden(path: &str, text: &str) {
         std::fs::write(&path, text).unwrap();
     }
     assert_eq!(text, std::fs::read_to_string(&path).unwrap(), "run `make golden`");
+}
+
+#[test]
+fn only_tracks_that_are_what_they_say_are_taken() {
+    let taken = |media, encoding| Offered::new(media, encoding).map(|track| track.kind);
+    assert_eq!(taken("video", "H264"), Some(TrackKind::Video));
+    assert_eq!(taken("audio", "mpeg4-generic"), Some(TrackKind::Audio));
+    for (media, encoding) in [
+        ("audio", "H264"),
+        ("video", "PCMU"),
+        ("application", "VND.ONVIF.METADATA"),
+        ("video", "VP8"),
+        ("video", "../h264"),
+    ] {
+        assert_eq!(taken(media, encoding), None, "{media} {encoding}");
+    }
 }
