@@ -64,6 +64,7 @@ fn write_feed(page: &mut Page, feed: &Feed) {
         Source::V4l2(device) => page.key(2, "v4l2", quoted(device.display())),
         Source::File(path) => page.key(2, "file", quoted(path.display())),
         Source::Rtsp(pull) => write_pull(page, pull),
+        Source::SoundOnly => {}
     }
     match mode {
         Mode::OnDemand => page.key(2, "mode", "on-demand"),
@@ -72,13 +73,15 @@ fn write_feed(page: &mut Page, feed: &Feed) {
     }
     page.key(2, "size", size);
     page.key(2, "fps", fps);
-    let audio = match audio {
-        FeedAudio::Own => "own",
-        FeedAudio::None => "none",
-        FeedAudio::Silence => "silence",
-        FeedAudio::Tone => "tone",
-    };
-    page.key(2, "audio", audio);
+    match audio {
+        FeedAudio::Own => page.key(2, "audio", "own"),
+        FeedAudio::None => page.key(2, "audio", "none"),
+        FeedAudio::Silence => page.key(2, "audio", "silence"),
+        FeedAudio::Tone => page.key(2, "audio", "tone"),
+        FeedAudio::Alsa(device) => {
+            page.key(2, "audio", format_args!("{{alsa: {}}}", quoted(device)))
+        }
+    }
     let Overlay { text, clock, name } = overlay;
     page.line(2, "overlay:");
     page.key(3, "text", or_null(text.as_ref().map(quoted)));
@@ -113,7 +116,11 @@ fn write_stream(page: &mut Page, stream: &Stream) {
     let Stream { name, feed, encoder, bitrate, gop, profile, quality, size, fps, sound, url } =
         stream;
     page.entry(name);
-    page.key(2, "feed", feed);
+    if let Sound::Of(sound) = sound {
+        page.key(2, "feeds", format_args!("{{video: {}, audio: {}}}", quoted(feed), quoted(sound)));
+    } else {
+        page.key(2, "feed", feed);
+    }
     let encoder = match encoder {
         EncoderWish::Auto => "auto",
         EncoderWish::Named(name) => name,
@@ -125,11 +132,11 @@ fn write_stream(page: &mut Page, stream: &Stream) {
     page.key(2, "quality", or_null(quality.as_ref()));
     page.key(2, "size", or_null(size.as_ref()));
     page.key(2, "fps", or_null(fps.as_ref()));
-    let sound = match sound {
-        Sound::Feed => "feed",
-        Sound::None => "none",
-    };
-    page.key(2, "audio", sound);
+    match sound {
+        Sound::Feed => page.key(2, "audio", "feed"),
+        Sound::None => page.key(2, "audio", "none"),
+        Sound::Of(_) => {}
+    }
     page.key(2, "url", quoted(url));
 }
 
@@ -197,12 +204,14 @@ server: {bind: '::1', port: 8123, docroot: /tmp, mdns: true, state: /tmp}
 feeds:
   '2': {v4l2: '/dev/v4l/by-id/a b: #1', mode: 2.5, size: 800x600, fps: 12, audio: tone}
   door: {rtsp: 'rtsp://cam.local/1', transport: udp}
+  mic: {audio: {alsa: 'plughw:CARD=a b'}}
   back: {test: clock, mode: continuous, audio: silence, 
     overlay: {text: 'a: c', clock: yes, name: yes}, hflip: yes, vflip: yes, rotation: 270}
 streams:
   '2': {encoder: x264enc, bitrate: 123456, gop: 500ms, profile: main, quality: 20, url: /cams/a}
   back: {}
   door: {}
+  both: {feeds: {video: door, audio: mic}}
   small: {feed: back, size: 640x360, fps: 5, audio: none}
 pushes:
   tube: {stream: back, url: 'rtmp://a.example/live', backup: 'rtmp://b.example/live', audio: tone,

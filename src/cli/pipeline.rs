@@ -62,7 +62,9 @@ fn capture(settings: &Settings, stream: &Stream) -> anyhow::Result<String> {
 /// One of the streams that share a feed.
 fn encode(settings: &Settings, stream: &Stream) -> anyhow::Result<String> {
     let plan = plan(settings, stream);
-    let (_, pictures) = found(&plan);
+    let (_, Some(pictures)) = found(&plan) else {
+        anyhow::bail!("the stream {} is a sound alone, which its feed has encoded", stream.name)
+    };
     let decoder = match pictures {
         Pictures::Plain => "",
         Pictures::H264 { .. } => gst::first_decoder().map_err(|why| anyhow::anyhow!("{why}"))?,
@@ -71,6 +73,6 @@ fn encode(settings: &Settings, stream: &Stream) -> anyhow::Result<String> {
 }
 
 /// What the feed gives; plain pictures where it cannot be asked.
-fn found(plan: &Plan) -> (Capture, Pictures) {
-    gst::find_shared(plan).unwrap_or((Capture::plain(plan.feed.fps), Pictures::Plain))
+fn found(plan: &Plan) -> (Capture, Option<Pictures>) {
+    gst::find_shared(plan).unwrap_or((Capture::plain(plan.feed.fps), Some(Pictures::Plain)))
 }

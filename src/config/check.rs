@@ -4,8 +4,9 @@ use super::keys::{SECTIONS, feeds, pushes, service, streams};
 use super::layers::Layered;
 use super::problem::Problem;
 use super::section::{Report, Spot};
-use super::settings::{Feed, Settings, Stream};
+use super::settings::{Feed, FeedAudio, Push, Settings, Sound, Source, Stream};
 use super::urls::collide;
+use crate::model::ids::FeedName;
 
 /// Checks every key. `earlier` are the problems of the text itself.
 pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings, Vec<Problem>> {
@@ -20,6 +21,7 @@ pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings,
     let pushes = pushes::pushes(&root.at("pushes"), &streams, &mut report);
     let log = service::log(&root.at("log"), &mut report);
     pair(&root, &feeds, &streams, &mut report);
+    show(&root, &feeds, &streams, &pushes, &mut report);
     keep_apart(&root, &streams, &mut report);
     if report.problems.is_empty() {
         return Ok(Settings { server, access, rtsp, feeds, streams, pushes, log });
@@ -30,27 +32,67 @@ pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings,
     Err(report.problems)
 }
 
-/// Tells streams without their feed, and, if nobody has mistyped a name, feeds
-/// without a stream.
+/// Tells streams without their feeds, and, if nobody has mistyped a name,
+/// feeds without a stream.
 fn pair(root: &Spot<'_>, feeds: &[Feed], streams: &[Stream], report: &mut Report) {
-    let names: Vec<&str> = feeds.iter().map(|feed| feed.name.as_str()).collect();
     let mut all_found = true;
     for stream in streams {
         let spot = root.at("streams").at(stream.name.as_str());
-        let spot = if spot.at("feed").is_given() { spot.at("feed") } else { spot };
-        let feed = stream.feed.as_str();
-        if !names.contains(&feed) {
-            all_found = false;
-            let known = names.join(", ");
-            report.tell(&spot, format!("{feed:?} names no feed; the feeds are: {known}"));
+        let nearest = |spots: &[Spot<'_>]| spots.iter().position(Spot::is_given);
+        let spots = [spot.at("feed"), spot.at("feeds").at("video")];
+        let of_video = nearest(&spots).map_or(&spot, |index| &spots[index]);
+        let video = known(of_video, &stream.feed, feeds, report);
+        all_found &= video.is_some();
+        let Sound::Of(audio) = &stream.sound else { continue };
+        if video.is_some_and(|feed| feed.source == Source::SoundOnly) {
+            report.tell(of_video, format!("the feed {} has no picture", stream.feed));
+        }
+        let of_audio = spot.at("feeds").at("audio");
+        let audio = known(&of_audio, audio, feeds, report);
+        all_found &= audio.is_some();
+        if let Some(feed) = audio.filter(|feed| feed.audio == FeedAudio::None) {
+            report.tell(&of_audio, format!("the feed {} has no sound", feed.name));
         }
     }
     // Where a stream or its feed is named wrongly, that feed is not to blame.
     let all_found = all_found && !streams.is_empty();
-    let is_shown = |feed: &&Feed| streams.iter().any(|stream| stream.feed == feed.name);
+    let is_shown = |feed: &&Feed| {
+        let sound = Sound::Of(feed.name.clone());
+        streams.iter().any(|stream| stream.feed == feed.name || stream.sound == sound)
+    };
     for feed in feeds.iter().filter(|feed| all_found && !is_shown(feed)) {
         let spot = root.at("feeds").at(feed.name.as_str());
         report.tell(&spot, "no stream shows this feed; add one to `streams`, or remove the feed");
+    }
+}
+
+/// The feed of this name; tells that there is none.
+fn known<'a>(
+    spot: &Spot<'_>,
+    name: &FeedName,
+    feeds: &'a [Feed],
+    report: &mut Report,
+) -> Option<&'a Feed> {
+    let found = feeds.iter().find(|feed| feed.name == *name);
+    if found.is_none() {
+        let names: Vec<&str> = feeds.iter().map(|feed| feed.name.as_str()).collect();
+        let (name, names) = (name.as_str(), names.join(", "));
+        report.tell(spot, format!("{name:?} names no feed; the feeds are: {names}"));
+    }
+    found
+}
+
+/// Tells pushes of a sound alone: receivers refuse it.
+fn show(root: &Spot<'_>, feeds: &[Feed], streams: &[Stream], pushes: &[Push], report: &mut Report) {
+    for push in pushes {
+        let feed =
+            streams.iter().find(|stream| stream.name == push.stream).map(|stream| &stream.feed);
+        let feed = feeds.iter().find(|known| Some(&known.name) == feed);
+        if feed.is_some_and(|feed| feed.source == Source::SoundOnly) {
+            let spot = root.at("pushes").at(push.name.as_str());
+            let stream = &push.stream;
+            report.tell(&spot, format!("the stream {stream} has no picture, and a push needs one"));
+        }
     }
 }
 

@@ -32,10 +32,26 @@ impl Settings {
         self.streams.iter().filter(move |stream| stream.feed == *feed)
     }
 
-    /// Whether a feed is captured in a pipeline of its own: because several
-    /// streams share it, or because it comes in pieces that must be asked for.
+    /// The streams whose picture or sound is the feed's.
+    pub fn takers_of(&self, feed: &Feed) -> Vec<StreamName> {
+        let sound = Sound::Of(feed.name.clone());
+        let takes = |stream: &&Stream| stream.feed == feed.name || stream.sound == sound;
+        self.streams.iter().filter(takes).map(|stream| stream.name.clone()).collect()
+    }
+
+    /// Whether a feed is captured in a pipeline of its own: because others
+    /// share it, because a stream takes from two feeds, or because what it
+    /// gives is not known before it runs.
     pub fn is_shared(&self, feed: &Feed) -> bool {
-        matches!(feed.source, Source::Rtsp(_)) || self.streams_of(&feed.name).count() > 1
+        let comes_alone = match feed.source {
+            Source::TestClock | Source::V4l2(_) | Source::File(_) => false,
+            Source::Rtsp(_) | Source::SoundOnly => true,
+        };
+        let takes_two = |stream: &Stream| matches!(stream.sound, Sound::Of(_));
+        comes_alone
+            || self.takers_of(feed).len() > 1
+            || self.streams_of(&feed.name).any(takes_two)
+            || self.streams_of(&feed.name).next().is_none()
     }
 
     /// The feed of `stream`.
@@ -134,6 +150,8 @@ pub enum Source {
     File(PathBuf),
     /// A stream that is fetched over RTSP.
     Rtsp(Pull),
+    /// No picture: the feed is a sound alone.
+    SoundOnly,
 }
 
 /// A stream on another machine.
@@ -191,7 +209,7 @@ pub enum Mode {
     Linger(Duration),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FeedAudio {
     None,
     Silence,
@@ -199,6 +217,8 @@ pub enum FeedAudio {
     Tone,
     /// The feed's own, where it has any that can be passed on.
     Own,
+    /// A capture device of ALSA: `plughw:CARD=Device`.
+    Alsa(String),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -228,6 +248,8 @@ pub enum Sound {
     Feed,
     /// The stream has none.
     None,
+    /// From another feed.
+    Of(FeedName),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -253,6 +275,26 @@ impl Profile {
             Profile::Baseline => "baseline",
             Profile::Main => "main",
             Profile::High => "high",
+        }
+    }
+}
+
+impl Stream {
+    /// What stands for those who take from `feed` without being its streams:
+    /// it wants the pictures plain.
+    pub fn without_wishes(feed: &Feed) -> Self {
+        Self {
+            name: feed.name.as_str().parse().expect("names have one form"),
+            feed: feed.name.clone(),
+            encoder: EncoderWish::Auto,
+            bitrate: Bitrate::usual_for(feed.size),
+            gop: Duration::from_secs(1),
+            profile: Profile::High,
+            quality: None,
+            size: None,
+            fps: Some(feed.fps),
+            sound: Sound::Feed,
+            url: String::new(),
         }
     }
 }

@@ -70,7 +70,8 @@ pub enum Pictures {
 /// What a feed gives to those who share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Given {
-    pub pictures: Pictures,
+    /// Nothing where it is a sound alone.
+    pub pictures: Option<Pictures>,
     pub sound: bool,
 }
 
@@ -160,7 +161,11 @@ impl Plan {
 
     /// Whether what a shared feed gives is this stream as it is.
     pub fn passes(&self, given: Given) -> bool {
-        given.pictures == (Pictures::H264 { in_order: true }) && self.may_pass_through()
+        match given.pictures {
+            Some(Pictures::H264 { in_order }) => in_order && self.may_pass_through(),
+            Some(Pictures::Plain) => false,
+            None => true,
+        }
     }
 
     /// The size that the stream is encoded in.
@@ -175,7 +180,11 @@ impl Plan {
 
     /// Whether there is to be sound; a feed's own may turn out to be missing.
     pub fn has_audio(&self) -> bool {
-        self.stream.sound != Sound::None && self.feed.audio != FeedAudio::None
+        match self.stream.sound {
+            Sound::Feed => self.feed.audio != FeedAudio::None,
+            Sound::None => false,
+            Sound::Of(_) => true,
+        }
     }
 
     /// Whether there is sound, with what the feed has been found to give.
@@ -188,7 +197,7 @@ impl Plan {
         match self.feed.audio {
             FeedAudio::None => false,
             FeedAudio::Own => capture.sound,
-            FeedAudio::Silence | FeedAudio::Tone => true,
+            FeedAudio::Silence | FeedAudio::Tone | FeedAudio::Alsa(_) => true,
         }
     }
 
@@ -217,6 +226,9 @@ impl Plan {
     /// # Errors
     /// A profile that cannot take the values, by name.
     pub fn capture_line(&self, capture: Capture) -> Result<String, ProfileError> {
+        if self.feed.source == Source::SoundOnly {
+            return Ok(self.sound()?.unwrap_or_default());
+        }
         let mut parts = vec![self.source(capture)?];
         match capture.form {
             Form::Raw | Form::Mjpeg => {
@@ -297,7 +309,7 @@ impl Plan {
             Transport::Udp => "udp",
         });
         let mut parts = vec![render(Kind::Feed, "rtsp", &[("transport", word)])?];
-        if matches!(self.feed.audio, FeedAudio::Silence | FeedAudio::Tone) {
+        if self.feed.audio != FeedAudio::Own {
             parts.extend(self.sound()?);
         }
         Ok(parts.join(" "))
@@ -364,6 +376,7 @@ impl Plan {
                 }
                 Form::H264 | Form::Raw | Form::Mjpeg => "file",
             },
+            Source::SoundOnly => return Ok(String::new()),
             // One with H.264, as its tracks are known only to who has asked.
             Source::Rtsp(pull) => {
                 let line = self.pull_line(pull.transport)?;
@@ -418,8 +431,13 @@ impl Plan {
 
     /// The branch of the feed's sound.
     fn sound(&self) -> Result<Option<String>, ProfileError> {
-        let source = match self.feed.audio {
+        let source = match &self.feed.audio {
             FeedAudio::None => return Ok(None),
+            FeedAudio::Alsa(device) => {
+                let slots =
+                    [("device", Slot::Text(device.clone())), ("bitrate_bps", Slot::Int(AUDIO_BPS))];
+                render(Kind::Audio, "alsa", &slots)?
+            }
             FeedAudio::Own => render(Kind::Audio, "own", &[])?,
             FeedAudio::Silence => test_sound("silence")?,
             FeedAudio::Tone => test_sound("tone")?,

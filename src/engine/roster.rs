@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::select_all;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -15,7 +16,7 @@ use super::lifecycle::{Lifecycle, Limits, Phase};
 use super::plan::Plan;
 use super::supervisor::{Report, Supervisor};
 use crate::base::backoff::Backoff;
-use crate::config::settings::{self, Mode, Settings};
+use crate::config::settings::{self, Mode, Settings, Sound};
 use crate::hub;
 use crate::model::ids::{FeedName, StreamName};
 use crate::model::status::{self, Encoder, Failure, Picture, State};
@@ -45,6 +46,8 @@ pub struct Roster {
 pub struct Feed {
     name: FeedName,
     plans: Vec<watch::Sender<Plan>>,
+    /// Those that show it or sound like it.
+    streams: Vec<StreamName>,
     outlet: Arc<Outlet>,
     supervisor: Supervisor,
 }
@@ -56,8 +59,9 @@ pub struct Stream {
     plan: watch::Sender<Plan>,
     chosen: watch::Receiver<Option<Encoder>>,
     supervisor: Supervisor,
-    /// The feed, where others share it.
-    shared: Option<Arc<Feed>>,
+    /// The feeds that it takes from, that of the picture first; none where it
+    /// has its feed to itself.
+    feeds: Vec<Arc<Feed>>,
 }
 
 impl Roster {
@@ -78,9 +82,14 @@ impl Roster {
         let mut shared = Vec::new();
         for feed in &settings.feeds {
             let of_feed = plans.iter().filter(|plan| plan.borrow().stream.feed == feed.name);
-            let of_feed: Vec<_> = of_feed.cloned().collect();
+            let mut of_feed: Vec<_> = of_feed.cloned().collect();
+            if of_feed.is_empty() {
+                // Others take from it, each in its own way.
+                let stream = settings::Stream::without_wishes(feed);
+                of_feed.push(watch::Sender::new(Plan { feed: feed.clone(), stream }));
+            }
             if settings.is_shared(feed) {
-                let (feed, task) = Feed::spawn(feed, of_feed, spread());
+                let (feed, task) = Feed::spawn(feed, of_feed, settings.takers_of(feed), spread());
                 shared.push(feed);
                 tasks.push(task);
             }
@@ -88,9 +97,15 @@ impl Roster {
         let memory = MEMORY / settings.streams.len();
         let mut streams = Vec::new();
         for plan in plans {
-            let feed = plan.borrow().feed.name.clone();
-            let feed = shared.iter().find(|shared| shared.name == feed).cloned();
-            let (stream, task) = Stream::spawn(plan, feed, &encoders, spread(), memory);
+            let settings = plan.borrow().clone();
+            let names = std::iter::once(&settings.feed.name).chain(match &settings.stream.sound {
+                Sound::Of(other) => Some(other),
+                Sound::Feed | Sound::None => None,
+            });
+            let of_name =
+                |name: &FeedName| shared.iter().find(|feed: &&Arc<Feed>| feed.name == *name);
+            let feeds = names.filter_map(of_name).cloned().collect();
+            let (stream, task) = Stream::spawn(plan, feeds, &encoders, spread(), memory);
             streams.push(stream);
             tasks.push(task);
         }
@@ -119,7 +134,7 @@ impl Roster {
 impl Stream {
     fn spawn(
         plan: watch::Sender<Plan>,
-        shared: Option<Arc<Feed>>,
+        feeds: Vec<Arc<Feed>>,
         encoders: &Arc<Encoders>,
         spread: f64,
         memory: usize,
@@ -132,20 +147,21 @@ impl Stream {
         let (what, encoders) = (format!("stream {name}"), Arc::clone(encoders));
         let life = Lifecycle::new(Limits { spread, ..FEED_LIMITS });
         let (needed, from, into) = (hub.readers(), plan.subscribe(), Arc::clone(&hub));
-        let (supervisor, task) = match &shared {
+        let mut outlets = feeds.iter().map(|feed| Arc::clone(&feed.outlet));
+        let (supervisor, task) = match outlets.next() {
             None => {
                 let pipeline = FeedPipeline::new(from, into, encoders, choose);
                 let demand = Demand::new(settings.feed.mode);
                 Supervisor::spawn(what, pipeline, life, demand, needed)
             }
             // The mode is the feed's; nobody encodes what nobody watches.
-            Some(feed) => {
-                let outlet = Arc::clone(&feed.outlet);
-                let pipeline = StreamPipeline::new(from, into, outlet, encoders, choose);
+            Some(outlet) => {
+                let outlets = (outlet, outlets.next());
+                let pipeline = StreamPipeline::new(from, into, outlets, encoders, choose);
                 Supervisor::spawn(what, pipeline, life, Demand::new(Mode::OnDemand), needed)
             }
         };
-        (Arc::new(Self { hub, plan, chosen, supervisor, shared }), task)
+        (Arc::new(Self { hub, plan, chosen, supervisor, feeds }), task)
     }
 
     pub fn hub(&self) -> &Arc<hub::Stream> {
@@ -159,7 +175,7 @@ impl Stream {
     /// Runs by another plan from now on; what is running by the old one is
     /// started again. Another feed is another feed for all who share it.
     pub async fn follow(&self, plan: Plan) {
-        if let Some(feed) = &self.shared {
+        if let Some(feed) = self.feeds.first() {
             feed.follow(&plan.feed).await;
         }
         let changed = self.plan.send_if_modified(|current| {
@@ -168,7 +184,7 @@ impl Stream {
             differs
         });
         // The pipeline of a shared feed's stream follows by itself.
-        if changed && (self.shared.is_none() || self.is_down()) {
+        if changed && (self.feeds.is_empty() || self.is_down()) {
             self.supervisor.restart().await;
         }
     }
@@ -176,7 +192,7 @@ impl Stream {
     /// Starts the pipeline afresh, if it is running or waiting; the feed's as
     /// well.
     pub async fn restart(&self) {
-        if let Some(feed) = &self.shared {
+        for feed in &self.feeds {
             feed.supervisor.restart().await;
         }
         self.supervisor.restart().await;
@@ -189,37 +205,29 @@ impl Stream {
     /// Returns when the pipeline, or the feed's, is down and has failed `times`
     /// in a row.
     pub async fn fails(&self, times: u32) {
-        let of_feed = async {
-            match &self.shared {
-                Some(feed) => failing(&feed.supervisor, times).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = failing(&self.supervisor, times) => {}
-            () = of_feed => {}
-        }
+        let of_feeds = self.feeds.iter().map(|feed| &feed.supervisor);
+        let all = std::iter::once(&self.supervisor).chain(of_feeds);
+        select_all(all.map(|supervisor| Box::pin(failing(supervisor, times)))).await;
     }
 
     /// Why its pipeline, or the feed's, went down the last time.
     pub fn last_failure(&self) -> Option<Failure> {
-        let of_feed = self.shared.as_ref().and_then(|feed| feed.supervisor.report().last_failure);
-        of_feed.or(self.supervisor.report().last_failure)
+        let mut of_feeds = self.feeds.iter().map(|feed| feed.supervisor.report().last_failure);
+        of_feeds.find_map(|failure| failure).or(self.supervisor.report().last_failure)
     }
 
     /// Where the stream stands; where the feed is not live, where that stands.
     pub fn state(&self, now: Instant) -> State {
         let own = self.supervisor.report().state(now);
-        let Some(feed) = &self.shared else { return own };
         let is_needed = match own {
             State::Starting | State::Live { .. } => true,
             // Its supervisor may not have heard of a reader that is here.
             State::Idle => self.hub.reader_count() > 0,
             State::Stopping | State::Waiting { .. } => false,
         };
-        let of_feed = feed.supervisor.report().state(now);
-        let is_down = matches!(of_feed, State::Waiting { .. } | State::Starting);
-        if is_needed && is_down { of_feed } else { own }
+        let of_feeds = self.feeds.iter().map(|feed| feed.supervisor.report().state(now));
+        let is_down = |state: &State| matches!(state, State::Waiting { .. } | State::Starting);
+        of_feeds.filter(|_| is_needed).find(is_down).unwrap_or(own)
     }
 
     pub fn status(&self, now: Instant) -> status::Stream {
@@ -263,6 +271,7 @@ impl Feed {
     fn spawn(
         feed: &settings::Feed,
         plans: Vec<watch::Sender<Plan>>,
+        streams: Vec<StreamName>,
         spread: f64,
     ) -> (Arc<Self>, JoinHandle<()>) {
         let name = feed.name.clone();
@@ -275,7 +284,7 @@ impl Feed {
             Demand::new(feed.mode),
             outlet.needs(),
         );
-        (Arc::new(Self { name, plans, outlet, supervisor }), task)
+        (Arc::new(Self { name, plans, streams, outlet, supervisor }), task)
     }
 
     async fn follow(&self, feed: &settings::Feed) {
@@ -296,7 +305,7 @@ impl Feed {
         status::Feed {
             name: self.name.clone(),
             state: self.supervisor.report().state(now),
-            streams: self.plans.iter().map(|plan| plan.borrow().stream.name.clone()).collect(),
+            streams: self.streams.clone(),
         }
     }
 }

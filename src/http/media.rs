@@ -18,6 +18,7 @@ use crate::hub::{Read, Reader};
 use crate::media::packager::Init;
 use crate::model::status::State;
 use crate::model::track::Tracks;
+use crate::outputs::picture::NoPicture;
 
 /// A cold feed has this long to show its first frame before the viewer is
 /// told to come back; the feed goes on trying meanwhile.
@@ -60,7 +61,10 @@ pub(super) async fn h264(
     if request.method() == Method::HEAD {
         return Ok(head("video/h264"));
     }
-    let (reader, _) = joined(&stream).await?;
+    let (reader, init) = joined(&stream).await?;
+    if init.tracks.video.is_none() {
+        return Err(NoPicture::NoVideo.into());
+    }
     Ok(endless("video/h264").streaming(access_units(reader)))
 }
 
@@ -133,7 +137,8 @@ fn mp4_type(init: Option<&Init>, shape: Shape) -> String {
         Some(init) => {
             let audio = init.tracks.audio.clone().filter(|_| shape.audio);
             let codecs = Tracks { audio, ..init.tracks.clone() }.codecs();
-            format!("video/mp4; codecs=\"{codecs}\"")
+            let kind = if init.tracks.video.is_some() { "video" } else { "audio" };
+            format!("{kind}/mp4; codecs=\"{codecs}\"")
         }
         None => "video/mp4".to_owned(),
     }

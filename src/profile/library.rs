@@ -45,6 +45,7 @@ files! {
     Audio "audio" "silence",
     Audio "audio" "tone",
     Audio "audio" "own",
+    Audio "audio" "alsa",
     Filter "filters" "turn",
     Filter "filters" "overlay",
     Filter "filters" "fit",

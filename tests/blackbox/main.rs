@@ -26,5 +26,6 @@ mod rtsp;
 mod sharing;
 mod shutdown;
 mod soak;
+mod sounds;
 mod startup;
 mod watching;

@@ -80,6 +80,12 @@ const AUDIO: [(&str, FeedAudio); 4] = [
 
 /// The sound; that of a film or a fetched stream unless another is asked for.
 fn audio(spot: &Spot<'_>, source: &Source, report: &mut Report) -> FeedAudio {
+    if !spot.keys().is_empty() {
+        report.keys(spot, &["alsa"]);
+        return report
+            .read(&spot.at("alsa"), sound_device)
+            .map_or(FeedAudio::None, FeedAudio::Alsa);
+    }
     let has_own = matches!(source, Source::File(_) | Source::Rtsp(_));
     let usual = if has_own { FeedAudio::Own } else { FeedAudio::None };
     let audio = report.read(spot, word("a sound of a feed", &AUDIO)).unwrap_or(usual);
@@ -126,10 +132,11 @@ fn source(spot: &Spot<'_>, report: &mut Report) -> Source {
     let kinds = ["test", "v4l2", "file", "rtsp"].map(|kind| (kind, spot.at(kind)));
     let given: Vec<_> = kinds.iter().filter(|(_, spot)| spot.is_given()).collect();
     match given.as_slice() {
+        [] if makes_sound(&spot.at("audio")) => return Source::SoundOnly,
         [] => report.tell(
             spot,
             "needs a picture: `test: clock`, `v4l2:` with a device such as /dev/video0, \
-             `file:` with a path, or `rtsp:` with an address",
+             `file:` with a path, or `rtsp:` with an address; or a sound, as `audio: tone`",
         ),
         [_] => {}
         [(first, _), others @ ..] => {
@@ -147,12 +154,30 @@ fn source(spot: &Spot<'_>, report: &mut Report) -> Source {
     pull.or(film).or(device).or(clock).unwrap_or(Source::TestClock)
 }
 
+/// Whether there is a sound that needs no picture.
+fn makes_sound(spot: &Spot<'_>) -> bool {
+    let is_word = |spot: &Spot<'_>| {
+        let mut unheard = Report::default();
+        matches!(
+            unheard.read(spot, word("a sound", &AUDIO)),
+            Some(FeedAudio::Silence | FeedAudio::Tone)
+        )
+    };
+    !spot.keys().is_empty() || is_word(spot)
+}
+
 fn film(text: &str) -> Result<PathBuf, String> {
     let is_path =
         text.starts_with('/') && !text.ends_with('/') && !text.chars().any(char::is_control);
     let wrong =
         || format!("{} is not the whole path of a file; it begins with a slash", quote(text));
     is_path.then(|| PathBuf::from(text)).ok_or_else(wrong)
+}
+
+fn sound_device(text: &str) -> Result<String, String> {
+    let is_device = !text.is_empty() && text.len() <= 200 && !text.chars().any(char::is_control);
+    let wrong = || format!("{} is not a device; `arecord -L` lists them", quote(text));
+    is_device.then(|| text.to_owned()).ok_or_else(wrong)
 }
 
 fn device(text: &str) -> Result<PathBuf, String> {

@@ -10,8 +10,10 @@ use crate::config::settings::{EncoderWish, Feed, Profile, Rotation, Sound, Strea
 use crate::config::urls::stream_url;
 use crate::model::ids::{FeedName, StreamName};
 
-pub(in crate::config) const STREAM: [&str; 10] =
-    ["feed", "encoder", "bitrate", "gop", "profile", "quality", "size", "fps", "audio", "url"];
+pub(in crate::config) const STREAM: [&str; 11] = [
+    "feed", "feeds", "encoder", "bitrate", "gop", "profile", "quality", "size", "fps", "audio",
+    "url",
+];
 
 const GOP: Duration = Duration::from_secs(1);
 const SHORTEST_GOP: Duration = Duration::from_millis(100);
@@ -31,7 +33,11 @@ pub(in crate::config) fn streams(
 fn stream(key: &str, spot: &Spot<'_>, feeds: &[Feed], report: &mut Report) -> Option<Stream> {
     let named: Option<StreamName> = key.parse().map_err(|bad| report.tell(spot, name(bad))).ok();
     report.keys(spot, &STREAM);
-    let feed = report.read(&spot.at("feed"), feed_name).or_else(|| key.parse().ok());
+    let pair = pair(spot, report);
+    let feed = match &pair {
+        Some((video, _)) => video.clone().or_else(|| key.parse().ok()),
+        None => report.read(&spot.at("feed"), feed_name).or_else(|| key.parse().ok()),
+    };
     let encoder = report.read(&spot.at("encoder"), encoder);
     let bitrate = report.read(&spot.at("bitrate"), |text| text.parse().map_err(unit));
     let gop = report.read(&spot.at("gop"), |text| span(text, SHORTEST_GOP, LONGEST_GOP, GOPS));
@@ -53,7 +59,10 @@ fn stream(key: &str, spot: &Spot<'_>, feeds: &[Feed], report: &mut Report) -> Op
         quality,
         size,
         fps,
-        sound: sound.unwrap_or(Sound::Feed),
+        sound: match pair {
+            Some((video, Some(audio))) if Some(&audio) != video.as_ref() => Sound::Of(audio),
+            _ => sound.unwrap_or(Sound::Feed),
+        },
         url: url.unwrap_or_default(),
     })
 }
@@ -70,6 +79,24 @@ fn url(named: &StreamName, spot: &Spot<'_>, report: &mut Report) -> Option<Strin
     }
     let default = stream_url(named.as_str());
     default.map_err(|why| report.tell(spot, format!("needs a `url`: its name {why}"))).ok()
+}
+
+/// The feeds of `feeds`: those of the picture and of the sound.
+fn pair(spot: &Spot<'_>, report: &mut Report) -> Option<(Option<FeedName>, Option<FeedName>)> {
+    let both = spot.at("feeds");
+    if !both.is_given() || !report.keys(&both, &["video", "audio"]) {
+        return None;
+    }
+    for other in ["feed", "audio"].map(|key| spot.at(key)).iter().filter(|key| key.is_given()) {
+        report.tell(other, "`feeds` says already where picture and sound come from");
+    }
+    let [video, audio] = ["video", "audio"].map(|key| {
+        if !both.at(key).is_given() {
+            report.tell(&both, format!("needs a feed as `{key}`; a stream of one feed has `feed`"));
+        }
+        report.read(&both.at(key), feed_name)
+    });
+    Some((video, audio))
 }
 
 const SOUNDS: [(&str, Sound); 2] = [("feed", Sound::Feed), ("none", Sound::None)];

@@ -94,26 +94,27 @@ fn lead(plans: &[Plan]) -> Option<&Plan> {
 ///
 /// # Errors
 /// It cannot be had, or not as it is asked.
-pub(super) async fn look(plan: &Plan) -> Result<(Capture, Pictures), Failure> {
+pub(super) async fn look(plan: &Plan) -> Result<(Capture, Option<Pictures>), Failure> {
     match &plan.feed.source {
-        Source::TestClock => Ok((Capture::plain(plan.feed.fps), Pictures::Plain)),
+        Source::TestClock => Ok((Capture::plain(plan.feed.fps), Some(Pictures::Plain))),
+        Source::SoundOnly => Ok((Capture::plain(plan.feed.fps), None)),
         Source::V4l2(device) => {
             let capture = v4l2::ask(device.clone(), plan).await?;
             let pictures = match capture.form {
                 Form::H264 | Form::Coded(_) => Pictures::H264 { in_order: true },
                 Form::Raw | Form::Mjpeg => Pictures::Plain,
             };
-            Ok((capture, pictures))
+            Ok((capture, Some(pictures)))
         }
         Source::File(path) => {
             let (in_order, sound) = film::order(path).await?;
             let capture = Capture { form: Form::H264, sound, ..Capture::plain(plan.feed.fps) };
-            Ok((capture, Pictures::H264 { in_order }))
+            Ok((capture, Some(Pictures::H264 { in_order })))
         }
         // What it gives is known only while it is fetched; this is what most do.
         Source::Rtsp(_) => {
             let capture = Capture { form: Form::H264, ..Capture::plain(plan.feed.fps) };
-            Ok((capture, Pictures::H264 { in_order: true }))
+            Ok((capture, Some(Pictures::H264 { in_order: true })))
         }
     }
 }

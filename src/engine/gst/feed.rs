@@ -109,8 +109,10 @@ pub(super) async fn capture_of(plan: &Plan) -> Result<Capture, Failure> {
         Source::TestClock => Ok(Capture::plain(plan.feed.fps)),
         Source::File(path) => film::look(path, plan).await,
         Source::V4l2(device) => v4l2::ask(device.clone(), plan).await,
-        // Its tracks are known only while it is fetched.
-        Source::Rtsp(_) => Ok(Capture { form: Form::H264, ..Capture::plain(plan.feed.fps) }),
+        // These are always in a pipeline of their own.
+        Source::Rtsp(_) | Source::SoundOnly => {
+            Ok(Capture { form: Form::H264, ..Capture::plain(plan.feed.fps) })
+        }
     }
 }
 
@@ -153,7 +155,7 @@ fn start(line: &str, target: &Target, sign: &Arc<FirstSign>) -> Result<Running, 
 fn played(plan: &Plan, running: &Running) -> impl Future<Output = Failure> + use<> {
     let film = match &plan.feed.source {
         Source::File(path) => Some((path.clone(), plan.feed.fps, film::Sources::of(running))),
-        Source::TestClock | Source::V4l2(_) | Source::Rtsp(_) => None,
+        Source::TestClock | Source::V4l2(_) | Source::Rtsp(_) | Source::SoundOnly => None,
     };
     async move {
         match film {

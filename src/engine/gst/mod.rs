@@ -102,7 +102,7 @@ pub fn find_capture(plan: &Plan) -> Option<Capture> {
 }
 
 /// What the device of `plan` gives to those who share it, where it can be asked.
-pub fn find_shared(plan: &Plan) -> Option<(Capture, Pictures)> {
+pub fn find_shared(plan: &Plan) -> Option<(Capture, Option<Pictures>)> {
     on_a_runtime(capture::look(plan))
 }
 

@@ -119,7 +119,7 @@ impl Outlet {
         Need(Arc::clone(self))
     }
 
-    /// Pictures that the feed has given since the start of the service.
+    /// Frames that the feed lives by, since the start of the service.
     pub(super) fn frames(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
     }
@@ -156,8 +156,15 @@ impl Outlet {
         self.lock().hand_out(TrackKind::Video, &Frame::Plain(plain));
     }
 
-    /// Counts a picture, whether it is handed out or not.
-    pub(super) fn count_picture(&self) {
+    /// Whether frames of this kind show that the feed is alive: a sound does
+    /// only where there is no picture, as a camera may be silent beside it.
+    pub(super) fn lives_by(&self, track: TrackKind) -> bool {
+        let has_pictures = self.given.borrow().is_some_and(|given| given.pictures.is_some());
+        (track == TrackKind::Video) == has_pictures
+    }
+
+    /// Counts a frame that the feed lives by, whether it is handed out or not.
+    pub(super) fn count_frame(&self) {
         self.frames.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -265,8 +272,8 @@ impl Order {
 /// Takes note that pictures are not in order; returns whether that is news.
 fn disordered(given: &mut Option<Given>) -> bool {
     match given {
-        Some(Given { pictures: Pictures::H264 { in_order }, .. }) => std::mem::take(in_order),
-        Some(Given { pictures: Pictures::Plain, .. }) | None => false,
+        Some(Given { pictures: Some(Pictures::H264 { in_order }), .. }) => std::mem::take(in_order),
+        Some(_) | None => false,
     }
 }
 
@@ -305,7 +312,7 @@ mod tests {
 
     use super::*;
 
-    const GIVEN: Given = Given { pictures: Pictures::H264 { in_order: true }, sound: true };
+    const GIVEN: Given = Given { pictures: Some(Pictures::H264 { in_order: true }), sound: true };
 
     fn outlet() -> Arc<Outlet> {
         let outlet = Outlet::new("front".parse().unwrap());

@@ -59,6 +59,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ),
     // The text renderer is packaged beside the X11 sinks.
     ("gstreamer1.0-x", &["clockoverlay", "textoverlay", "timeoverlay"]),
+    ("gstreamer1.0-alsa", &["alsasrc"]),
     ("gstreamer1.0-plugins-ugly", &["x264enc"]),
     ("libgstreamer1.0-0", &["capsfilter", "fakesink", "filesrc", "queue"]),
 ];

@@ -119,7 +119,10 @@ impl Session {
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
         let track = described(&caps).and_then(|(media, coding)| Offered::new(&media, &coding));
         let linked = match track {
-            Some(track) => self.announce().and_then(|()| self.branch(pipeline, pad, &track)),
+            Some(track) => {
+                self.announce();
+                self.branch(pipeline, pad, &track)
+            }
             None => Ok(()),
         };
         if let Err(failure) = linked {
@@ -128,19 +131,16 @@ impl Session {
     }
 
     /// Tells those who take from the feed what it gives, before the first frame.
-    fn announce(&self) -> Result<(), Failure> {
+    fn announce(&self) {
         let tracks = self.tracks.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |kind| tracks.iter().find(|track| track.kind == kind);
-        let Some(video) = of(TrackKind::Video) else {
-            return Err(Failure::Camera("the server offers no video that can be used".to_owned()));
-        };
         let sound = match self.plan.feed.audio {
             FeedAudio::None => false,
             FeedAudio::Own => of(TrackKind::Audio).is_some(),
-            FeedAudio::Silence | FeedAudio::Tone => true,
+            FeedAudio::Silence | FeedAudio::Tone | FeedAudio::Alsa(_) => true,
         };
-        self.outlet.promise(Given { pictures: video.pictures(), sound });
-        Ok(())
+        let pictures = of(TrackKind::Video).map(Offered::pictures);
+        self.outlet.promise(Given { pictures, sound });
     }
 
     fn branch(

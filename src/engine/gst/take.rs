@@ -37,7 +37,7 @@ pub struct StreamPipeline {
     job: Job,
     runs: Runs,
     /// Kept while the stream is wanted, between runs too.
-    need: Option<Need>,
+    needs: Vec<Need>,
     /// What the feed had given when the supervisor asked last.
     given_before: AtomicU64,
 }
@@ -47,6 +47,8 @@ struct Job {
     plan: watch::Receiver<Plan>,
     stream: Arc<hub::Stream>,
     outlet: Arc<Outlet>,
+    /// Where the sound comes from, if not from there as well.
+    sound: Option<Arc<Outlet>>,
     encoding: Encoding,
 }
 
@@ -59,17 +61,17 @@ enum Part {
 
 impl StreamPipeline {
     /// Follows the plan, also while it runs, and tells the encoder that it
-    /// takes on `chosen`.
+    /// takes on `chosen`. `sound` gives the sound, where another feed does.
     pub fn new(
         plan: watch::Receiver<Plan>,
         stream: Arc<hub::Stream>,
-        outlet: Arc<Outlet>,
+        (outlet, sound): (Arc<Outlet>, Option<Arc<Outlet>>),
         encoders: Arc<Encoders>,
         chosen: watch::Sender<Option<Encoder>>,
     ) -> Self {
         let encoding = Encoding { encoders, chosen };
-        let job = Job { plan, stream, outlet, encoding };
-        Self { job, runs: Runs::default(), need: None, given_before: AtomicU64::new(0) }
+        let job = Job { plan, stream, outlet, sound, encoding };
+        Self { job, runs: Runs::default(), needs: Vec::new(), given_before: AtomicU64::new(0) }
     }
 }
 
@@ -94,20 +96,23 @@ impl Pipeline for StreamPipeline {
     }
 
     fn hold(&mut self) {
-        self.need.get_or_insert_with(|| self.job.outlet.need());
+        if self.needs.is_empty() {
+            let outlets = std::iter::once(&self.job.outlet).chain(&self.job.sound);
+            self.needs = outlets.map(Outlet::need).collect();
+        }
     }
 
     fn let_go(&mut self) {
-        self.need = None;
+        self.needs.clear();
     }
 }
 
 impl Job {
     async fn run(mut self, sign: Arc<FirstSign>, mut stop: Stop) -> Failure {
-        let mut known = self.outlet.given();
+        let mut known = Known::of(&self);
         loop {
             let given = tokio::select! {
-                given = first(&mut known) => given,
+                given = known.first() => given,
                 () = stop.requested() => return Failure::Ended,
             };
             let plan = self.plan.borrow_and_update().clone();
@@ -133,9 +138,12 @@ impl Job {
         sign: &Arc<FirstSign>,
         ends: &mut Ends,
     ) -> Part {
-        self.encoding.announce(plan, by_itself(plan));
         self.begin(plan, given);
-        let mut taken = vec![self.hand_on(TrackKind::Video, sign)];
+        let mut taken = Vec::new();
+        if given.pictures.is_some() {
+            self.encoding.announce(plan, by_itself(plan));
+            taken.push(self.hand_on(TrackKind::Video, sign));
+        }
         if expects_sound(plan, given) {
             taken.push(self.hand_on(TrackKind::Audio, sign));
         }
@@ -150,8 +158,11 @@ impl Job {
         sign: &Arc<FirstSign>,
         ends: &mut Ends,
     ) -> Part {
+        let Some(pictures) = given.pictures else {
+            return Part::Over(Failure::Build("the feed gives no picture".to_owned()));
+        };
         let line = tokio::select! {
-            line = self.line(plan, given) => line,
+            line = self.line(plan, pictures) => line,
             part = ends.reached() => return part,
         };
         let line = match line {
@@ -163,7 +174,7 @@ impl Job {
         self.begin(plan, given);
         let (job, sound_sign) = (self.clone(), Arc::clone(sign));
         let started = tokio::task::spawn_blocking(move || job.start(&line, &sound_sign)).await;
-        let (mut running, pictures) = match started {
+        let (mut running, taken) = match started {
             Ok(Ok(started)) => started,
             Ok(Err(failure)) => return Part::Over(failure),
             Err(panic) => return Part::Over(Failure::Build(panic.to_string())),
@@ -173,19 +184,19 @@ impl Job {
             failure = running.ended() => Part::Over(failure),
             part = ends.reached() => part,
         };
-        drop((pictures, sound));
+        drop((taken, sound));
         running.close(&label).await;
         part
     }
 
-    async fn line(&self, plan: &Plan, given: Given) -> Result<String, Failure> {
+    async fn line(&self, plan: &Plan, pictures: Pictures) -> Result<String, Failure> {
         let encoder = self.encoding.choose(plan).await?;
-        let decoder = match given.pictures {
+        let decoder = match pictures {
             Pictures::Plain => "",
             Pictures::H264 { .. } => first_decoder()?,
         };
         let line = plan
-            .encode_line(given.pictures, decoder, &encoder.element)
+            .encode_line(pictures, decoder, &encoder.element)
             .map_err(|error| Failure::Build(error.to_string()))?;
         self.encoding.announce(plan, encoder);
         Ok(line)
@@ -193,15 +204,21 @@ impl Job {
 
     fn begin(&self, plan: &Plan, given: Given) {
         let audio = expects_sound(plan, given);
-        let expect = Expect { video: Some(plan.fps().frame()), audio };
-        self.stream.begin_run(expect, plan.stream.bitrate.bps());
+        let video = given.pictures.map(|_| plan.fps().frame());
+        // A sound alone is not padded: it would be mostly that.
+        let bitrate = video.map_or(0, |_| plan.stream.bitrate.bps());
+        self.stream.begin_run(Expect { video, audio }, bitrate);
     }
 
     /// Takes a track's encoded frames into the ring as they are.
     fn hand_on(&self, track: TrackKind, sign: &Arc<FirstSign>) -> Taking {
         let target = Target::Stream(Arc::clone(&self.stream));
         let sign = Arc::clone(sign);
-        self.outlet.take(track, move |frame| match frame {
+        let outlet = match track {
+            TrackKind::Video => &self.outlet,
+            TrackKind::Audio => self.sound.as_ref().unwrap_or(&self.outlet),
+        };
+        outlet.take(track, move |frame| match frame {
             Frame::Unit(unit) => target.unit(unit.clone(), &sign),
             Frame::Sound(info) => target.audio_config(info.clone()),
             Frame::Plain(_) => {}
@@ -230,23 +247,59 @@ fn expects_sound(plan: &Plan, given: Given) -> bool {
     given.sound && plan.stream.sound != Sound::None
 }
 
-/// What the feed gives, as soon as that is known.
-async fn first(known: &mut watch::Receiver<Option<Given>>) -> Given {
+/// What is known of what the feeds of a stream give.
+#[derive(Clone)]
+struct Known {
+    own: watch::Receiver<Option<Given>>,
+    sound: Option<watch::Receiver<Option<Given>>>,
+}
+
+impl Known {
+    fn of(job: &Job) -> Self {
+        Self { own: job.outlet.given(), sound: job.sound.as_ref().map(|outlet| outlet.given()) }
+    }
+
+    /// What they give together, as soon as that is known.
+    async fn first(&mut self) -> Given {
+        let own = told(&mut self.own).await;
+        let Some(sound) = &mut self.sound else { return own };
+        Given { pictures: own.pictures, sound: told(sound).await.sound }
+    }
+
+    async fn changed(&mut self) {
+        let of_sound = async {
+            match &mut self.sound {
+                Some(sound) => news(sound).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = news(&mut self.own) => {}
+            () = of_sound => {}
+        }
+    }
+}
+
+async fn told(known: &mut watch::Receiver<Option<Given>>) -> Given {
     loop {
         if let Some(given) = *known.borrow_and_update() {
             return given;
         }
-        if known.changed().await.is_err() {
-            // The feed is gone, and this task will be told to end.
-            std::future::pending::<()>().await;
-        }
+        news(known).await;
+    }
+}
+
+async fn news(known: &mut watch::Receiver<Option<Given>>) {
+    if known.changed().await.is_err() {
+        // The feed is gone, and this task will be told to end.
+        std::future::pending::<()>().await;
     }
 }
 
 /// What ends a part of a run from outside.
 struct Ends {
     plan: watch::Receiver<Plan>,
-    known: watch::Receiver<Option<Given>>,
+    known: Known,
     stop: Stop,
 }
 
@@ -254,7 +307,7 @@ impl Ends {
     async fn reached(&mut self) -> Part {
         tokio::select! {
             Ok(()) = self.plan.changed() => Part::Changed,
-            Ok(()) = self.known.changed() => Part::Changed,
+            () = self.known.changed() => Part::Changed,
             () = self.stop.requested() => Part::Over(Failure::Ended),
         }
     }

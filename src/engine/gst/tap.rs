@@ -58,9 +58,9 @@ impl Target {
                 Err(error) => debug!("stream {}: a frame is skipped: {error}", stream.name()),
             },
             Target::Shared(outlet) => {
-                let is_picture = unit.track == TrackKind::Video;
-                if outlet.unit(unit) && is_picture {
-                    outlet.count_picture();
+                let is_life = outlet.lives_by(unit.track);
+                if outlet.unit(unit) && is_life {
+                    outlet.count_frame();
                     sign.give();
                 }
             }
@@ -128,7 +128,7 @@ fn plain(clock: Timeline, outlet: Arc<Outlet>, sign: Arc<FirstSign>) -> gst_app:
     gst_app::AppSinkCallbacks::builder()
         .new_sample(move |sink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-            outlet.count_picture();
+            outlet.count_frame();
             if outlet.has_viewers()
                 && let Some(copy) = copied(&sample, &clock)
             {
@@ -151,6 +151,9 @@ fn copied(sample: &gst::Sample, clock: &Timeline) -> Option<Plain> {
     })
 }
 
+/// Frames may be this much ahead of the clock: those of films are, a little.
+const AHEAD: gst::ClockTime = gst::ClockTime::from_seconds(10);
+
 /// A pipeline's place on the media timeline.
 #[derive(Clone, Debug)]
 struct Timeline(gst::glib::WeakRef<gst::Pipeline>);
@@ -159,7 +162,11 @@ impl Timeline {
     fn place(&self, sample: &gst::Sample, time: Option<gst::ClockTime>) -> Option<MediaTime> {
         let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
         let base = self.0.upgrade()?.base_time()?;
-        Some(super::media_time(base + segment.to_running_time(time?)?))
+        let moment = base + segment.to_running_time(time?)?;
+        // Nothing comes from the future, and a timeline that went there would
+        // not come back.
+        let latest = super::clock().time() + AHEAD;
+        (moment <= latest).then(|| super::media_time(moment))
     }
 }
 
