@@ -65,6 +65,7 @@ fn write_feed(page: &mut Page, feed: &Feed) {
         Source::File(path) => page.key(2, "file", quoted(path.display())),
         Source::Rtsp(pull) => write_pull(page, pull),
         Source::SoundOnly => {}
+        Source::Made(from) => page.key(2, "feed", quoted(from)),
     }
     match mode {
         Mode::OnDemand => page.key(2, "mode", "on-demand"),
@@ -204,6 +205,7 @@ server: {bind: '::1', port: 8123, docroot: /tmp, mdns: true, state: /tmp}
 feeds:
   '2': {v4l2: '/dev/v4l/by-id/a b: #1', mode: 2.5, size: 800x600, fps: 12, audio: tone}
   door: {rtsp: 'rtsp://cam.local/1', transport: udp}
+  turned: {feed: back, hflip: yes, size: 320x240}
   mic: {audio: {alsa: 'plughw:CARD=a b'}}
   back: {test: clock, mode: continuous, audio: silence, 
     overlay: {text: 'a: c', clock: yes, name: yes}, hflip: yes, vflip: yes, rotation: 270}
@@ -211,6 +213,7 @@ streams:
   '2': {encoder: x264enc, bitrate: 123456, gop: 500ms, profile: main, quality: 20, url: /cams/a}
   back: {}
   door: {}
+  turned: {}
   both: {feeds: {video: door, audio: mic}}
   small: {feed: back, size: 640x360, fps: 5, audio: none}
 pushes:

@@ -59,6 +59,7 @@ fn pair(root: &Spot<'_>, feeds: &[Feed], streams: &[Stream], report: &mut Report
     let is_shown = |feed: &&Feed| {
         let sound = Sound::Of(feed.name.clone());
         streams.iter().any(|stream| stream.feed == feed.name || stream.sound == sound)
+            || feeds.iter().any(|other| other.source.made_from() == Some(&feed.name))
     };
     for feed in feeds.iter().filter(|feed| all_found && !is_shown(feed)) {
         let spot = root.at("feeds").at(feed.name.as_str());

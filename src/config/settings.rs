@@ -45,13 +45,14 @@ impl Settings {
     pub fn is_shared(&self, feed: &Feed) -> bool {
         let comes_alone = match feed.source {
             Source::TestClock | Source::V4l2(_) | Source::File(_) => false,
-            Source::Rtsp(_) | Source::SoundOnly => true,
+            Source::Rtsp(_) | Source::SoundOnly | Source::Made(_) => true,
         };
         let takes_two = |stream: &Stream| matches!(stream.sound, Sound::Of(_));
         comes_alone
             || self.takers_of(feed).len() > 1
             || self.streams_of(&feed.name).any(takes_two)
             || self.streams_of(&feed.name).next().is_none()
+            || self.feeds.iter().any(|other| other.source.made_from() == Some(&feed.name))
     }
 
     /// The feed of `stream`.
@@ -152,6 +153,33 @@ pub enum Source {
     Rtsp(Pull),
     /// No picture: the feed is a sound alone.
     SoundOnly,
+    /// The pictures of another feed.
+    Made(FeedName),
+}
+
+impl Source {
+    /// The feed that it is made from, if from another one.
+    pub fn made_from(&self) -> Option<&FeedName> {
+        match self {
+            Source::Made(from) => Some(from),
+            Source::TestClock
+            | Source::V4l2(_)
+            | Source::File(_)
+            | Source::Rtsp(_)
+            | Source::SoundOnly => None,
+        }
+    }
+}
+
+impl Feed {
+    /// The size of its picture once that is turned.
+    pub fn turned_size(&self) -> Size {
+        let Size { width, height } = self.size;
+        match self.turn.rotation {
+            Rotation::None | Rotation::Half => self.size,
+            Rotation::Quarter | Rotation::ThreeQuarters => Size { width: height, height: width },
+        }
+    }
 }
 
 /// A stream on another machine.

@@ -226,6 +226,9 @@ impl Plan {
     /// # Errors
     /// A profile that cannot take the values, by name.
     pub fn capture_line(&self, capture: Capture) -> Result<String, ProfileError> {
+        if let Source::Made(_) = self.feed.source {
+            return self.made_line(self, Pictures::Plain, "");
+        }
         if self.feed.source == Source::SoundOnly {
             return Ok(self.sound()?.unwrap_or_default());
         }
@@ -272,6 +275,37 @@ impl Plan {
         }
         parts.push(self.encoded(encoder)?);
         parts.push(VIDEO_TAIL.to_owned());
+        Ok(parts.join(" "))
+    }
+
+    /// The launch line of a feed that is made from that of `base`, which gives
+    /// these pictures.
+    ///
+    /// # Errors
+    /// A profile that cannot take the values, by name.
+    pub fn made_line(
+        &self,
+        base: &Plan,
+        pictures: Pictures,
+        decoder: &str,
+    ) -> Result<String, ProfileError> {
+        let mut parts = Vec::new();
+        match pictures {
+            Pictures::Plain => parts.push(render(Kind::Feed, "shared", &[])?),
+            Pictures::H264 { .. } => {
+                parts.push(render(Kind::Feed, "shared-decoded", &[("decoder", word(decoder))])?);
+                parts.push(base.brought_to_size()?);
+                parts.extend(base.turned()?);
+                parts.extend(base.overlaid(Writes::OfFeed)?);
+            }
+        }
+        parts.push(self.brought_to_size()?);
+        parts.extend(self.turned()?);
+        parts.extend(self.overlaid(Writes::OfFeed)?);
+        parts.push(PLAIN_TAIL.to_owned());
+        if self.feed.audio != FeedAudio::Own {
+            parts.extend(self.sound()?);
+        }
         Ok(parts.join(" "))
     }
 
@@ -376,7 +410,7 @@ impl Plan {
                 }
                 Form::H264 | Form::Raw | Form::Mjpeg => "file",
             },
-            Source::SoundOnly => return Ok(String::new()),
+            Source::SoundOnly | Source::Made(_) => return Ok(String::new()),
             // One with H.264, as its tracks are known only to who has asked.
             Source::Rtsp(pull) => {
                 let line = self.pull_line(pull.transport)?;

@@ -3,6 +3,7 @@
 //! A feed of one stream lives in that stream's pipeline; a feed that several
 //! share has a pipeline and a supervisor of its own, and each stream another.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::demand::Demand;
-use super::gst::{CapturePipeline, Encoders, FeedPipeline, Outlet, StreamPipeline};
+use super::gst::{self, CapturePipeline, Encoders, FeedPipeline, Outlet, StreamPipeline};
 use super::lifecycle::{Lifecycle, Limits, Phase};
 use super::plan::Plan;
 use super::supervisor::{Report, Supervisor};
@@ -49,6 +50,8 @@ pub struct Feed {
     /// Those that show it or sound like it.
     streams: Vec<StreamName>,
     outlet: Arc<Outlet>,
+    /// What it is made from, if from another feed.
+    base: Option<Arc<Feed>>,
     supervisor: Supervisor,
 }
 
@@ -79,20 +82,20 @@ impl Roster {
         let mut spreads = (0u32..).map(|index| f64::from(index) / count);
         let mut spread = || spreads.next().unwrap_or_default();
         let mut tasks = Vec::new();
-        let mut shared = Vec::new();
-        for feed in &settings.feeds {
-            let of_feed = plans.iter().filter(|plan| plan.borrow().stream.feed == feed.name);
-            let mut of_feed: Vec<_> = of_feed.cloned().collect();
-            if of_feed.is_empty() {
-                // Others take from it, each in its own way.
-                let stream = settings::Stream::without_wishes(feed);
-                of_feed.push(watch::Sender::new(Plan { feed: feed.clone(), stream }));
+        let mut shared: Vec<Arc<Feed>> = Vec::new();
+        let mut to_do: VecDeque<_> =
+            settings.feeds.iter().filter(|feed| settings.is_shared(feed)).collect();
+        while let Some(feed) = to_do.pop_front() {
+            let from = feed.source.made_from();
+            let base = shared.iter().find(|other| from == Some(&other.name)).cloned();
+            if from.is_some() && base.is_none() {
+                // The check refuses circles, so that one's turn comes.
+                to_do.push_back(feed);
+                continue;
             }
-            if settings.is_shared(feed) {
-                let (feed, task) = Feed::spawn(feed, of_feed, settings.takers_of(feed), spread());
-                shared.push(feed);
-                tasks.push(task);
-            }
+            let (feed, task) = Feed::spawn(feed, base, &plans, settings, spread());
+            shared.push(feed);
+            tasks.push(task);
         }
         let memory = MEMORY / settings.streams.len();
         let mut streams = Vec::new();
@@ -192,8 +195,8 @@ impl Stream {
     /// Starts the pipeline afresh, if it is running or waiting; the feed's as
     /// well.
     pub async fn restart(&self) {
-        for feed in &self.feeds {
-            feed.supervisor.restart().await;
+        for supervisor in self.feeds.iter().flat_map(|feed| feed.supervisors()) {
+            supervisor.restart().await;
         }
         self.supervisor.restart().await;
     }
@@ -205,15 +208,17 @@ impl Stream {
     /// Returns when the pipeline, or the feed's, is down and has failed `times`
     /// in a row.
     pub async fn fails(&self, times: u32) {
-        let of_feeds = self.feeds.iter().map(|feed| &feed.supervisor);
+        let of_feeds = self.feeds.iter().flat_map(|feed| feed.supervisors());
         let all = std::iter::once(&self.supervisor).chain(of_feeds);
         select_all(all.map(|supervisor| Box::pin(failing(supervisor, times)))).await;
     }
 
     /// Why its pipeline, or the feed's, went down the last time.
     pub fn last_failure(&self) -> Option<Failure> {
-        let mut of_feeds = self.feeds.iter().map(|feed| feed.supervisor.report().last_failure);
-        of_feeds.find_map(|failure| failure).or(self.supervisor.report().last_failure)
+        let mut of_feeds = self.feeds.iter().flat_map(|feed| feed.supervisors());
+        of_feeds
+            .find_map(|supervisor| supervisor.report().last_failure)
+            .or(self.supervisor.report().last_failure)
     }
 
     /// Where the stream stands; where the feed is not live, where that stands.
@@ -225,8 +230,7 @@ impl Stream {
             State::Idle => self.hub.reader_count() > 0,
             State::Stopping | State::Waiting { .. } => false,
         };
-        let of_feeds = self.feeds.iter().map(|feed| feed.supervisor.report().state(now));
-        let is_down = |state: &State| matches!(state, State::Waiting { .. } | State::Starting);
+        let of_feeds = self.feeds.iter().map(|feed| feed.state(now));
         of_feeds.filter(|_| is_needed).find(is_down).unwrap_or(own)
     }
 
@@ -267,24 +271,57 @@ impl Stream {
 }
 
 impl Feed {
-    /// `plans` are those of its streams.
+    /// `plans` are those of all streams, `base` is what the feed is made from.
     fn spawn(
         feed: &settings::Feed,
-        plans: Vec<watch::Sender<Plan>>,
-        streams: Vec<StreamName>,
+        base: Option<Arc<Self>>,
+        plans: &[watch::Sender<Plan>],
+        settings: &Settings,
         spread: f64,
     ) -> (Arc<Self>, JoinHandle<()>) {
         let name = feed.name.clone();
+        let of_feed = plans.iter().filter(|plan| plan.borrow().feed.name == name);
+        let mut plans: Vec<_> = of_feed.cloned().collect();
+        if plans.is_empty() {
+            // Others take from it, each in its own way.
+            let stream = settings::Stream::without_wishes(feed);
+            plans.push(watch::Sender::new(Plan { feed: feed.clone(), stream }));
+        }
         let outlet = Outlet::new(name.clone());
         let followed = plans.iter().map(watch::Sender::subscribe).collect();
+        let made_from = base.as_ref().and_then(|base| {
+            let plan = base.plans.first()?.subscribe();
+            Some(gst::Base { outlet: Arc::clone(&base.outlet), plan })
+        });
         let (supervisor, task) = Supervisor::spawn(
             format!("feed {name}"),
-            CapturePipeline::new(followed, Arc::clone(&outlet)),
+            CapturePipeline::new(followed, Arc::clone(&outlet), made_from),
             Lifecycle::new(Limits { spread, ..FEED_LIMITS }),
             Demand::new(feed.mode),
             outlet.needs(),
         );
-        (Arc::new(Self { name, plans, streams, outlet, supervisor }), task)
+        let streams = settings.takers_of(feed);
+        (Arc::new(Self { name, plans, streams, outlet, base, supervisor }), task)
+    }
+
+    /// Where the feed stands; where that which it is made from is not live,
+    /// where that stands.
+    fn state(&self, now: Instant) -> State {
+        let own = self.supervisor.report().state(now);
+        match &self.base {
+            Some(base) if own != State::Idle => {
+                let of_base = base.state(now);
+                if is_down(&of_base) { of_base } else { own }
+            }
+            Some(_) | None => own,
+        }
+    }
+
+    /// The supervisors of the feed and of all that it is made from.
+    fn supervisors(&self) -> Vec<&Supervisor> {
+        let mut all = self.base.as_ref().map_or_else(Vec::new, |base| base.supervisors());
+        all.push(&self.supervisor);
+        all
     }
 
     async fn follow(&self, feed: &settings::Feed) {
@@ -304,7 +341,7 @@ impl Feed {
     pub fn status(&self, now: Instant) -> status::Feed {
         status::Feed {
             name: self.name.clone(),
-            state: self.supervisor.report().state(now),
+            state: self.state(now),
             streams: self.streams.clone(),
         }
     }
@@ -313,6 +350,11 @@ impl Feed {
 fn plan(settings: &Settings, stream: &settings::Stream) -> watch::Sender<Plan> {
     let feed = settings.feed_of(stream).clone();
     watch::Sender::new(Plan { feed, stream: stream.clone() })
+}
+
+/// Whether a feed gives nothing, though it is wanted.
+fn is_down(state: &State) -> bool {
+    matches!(state, State::Waiting { .. } | State::Starting)
 }
 
 /// Returns when this one is down and has failed `times` in a row.

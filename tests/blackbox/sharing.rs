@@ -151,6 +151,55 @@ fn who_edits_the_first_stream_leaves_the_size_of_the_second() {
     assert_eq!(probe::streams(&livebox.url("/small.mp4"), None).first("video")["height"], 180);
 }
 
+#[test]
+fn a_feed_made_from_another_is_captured_with_it_and_rests_with_it() {
+    let livebox = Livebox::start(
+        "feeds:\n  front: {test: clock, size: 640x360, fps: 25, audio: tone}\n\
+         \x20 turned: {feed: front, rotation: 90, overlay: {text: side}}\n\
+         \x20 small: {feed: turned, size: 180x320, fps: 10, audio: none}\n\
+         streams:\n  small: {bitrate: 200k}\n  turned: {bitrate: 500k}\nlog: {level: debug}\n",
+    );
+    let small = Viewer::connect(livebox.http(), "/small.mp4");
+    let turned = Viewer::connect(livebox.http(), "/turned.mp4");
+
+    for viewer in [&small, &turned] {
+        viewer.wait("two seconds", LIMIT, shows_two_seconds).assert_time_goes_forward();
+    }
+    let found = probe::streams(&livebox.url("/small.mp4"), None);
+    assert_eq!(found.codecs(), ["h264"]);
+    assert_eq!(
+        (&found.first("video")["width"], &found.first("video")["height"]),
+        (&180.into(), &320.into())
+    );
+    let found = probe::streams(&livebox.url("/turned.mp4"), None);
+    assert_eq!(found.codecs(), ["h264", "aac"]);
+    assert_eq!(
+        (&found.first("video")["width"], &found.first("video")["height"]),
+        (&360.into(), &640.into())
+    );
+    assert_eq!(livebox.log().count("feed front runs: "), 1);
+
+    let answer = livebox.http().post(&format!("{API}/streams/small/restart"), &json!({}));
+    assert!(answer.status() < 300, "{}", answer.text());
+    livebox.log().wait_for("feed front is live run=2", LIMIT);
+    for viewer in [&small, &turned] {
+        viewer.wait_for_more(25, LIMIT).assert_time_goes_forward();
+    }
+    drop((small, turned));
+    livebox.log().wait_for("feed front rests", LIMIT);
+}
+
+#[test]
+fn a_feed_made_from_a_camera_that_is_not_there_tells_of_the_camera() {
+    let livebox = Livebox::start(
+        "feeds: {front: {v4l2: /dev/video99}, turned: {feed: front, hflip: true}}\n\
+         streams: {turned: {}}\n",
+    );
+    let answer = livebox.get("/turned.mp4");
+    assert_eq!(answer.status(), 503);
+    assert!(answer.text().contains("/dev/video99 is not there"), "{}", answer.text());
+}
+
 fn shows_two_seconds(seen: &crate::common::viewer::Seen) -> bool {
     seen.span(b"vide") > 2.0
 }

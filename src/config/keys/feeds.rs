@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::made::{Read, bring_together};
 use super::pulls::pull;
 use super::{name, span, unit};
 use crate::base::units::{FrameRate, Size};
@@ -11,7 +12,8 @@ use crate::config::section::{Report, Spot, flag, word};
 use crate::config::settings::{Feed, FeedAudio, Mode, Overlay, Rotation, Source, Turn};
 use crate::model::ids::FeedName;
 
-pub(in crate::config) const FEED: [&str; 15] = [
+pub(in crate::config) const FEED: [&str; 16] = [
+    "feed",
     "test",
     "v4l2",
     "file",
@@ -39,10 +41,12 @@ const LONGEST_LINGER: Duration = Duration::from_secs(86_400);
 
 pub(in crate::config) fn feeds(spot: &Spot<'_>, report: &mut Report) -> Vec<Feed> {
     report.mapping(spot);
-    spot.keys().into_iter().filter_map(|key| feed(key, &spot.at(key), report)).collect()
+    let keys = spot.keys().into_iter();
+    let read = keys.filter_map(|key| feed(key, &spot.at(key), report)).collect();
+    bring_together(read, spot, report)
 }
 
-fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<Feed> {
+fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<Read> {
     let named: Option<FeedName> = key.parse().map_err(|bad| report.tell(spot, name(bad))).ok();
     let source = if report.keys_beside_secrets(spot, &FEED) {
         source(spot, report)
@@ -55,7 +59,7 @@ fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<Feed> {
     let audio = audio(&spot.at("audio"), &source, report);
     let overlay = overlay(&spot.at("overlay"), report);
     let turn = turn(spot, report);
-    Some(Feed {
+    let feed = Feed {
         name: named?,
         source,
         mode: mode.unwrap_or(Mode::OnDemand),
@@ -64,7 +68,8 @@ fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<Feed> {
         audio,
         overlay,
         turn,
-    })
+    };
+    Some(Read { feed, size, fps })
 }
 
 fn usual_fps() -> FrameRate {
@@ -86,11 +91,11 @@ fn audio(spot: &Spot<'_>, source: &Source, report: &mut Report) -> FeedAudio {
             .read(&spot.at("alsa"), sound_device)
             .map_or(FeedAudio::None, FeedAudio::Alsa);
     }
-    let has_own = matches!(source, Source::File(_) | Source::Rtsp(_));
+    let has_own = matches!(source, Source::File(_) | Source::Rtsp(_) | Source::Made(_));
     let usual = if has_own { FeedAudio::Own } else { FeedAudio::None };
     let audio = report.read(spot, word("a sound of a feed", &AUDIO)).unwrap_or(usual);
     if audio == FeedAudio::Own && !has_own {
-        report.tell(spot, "only a `file` and `rtsp` have a sound of their own");
+        report.tell(spot, "only a `file`, `rtsp` and `feed` have a sound of their own");
         return FeedAudio::None;
     }
     audio
@@ -129,14 +134,15 @@ fn turn(spot: &Spot<'_>, report: &mut Report) -> Turn {
 
 /// The one source of a feed; a test picture where there is a problem.
 fn source(spot: &Spot<'_>, report: &mut Report) -> Source {
-    let kinds = ["test", "v4l2", "file", "rtsp"].map(|kind| (kind, spot.at(kind)));
+    let kinds = ["test", "v4l2", "file", "rtsp", "feed"].map(|kind| (kind, spot.at(kind)));
     let given: Vec<_> = kinds.iter().filter(|(_, spot)| spot.is_given()).collect();
     match given.as_slice() {
         [] if makes_sound(&spot.at("audio")) => return Source::SoundOnly,
         [] => report.tell(
             spot,
             "needs a picture: `test: clock`, `v4l2:` with a device such as /dev/video0, \
-             `file:` with a path, or `rtsp:` with an address; or a sound, as `audio: tone`",
+             `file:` with a path, `rtsp:` with an address, or `feed:` with the name of another; \
+             or a sound, as `audio: tone`",
         ),
         [_] => {}
         [(first, _), others @ ..] => {
@@ -146,12 +152,13 @@ fn source(spot: &Spot<'_>, report: &mut Report) -> Source {
             }
         }
     }
-    let [(_, test), (_, v4l2), (_, file), _] = &kinds;
+    let [(_, test), (_, v4l2), (_, file), _, (_, other)] = &kinds;
     let clock = report.read(test, word("a test picture", &[("clock", Source::TestClock)]));
     let device = report.read(v4l2, device).map(Source::V4l2);
     let film = report.read(file, film).map(Source::File);
     let pull = pull(spot, report).map(Source::Rtsp);
-    pull.or(film).or(device).or(clock).unwrap_or(Source::TestClock)
+    let other = report.read(other, |text| text.parse().map_err(name)).map(Source::Made);
+    other.or(pull).or(film).or(device).or(clock).unwrap_or(Source::TestClock)
 }
 
 /// Whether there is a sound that needs no picture.

@@ -4,6 +4,7 @@
 //! asked in `check`.
 
 pub(super) mod feeds;
+pub(super) mod made;
 pub(super) mod pulls;
 pub(super) mod pushes;
 pub(super) mod service;

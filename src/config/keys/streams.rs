@@ -6,7 +6,7 @@ use super::{name, span, unit};
 use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::config::problem::{either, quote};
 use crate::config::section::{Report, Spot, word};
-use crate::config::settings::{EncoderWish, Feed, Profile, Rotation, Sound, Stream};
+use crate::config::settings::{EncoderWish, Feed, Profile, Sound, Stream};
 use crate::config::urls::stream_url;
 use crate::model::ids::{FeedName, StreamName};
 
@@ -104,7 +104,7 @@ const SOUNDS: [(&str, Sound); 2] = [("feed", Sound::Feed), ("none", Sound::None)
 /// The size, which may not be larger than the feed's: that would only cost.
 fn size(spot: &Spot<'_>, from: Option<&Feed>, report: &mut Report) -> Option<Size> {
     let size: Size = report.read(spot, |text| text.parse().map_err(unit))?;
-    let most = turned(from?);
+    let most = from?.turned_size();
     if size.width > most.width || size.height > most.height {
         report.tell(spot, format!("{size} is larger than the feed, which has {most}"));
     }
@@ -119,15 +119,6 @@ fn fps(spot: &Spot<'_>, from: Option<&Feed>, report: &mut Report) -> Option<Fram
         report.tell(spot, format!("{fps} is more than the feed has, which is {most}"));
     }
     Some(fps)
-}
-
-/// The size of a feed's picture once it is turned.
-fn turned(feed: &Feed) -> Size {
-    let Size { width, height } = feed.size;
-    match feed.turn.rotation {
-        Rotation::None | Rotation::Half => feed.size,
-        Rotation::Quarter | Rotation::ThreeQuarters => Size { width: height, height: width },
-    }
 }
 
 fn feed_name(text: &str) -> Result<FeedName, String> {

@@ -1,12 +1,14 @@
 //! A feed that several streams share: captured once, encoded by each of them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, watch};
 
+use super::derive::{self, Base};
 use super::feed::carry;
 use super::film;
-use super::outlet::Outlet;
+use super::outlet::{Need, Outlet};
 use super::pull;
 use super::runs::{Runs, Stop};
 use super::tap::{FirstSign, Target};
@@ -22,6 +24,10 @@ use crate::model::status::Failure;
 pub struct CapturePipeline {
     job: Job,
     runs: Runs,
+    /// Kept while the feed is wanted, between runs too.
+    need: Option<Need>,
+    /// What the feed that it is made from had given when the supervisor asked last.
+    given_before: AtomicU64,
 }
 
 #[derive(Clone, Debug)]
@@ -29,13 +35,16 @@ struct Job {
     /// Of the streams that share it, each with the feed.
     plans: Vec<watch::Receiver<Plan>>,
     outlet: Arc<Outlet>,
+    /// What it is made from, if from another feed.
+    base: Option<Base>,
 }
 
 impl CapturePipeline {
     /// Each run follows the plans as they stand at its start; they are never
     /// empty, and all have the same feed.
-    pub fn new(plans: Vec<watch::Receiver<Plan>>, outlet: Arc<Outlet>) -> Self {
-        Self { job: Job { plans, outlet }, runs: Runs::default() }
+    pub fn new(plans: Vec<watch::Receiver<Plan>>, outlet: Arc<Outlet>, base: Option<Base>) -> Self {
+        let job = Job { plans, outlet, base };
+        Self { job, runs: Runs::default(), need: None, given_before: AtomicU64::new(0) }
     }
 }
 
@@ -50,8 +59,24 @@ impl Pipeline for CapturePipeline {
         self.runs.stop();
     }
 
+    /// Frames that came; at rest while the feed that it is made from gives none.
     fn pulse(&self) -> Pulse {
+        if let Some(base) = &self.job.base {
+            let given = base.outlet.frames();
+            if self.given_before.swap(given, Ordering::Relaxed) == given {
+                return Pulse::AtRest;
+            }
+        }
         Pulse::Count(self.job.outlet.frames())
+    }
+
+    fn hold(&mut self) {
+        let base = self.job.base.as_ref();
+        self.need = self.need.take().or_else(|| base.map(|base| base.outlet.need()));
+    }
+
+    fn let_go(&mut self) {
+        self.need = None;
     }
 }
 
@@ -61,6 +86,9 @@ impl Job {
         let Some(plan) = lead(&plans) else {
             return Failure::Build("has no stream".to_owned());
         };
+        if let Some(base) = &self.base {
+            return derive::carry(plan, base, &self.outlet, &sign, stop).await;
+        }
         if let Source::Rtsp(pull) = &plan.feed.source {
             self.outlet.begin_run();
             return pull::carry(plan, pull, self.outlet, sign, stop).await;
@@ -96,7 +124,9 @@ fn lead(plans: &[Plan]) -> Option<&Plan> {
 /// It cannot be had, or not as it is asked.
 pub(super) async fn look(plan: &Plan) -> Result<(Capture, Option<Pictures>), Failure> {
     match &plan.feed.source {
-        Source::TestClock => Ok((Capture::plain(plan.feed.fps), Some(Pictures::Plain))),
+        Source::TestClock | Source::Made(_) => {
+            Ok((Capture::plain(plan.feed.fps), Some(Pictures::Plain)))
+        }
         Source::SoundOnly => Ok((Capture::plain(plan.feed.fps), None)),
         Source::V4l2(device) => {
             let capture = v4l2::ask(device.clone(), plan).await?;

@@ -47,7 +47,11 @@ impl Encoding {
 pub(super) fn by_itself(plan: &Plan) -> Encoder {
     let element = match plan.feed.source {
         Source::File(_) => "file",
-        Source::TestClock | Source::V4l2(_) | Source::Rtsp(_) | Source::SoundOnly => "camera",
+        Source::TestClock
+        | Source::V4l2(_)
+        | Source::Rtsp(_)
+        | Source::SoundOnly
+        | Source::Made(_) => "camera",
     };
     let because = "it gives H.264 by itself".to_owned();
     Encoder { element: element.to_owned(), because }

@@ -110,7 +110,7 @@ pub(super) async fn capture_of(plan: &Plan) -> Result<Capture, Failure> {
         Source::File(path) => film::look(path, plan).await,
         Source::V4l2(device) => v4l2::ask(device.clone(), plan).await,
         // These are always in a pipeline of their own.
-        Source::Rtsp(_) | Source::SoundOnly => {
+        Source::Rtsp(_) | Source::SoundOnly | Source::Made(_) => {
             Ok(Capture { form: Form::H264, ..Capture::plain(plan.feed.fps) })
         }
     }
@@ -155,7 +155,11 @@ fn start(line: &str, target: &Target, sign: &Arc<FirstSign>) -> Result<Running, 
 fn played(plan: &Plan, running: &Running) -> impl Future<Output = Failure> + use<> {
     let film = match &plan.feed.source {
         Source::File(path) => Some((path.clone(), plan.feed.fps, film::Sources::of(running))),
-        Source::TestClock | Source::V4l2(_) | Source::Rtsp(_) | Source::SoundOnly => None,
+        Source::TestClock
+        | Source::V4l2(_)
+        | Source::Rtsp(_)
+        | Source::SoundOnly
+        | Source::Made(_) => None,
     };
     async move {
         match film {

@@ -5,11 +5,13 @@
 //! decides whether something runs or is tried again.
 
 mod capture;
+mod derive;
 mod devices;
 mod encoding;
 mod feed;
 mod feeder;
 mod film;
+mod intake;
 mod outlet;
 mod packages;
 mod picture;
@@ -31,6 +33,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 pub use capture::CapturePipeline;
+pub use derive::Base;
 pub use devices::{Device, devices};
 pub use feed::FeedPipeline;
 pub use outlet::Outlet;

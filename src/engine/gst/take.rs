@@ -2,22 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use gstreamer as gst;
-use gstreamer::prelude::*;
-use gstreamer_app as gst_app;
 use log::debug;
 use tokio::sync::{mpsc, watch};
 
 use super::encoding::{Encoding, by_itself};
-use super::outlet::{Frame, Need, Outlet, Taking, is_key};
+use super::intake::{news, play_from, told};
+use super::outlet::{Frame, Need, Outlet, Taking};
 use super::picture::first_decoder;
 use super::probe::Encoders;
 use super::running::Running;
 use super::runs::{Runs, Stop};
 use super::tap::{FirstSign, SINKS, Target, tap};
-use crate::base::time::MediaTime;
 use crate::config::settings::Sound;
 use crate::engine::lifecycle::{Event, Run};
 use crate::engine::plan::{Given, Pictures, Plan};
@@ -25,11 +21,7 @@ use crate::engine::supervisor::{Pipeline, Pulse};
 use crate::hub;
 use crate::media::packager::Expect;
 use crate::model::status::{Encoder, Failure};
-use crate::model::unit::{AccessUnit, TrackKind};
-
-/// Encoded pictures that may wait for their decoder; beyond that it goes on at
-/// a key frame.
-const HELD: gst::ClockTime = gst::ClockTime::from_seconds(1);
+use crate::model::unit::TrackKind;
 
 /// Runs a stream of a shared feed.
 #[derive(Debug)]
@@ -230,15 +222,7 @@ impl Job {
         let mut running = Running::build(line, Vec::new())?;
         let target = Target::Stream(Arc::clone(&self.stream));
         tap(running.pipeline(), &SINKS, &target, sign)?;
-        // Its time begins with the oldest picture that it is given.
-        let now = super::media_time(super::clock().time());
-        let begin = self.outlet.begin().map_or(now, |past| past.min(now));
-        let mut intake = Intake::new(running.element("frames")?, begin)?;
-        let pipeline = running.pipeline();
-        pipeline.set_start_time(gst::ClockTime::NONE);
-        pipeline.set_base_time(super::absolute(begin));
-        running.play()?;
-        let taking = self.outlet.take(TrackKind::Video, move |frame| intake.take(frame));
+        let taking = play_from(&mut running, &self.outlet)?;
         Ok((running, taking))
     }
 }
@@ -280,22 +264,6 @@ impl Known {
     }
 }
 
-async fn told(known: &mut watch::Receiver<Option<Given>>) -> Given {
-    loop {
-        if let Some(given) = *known.borrow_and_update() {
-            return given;
-        }
-        news(known).await;
-    }
-}
-
-async fn news(known: &mut watch::Receiver<Option<Given>>) {
-    if known.changed().await.is_err() {
-        // The feed is gone, and this task will be told to end.
-        std::future::pending::<()>().await;
-    }
-}
-
 /// What ends a part of a run from outside.
 struct Ends {
     plan: watch::Receiver<Plan>,
@@ -310,84 +278,5 @@ impl Ends {
             () = self.known.changed() => Part::Changed,
             () = self.stop.requested() => Part::Over(Failure::Ended),
         }
-    }
-}
-
-/// Where pictures of a feed enter an encoder's pipeline.
-struct Intake {
-    source: gst_app::AppSrc,
-    begin: MediaTime,
-    caps: Option<gst::Caps>,
-    /// Whether encoded pictures are of no use before the next key frame.
-    awaiting_key: bool,
-}
-
-impl Intake {
-    fn new(element: gst::Element, begin: MediaTime) -> Result<Self, Failure> {
-        let source = element
-            .downcast::<gst_app::AppSrc>()
-            .map_err(|_| Failure::Build("\"frames\" is not an appsrc".to_owned()))?;
-        Ok(Self { source, begin, caps: None, awaiting_key: true })
-    }
-
-    fn take(&mut self, frame: &Frame) {
-        match frame {
-            Frame::Plain(plain) => {
-                self.follow(&plain.caps);
-                self.push(plain.buffer.copy(), plain.pts, None, plain.duration);
-            }
-            Frame::Unit(unit) => self.take_encoded(unit),
-            Frame::Sound(_) => {}
-        }
-    }
-
-    /// Leaves out whole groups of pictures if the decoder cannot keep up.
-    fn take_encoded(&mut self, unit: &AccessUnit) {
-        let is_key = is_key(&unit.data);
-        self.awaiting_key |= self.source.current_level_time() > HELD;
-        if self.awaiting_key && !is_key {
-            return;
-        }
-        self.follow(
-            &gst::Caps::builder("video/x-h264")
-                .field("stream-format", "byte-stream")
-                .field("alignment", "au")
-                .build(),
-        );
-        let mut buffer = gst::Buffer::from_slice(unit.data.clone());
-        let fresh = buffer.get_mut().expect("a new buffer has one owner");
-        if self.awaiting_key {
-            fresh.set_flags(gst::BufferFlags::DISCONT);
-        }
-        if !is_key {
-            fresh.set_flags(gst::BufferFlags::DELTA_UNIT);
-        }
-        self.awaiting_key = false;
-        self.push(buffer, unit.pts, Some(unit.dts), unit.duration);
-    }
-
-    fn follow(&mut self, caps: &gst::Caps) {
-        if self.caps.as_ref() != Some(caps) {
-            self.source.set_caps(Some(caps));
-            self.caps = Some(caps.clone());
-        }
-    }
-
-    /// Pushes a buffer; one from before the pipeline's time goes nowhere.
-    fn push(
-        &self,
-        mut buffer: gst::Buffer,
-        pts: MediaTime,
-        dts: Option<MediaTime>,
-        duration: Option<Duration>,
-    ) {
-        let place = |time: MediaTime| time.0.checked_sub(self.begin.0);
-        let Some(at) = place(pts) else { return };
-        let fresh = buffer.make_mut();
-        fresh.set_pts(gst::ClockTime::from_nseconds(at));
-        fresh.set_dts(dts.and_then(place).map(gst::ClockTime::from_nseconds));
-        fresh.set_duration(duration.and_then(|span| gst::ClockTime::try_from(span).ok()));
-        // A source that takes no more has a pipeline whose bus says why.
-        self.source.push_buffer(buffer).ok();
     }
 }

@@ -86,6 +86,12 @@ fn every_combination_gives_a_line_that_is_reviewed() {
         let track = of("video").or(of("audio")).unwrap();
         lines.push(pulled.pulled_line(&track, "libde265dec").unwrap());
     }
+    let mut made = dressed.clone();
+    made.feed.source = Source::Made("front".parse().unwrap());
+    made.feed.audio = FeedAudio::Alsa("plughw:CARD=a b".to_owned());
+    for pictures in [Pictures::Plain, Pictures::H264 { in_order: true }] {
+        lines.push(made.made_line(&dressed, pictures, "openh264dec").unwrap());
+    }
     lines.push(decode_line("openh264dec").unwrap());
     for format in [Format::Jpg { quality: 85 }, Format::Png] {
         lines.push(picture_line(format, None).unwrap());
