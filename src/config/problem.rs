@@ -62,7 +62,12 @@ pub(super) fn child(parent: &str, key: &str) -> String {
 /// A value as problems show it: in quotes, not endless, and a URL not at all,
 /// for its last piece is often a stream key.
 pub(super) fn quote(text: &str) -> String {
-    if text.contains("://") { "the URL".to_owned() } else { format!("{:?}", shorten(text)) }
+    if is_url(text) { "the URL".to_owned() } else { format!("{:?}", shorten(text)) }
+}
+
+/// Whether it is a URL, or was one before a slip of the keyboard.
+pub(super) fn is_url(text: &str) -> bool {
+    text.contains(':') && text.contains('/')
 }
 
 pub(super) fn shorten(text: &str) -> String {
@@ -99,7 +104,9 @@ mod tests {
     #[test]
     fn neither_long_texts_nor_urls_nor_glued_secrets_are_repeated() {
         assert_eq!(quote(&"x".repeat(1000)).chars().count(), SHOWN + 3);
-        assert_eq!(quote("rtmp://a.example/live/KEY"), "the URL");
+        for url in ["rtmp://a.example/live/KEY", "rtmp:: //a.example/live/KEY", "rtmp:/a/KEY"] {
+            assert_eq!(quote(url), "the URL");
+        }
         assert_eq!(child("pushes.tube", "key:KEY"), "pushes.tube.key:…");
         assert_eq!(child("feeds", "front door"), "feeds.\"front door\"");
     }

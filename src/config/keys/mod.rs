@@ -12,7 +12,7 @@ pub(super) mod streams;
 
 use std::time::Duration;
 
-use super::problem::{quote, shorten};
+use super::problem::{is_url, quote, shorten};
 use crate::base::units::{BadUnit, parse_span};
 use crate::model::ids::BadName;
 
@@ -25,7 +25,8 @@ fn unit(bad: BadUnit) -> String {
 }
 
 fn name(bad: BadName) -> String {
-    BadName(shorten(&bad.0)).to_string()
+    let shown = if is_url(&bad.0) { "…".to_owned() } else { shorten(&bad.0) };
+    BadName(shown).to_string()
 }
 
 /// Reads a span of time within these bounds.
