@@ -1,6 +1,8 @@
 //! Launch lines as they are reviewed, and what decides them.
 
 use super::*;
+use crate::config::settings::Transport;
+use crate::model::unit::TrackKind;
 
 fn plan() -> Plan {
     Plan {
