@@ -7,8 +7,8 @@ use std::fmt::{Display, Write as _};
 
 use crate::config::settings::{
     Access, ByteFeed, ByteSource, ByteStream, Client, CommandLine, EncoderWish, Feed, FeedAudio,
-    Log, Mode, Overlay, Pages, Push, PushAudio, Rotation, Rtsp, Server, Settings, Source, Stream,
-    Turn,
+    Log, Mode, Overlay, Pages, Pull, Push, PushAudio, Rotation, Rtsp, Server, Settings, Sound,
+    Source, Stream, Transport, Turn,
 };
 use crate::model::push_url::PushUrl;
 
@@ -91,17 +91,22 @@ fn write_feed(page: &mut Page, feed: &Feed) {
         Source::TestClock => page.key(2, "test", "clock"),
         Source::V4l2(device) => page.key(2, "v4l2", quoted(device.display())),
         Source::File(path) => page.key(2, "file", quoted(path.display())),
+        Source::Rtsp(pull) => write_pull(page, pull),
+        Source::SoundOnly => {}
+        Source::Made(from) => page.key(2, "feed", quoted(from)),
     }
     write_life(page, *mode, *resurrect);
     page.key(2, "size", size);
     page.key(2, "fps", fps);
-    let audio = match audio {
-        FeedAudio::Own => "own",
-        FeedAudio::None => "none",
-        FeedAudio::Silence => "silence",
-        FeedAudio::Tone => "tone",
-    };
-    page.key(2, "audio", audio);
+    match audio {
+        FeedAudio::Own => page.key(2, "audio", "own"),
+        FeedAudio::None => page.key(2, "audio", "none"),
+        FeedAudio::Silence => page.key(2, "audio", "silence"),
+        FeedAudio::Tone => page.key(2, "audio", "tone"),
+        FeedAudio::Alsa(device) => {
+            page.key(2, "audio", format_args!("{{alsa: {}}}", quoted(device)))
+        }
+    }
     let Overlay { text, clock, name } = overlay;
     page.line(2, "overlay:");
     page.key(3, "text", or_null(text.as_ref().map(quoted)));
@@ -175,10 +180,28 @@ fn shown_word(word: &str) -> String {
     }
 }
 
+fn write_pull(page: &mut Page, pull: &Pull) {
+    let Pull { url, login, transport } = pull;
+    let shown = pull.shown();
+    let hidden = if shown == url.reveal() { "" } else { "  # a part of it is not shown" };
+    page.key(2, "rtsp", format_args!("{}{hidden}", quoted(shown)));
+    let transport = match transport {
+        Transport::Tcp => "tcp",
+        Transport::Udp => "udp",
+    };
+    page.key(2, "transport", transport);
+    page.hidden(2, "password", login.is_some());
+}
+
 fn write_stream(page: &mut Page, stream: &Stream) {
-    let Stream { name, feed, encoder, bitrate, gop, profile, quality, url } = stream;
+    let Stream { name, feed, encoder, bitrate, gop, profile, quality, size, fps, sound, url } =
+        stream;
     page.entry(name);
-    page.key(2, "feed", feed);
+    if let Sound::Of(sound) = sound {
+        page.key(2, "feeds", format_args!("{{video: {}, audio: {}}}", quoted(feed), quoted(sound)));
+    } else {
+        page.key(2, "feed", feed);
+    }
     let encoder = match encoder {
         EncoderWish::Auto => "auto",
         EncoderWish::Named(name) => name,
@@ -188,6 +211,13 @@ fn write_stream(page: &mut Page, stream: &Stream) {
     page.key(2, "gop", gop.as_secs_f64());
     page.key(2, "profile", profile.word());
     page.key(2, "quality", or_null(quality.as_ref()));
+    page.key(2, "size", or_null(size.as_ref()));
+    page.key(2, "fps", or_null(fps.as_ref()));
+    match sound {
+        Sound::Feed => page.key(2, "audio", "feed"),
+        Sound::None => page.key(2, "audio", "none"),
+        Sound::Of(_) => {}
+    }
     page.key(2, "url", quoted(url));
 }
 
@@ -255,6 +285,9 @@ server: {bind: '::1', port: 8123, docroot: /tmp, mdns: true, state: /tmp,
   tls: {certificate: /tmp/cert.pem, key: '/tmp/k: #.pem'}}
 feeds:
   '2': {v4l2: '/dev/v4l/by-id/a b: #1', mode: 2.5, resurrect: no, size: 800x600, fps: 12, audio: tone}
+  door: {rtsp: 'rtsp://cam.local/1', transport: udp}
+  turned: {feed: back, hflip: yes, size: 320x240}
+  mic: {audio: {alsa: 'plughw:CARD=a b'}}
   back: {test: clock, mode: continuous, audio: silence, 
     overlay: {text: 'a: c', clock: yes, name: yes}, hflip: yes, vflip: yes, rotation: 270}
   clip: {command: \"sh -c 'cat a | tee'\", mode: 5, resurrect: off}
@@ -265,6 +298,10 @@ streams:
   raw: {feed: clip, command: cat, type: video/mp2t, client: exclusive, url: /cams/a/raw.ts}
   fifo: {url: /fifo.wav}
   alone: {command: 'date --utc'}
+  door: {}
+  turned: {}
+  both: {feeds: {video: door, audio: mic}}
+  small: {feed: back, size: 640x360, fps: 5, audio: none}
 pushes:
   tube: {stream: back, url: 'rtmp://a.example/live', backup: 'rtmp://b.example/live', audio: tone,
     start: true}
@@ -284,15 +321,17 @@ log: {level: debug, folder: /tmp}
 
     #[test]
     fn no_secret_is_printed() {
-        let file = "feeds: {a: {test: clock}}\n\
-            streams: {a: {}, b: {command: 'ff -i rtsp://me:PASS-2@cam/x rtmp://a/live/KEY-4'}}\n\
+        let file = "feeds: {a: {test: clock}, b: {rtsp: 'rtsp://me:PASS-2@a/x?k=KEY-4'}, \
+            c: {rtsp: 'rtsp://a/x', user: me, password: PASS-3}}\n\
+            streams: {a: {}, b: {}, c: {},\
+            d: {command: 'ff -i rtsp://me:PASS-5@cam/x rtmp://a/live/KEY-5'}}\n\
             access: {password: '$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA'}\n\
             pushes: {one: {url: 'rtmp://me:PASS-1@a.example/live/KEY-1'}, \
             two: {url: 'rtmp://a.example/live', key: KEY-2, backup: 'rtmp://b.example/l?k=KEY-3'}}\n";
         let text = yaml(&parse_text(file).unwrap());
-        for secret in ["argon2", "PASS-1", "PASS-2", "KEY-1", "KEY-2", "KEY-3", "KEY-4"] {
+        for secret in ["argon2", "PASS-", "KEY-"] {
             assert!(!text.contains(secret), "{text}");
         }
-        assert_eq!(text.matches("it is set").count(), 2, "{text}");
+        assert_eq!(text.matches("it is set").count(), 3, "{text}");
     }
 }

@@ -4,9 +4,11 @@ use super::keys::{SECTIONS, feeds, pages, pushes, service, streams};
 use super::layers::Layered;
 use super::problem::Problem;
 use super::section::{Report, Spot};
-use super::settings::{ByteFeed, ByteStream, Feed, Pages, Settings, Stream};
+use super::settings::{
+    ByteFeed, ByteStream, Feed, FeedAudio, Pages, Push, Settings, Sound, Source, Stream,
+};
 use super::urls::{byte_streams_collide, collide, shadows};
-use crate::model::ids::StreamName;
+use crate::model::ids::{FeedName, StreamName};
 
 /// Checks every key. `earlier` are the problems of the text itself.
 pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings, Vec<Problem>> {
@@ -29,6 +31,7 @@ pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings,
         byte_streams: &byte_streams,
     };
     all.pair(&root, &mut report);
+    show(&root, &feeds, &streams, &pushes, &mut report);
     all.keep_apart(&root, &mut report);
     keep_free(&root, &all, &pages, &mut report);
     if report.problems.is_empty() {
@@ -60,8 +63,8 @@ struct All<'a> {
 }
 
 impl All<'_> {
-    /// Tells streams without their feed, feeds with two streams of tracks, and,
-    /// if nobody has mistyped a name, feeds with none.
+    /// Tells streams without their feeds, and, if nobody has mistyped a name,
+    /// feeds without a stream.
     fn pair(&self, root: &Spot<'_>, report: &mut Report) {
         let streams_found = self.pair_streams(root, report);
         let bytes_found = self.pair_byte_streams(root, report);
@@ -71,11 +74,18 @@ impl All<'_> {
             return;
         }
         for name in self.feed_names() {
-            let by_tracks = self.streams.iter().any(|stream| stream.feed.as_str() == name);
+            let by_tracks = self.streams.iter().any(|stream| {
+                let of = |feed: &FeedName| feed.as_str() == name;
+                of(&stream.feed) || matches!(&stream.sound, Sound::Of(other) if of(other))
+            });
+            let by_feeds = self
+                .feeds
+                .iter()
+                .any(|other| other.source.made_from().is_some_and(|from| from.as_str() == name));
             let shows = |stream: &&ByteStream| {
                 stream.feed.as_ref().is_some_and(|feed| feed.as_str() == name)
             };
-            if !by_tracks && self.byte_streams.iter().find(shows).is_none() {
+            if !by_tracks && !by_feeds && self.byte_streams.iter().find(shows).is_none() {
                 let spot = root.at("feeds").at(name);
                 let message = "no stream shows this feed; add one to `streams`, or remove the feed";
                 report.tell(&spot, message);
@@ -88,26 +98,36 @@ impl All<'_> {
         pictures.chain(self.byte_feeds.iter().map(|feed| feed.name.as_str())).collect()
     }
 
-    /// Returns whether every stream has its feed.
+    /// Returns whether every stream has its feeds.
     fn pair_streams(&self, root: &Spot<'_>, report: &mut Report) -> bool {
         let mut all_found = true;
-        for (index, stream) in self.streams.iter().enumerate() {
-            let spot = at_key(root, stream.name.as_str(), "feed");
-            let (name, feed) = (stream.name.as_str(), stream.feed.as_str());
-            let mut others = self.streams[..index].iter();
-            if !self.feed_names().contains(&feed) {
-                all_found = false;
-                report.tell(&spot, self.names_no_feed(feed));
-            } else if let Some(first) = others.find(|other| other.feed == stream.feed) {
-                let first = &first.name;
-                let message = format!(
-                    "the streams {first} and {name} both show the feed {feed}; in this version a \
-                     feed has one stream"
-                );
-                report.tell(&spot, message);
+        for stream in self.streams {
+            let spot = root.at("streams").at(stream.name.as_str());
+            let spots = [spot.at("feed"), spot.at("feeds").at("video")];
+            let of_video = spots.iter().find(|spot| spot.is_given()).unwrap_or(&spot);
+            let video = self.known(of_video, &stream.feed, report);
+            all_found &= video.is_some();
+            let Sound::Of(audio) = &stream.sound else { continue };
+            if video.is_some_and(|feed| feed.source == Source::SoundOnly) {
+                report.tell(of_video, format!("the feed {} has no picture", stream.feed));
+            }
+            let of_audio = spot.at("feeds").at("audio");
+            let audio = self.known(&of_audio, audio, report);
+            all_found &= audio.is_some();
+            if let Some(feed) = audio.filter(|feed| feed.audio == FeedAudio::None) {
+                report.tell(&of_audio, format!("the feed {} has no sound", feed.name));
             }
         }
         all_found
+    }
+
+    /// The feed of tracks that has this name; tells that there is none.
+    fn known(&self, spot: &Spot<'_>, name: &FeedName, report: &mut Report) -> Option<&Feed> {
+        let found = self.feeds.iter().find(|feed| feed.name == *name);
+        if found.is_none() {
+            report.tell(spot, self.names_no_feed(name.as_str()));
+        }
+        found
     }
 
     fn pair_byte_streams(&self, root: &Spot<'_>, report: &mut Report) -> bool {
@@ -196,6 +216,20 @@ fn keep_free(root: &Spot<'_>, all: &All<'_>, pages: &Pages, report: &mut Report)
         }
         if let Some((other, _)) = placed.clone().take(index).find(|(_, taken)| *taken == page) {
             report.tell(&spot, format!("{page} is where the page {other} stands"));
+        }
+    }
+}
+
+/// Tells pushes of a sound alone: receivers refuse it.
+fn show(root: &Spot<'_>, feeds: &[Feed], streams: &[Stream], pushes: &[Push], report: &mut Report) {
+    for push in pushes {
+        let feed =
+            streams.iter().find(|stream| stream.name == push.stream).map(|stream| &stream.feed);
+        let feed = feeds.iter().find(|known| Some(&known.name) == feed);
+        if feed.is_some_and(|feed| feed.source == Source::SoundOnly) {
+            let spot = root.at("pushes").at(push.name.as_str());
+            let stream = &push.stream;
+            report.tell(&spot, format!("the stream {stream} has no picture, and a push needs one"));
         }
     }
 }

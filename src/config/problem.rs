@@ -62,12 +62,12 @@ pub(super) fn child(parent: &str, key: &str) -> String {
 /// A value as problems show it: in quotes, not endless, and a URL not at all,
 /// for its last piece is often a stream key. A mistyped URL is one as well.
 pub(super) fn quote(text: &str) -> String {
-    if is_like_a_url(text) { "the URL".to_owned() } else { format!("{:?}", shorten(text)) }
+    if is_url(text) { "the URL".to_owned() } else { format!("{:?}", shorten(text)) }
 }
 
-/// Also where a slip has torn the `://` apart. A device's path has a colon
-/// behind its last slash only.
-fn is_like_a_url(text: &str) -> bool {
+/// Whether it is a URL, or was one before a slip of the keyboard tore its `://`
+/// apart. A device's path has a colon behind its last slash only.
+pub(super) fn is_url(text: &str) -> bool {
     let torn = text.contains("//") && !text.starts_with('/');
     torn || text.split_once(':').is_some_and(|(_, rest)| rest.contains('/'))
 }

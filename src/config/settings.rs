@@ -34,6 +34,34 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The streams of the feed that is called so.
+    pub fn streams_of(&self, feed: &FeedName) -> impl Iterator<Item = &Stream> {
+        self.streams.iter().filter(move |stream| stream.feed == *feed)
+    }
+
+    /// The streams whose picture or sound is the feed's.
+    pub fn takers_of(&self, feed: &Feed) -> Vec<StreamName> {
+        let sound = Sound::Of(feed.name.clone());
+        let takes = |stream: &&Stream| stream.feed == feed.name || stream.sound == sound;
+        self.streams.iter().filter(takes).map(|stream| stream.name.clone()).collect()
+    }
+
+    /// Whether a feed is captured in a pipeline of its own: because others
+    /// share it, because a stream takes from two feeds, or because what it
+    /// gives is not known before it runs.
+    pub fn is_shared(&self, feed: &Feed) -> bool {
+        let comes_alone = match feed.source {
+            Source::TestClock | Source::V4l2(_) | Source::File(_) => false,
+            Source::Rtsp(_) | Source::SoundOnly | Source::Made(_) => true,
+        };
+        let takes_two = |stream: &Stream| matches!(stream.sound, Sound::Of(_));
+        comes_alone
+            || self.takers_of(feed).len() > 1
+            || self.streams_of(&feed.name).any(takes_two)
+            || self.streams_of(&feed.name).next().is_none()
+            || self.feeds.iter().any(|other| other.source.made_from() == Some(&feed.name))
+    }
+
     /// The feed of `stream`.
     pub fn feed_of(&self, stream: &Stream) -> &Feed {
         self.feeds
@@ -148,6 +176,81 @@ pub enum Source {
     V4l2(PathBuf),
     /// A film, played for ever: an absolute path.
     File(PathBuf),
+    /// A stream that is fetched over RTSP.
+    Rtsp(Pull),
+    /// No picture: the feed is a sound alone.
+    SoundOnly,
+    /// The pictures of another feed.
+    Made(FeedName),
+}
+
+impl Source {
+    /// The feed that it is made from, if from another one.
+    pub fn made_from(&self) -> Option<&FeedName> {
+        match self {
+            Source::Made(from) => Some(from),
+            Source::TestClock
+            | Source::V4l2(_)
+            | Source::File(_)
+            | Source::Rtsp(_)
+            | Source::SoundOnly => None,
+        }
+    }
+}
+
+impl Feed {
+    /// The size of its picture once that is turned.
+    pub fn turned_size(&self) -> Size {
+        let Size { width, height } = self.size;
+        match self.turn.rotation {
+            Rotation::None | Rotation::Half => self.size,
+            Rotation::Quarter | Rotation::ThreeQuarters => Size { width: height, height: width },
+        }
+    }
+}
+
+/// A stream on another machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pull {
+    /// `rtsp://`, with the password if there is no `login`.
+    pub url: Secret,
+    /// Name and password.
+    pub login: Option<(String, Secret)>,
+    pub transport: Transport,
+}
+
+/// How packets are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Over the connection itself.
+    Tcp,
+    /// As datagrams.
+    Udp,
+}
+
+impl Pull {
+    /// The address without what may be secret in it.
+    pub fn shown(&self) -> String {
+        let (scheme, rest) = self.url.reveal().split_once("://").unwrap_or_default();
+        let rest = rest.split(['?', '#']).next().unwrap_or_default();
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let host = host.rsplit('@').next().unwrap_or_default();
+        format!("{scheme}://{host}/{path}")
+    }
+
+    /// Everything that must not be seen in what others say of it.
+    pub fn secrets(&self) -> Vec<Secret> {
+        let url = self.url.reveal();
+        let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let authority = authority.split(['/', '?']).next().unwrap_or_default();
+        let in_url = authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':'));
+        let query = url.split_once('?').map(|(_, query)| query);
+        let mut secrets = vec![self.url.clone()];
+        secrets.extend(in_url.map(|(_, password)| Secret::new(password)));
+        secrets.extend(query.map(Secret::new));
+        secrets.extend(self.login.iter().map(|(_, password)| password.clone()));
+        secrets
+    }
 }
 
 /// How long a feed runs.
@@ -172,7 +275,7 @@ impl fmt::Display for Mode {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FeedAudio {
     None,
     Silence,
@@ -180,6 +283,8 @@ pub enum FeedAudio {
     Tone,
     /// The feed's own, where it has any that can be passed on.
     Own,
+    /// A capture device of ALSA: `plughw:CARD=Device`.
+    Alsa(String),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -193,8 +298,24 @@ pub struct Stream {
     pub profile: Profile,
     /// H.264 quantiser, 10 (best) to 40; without one the bit rate decides.
     pub quality: Option<u8>,
+    /// The size to encode, where it is not the feed's.
+    pub size: Option<Size>,
+    /// Frames a second to encode, where they are fewer than the feed's.
+    pub fps: Option<FrameRate>,
+    pub sound: Sound,
     /// Path with a leading slash and without a trailing one: `/front`, `/cams/a`.
     pub url: String,
+}
+
+/// Where a stream's sound comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sound {
+    /// From the feed that its pictures come from.
+    Feed,
+    /// The stream has none.
+    None,
+    /// From another feed.
+    Of(FeedName),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,6 +341,26 @@ impl Profile {
             Profile::Baseline => "baseline",
             Profile::Main => "main",
             Profile::High => "high",
+        }
+    }
+}
+
+impl Stream {
+    /// What stands for those who take from `feed` without being its streams:
+    /// it wants the pictures plain.
+    pub fn without_wishes(feed: &Feed) -> Self {
+        Self {
+            name: feed.name.as_str().parse().expect("names have one form"),
+            feed: feed.name.clone(),
+            encoder: EncoderWish::Auto,
+            bitrate: Bitrate::usual_for(feed.size),
+            gop: Duration::from_secs(1),
+            profile: Profile::High,
+            quality: None,
+            size: None,
+            fps: Some(feed.fps),
+            sound: Sound::Feed,
+            url: String::new(),
         }
     }
 }

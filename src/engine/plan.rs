@@ -1,10 +1,17 @@
 //! What a pipeline looks like as a launch line. Pure text.
 
+mod shared;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
+
+pub use shared::{Given, Offered, Pictures};
 
 use crate::base::units::{FrameRate, Size};
 use crate::config::settings::{
-    EncoderWish, Feed, FeedAudio, Overlay, Profile, PushAudio, Rotation, Source, Stream, Turn,
+    EncoderWish, Feed, FeedAudio, Overlay, Profile, PushAudio, Rotation, Sound, Source, Stream,
+    Turn,
 };
 use crate::profile::{self, Kind, ProfileError, Slot};
 
@@ -62,6 +69,16 @@ enum Reader {
     Line,
 }
 
+/// Who writes what over a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writes {
+    /// The text and the clock, which belong to the feed.
+    OfFeed,
+    /// The name of the stream.
+    OfStream,
+    Both,
+}
+
 /// The file that a picture becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -81,6 +98,9 @@ const VIDEO_TAIL: &str = "! h264parse config-interval=-1 \
      ! video/x-h264,stream-format=byte-stream,alignment=au \
      ! appsink name=video sync=false max-buffers=1 drop=true";
 
+/// Plain pictures leave for the encoders of several streams.
+const PLAIN_TAIL: &str = "! appsink name=plain sync=false max-buffers=1 drop=true";
+
 const AUDIO_TAIL: &str = "! audio/mpeg,mpegversion=4,stream-format=raw \
      ! appsink name=audio sync=false max-buffers=1 drop=true";
 
@@ -92,18 +112,52 @@ impl Plan {
     pub fn may_pass_through(&self) -> bool {
         self.stream.encoder == EncoderWish::Auto
             && self.stream.quality.is_none()
+            && self.stream.size.is_none()
+            && self.stream.fps.is_none()
             && self.feed.overlay == Overlay::default()
             && self.feed.turn == Turn::default()
     }
 
+    /// Whether what a shared feed gives is this stream as it is.
+    pub fn passes(&self, given: Given) -> bool {
+        match given.pictures {
+            Some(Pictures::H264 { in_order }) => in_order && self.may_pass_through(),
+            Some(Pictures::Plain) => false,
+            None => true,
+        }
+    }
+
+    /// The size that the stream is encoded in.
+    pub fn size(&self) -> Size {
+        self.stream.size.unwrap_or(self.feed.size)
+    }
+
+    /// The pictures per second that the stream is encoded with.
+    pub fn fps(&self) -> FrameRate {
+        self.stream.fps.unwrap_or(self.feed.fps)
+    }
+
     /// Whether there is to be sound; a feed's own may turn out to be missing.
     pub fn has_audio(&self) -> bool {
-        self.feed.audio != FeedAudio::None
+        match self.stream.sound {
+            Sound::Feed => self.feed.audio != FeedAudio::None,
+            Sound::None => false,
+            Sound::Of(_) => true,
+        }
     }
 
     /// Whether there is sound, with what the feed has been found to give.
     pub fn sounds(&self, capture: Capture) -> bool {
-        self.has_audio() && (self.feed.audio != FeedAudio::Own || capture.sound)
+        self.has_audio() && self.feed_sounds(capture)
+    }
+
+    /// Whether the feed has sound, with what it has been found to give.
+    pub fn feed_sounds(&self, capture: Capture) -> bool {
+        match self.feed.audio {
+            FeedAudio::None => false,
+            FeedAudio::Own => capture.sound,
+            FeedAudio::Silence | FeedAudio::Tone | FeedAudio::Alsa(_) => true,
+        }
     }
 
     /// The launch line of feed, encoder and sound; `encoder` names an encoder
@@ -133,16 +187,34 @@ impl Plan {
         let mut parts = vec![self.source(capture, reader)?];
         if capture.form != Form::H264 {
             parts.extend(self.turned()?);
-            parts.extend(self.overlaid()?);
-            parts.push(format!("! {}", render(Kind::Encoder, encoder, &self.encoder_slots())?));
+            parts.extend(self.overlaid(Writes::Both)?);
+            parts.extend(self.fitted()?);
+            parts.push(self.encoded(encoder)?);
         }
-        let ends = matches!(self.feed.source, Source::File(_)) && reader == Reader::Line;
-        let tail = |tail: &str| [tail, if ends { UNTIL_THE_END } else { "" }].concat();
-        parts.push(tail(VIDEO_TAIL));
-        if let Some(sound) = self.sound(capture, reader)? {
-            parts.push(format!("{sound} {}", tail(AUDIO_TAIL)));
+        parts.push(self.tail(VIDEO_TAIL, reader));
+        if self.sounds(capture) {
+            parts.extend(self.sound(reader)?);
         }
         Ok(parts.join(" "))
+    }
+
+    fn encoded(&self, encoder: &str) -> Result<String, ProfileError> {
+        Ok(format!("! {}", render(Kind::Encoder, encoder, &self.encoder_slots())?))
+    }
+
+    /// What makes pictures fewer or smaller, where the stream asks for it.
+    fn fitted(&self) -> Result<Option<String>, ProfileError> {
+        let mut slots = Vec::new();
+        if let Some(fps) = self.stream.fps.filter(|fps| fps.fps() < self.feed.fps.fps()) {
+            slots.push(("fps", Slot::Int(fps.fps())));
+        }
+        if let Some(Size { width, height }) = self.stream.size {
+            slots.extend([("width", Slot::Int(width)), ("height", Slot::Int(height))]);
+        }
+        if slots.is_empty() {
+            return Ok(None);
+        }
+        render(Kind::Filter, "fit", &slots).map(Some)
     }
 
     fn source(&self, capture: Capture, reader: Reader) -> Result<String, ProfileError> {
@@ -181,6 +253,12 @@ impl Plan {
                     Form::H264 | Form::Raw | Form::Mjpeg => "file",
                 }
             }
+            Source::SoundOnly | Source::Made(_) => return Ok(String::new()),
+            // One with H.264, as its tracks are known only to who has asked.
+            Source::Rtsp(pull) => {
+                let line = self.pull_line(pull.transport)?;
+                return Ok(format!("{line} ! {}", render(Kind::Pull, "h264", &[])?));
+            }
         };
         render(Kind::Feed, name, &slots)
     }
@@ -190,10 +268,10 @@ impl Plan {
         let mut slots = vec![
             ("bitrate_bps", Slot::Int(bitrate.bps())),
             ("bitrate_kbps", Slot::Int(bitrate.kbps())),
-            ("gop", Slot::Int(gop_frames(*gop, self.feed.fps))),
+            ("gop", Slot::Int(gop_frames(*gop, self.fps()))),
             ("profile", word(caps_profile(*profile))),
             ("preset", word(if *profile == Profile::Baseline { "ultrafast" } else { "superfast" })),
-            ("level", word(level(self.feed.size, self.feed.fps, bitrate.bps()))),
+            ("level", word(level(self.size(), self.fps(), bitrate.bps()))),
         ];
         if let Some(quality) = quality {
             slots.push(("quality", Slot::Int(u32::from(*quality))));
@@ -209,16 +287,17 @@ impl Plan {
     }
 
     /// What writes over the picture, where there is something to write.
-    fn overlaid(&self) -> Result<Option<String>, ProfileError> {
+    fn overlaid(&self, writes: Writes) -> Result<Option<String>, ProfileError> {
         let Overlay { text, clock, name } = &self.feed.overlay;
         let mut slots = Vec::new();
-        if let Some(text) = text {
+        let (of_feed, of_stream) = (writes != Writes::OfStream, writes != Writes::OfFeed);
+        if let Some(text) = text.as_ref().filter(|_| of_feed) {
             slots.push(("text", Slot::Text(without_markup(text))));
         }
-        if *name {
+        if *name && of_stream {
             slots.push(("name", Slot::Text(without_markup(self.stream.name.as_str()))));
         }
-        if *clock {
+        if *clock && of_feed {
             slots.push(("clock", Slot::Int(1)));
         }
         if slots.is_empty() {
@@ -227,17 +306,29 @@ impl Plan {
         Ok(Some(format!("! {}", render(Kind::Filter, "overlay", &slots)?)))
     }
 
-    fn sound(&self, capture: Capture, reader: Reader) -> Result<Option<String>, ProfileError> {
-        match self.feed.audio {
-            FeedAudio::None => Ok(None),
-            FeedAudio::Own if !capture.sound => Ok(None),
+    /// The branch of the feed's sound.
+    fn sound(&self, reader: Reader) -> Result<Option<String>, ProfileError> {
+        let source = match &self.feed.audio {
+            FeedAudio::None => return Ok(None),
+            FeedAudio::Alsa(device) => {
+                let slots =
+                    [("device", Slot::Text(device.clone())), ("bitrate_bps", Slot::Int(AUDIO_BPS))];
+                render(Kind::Audio, "alsa", &slots)?
+            }
             FeedAudio::Own => {
                 let alone = (reader == Reader::Line).then_some(("alone", Slot::Int(1)));
-                render(Kind::Audio, "own", alone.as_slice()).map(Some)
+                render(Kind::Audio, "own", alone.as_slice())?
             }
-            FeedAudio::Silence => test_sound("silence").map(Some),
-            FeedAudio::Tone => test_sound("tone").map(Some),
-        }
+            FeedAudio::Silence => test_sound("silence")?,
+            FeedAudio::Tone => test_sound("tone")?,
+        };
+        Ok(Some(format!("{source} {}", self.tail(AUDIO_TAIL, reader))))
+    }
+
+    /// The end of a branch, so that a film that is read by the line comes to its own.
+    fn tail(&self, tail: &str, reader: Reader) -> String {
+        let ends = matches!(self.feed.source, Source::File(_)) && reader == Reader::Line;
+        [tail, if ends { UNTIL_THE_END } else { "" }].concat()
     }
 }
 
@@ -352,127 +443,5 @@ fn level(size: Size, fps: FrameRate, bps: u32) -> &'static str {
         (245_761.., _) => "4.2",
         (_, 10_000_001..) => "4.1",
         _ => "4",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plan() -> Plan {
-        Plan {
-            feed: Feed {
-                name: "front".parse().unwrap(),
-                source: Source::V4l2("/dev/v4l/by-id/usb cam".into()),
-                mode: crate::config::settings::Mode::OnDemand,
-                resurrect: true,
-                size: "720p".parse().unwrap(),
-                fps: "30".parse().unwrap(),
-                audio: FeedAudio::None,
-                overlay: Overlay::default(),
-                turn: Turn::default(),
-            },
-            stream: Stream {
-                name: "front".parse().unwrap(),
-                feed: "front".parse().unwrap(),
-                encoder: EncoderWish::Auto,
-                bitrate: "2M".parse().unwrap(),
-                gop: Duration::from_secs(1),
-                profile: Profile::High,
-                quality: None,
-                url: "/front".to_owned(),
-            },
-        }
-    }
-
-    #[test]
-    fn every_combination_gives_a_line_that_is_reviewed() {
-        let mut lines = Vec::new();
-        let plain = Capture::plain(plan().feed.fps);
-        for form in [Form::Raw, Form::Mjpeg, Form::H264] {
-            for rate in [(30, 1), (60_000, 1001)] {
-                lines.push(
-                    plan().launch_line(Capture { form, rate, sound: false }, "x264enc").unwrap(),
-                );
-            }
-        }
-        for encoder in profile::names(Kind::Encoder) {
-            lines.push(plan().launch_line(plain, encoder).unwrap());
-            let mut fixed = plan();
-            fixed.stream.quality = Some(20);
-            lines.push(fixed.launch_line(plain, encoder).unwrap());
-        }
-        let mut test = plan();
-        test.feed.source = Source::TestClock;
-        test.feed.audio = FeedAudio::Tone;
-        test.stream.profile = Profile::Baseline;
-        lines.push(test.launch_line(plain, "x264enc").unwrap());
-        let mut film = plan();
-        film.feed.source = Source::File("/srv/a clip.mp4".into());
-        film.feed.audio = FeedAudio::Own;
-        for form in [Form::H264, Form::Coded("openh264dec")] {
-            for sound in [false, true] {
-                let capture = Capture { form, rate: (30, 1), sound };
-                lines.push(film.launch_line(capture, "x264enc").unwrap());
-                lines.push(film.line_by_hand(capture, "x264enc").unwrap());
-            }
-        }
-        let mut dressed = plan();
-        dressed.feed.turn = Turn { hflip: true, vflip: false, rotation: Rotation::Quarter };
-        dressed.feed.overlay =
-            Overlay { text: Some("5 < 6 & \"so\" ! x".to_owned()), clock: true, name: true };
-        lines.push(dressed.launch_line(plain, "x264enc").unwrap());
-        lines.push(decode_line("openh264dec").unwrap());
-        for format in [Format::Jpg { quality: 85 }, Format::Png] {
-            lines.push(picture_line(format, None).unwrap());
-            lines.push(picture_line(format, Some((320, 180))).unwrap());
-        }
-        lines.push(push_line(PushAudio::Feed, true).unwrap());
-        lines.push(push_line(PushAudio::Feed, false).unwrap());
-        lines.push(push_line(PushAudio::Tone, true).unwrap());
-        golden("tests/golden/launch-lines.txt", &(lines.join("\n\n") + "\n"));
-    }
-
-    #[test]
-    fn mirrors_and_rotations_are_one_step() {
-        let turn = |hflip, vflip, rotation| direction(Turn { hflip, vflip, rotation });
-        assert_eq!(turn(false, false, Rotation::None), None);
-        assert_eq!(turn(true, true, Rotation::Half), None);
-        assert_eq!(turn(true, true, Rotation::None), Some("180"));
-        assert_eq!(turn(true, false, Rotation::Half), Some("vert"));
-        assert_eq!(turn(false, true, Rotation::Half), Some("horiz"));
-        assert_eq!(turn(false, false, Rotation::ThreeQuarters), Some("90l"));
-        // Mirrored left to right and then turned clockwise, the upper left corner
-        // comes to lie at the lower right.
-        assert_eq!(turn(true, false, Rotation::Quarter), Some("ur-ll"));
-        assert_eq!(turn(false, true, Rotation::Quarter), Some("ul-lr"));
-    }
-
-    #[test]
-    fn whatever_changes_the_picture_ends_the_passing_through() {
-        assert!(plan().may_pass_through());
-        let mut with_clock = plan();
-        with_clock.feed.overlay.clock = true;
-        let mut mirrored = plan();
-        mirrored.feed.turn.hflip = true;
-        assert!(!with_clock.may_pass_through() && !mirrored.may_pass_through());
-    }
-
-    #[test]
-    fn the_level_follows_the_boards_rules() {
-        let level =
-            |size: &str, fps: &str, bps| level(size.parse().unwrap(), fps.parse().unwrap(), bps);
-        assert_eq!(level("1080p", "30", 4_500_000), "4");
-        assert_eq!(level("1080p", "30", 12_000_000), "4.1");
-        assert_eq!(level("1080p", "50", 4_500_000), "4.2");
-    }
-
-    /// Compares with a file; `GOLDEN=write` makes it anew.
-    fn golden(path: &str, text: &str) {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-        if std::env::var_os("GOLDEN").is_some() {
-            std::fs::write(&path, text).unwrap();
-        }
-        assert_eq!(text, std::fs::read_to_string(&path).unwrap(), "run `make golden`");
     }
 }

@@ -1,20 +1,25 @@
-//! The streams of this box, each with its feed and its supervisor.
+//! The streams of this box and their feeds, each with its supervisor.
+//!
+//! A feed of one stream lives in that stream's pipeline; a feed that several
+//! share has a pipeline and a supervisor of its own, and each stream another.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::select_all;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::demand::Demand;
-use super::gst::{Encoders, FeedPipeline};
-use super::lifecycle::{Lifecycle, Limits};
+use super::gst::{self, CapturePipeline, Encoders, FeedPipeline, Outlet, StreamPipeline};
+use super::lifecycle::{Lifecycle, Limits, Phase};
 use super::plan::Plan;
 use super::supervisor::Supervisor;
 use crate::base::backoff::Backoff;
-use crate::config::settings::Settings;
+use crate::config::settings::{self, Mode, Settings, Sound};
 use crate::hub;
-use crate::model::ids::StreamName;
+use crate::model::ids::{FeedName, StreamName};
 use crate::model::status::{self, Encoder, Failure, Picture, State};
 
 /// A feed must show a frame this soon, and may not pause for longer once live.
@@ -34,6 +39,20 @@ const MEMORY: usize = 96 << 20;
 #[derive(Debug)]
 pub struct Roster {
     streams: Vec<Arc<Stream>>,
+    shared: Vec<Arc<Feed>>,
+}
+
+/// A feed that several streams share.
+#[derive(Debug)]
+pub struct Feed {
+    name: FeedName,
+    plans: Vec<watch::Sender<Plan>>,
+    /// Those that show it or sound like it.
+    streams: Vec<StreamName>,
+    outlet: Arc<Outlet>,
+    /// What it is made from, if from another feed.
+    base: Option<Arc<Feed>>,
+    supervisor: Supervisor,
 }
 
 /// One stream of the roster.
@@ -43,10 +62,13 @@ pub struct Stream {
     plan: watch::Sender<Plan>,
     chosen: watch::Receiver<Option<Encoder>>,
     supervisor: Supervisor,
+    /// The feeds that it takes from, that of the picture first; none where it
+    /// has its feed to itself.
+    feeds: Vec<Arc<Feed>>,
 }
 
 impl Roster {
-    /// Starts a supervisor for each stream; must be called on a runtime. The
+    /// Starts a supervisor for each stream and each shared feed; must be called on a runtime. The
     /// tasks end when the roster is dropped.
     pub fn new(settings: &Settings) -> (Self, Vec<JoinHandle<()>>) {
         let encoders = Arc::new(Encoders::default());
@@ -57,17 +79,47 @@ impl Roster {
                 early.trials().await;
             });
         }
-        let plans = settings
-            .streams
-            .iter()
-            .map(|stream| Plan { feed: settings.feed_of(stream).clone(), stream: stream.clone() });
-        let count = settings.streams.len().max(1) as f64;
-        let started = plans.enumerate().map(|(index, plan)| {
-            let memory = MEMORY / settings.streams.len().max(1);
-            Stream::spawn(plan, &encoders, index as f64 / count, memory)
-        });
-        let (streams, tasks) = started.unzip();
-        (Self { streams }, tasks)
+        let plans: Vec<_> = settings.streams.iter().map(|stream| plan(settings, stream)).collect();
+        let count = (plans.len() + settings.feeds.len()).max(1) as f64;
+        let mut spreads = (0u32..).map(|index| f64::from(index) / count);
+        let mut spread = || spreads.next().unwrap_or_default();
+        let mut tasks = Vec::new();
+        let mut shared: Vec<Arc<Feed>> = Vec::new();
+        let mut to_do: VecDeque<_> =
+            settings.feeds.iter().filter(|feed| settings.is_shared(feed)).collect();
+        while let Some(feed) = to_do.pop_front() {
+            let from = feed.source.made_from();
+            let base = shared.iter().find(|other| from == Some(&other.name)).cloned();
+            if from.is_some() && base.is_none() {
+                // The check refuses circles, so that one's turn comes.
+                to_do.push_back(feed);
+                continue;
+            }
+            let (feed, task) = Feed::spawn(feed, base, &plans, settings, spread());
+            shared.push(feed);
+            tasks.push(task);
+        }
+        let memory = MEMORY / settings.streams.len().max(1);
+        let mut streams = Vec::new();
+        for plan in plans {
+            let settings = plan.borrow().clone();
+            let names = std::iter::once(&settings.feed.name).chain(match &settings.stream.sound {
+                Sound::Of(other) => Some(other),
+                Sound::Feed | Sound::None => None,
+            });
+            let of_name =
+                |name: &FeedName| shared.iter().find(|feed: &&Arc<Feed>| feed.name == *name);
+            let feeds = names.filter_map(of_name).cloned().collect();
+            let (stream, task) = Stream::spawn(plan, feeds, &encoders, spread(), memory);
+            streams.push(stream);
+            tasks.push(task);
+        }
+        (Self { streams, shared }, tasks)
+    }
+
+    /// The feeds that several streams share.
+    pub fn shared(&self) -> &[Arc<Feed>] {
+        &self.shared
     }
 
     pub fn streams(&self) -> &[Arc<Stream>] {
@@ -87,27 +139,36 @@ impl Roster {
 
 impl Stream {
     fn spawn(
-        plan: Plan,
+        plan: watch::Sender<Plan>,
+        feeds: Vec<Arc<Feed>>,
         encoders: &Arc<Encoders>,
         spread: f64,
         memory: usize,
     ) -> (Arc<Self>, JoinHandle<()>) {
-        let name = plan.stream.name.clone();
-        let limits = hub::Limits::for_gop(plan.stream.gop, memory);
+        let settings = plan.borrow().clone();
+        let name = settings.stream.name;
+        let limits = hub::Limits::for_gop(settings.stream.gop, memory);
         let hub = hub::Stream::new(name.clone(), limits);
-        let (mode, resurrect) = (plan.feed.mode, plan.feed.resurrect);
-        let plan = watch::Sender::new(plan);
         let (choose, chosen) = watch::channel(None);
-        let pipeline =
-            FeedPipeline::new(plan.subscribe(), Arc::clone(&hub), Arc::clone(encoders), choose);
-        let (supervisor, task) = Supervisor::spawn(
-            format!("stream {name}"),
-            pipeline,
-            Lifecycle::new(Limits { spread, ..FEED_LIMITS }).resurrecting(resurrect),
-            Demand::new(mode),
-            hub.readers(),
-        );
-        (Arc::new(Self { hub, plan, chosen, supervisor }), task)
+        let (what, encoders) = (format!("stream {name}"), Arc::clone(encoders));
+        let life = Lifecycle::new(Limits { spread, ..FEED_LIMITS });
+        let life = life.resurrecting(settings.feed.resurrect);
+        let (needed, from, into) = (hub.readers(), plan.subscribe(), Arc::clone(&hub));
+        let mut outlets = feeds.iter().map(|feed| Arc::clone(&feed.outlet));
+        let (supervisor, task) = match outlets.next() {
+            None => {
+                let pipeline = FeedPipeline::new(from, into, encoders, choose);
+                let demand = Demand::new(settings.feed.mode);
+                Supervisor::spawn(what, pipeline, life, demand, needed)
+            }
+            // The mode is the feed's; nobody encodes what nobody watches.
+            Some(outlet) => {
+                let outlets = (outlet, outlets.next());
+                let pipeline = StreamPipeline::new(from, into, outlets, encoders, choose);
+                Supervisor::spawn(what, pipeline, life, Demand::new(Mode::OnDemand), needed)
+            }
+        };
+        (Arc::new(Self { hub, plan, chosen, supervisor, feeds }), task)
     }
 
     pub fn hub(&self) -> &Arc<hub::Stream> {
@@ -122,36 +183,63 @@ impl Stream {
         self.plan.borrow().clone()
     }
 
-    /// Runs by another plan from now on; a pipeline that is running by the old
-    /// one is started again.
+    /// Runs by another plan from now on; what is running by the old one is
+    /// started again. Another feed is another feed for all who share it.
     pub async fn follow(&self, plan: Plan) {
+        if let Some(feed) = self.feeds.first() {
+            feed.follow(&plan.feed).await;
+        }
         let changed = self.plan.send_if_modified(|current| {
             let differs = *current != plan;
             *current = plan;
             differs
         });
-        if changed {
+        // The pipeline of a shared feed's stream follows by itself.
+        if changed && (self.feeds.is_empty() || self.is_down()) {
             self.supervisor.restart().await;
         }
     }
 
-    /// Starts the pipeline afresh, if it is running or waiting.
+    /// Starts the pipeline afresh, if it is running or waiting; the feed's as
+    /// well.
     pub async fn restart(&self) {
+        for supervisor in self.feeds.iter().flat_map(|feed| feed.supervisors()) {
+            supervisor.restart().await;
+        }
         self.supervisor.restart().await;
     }
 
-    /// Returns when the pipeline is down and has failed `times` in a row.
+    fn is_down(&self) -> bool {
+        matches!(self.supervisor.report().phase, Phase::Waiting { .. })
+    }
+
+    /// Returns when the pipeline, or the feed's, is down and has failed `times`
+    /// in a row.
     pub async fn fails(&self, times: u32) {
-        self.supervisor.fails(times).await;
+        let of_feeds = self.feeds.iter().flat_map(|feed| feed.supervisors());
+        let all = std::iter::once(&self.supervisor).chain(of_feeds);
+        select_all(all.map(|supervisor| Box::pin(supervisor.fails(times)))).await;
     }
 
-    /// Why its pipeline went down the last time.
+    /// Why its pipeline, or the feed's, went down the last time.
     pub fn last_failure(&self) -> Option<Failure> {
-        self.supervisor.report().last_failure
+        let mut of_feeds = self.feeds.iter().flat_map(|feed| feed.supervisors());
+        of_feeds
+            .find_map(|supervisor| supervisor.report().last_failure)
+            .or(self.supervisor.report().last_failure)
     }
 
+    /// Where the stream stands; where the feed is not live, where that stands.
     pub fn state(&self, now: Instant) -> State {
-        self.supervisor.report().state(now)
+        let own = self.supervisor.report().state(now);
+        let is_needed = match own {
+            State::Starting | State::Live { .. } => true,
+            // Its supervisor may not have heard of a reader that is here.
+            State::Idle => self.hub.reader_count() > 0,
+            State::Stopping | State::Waiting { .. } | State::Over { .. } => false,
+        };
+        let of_feeds = self.feeds.iter().map(|feed| feed.state(now));
+        of_feeds.filter(|_| is_needed).find(is_down).unwrap_or(own)
     }
 
     pub fn status(&self, now: Instant) -> status::Stream {
@@ -161,12 +249,14 @@ impl Stream {
         status::Stream {
             set_to: format!(
                 "{}, {} frames a second, {}bit/s",
-                plan.feed.size, plan.feed.fps, plan.stream.bitrate
+                plan.size(),
+                plan.fps(),
+                plan.stream.bitrate
             ),
             name: plan.stream.name,
             url: plan.stream.url,
             feed: plan.feed.name,
-            state: report.state(now),
+            state: self.state(now),
             readers: self.hub.reader_count(),
             bytes_in: self.hub.bytes_in(),
             bytes_out: self.hub.bytes_out(),
@@ -205,4 +295,91 @@ impl Stream {
             codecs: init.tracks.codecs(),
         })
     }
+}
+
+impl Feed {
+    /// `plans` are those of all streams, `base` is what the feed is made from.
+    fn spawn(
+        feed: &settings::Feed,
+        base: Option<Arc<Self>>,
+        plans: &[watch::Sender<Plan>],
+        settings: &Settings,
+        spread: f64,
+    ) -> (Arc<Self>, JoinHandle<()>) {
+        let name = feed.name.clone();
+        let of_feed = plans.iter().filter(|plan| plan.borrow().feed.name == name);
+        let mut plans: Vec<_> = of_feed.cloned().collect();
+        if plans.is_empty() {
+            // Others take from it, each in its own way.
+            let stream = settings::Stream::without_wishes(feed);
+            plans.push(watch::Sender::new(Plan { feed: feed.clone(), stream }));
+        }
+        let outlet = Outlet::new(name.clone());
+        let followed = plans.iter().map(watch::Sender::subscribe).collect();
+        let made_from = base.as_ref().and_then(|base| {
+            let plan = base.plans.first()?.subscribe();
+            Some(gst::Base { outlet: Arc::clone(&base.outlet), plan })
+        });
+        let (supervisor, task) = Supervisor::spawn(
+            format!("feed {name}"),
+            CapturePipeline::new(followed, Arc::clone(&outlet), made_from),
+            Lifecycle::new(Limits { spread, ..FEED_LIMITS }).resurrecting(feed.resurrect),
+            Demand::new(feed.mode),
+            outlet.needs(),
+        );
+        let streams = settings.takers_of(feed);
+        (Arc::new(Self { name, plans, streams, outlet, base, supervisor }), task)
+    }
+
+    /// Where the feed stands; where that which it is made from is not live,
+    /// where that stands.
+    fn state(&self, now: Instant) -> State {
+        let own = self.supervisor.report().state(now);
+        match &self.base {
+            Some(base) if own != State::Idle => {
+                let of_base = base.state(now);
+                if is_down(&of_base) { of_base } else { own }
+            }
+            Some(_) | None => own,
+        }
+    }
+
+    /// The supervisors of the feed and of all that it is made from.
+    fn supervisors(&self) -> Vec<&Supervisor> {
+        let mut all = self.base.as_ref().map_or_else(Vec::new, |base| base.supervisors());
+        all.push(&self.supervisor);
+        all
+    }
+
+    async fn follow(&self, feed: &settings::Feed) {
+        let mut changed = false;
+        for plan in &self.plans {
+            changed |= plan.send_if_modified(|current| {
+                let differs = current.feed != *feed;
+                current.feed = feed.clone();
+                differs
+            });
+        }
+        if changed {
+            self.supervisor.restart().await;
+        }
+    }
+
+    pub fn status(&self, now: Instant) -> status::Feed {
+        status::Feed {
+            name: self.name.clone(),
+            state: self.state(now),
+            streams: self.streams.clone(),
+        }
+    }
+}
+
+fn plan(settings: &Settings, stream: &settings::Stream) -> watch::Sender<Plan> {
+    let feed = settings.feed_of(stream).clone();
+    watch::Sender::new(Plan { feed, stream: stream.clone() })
+}
+
+/// Whether a feed gives nothing, though it is wanted.
+fn is_down(state: &State) -> bool {
+    matches!(state, State::Waiting { .. } | State::Over { .. } | State::Starting)
 }

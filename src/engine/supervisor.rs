@@ -30,6 +30,11 @@ pub trait Pipeline: Send + 'static {
     fn stop(&mut self);
     /// How far the run has come.
     fn pulse(&self) -> Pulse;
+    /// Somebody wants it from now on, whether a run goes on or not: what it
+    /// needs of others is to be there.
+    fn hold(&mut self) {}
+    /// Nobody wants it any more.
+    fn let_go(&mut self) {}
 }
 
 /// A sign of life.
@@ -238,6 +243,16 @@ impl<P: Pipeline> Task<P> {
 
     fn handle(&mut self, event: Event, tell: &mpsc::Sender<Event>) {
         let before = self.lifecycle.phase().clone();
+        match event {
+            Event::Wanted => self.pipeline.hold(),
+            Event::Unwanted => self.pipeline.let_go(),
+            Event::Restart
+            | Event::FirstSign(_)
+            | Event::Progress(..)
+            | Event::AtRest(_)
+            | Event::Ended(..)
+            | Event::Tick => {}
+        }
         match self.lifecycle.on(event, now()) {
             Some(Effect::Start(run)) => self.pipeline.start(run, tell.clone()),
             Some(Effect::Stop) => self.pipeline.stop(),
@@ -296,7 +311,7 @@ async fn until(deadline: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
     use super::*;
     use crate::base::backoff::Backoff;
@@ -319,6 +334,7 @@ mod tests {
         rests: bool,
         starts: Arc<AtomicU32>,
         stops: Arc<AtomicU32>,
+        holds: Arc<AtomicBool>,
     }
 
     impl Pipeline for Camera {
@@ -335,6 +351,14 @@ mod tests {
 
         fn pulse(&self) -> Pulse {
             if self.rests { Pulse::AtRest } else { Pulse::Count(1) }
+        }
+
+        fn hold(&mut self) {
+            self.holds.store(true, Ordering::Relaxed);
+        }
+
+        fn let_go(&mut self) {
+            self.holds.store(false, Ordering::Relaxed);
         }
     }
 
@@ -394,6 +418,20 @@ mod tests {
         needed.send_replace(0);
         pass(2).await;
         assert_eq!(camera.stops.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_pipeline_needs_is_held_between_its_runs_too() {
+        let camera = Camera { breaks: true, ..Camera::default() };
+        let (_supervisor, needed) = supervise(&camera);
+        needed.send_replace(1);
+        for _ in 0..20 {
+            pass(1).await;
+            assert!(camera.holds.load(Ordering::Relaxed), "a failure is no end of the wish");
+        }
+        needed.send_replace(0);
+        pass(1).await;
+        assert!(!camera.holds.load(Ordering::Relaxed));
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,6 +23,7 @@ use crate::media::packager::Init;
 use crate::model::status::State;
 use crate::model::track::Tracks;
 use crate::model::unit::TrackKind;
+use crate::outputs::picture::NoPicture;
 
 /// A cold feed has this long to show its first frame before the viewer is
 /// told to come back; the feed goes on trying meanwhile.
@@ -72,6 +73,9 @@ pub(super) async fn h264(
         return Ok(body::endless(&request, endless("video/h264"), Nothing));
     }
     let (reader, init) = joined(&stream).await?;
+    if init.tracks.video.is_none() {
+        return Err(NoPicture::NoVideo.into());
+    }
     let reader = listed(reader, &request, "h264");
     let following = Following::new(reader, &bell, &request);
     let source = Shaped { following, init, shape: |piece: &Piece, _: &Init| piece.annex_b() };
@@ -274,7 +278,8 @@ fn mp4_type(init: Option<&Init>, shape: Shape) -> String {
         Some(init) => {
             let audio = init.tracks.audio.clone().filter(|_| shape.audio);
             let codecs = Tracks { audio, ..init.tracks.clone() }.codecs();
-            format!("video/mp4; codecs=\"{codecs}\"")
+            let kind = if init.tracks.video.is_some() { "video" } else { "audio" };
+            format!("{kind}/mp4; codecs=\"{codecs}\"")
         }
         None => "video/mp4".to_owned(),
     }

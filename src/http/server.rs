@@ -131,6 +131,7 @@ impl State {
         };
         Snapshot {
             service,
+            feeds: self.roster.shared().iter().map(|feed| feed.status(now)).collect(),
             streams: self.roster.streams().iter().map(|stream| stream.status(now)).collect(),
             byte_streams: self.bytes.streams().iter().map(|stream| stream.status(now)).collect(),
             pushes: self.pushes.iter().map(|push| push.status(now)).collect(),

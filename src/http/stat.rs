@@ -191,7 +191,7 @@ pub(super) async fn config(state: web::Data<State>) -> HttpResponse {
 }
 
 fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
-    let Snapshot { service, streams, byte_streams, pushes } = snapshot;
+    let Snapshot { service, feeds: shared, streams, byte_streams, pushes } = snapshot;
     let of_bytes =
         |count: fn(&status::ByteStream) -> u64| byte_streams.iter().map(count).sum::<u64>();
     let totals = Totals {
@@ -212,7 +212,7 @@ fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
         cpu_s: hundredths(service.cpu.as_secs_f64()),
         memory_bytes: service.memory,
         totals,
-        feeds: feeds(streams),
+        feeds: feeds(streams, shared),
         streams: streams.iter().map(|one| stream(one, shows_clients)).collect(),
         byte_streams: byte_streams.iter().map(byte_stream).collect(),
         pushes: pushes.iter().map(push).collect(),
@@ -220,7 +220,7 @@ fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
 }
 
 /// Each feed once, with what all its streams have of it.
-fn feeds(streams: &[status::Stream]) -> Vec<Feed<'_>> {
+fn feeds<'a>(streams: &'a [status::Stream], shared: &[status::Feed]) -> Vec<Feed<'a>> {
     let mut feeds: Vec<Feed<'_>> = Vec::new();
     for stream in streams {
         if let Some(feed) = feeds.iter_mut().find(|feed| feed.name == stream.feed.as_str()) {
@@ -228,11 +228,13 @@ fn feeds(streams: &[status::Stream]) -> Vec<Feed<'_>> {
             feed.bytes += stream.bytes_in;
             continue;
         }
+        let own = shared.iter().find(|feed| feed.name == stream.feed);
+        let state = own.map_or(&stream.state, |feed| &feed.state);
         feeds.push(Feed {
             name: stream.feed.as_str(),
             mode: &stream.mode,
-            running: matches!(stream.state, status::State::Starting | status::State::Live { .. }),
-            state: stream.state.word(),
+            running: matches!(state, status::State::Starting | status::State::Live { .. }),
+            state: state.word(),
             readers: stream.readers,
             bytes: stream.bytes_in,
             restarts: stream.restarts,
@@ -320,7 +322,7 @@ fn hundredths(number: f64) -> f64 {
 /// The text format of Prometheus, version 0.0.4. Names need no escaping: they
 /// are plain words.
 fn prometheus(snapshot: &Snapshot) -> String {
-    let Snapshot { service, streams, byte_streams, pushes } = snapshot;
+    let Snapshot { service, streams, byte_streams, pushes, .. } = snapshot;
     let mut text = Metrics::default();
     text.family("livebox_info", "gauge", "The version that runs.");
     text.value("livebox_info", &[("version", service.version)], 1);

@@ -164,6 +164,14 @@ pub struct ByteStream {
     pub restarts: u32,
 }
 
+/// A feed that several streams share.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    pub name: FeedName,
+    pub state: State,
+    pub streams: Vec<StreamName>,
+}
+
 /// The picture that really comes out.
 #[derive(Clone, Debug)]
 pub struct Picture {
@@ -207,6 +215,8 @@ pub struct Push {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub service: Service,
+    /// Those that several streams share.
+    pub feeds: Vec<Feed>,
     pub streams: Vec<Stream>,
     pub byte_streams: Vec<ByteStream>,
     pub pushes: Vec<Push>,

@@ -73,10 +73,10 @@ impl Control {
         Self {
             name: push.key.clone(),
             url: push.url.clone(),
-            resolution: feed.size,
+            resolution: stream.size.unwrap_or(feed.size),
             bitrate: stream.bitrate,
             audio: push.audio,
-            fps: feed.fps,
+            fps: stream.fps.unwrap_or(feed.fps),
             quality: stream.quality,
         }
     }

@@ -214,8 +214,15 @@ fn activity_of(push: &Push, now: Instant) -> Activity {
 
 fn plan_for(control: &Control, plan: Plan) -> Plan {
     let Plan { mut feed, mut stream } = plan;
-    feed.size = control.resolution;
-    feed.fps = control.fps;
+    // What the stream has of its own is its own; the rest is its feed's.
+    match &mut stream.size {
+        Some(size) => *size = control.resolution,
+        None => feed.size = control.resolution,
+    }
+    match &mut stream.fps {
+        Some(fps) => *fps = control.fps,
+        None => feed.fps = control.fps,
+    }
     stream.bitrate = control.bitrate;
     stream.quality = control.quality;
     Plan { feed, stream }

@@ -204,6 +204,24 @@ fn mirrors_and_turns_change_the_picture() {
 }
 
 #[test]
+fn a_feed_made_of_a_film_is_turned_and_the_film_passes_through_beside_it() {
+    let clips = Clips::new();
+    let film = clips.make("clip.mp4", Film { sound: true, ..BARS });
+    let livebox = Livebox::start(&format!(
+        "feeds:\n  clip: {{file: {}, size: 320x180, fps: 25}}\n  turned: {{feed: clip, hflip: true}}\n\
+         streams:\n  clip: {{}}\n  turned: {{bitrate: 1M}}\n",
+        film.display()
+    ));
+
+    let plain = Pixels::of(&livebox.url("/clip/pic?format=png"));
+    let mirrored = Pixels::of(&livebox.url("/turned/pic?format=png"));
+
+    assert!(near(mirrored.at(LEFT), plain.at(RIGHT), 12), "{:?}", mirrored.at(LEFT));
+    assert_eq!(probe::streams(&livebox.url("/turned.mp4"), None).codecs(), ["h264", "aac"]);
+    livebox.log().wait_for("clip is encoded by file", LIMIT);
+}
+
+#[test]
 fn texts_are_written_over_the_picture_whatever_they_hold() {
     let clips = Clips::new();
     let film = clips.make("clip.mp4", Film { picture: "color=c=0x303030", ..BARS });

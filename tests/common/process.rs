@@ -103,6 +103,12 @@ impl Output {
         self.0.lock().expect("no reader panics").iter().any(|line| line.contains(part))
     }
 
+    /// How many lines contain `part`.
+    pub fn count(&self, part: &str) -> usize {
+        let lines = self.0.lock().expect("no reader panics");
+        lines.iter().filter(|line| line.contains(part)).count()
+    }
+
     /// Waits for a line that contains `part` and returns it.
     pub fn wait_for(&self, part: &str, limit: Duration) -> String {
         let what = format!("a line with {part:?}");

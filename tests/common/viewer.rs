@@ -107,6 +107,13 @@ impl Seen {
         units as f64 / f64::from(track.timescale)
     }
 
+    /// Where a track ends so far, in seconds of its timeline.
+    pub fn end(&self, handler: &[u8; 4]) -> f64 {
+        let Some(track) = self.tracks.iter().find(|t| &t.handler == handler) else { return 0.0 };
+        let Some(last) = self.of(track).next_back() else { return 0.0 };
+        (last.decode_time + last.duration) as f64 / f64::from(track.timescale)
+    }
+
     /// Fails unless both tracks play without a break and no fragment number is left out.
     pub fn assert_nothing_is_missing(&self) {
         let breaks = self.breaks();

@@ -13,10 +13,22 @@ use crate::config::urls::byte_stream_url;
 use crate::model::ids::{FeedName, StreamName};
 
 /// Keys of a feed that only a picture has.
-const OF_PICTURES: [&str; 7] = ["size", "fps", "audio", "overlay", "hflip", "vflip", "rotation"];
+const OF_PICTURES: [&str; 10] = [
+    "size",
+    "fps",
+    "audio",
+    "overlay",
+    "hflip",
+    "vflip",
+    "rotation",
+    "transport",
+    "user",
+    "password",
+];
 
 /// Keys of a stream that only one has that livebox encodes.
-const OF_TRACKS: [&str; 5] = ["encoder", "bitrate", "gop", "profile", "quality"];
+const OF_TRACKS: [&str; 9] =
+    ["feeds", "encoder", "bitrate", "gop", "profile", "quality", "size", "fps", "audio"];
 
 /// Keys of a stream that only one of bytes has.
 const OF_BYTES: [&str; 2] = ["type", "client"];

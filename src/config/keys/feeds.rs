@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::made::{Read, bring_together};
+use super::pulls::pull;
 use super::{bytes, name, span, unit};
 use crate::base::units::{FrameRate, Size};
 use crate::config::problem::quote;
@@ -10,10 +12,15 @@ use crate::config::section::{Report, Spot, flag, word};
 use crate::config::settings::{ByteFeed, Feed, FeedAudio, Mode, Overlay, Rotation, Source, Turn};
 use crate::model::ids::FeedName;
 
-pub(in crate::config) const FEED: [&str; 14] = [
+pub(in crate::config) const FEED: [&str; 19] = [
+    "feed",
     "test",
     "v4l2",
     "file",
+    "rtsp",
+    "transport",
+    "user",
+    "password",
     "command",
     "pipe",
     "mode",
@@ -28,7 +35,7 @@ pub(in crate::config) const FEED: [&str; 14] = [
 ];
 
 /// Which of the keys say where a feed comes from.
-const KINDS: [&str; 5] = ["test", "v4l2", "file", "command", "pipe"];
+const KINDS: [&str; 7] = ["test", "v4l2", "file", "rtsp", "feed", "command", "pipe"];
 
 const OVERLAY: [&str; 3] = ["text", "clock", "name"];
 
@@ -38,31 +45,35 @@ const LONGEST_TEXT: usize = 200;
 const SIZE: Size = Size { width: 1280, height: 720 };
 const LONGEST_LINGER: Duration = Duration::from_secs(86_400);
 
-/// The feeds that give pictures, and those that give bytes.
+/// The feeds that give pictures or sound, and those that give bytes.
 pub(in crate::config) fn feeds(spot: &Spot<'_>, report: &mut Report) -> (Vec<Feed>, Vec<ByteFeed>) {
     report.mapping(spot);
-    let (mut pictures, mut byte_feeds) = (Vec::new(), Vec::new());
+    let (mut read, mut byte_feeds) = (Vec::new(), Vec::new());
     for key in spot.keys() {
         let spot = spot.at(key);
         if bytes::is_feed(&spot) {
             byte_feeds.extend(bytes::feed(key, &spot, report));
         } else {
-            pictures.extend(feed(key, &spot, report));
+            read.extend(feed(key, &spot, report));
         }
     }
-    (pictures, byte_feeds)
+    (bring_together(read, spot, report), byte_feeds)
 }
 
-fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<Feed> {
+fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<Read> {
     let named: Option<FeedName> = key.parse().map_err(|bad| report.tell(spot, name(bad))).ok();
-    let source = if report.keys(spot, &FEED) { source(spot, report) } else { Source::TestClock };
+    let source = if report.keys_beside_secrets(spot, &FEED) {
+        source(spot, report)
+    } else {
+        Source::TestClock
+    };
     let (mode, resurrect) = life(spot, report);
     let size = report.read(&spot.at("size"), |text| text.parse().map_err(unit));
     let fps = report.read(&spot.at("fps"), |text| text.parse().map_err(unit));
     let audio = audio(&spot.at("audio"), &source, report);
     let overlay = overlay(&spot.at("overlay"), report);
     let turn = turn(spot, report);
-    Some(Feed {
+    let feed = Feed {
         name: named?,
         source,
         mode,
@@ -72,7 +83,8 @@ fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<Feed> {
         audio,
         overlay,
         turn,
-    })
+    };
+    Some(Read { feed, size, fps })
 }
 
 /// How long a feed of any kind runs, and whether it is started again.
@@ -92,13 +104,19 @@ const AUDIO: [(&str, FeedAudio); 4] = [
     ("own", FeedAudio::Own),
 ];
 
-/// The sound; a file's own unless another is asked for.
+/// The sound; that of a film or a fetched stream unless another is asked for.
 fn audio(spot: &Spot<'_>, source: &Source, report: &mut Report) -> FeedAudio {
-    let is_file = matches!(source, Source::File(_));
-    let usual = if is_file { FeedAudio::Own } else { FeedAudio::None };
+    if !spot.keys().is_empty() {
+        report.keys(spot, &["alsa"]);
+        return report
+            .read(&spot.at("alsa"), sound_device)
+            .map_or(FeedAudio::None, FeedAudio::Alsa);
+    }
+    let has_own = matches!(source, Source::File(_) | Source::Rtsp(_) | Source::Made(_));
+    let usual = if has_own { FeedAudio::Own } else { FeedAudio::None };
     let audio = report.read(spot, word("a sound of a feed", &AUDIO)).unwrap_or(usual);
-    if audio == FeedAudio::Own && !is_file {
-        report.tell(spot, "only a `file` has a sound of its own in this version");
+    if audio == FeedAudio::Own && !has_own {
+        report.tell(spot, "only a `file`, `rtsp` and `feed` have a sound of their own");
         return FeedAudio::None;
     }
     audio
@@ -142,8 +160,9 @@ pub(super) fn one_kind(spot: &Spot<'_>, report: &mut Report) {
     match given.as_slice() {
         [] => report.tell(
             spot,
-            "needs a picture: `test: clock`, `v4l2:` with a device such as /dev/video0, or \
-             `file:` with a path; or bytes: `command:` or `pipe:`",
+            "needs a picture: `test: clock`, `v4l2:` with a device such as /dev/video0, \
+             `file:` with a path, `rtsp:` with an address, or `feed:` with the name of another; \
+             or a sound, as `audio: tone`; or bytes: `command:` or `pipe:`",
         ),
         [_] => {}
         [(first, _), others @ ..] => {
@@ -157,12 +176,30 @@ pub(super) fn one_kind(spot: &Spot<'_>, report: &mut Report) {
 
 /// The one source of a feed; a test picture where there is a problem.
 fn source(spot: &Spot<'_>, report: &mut Report) -> Source {
+    let is_of_a_kind = KINDS.iter().any(|kind| spot.at(kind).is_given());
+    if !is_of_a_kind && makes_sound(&spot.at("audio")) {
+        return Source::SoundOnly;
+    }
     one_kind(spot, report);
     let clocks = [("clock", Source::TestClock)];
     let clock = report.read(&spot.at("test"), word("a test picture", &clocks));
     let device = report.read(&spot.at("v4l2"), device).map(Source::V4l2);
     let film = report.read(&spot.at("file"), whole_path).map(Source::File);
-    film.or(device).or(clock).unwrap_or(Source::TestClock)
+    let pull = pull(spot, report).map(Source::Rtsp);
+    let other = report.read(&spot.at("feed"), |text| text.parse().map_err(name)).map(Source::Made);
+    other.or(pull).or(film).or(device).or(clock).unwrap_or(Source::TestClock)
+}
+
+/// Whether there is a sound that needs no picture.
+fn makes_sound(spot: &Spot<'_>) -> bool {
+    let is_word = |spot: &Spot<'_>| {
+        let mut unheard = Report::default();
+        matches!(
+            unheard.read(spot, word("a sound", &AUDIO)),
+            Some(FeedAudio::Silence | FeedAudio::Tone)
+        )
+    };
+    !spot.keys().is_empty() || is_word(spot)
 }
 
 pub(super) fn whole_path(text: &str) -> Result<PathBuf, String> {
@@ -171,6 +208,12 @@ pub(super) fn whole_path(text: &str) -> Result<PathBuf, String> {
     let wrong =
         || format!("{} is not the whole path of a file; it begins with a slash", quote(text));
     is_path.then(|| PathBuf::from(text)).ok_or_else(wrong)
+}
+
+fn sound_device(text: &str) -> Result<String, String> {
+    let is_device = !text.is_empty() && text.len() <= 200 && !text.chars().any(char::is_control);
+    let wrong = || format!("{} is not a device; `arecord -L` lists them", quote(text));
+    is_device.then(|| text.to_owned()).ok_or_else(wrong)
 }
 
 fn device(text: &str) -> Result<PathBuf, String> {

@@ -5,14 +5,16 @@
 
 pub(super) mod bytes;
 pub(super) mod feeds;
+pub(super) mod made;
 pub(super) mod pages;
+pub(super) mod pulls;
 pub(super) mod pushes;
 pub(super) mod service;
 pub(super) mod streams;
 
 use std::time::Duration;
 
-use super::problem::{quote, shorten};
+use super::problem::{is_url, quote, shorten};
 use crate::base::units::{BadUnit, parse_span};
 use crate::model::ids::BadName;
 
@@ -25,7 +27,8 @@ fn unit(bad: BadUnit) -> String {
 }
 
 fn name(bad: BadName) -> String {
-    BadName(shorten(&bad.0)).to_string()
+    let shown = if is_url(&bad.0) { "…".to_owned() } else { shorten(&bad.0) };
+    BadName(shown).to_string()
 }
 
 /// Reads a span of time within these bounds.

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use super::{bytes, name, span, unit};
-use crate::base::units::{Bitrate, Size};
+use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::config::problem::{either, quote};
 use crate::config::section::{Report, Spot, word};
-use crate::config::settings::{ByteFeed, ByteStream, EncoderWish, Feed, Profile, Stream};
+use crate::config::settings::{ByteFeed, ByteStream, EncoderWish, Feed, Profile, Sound, Stream};
 use crate::config::urls::stream_url;
 use crate::model::ids::{FeedName, StreamName};
 
-pub(in crate::config) const STREAM: [&str; 10] =
-    ["feed", "encoder", "bitrate", "gop", "profile", "quality", "command", "type", "client", "url"];
+pub(in crate::config) const STREAM: [&str; 14] = [
+    "feed", "feeds", "encoder", "bitrate", "gop", "profile", "quality", "size", "fps", "audio",
+    "command", "type", "client", "url",
+];
 
 const GOP: Duration = Duration::from_secs(1);
 const SHORTEST_GOP: Duration = Duration::from_millis(100);
@@ -42,27 +44,41 @@ fn stream(key: &str, spot: &Spot<'_>, feeds: &[Feed], report: &mut Report) -> Op
     let named: Option<StreamName> = key.parse().map_err(|bad| report.tell(spot, name(bad))).ok();
     report.keys(spot, &STREAM);
     bytes::refuse_byte_keys(spot, report);
-    let feed = report.read(&spot.at("feed"), feed_name).or_else(|| key.parse().ok());
+    let pair = pair(spot, report);
+    let feed = match &pair {
+        Some((video, _)) => video.clone().or_else(|| key.parse().ok()),
+        None => report.read(&spot.at("feed"), feed_name).or_else(|| key.parse().ok()),
+    };
     let encoder = report.read(&spot.at("encoder"), encoder);
     let bitrate = report.read(&spot.at("bitrate"), |text| text.parse().map_err(unit));
     let gop = report.read(&spot.at("gop"), |text| span(text, SHORTEST_GOP, LONGEST_GOP, GOPS));
     let profile = report.read(&spot.at("profile"), word("a profile of H.264", &PROFILES));
     let quality = report.read(&spot.at("quality"), quality);
+    let from = feeds.iter().find(|known| Some(&known.name) == feed.as_ref());
+    let size = size(&spot.at("size"), from, report);
+    let fps = fps(&spot.at("fps"), from, report);
+    let sound = report.read(&spot.at("audio"), word("a sound of a stream", &SOUNDS));
     let url = named.as_ref().and_then(|named| url(named, spot, report));
-    let size = feeds.iter().find(|known| Some(&known.name) == feed.as_ref()).map(|feed| feed.size);
+    let encoded = size.or(from.map(|feed| feed.size));
     Some(Stream {
         name: named?,
         feed: feed?,
         encoder: encoder.unwrap_or(EncoderWish::Auto),
-        bitrate: bitrate.unwrap_or_else(|| usual_bitrate(size)),
+        bitrate: bitrate.unwrap_or_else(|| usual_bitrate(encoded)),
         gop: gop.unwrap_or(GOP),
         profile: profile.unwrap_or(Profile::High),
         quality,
+        size,
+        fps,
+        sound: match pair {
+            Some((video, Some(audio))) if Some(&audio) != video.as_ref() => Sound::Of(audio),
+            _ => sound.unwrap_or(Sound::Feed),
+        },
         url: url.unwrap_or_default(),
     })
 }
 
-/// The usual rate for a feed of this size; any, where the feed is a problem.
+/// The usual rate for pictures of this size; any, where the feed is a problem.
 fn usual_bitrate(size: Option<Size>) -> Bitrate {
     size.map_or(Bitrate::MIN, Bitrate::usual_for)
 }
@@ -84,6 +100,46 @@ pub(super) fn url_or_name(
     }
     let default = read(named.as_str());
     default.map_err(|why| report.tell(spot, format!("needs a `url`: its name {why}"))).ok()
+}
+
+/// The feeds of `feeds`: those of the picture and of the sound.
+fn pair(spot: &Spot<'_>, report: &mut Report) -> Option<(Option<FeedName>, Option<FeedName>)> {
+    let both = spot.at("feeds");
+    if !both.is_given() || !report.keys(&both, &["video", "audio"]) {
+        return None;
+    }
+    for other in ["feed", "audio"].map(|key| spot.at(key)).iter().filter(|key| key.is_given()) {
+        report.tell(other, "`feeds` says already where picture and sound come from");
+    }
+    let [video, audio] = ["video", "audio"].map(|key| {
+        if !both.at(key).is_given() {
+            report.tell(&both, format!("needs a feed as `{key}`; a stream of one feed has `feed`"));
+        }
+        report.read(&both.at(key), feed_name)
+    });
+    Some((video, audio))
+}
+
+const SOUNDS: [(&str, Sound); 2] = [("feed", Sound::Feed), ("none", Sound::None)];
+
+/// The size, which may not be larger than the feed's: that would only cost.
+fn size(spot: &Spot<'_>, from: Option<&Feed>, report: &mut Report) -> Option<Size> {
+    let size: Size = report.read(spot, |text| text.parse().map_err(unit))?;
+    let most = from?.turned_size();
+    if size.width > most.width || size.height > most.height {
+        report.tell(spot, format!("{size} is larger than the feed, which has {most}"));
+    }
+    Some(size)
+}
+
+/// The rate, which may not be higher than the feed's: there are no more pictures.
+fn fps(spot: &Spot<'_>, from: Option<&Feed>, report: &mut Report) -> Option<FrameRate> {
+    let fps: FrameRate = report.read(spot, |text| text.parse().map_err(unit))?;
+    let most = from?.fps;
+    if fps.fps() > most.fps() {
+        report.tell(spot, format!("{fps} is more than the feed has, which is {most}"));
+    }
+    Some(fps)
 }
 
 pub(super) fn feed_name(text: &str) -> Result<FeedName, String> {

@@ -8,8 +8,10 @@ use super::*;
 fn file_with(secret: &str) -> String {
     format!(
         "access:\n  password: {secret}\n\
-         feeds:\n  camera: {{test: clock, audio: tone}}\n\
-         streams:\n  camera:\n    bitrate: 1M\n\
+         feeds:\n  camera: {{test: clock, audio: tone}}\n  \
+         door: {{rtsp: \"rtsp://me:{secret}@cam.local/1\", transport: udp}}\n  \
+         yard:\n    rtsp: rtsp://cam.local/2\n    user: me\n    password: {secret}\n\
+         streams:\n  camera:\n    bitrate: 1M\n  door: {{}}\n  yard: {{}}\n\
          pushes:\n  one:\n    url: rtmps://a.example/live2\n    key: {secret}\n    start: true\n  \
          two: {{stream: camera, url: \"rtmp://a.example/live2/{secret}\", audio: feed}}\n"
     )
@@ -28,7 +30,7 @@ fn slip() -> impl Strategy<Value = Slip> {
         " ", "\n", ":", ": ", "\t", "&", "*", "!", "{", "}", "[", "]", "'", "\"", "#", "- ", "|",
         "x", "0", "\n  ", ",", "://", "---\n", "?", "%", "\u{0}", "é",
     ]);
-    let at = 0_usize..400;
+    let at = 0_usize..560;
     prop_oneof![
         (at.clone(), 1_usize..6).prop_map(|(at, count)| Slip::Drop { at, count }),
         (at.clone(), odd).prop_map(|(at, what)| Slip::Put { at, what }),

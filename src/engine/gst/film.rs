@@ -58,6 +58,21 @@ struct Round {
 /// # Errors
 /// It is not there, cannot be read, or holds no H.264 video.
 pub(super) async fn look(path: &Path, plan: &Plan) -> Result<Capture, Failure> {
+    let (in_order, sound) = order(path).await?;
+    let form = if in_order && plan.may_pass_through() {
+        Form::H264
+    } else {
+        Form::Coded(picture::first_decoder()?)
+    };
+    Ok(Capture { form, rate: (plan.feed.fps.fps(), 1), sound })
+}
+
+/// Whether a file's pictures are shown in the order in which they are decoded,
+/// and whether it has sound.
+///
+/// # Errors
+/// As [`look`].
+pub(super) async fn order(path: &Path) -> Result<(bool, bool), Failure> {
     let mut round = Round::open(path, true).await?;
     let looked = tokio::time::timeout(PATIENCE, round.look()).await;
     drop(round);
@@ -65,12 +80,7 @@ pub(super) async fn look(path: &Path, plan: &Plan) -> Result<Capture, Failure> {
     if found.pictures == 0 {
         return Err(broken(path, "holds no H.264 video"));
     }
-    let form = if found.in_order && plan.may_pass_through() {
-        Form::H264
-    } else {
-        Form::Coded(picture::decoders().next().ok_or_else(picture::no_decoder)?)
-    };
-    Ok(Capture { form, rate: (plan.feed.fps.fps(), 1), sound: found.sound })
+    Ok((found.in_order, found.sound))
 }
 
 /// Plays a file for ever into the sources of a running pipeline. Returns when

@@ -4,17 +4,25 @@
 //! here, and what they say on their bus becomes a [`Failure`]. Nothing here
 //! decides whether something runs or is tried again.
 
+mod capture;
+mod derive;
 mod devices;
+mod encoding;
 mod feed;
 mod feeder;
 mod film;
+mod intake;
+mod outlet;
 mod packages;
 mod picture;
 mod probe;
+mod pull;
 mod push;
 mod running;
 #[cfg(test)]
 mod standin;
+mod take;
+mod tap;
 mod v4l2;
 mod wire;
 
@@ -23,17 +31,21 @@ use std::sync::OnceLock;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
+pub use capture::CapturePipeline;
+pub use derive::Base;
 pub use devices::{Device, devices};
 pub use feed::FeedPipeline;
-pub use picture::render;
+pub use outlet::Outlet;
+pub use picture::{first_decoder, render};
 pub use probe::{Encoders, try_encoder};
 pub use push::{Destination, Meter, PushPipeline};
+pub use take::StreamPipeline;
 
 use crate::base::time::MediaTime;
 use crate::base::units::Size;
-use crate::config::settings::{EncoderWish, Source};
+use crate::config::settings::EncoderWish;
 use crate::engine::encoder::{NoEncoder, choose_for};
-use crate::engine::plan::{Capture, Plan};
+use crate::engine::plan::{Capture, Pictures, Plan};
 use crate::model::status::Failure;
 
 /// The system clock's time at the media timeline's origin.
@@ -88,24 +100,26 @@ pub fn find_encoder(size: Size) -> Result<String, NoEncoder> {
     choose_for(size, &EncoderWish::Auto, &probe::try_all_here()).map(|encoder| encoder.element)
 }
 
-/// What the device of `plan` gives; plain pictures where it cannot be asked.
+/// What the device of `plan` gives to its only stream; plain pictures where a
+/// device cannot be asked.
 ///
 /// # Errors
 /// A file that cannot be played.
 pub fn find_capture(plan: &Plan) -> Result<Capture, Failure> {
-    let plain = Capture::plain(plan.feed.fps);
-    match &plan.feed.source {
-        Source::TestClock => Ok(plain),
-        Source::V4l2(device) => {
-            let offers = v4l2::offers(device).ok();
-            Ok(offers.and_then(|offers| v4l2::choose(&offers, plan).ok()).unwrap_or(plain))
-        }
-        Source::File(path) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|error| Failure::Build(error.to_string()))?;
-            runtime.block_on(film::look(path, plan))
-        }
+    match on_a_runtime(feed::capture_of(plan)) {
+        Err(failure @ Failure::File(_)) => Err(failure),
+        found => Ok(found.unwrap_or(Capture::plain(plan.feed.fps))),
     }
+}
+
+/// What the device of `plan` gives to those who share it, where it can be asked.
+pub fn find_shared(plan: &Plan) -> Option<(Capture, Option<Pictures>)> {
+    on_a_runtime(capture::look(plan)).ok()
+}
+
+fn on_a_runtime<T>(found: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::Build(error.to_string()))?.block_on(found)
 }
 
 fn clock() -> gst::Clock {

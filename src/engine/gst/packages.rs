@@ -11,6 +11,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "audioconvert",
             "audioresample",
             "audiotestsrc",
+            "opusdec",
             "parsebin",
             "videoconvert",
             "videorate",
@@ -20,14 +21,45 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ),
     (
         "gstreamer1.0-plugins-good",
-        &["flvmux", "jpegdec", "jpegenc", "pngenc", "v4l2src", "videoflip"],
+        &[
+            "alawdec",
+            "flvmux",
+            "jpegdec",
+            "jpegenc",
+            "mpg123audiodec",
+            "mulawdec",
+            "pngenc",
+            "rtpL16depay",
+            "rtph264depay",
+            "rtph265depay",
+            "rtpjpegdepay",
+            "rtpmp4adepay",
+            "rtpmp4gdepay",
+            "rtpmpadepay",
+            "rtpopusdepay",
+            "rtppcmadepay",
+            "rtppcmudepay",
+            "rtspsrc",
+            "v4l2src",
+            "videoflip",
+        ],
     ),
     (
         "gstreamer1.0-plugins-bad",
-        &["aacparse", "h264parse", "openh264dec", "openh264enc", "rtmp2sink", "voaacenc"],
+        &[
+            "aacparse",
+            "h264parse",
+            "h265parse",
+            "libde265dec",
+            "openh264dec",
+            "openh264enc",
+            "rtmp2sink",
+            "voaacenc",
+        ],
     ),
     // The text renderer is packaged beside the X11 sinks.
     ("gstreamer1.0-x", &["clockoverlay", "textoverlay", "timeoverlay"]),
+    ("gstreamer1.0-alsa", &["alsasrc"]),
     ("gstreamer1.0-plugins-ugly", &["x264enc"]),
     ("libgstreamer1.0-0", &["capsfilter", "fakesink", "filesrc", "queue"]),
 ];
@@ -70,12 +102,20 @@ mod tests {
         .map(|name| (name, Slot::Int(1)))
         .chain(["profile", "preset", "level"].map(|name| (name, Slot::Word("x".to_owned()))))
         .chain([("decoder", Slot::Word("openh264dec".to_owned()))])
+        .chain([("transport", Slot::Word("tcp".to_owned()))])
         .chain([("direction", Slot::Word("180".to_owned())), ("clock", Slot::Int(1))])
         .chain(["text", "name"].map(|name| (name, Slot::Text("x".to_owned()))))
         .chain([("device", Slot::Text("/dev/video0".to_owned()))])
         .collect();
-        const KINDS: [Kind; 6] =
-            [Kind::Feed, Kind::Encoder, Kind::Audio, Kind::Filter, Kind::Picture, Kind::Push];
+        const KINDS: [Kind; 7] = [
+            Kind::Feed,
+            Kind::Encoder,
+            Kind::Audio,
+            Kind::Filter,
+            Kind::Picture,
+            Kind::Pull,
+            Kind::Push,
+        ];
         let hardware = ["v4l2h264enc", "mpph264enc", "vah264enc", "nvh264enc"];
         for kind in KINDS {
             for name in names(kind) {

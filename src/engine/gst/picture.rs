@@ -52,6 +52,14 @@ pub(super) fn decoders() -> impl Iterator<Item = &'static str> {
     DECODERS.into_iter().filter(|name| gst::ElementFactory::find(name).is_some())
 }
 
+/// The decoder that H.264 is decoded by.
+///
+/// # Errors
+/// None is installed.
+pub fn first_decoder() -> Result<&'static str, Failure> {
+    decoders().next().ok_or_else(no_decoder)
+}
+
 /// That there is no decoder, with the package of the best one.
 pub(super) fn no_decoder() -> Failure {
     let element = DECODERS[0];

@@ -49,10 +49,18 @@ impl Running {
             let package = packages::of(element);
             return Err(Failure::MissingElement { element: element.to_string(), package });
         }
-        let pipeline = built
-            .map_err(|error| Failure::Build(format!("does not parse as a pipeline: {error}")))?
-            .downcast::<gst::Pipeline>()
-            .map_err(|_| Failure::Build("is a single element, not a pipeline".to_owned()))?;
+        let built = built
+            .map_err(|error| Failure::Build(format!("does not parse as a pipeline: {error}")))?;
+        let pipeline = match built.downcast::<gst::Pipeline>() {
+            Ok(pipeline) => pipeline,
+            // Others are linked to it later.
+            Err(single) => {
+                let pipeline = gst::Pipeline::new();
+                let added = pipeline.add(&single);
+                added.map_err(|error| Failure::Build(error.to_string()))?;
+                pipeline
+            }
+        };
         pipeline.use_clock(Some(&super::clock()));
         let news = listen(&pipeline, secrets);
         Ok(Self { pipeline, news })

@@ -1,7 +1,7 @@
 //! What a V4L2 camera offers, and which of it to take.
 
 use std::cmp::Ordering;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -32,6 +32,17 @@ enum Rates {
 struct Range {
     low: i32,
     high: i32,
+}
+
+/// Asks the device, and chooses what to take of it.
+///
+/// # Errors
+/// As [`offers`] and [`choose`].
+pub(super) async fn ask(device: PathBuf, plan: &Plan) -> Result<Capture, Failure> {
+    let offers = tokio::task::spawn_blocking(move || offers(&device))
+        .await
+        .map_err(|panic| Failure::Camera(panic.to_string()))??;
+    choose(&offers, plan)
 }
 
 /// Opens the device for a moment and asks it; blocks.

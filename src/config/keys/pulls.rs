@@ -1,0 +1,76 @@
+//! `feeds.NAME.rtsp`: a stream that is fetched from elsewhere.
+//!
+//! The address may hold a password: it is never repeated in a problem.
+
+use crate::base::secret::Secret;
+use crate::config::section::{Report, Spot, word};
+use crate::config::settings::{Pull, Transport};
+
+/// Longer than any honest address, name or password.
+const LONGEST: usize = 1024;
+
+/// What says how an address is fetched; of no use without one.
+const BESIDE: [&str; 3] = ["transport", "user", "password"];
+
+/// The address at `rtsp` and the keys beside it.
+pub(in crate::config) fn pull(spot: &Spot<'_>, report: &mut Report) -> Option<Pull> {
+    if !spot.at("rtsp").is_given() {
+        for key in BESIDE.map(|key| spot.at(key)).iter().filter(|key| key.is_given()) {
+            report.tell(key, "only a feed with `rtsp` has this key");
+        }
+        return None;
+    }
+    let url = report.read(&spot.at("rtsp"), address);
+    let transport = report.read(&spot.at("transport"), word("a transport", &TRANSPORTS));
+    let user = report.read(&spot.at("user"), |text| plain(text, "the name"));
+    let password = report.read(&spot.at("password"), |text| plain(text, "the password"));
+    if user.is_some() != password.is_some() {
+        report.tell(spot, "`user` and `password` only make sense together");
+    }
+    let login = user.zip(password).map(|(user, password)| (user, Secret::new(password)));
+    Some(Pull { url: url?, login, transport: transport.unwrap_or(Transport::Tcp) })
+}
+
+const TRANSPORTS: [(&str, Transport); 2] = [("tcp", Transport::Tcp), ("udp", Transport::Udp)];
+
+fn address(text: &str) -> Result<Secret, String> {
+    let is_clean = text.len() <= LONGEST && text.chars().all(|c| c.is_ascii_graphic());
+    let rest = text.strip_prefix("rtsp://").filter(|_| is_clean);
+    let host = rest.and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
+    let host = host.rsplit('@').next().unwrap_or_default();
+    let has_host = !host.is_empty() && !host.starts_with(':');
+    has_host.then(|| Secret::new(text)).ok_or_else(|| {
+        "the address does not look like rtsp://HOST/PATH (it is not shown, as it may hold a \
+         password)"
+            .to_owned()
+    })
+}
+
+fn plain(text: &str, what: &str) -> Result<String, String> {
+    let is_plain = !text.is_empty() && text.len() <= LONGEST && !text.chars().any(char::is_control);
+    let wrong = || format!("{what} is empty, too long, or has a control character in it");
+    is_plain.then(|| text.to_owned()).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_is_not_repeated() {
+        for good in ["rtsp://cam/1", "rtsp://u:p@10.0.0.7:554/a?b=c", "rtsp://[::1]:8554/x"] {
+            assert_eq!(address(good).unwrap().reveal(), good);
+        }
+        for bad in [
+            "",
+            "rtsp://",
+            "rtsp://:554/x",
+            "http://SECRET/",
+            "rtsp://u:SECRET@/",
+            "rtsp://a SECRET",
+        ] {
+            let told = address(bad).unwrap_err();
+            assert!(!told.contains("SECRET"), "{told}");
+        }
+    }
+}

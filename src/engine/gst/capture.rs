@@ -1,0 +1,150 @@
+//! A feed that several streams share: captured once, encoded by each of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{mpsc, watch};
+
+use super::derive::{self, Base};
+use super::feed::carry;
+use super::film;
+use super::outlet::{Need, Outlet};
+use super::pull;
+use super::tap::{FirstSign, Target};
+use super::v4l2;
+use crate::config::settings::Source;
+use crate::engine::lifecycle::{Event, Run};
+use crate::engine::plan::{Capture, Form, Given, Pictures, Plan};
+use crate::engine::runs::{Runs, Stop};
+use crate::engine::supervisor::{Pipeline, Pulse};
+use crate::model::status::Failure;
+
+/// Runs the pipeline of a shared feed.
+#[derive(Debug)]
+pub struct CapturePipeline {
+    job: Job,
+    runs: Runs,
+    /// Kept while the feed is wanted, between runs too.
+    need: Option<Need>,
+    /// What the feed that it is made from had given when the supervisor asked last.
+    given_before: AtomicU64,
+}
+
+#[derive(Clone, Debug)]
+struct Job {
+    /// Of the streams that share it, each with the feed.
+    plans: Vec<watch::Receiver<Plan>>,
+    outlet: Arc<Outlet>,
+    /// What it is made from, if from another feed.
+    base: Option<Base>,
+}
+
+impl CapturePipeline {
+    /// Each run follows the plans as they stand at its start; they are never
+    /// empty, and all have the same feed.
+    pub fn new(plans: Vec<watch::Receiver<Plan>>, outlet: Arc<Outlet>, base: Option<Base>) -> Self {
+        let job = Job { plans, outlet, base };
+        Self { job, runs: Runs::default(), need: None, given_before: AtomicU64::new(0) }
+    }
+}
+
+impl Pipeline for CapturePipeline {
+    fn start(&mut self, run: Run, news: mpsc::Sender<Event>) {
+        let job = self.job.clone();
+        let sign = FirstSign::new(run, news.clone());
+        self.runs.start(run, news, move |stop| job.run(sign, stop));
+    }
+
+    fn stop(&mut self) {
+        self.runs.stop();
+    }
+
+    /// Frames that came; at rest while the feed that it is made from gives none.
+    fn pulse(&self) -> Pulse {
+        if let Some(base) = &self.job.base {
+            let given = base.outlet.frames();
+            if self.given_before.swap(given, Ordering::Relaxed) == given {
+                return Pulse::AtRest;
+            }
+        }
+        Pulse::Count(self.job.outlet.frames())
+    }
+
+    fn hold(&mut self) {
+        let base = self.job.base.as_ref();
+        self.need = self.need.take().or_else(|| base.map(|base| base.outlet.need()));
+    }
+
+    fn let_go(&mut self) {
+        self.need = None;
+    }
+}
+
+impl Job {
+    async fn run(self, sign: Arc<FirstSign>, mut stop: Stop) -> Failure {
+        let plans: Vec<Plan> = self.plans.iter().map(|plan| plan.borrow().clone()).collect();
+        let Some(plan) = lead(&plans) else {
+            return Failure::Build("has no stream".to_owned());
+        };
+        if let Some(base) = &self.base {
+            return derive::carry(plan, base, &self.outlet, &sign, stop).await;
+        }
+        if let Source::Rtsp(pull) = &plan.feed.source {
+            self.outlet.begin_run();
+            return pull::carry(plan, pull, self.outlet, sign, stop).await;
+        }
+        let found = tokio::select! {
+            found = look(plan) => found,
+            () = stop.requested() => return Failure::Ended,
+        };
+        let (capture, pictures) = match found {
+            Ok(found) => found,
+            Err(failure) => return failure,
+        };
+        let line = match plan.capture_line(capture) {
+            Ok(line) => line,
+            Err(error) => return Failure::Build(error.to_string()),
+        };
+        self.outlet.begin_run();
+        self.outlet.promise(Given { pictures, sound: plan.feed_sounds(capture) });
+        let label = format!("feed {}", self.outlet.name());
+        carry(&label, line, plan, Target::Shared(self.outlet), sign, stop).await
+    }
+}
+
+/// The plan that decides in which form a camera is captured: one that can take
+/// its H.264 as it is, where there is any.
+fn lead(plans: &[Plan]) -> Option<&Plan> {
+    plans.iter().find(|plan| plan.may_pass_through()).or(plans.first())
+}
+
+/// What a shared feed gives, and how it is captured.
+///
+/// # Errors
+/// It cannot be had, or not as it is asked.
+pub(super) async fn look(plan: &Plan) -> Result<(Capture, Option<Pictures>), Failure> {
+    match &plan.feed.source {
+        Source::TestClock | Source::Made(_) => {
+            Ok((Capture::plain(plan.feed.fps), Some(Pictures::Plain)))
+        }
+        Source::SoundOnly => Ok((Capture::plain(plan.feed.fps), None)),
+        Source::V4l2(device) => {
+            let capture = v4l2::ask(device.clone(), plan).await?;
+            let pictures = match capture.form {
+                Form::H264 | Form::Coded(_) => Pictures::H264 { in_order: true },
+                Form::Raw | Form::Mjpeg => Pictures::Plain,
+            };
+            Ok((capture, Some(pictures)))
+        }
+        Source::File(path) => {
+            let (in_order, sound) = film::order(path).await?;
+            let capture = Capture { form: Form::H264, sound, ..Capture::plain(plan.feed.fps) };
+            Ok((capture, Some(Pictures::H264 { in_order })))
+        }
+        // What it gives is known only while it is fetched; this is what most do.
+        Source::Rtsp(_) => {
+            let capture = Capture { form: Form::H264, ..Capture::plain(plan.feed.fps) };
+            Ok((capture, Some(Pictures::H264 { in_order: true })))
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! A feed that is made from another one.
+
+use std::sync::Arc;
+
+use log::debug;
+use tokio::sync::watch;
+
+use super::intake::{news, play_from, told};
+use super::outlet::{Frame, Outlet, Taking};
+use super::picture::first_decoder;
+use super::running::Running;
+use super::tap::{FirstSign, SINKS, Target, tap};
+use crate::config::settings::FeedAudio;
+use crate::engine::plan::{Capture, Given, Pictures, Plan};
+use crate::engine::runs::Stop;
+use crate::model::status::Failure;
+use crate::model::unit::TrackKind;
+
+/// The feed that another is made from.
+#[derive(Clone, Debug)]
+pub struct Base {
+    pub outlet: Arc<Outlet>,
+    pub plan: watch::Receiver<Plan>,
+}
+
+/// Makes the feed of `plan` from `base`, until that fails or is to stop.
+pub(super) async fn carry(
+    plan: &Plan,
+    base: &Base,
+    outlet: &Arc<Outlet>,
+    sign: &Arc<FirstSign>,
+    mut stop: Stop,
+) -> Failure {
+    let mut known = base.outlet.given();
+    loop {
+        let given = tokio::select! {
+            given = told(&mut known) => given,
+            () = stop.requested() => return Failure::Ended,
+        };
+        let making = Making { plan, base, outlet, sign, given };
+        let (mut running, taken) = match making.start().await {
+            Ok(started) => started,
+            Err(failure) => return failure,
+        };
+        let over = tokio::select! {
+            failure = running.ended() => Some(failure),
+            () = news(&mut known) => None,
+            () = stop.requested() => Some(Failure::Ended),
+        };
+        drop(taken);
+        running.close(&format!("feed {}", outlet.name())).await;
+        if let Some(failure) = over {
+            return failure;
+        }
+    }
+}
+
+/// What a feed is made of while the other gives this.
+struct Making<'a> {
+    plan: &'a Plan,
+    base: &'a Base,
+    outlet: &'a Arc<Outlet>,
+    sign: &'a Arc<FirstSign>,
+    given: Given,
+}
+
+impl Making<'_> {
+    async fn start(&self) -> Result<(Running, Vec<Taking>), Failure> {
+        let Some(pictures) = self.given.pictures else {
+            return Err(Failure::Build(
+                "the feed that it is made from gives no picture".to_owned(),
+            ));
+        };
+        let decoder = match pictures {
+            Pictures::Plain => "",
+            Pictures::H264 { .. } => first_decoder()?,
+        };
+        let line = self
+            .plan
+            .made_line(&self.base.plan.borrow().clone(), pictures, decoder)
+            .map_err(|error| Failure::Build(error.to_string()))?;
+        debug!("feed {} runs: {line}", self.outlet.name());
+        let takes_sound = self.plan.feed.audio == FeedAudio::Own && self.given.sound;
+        let capture = Capture { sound: takes_sound, ..Capture::plain(self.plan.feed.fps) };
+        let sound = self.plan.feed_sounds(capture);
+        self.outlet.begin_run();
+        self.outlet.promise(Given { pictures: Some(Pictures::Plain), sound });
+        let target = Target::Shared(Arc::clone(self.outlet));
+        let (from, sign) = (Arc::clone(&self.base.outlet), Arc::clone(self.sign));
+        let started = tokio::task::spawn_blocking(move || {
+            let mut running = Running::build(&line, Vec::new())?;
+            tap(running.pipeline(), &SINKS, &target, &sign)?;
+            let taking = play_from(&mut running, &from)?;
+            Ok((running, vec![taking]))
+        });
+        let started = started.await.map_err(|panic| Failure::Build(panic.to_string()))?;
+        let (running, mut taken) = started?;
+        taken.extend(takes_sound.then(|| self.hand_on_sound()));
+        Ok((running, taken))
+    }
+
+    fn hand_on_sound(&self) -> Taking {
+        let outlet = Arc::clone(self.outlet);
+        self.base.outlet.take(TrackKind::Audio, move |frame| match frame {
+            Frame::Unit(unit) => {
+                outlet.unit(unit.clone());
+            }
+            Frame::Sound(info) => outlet.audio_config(info.clone()),
+            Frame::Plain(_) => {}
+        })
+    }
+}

@@ -1,0 +1,219 @@
+//! Where encoded frames leave a pipeline: appsinks, and the way from there
+//! into a stream's ring or to those who share a feed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+use log::debug;
+use tokio::sync::mpsc;
+
+use super::outlet::{Outlet, Plain};
+use crate::base::time::MediaTime;
+use crate::engine::lifecycle::{Event, Run};
+use crate::hub;
+use crate::media::aac;
+use crate::model::status::Failure;
+use crate::model::track::AudioInfo;
+use crate::model::unit::{AccessUnit, TrackKind};
+
+/// Where frames go.
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    Stream(Arc<hub::Stream>),
+    Shared(Arc<Outlet>),
+}
+
+/// Tells the supervisor once that a run gives frames.
+#[derive(Debug)]
+pub(super) struct FirstSign {
+    run: Run,
+    tell: mpsc::Sender<Event>,
+    given: AtomicBool,
+}
+
+impl FirstSign {
+    pub(super) fn new(run: Run, tell: mpsc::Sender<Event>) -> Arc<Self> {
+        Arc::new(Self { run, tell, given: AtomicBool::new(false) })
+    }
+
+    pub(super) fn give(&self) {
+        if !self.given.swap(true, Ordering::Relaxed) {
+            self.tell.try_send(Event::FirstSign(self.run)).ok();
+        }
+    }
+}
+
+impl Target {
+    /// Hands on one encoded frame; what cannot be used is skipped and counted.
+    pub(super) fn unit(&self, unit: AccessUnit, sign: &FirstSign) {
+        match self {
+            Target::Stream(stream) => match stream.publish(unit) {
+                Ok(true) => sign.give(),
+                Ok(false) => {}
+                Err(error) => debug!("stream {}: a frame is skipped: {error}", stream.name()),
+            },
+            Target::Shared(outlet) => {
+                let is_life = outlet.lives_by(unit.track);
+                if outlet.unit(unit) && is_life {
+                    outlet.count_frame();
+                    sign.give();
+                }
+            }
+        }
+    }
+
+    pub(super) fn audio_config(&self, info: AudioInfo) {
+        match self {
+            Target::Stream(stream) => stream.audio_config(info),
+            Target::Shared(outlet) => outlet.audio_config(info),
+        }
+    }
+}
+
+/// The sinks of a feed: `video` and `audio` for encoded frames, `plain` for
+/// pictures that others encode.
+pub(super) const SINKS: [&str; 3] = ["video", "audio", "plain"];
+
+/// Taps those of the [`SINKS`] with these names that a pipeline has; frames
+/// must not be flowing into them yet.
+///
+/// # Errors
+/// An element of that name is no appsink.
+pub(super) fn tap(
+    pipeline: &gst::Pipeline,
+    names: &[&str],
+    target: &Target,
+    sign: &Arc<FirstSign>,
+) -> Result<(), Failure> {
+    for name in names {
+        let Some(sink) = pipeline.by_name(name) else { continue };
+        let sink = sink
+            .downcast::<gst_app::AppSink>()
+            .map_err(|_| Failure::Build(format!("{name:?} is not an appsink")))?;
+        let (clock, sign) = (Timeline(pipeline.downgrade()), Arc::clone(sign));
+        sink.set_callbacks(match (*name, target) {
+            ("plain", Target::Shared(outlet)) => plain(clock, Arc::clone(outlet), sign),
+            ("audio", _) => encoded(TrackKind::Audio, clock, target.clone(), sign),
+            _ => encoded(TrackKind::Video, clock, target.clone(), sign),
+        });
+    }
+    Ok(())
+}
+
+/// The callbacks of a sink that gets encoded frames.
+fn encoded(
+    track: TrackKind,
+    clock: Timeline,
+    target: Target,
+    sign: Arc<FirstSign>,
+) -> gst_app::AppSinkCallbacks {
+    let mut tap = Tap { track, target, clock, sign, caps: None };
+    gst_app::AppSinkCallbacks::builder()
+        .new_sample(move |sink| {
+            let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+            tap.take(&sample);
+            Ok(gst::FlowSuccess::Ok)
+        })
+        .build()
+}
+
+/// The callbacks of a sink that gets plain pictures: each is copied once, so
+/// that whoever keeps it keeps none of the camera's few buffers.
+fn plain(clock: Timeline, outlet: Arc<Outlet>, sign: Arc<FirstSign>) -> gst_app::AppSinkCallbacks {
+    gst_app::AppSinkCallbacks::builder()
+        .new_sample(move |sink| {
+            let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+            outlet.count_frame();
+            if outlet.has_viewers()
+                && let Some(copy) = copied(&sample, &clock)
+            {
+                outlet.plain(copy);
+            }
+            sign.give();
+            Ok(gst::FlowSuccess::Ok)
+        })
+        .build()
+}
+
+fn copied(sample: &gst::Sample, clock: &Timeline) -> Option<Plain> {
+    let buffer = sample.buffer()?;
+    let pts = clock.place(sample, buffer.pts())?;
+    Some(Plain {
+        pts,
+        duration: buffer.duration().map(Duration::from),
+        buffer: buffer.copy_deep().ok()?,
+        caps: sample.caps_owned()?,
+    })
+}
+
+/// Frames may be this much ahead of the clock: those of films are, a little.
+const AHEAD: gst::ClockTime = gst::ClockTime::from_seconds(10);
+
+/// A pipeline's place on the media timeline.
+#[derive(Clone, Debug)]
+struct Timeline(gst::glib::WeakRef<gst::Pipeline>);
+
+impl Timeline {
+    fn place(&self, sample: &gst::Sample, time: Option<gst::ClockTime>) -> Option<MediaTime> {
+        let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
+        let base = self.0.upgrade()?.base_time()?;
+        let moment = base + segment.to_running_time(time?)?;
+        // Nothing comes from the future, and a timeline that went there would
+        // not come back.
+        let latest = super::clock().time() + AHEAD;
+        (moment <= latest).then(|| super::media_time(moment))
+    }
+}
+
+/// Where one track's encoded frames leave the pipeline.
+struct Tap {
+    track: TrackKind,
+    target: Target,
+    clock: Timeline,
+    sign: Arc<FirstSign>,
+    /// The caps seen last, so that only a change is looked into.
+    caps: Option<gst::Caps>,
+}
+
+impl Tap {
+    fn take(&mut self, sample: &gst::Sample) {
+        if self.track == TrackKind::Audio {
+            self.look_at_caps(sample);
+        }
+        if let Some(unit) = self.unit(sample) {
+            self.target.unit(unit, &self.sign);
+        }
+    }
+
+    fn look_at_caps(&mut self, sample: &gst::Sample) {
+        let caps = sample.caps_owned();
+        if caps == self.caps {
+            return;
+        }
+        let config = caps
+            .as_ref()
+            .and_then(|caps| caps.structure(0))
+            .and_then(|structure| structure.get::<gst::Buffer>("codec_data").ok())
+            .and_then(|buffer| buffer.map_readable().ok().map(|map| map.to_vec()));
+        match config.as_deref().map(aac::parse_config) {
+            Some(Ok(info)) => self.target.audio_config(info),
+            Some(Err(error)) => debug!("{:?}: sound: {error}", self.target),
+            None => {}
+        }
+        self.caps = caps;
+    }
+
+    fn unit(&self, sample: &gst::Sample) -> Option<AccessUnit> {
+        let buffer = sample.buffer_owned()?;
+        let pts = self.clock.place(sample, buffer.pts().or(buffer.dts()))?;
+        let dts = self.clock.place(sample, buffer.dts()).unwrap_or(pts).min(pts);
+        let duration = buffer.duration().map(Into::into);
+        let data = Bytes::from_owner(buffer.into_mapped_buffer_readable().ok()?);
+        Some(AccessUnit { track: self.track, pts, dts, duration, data })
+    }
+}

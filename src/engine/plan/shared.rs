@@ -1,0 +1,209 @@
+//! Launch lines of feeds that others take from, and of those who take.
+
+use super::{
+    AUDIO_BPS, AUDIO_TAIL, Capture, Form, PLAIN_TAIL, Plan, Reader, VIDEO_TAIL, Writes, render,
+    word,
+};
+use crate::base::units::Size;
+use crate::config::settings::{FeedAudio, Source, Transport};
+use crate::model::unit::TrackKind;
+use crate::profile::{self, Kind, ProfileError, Slot};
+
+/// The pictures that a feed gives to those who share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pictures {
+    /// Plain ones, turned and written over as the feed asks.
+    Plain,
+    /// H.264 as it came.
+    H264 {
+        /// Whether they are shown in the order in which they are decoded.
+        in_order: bool,
+    },
+}
+
+/// What a feed gives to those who share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Nothing where it is a sound alone.
+    pub pictures: Option<Pictures>,
+    pub sound: bool,
+}
+
+/// A track that a server offers over RTSP, taken as its payload's name says
+/// (RFC 3551, section 6, and the names registered since).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered {
+    pub kind: TrackKind,
+    /// The profile in `pipelines/pulls`.
+    profile: String,
+}
+
+impl Offered {
+    /// A track of this medium and encoding, if livebox can use it.
+    pub fn new(media: &str, encoding: &str) -> Option<Self> {
+        let kind = match media {
+            "video" => TrackKind::Video,
+            "audio" => TrackKind::Audio,
+            _ => return None,
+        };
+        let profile = encoding.to_ascii_lowercase();
+        let is_video = VIDEO_PULLS.contains(&profile.as_str());
+        let fits = (kind == TrackKind::Video) == is_video;
+        let known = profile::names(Kind::Pull).any(|name| name == profile);
+        (fits && known).then_some(Self { kind, profile })
+    }
+
+    /// What becomes of it, where it is video.
+    pub fn pictures(&self) -> Pictures {
+        if self.profile == "h264" { Pictures::H264 { in_order: true } } else { Pictures::Plain }
+    }
+
+    /// Whether it needs a decoder that is not always there.
+    pub fn is_h265(&self) -> bool {
+        self.profile == "h265"
+    }
+}
+
+/// Those of `pipelines/pulls` that are pictures.
+const VIDEO_PULLS: [&str; 3] = ["h264", "h265", "jpeg"];
+
+impl Plan {
+    /// The launch line of the feed alone, for several streams that share it.
+    ///
+    /// # Errors
+    /// A profile that cannot take the values, by name.
+    pub fn capture_line(&self, capture: Capture) -> Result<String, ProfileError> {
+        if let Source::Made(_) = self.feed.source {
+            return self.made_line(self, Pictures::Plain, "");
+        }
+        if self.feed.source == Source::SoundOnly {
+            return Ok(self.sound(Reader::Livebox)?.unwrap_or_default());
+        }
+        let mut parts = vec![self.source(capture, Reader::Livebox)?];
+        match capture.form {
+            Form::Raw | Form::Mjpeg => {
+                parts.extend(self.turned()?);
+                parts.extend(self.overlaid(Writes::OfFeed)?);
+                parts.push(PLAIN_TAIL.to_owned());
+            }
+            Form::H264 | Form::Coded(_) => parts.push(VIDEO_TAIL.to_owned()),
+        }
+        if self.feed_sounds(capture) {
+            parts.extend(self.sound(Reader::Livebox)?);
+        }
+        Ok(parts.join(" "))
+    }
+
+    /// The launch line of the stream alone, which encodes what its feed gives.
+    /// `decoder` is used where that is not plain.
+    ///
+    /// # Errors
+    /// A profile that cannot take the values, by name.
+    pub fn encode_line(
+        &self,
+        pictures: Pictures,
+        decoder: &str,
+        encoder: &str,
+    ) -> Result<String, ProfileError> {
+        let mut parts = Vec::new();
+        match pictures {
+            Pictures::Plain => {
+                parts.push(render(Kind::Feed, "shared", &[])?);
+                parts.extend(self.fitted()?);
+                parts.extend(self.overlaid(Writes::OfStream)?);
+            }
+            Pictures::H264 { .. } => {
+                parts.push(render(Kind::Feed, "shared-decoded", &[("decoder", word(decoder))])?);
+                parts.push(self.brought_to_size()?);
+                parts.extend(self.turned()?);
+                parts.extend(self.overlaid(Writes::Both)?);
+                parts.extend(self.fitted()?);
+            }
+        }
+        parts.push(self.encoded(encoder)?);
+        parts.push(VIDEO_TAIL.to_owned());
+        Ok(parts.join(" "))
+    }
+
+    /// The launch line of a feed that is made from that of `base`, which gives
+    /// these pictures.
+    ///
+    /// # Errors
+    /// A profile that cannot take the values, by name.
+    pub fn made_line(
+        &self,
+        base: &Plan,
+        pictures: Pictures,
+        decoder: &str,
+    ) -> Result<String, ProfileError> {
+        let mut parts = Vec::new();
+        match pictures {
+            Pictures::Plain => parts.push(render(Kind::Feed, "shared", &[])?),
+            Pictures::H264 { .. } => {
+                parts.push(render(Kind::Feed, "shared-decoded", &[("decoder", word(decoder))])?);
+                parts.push(base.brought_to_size()?);
+                parts.extend(base.turned()?);
+                parts.extend(base.overlaid(Writes::OfFeed)?);
+            }
+        }
+        parts.push(self.brought_to_size()?);
+        parts.extend(self.turned()?);
+        parts.extend(self.overlaid(Writes::OfFeed)?);
+        parts.push(PLAIN_TAIL.to_owned());
+        if self.feed.audio != FeedAudio::Own {
+            parts.extend(self.sound(Reader::Livebox)?);
+        }
+        Ok(parts.join(" "))
+    }
+
+    /// The launch line of one track of a stream that is fetched over RTSP;
+    /// `decoder` is used for H.265.
+    ///
+    /// # Errors
+    /// A profile that cannot take the values, by name.
+    pub fn pulled_line(&self, track: &Offered, decoder: &str) -> Result<String, ProfileError> {
+        let mut slots = vec![("bitrate_bps", Slot::Int(AUDIO_BPS))];
+        if !decoder.is_empty() {
+            slots.push(("decoder", word(decoder)));
+        }
+        let mut parts = vec![render(Kind::Pull, &track.profile, &slots)?];
+        match (track.kind, track.pictures()) {
+            (TrackKind::Audio, _) => parts.push(AUDIO_TAIL.to_owned()),
+            (TrackKind::Video, Pictures::H264 { .. }) => parts.push(VIDEO_TAIL.to_owned()),
+            (TrackKind::Video, Pictures::Plain) => {
+                parts.push(self.brought_to_size()?);
+                parts.extend(self.turned()?);
+                parts.extend(self.overlaid(Writes::OfFeed)?);
+                parts.push(PLAIN_TAIL.to_owned());
+            }
+        }
+        Ok(parts.join(" "))
+    }
+
+    /// The launch line of what fetches a stream over RTSP, without its tracks.
+    ///
+    /// # Errors
+    /// A profile that cannot take the values, by name.
+    pub fn pull_line(&self, transport: Transport) -> Result<String, ProfileError> {
+        let word = word(match transport {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+        });
+        let mut parts = vec![render(Kind::Feed, "rtsp", &[("transport", word)])?];
+        if self.feed.audio != FeedAudio::Own {
+            parts.extend(self.sound(Reader::Livebox)?);
+        }
+        Ok(parts.join(" "))
+    }
+
+    /// What makes pictures of any size and rate those that the feed is set to.
+    fn brought_to_size(&self) -> Result<String, ProfileError> {
+        let Size { width, height } = self.feed.size;
+        let slots = [
+            ("fps", Slot::Int(self.feed.fps.fps())),
+            ("width", Slot::Int(width)),
+            ("height", Slot::Int(height)),
+        ];
+        render(Kind::Filter, "fit", &slots)
+    }
+}

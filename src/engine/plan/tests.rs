@@ -1,0 +1,167 @@
+//! Launch lines as they are reviewed, and what decides them.
+
+use super::*;
+use crate::config::settings::Transport;
+use crate::model::unit::TrackKind;
+
+fn plan() -> Plan {
+    Plan {
+        feed: Feed {
+            name: "front".parse().unwrap(),
+            source: Source::V4l2("/dev/v4l/by-id/usb cam".into()),
+            mode: crate::config::settings::Mode::OnDemand,
+            resurrect: true,
+            size: "720p".parse().unwrap(),
+            fps: "30".parse().unwrap(),
+            audio: FeedAudio::None,
+            overlay: Overlay::default(),
+            turn: Turn::default(),
+        },
+        stream: Stream {
+            name: "front".parse().unwrap(),
+            feed: "front".parse().unwrap(),
+            encoder: EncoderWish::Auto,
+            bitrate: "2M".parse().unwrap(),
+            gop: Duration::from_secs(1),
+            profile: Profile::High,
+            quality: None,
+            size: None,
+            fps: None,
+            sound: Sound::Feed,
+            url: "/front".to_owned(),
+        },
+    }
+}
+
+#[test]
+fn every_combination_gives_a_line_that_is_reviewed() {
+    let mut lines = Vec::new();
+    let plain = Capture::plain(plan().feed.fps);
+    for form in [Form::Raw, Form::Mjpeg, Form::H264] {
+        for rate in [(30, 1), (60_000, 1001)] {
+            lines
+                .push(plan().launch_line(Capture { form, rate, sound: false }, "x264enc").unwrap());
+        }
+    }
+    for encoder in profile::names(Kind::Encoder) {
+        lines.push(plan().launch_line(plain, encoder).unwrap());
+        let mut fixed = plan();
+        fixed.stream.quality = Some(20);
+        lines.push(fixed.launch_line(plain, encoder).unwrap());
+    }
+    let mut test = plan();
+    test.feed.source = Source::TestClock;
+    test.feed.audio = FeedAudio::Tone;
+    test.stream.profile = Profile::Baseline;
+    lines.push(test.launch_line(plain, "x264enc").unwrap());
+    let mut film = plan();
+    film.feed.source = Source::File("/srv/a clip.mp4".into());
+    film.feed.audio = FeedAudio::Own;
+    for form in [Form::H264, Form::Coded("openh264dec")] {
+        for sound in [false, true] {
+            let capture = Capture { form, rate: (30, 1), sound };
+            lines.push(film.launch_line(capture, "x264enc").unwrap());
+            lines.push(film.line_by_hand(capture, "x264enc").unwrap());
+        }
+    }
+    let mut dressed = plan();
+    dressed.feed.turn = Turn { hflip: true, vflip: false, rotation: Rotation::Quarter };
+    dressed.feed.overlay =
+        Overlay { text: Some("5 < 6 & \"so\" ! x".to_owned()), clock: true, name: true };
+    lines.push(dressed.launch_line(plain, "x264enc").unwrap());
+    for form in [Form::Raw, Form::H264] {
+        lines.push(dressed.capture_line(Capture { form, ..plain }).unwrap());
+    }
+    dressed.stream.size = Some("360p".parse().unwrap());
+    dressed.stream.fps = Some("10".parse().unwrap());
+    for pictures in [Pictures::Plain, Pictures::H264 { in_order: true }] {
+        lines.push(dressed.encode_line(pictures, "openh264dec", "x264enc").unwrap());
+    }
+    lines.push(dressed.launch_line(plain, "x264enc").unwrap());
+    lines.push(test.capture_line(plain).unwrap());
+    lines.push(test.encode_line(Pictures::Plain, "openh264dec", "x264enc").unwrap());
+    let mut pulled = plan();
+    pulled.feed.audio = FeedAudio::Own;
+    for transport in [Transport::Tcp, Transport::Udp] {
+        lines.push(pulled.pull_line(transport).unwrap());
+    }
+    for encoding in profile::names(Kind::Pull) {
+        let of = |media| Offered::new(media, &encoding.to_ascii_uppercase());
+        let track = of("video").or(of("audio")).unwrap();
+        lines.push(pulled.pulled_line(&track, "libde265dec").unwrap());
+    }
+    let mut made = dressed.clone();
+    made.feed.source = Source::Made("front".parse().unwrap());
+    made.feed.audio = FeedAudio::Alsa("plughw:CARD=a b".to_owned());
+    for pictures in [Pictures::Plain, Pictures::H264 { in_order: true }] {
+        lines.push(made.made_line(&dressed, pictures, "openh264dec").unwrap());
+    }
+    lines.push(decode_line("openh264dec").unwrap());
+    for format in [Format::Jpg { quality: 85 }, Format::Png] {
+        lines.push(picture_line(format, None).unwrap());
+        lines.push(picture_line(format, Some((320, 180))).unwrap());
+    }
+    lines.push(push_line(PushAudio::Feed, true).unwrap());
+    lines.push(push_line(PushAudio::Feed, false).unwrap());
+    lines.push(push_line(PushAudio::Tone, true).unwrap());
+    golden("tests/golden/launch-lines.txt", &(lines.join("\n\n") + "\n"));
+}
+
+#[test]
+fn mirrors_and_rotations_are_one_step() {
+    let turn = |hflip, vflip, rotation| direction(Turn { hflip, vflip, rotation });
+    assert_eq!(turn(false, false, Rotation::None), None);
+    assert_eq!(turn(true, true, Rotation::Half), None);
+    assert_eq!(turn(true, true, Rotation::None), Some("180"));
+    assert_eq!(turn(true, false, Rotation::Half), Some("vert"));
+    assert_eq!(turn(false, true, Rotation::Half), Some("horiz"));
+    assert_eq!(turn(false, false, Rotation::ThreeQuarters), Some("90l"));
+    // Mirrored left to right and then turned clockwise, the upper left corner
+    // comes to lie at the lower right.
+    assert_eq!(turn(true, false, Rotation::Quarter), Some("ur-ll"));
+    assert_eq!(turn(false, true, Rotation::Quarter), Some("ul-lr"));
+}
+
+#[test]
+fn whatever_changes_the_picture_ends_the_passing_through() {
+    assert!(plan().may_pass_through());
+    let mut with_clock = plan();
+    with_clock.feed.overlay.clock = true;
+    let mut mirrored = plan();
+    mirrored.feed.turn.hflip = true;
+    assert!(!with_clock.may_pass_through() && !mirrored.may_pass_through());
+}
+
+#[test]
+fn the_level_follows_the_boards_rules() {
+    let level =
+        |size: &str, fps: &str, bps| level(size.parse().unwrap(), fps.parse().unwrap(), bps);
+    assert_eq!(level("1080p", "30", 4_500_000), "4");
+    assert_eq!(level("1080p", "30", 12_000_000), "4.1");
+    assert_eq!(level("1080p", "50", 4_500_000), "4.2");
+}
+
+/// Compares with a file; `GOLDEN=write` makes it anew.
+fn golden(path: &str, text: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("GOLDEN").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    assert_eq!(text, std::fs::read_to_string(&path).unwrap(), "run `make golden`");
+}
+
+#[test]
+fn only_tracks_that_are_what_they_say_are_taken() {
+    let taken = |media, encoding| Offered::new(media, encoding).map(|track| track.kind);
+    assert_eq!(taken("video", "H264"), Some(TrackKind::Video));
+    assert_eq!(taken("audio", "mpeg4-generic"), Some(TrackKind::Audio));
+    for (media, encoding) in [
+        ("audio", "H264"),
+        ("video", "PCMU"),
+        ("application", "VND.ONVIF.METADATA"),
+        ("video", "VP8"),
+        ("video", "../h264"),
+    ] {
+        assert_eq!(taken(media, encoding), None, "{media} {encoding}");
+    }
+}
