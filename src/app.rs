@@ -189,7 +189,7 @@ async fn run(
         tasks.push(door.open(&roster, shutdown.clone()).context("RTSP does not start")?);
     }
     let (pushes, livebox) = pushes(settings, &roster, &mut tasks).await;
-    let supervisors = supervisors(&roster, &pushes);
+    let supervisors = supervisors(&roster, &bytes, &pushes);
     let state = Arc::new(http::State::new(
         Arc::clone(&roster),
         bytes,
@@ -346,9 +346,9 @@ fn tell_systemd(states: &[NotifyState<'_>]) {
     }
 }
 
-fn supervisors(roster: &Roster, pushes: &[Arc<Push>]) -> Vec<Supervisor> {
-    let streams = roster.streams().iter().map(|stream| stream.supervisor().clone());
-    streams.chain(pushes.iter().map(|push| push.supervisor().clone())).collect()
+fn supervisors(roster: &Roster, bytes: &bytes::Roster, pushes: &[Arc<Push>]) -> Vec<Supervisor> {
+    let of_pushes = pushes.iter().map(|push| push.supervisor());
+    roster.supervisors().chain(bytes.supervisors()).chain(of_pushes).cloned().collect()
 }
 
 /// Feeds systemd's watchdog, where the unit has one.

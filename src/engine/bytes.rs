@@ -143,6 +143,17 @@ impl Roster {
         (Self { streams }, builder.tasks)
     }
 
+    /// Those of all feeds and shared commands; a feed's as often as it is shown.
+    pub fn supervisors(&self) -> impl Iterator<Item = &Supervisor> {
+        let feeds = self.streams.iter().filter_map(|stream| stream.feed.as_ref());
+        let feeds = feeds.map(|feed| &feed.supervisor);
+        let makers = self.streams.iter().filter_map(|stream| match &stream.maker {
+            Maker::Shared { supervisor, .. } => Some(supervisor),
+            Maker::Feed(_) | Maker::Exclusive { .. } => None,
+        });
+        feeds.chain(makers)
+    }
+
     pub fn streams(&self) -> &[Arc<Stream>] {
         &self.streams
     }

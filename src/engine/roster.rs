@@ -122,6 +122,12 @@ impl Roster {
         &self.shared
     }
 
+    /// Those of all streams, and of the feeds that they share.
+    pub fn supervisors(&self) -> impl Iterator<Item = &Supervisor> {
+        let of_feeds = self.shared.iter().map(|feed| &feed.supervisor);
+        self.streams.iter().map(|stream| &stream.supervisor).chain(of_feeds)
+    }
+
     pub fn streams(&self) -> &[Arc<Stream>] {
         &self.streams
     }
@@ -173,10 +179,6 @@ impl Stream {
 
     pub fn hub(&self) -> &Arc<hub::Stream> {
         &self.hub
-    }
-
-    pub fn supervisor(&self) -> &Supervisor {
-        &self.supervisor
     }
 
     pub fn plan(&self) -> Plan {

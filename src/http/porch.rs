@@ -20,14 +20,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::plain;
+use crate::base::sockets;
 use crate::base::tls::Tls;
-
-/// A peer that takes nothing for this long is gone, whatever it does not say.
-pub(super) const GONE_AFTER: Duration = Duration::from_secs(10);
-
-/// The kernel may hold this much for a viewer. Without the bound it holds
-/// seconds of video, and a slow viewer is noticed far too late (measured: 3.3 MB).
-const UNSENT_AT_MOST: u32 = 128 << 10;
 
 /// A handshake takes two round trips; this is enough for the worst of links.
 const HANDSHAKE_AT_MOST: Duration = Duration::from_secs(10);
@@ -111,13 +105,8 @@ async fn send_elsewhere(socket: &mut TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-fn tune(stream: &TcpStream) {
-    let socket = socket2::SockRef::from(stream);
-    let tuned = socket
-        .set_tcp_nodelay(true)
-        .and_then(|()| socket.set_tcp_user_timeout(Some(GONE_AFTER)))
-        .and_then(|()| socket.set_tcp_notsent_lowat(UNSENT_AT_MOST));
-    if let Err(error) = tuned {
+fn tune(socket: &TcpStream) {
+    if let Err(error) = sockets::set_for_viewer(socket) {
         debug!("a socket keeps its defaults: {error}");
     }
 }

@@ -20,6 +20,7 @@ use super::journal::{self, Told};
 use super::origin::Scheme;
 use super::porch::{Porch, Wire};
 use super::routes;
+use crate::base::sockets;
 use crate::base::system::{self, CpuMeter};
 use crate::base::tls::Tls;
 use crate::config::settings;
@@ -174,7 +175,8 @@ impl Server {
     /// It is taken, or the address is not one of this machine.
     pub fn bind(settings: &settings::Server, tls: Option<&Tls>) -> Result<Self, ServeError> {
         let address = SocketAddr::new(settings.bind, settings.port);
-        let listener = listen(address).map_err(|source| ServeError::Bind { address, source })?;
+        let listener =
+            sockets::listen(address).map_err(|source| ServeError::Bind { address, source })?;
         let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
         Ok(Self { listener, docroot: settings.docroot.clone(), porch: Porch::new(tls), scheme })
     }
@@ -244,15 +246,4 @@ pub(super) fn now() -> Instant {
 
 fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let domain = socket2::Domain::for_address(address);
-    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
-    // A restart must not wait for the old connections to time out.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(1024)?;
-    Ok(socket.into())
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::porch::GONE_AFTER;
+use crate::base::sockets::GONE_AFTER;
 use crate::base::time::MediaTime;
 use crate::hub::{Piece, Read};
 use crate::media::edge::{BLOCK, Pad, RATE_UNKNOWN, STARTING};

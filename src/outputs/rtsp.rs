@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{debug, warn};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -31,6 +30,7 @@ use tokio_rustls::rustls::ServerConfig;
 use self::conversation::converse;
 use self::datagrams::Network;
 use crate::base::shutdown::Shutdown;
+use crate::base::sockets;
 use crate::base::tls::Tls;
 use crate::config::settings::{self, Login};
 use crate::engine::roster::{Roster, Stream};
@@ -49,15 +49,6 @@ const HOPELESS: u32 = 2;
 
 /// A TLS handshake takes two round trips; this is enough for the worst of links.
 const HANDSHAKE_AT_MOST: Duration = Duration::from_secs(10);
-
-/// A peer that takes nothing for this long is gone, whatever it does not say.
-const GONE_AFTER: Duration = Duration::from_secs(10);
-
-/// The kernel may hold this much for a viewer, so that a slow one is noticed.
-const UNSENT_AT_MOST: u32 = 128 << 10;
-
-/// The kernel asks a silent peer after this long whether it is still there.
-const ASK_AFTER: Duration = Duration::from_secs(30);
 
 /// Why streams cannot be had over RTSP.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +87,7 @@ impl Door {
     ) -> Result<Self, BindError> {
         let at = |port, key| {
             let address = SocketAddr::new(bind, port);
-            listen(address).map_err(|source| BindError { address, key, source })
+            sockets::listen(address).map_err(|source| BindError { address, key, source })
         };
         let plain = at(settings.port, "rtsp.port")?;
         let encrypted = match (settings.tls_port, tls) {
@@ -203,7 +194,7 @@ async fn keep(
 }
 
 async fn meet(socket: TcpStream, peer: SocketAddr, acceptor: Option<TlsAcceptor>, hall: Arc<Hall>) {
-    let local = match set_options(&socket).and_then(|()| socket.local_addr()) {
+    let local = match sockets::set_for_viewer(&socket).and_then(|()| socket.local_addr()) {
         Ok(local) => local,
         Err(error) => return debug!("RTSP: {peer}: {error}"),
     };
@@ -226,24 +217,4 @@ async fn warm(stream: &Arc<Stream>) -> Option<(Reader, Arc<Init>)> {
         () = tokio::time::sleep(PATIENCE) => None,
         () = stream.fails(HOPELESS) => None,
     }
-}
-
-fn listen(address: SocketAddr) -> io::Result<StdListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() && address.ip().is_unspecified() {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(1024)?;
-    Ok(socket.into())
-}
-
-fn set_options(socket: &TcpStream) -> io::Result<()> {
-    let socket = SockRef::from(socket);
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_user_timeout(Some(GONE_AFTER))?;
-    socket.set_tcp_notsent_lowat(UNSENT_AT_MOST)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(ASK_AFTER))
 }
