@@ -17,7 +17,7 @@ use super::lifecycle::{Lifecycle, Limits, Phase};
 use super::plan::Plan;
 use super::supervisor::Supervisor;
 use crate::base::backoff::Backoff;
-use crate::config::settings::{self, Mode, Settings, Sound};
+use crate::config::settings::{self, Mode, Settings, Sound, Source};
 use crate::hub;
 use crate::model::ids::{FeedName, StreamName};
 use crate::model::status::{self, Encoder, Failure, Picture, State};
@@ -249,12 +249,19 @@ impl Stream {
         let report = self.supervisor.report();
         let measured = self.hub.measured();
         status::Stream {
-            set_to: format!(
-                "{}, {} frames a second, {}bit/s",
-                plan.size(),
-                plan.fps(),
-                plan.stream.bitrate
-            ),
+            set_to: match plan.feed.source {
+                Source::SoundOnly => "a sound alone".to_owned(),
+                Source::TestClock
+                | Source::V4l2(_)
+                | Source::File(_)
+                | Source::Rtsp(_)
+                | Source::Made(_) => format!(
+                    "{}, {} frames a second, {}bit/s",
+                    plan.size(),
+                    plan.fps(),
+                    plan.stream.bitrate
+                ),
+            },
             name: plan.stream.name,
             url: plan.stream.url,
             feed: plan.feed.name,
