@@ -41,10 +41,10 @@ pub(super) async fn mp4(
 ) -> Result<HttpResponse, ApiError> {
     let mut shape = Shape::of(&query).map_err(ApiError::BadQuery)?;
     shape.chromium = is_chromium(&request);
-    if is_safaris_probe(&request) {
+    if let Some(suffix) = better_suffix(&request) {
         let url = request.path().trim_end_matches(".mp4");
-        let playlist = format!("{url}.m3u8");
-        return Ok(HttpResponse::Found().insert_header((header::LOCATION, playlist)).finish());
+        let other = format!("{url}{suffix}");
+        return Ok(HttpResponse::Found().insert_header((header::LOCATION, other)).finish());
     }
     if request.method() == Method::HEAD {
         let content_type = mp4_type(stream.hub().init().as_deref(), shape);
@@ -260,17 +260,27 @@ impl Source for Nothing {
     }
 }
 
-/// Safari asks for two bytes first and refuses what does not tell its length:
-/// it plays the playlist instead.
-fn is_safaris_probe(request: &HttpRequest) -> bool {
-    request.headers().get(header::RANGE).is_some_and(|range| range == "bytes=0-1")
+/// Where a player is sent that cannot play MP4 without an end.
+///
+/// Safari asks for two bytes first and refuses what does not tell its length.
+/// VLC 3 wants to seek in it and shows nothing.
+fn better_suffix(request: &HttpRequest) -> Option<&'static str> {
+    if request.headers().get(header::RANGE).is_some_and(|range| range == "bytes=0-1") {
+        return Some(".m3u8");
+    }
+    agent(request).contains("LibVLC/3").then_some(".ts")
+}
+
+/// What the client calls itself.
+fn agent(request: &HttpRequest) -> &str {
+    let agent = request.headers().get(header::USER_AGENT);
+    agent.and_then(|agent| agent.to_str().ok()).unwrap_or_default()
 }
 
 /// Chromium and its kin name it so, Safari and Firefox do not. A program that
 /// lies gets a skippable box and some padding.
 fn is_chromium(request: &HttpRequest) -> bool {
-    let agent = request.headers().get(header::USER_AGENT);
-    agent.and_then(|agent| agent.to_str().ok()).is_some_and(|agent| agent.contains("Chrome/"))
+    agent(request).contains("Chrome/")
 }
 
 fn mp4_type(init: Option<&Init>, shape: Shape) -> String {

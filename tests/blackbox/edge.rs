@@ -110,6 +110,15 @@ fn safaris_probe_is_sent_to_the_playlist() {
     assert_eq!(answer.head.header("Location"), Some("/camera.m3u8"));
 }
 
+#[test]
+fn vlc_is_sent_to_what_it_plays() {
+    let livebox = Livebox::start(CAMERA);
+    let vlc = livebox.http().request("GET", "/camera.mp4");
+    let answer = vlc.header("User-Agent", "VLC/3.0.24 LibVLC/3.0.24").answer();
+    assert_eq!(answer.head.status, 302);
+    assert_eq!(answer.head.header("Location"), Some("/camera.ts"));
+}
+
 /// A service whose ring has more than two seconds of pictures.
 fn running() -> Livebox {
     let livebox =
