@@ -145,13 +145,11 @@ impl Roster {
 
     /// Those of all feeds and shared commands; a feed's as often as it is shown.
     pub fn supervisors(&self) -> impl Iterator<Item = &Supervisor> {
-        let feeds = self.streams.iter().filter_map(|stream| stream.feed.as_ref());
-        let feeds = feeds.map(|feed| &feed.supervisor);
-        let makers = self.streams.iter().filter_map(|stream| match &stream.maker {
-            Maker::Shared { supervisor, .. } => Some(supervisor),
-            Maker::Feed(_) | Maker::Exclusive { .. } => None,
-        });
-        feeds.chain(makers)
+        self.streams.iter().flat_map(|stream| {
+            let feed = stream.feed.iter().map(|feed| &feed.supervisor);
+            let Maker::Shared { supervisor, .. } = &stream.maker else { return feed.chain(None) };
+            feed.chain(Some(supervisor))
+        })
     }
 
     pub fn streams(&self) -> &[Arc<Stream>] {

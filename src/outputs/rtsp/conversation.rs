@@ -504,3 +504,20 @@ async fn sleep_until(at: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_has_arrived_in_part_is_waited_for() {
+        let whole = b"PAUSE rtsp://127.0.0.1:8554/camera RTSP/1.0\r\nCSeq: 7\r\nUser-Agent: GStreamer/1.22.0\r\n\
+            Authorization: Digest username=\"anna\", realm=\"livebox\", nonce=\"n\", uri=\"rtsp://127.0.0.1:8554/camera\", response=\"r\"\r\n\
+            Date: Sat, 21 Nov 2026 14:58:14 GMT\r\nSession: 1234;timeout=60\r\nContent-Length: 4\r\n\r\nbody";
+        for length in 0..whole.len() {
+            let part = Message::<Vec<u8>>::parse(&whole[..length]);
+            assert!(matches!(part, Err(ParseError::Incomplete(_))), "{length}: {part:?}");
+        }
+        assert!(Message::<Vec<u8>>::parse(&whole[..]).is_ok());
+    }
+}
