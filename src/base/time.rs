@@ -1,6 +1,6 @@
 //! The media timeline and the wall clock.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A moment on the process-wide media timeline, in nanoseconds.
 ///
@@ -51,9 +51,14 @@ pub fn log_stamp() -> String {
     jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
 }
 
+/// The wall clock: since 1970.
+pub fn unix() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 /// The wall clock in ISO 8601 with seconds, UTC: `2026-11-21T01:58:04Z`.
 pub fn iso_stamp() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    iso_s(unix().as_secs())
 }
 
 /// A moment in ISO 8601 with seconds, UTC: `2026-11-21T01:58:04Z`.

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use actix_http::HttpService;
 use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
@@ -22,6 +22,7 @@ use super::porch::{Porch, Wire};
 use super::routes;
 use crate::base::sockets;
 use crate::base::system::{self, CpuMeter};
+use crate::base::time;
 use crate::base::tls::Tls;
 use crate::config::settings;
 use crate::engine::bytes;
@@ -102,7 +103,7 @@ impl State {
         config_text: String,
     ) -> Self {
         let cpu = Mutex::new(CpuMeter::new(now(), system::cpu_time()));
-        let started = (unix_seconds(), now());
+        let started = (time::unix().as_secs(), now());
         let mark = format!("{:x}", started.0);
         Self {
             roster,
@@ -125,7 +126,7 @@ impl State {
             host: system::hostname(),
             version: env!("CARGO_PKG_VERSION"),
             started: self.started.0,
-            now: unix_seconds(),
+            now: time::unix().as_secs(),
             uptime: now.saturating_duration_since(self.started.1),
             cpu: system::cpu_time(),
             memory: system::memory(),
@@ -242,8 +243,4 @@ pub async fn stop(handle: &ServerHandle) {
 /// The clock that handlers go by: the runtime's.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -14,6 +14,7 @@ use super::lease::Lease;
 use super::piece::{Piece, Placer};
 use super::reader::Reader;
 use super::ring::{Cursor, Limits, Ring, Step};
+use crate::base::time;
 use crate::media::edge::Padder;
 use crate::media::hls::Window;
 use crate::media::packager::{Expect, Init, Packaged, Packager};
@@ -273,6 +274,5 @@ fn any_number() -> u32 {
 
 /// The wall clock, for the stamps by which delays are measured.
 fn unix_ns() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from(time::unix().as_nanos()).unwrap_or(u64::MAX)
 }
