@@ -18,7 +18,8 @@ use super::plan::Plan;
 use super::supervisor::Supervisor;
 use crate::base::backoff::Backoff;
 use crate::config::settings::{self, Mode, Settings, Sound, Source};
-use crate::hub;
+use crate::hub::{self, Read, Reader};
+use crate::media::packager::Init;
 use crate::model::ids::{FeedName, StreamName};
 use crate::model::status::{self, Encoder, Failure, Picture, State};
 
@@ -31,6 +32,13 @@ const FEED_LIMITS: Limits = Limits {
     backoff: Backoff::FEED,
     spread: 0.0,
 };
+
+/// A cold feed has this long to show its first frame before the viewer is
+/// told to come back; the feed goes on trying meanwhile.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A feed that has failed this often in a row is not waited for.
+pub const HOPELESS: u32 = 2;
 
 /// What all rings together may hold: a fifth of a 512 MB board.
 const MEMORY: usize = 96 << 20;
@@ -221,6 +229,21 @@ impl Stream {
         let of_feeds = self.feeds.iter().flat_map(|feed| feed.supervisors());
         let all = std::iter::once(&self.supervisor).chain(of_feeds);
         select_all(all.map(|supervisor| Box::pin(supervisor.fails(times)))).await;
+    }
+
+    /// Joins the stream, which starts the feed if need be, and waits until it
+    /// shows a picture; at most for `patience`, and not for a hopeless feed.
+    pub async fn join_within(&self, patience: Duration) -> Option<(Reader, Arc<Init>)> {
+        let mut reader = self.hub.join();
+        let first = tokio::select! {
+            read = reader.next() => read,
+            () = tokio::time::sleep(patience) => return None,
+            () = self.fails(HOPELESS) => return None,
+        };
+        match first {
+            Read::Init(init) => Some((reader, init)),
+            Read::Chunk(_) | Read::Skipped(_) => None,
+        }
     }
 
     /// Why its pipeline, or the feed's, went down the last time.

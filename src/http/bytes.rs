@@ -10,9 +10,10 @@ use futures_util::stream::{empty, unfold};
 
 use super::body::SLICE;
 use super::error::ApiError;
-use super::media::{HOPELESS, PATIENCE, endless};
+use super::media::endless;
 use super::server::now;
 use crate::engine::bytes::{Stream, Viewer};
+use crate::engine::roster::{HOPELESS, PATIENCE};
 use crate::hub::bytes::Begin;
 use crate::model::status::{Failure, State};
 

@@ -9,9 +9,9 @@ use bytes::Bytes;
 
 use super::body;
 use super::error::ApiError;
-use super::media::{HOPELESS, no_picture};
+use super::media::no_picture;
 use super::server::State;
-use crate::engine::roster::Stream;
+use crate::engine::roster::{HOPELESS, Stream};
 use crate::media::hls::Window;
 
 /// The first segment of a cold feed is there after its start and one group of

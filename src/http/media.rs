@@ -16,21 +16,12 @@ use super::connection::Connection;
 use super::error::ApiError;
 use super::server::now;
 use super::viewer::{Flow, Shape, Viewer};
-use crate::engine::roster::Stream;
+use crate::engine::roster::{PATIENCE, Stream};
 use crate::hub::{Client, Piece, Read, Reader};
-use crate::media::aac;
 use crate::media::packager::Init;
 use crate::model::status::State;
 use crate::model::track::Tracks;
-use crate::model::unit::TrackKind;
 use crate::outputs::picture::NoPicture;
-
-/// A cold feed has this long to show its first frame before the viewer is
-/// told to come back; the feed goes on trying meanwhile.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A feed that has failed this often in a row is not waited for.
-pub(super) const HOPELESS: u32 = 2;
 
 /// `GET /<stream>.mp4`: fragmented MP4, a fragment a frame, from the live edge on.
 pub(super) async fn mp4(
@@ -134,16 +125,7 @@ pub(super) async fn joined_within(
     stream: &Arc<Stream>,
     patience: Duration,
 ) -> Result<(Reader, Arc<Init>), ApiError> {
-    let mut reader = stream.hub().join();
-    let first = tokio::select! {
-        read = reader.next() => Some(read),
-        () = tokio::time::sleep(patience) => None,
-        () = stream.fails(HOPELESS) => None,
-    };
-    match first {
-        Some(Read::Init(init)) => Ok((reader, init)),
-        Some(Read::Chunk(_) | Read::Skipped(_)) | None => Err(no_picture(stream)),
-    }
+    stream.join_within(patience).await.ok_or_else(|| no_picture(stream))
 }
 
 /// The answer where nothing comes, with the reason if there is one.
@@ -242,13 +224,7 @@ impl<F: Fn(&Piece, &Init) -> Bytes + Unpin + 'static> Source for Shaped<F> {
 
 /// The sounds of a piece, each behind its header.
 fn adts(piece: &Piece, init: &Init) -> Bytes {
-    let Some(info) = &init.tracks.audio else { return Bytes::new() };
-    let sounds = piece.units.iter().filter(|unit| unit.track == TrackKind::Audio);
-    let framed = sounds.flat_map(|unit| {
-        let payload = piece.payload(unit);
-        [aac::adts_header(info, payload.len()).to_vec(), payload.to_vec()]
-    });
-    framed.collect::<Vec<_>>().concat().into()
+    init.tracks.audio.as_ref().map(|info| piece.adts(info).into()).unwrap_or_default()
 }
 
 /// What follows a head that is asked for alone.

@@ -132,16 +132,9 @@ impl Mux {
         if chunk.key {
             self.tables(tracks)?;
         }
-        let is_sound = |unit: &&Unit| unit.track == TrackKind::Audio;
-        let sounds: Vec<&Unit> = chunk.units.iter().filter(is_sound).collect();
-        if let ([first, ..], Some(info)) = (&sounds[..], &tracks.audio) {
-            let mut data = Vec::new();
-            for unit in &sounds {
-                let payload = chunk.payload(unit);
-                data.extend_from_slice(&aac::adts_header(info, payload.len()));
-                data.extend_from_slice(&payload);
-            }
-            let clock = !chunk.has_video();
+        let sound = chunk.units.iter().find(|unit| unit.track == TrackKind::Audio);
+        if let (Some(first), Some(info)) = (sound, &tracks.audio) {
+            let (data, clock) = (chunk.adts(info), !chunk.has_video());
             self.stream(AUDIO_PID, StreamId::AUDIO_MIN, first, &data, clock)?;
         }
         if let Some(unit) = chunk.units.iter().find(|unit| unit.track == TrackKind::Video) {

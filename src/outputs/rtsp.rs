@@ -34,18 +34,9 @@ use crate::base::sockets;
 use crate::base::tls::Tls;
 use crate::config::settings::{self, Login};
 use crate::engine::roster::{Roster, Stream};
-use crate::hub::{Read, Reader};
-use crate::media::packager::Init;
 
 /// More connections than this are turned away.
 const CONNECTIONS: usize = 1024;
-
-/// A cold feed has this long to show its first frame before the viewer is
-/// told to come back; the feed goes on trying meanwhile.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A feed that has failed this often in a row is not waited for.
-const HOPELESS: u32 = 2;
 
 /// A TLS handshake takes two round trips; this is enough for the worst of links.
 const HANDSHAKE_AT_MOST: Duration = Duration::from_secs(10);
@@ -203,18 +194,5 @@ async fn meet(socket: TcpStream, peer: SocketAddr, acceptor: Option<TlsAcceptor>
         Ok(Ok(socket)) => converse(socket, peer, local, hall).await,
         Ok(Err(error)) => debug!("RTSP: {peer}: no handshake: {error}"),
         Err(_) => debug!("RTSP: {peer}: no handshake in time"),
-    }
-}
-
-/// Joins the stream, which starts the feed if need be, and waits until it shows a picture.
-async fn warm(stream: &Arc<Stream>) -> Option<(Reader, Arc<Init>)> {
-    let mut reader = stream.hub().join();
-    tokio::select! {
-        read = reader.next() => match read {
-            Read::Init(init) => Some((reader, init)),
-            Read::Chunk(_) | Read::Skipped(_) => None,
-        },
-        () = tokio::time::sleep(PATIENCE) => None,
-        () = stream.fails(HOPELESS) => None,
     }
 }

@@ -12,9 +12,9 @@ use bytes::Bytes;
 
 use super::frame::Frame;
 use crate::base::time::MediaTime;
-use crate::media::aac::FRAME_SAMPLES;
+use crate::media::aac::{FRAME_SAMPLES, adts_header};
 use crate::media::fmp4::{Fragment, Sample, VIDEO_TIMESCALE};
-use crate::model::track::Tracks;
+use crate::model::track::{AudioInfo, Tracks};
 use crate::model::unit::{AccessUnit, TrackKind};
 
 /// What a stream starts with. A new generation means that decoders must start again.
@@ -90,6 +90,17 @@ impl Chunk {
     pub fn annex_b(&self) -> Bytes {
         let make = || self.video().map(|unit| annex_b(&self.bytes[unit.range.clone()]));
         self.annex_b.get_or_init(|| make().unwrap_or_default()).clone()
+    }
+
+    /// The sounds in ADTS, each behind its header; empty where there are none.
+    pub fn adts(&self, info: &AudioInfo) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for unit in self.units.iter().filter(|unit| unit.track == TrackKind::Audio) {
+            let payload = &self.bytes[unit.range.clone()];
+            bytes.extend_from_slice(&adts_header(info, payload.len()));
+            bytes.extend_from_slice(payload);
+        }
+        bytes
     }
 
     fn video(&self) -> Option<&Unit> {

@@ -19,8 +19,9 @@ use super::datagrams::{Datagrams, PACE};
 use super::play::{Next, Play};
 use super::session::{Channels, Delivery, Flow, Session};
 use super::transport::{Wanted, wanted};
-use super::{Hall, describe, login, warm};
+use super::{Hall, describe, login};
 use crate::base::system;
+use crate::engine::roster::PATIENCE;
 use crate::hub::{Client, Reader};
 use crate::media::packager::Init;
 use crate::model::unit::TrackKind;
@@ -273,8 +274,9 @@ impl Conversation {
     /// Joins the stream and waits for a picture, as long as that is worth it.
     async fn warmed(&mut self, index: usize) -> Result<Described, StatusCode> {
         self.described = None;
+        let stream = self.hall.stream(index);
         let (reader, init) =
-            warm(self.hall.stream(index)).await.ok_or(StatusCode::ServiceUnavailable)?;
+            stream.join_within(PATIENCE).await.ok_or(StatusCode::ServiceUnavailable)?;
         Ok(Described { index, init, reader })
     }
 
