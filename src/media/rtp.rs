@@ -99,6 +99,32 @@ impl Numbers {
 pub struct Packets {
     bytes: Bytes,
     audio_len: usize,
+    video: Load,
+    audio: Load,
+}
+
+/// How much is sent: packets, and what they hold besides their headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    pub packets: u32,
+    pub octets: u32,
+}
+
+impl Load {
+    /// That of framed packets.
+    pub fn of(framed: &[u8]) -> Self {
+        packets(framed).fold(Self::default(), |load, (_, packet)| {
+            load.and(Self { packets: 1, octets: packet.len().saturating_sub(HEADER) as u32 })
+        })
+    }
+
+    /// Both; the counts wrap around (RFC 3550, section 6.4.1).
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            packets: self.packets.wrapping_add(other.packets),
+            octets: self.octets.wrapping_add(other.octets),
+        }
+    }
 }
 
 impl Packets {
@@ -117,12 +143,21 @@ impl Packets {
                 audio_len = bytes.len();
             }
         }
-        Self { bytes: bytes.into(), audio_len }
+        let (audio, video) = (Load::of(&bytes[..audio_len]), Load::of(&bytes[audio_len..]));
+        Self { bytes: bytes.into(), audio_len, video, audio }
     }
 
     /// All of them.
     pub fn all(&self) -> Bytes {
         self.bytes.clone()
+    }
+
+    /// How much those of one track are.
+    pub fn load(&self, track: TrackKind) -> Load {
+        match track {
+            TrackKind::Audio => self.audio,
+            TrackKind::Video => self.video,
+        }
     }
 
     /// Those of one track.
@@ -440,6 +475,13 @@ mod tests {
         let early = squeezed(&framed, 100, 1);
         let (_, first) = packets(&early).next().unwrap();
         assert_eq!(RtpPacket::parse(first).unwrap().timestamp(), 100u32.wrapping_sub(300));
+    }
+
+    #[test]
+    fn packets_and_their_payload_are_counted() {
+        let packet = framed(0, &[0; 112]);
+        let load = Load::of(&[packet.clone(), packet].concat());
+        assert_eq!(load, Load { packets: 2, octets: 200 });
     }
 
     #[test]

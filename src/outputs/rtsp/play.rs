@@ -8,10 +8,10 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::describe::kinds;
-use super::report::{Sent, report};
+use super::report::report;
 use crate::hub::{Piece, Read, Reader};
 use crate::media::packager::Init;
-use crate::media::rtp::{self, Numbers, Packets, VIDEO_CLOCK, timestamp};
+use crate::media::rtp::{self, Load, Numbers, Packets, VIDEO_CLOCK, timestamp};
 use crate::model::unit::TrackKind;
 
 /// How often viewers are told about the times in their packets.
@@ -23,7 +23,7 @@ pub(super) struct Play {
     reader: Reader,
     init: Option<Arc<Init>>,
     past: VecDeque<Arc<Piece>>,
-    sent: [Sent; 2],
+    sent: [Load; 2],
     report_at: Option<Instant>,
 }
 
@@ -111,7 +111,9 @@ impl Play {
     }
 
     fn squeezed(&mut self, piece: &Piece, init: &Init) -> Next {
-        let packets = piece.packets(&init.tracks).of_track(TrackKind::Video);
+        let packets = piece.packets(&init.tracks);
+        let load = packets.load(TrackKind::Video);
+        let packets = packets.of_track(TrackKind::Video);
         let last = self.past.back().map_or(piece, AsRef::as_ref);
         let end = timestamp(last.start(), VIDEO_CLOCK);
         let squeezed = rtp::squeezed(&packets, end, self.past.len() as u32);
@@ -121,7 +123,7 @@ impl Play {
         } else {
             Vec::new()
         };
-        self.sent[0].count(&squeezed);
+        self.sent[0] = self.sent[0].and(load);
         Next { reports, packets: Kind::Past(squeezed), is_past: true }
     }
 
@@ -130,7 +132,7 @@ impl Play {
         let is_due = self.report_at.is_none_or(|at| at <= Instant::now());
         let reports = if is_due { self.reports(piece, init) } else { Vec::new() };
         for (sent, track) in self.sent.iter_mut().zip([TrackKind::Video, TrackKind::Audio]) {
-            sent.count(&packets.of_track(track));
+            *sent = sent.and(packets.load(track));
         }
         Next { reports, packets: Kind::Live(packets), is_past: false }
     }

@@ -5,35 +5,16 @@ use rtcp_types::{
 };
 
 use crate::hub::Piece;
-use crate::media::rtp::{VIDEO_CLOCK, packets, timestamp};
+use crate::media::rtp::{Load, VIDEO_CLOCK, timestamp};
 use crate::model::track::Tracks;
 use crate::model::unit::TrackKind;
 
 /// From 1900, where NTP begins, to 1970.
 const NTP_TO_UNIX: u64 = 2_208_988_800;
 
-/// What was sent of one track.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sent {
-    packets: u32,
-    octets: u32,
-}
-
-impl Sent {
-    /// Counts framed packets, without their headers.
-    pub(super) fn count(&mut self, framed: &[u8]) {
-        const HEADER: usize = 12;
-        for (_, packet) in packets(framed) {
-            self.packets = self.packets.wrapping_add(1);
-            let octets = packet.len().saturating_sub(HEADER) as u32;
-            self.octets = self.octets.wrapping_add(octets);
-        }
-    }
-}
-
 /// A report on a track: `piece` began when its encoder gave it. Both tracks of
 /// a stream must be reported by the same piece, so that they are in step.
-pub(super) fn report(track: TrackKind, piece: &Piece, tracks: &Tracks, sent: Sent) -> Vec<u8> {
+pub(super) fn report(track: TrackKind, piece: &Piece, tracks: &Tracks, sent: Load) -> Vec<u8> {
     let clock = match (track, &tracks.audio) {
         (TrackKind::Audio, Some(audio)) => audio.rate,
         (TrackKind::Audio | TrackKind::Video, _) => VIDEO_CLOCK,
@@ -68,13 +49,5 @@ mod tests {
     fn the_wall_clock_is_that_of_ntp() {
         assert_eq!(ntp(0), NTP_TO_UNIX << 32);
         assert_eq!(ntp(1_500_000_000), (NTP_TO_UNIX + 1) << 32 | 1 << 31);
-    }
-
-    #[test]
-    fn packets_and_their_payload_are_counted() {
-        let mut sent = Sent::default();
-        let packet = crate::media::rtp::framed(0, &[0; 112]);
-        sent.count(&[packet.clone(), packet].concat());
-        assert_eq!(sent, Sent { packets: 2, octets: 200 });
     }
 }
