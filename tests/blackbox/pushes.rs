@@ -18,10 +18,14 @@ fn a_running_push_tells_its_bytes_rate_and_whether_the_stream_is_fit() {
     let receiver = Receiver::start();
     let livebox = Livebox::start(&with_push(&receiver.url(), "start: true"));
 
-    let push = wait::until("the rate is measured", LIMIT, || {
+    // A busy machine hands over late pictures together, and shortly counts more.
+    let push = wait::until("the rates are measured", LIMIT, || {
         let push = far(&livebox);
-        let is_measured = push["preflight"]["key_frame_seconds"].is_number()
-            && push["preflight"]["bitrate"].is_number();
+        let fitness = &push["preflight"];
+        let fps = fitness["fps"].as_f64().unwrap_or_default();
+        let is_measured = fitness["key_frame_seconds"].is_number()
+            && fitness["bitrate"].is_number()
+            && (24.0..=26.0).contains(&fps);
         (push["bitrate"].as_u64() > Some(0) && is_measured).then_some(push)
     });
 
@@ -32,8 +36,6 @@ fn a_running_push_tells_its_bytes_rate_and_whether_the_stream_is_fit() {
     assert_eq!((&fitness["width"], &fitness["height"]), (&json!(640), &json!(360)));
     assert_eq!(fitness["key_frame_seconds"], 1.0);
     assert_eq!(fitness["stream_has_audio"], true);
-    let fps = fitness["fps"].as_f64().expect("a number");
-    assert!((24.0..=26.0).contains(&fps), "{fitness}");
     assert!(!push.to_string().contains(KEY), "{push}");
 }
 
