@@ -228,7 +228,8 @@ fn device(text: &str) -> Result<PathBuf, String> {
 fn mode(text: &str) -> Result<Mode, String> {
     match text {
         "on-demand" => Ok(Mode::OnDemand),
-        "continuous" => Ok(Mode::Continuous),
+        // The second is what voyandz calls it.
+        "continuous" | "autostart" => Ok(Mode::Continuous),
         seconds => span(seconds, Duration::ZERO, LONGEST_LINGER, MODES).map(Mode::Linger),
     }
 }

@@ -154,7 +154,7 @@ fn without_a_file_the_original_defaults_are_built_in() {
 fn every_spelling_of_a_value_is_read() {
     let settings = parse_text(
         "server: {port: \"8080\", bind: '*'}\n\
-         feeds:\n  a: {test: clock, mode: 2.5, size: 360p}\n  b: {test: clock, mode: 5m}\n\
+         feeds:\n  a: {test: clock, mode: 2.5, size: 360p}\n  b: {test: clock, mode: 5m}\n  c: {test: clock, mode: autostart}\n\
          streams:\n  a: {gop: 0.5, quality: '10', profile: Main}\n  b: {url: cams/b/}\n\
          pushes:\n  p: {url: ' rtmp://x/y ', start: On}\n  q: {start: \"0\", stream: b}\n",
     )
@@ -163,6 +163,7 @@ fn every_spelling_of_a_value_is_read() {
     assert_eq!(settings.server.bind.to_string(), "0.0.0.0");
     assert_eq!(settings.feeds[0].mode, Mode::Linger(Duration::from_millis(2500)));
     assert_eq!(settings.feeds[1].mode, Mode::Linger(Duration::from_secs(300)));
+    assert_eq!(settings.feeds[2].mode, Mode::Continuous);
     assert_eq!(settings.streams[0].gop, Duration::from_millis(500));
     assert_eq!(settings.streams[0].bitrate.kbps(), 750);
     assert_eq!(settings.streams[0].quality, Some(10));
