@@ -47,16 +47,22 @@ pub(super) fn line_origin(line: usize) -> String {
 }
 
 /// The name of `key` inside `parent`, as problems show it.
-///
-/// Ends at a colon: `key:abcd` is a key and a secret whose space was forgotten.
 pub(super) fn child(parent: &str, key: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let shown = match key.split_once(':') {
-        Some((head, _)) => format!("{}:…", shorten(head).escape_debug()),
-        None if key.chars().all(plain) && !key.is_empty() => shorten(key),
-        None => format!("{:?}", shorten(key)),
-    };
+    let shown = word(key);
+    let is_plain = !key.is_empty() && shown.trim_end_matches([':', '…']).chars().all(plain);
+    let shown = if is_plain { shown } else { format!("{shown:?}") };
     if parent.is_empty() { shown } else { format!("{parent}.{shown}") }
+}
+
+/// A key or a name as problems show it: up to a colon or a blank. `key:abcd` is a
+/// key and a secret whose space was forgotten, `key abcd` one whose colon was.
+pub(super) fn word(text: &str) -> String {
+    match text.find(|c: char| c == ':' || c.is_whitespace()) {
+        Some(end) if text[end..].starts_with(':') => format!("{}:…", shorten(&text[..end])),
+        Some(end) => format!("{}…", shorten(&text[..end])),
+        None => shorten(text),
+    }
 }
 
 /// A value as problems show it: in quotes, not endless, and a URL not at all,
@@ -116,6 +122,7 @@ mod tests {
         }
         assert_eq!(quote("/dev/v4l/by-path/pci-0:1.2"), "\"/dev/v4l/by-path/pci-0:1.2\"");
         assert_eq!(child("pushes.tube", "key:KEY"), "pushes.tube.key:…");
-        assert_eq!(child("feeds", "front door"), "feeds.\"front door\"");
+        assert_eq!(child("pushes.tube", "key KEY"), "pushes.tube.key…");
+        assert_eq!(child("feeds", "front/door"), "feeds.\"front/door\"");
     }
 }

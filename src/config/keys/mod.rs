@@ -14,7 +14,7 @@ pub(super) mod streams;
 
 use std::time::Duration;
 
-use super::problem::{is_url, quote, shorten};
+use super::problem::{is_url, quote, word};
 use crate::base::units::{BadUnit, parse_span};
 use crate::model::ids::BadName;
 
@@ -27,7 +27,7 @@ fn unit(bad: BadUnit) -> String {
 }
 
 fn name(bad: BadName) -> String {
-    let shown = if is_url(&bad.0) { "…".to_owned() } else { shorten(&bad.0) };
+    let shown = if is_url(&bad.0) { "…".to_owned() } else { word(&bad.0) };
     BadName(shown).to_string()
 }
 

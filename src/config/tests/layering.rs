@@ -154,8 +154,9 @@ fn without_a_file_the_original_defaults_are_built_in() {
 fn every_spelling_of_a_value_is_read() {
     let settings = parse_text(
         "server: {port: \"8080\", bind: '*'}\n\
-         feeds:\n  a: {test: clock, mode: 2.5, size: 360p}\n  b: {test: clock, mode: 5m}\n  c: {test: clock, mode: autostart}\n\
-         streams:\n  a: {gop: 0.5, quality: '10', profile: Main}\n  b: {url: cams/b/}\n\
+         feeds:\n  a: {test: clock, mode: 2.5, size: 360p}\n  b: {test: clock, mode: 5m}\n\
+         \x20 c: {test: clock, mode: autostart}\n\
+         streams:\n  a: {gop: 0.5, quality: '10', profile: Main}\n  b: {url: cams/b/}\n  c: {}\n\
          pushes:\n  p: {url: ' rtmp://x/y ', start: On}\n  q: {start: \"0\", stream: b}\n",
     )
     .unwrap();
