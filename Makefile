@@ -24,10 +24,12 @@ test: cargo-is-new-enough  ## run every test; ARGS="NAME" for some
 	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run --locked $(ARGS); \
 	else set -x; cargo test --locked --lib --bins --tests $(ARGS); fi
 
+# cargo-deny reads the crates of every platform; a build fetches only those of this one.
 lint: cargo-is-new-enough $(TOOLS)/cargo-deny-$(DENY)/bin/cargo-deny  ## formatting, clippy, licences and sources
 	@scripts/needs build
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo fetch --locked
 	$(TOOLS)/cargo-deny-$(DENY)/bin/cargo-deny --offline check --hide-inclusion-graph licenses bans sources
 
 advisories: $(TOOLS)/cargo-deny-$(DENY)/bin/cargo-deny  ## known security problems of dependencies (needs the network)
