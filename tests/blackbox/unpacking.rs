@@ -1,6 +1,7 @@
 //! Pictures and sound out of the bytes of commands and pipes.
 
 use super::bytes::{LIMIT, running, wait_for_running};
+use crate::common::clip::{Clips, SHORT};
 use crate::common::livebox::Livebox;
 use crate::common::probe;
 use crate::common::process::{Process, run};
@@ -135,7 +136,8 @@ fn a_command_that_is_not_there_is_told_at_once() {
 
 #[test]
 fn a_file_in_place_of_a_pipe_is_told() {
-    let film = Clip::new().make("a.ts", Film::default());
+    let clips = Clips::new();
+    let film = clips.make("a.ts", SHORT);
     let livebox = Livebox::start(&format!(
         "feeds:\n  cam: {{pipe: {film:?}}}\n  front: {{feed: cam}}\nstreams: {{front: {{}}}}\n"
     ));
