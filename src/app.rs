@@ -29,6 +29,7 @@ use crate::outputs::livebox::{self, Livebox};
 use crate::outputs::memory::Memory;
 use crate::outputs::push::{self, Push};
 use crate::outputs::recorder::Recorder;
+use crate::outputs::recordings::{self, Recordings};
 use crate::outputs::rtsp::Door;
 
 /// After this long the process leaves, whoever still hangs: systemd and people
@@ -187,7 +188,8 @@ async fn run(
     if let Some(tls) = tls {
         tasks.push(tokio::spawn(renew(tls, shutdown.clone())));
     }
-    let (pushes, livebox) = pushes(settings, &roster, &mut tasks).await;
+    let memory = Arc::new(Memory::open(&state_folder(settings)));
+    let (pushes, livebox) = pushes(settings, &roster, &memory, &mut tasks).await;
     let pages = settings.pages.clone();
     let lineup = Lineup { roster, bytes, pushes, livebox, pages, config_text: shown };
     let lineup = Arc::new(lineup);
@@ -195,8 +197,10 @@ async fn run(
         let opened = door.open(&lineup, shutdown.clone());
         tasks.push(opened.context("RTSP does not start")?);
     }
-    let supervisors = lineup.supervisors();
-    let state = Arc::new(http::State::new(Arc::clone(&lineup)));
+    let recordings = recordings(settings, &lineup, memory, shutdown.clone()).await?;
+    let mut supervisors = lineup.supervisors();
+    supervisors.extend(recordings.iter().flat_map(|recordings| recordings.supervisors()));
+    let state = Arc::new(http::State::new(Arc::clone(&lineup), recordings.clone()));
     let access = http::Access::new(settings.access.password.clone());
     let server = server.start(Arc::clone(&state), access)?;
     let handle = server.handle();
@@ -216,6 +220,9 @@ async fn run(
     in_time(async {
         http::stop(&handle).await;
         server.await.ok();
+        if let Some(recordings) = recordings {
+            recordings.end().await;
+        }
         // The last holders of the supervisors: their tasks stop the pipelines.
         drop((state, lineup));
         all_end(tasks).await;
@@ -252,9 +259,9 @@ async fn renew(tls: Tls, mut shutdown: Shutdown) {
 async fn pushes(
     settings: &Settings,
     roster: &Roster,
+    memory: &Arc<Memory>,
     tasks: &mut Vec<JoinHandle<()>>,
 ) -> (Vec<Arc<Push>>, Option<Arc<Livebox>>) {
-    let memory = Memory::open(&state_folder(settings));
     let (Some(first), Some(stream)) = (settings.streams.first(), roster.first()) else {
         // Nothing is encoded, so that nothing can be pushed.
         return (Vec::new(), None);
@@ -279,13 +286,60 @@ async fn pushes(
         tasks.push(task);
     }
     let livebox =
-        Livebox::new(Arc::clone(stream), Arc::clone(&pushes[own]), settings, memory).await;
+        Livebox::new(Arc::clone(stream), Arc::clone(&pushes[own]), settings, Arc::clone(memory))
+            .await;
     for (push, _) in pushes.iter().zip(wanted).filter(|(_, wanted)| *wanted) {
         if let Err(why) = livebox.resume(push, now()).await {
             warn!("push {} is not started: {why}", push.name());
         }
     }
     (pushes, Some(Arc::new(livebox)))
+}
+
+/// The recordings of all streams; none where there is no folder for them and
+/// nobody asks for one.
+///
+/// # Errors
+/// The folder that is asked for cannot be used; names the key.
+async fn recordings(
+    settings: &Settings,
+    lineup: &Lineup,
+    memory: Arc<Memory>,
+    shutdown: Shutdown,
+) -> anyhow::Result<Option<Arc<Recordings>>> {
+    let own = state_folder(settings).join("recordings");
+    if settings.recordings.folder.is_none() {
+        // What comes of it is seen right below.
+        std::fs::create_dir(&own).ok();
+    }
+    let folder = settings.recordings.folder.clone().unwrap_or(own);
+    let shown = folder.display().to_string();
+    let recordable = recordings::recordable(settings, lineup);
+    let is_planned = recordable.iter().any(|stream| stream.plan != settings::Record::Off);
+    match Recordings::open(&settings.recordings, folder, memory, shutdown) {
+        Ok(recordings) => {
+            recordings.follow(&settings.recordings, recordable).await;
+            Ok(Some(recordings))
+        }
+        Err(error) if is_planned || settings.recordings.folder.is_some() => {
+            Err(anyhow::anyhow!("recordings.folder: livebox cannot write to {shown} ({error})"))
+        }
+        Err(error) => {
+            info!("nothing can be recorded: {shown} cannot be written ({error})");
+            Ok(None)
+        }
+    }
+}
+
+/// Puts a recording's index in front; what a child of the service does.
+///
+/// # Errors
+/// Why it cannot be done, in one line.
+pub fn finish_recording(job: &gst::Remux) -> Result<(), String> {
+    gst::init_plain().map_err(|error| error.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    runtime.block_on(gst::remux(job)).map_err(|failure| failure.to_string())
 }
 
 /// Where state is kept: as configured, as systemd says, or where the package

@@ -40,6 +40,18 @@ pub fn disk_used_percent(path: &Path) -> f64 {
     if all > 0.0 { (100.0 * (all - free) / all).clamp(0.0, 100.0) } else { 0.0 }
 }
 
+/// How many bytes this process may still write to the file system of `path`.
+///
+/// # Errors
+/// There is none.
+pub fn disk_free(path: &Path) -> io::Result<u64> {
+    let stat = nix::sys::statvfs::statvfs(path)?;
+    // Their types depend on the machine.
+    #[expect(clippy::useless_conversion, reason = "32 bits wide on some machines")]
+    let (blocks, size) = (u64::from(stat.blocks_available()), u64::from(stat.fragment_size()));
+    Ok(blocks.saturating_mul(size))
+}
+
 /// The CPU time that this process has used so far.
 pub fn cpu_time() -> Duration {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Duration::ZERO };

@@ -48,7 +48,12 @@ impl std::ops::Add<Duration> for MediaTime {
 
 /// The wall clock as log lines show it: `2026-11-21 02:58:04.114`, local time.
 pub fn log_stamp() -> String {
-    jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
+    local().strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
+}
+
+/// The wall clock with the time zone of this machine.
+pub fn local() -> jiff::Zoned {
+    jiff::Zoned::now()
 }
 
 /// The wall clock: since 1970.

@@ -206,6 +206,30 @@ fn plain_number(digits: &str) -> Option<f64> {
     plain.then(|| digits.parse().ok()).flatten()
 }
 
+/// A number of bytes: `10G`, `500M`, `1.5 GB`, in steps of 1024.
+///
+/// # Errors
+/// It is none; says what would be.
+pub fn parse_bytes(text: &str) -> Result<u64, BadUnit> {
+    let bad = || BadUnit {
+        text: text.to_owned(),
+        wanted: "a number of bytes (examples: 10G, 500M, 1.5G)",
+    };
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let steps = match &lower[digits.len()..] {
+        "" | "b" => 0,
+        "k" | "kb" => 1,
+        "m" | "mb" => 2,
+        "g" | "gb" => 3,
+        "t" | "tb" => 4,
+        _ => return Err(bad()),
+    };
+    let number = plain_number(digits.trim_end()).ok_or_else(bad)? * 1024f64.powi(steps);
+    // Beyond that, the number is no longer whole.
+    (number <= 2f64.powi(53)).then_some(number as u64).ok_or_else(bad)
+}
+
 /// A number of bytes for people: `79.50 KB`, in steps of 1024.
 pub fn size_in_words(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KB", "MB", "GB", "TB", "PB"];

@@ -7,8 +7,8 @@ use std::fmt::{Display, Write as _};
 
 use crate::config::settings::{
     Access, ByteFeed, ByteSource, ByteStream, Client, CommandLine, EncoderWish, Feed, FeedAudio,
-    Log, Mode, Overlay, Pages, Pull, Push, PushAudio, Rotation, Rtsp, Server, Settings, Sound,
-    Source, Stream, Transport, Turn,
+    Keep, Log, Mode, Overlay, Pages, Pull, Push, PushAudio, Recordings, Rotation, Rtsp, Server,
+    Settings, Sound, Source, Stream, Transport, Turn,
 };
 use crate::model::push_url::PushUrl;
 
@@ -30,6 +30,7 @@ pub(super) fn yaml(settings: &Settings) -> String {
     byte_streams.iter().for_each(|stream| write_byte_stream(&mut page, stream));
     page.section("pushes");
     pushes.iter().for_each(|push| write_push(&mut page, push));
+    write_recordings(&mut page, &settings.recordings);
     write_pages(&mut page, pages);
     let Log { level, folder } = log;
     page.section("log");
@@ -68,6 +69,17 @@ fn write_rtsp(page: &mut Page, rtsp: Option<&Rtsp>) {
         }
         None => page.key(1, "port", "off"),
     }
+}
+
+fn write_recordings(page: &mut Page, recordings: &Recordings) {
+    let Recordings { folder, keep: Keep { days, size, free }, split } = recordings;
+    page.section("recordings");
+    page.key(1, "folder", or_null(folder.as_ref().map(|path| quoted(path.display()))));
+    page.line(1, "keep:");
+    page.key(2, "days", or_null(days.as_ref()));
+    page.key(2, "size", or_null(size.as_ref()));
+    page.key(2, "free", free);
+    page.key(1, "split", split.as_secs_f64());
 }
 
 fn write_pages(page: &mut Page, pages: &Pages) {
@@ -140,7 +152,7 @@ fn write_byte_feed(page: &mut Page, feed: &ByteFeed) {
 }
 
 fn write_byte_stream(page: &mut Page, stream: &ByteStream) {
-    let ByteStream { name, feed, command, content_type, client, url } = stream;
+    let ByteStream { name, feed, command, content_type, client, record, url } = stream;
     page.entry(name);
     page.key(2, "feed", or_null(feed.as_ref()));
     page.key(2, "command", or_null(command.as_ref().map(|command| quoted(joined(command)))));
@@ -150,6 +162,7 @@ fn write_byte_stream(page: &mut Page, stream: &ByteStream) {
         Client::Exclusive => "exclusive",
     };
     page.key(2, "client", client);
+    page.key(2, "record", quoted(record));
     page.key(2, "url", quoted(url));
 }
 
@@ -194,8 +207,20 @@ fn write_pull(page: &mut Page, pull: &Pull) {
 }
 
 fn write_stream(page: &mut Page, stream: &Stream) {
-    let Stream { name, feed, encoder, bitrate, gop, profile, quality, size, fps, sound, url } =
-        stream;
+    let Stream {
+        name,
+        feed,
+        encoder,
+        bitrate,
+        gop,
+        profile,
+        quality,
+        size,
+        fps,
+        sound,
+        record,
+        url,
+    } = stream;
     page.entry(name);
     if let Sound::Of(sound) = sound {
         page.key(2, "feeds", format_args!("{{video: {}, audio: {}}}", quoted(feed), quoted(sound)));
@@ -218,6 +243,7 @@ fn write_stream(page: &mut Page, stream: &Stream) {
         Sound::None => page.key(2, "audio", "none"),
         Sound::Of(_) => {}
     }
+    page.key(2, "record", quoted(record));
     page.key(2, "url", quoted(url));
 }
 
@@ -294,10 +320,10 @@ feeds:
   fifo: {pipe: '/run/a b'}
 streams:
   '2': {encoder: x264enc, bitrate: 123456, gop: 500ms, profile: main, quality: 20, url: /cams/a}
-  back: {}
+  back: {record: 'mon-wed 6:00-22:00, sun 9:45-11:15'}
   raw: {feed: clip, command: cat, type: video/mp2t, client: exclusive, url: /cams/a/raw.ts}
   fifo: {url: /fifo.wav}
-  alone: {command: 'date --utc'}
+  alone: {command: 'date --utc', record: always}
   door: {}
   turned: {}
   both: {feeds: {video: door, audio: mic}}
@@ -305,6 +331,7 @@ streams:
 pushes:
   tube: {stream: back, url: 'rtmp://a.example/live', backup: 'rtmp://b.example/live', audio: tone,
     start: true}
+recordings: {folder: /tmp, keep: {days: 7, size: 10G, free: 500M}, split: 10m}
 pages: {stat: /my/stat, stat_json: no, metrics: /m, config: yes, clients: yes}
 log: {level: debug, folder: /tmp}
 ";

@@ -1,6 +1,6 @@
 //! From the merged tree to settings, or to the list of all that is wrong.
 
-use super::keys::{SECTIONS, feeds, pages, pushes, service, streams};
+use super::keys::{SECTIONS, feeds, pages, pushes, recordings, service, streams};
 use super::layers::Layered;
 use super::problem::Problem;
 use super::section::{Report, Spot};
@@ -22,6 +22,7 @@ pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings,
     let both = (feeds.as_slice(), byte_feeds.as_slice());
     let (streams, byte_streams) = streams::streams(&root.at("streams"), both, &mut report);
     let pushes = pushes::pushes(&root.at("pushes"), &streams, &mut report);
+    let recordings = recordings::recordings(&root.at("recordings"), &mut report);
     let pages = pages::pages(&root.at("pages"), &mut report);
     let log = service::log(&root.at("log"), &mut report);
     let all = All {
@@ -44,6 +45,7 @@ pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings,
             byte_feeds,
             byte_streams,
             pushes,
+            recordings,
             pages,
             log,
         });

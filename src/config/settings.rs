@@ -3,6 +3,8 @@
 //! The file's own shape (optional keys, several spellings) ends at the check;
 //! nothing behind it asks whether a value makes sense.
 
+mod recordings;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,6 +14,8 @@ use crate::base::secret::Secret;
 use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::model::ids::{FeedName, PushName, StreamName};
 use crate::model::push_url::PushUrl;
+
+pub use recordings::{Keep, Record, Recordings};
 
 /// The whole configuration, in the order of the file: the first stream is the
 /// default one.
@@ -29,6 +33,7 @@ pub struct Settings {
     pub byte_feeds: Vec<ByteFeed>,
     pub byte_streams: Vec<ByteStream>,
     pub pushes: Vec<Push>,
+    pub recordings: Recordings,
     pub pages: Pages,
     pub log: Log,
 }
@@ -319,6 +324,7 @@ pub struct Stream {
     /// Frames a second to encode, where they are fewer than the feed's.
     pub fps: Option<FrameRate>,
     pub sound: Sound,
+    pub record: Record,
     /// Path with a leading slash and without a trailing one: `/front`, `/cams/a`.
     pub url: String,
 }
@@ -376,6 +382,7 @@ impl Stream {
             size: None,
             fps: Some(feed.fps),
             sound: Sound::Feed,
+            record: Record::Off,
             url: String::new(),
         }
     }
@@ -454,6 +461,7 @@ pub struct ByteStream {
     /// Fit for a header.
     pub content_type: String,
     pub client: Client,
+    pub record: Record,
     /// Path with a leading slash and without a trailing one: `/cams/a/raw.ts`.
     pub url: String,
 }

@@ -9,7 +9,7 @@ use super::problem::quote;
 const RESERVED: &str = "api apiv1 stat stat.json metrics config dashboard kiosk hub stream \
     stream.mp4 stream.m3u8 stream.h264 streaminf.m3u8 manifest.json index.html ws assets login \
     logout register settings view play videos images channel channels topics live live-rec \
-    socket.io unsubscribe health";
+    socket.io unsubscribe health recordings";
 
 /// Endings that choose a container.
 const SUFFIXES: [&str; 6] = [".mp4", ".h264", ".m3u8", ".ts", ".aac", ".mjpeg"];

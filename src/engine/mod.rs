@@ -14,6 +14,6 @@ mod pipe;
 pub mod plan;
 pub mod reel;
 pub mod roster;
-mod runs;
+pub mod runs;
 pub mod supervisor;
 pub mod watchdog;

@@ -1,11 +1,13 @@
 //! What a pipeline looks like as a launch line. Pure text.
 
+mod remux;
 mod shared;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
+pub use remux::{RemuxPlan, remux_line};
 pub use shared::{Given, Offered, Pictures};
 
 use crate::base::units::{FrameRate, Size};

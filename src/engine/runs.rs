@@ -10,7 +10,7 @@ use crate::model::status::Failure;
 
 /// The run that is going on, if any.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Runs {
+pub struct Runs {
     current: Option<Current>,
 }
 
@@ -22,10 +22,10 @@ struct Current {
 
 /// Resolves when the run is to end.
 #[derive(Debug)]
-pub(in crate::engine) struct Stop(oneshot::Receiver<()>);
+pub struct Stop(oneshot::Receiver<()>);
 
 impl Stop {
-    pub(in crate::engine) async fn requested(&mut self) {
+    pub async fn requested(&mut self) {
         // A lost sender asks as well.
         (&mut self.0).await.ok();
     }
@@ -34,7 +34,7 @@ impl Stop {
 impl Runs {
     /// Begins `body` once the last run is over. What it returns is told as the
     /// end of this run; it must have let go of everything by then.
-    pub(in crate::engine) fn start<F>(
+    pub fn start<F>(
         &mut self,
         run: Run,
         news: mpsc::Sender<Event>,
@@ -57,7 +57,7 @@ impl Runs {
     }
 
     /// Asks the run to end; returns at once.
-    pub(in crate::engine) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         if let Some(stop) = self.current.as_mut().and_then(|current| current.stop.take()) {
             stop.send(()).ok();
         }

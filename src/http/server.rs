@@ -30,6 +30,7 @@ use crate::config::settings;
 use crate::model::status::{Service, Snapshot};
 use crate::outputs::lineup::Lineup;
 use crate::outputs::picture::Pictures;
+use crate::outputs::recordings::Recordings;
 
 /// So many bytes the server gathers before it sends them: none. A body is asked
 /// for more only when everything before it has left, which lets it write to the
@@ -51,6 +52,8 @@ const GOODBYE_AT_MOST: Duration = Duration::from_secs(1);
 pub struct State {
     /// Handlers take it once for each request.
     present: watch::Sender<Arc<Present>>,
+    /// Absent where there is no folder for them.
+    pub(super) recordings: Option<Arc<Recordings>>,
     pub(super) desk: Desk,
     /// Tells this process's segments from those of an earlier one in caches.
     pub(super) mark: String,
@@ -93,12 +96,13 @@ pub struct Server {
 }
 
 impl State {
-    pub fn new(lineup: Arc<Lineup>) -> Self {
+    pub fn new(lineup: Arc<Lineup>, recordings: Option<Arc<Recordings>>) -> Self {
         let cpu = Mutex::new(CpuMeter::new(now(), system::cpu_time()));
         let started = (time::unix().as_secs(), now());
         let mark = format!("{:x}", started.0);
         Self {
             present: watch::Sender::new(Present::of(lineup)),
+            recordings,
             desk: Desk::new(),
             mark,
             pictures: Pictures::default(),
@@ -134,6 +138,7 @@ impl State {
             streams: roster.streams().iter().map(|stream| stream.status(now)).collect(),
             byte_streams: bytes.streams().iter().map(|stream| stream.status(now)).collect(),
             pushes: pushes.iter().map(|push| push.status(now)).collect(),
+            recordings: self.recordings.as_ref().map(|all| all.status(now)).unwrap_or_default(),
         }
     }
 

@@ -192,7 +192,7 @@ pub(super) async fn config(state: web::Data<State>) -> HttpResponse {
 }
 
 fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
-    let Snapshot { service, feeds: shared, streams, byte_streams, pushes } = snapshot;
+    let Snapshot { service, feeds: shared, streams, byte_streams, pushes, .. } = snapshot;
     let of_bytes =
         |count: fn(&status::ByteStream) -> u64| byte_streams.iter().map(count).sum::<u64>();
     let totals = Totals {

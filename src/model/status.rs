@@ -21,6 +21,8 @@ pub enum Failure {
     Camera(String),
     /// The file cannot be played.
     File(String),
+    /// The disk takes no recording.
+    Disk(String),
     /// The command cannot be started, or has ended.
     Command(String),
     /// Its input came to an end.
@@ -47,6 +49,7 @@ impl fmt::Display for Failure {
             Failure::Build(what)
             | Failure::Camera(what)
             | Failure::File(what)
+            | Failure::Disk(what)
             | Failure::Command(what) => f.write_str(what),
             Failure::Ended => f.write_str("its input came to an end"),
             Failure::CodecChange => f.write_str("its stream is encoded differently now"),
@@ -220,6 +223,38 @@ pub struct Snapshot {
     pub streams: Vec<Stream>,
     pub byte_streams: Vec<ByteStream>,
     pub pushes: Vec<Push>,
+    pub recordings: Recordings,
+}
+
+/// What is recorded, and what that costs the disk.
+#[derive(Clone, Debug, Default)]
+pub struct Recordings {
+    pub streams: Vec<Recorded>,
+    /// Recordings on the disk and their bytes.
+    pub count: usize,
+    pub bytes: u64,
+    /// What the disk has room for; nothing where that is not known.
+    pub free: Option<u64>,
+    /// Bytes written since the start of the service, today and the day before:
+    /// an SD card wears with them.
+    pub written: u64,
+    pub written_today: u64,
+    pub written_yesterday: u64,
+    /// What went wrong the last time.
+    pub last_error: Option<String>,
+}
+
+/// One stream's recording.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    pub stream: StreamName,
+    /// `off`, `always`, or the hours of the week.
+    pub plan: String,
+    pub wanted: bool,
+    pub state: State,
+    /// The file that is being written.
+    pub file: Option<String>,
+    pub last_failure: Option<Failure>,
 }
 
 /// The service itself.

@@ -26,7 +26,7 @@ pub struct Livebox {
     control: Mutex<Held>,
     /// The control data as the configuration has it.
     configured: Control,
-    memory: Memory,
+    memory: Arc<Memory>,
 }
 
 /// Control data and when it was changed last.
@@ -85,7 +85,7 @@ impl Livebox {
         stream: Arc<Stream>,
         push: Arc<Push>,
         settings: &Settings,
-        memory: Memory,
+        memory: Arc<Memory>,
     ) -> Self {
         let configured = Control::of(settings, push.settings());
         let held = memory.control(&configured).await;

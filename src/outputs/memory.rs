@@ -18,8 +18,10 @@ use tokio::sync::Mutex;
 
 use super::control::{Control, Field};
 use super::livebox::Held;
+use super::recordings::Wish;
 use crate::base::secret::Secret;
-use crate::config::settings;
+use crate::config::settings::{self, Record};
+use crate::model::ids::StreamName;
 use crate::model::push_url::PushUrl;
 
 const FILE: &str = "state.json";
@@ -41,6 +43,15 @@ struct Kept {
     pushes: BTreeMap<String, KeptPush>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     control: Option<KeptControl>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    recordings: BTreeMap<String, KeptRecording>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct KeptRecording {
+    wish: Wish,
+    /// `record` of the configuration when this was kept.
+    configured: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -100,6 +111,27 @@ impl Memory {
         let (name, kept) = (push.name.to_string(), KeptPush { wanted, configured: push.start });
         self.change(|all| {
             all.pushes.insert(name, kept);
+        })
+        .await;
+    }
+
+    /// What an operator wanted of the recording of `stream`, as long as it is
+    /// planned as it was then.
+    pub async fn recording(&self, stream: &StreamName, plan: &Record) -> Wish {
+        let kept = self.kept.lock().await;
+        let kept = kept.recordings.get(stream.as_str());
+        let kept = kept.filter(|kept| kept.configured == plan.to_string());
+        kept.map_or(Wish::Plan, |kept| kept.wish)
+    }
+
+    pub async fn keep_recording(&self, stream: &StreamName, plan: &Record, wish: Wish) {
+        let (name, kept) =
+            (stream.to_string(), KeptRecording { wish, configured: plan.to_string() });
+        self.change(|all| {
+            match wish {
+                Wish::Plan => all.recordings.remove(&name),
+                Wish::On | Wish::Off { .. } => all.recordings.insert(name, kept),
+            };
         })
         .await;
     }
@@ -220,6 +252,20 @@ mod tests {
         let mode = fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_recording_that_was_started_by_hand_goes_on_after_a_power_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let stream = "front".parse().unwrap();
+        let before = Memory::open(folder.path());
+        before.keep_recording(&stream, &Record::Off, Wish::On).await;
+
+        let after = Memory::open(folder.path());
+        assert_eq!(after.recording(&stream, &Record::Off).await, Wish::On);
+        assert_eq!(after.recording(&stream, &Record::Always).await, Wish::Plan);
+        after.keep_recording(&stream, &Record::Off, Wish::Plan).await;
+        assert_eq!(Memory::open(folder.path()).recording(&stream, &Record::Off).await, Wish::Plan);
     }
 
     #[tokio::test]

@@ -11,4 +11,5 @@ pub mod picture;
 pub mod preflight;
 pub mod push;
 pub mod recorder;
+pub mod recordings;
 pub mod rtsp;

@@ -68,7 +68,7 @@ impl Recorder {
             }
             Err(source) => return Err(RecordError::Create { path, source }),
         };
-        let disk = Disk { file, length: 0 };
+        let disk = Disk { file, length: 0, is_ahead: false };
         Ok(Self { path, disk, gathered: Gathered::new(now()), has_begun: false })
     }
 
@@ -89,7 +89,7 @@ impl Recorder {
                 () = shutdown.requested() => break,
             };
             match read {
-                Some(Read::Chunk(piece)) => self.gathered.add(&piece.bytes),
+                Some(Read::Chunk(piece)) => self.add(&piece.bytes),
                 Some(Read::Skipped(lost)) => {
                     warn!(lost; "the disk cannot keep up; the recording goes on at a key frame");
                 }
@@ -99,21 +99,52 @@ impl Recorder {
                 }
                 Some(Read::Init(init)) => {
                     info!("recording to {}", self.path.display());
-                    self.has_begun = true;
-                    self.gathered.add(&init.bytes);
+                    self.add(&init.bytes);
                 }
                 None => {}
             }
-            if let Some(due) = self.gathered.due(now()) {
-                self.put(due).await?;
-            }
+            self.put_due().await?;
         }
-        self.put(Due::Sync).await
+        self.finish().await.map(|_| ())
+    }
+
+    /// Takes what follows; it is written when enough has gathered.
+    pub fn add(&mut self, bytes: &Bytes) {
+        self.has_begun = true;
+        self.gathered.add(bytes);
+    }
+
+    /// When [`Recorder::put_due`] has something to do at the latest.
+    pub fn due_at(&self) -> Instant {
+        self.gathered.sync_at
+    }
+
+    /// Writes what is due; returns how many bytes the file has.
+    ///
+    /// # Errors
+    /// The disk takes no more; up to there the file is complete.
+    pub async fn put_due(&mut self) -> Result<u64, RecordError> {
+        if let Some(due) = self.gathered.due(now()) {
+            self.put(due).await?;
+        }
+        Ok(self.disk.length)
+    }
+
+    /// Brings everything to the disk; returns how many bytes the file has.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub async fn finish(mut self) -> Result<u64, RecordError> {
+        self.put(Due::Sync).await?;
+        Ok(self.disk.length)
     }
 
     /// Brings what has gathered to the disk.
     async fn put(&mut self, due: Due) -> Result<(), RecordError> {
         let bytes = self.gathered.take(due, now());
+        if bytes.is_empty() && !self.disk.is_ahead {
+            return Ok(());
+        }
         let mut disk = self.disk.again().map_err(|error| self.failed(error))?;
         let written = tokio::task::spawn_blocking(move || disk.put(&bytes, due).map(|()| disk));
         match written.await.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
@@ -191,11 +222,13 @@ impl Gathered {
 struct Disk {
     file: File,
     length: u64,
+    /// Whether something is on its way to the disk.
+    is_ahead: bool,
 }
 
 impl Disk {
     fn again(&self) -> io::Result<Self> {
-        Ok(Self { file: self.file.try_clone()?, length: self.length })
+        Ok(Self { file: self.file.try_clone()?, length: self.length, is_ahead: self.is_ahead })
     }
 
     fn put(&mut self, bytes: &[u8], due: Due) -> io::Result<()> {
@@ -206,9 +239,10 @@ impl Disk {
         }
         written?;
         self.length += bytes.len() as u64;
+        self.is_ahead |= !bytes.is_empty();
         match due {
             Due::Write => Ok(()),
-            Due::Sync => self.file.sync_data(),
+            Due::Sync => self.file.sync_data().inspect(|()| self.is_ahead = false),
         }
     }
 }

@@ -14,6 +14,8 @@ pub enum Kind {
     Push,
     Picture,
     Filter,
+    /// What is made of a recording.
+    Recording,
 }
 
 macro_rules! files {
@@ -71,6 +73,7 @@ files! {
     Picture "pictures" "decode",
     Picture "pictures" "jpg",
     Picture "pictures" "png",
+    Recording "recordings" "mp4",
 }
 
 /// The names of all profiles of one kind.

@@ -5,6 +5,7 @@
 
 use super::feeds::{life, one_kind, whole_path};
 use super::name;
+use super::recordings::record;
 use super::streams::{feed_name, url_or_name};
 use crate::config::problem::quote;
 use crate::config::section::{Report, Spot, word};
@@ -127,6 +128,7 @@ pub(super) fn stream(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<
         command,
         content_type: content_type.unwrap_or_else(|| usual_type(&url)),
         client: client.unwrap_or(Client::Shared),
+        record: record(spot, report),
         url,
     })
 }

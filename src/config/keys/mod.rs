@@ -9,6 +9,7 @@ pub(super) mod made;
 pub(super) mod pages;
 pub(super) mod pulls;
 pub(super) mod pushes;
+pub(super) mod recordings;
 pub(super) mod service;
 pub(super) mod streams;
 
@@ -19,8 +20,8 @@ use crate::base::units::{BadUnit, parse_span};
 use crate::model::ids::BadName;
 
 /// The sections of the file.
-pub(super) const SECTIONS: [&str; 8] =
-    ["server", "access", "rtsp", "feeds", "streams", "pushes", "pages", "log"];
+pub(super) const SECTIONS: [&str; 9] =
+    ["server", "access", "rtsp", "feeds", "streams", "pushes", "recordings", "pages", "log"];
 
 fn unit(bad: BadUnit) -> String {
     format!("{} is not {}", quote(&bad.text), bad.wanted)

@@ -136,7 +136,7 @@ fn port_or_off(text: &str) -> Result<Option<u16>, String> {
     port(text).map(Some).map_err(wanted)
 }
 
-fn folder(text: &str) -> Result<PathBuf, String> {
+pub(super) fn folder(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_dir() { Ok(path) } else { Err(format!("{} is not an existing folder", quote(text))) }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::recordings::record;
 use super::{bytes, name, span, unit};
 use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::config::problem::{either, quote};
@@ -10,9 +11,9 @@ use crate::config::settings::{ByteFeed, ByteStream, EncoderWish, Feed, Profile, 
 use crate::config::urls::stream_url;
 use crate::model::ids::{FeedName, StreamName};
 
-pub(in crate::config) const STREAM: [&str; 14] = [
+pub(in crate::config) const STREAM: [&str; 15] = [
     "feed", "feeds", "encoder", "bitrate", "gop", "profile", "quality", "size", "fps", "audio",
-    "command", "type", "client", "url",
+    "command", "type", "client", "record", "url",
 ];
 
 const GOP: Duration = Duration::from_secs(1);
@@ -58,6 +59,7 @@ fn stream(key: &str, spot: &Spot<'_>, feeds: &[Feed], report: &mut Report) -> Op
     let size = size(&spot.at("size"), from, report);
     let fps = fps(&spot.at("fps"), from, report);
     let sound = report.read(&spot.at("audio"), word("a sound of a stream", &SOUNDS));
+    let record = record(spot, report);
     let url = named.as_ref().and_then(|named| url(named, spot, report));
     let encoded = size.or(from.map(|feed| feed.size));
     Some(Stream {
@@ -74,6 +76,7 @@ fn stream(key: &str, spot: &Spot<'_>, feeds: &[Feed], report: &mut Report) -> Op
             Some((video, Some(audio))) if Some(&audio) != video.as_ref() => Sound::Of(audio),
             _ => sound.unwrap_or(Sound::Feed),
         },
+        record,
         url: url.unwrap_or_default(),
     })
 }

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::config::keys::{
-    SECTIONS, feeds::FEED, pages::PAGES, pushes::PUSH, service, streams::STREAM,
+    SECTIONS, feeds::FEED, pages::PAGES, pushes::PUSH, recordings::RECORDINGS, service,
+    streams::STREAM,
 };
 
 const MANUAL: &str = include_str!("../../../etc/livebox.yaml");
@@ -37,13 +38,14 @@ fn the_readmes_page_of_commands_and_pipes_loads() {
 
 #[test]
 fn the_manual_knows_every_key_in_its_section() {
-    let sections: [(&str, &[&str]); 8] = [
+    let sections: [(&str, &[&str]); 9] = [
         ("server", &service::SERVER),
         ("access", &service::ACCESS),
         ("rtsp", &service::RTSP),
         ("feeds", &FEED),
         ("streams", &STREAM),
         ("pushes", &PUSH),
+        ("recordings", &RECORDINGS),
         ("pages", &PAGES),
         ("log", &service::LOG),
     ];

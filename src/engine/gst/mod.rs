@@ -19,6 +19,7 @@ mod picture;
 mod probe;
 mod pull;
 mod push;
+mod remux;
 mod running;
 #[cfg(test)]
 mod standin;
@@ -41,6 +42,7 @@ pub use outlet::Outlet;
 pub use picture::{first_decoder, render};
 pub use probe::{Encoders, try_encoder};
 pub use push::{Destination, Meter, PushPipeline};
+pub use remux::{Remux, remux, remux_in_child};
 pub use take::StreamPipeline;
 
 use crate::base::time::MediaTime;

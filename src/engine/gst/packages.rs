@@ -27,6 +27,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "flvmux",
             "jpegdec",
             "jpegenc",
+            "mp4mux",
             "mpg123audiodec",
             "mulawdec",
             "pngenc",
@@ -64,7 +65,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("gstreamer1.0-x", &["clockoverlay", "textoverlay", "timeoverlay"]),
     ("gstreamer1.0-alsa", &["alsasrc"]),
     ("gstreamer1.0-plugins-ugly", &["a52dec", "mpeg2dec", "x264enc"]),
-    ("libgstreamer1.0-0", &["capsfilter", "fakesink", "filesrc", "identity", "queue"]),
+    ("libgstreamer1.0-0", &["capsfilter", "fakesink", "filesink", "filesrc", "identity", "queue"]),
 ];
 
 /// The Debian package that has `element`, where livebox knows it.

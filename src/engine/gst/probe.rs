@@ -59,12 +59,7 @@ async fn in_child(name: &str) -> Trial {
     };
     let mut command = Command::new(own);
     command.args(["try-encoder", name]).stdin(Stdio::null()).stderr(Stdio::null());
-    for (key, _) in std::env::vars_os() {
-        // Settings may hold a stream key; the child needs none of them.
-        if key.to_string_lossy().starts_with("LIVEBOX") {
-            command.env_remove(key);
-        }
-    }
+    without_settings(&mut command);
     command.kill_on_drop(true);
     match tokio::time::timeout(PATIENCE, command.output()).await {
         Err(_) => Trial::Fails("it hangs".to_owned()),
@@ -75,6 +70,15 @@ async fn in_child(name: &str) -> Trial {
             let told = told.lines().next().unwrap_or_default();
             let why = if told.is_empty() { output.status.to_string() } else { told.to_owned() };
             Trial::Fails(why)
+        }
+    }
+}
+
+/// Settings may hold a stream key; a child needs none of them.
+pub(super) fn without_settings(command: &mut Command) {
+    for (key, _) in std::env::vars_os() {
+        if key.to_string_lossy().starts_with("LIVEBOX") {
+            command.env_remove(key);
         }
     }
 }

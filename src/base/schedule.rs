@@ -1,0 +1,278 @@
+//! Hours of the week: when something is to be on, by the clock on the wall.
+//!
+//! Knows nothing of what it is for, and does not read the clock. On the days on
+//! which clocks change, a window goes by what they show: one that begins in the
+//! hour that is left out begins where that hour would have ended, and one that
+//! ends in the hour that comes twice ends with the second one.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::civil::{Date, Time};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _, Zoned};
+
+/// More windows than this nobody means.
+const MOST: usize = 50;
+
+/// Windows of the week.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    windows: Vec<Window>,
+}
+
+/// From one time of the day to another, on some days of the week. One that does
+/// not end later than it begins ends on the next day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Window {
+    /// From Monday on.
+    days: [bool; 7],
+    from: Time,
+    /// Nothing for 24:00.
+    to: Option<Time>,
+}
+
+/// A text that is no schedule; says which part, and what would be one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{part:?} is no time to record; it reads like `sun 9:45-11:15`, `mon-fri sun 06:00-22:00`, \
+     `21:30-24:00` for every day, and several with commas between them"
+)]
+pub struct BadSchedule {
+    pub part: String,
+}
+
+const DAYS: [(&str, &str); 7] = [
+    ("mon", "monday"),
+    ("tue", "tuesday"),
+    ("wed", "wednesday"),
+    ("thu", "thursday"),
+    ("fri", "friday"),
+    ("sat", "saturday"),
+    ("sun", "sunday"),
+];
+
+impl Schedule {
+    /// Until when it is on, if it is on at `now`, in the time zone of `now`.
+    pub fn on_until(&self, now: &Zoned) -> Option<Timestamp> {
+        let (zone, moment) = (now.time_zone(), now.timestamp());
+        let today = now.date();
+        // A window of the day before may not have ended yet.
+        let begins = [today.yesterday().ok(), Some(today)];
+        let all = begins
+            .iter()
+            .flatten()
+            .flat_map(|day| self.windows.iter().filter_map(|window| window.on(*day, zone)));
+        all.filter(|(begin, end)| (*begin..*end).contains(&moment)).map(|(_, end)| end).max()
+    }
+}
+
+impl Window {
+    /// When it begins and ends if it begins on this day.
+    fn on(&self, day: Date, zone: &TimeZone) -> Option<(Timestamp, Timestamp)> {
+        let index = usize::try_from(day.weekday().to_monday_zero_offset()).ok()?;
+        if !self.days[index] {
+            return None;
+        }
+        let last = match self.to {
+            Some(to) if to > self.from => day.to_datetime(to),
+            Some(to) => day.checked_add(1.day()).ok()?.to_datetime(to),
+            None => day.checked_add(1.day()).ok()?.to_datetime(Time::midnight()),
+        };
+        let begin = zone.to_ambiguous_zoned(day.to_datetime(self.from)).compatible().ok()?;
+        let end = zone.to_ambiguous_zoned(last).later().ok()?;
+        Some((begin.timestamp(), end.timestamp()))
+    }
+}
+
+impl FromStr for Schedule {
+    type Err = BadSchedule;
+
+    fn from_str(text: &str) -> Result<Self, BadSchedule> {
+        let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+        let windows = parts
+            .iter()
+            .map(|part| window(part).ok_or_else(|| BadSchedule { part: (*part).to_owned() }));
+        let windows: Vec<_> = windows.take(MOST + 1).collect::<Result<_, _>>()?;
+        if windows.len() > MOST {
+            return Err(BadSchedule { part: parts[MOST].to_owned() });
+        }
+        Ok(Self { windows })
+    }
+}
+
+/// `mon-fri sun 6:00-22:00`.
+fn window(text: &str) -> Option<Window> {
+    let mut words: Vec<&str> = text.split_whitespace().collect();
+    let (from, to) = words.pop()?.split_once('-')?;
+    let (from, to) = (time(from)??, time(to)?);
+    let mut days = [words.is_empty(); 7];
+    for word in words {
+        let (first, last) = match word.split_once('-') {
+            Some((first, last)) => (day(first)?, day(last)?),
+            None => (day(word)?, day(word)?),
+        };
+        let mut index = first;
+        loop {
+            days[index] = true;
+            if index == last {
+                break;
+            }
+            index = (index + 1) % 7;
+        }
+    }
+    Some(Window { days, from, to })
+}
+
+fn day(word: &str) -> Option<usize> {
+    let same = |known: &str| known.eq_ignore_ascii_case(word);
+    DAYS.iter().position(|(short, long)| same(short) || same(long))
+}
+
+/// `9:45`; nothing inside for `24:00`.
+fn time(text: &str) -> Option<Option<Time>> {
+    let (hour, minute) = text.split_once(':')?;
+    let digits = |part: &str| {
+        let is_plain = (1..=2).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+        is_plain.then(|| part.parse::<i8>().ok()).flatten()
+    };
+    let (hour, minute) = (digits(hour)?, digits(minute).filter(|_| minute.len() == 2)?);
+    if (hour, minute) == (24, 0) {
+        return Some(None);
+    }
+    Time::new(hour, minute, 0, 0).ok().map(Some)
+}
+
+impl fmt::Display for Schedule {
+    /// Reads back as the same schedule.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, window) in self.windows.iter().enumerate() {
+            if index > 0 {
+                f.write_str(", ")?;
+            }
+            if window.days != [true; 7] {
+                let days = DAYS.iter().zip(window.days).filter(|(_, is_on)| *is_on);
+                days.map(|((short, _), _)| short).try_for_each(|day| write!(f, "{day} "))?;
+            }
+            let Window { from, to, .. } = window;
+            write!(f, "{:02}:{:02}-", from.hour(), from.minute())?;
+            match to {
+                Some(to) => write!(f, "{:02}:{:02}", to.hour(), to.minute())?,
+                None => f.write_str("24:00")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(text: &str) -> Schedule {
+        text.parse().unwrap()
+    }
+
+    fn at(text: &str) -> Zoned {
+        text.parse().unwrap()
+    }
+
+    /// Until when, in the local time of Berlin.
+    fn until(text: &str, now: &str) -> Option<String> {
+        let now = at(&format!("{now}[Europe/Berlin]"));
+        let end = schedule(text).on_until(&now)?;
+        Some(end.to_zoned(now.time_zone().clone()).strftime("%m-%d %H:%M %Z").to_string())
+    }
+
+    #[test]
+    fn a_service_on_sunday_is_on_from_its_first_to_before_its_last_minute() {
+        let church = "sun 9:45-11:15";
+        assert_eq!(until(church, "2026-11-29T09:44:59"), None);
+        assert_eq!(until(church, "2026-11-29T09:45:00"), Some("11-29 11:15 CET".to_owned()));
+        assert_eq!(until(church, "2026-11-29T11:14:59"), Some("11-29 11:15 CET".to_owned()));
+        assert_eq!(until(church, "2026-11-29T11:15:00"), None);
+        assert_eq!(until(church, "2026-11-28T10:00:00"), None);
+    }
+
+    #[test]
+    fn days_are_words_or_ranges_and_a_night_ends_on_the_next_day() {
+        let owls = "fri-sun 21:30-04:00, wed 12:00-13:00";
+        for on in ["2026-11-27T22:00", "2026-11-30T03:59", "2026-11-25T12:30"] {
+            assert!(until(owls, on).is_some(), "{on}");
+        }
+        for off in ["2026-11-27T03:00", "2026-11-30T22:00", "2026-11-26T12:30"] {
+            assert_eq!(until(owls, off), None, "{off}");
+        }
+        assert_eq!(until("00:00-24:00", "2026-11-27T23:59"), Some("11-28 00:00 CET".to_owned()));
+        assert!(until("sat-mon 10:00-11:00", "2026-11-30T10:00").is_some());
+    }
+
+    #[test]
+    fn when_clocks_go_forward_a_window_in_the_missing_hour_comes_after_it() {
+        // 2026-03-29: 02:00 is followed by 03:00.
+        let window = "sun 02:15-02:45";
+        assert_eq!(until(window, "2026-03-29T01:59:59"), None);
+        assert_eq!(until(window, "2026-03-29T03:20:00"), Some("03-29 03:45 CEST".to_owned()));
+        assert_eq!(until("sun 1:30-3:30", "2026-03-29T01:45"), Some("03-29 03:30 CEST".to_owned()));
+        assert_eq!(
+            until("sun 12:00-13:00", "2026-03-29T12:00"),
+            Some("03-29 13:00 CEST".to_owned())
+        );
+    }
+
+    #[test]
+    fn when_clocks_go_back_nothing_of_the_doubled_hour_is_missed() {
+        // 2026-10-25: 03:00 CEST is followed by 02:00 CET.
+        let window = "sun 02:15-02:45";
+        for on in
+            ["2026-10-25T02:20:00+02:00", "2026-10-25T02:50:00+02:00", "2026-10-25T02:20:00+01:00"]
+        {
+            assert_eq!(until(window, on), Some("10-25 02:45 CET".to_owned()), "{on}");
+        }
+        assert_eq!(until(window, "2026-10-25T02:50:00+01:00"), None);
+        assert_eq!(
+            until("sun 12:00-13:00", "2026-10-25T12:59"),
+            Some("10-25 13:00 CET".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_slip_is_told_with_the_part_that_has_it() {
+        for bad in [
+            "",
+            "sun",
+            "9:45",
+            "sun 9:45",
+            "sunn 9:45-10:00",
+            "sun 9-10",
+            "sun 9:5-10:00",
+            "sun 25:00-26:00",
+            "sun 24:00-25:00",
+            "24:00-1:00",
+            "mon-fry 1:00-2:00",
+            "sun,9:45-10:00",
+            "sun 9:45-10:00,",
+            "sun -1:00-2:00",
+            "sun 1:00-2:00-3:00",
+            "sun 09:60-10:00",
+        ] {
+            let told = bad.parse::<Schedule>().unwrap_err().to_string();
+            assert!(told.contains("sun 9:45-11:15"), "{bad}");
+        }
+        let many = vec!["sun 1:00-2:00"; 51].join(",");
+        assert!(many.parse::<Schedule>().is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic_and_what_is_written_reads_back(
+            text in "((mon|tue-fri|sat|sunday|x) ){0,3}[0-2]?[0-9]:[0-5][0-9]-[0-2]?[0-9]:[0-5][0-9]",
+            noise in "\\PC{0,40}",
+        ) {
+            noise.parse::<Schedule>().ok();
+            if let Ok(read) = text.parse::<Schedule>() {
+                assert_eq!(schedule(&read.to_string()), read);
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `recordings`, and when a stream is recorded.
+
+use std::time::Duration;
+
+use super::service::folder;
+use super::{span, unit};
+use crate::base::units::parse_bytes;
+use crate::config::problem::quote;
+use crate::config::section::{Report, Spot, flag};
+use crate::config::settings::{Keep, Record, Recordings};
+
+pub(in crate::config) const RECORDINGS: [&str; 3] = ["folder", "keep", "split"];
+const KEEP: [&str; 3] = ["days", "size", "free"];
+
+const SPLIT: Duration = Duration::from_secs(3600);
+const SHORTEST_SPLIT: Duration = Duration::from_secs(10);
+const LONGEST_SPLIT: Duration = Duration::from_secs(24 * 3600);
+const SPLITS: &str = "a span of time from 10 s to 24 h (examples: 1h, 10m)";
+
+/// What stays free unless the configuration says otherwise.
+const FREE: u64 = 1 << 30;
+
+pub(in crate::config) fn recordings(spot: &Spot<'_>, report: &mut Report) -> Recordings {
+    report.keys(spot, &RECORDINGS);
+    let keep = spot.at("keep");
+    report.keys(&keep, &KEEP);
+    let free = report.read(&keep.at("free"), |text| parse_bytes(text).map_err(unit));
+    let split =
+        report.read(&spot.at("split"), |text| span(text, SHORTEST_SPLIT, LONGEST_SPLIT, SPLITS));
+    Recordings {
+        folder: report.read(&spot.at("folder"), folder),
+        keep: Keep {
+            days: report.read(&keep.at("days"), days),
+            size: report.read(&keep.at("size"), |text| parse_bytes(text).map_err(unit)),
+            free: free.unwrap_or(FREE),
+        },
+        split: split.unwrap_or(SPLIT),
+    }
+}
+
+/// `record` of a stream.
+pub(super) fn record(spot: &Spot<'_>, report: &mut Report) -> Record {
+    report.read(&spot.at("record"), when).unwrap_or_default()
+}
+
+fn when(text: &str) -> Result<Record, String> {
+    match (text.to_ascii_lowercase().as_str(), flag(text)) {
+        (_, Ok(false)) => Ok(Record::Off),
+        ("always", _) | (_, Ok(true)) => Ok(Record::Always),
+        _ => text
+            .parse()
+            .map(Record::Scheduled)
+            .map_err(|bad: crate::base::schedule::BadSchedule| format!("{bad}; or off, or always")),
+    }
+}
+
+fn days(text: &str) -> Result<u32, String> {
+    let days = text.parse().ok().filter(|days| (1..=36_500).contains(days));
+    days.ok_or_else(|| format!("{} is not a number of days from 1 to 36500", quote(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse_text;
+
+    const CAMERA: &str = "feeds: {a: {test: clock}}\n";
+
+    #[test]
+    fn a_stream_is_recorded_always_by_hours_or_only_by_hand() {
+        let text = format!(
+            "{CAMERA}streams: {{a: {{record: always}}, b: {{feed: a}}, \
+             c: {{feed: a, record: 'sun 9:45-11:15, wed 19:00-20:30'}}}}\n\
+             recordings: {{keep: {{days: 7, size: 10G}}, split: 10m}}\n"
+        );
+        let settings = parse_text(&text).unwrap();
+        let plans: Vec<_> =
+            settings.streams.iter().map(|stream| stream.record.to_string()).collect();
+        assert_eq!(plans, ["always", "off", "sun 09:45-11:15, wed 19:00-20:30"]);
+        let keep = Keep { days: Some(7), size: Some(10 << 30), free: FREE };
+        assert_eq!(settings.recordings.keep, keep);
+        assert_eq!(settings.recordings.split, Duration::from_secs(600));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_key_and_line() {
+        let text = format!(
+            "{CAMERA}streams:\n  a: {{record: 'sunny 9:45-11:15'}}\nrecordings:\n  folder: /nowhere/at/all\n  \
+             keep: {{days: 0, size: many, free: -1}}\n  split: 1s\n"
+        );
+        let problems = parse_text(&text).unwrap_err();
+        let said: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+        for part in [
+            "streams.a.record (line 3): \"sunny 9:45-11:15\" is no time to record",
+            "recordings.folder (line 5): \"/nowhere/at/all\" is not an existing folder",
+            "recordings.keep.days (line 6): \"0\" is not a number of days",
+            "recordings.keep.size (line 6): \"many\" is not a number of bytes",
+            "recordings.keep.free (line 6): \"-1\" is not a number of bytes",
+            "recordings.split (line 7): \"1s\" is not a span of time from 10 s to 24 h",
+        ] {
+            assert!(said.contains(part), "{part}\n---\n{said}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The line that puts a recording's index in front.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{render, word};
+use crate::profile::{Kind, ProfileError, Slot};
+
+/// The index has this many bytes for a frame: its size and how long it lasts.
+/// Where that is too little, what is muxed goes through a file after all.
+const INDEX_PER_FRAME: u64 = 12;
+/// And for everything else, a second.
+const INDEX_PER_SECOND: u64 = 100;
+/// More than expected may come of rounding.
+const SLACK: Duration = Duration::from_secs(2);
+/// The element takes no more.
+const MOST_PER_SECOND: u64 = 10_000;
+
+/// What is to be made of what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemuxPlan {
+    pub from: PathBuf,
+    pub to: PathBuf,
+    pub has_video: bool,
+    pub has_audio: bool,
+    /// What goes through here if nothing is expected.
+    pub through: PathBuf,
+    /// How long it is and how many frames it has.
+    pub expected: Option<(Duration, u64)>,
+}
+
+/// # Errors
+/// A profile that cannot take the values, by name.
+pub fn remux_line(plan: &RemuxPlan) -> Result<String, ProfileError> {
+    let text = |path: &PathBuf| Slot::Text(path.display().to_string());
+    let mut slots = vec![("from", text(&plan.from)), ("to", text(&plan.to))];
+    if plan.has_video {
+        slots.push(("video", word("video_0")));
+    }
+    if plan.has_audio {
+        slots.push(("audio", word("audio_0")));
+    }
+    match plan.expected {
+        Some((span, frames)) => {
+            let span = span + SLACK;
+            let per_second = frames * INDEX_PER_FRAME / span.as_secs().max(1) + INDEX_PER_SECOND;
+            let per_second = u32::try_from(per_second.min(MOST_PER_SECOND)).unwrap_or(u32::MAX);
+            slots.push(("room_ns", word(&span.as_nanos().to_string())));
+            slots.push(("room_bytes", Slot::Int(per_second)));
+        }
+        None => slots.push(("through", text(&plan.through))),
+    }
+    render(Kind::Recording, "mp4", &slots)
+}

@@ -1,0 +1,118 @@
+//! What was recorded becomes a plain MP4 with its index in front.
+//!
+//! One at a time on the whole box, as the least urgent of its programs. The
+//! original goes when the new file is on the disk under its name, and not
+//! before: a crash leaves one of them, and the next start goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{debug, warn};
+
+use super::keep::Room;
+use super::name::{Name, Stage};
+use super::shelf::{Known, Shelf};
+use crate::base::shutdown::Shutdown;
+use crate::engine::gst::{Remux, remux_in_child};
+use crate::model::status::Failure;
+
+/// How often the folder is looked after: unfinished recordings, age, size.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// How soon a recording that has ended is noticed.
+const NOTICE_EVERY: Duration = Duration::from_millis(500);
+
+/// Reads the folder and looks after it, until the service ends.
+pub(super) async fn look_after(shelf: Arc<Shelf>, mut shutdown: Shutdown) {
+    let all = async {
+        on_disk(&shelf, |shelf| shelf.read()).await;
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        let mut notices = tokio::time::interval(NOTICE_EVERY);
+        notices.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut is_stuck = false;
+        loop {
+            tokio::select! {
+                _ = looks.tick() => {
+                    is_stuck = false;
+                    // Where there is no room, whoever records says so.
+                    on_disk(&shelf, |shelf| shelf.make_room(Room::Going).ok()).await;
+                }
+                _ = notices.tick(), if !is_stuck => {
+                    if let Some(next) = shelf.unfinished() {
+                        is_stuck = !finish(&shelf, next).await;
+                    }
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = all => {}
+        () = shutdown.requested() => {}
+    }
+}
+
+/// Returns whether it makes sense to go on with the next one.
+async fn finish(shelf: &Arc<Shelf>, (name, known, bytes): (Name, Option<Known>, u64)) -> bool {
+    if !name.is_mp4() {
+        return in_place(shelf, &name, Stage::Part).await;
+    }
+    if bytes == 0 {
+        let empty = name.clone();
+        on_disk(shelf, move |shelf| shelf.delete(&empty).ok()).await;
+        return true;
+    }
+    let room = on_disk(shelf, move |shelf| shelf.make_room(Room::For(bytes + bytes / 16)));
+    if let Some(Err(failure)) = room.await {
+        shelf.trouble(format!("{name} stays in fragments for now: {failure}"));
+        return false;
+    }
+    if !shelf.finishing(&name) {
+        return true;
+    }
+    let path = |stage| name.path(shelf.folder(), stage);
+    let job = Remux {
+        from: path(Stage::Part),
+        to: path(Stage::New),
+        through: path(Stage::Through),
+        bytes,
+        expected: known.map(|known| (known.span, known.frames)),
+    };
+    let made = remux_in_child(&job).await;
+    shelf.remove(&name, Stage::Through);
+    match made {
+        Ok(()) => {
+            debug!("{name} is finished");
+            in_place(shelf, &name, Stage::New).await
+        }
+        Err(Failure::Disk(why)) => {
+            shelf.remove(&name, Stage::New);
+            shelf.ended(&name, known);
+            shelf.trouble(format!("{name} stays in fragments for now: {why}"));
+            false
+        }
+        Err(failure) => {
+            shelf.remove(&name, Stage::New);
+            warn!("{name} stays in fragments: {failure}");
+            in_place(shelf, &name, Stage::Part).await
+        }
+    }
+}
+
+async fn in_place(shelf: &Arc<Shelf>, name: &Name, made: Stage) -> bool {
+    let own = name.clone();
+    let done = on_disk(shelf, move |shelf| shelf.finished(&own, made)).await;
+    if let Some(Err(error)) = done {
+        shelf.ended(name, None);
+        shelf.trouble(format!("{name} cannot be finished: {error}"));
+        return false;
+    }
+    true
+}
+
+async fn on_disk<T: Send + 'static>(
+    shelf: &Arc<Shelf>,
+    work: impl FnOnce(&Shelf) -> T + Send + 'static,
+) -> Option<T> {
+    let shelf = Arc::clone(shelf);
+    tokio::task::spawn_blocking(move || work(&shelf)).await.ok()
+}

@@ -1,0 +1,336 @@
+//! Recordings of streams: by hand, by hours of the week, or always.
+//!
+//! A recording is a reader like any other: it keeps its feed running and never
+//! makes it wait. What is recorded is written as it comes (`recorder`), put in
+//! order afterwards (`finish`), and kept as long as there is room (`keep`).
+
+mod finish;
+mod index;
+mod keep;
+mod name;
+mod run;
+mod shelf;
+mod wish;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use log::info;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::lineup::Lineup;
+use super::memory::Memory;
+use crate::base::backoff::Backoff;
+use crate::base::shutdown::Shutdown;
+use crate::base::{system, time};
+use crate::config::settings::{self, Mode, Record};
+use crate::engine::demand::Demand;
+use crate::engine::lifecycle::{Lifecycle, Limits};
+use crate::engine::supervisor::Supervisor;
+use crate::model::ids::StreamName;
+use crate::model::status;
+
+pub use name::Name;
+pub use run::Source;
+pub use shelf::{Entry, NotDeleted, State};
+pub use wish::Wish;
+
+use run::{Job, Progress, RecordingPipeline};
+use shelf::Shelf;
+
+/// A disk may be busy for long: cards clean up after themselves.
+const LIMITS: Limits = Limits {
+    first_sign: Duration::from_secs(30),
+    silence: Duration::from_secs(30),
+    letting_go: Duration::from_secs(5),
+    backoff: Backoff::PUSH,
+    spread: 0.0,
+};
+
+/// How often plans are asked.
+const PLAN_EVERY: Duration = Duration::from_secs(1);
+
+/// A stream that can be recorded.
+#[derive(Clone, Debug)]
+pub struct Recordable {
+    pub name: StreamName,
+    pub plan: Record,
+    pub source: Source,
+}
+
+/// All recordings of this box.
+#[derive(Debug)]
+pub struct Recordings {
+    shelf: Arc<Shelf>,
+    memory: Arc<Memory>,
+    split: watch::Sender<Duration>,
+    takers: Mutex<Vec<Arc<Taker>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The recording of one stream.
+#[derive(Debug)]
+struct Taker {
+    name: StreamName,
+    plan: Record,
+    source: Source,
+    wish: Mutex<Wish>,
+    wanted: watch::Sender<usize>,
+    file: watch::Receiver<Option<Name>>,
+    supervisor: Supervisor,
+}
+
+/// Why a recording is neither started nor stopped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotSteered {
+    #[error("No stream is called so")]
+    NoSuch,
+    #[error("Cannot start: it is recorded already")]
+    Started,
+    #[error("Cannot stop: it is not recorded")]
+    Stopped,
+}
+
+/// The streams of a lineup, with when each is to be recorded. The one place
+/// that asks a lineup.
+pub fn recordable(settings: &settings::Settings, lineup: &Lineup) -> Vec<Recordable> {
+    let tracks = settings.streams.iter().filter_map(|stream| {
+        let source = Source::Tracks(Arc::clone(lineup.roster.find(&stream.name)?.hub()));
+        Some(Recordable { name: stream.name.clone(), plan: stream.record.clone(), source })
+    });
+    let bytes = settings.byte_streams.iter().filter_map(|stream| {
+        let source = Source::Bytes(Arc::clone(lineup.bytes.find(&stream.name)?));
+        Some(Recordable { name: stream.name.clone(), plan: stream.record.clone(), source })
+    });
+    tracks.chain(bytes).collect()
+}
+
+impl Recordings {
+    /// Begins to look after the recordings in `folder`; must be called on a
+    /// runtime. Nothing is recorded before [`Recordings::follow`].
+    ///
+    /// # Errors
+    /// The folder is not there or may not be written.
+    pub fn open(
+        settings: &settings::Recordings,
+        folder: PathBuf,
+        memory: Arc<Memory>,
+        shutdown: Shutdown,
+    ) -> std::io::Result<Arc<Self>> {
+        let shelf = Arc::new(Shelf::open(folder, settings.keep)?);
+        let looks = tokio::spawn(finish::look_after(Arc::clone(&shelf), shutdown.clone()));
+        let recordings = Arc::new(Self {
+            shelf,
+            memory,
+            split: watch::Sender::new(settings.split),
+            takers: Mutex::default(),
+            tasks: Mutex::new(vec![looks]),
+        });
+        let plans = tokio::spawn(ask_plans(Arc::downgrade(&recordings), shutdown));
+        recordings.tasks().push(plans);
+        Ok(recordings)
+    }
+
+    /// Records these streams from now on. What is the same as before goes on;
+    /// the recordings of streams that are gone end.
+    pub async fn follow(&self, settings: &settings::Recordings, streams: Vec<Recordable>) {
+        self.shelf.set_keep(settings.keep);
+        self.split.send_replace(settings.split);
+        let before = self.all();
+        let mut takers = Vec::new();
+        for stream in streams {
+            let same = before.iter().find(|taker| {
+                taker.name == stream.name
+                    && taker.plan == stream.plan
+                    && taker.source.is(&stream.source)
+            });
+            match same {
+                Some(taker) => takers.push(Arc::clone(taker)),
+                None => {
+                    let wish = self.memory.recording(&stream.name, &stream.plan).await;
+                    takers.push(self.spawn(stream, wish));
+                }
+            }
+        }
+        *self.takers() = takers;
+        self.ask_plans();
+    }
+
+    fn spawn(&self, stream: Recordable, wish: Wish) -> Arc<Taker> {
+        let Recordable { name, plan, source } = stream;
+        let (wanted, (tell, file)) = (watch::Sender::new(0), watch::channel(None));
+        let job = Job {
+            stream: name.clone(),
+            source: source.clone(),
+            shelf: Arc::clone(&self.shelf),
+            split: self.split.subscribe(),
+            file: tell,
+            progress: Arc::new(Progress::default()),
+        };
+        let (supervisor, task) = Supervisor::spawn(
+            format!("recording of {name}"),
+            RecordingPipeline::new(job),
+            Lifecycle::new(LIMITS),
+            Demand::new(Mode::Linger(Duration::ZERO)),
+            wanted.subscribe(),
+        );
+        let mut tasks = self.tasks();
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(task);
+        Arc::new(Taker { name, plan, source, wish: Mutex::new(wish), wanted, file, supervisor })
+    }
+
+    /// Records the stream until somebody stops it, also over a restart; as
+    /// planned, where the plan records it anyway.
+    ///
+    /// # Errors
+    /// There is no such stream, or it is recorded already.
+    pub async fn start(&self, stream: &str) -> Result<(), NotSteered> {
+        let taker = self.taker(stream).ok_or(NotSteered::NoSuch)?;
+        let now = time::local();
+        if taker.wish().is_on(&taker.plan, &now) {
+            return Err(NotSteered::Started);
+        }
+        self.steer(&taker, Wish::start(&taker.plan, &now)).await;
+        Ok(())
+    }
+
+    /// Ends the recording of the stream until somebody starts it or its next
+    /// hours come.
+    ///
+    /// # Errors
+    /// There is no such stream, or it is not recorded.
+    pub async fn stop(&self, stream: &str) -> Result<(), NotSteered> {
+        let taker = self.taker(stream).ok_or(NotSteered::NoSuch)?;
+        let now = time::local();
+        if !taker.wish().is_on(&taker.plan, &now) {
+            return Err(NotSteered::Stopped);
+        }
+        self.steer(&taker, Wish::stop(&taker.plan, &now)).await;
+        Ok(())
+    }
+
+    async fn steer(&self, taker: &Taker, wish: Wish) {
+        *taker.lock() = wish;
+        self.ask_plans();
+        let word = if *taker.wanted.borrow() > 0 { "started" } else { "stopped" };
+        info!("the recording of {} is {word} by hand", taker.name);
+        self.memory.keep_recording(&taker.name, &taker.plan, wish).await;
+    }
+
+    /// Up to `limit` recordings before `before`, the newest first, and how many
+    /// there are in all.
+    pub fn list(&self, before: Option<&Name>, limit: usize) -> (Vec<(Name, Entry)>, usize) {
+        self.shelf.list(before, limit)
+    }
+
+    /// A recording to be served: its file, and what that is called. A file that
+    /// grows is served up to where it is.
+    pub async fn file(&self, name: &Name) -> Option<(File, PathBuf)> {
+        let (shelf, name) = (Arc::clone(&self.shelf), name.clone());
+        tokio::task::spawn_blocking(move || shelf.serve(&name)).await.ok()?
+    }
+
+    /// Deletes a recording.
+    ///
+    /// # Errors
+    /// It is not there or in use.
+    pub async fn delete(&self, name: &Name) -> Result<(), NotDeleted> {
+        let (shelf, own) = (Arc::clone(&self.shelf), name.clone());
+        let deleted = tokio::task::spawn_blocking(move || shelf.delete(&own)).await;
+        deleted.unwrap_or(Err(NotDeleted::Disk)).inspect(|()| info!("{name} is deleted by hand"))
+    }
+
+    pub fn status(&self, now: Instant) -> status::Recordings {
+        let (count, bytes, wear, last_error) = self.shelf.sums();
+        status::Recordings {
+            streams: self.all().iter().map(|taker| taker.status(now)).collect(),
+            count,
+            bytes,
+            free: system::disk_free(self.shelf.folder()).ok(),
+            written: wear.all,
+            written_today: wear.today,
+            written_yesterday: wear.yesterday,
+            last_error,
+        }
+    }
+
+    pub fn supervisors(&self) -> Vec<Supervisor> {
+        self.all().iter().map(|taker| taker.supervisor.clone()).collect()
+    }
+
+    /// Lets go of all streams, and waits until their files are on the disk.
+    pub async fn end(&self) {
+        self.takers().clear();
+        let tasks = std::mem::take(&mut *self.tasks());
+        for task in tasks {
+            task.await.ok();
+        }
+    }
+
+    fn taker(&self, stream: &str) -> Option<Arc<Taker>> {
+        self.takers().iter().find(|taker| taker.name.as_str() == stream).cloned()
+    }
+
+    fn ask_plans(&self) {
+        let now = time::local();
+        for taker in self.all() {
+            let is_on = taker.wish().is_on(&taker.plan, &now);
+            taker.wanted.send_if_modified(|count| {
+                let before = std::mem::replace(count, usize::from(is_on));
+                before != *count
+            });
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<Taker>> {
+        self.takers().clone()
+    }
+
+    fn takers(&self) -> MutexGuard<'_, Vec<Arc<Taker>>> {
+        self.takers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taker {
+    fn wish(&self) -> Wish {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Wish> {
+        self.wish.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn status(&self, now: Instant) -> status::Recorded {
+        let report = self.supervisor.report();
+        status::Recorded {
+            stream: self.name.clone(),
+            plan: self.plan.to_string(),
+            wanted: *self.wanted.borrow() > 0,
+            state: report.state(now),
+            file: self.file.borrow().as_ref().map(ToString::to_string),
+            last_failure: report.last_failure,
+        }
+    }
+}
+
+/// Starts and stops what is planned, until the service ends.
+async fn ask_plans(recordings: std::sync::Weak<Recordings>, mut shutdown: Shutdown) {
+    let mut asks = tokio::time::interval(PLAN_EVERY);
+    asks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = asks.tick() => {}
+            () = shutdown.requested() => return,
+        }
+        let Some(recordings) = recordings.upgrade() else { return };
+        recordings.ask_plans();
+    }
+}

@@ -1,0 +1,239 @@
+//! What files of recordings are called: `front_2026-11-27_18-00-00.mp4`.
+//!
+//! A file that is called otherwise is none of livebox's, and is left alone. The
+//! names sort by time within a stream and need no care in a URL or a shell.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use jiff::civil::DateTime;
+
+use crate::model::ids::StreamName;
+
+/// Endings of files, with the content types that they stand for.
+const ENDINGS: [(&str, &str); 12] = [
+    ("mp4", "video/mp4"),
+    ("ts", "video/mp2t"),
+    ("webm", "video/webm"),
+    ("mkv", "video/x-matroska"),
+    ("flv", "video/x-flv"),
+    ("h264", "video/h264"),
+    ("mjpeg", "multipart/x-mixed-replace"),
+    ("wav", "audio/wav"),
+    ("mp3", "audio/mpeg"),
+    ("aac", "audio/aac"),
+    ("ogg", "audio/ogg"),
+    ("bin", "application/octet-stream"),
+];
+
+/// `_2026-11-27_18-00-00`
+const STAMP: &str = "_%Y-%m-%d_%H-%M-%S";
+const STAMP_LENGTH: usize = 20;
+
+/// The name of a recording, whatever state its file is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// Local time.
+    stamp: DateTime,
+    stream: StreamName,
+    /// From 1 on: others of this stream begin in the same second, or in the same
+    /// hour when clocks go back.
+    number: u8,
+    ending: &'static str,
+}
+
+/// What a file holds of its recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// `.part.mp4`: as it comes.
+    Part,
+    /// `.new.mp4`: what is being made of that.
+    New,
+    /// `.tmp.mp4`: what that goes through.
+    Through,
+    /// `.mp4`
+    Whole,
+}
+
+const STAGES: [(Stage, &str); 4] =
+    [(Stage::Part, ".part"), (Stage::New, ".new"), (Stage::Through, ".tmp"), (Stage::Whole, "")];
+
+impl Name {
+    /// `number` is 1 for the first that begins at `stamp`.
+    pub fn new(stream: StreamName, stamp: DateTime, number: u8, ending: &'static str) -> Self {
+        let stamp = stamp.with().subsec_nanosecond(0).build().unwrap_or(stamp);
+        Self { stamp, stream, number: number.max(1), ending }
+    }
+
+    pub fn stream(&self) -> &StreamName {
+        &self.stream
+    }
+
+    /// When it begins, in local time.
+    pub fn stamp(&self) -> DateTime {
+        self.stamp
+    }
+
+    /// Whether its files are MP4.
+    pub fn is_mp4(&self) -> bool {
+        self.ending == "mp4"
+    }
+
+    /// What browsers are told.
+    pub fn content_type(&self) -> &'static str {
+        let known = ENDINGS.iter().find(|(ending, _)| *ending == self.ending);
+        known.map_or("application/octet-stream", |(_, kind)| kind)
+    }
+
+    pub fn path(&self, folder: &Path, stage: Stage) -> PathBuf {
+        folder.join(self.file(stage))
+    }
+
+    fn file(&self, stage: Stage) -> String {
+        let Self { stamp, stream, number, ending } = self;
+        let stamp = stamp.strftime(STAMP);
+        let number = if *number > 1 { format!("_{number}") } else { String::new() };
+        let stage = STAGES.iter().find(|(known, _)| *known == stage).map_or("", |(_, text)| text);
+        format!("{stream}{stamp}{number}{stage}.{ending}")
+    }
+
+    /// Whose file this is and what it holds; nothing for a name that livebox
+    /// does not give.
+    pub fn of_file(file: &str) -> Option<(Self, Stage)> {
+        let (rest, ending) = file.rsplit_once('.')?;
+        let ending = ENDINGS.iter().find(|(known, _)| *known == ending)?.0;
+        let (stage, rest) =
+            STAGES.iter().find_map(|(stage, text)| Some((*stage, rest.strip_suffix(text)?)))?;
+        let (rest, number) = match rest.rsplit_once('_') {
+            Some((rest, digits)) if digits.len() <= 3 => (rest, digits.parse().ok()?),
+            _ => (rest, 1),
+        };
+        let split = rest.len().checked_sub(STAMP_LENGTH).filter(|at| rest.is_char_boundary(*at))?;
+        let (stream, stamp) = rest.split_at(split);
+        let stamp = DateTime::strptime(STAMP, stamp).ok()?;
+        let name = Self { stamp, stream: stream.parse().ok()?, number, ending };
+        // One way to write it, and no other.
+        (name.file(stage) == file).then_some((name, stage))
+    }
+}
+
+/// The ending of files that hold bytes of this content type.
+pub fn ending_of(content_type: &str) -> &'static str {
+    let plain = content_type.split(';').next().unwrap_or_default().trim();
+    let known = ENDINGS.iter().find(|(_, kind)| kind.eq_ignore_ascii_case(plain));
+    known.map_or("bin", |(ending, _)| ending)
+}
+
+/// A text that is no name of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no recording is called so")]
+pub struct NoName;
+
+impl FromStr for Name {
+    type Err = NoName;
+
+    fn from_str(text: &str) -> Result<Self, NoName> {
+        match Self::of_file(text) {
+            Some((name, Stage::Whole)) => Ok(name),
+            Some((_, Stage::Part | Stage::New | Stage::Through)) | None => Err(NoName),
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file(Stage::Whole))
+    }
+}
+
+impl Ord for Name {
+    /// By time.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |name: &Self| (name.stamp, name.number);
+        key(self)
+            .cmp(&key(other))
+            .then_with(|| self.stream.cmp(&other.stream))
+            .then_with(|| self.ending.cmp(other.ending))
+    }
+}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(number: u8) -> Name {
+        let stamp = "2026-11-27T18:00:07.5".parse().unwrap();
+        Name::new("front".parse().unwrap(), stamp, number, "mp4")
+    }
+
+    #[test]
+    fn a_file_tells_its_recording_and_how_far_that_is() {
+        assert_eq!(name(1).to_string(), "front_2026-11-27_18-00-07.mp4");
+        let folder = Path::new("/r");
+        assert_eq!(
+            name(2).path(folder, Stage::Part),
+            Path::new("/r/front_2026-11-27_18-00-07_2.part.mp4")
+        );
+        for (stage, _) in STAGES {
+            let path = name(2).path(Path::new(""), stage);
+            assert_eq!(Name::of_file(path.to_str().unwrap()), Some((name(2), stage)));
+        }
+        let nested: Name = "a_2026-11-27_18-00-07_2026-01-02_03-04-05.ts".parse().unwrap();
+        assert_eq!(nested.stream().as_str(), "a_2026-11-27_18-00-07");
+        assert_eq!(nested.content_type(), "video/mp2t");
+    }
+
+    #[test]
+    fn what_livebox_does_not_write_is_not_its_own() {
+        for file in [
+            "",
+            "film.mp4",
+            "front_2026-11-27.mp4",
+            "front_2026-11-27_18-00-07.txt",
+            "front_2026-11-27_18-00-07.MP4",
+            "front_2026-13-27_18-00-07.mp4",
+            "front_2026-11-27_18-00-07_1.mp4",
+            "front_2026-11-27_18-00-07_02.mp4",
+            "_2026-11-27_18-00-07.mp4",
+            "../front_2026-11-27_18-00-07.mp4",
+            "a/b_2026-11-27_18-00-07.mp4",
+            "front_2026-11-27_18-00-07_999.mp4",
+            "front_2026-11-27_18-00-07 .mp4",
+            "ä2026-11-27_18-00-07.mp4",
+            ".front_2026-11-27_18-00-07.mp4",
+            "front_2026-11-27_18-00-07.part.part.mp4",
+        ] {
+            assert_eq!(Name::of_file(file), None, "{file}");
+        }
+        assert!("front_2026-11-27_18-00-07.part.mp4".parse::<Name>().is_err());
+    }
+
+    #[test]
+    fn names_sort_by_time() {
+        let mut names = [name(2), name(1), "a_2027-01-01_00-00-00.mp4".parse().unwrap()];
+        names.sort();
+        assert_eq!(names.map(|name| name.number), [1, 2, 1]);
+    }
+
+    #[test]
+    fn bytes_have_the_ending_of_their_type() {
+        assert_eq!(ending_of("video/MP2T; x=y"), "ts");
+        assert_eq!(ending_of("multipart/x-mixed-replace;boundary=ffmpeg"), "mjpeg");
+        assert_eq!(ending_of("text/plain"), "bin");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_name_makes_the_reader_panic(text in "\\PC{0,60}") {
+            Name::of_file(&text);
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! The folder of the recordings, and what is known of each.
+//!
+//! What lies there is read once, at the start; afterwards the books say what
+//! there is, so that a list costs no look at the disk. Nothing is written or
+//! deleted that has not a name of livebox's own, and no link is followed.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use log::{info, warn};
+
+use super::index::span_of;
+use super::keep::{Held, Room};
+use super::name::{Name, Stage};
+use crate::base::{system, time};
+use crate::config::settings::Keep;
+use crate::model::ids::StreamName;
+use crate::model::status::Failure;
+
+/// So many recordings of a stream begin in one second at most.
+const NUMBERS: std::ops::RangeInclusive<u8> = 1..=200;
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    folder: PathBuf,
+    keep: Mutex<Keep>,
+    books: Mutex<Books>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    all: BTreeMap<Name, Entry>,
+    wear: Wear,
+    last_error: Option<String>,
+}
+
+/// What is known of one recording.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub state: State,
+    pub bytes: u64,
+    /// Not known of what an earlier start of the service has left behind.
+    pub span: Option<Duration>,
+    pub begun: Timestamp,
+}
+
+/// How far a recording is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum State {
+    Recording,
+    /// Complete, and still in fragments.
+    Waiting(Option<Known>),
+    /// Its index is being put in front.
+    Finishing,
+    Finished,
+}
+
+/// What is known of the frames of a recording when it ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Known {
+    pub span: Duration,
+    /// Of all tracks.
+    pub frames: u64,
+}
+
+impl State {
+    /// One word: `recording`, `finishing`, `finished`.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Recording => "recording",
+            State::Waiting(_) | State::Finishing => "finishing",
+            State::Finished => "finished",
+        }
+    }
+}
+
+/// Bytes written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wear {
+    pub all: u64,
+    pub today: u64,
+    pub yesterday: u64,
+    day: Option<Date>,
+}
+
+impl Wear {
+    fn add(&mut self, bytes: u64, today: Date) {
+        self.turn(today);
+        self.all += bytes;
+        self.today += bytes;
+    }
+
+    fn turn(&mut self, today: Date) {
+        if self.day != Some(today) {
+            let follows =
+                self.day.is_some_and(|day| day.tomorrow().is_ok_and(|next| next == today));
+            self.yesterday = if follows { self.today } else { 0 };
+            self.today = 0;
+            self.day = Some(today);
+        }
+    }
+}
+
+/// Why a recording is not deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotDeleted {
+    #[error("No recording is called so")]
+    NoSuch,
+    #[error("It is being recorded; stop that first")]
+    Recording,
+    #[error("It is being finished; try again")]
+    Finishing,
+    #[error("The disk does not let it go")]
+    Disk,
+}
+
+impl Shelf {
+    /// # Errors
+    /// The folder is not there or may not be written.
+    pub(super) fn open(folder: PathBuf, keep: Keep) -> io::Result<Self> {
+        use nix::unistd::AccessFlags;
+        if !folder.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        nix::unistd::access(&folder, AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK)?;
+        Ok(Self { folder, keep: Mutex::new(keep), books: Mutex::default() })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn set_keep(&self, keep: Keep) {
+        *self.keep.lock().unwrap_or_else(PoisonError::into_inner) = keep;
+    }
+
+    fn keep(&self) -> Keep {
+        *self.keep.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads what lies in the folder, and clears away what a crash has left of
+    /// unfinished work; blocks.
+    pub(super) fn read(&self) {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) => return self.trouble(format!("the folder cannot be read: {error}")),
+        };
+        let (mut parts, mut whole) = (Vec::new(), Vec::new());
+        for entry in entries.flatten() {
+            // Of the entry itself: a link is nobody's recording.
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            let file = entry.file_name();
+            let Some((name, stage)) = file.to_str().and_then(Name::of_file) else { continue };
+            match stage {
+                _ if !is_file => {}
+                Stage::Part => parts.push(name),
+                Stage::Whole => whole.push(name),
+                Stage::New | Stage::Through => self.remove(&name, stage),
+            }
+        }
+        for name in whole {
+            let path = name.path(&self.folder, Stage::Whole);
+            self.enter(name, State::Finished, &path);
+        }
+        for name in parts {
+            let path = name.path(&self.folder, Stage::Part);
+            match self.find(&name).map(|entry| entry.state) {
+                // It was finished, and only this was left to do.
+                Some(State::Finished) => self.remove(&name, Stage::Part),
+                Some(State::Recording | State::Waiting(_) | State::Finishing) => {}
+                None => self.enter(name, State::Waiting(None), &path),
+            }
+        }
+        info!("{} recordings are in {}", self.books().all.len(), self.folder.display());
+    }
+
+    fn enter(&self, name: Name, state: State, path: &Path) {
+        let Ok(mut file) = open_plain(path) else { return };
+        let bytes = file.metadata().map_or(0, |found| found.len());
+        let span =
+            (state == State::Finished && name.is_mp4()).then(|| span_of(&mut file)).flatten();
+        let begun = name.stamp().to_zoned(TimeZone::system());
+        let begun = begun.map_or(Timestamp::UNIX_EPOCH, |begun| begun.timestamp());
+        self.books().all.entry(name).or_insert(Entry { state, bytes, span, begun });
+    }
+
+    /// The name of a recording that begins, which is in the books from then on.
+    pub(super) fn begin(&self, stream: &StreamName, ending: &'static str) -> Option<Name> {
+        let now = time::local();
+        let mut books = self.books();
+        let name = NUMBERS
+            .map(|number| Name::new(stream.clone(), now.datetime(), number, ending))
+            .find(|name| {
+                let is_there = |stage| name.path(&self.folder, stage).symlink_metadata().is_ok();
+                let mut stages = [Stage::Whole, Stage::Part].into_iter();
+                !books.all.contains_key(name) && !stages.any(is_there)
+            })?;
+        let entry = Entry { state: State::Recording, bytes: 0, span: None, begun: now.timestamp() };
+        books.all.insert(name.clone(), entry);
+        Some(name)
+    }
+
+    /// A recording has come so far.
+    pub(super) fn grown(&self, name: &Name, bytes: u64, span: Duration) {
+        let mut books = self.books();
+        let Some(entry) = books.all.get_mut(name) else { return };
+        let more = bytes.saturating_sub(entry.bytes);
+        (entry.bytes, entry.span) = (bytes, Some(span));
+        if more > 0 {
+            books.wear.add(more, time::local().date());
+        }
+    }
+
+    /// A recording has ended.
+    pub(super) fn ended(&self, name: &Name, known: Option<Known>) {
+        self.change(name, |entry| entry.state = State::Waiting(known));
+    }
+
+    /// There is nothing in it.
+    pub(super) fn forget(&self, name: &Name) {
+        self.books().all.remove(name);
+    }
+
+    /// The oldest recording that waits to be finished.
+    pub(super) fn unfinished(&self) -> Option<(Name, Option<Known>, u64)> {
+        let books = self.books();
+        books.all.iter().find_map(|(name, entry)| match entry.state {
+            State::Waiting(known) => Some((name.clone(), known, entry.bytes)),
+            State::Recording | State::Finishing | State::Finished => None,
+        })
+    }
+
+    /// It is being finished; says whether it is still there.
+    pub(super) fn finishing(&self, name: &Name) -> bool {
+        self.change(name, |entry| entry.state = State::Finishing)
+    }
+
+    /// Puts what was made of a recording in its place and lets the original go;
+    /// blocks. What was `made` is on the disk before anything else happens.
+    ///
+    /// # Errors
+    /// The disk refuses; the original is as it was.
+    pub(super) fn finished(&self, name: &Name, made: Stage) -> io::Result<()> {
+        let (from, to) = (name.path(&self.folder, made), name.path(&self.folder, Stage::Whole));
+        let mut file = open_plain(&from)?;
+        file.sync_all()?;
+        let bytes = file.metadata()?.len();
+        let span = name.is_mp4().then(|| span_of(&mut file)).flatten();
+        fs::rename(&from, &to)?;
+        File::open(&self.folder)?.sync_all()?;
+        if made == Stage::New {
+            self.remove(name, Stage::Part);
+            self.books().wear.add(bytes, time::local().date());
+        }
+        self.change(name, |entry| {
+            (entry.state, entry.bytes) = (State::Finished, bytes);
+            entry.span = span.or(entry.span);
+        });
+        Ok(())
+    }
+
+    /// Deletes a recording; blocks.
+    ///
+    /// # Errors
+    /// It is not there or in use.
+    pub(super) fn delete(&self, name: &Name) -> Result<(), NotDeleted> {
+        match self.find(name).map(|entry| entry.state) {
+            None => return Err(NotDeleted::NoSuch),
+            Some(State::Recording) => return Err(NotDeleted::Recording),
+            Some(State::Finishing) => return Err(NotDeleted::Finishing),
+            Some(State::Waiting(_) | State::Finished) => {}
+        }
+        for stage in [Stage::Whole, Stage::Part] {
+            match fs::remove_file(name.path(&self.folder, stage)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    self.trouble(format!("{name} cannot be deleted: {error}"));
+                    return Err(NotDeleted::Disk);
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        self.forget(name);
+        Ok(())
+    }
+
+    /// Deletes what is too much, and says whether there is then room; blocks.
+    ///
+    /// # Errors
+    /// There is none, or the folder is gone; says so for people.
+    pub(super) fn make_room(&self, room: Room) -> Result<(), Failure> {
+        let gone = |error: io::Error| {
+            Failure::Disk(format!("the folder {} is not there: {error}", self.folder.display()))
+        };
+        let keep = self.keep();
+        let free = system::disk_free(&self.folder).map_err(gone)?;
+        fs::metadata(&self.folder).map_err(gone)?;
+        let now = Timestamp::now();
+        for name in self.surplus(&keep, free, room, now) {
+            if self.delete(&name).is_ok() {
+                info!("{name} is deleted to make room");
+            }
+        }
+        let free = system::disk_free(&self.folder).map_err(gone)?;
+        if free >= keep.wanted(room) {
+            return Ok(());
+        }
+        let [left, wanted] = [free, keep.wanted(room)].map(crate::base::units::size_in_words);
+        Err(Failure::Disk(format!(
+            "the disk has {left} left, and {wanted} are to be free (recordings.keep.free)"
+        )))
+    }
+
+    fn surplus(&self, keep: &Keep, free: u64, room: Room, now: Timestamp) -> Vec<Name> {
+        let books = self.books();
+        let may_go = |state| matches!(state, State::Finished | State::Waiting(_));
+        let (go, stay): (Vec<_>, Vec<_>) =
+            books.all.iter().partition(|(_, entry)| may_go(entry.state));
+        let age = |entry: &Entry| {
+            let end = entry.begun.as_second() + seconds(entry.span.unwrap_or_default());
+            Duration::from_secs(u64::try_from(now.as_second() - end).unwrap_or(0))
+        };
+        let held: Vec<_> =
+            go.iter().map(|(_, entry)| Held { age: age(entry), bytes: entry.bytes }).collect();
+        let others = stay.iter().map(|(_, entry)| entry.bytes).sum();
+        let count = keep.surplus(&held, others, free, room);
+        go.into_iter().take(count).map(|(name, _)| name.clone()).collect()
+    }
+
+    pub(super) fn find(&self, name: &Name) -> Option<Entry> {
+        self.books().all.get(name).cloned()
+    }
+
+    /// Up to `limit` recordings before `before`, the newest first, and how many
+    /// there are in all.
+    pub(super) fn list(&self, before: Option<&Name>, limit: usize) -> (Vec<(Name, Entry)>, usize) {
+        let books = self.books();
+        let newest = books.all.iter().rev();
+        let older = newest.skip_while(|(name, _)| before.is_some_and(|before| *name >= before));
+        let found = older.take(limit).map(|(name, entry)| (name.clone(), entry.clone()));
+        (found.collect(), books.all.len())
+    }
+
+    /// A file that is served.
+    pub(super) fn serve(&self, name: &Name) -> Option<(File, PathBuf)> {
+        let state = self.find(name)?.state;
+        let stages = match state {
+            State::Finished => [Stage::Whole, Stage::Part],
+            State::Recording | State::Waiting(_) | State::Finishing => [Stage::Part, Stage::Whole],
+        };
+        stages.into_iter().find_map(|stage| {
+            let file = open_plain(&name.path(&self.folder, stage)).ok()?;
+            Some((file, name.path(&self.folder, Stage::Whole)))
+        })
+    }
+
+    /// How many, their bytes, what was written, and what went wrong last.
+    pub(super) fn sums(&self) -> (usize, u64, Wear, Option<String>) {
+        let mut books = self.books();
+        books.wear.turn(time::local().date());
+        let bytes = books.all.values().map(|entry| entry.bytes).sum();
+        (books.all.len(), bytes, books.wear, books.last_error.clone())
+    }
+
+    /// What went wrong is told once in the log, and shown.
+    pub(super) fn trouble(&self, what: String) {
+        let mut books = self.books();
+        if books.last_error.as_ref() != Some(&what) {
+            warn!("recordings: {what}");
+        }
+        books.last_error = Some(what);
+    }
+
+    pub(super) fn remove(&self, name: &Name, stage: Stage) {
+        match fs::remove_file(name.path(&self.folder, stage)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                self.trouble(format!("{name} cannot be cleared away: {error}"));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    fn change(&self, name: &Name, edit: impl FnOnce(&mut Entry)) -> bool {
+        self.books().all.get_mut(name).map(edit).is_some()
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        // Every step is complete in itself.
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens a file, and no link.
+fn open_plain(path: &Path) -> io::Result<File> {
+    let no_link = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(no_link.bits()).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
+}
+
+fn seconds(span: Duration) -> i64 {
+    i64::try_from(span.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
