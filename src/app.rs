@@ -12,6 +12,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
+use crate::accounts::Porter;
 use crate::base::shutdown::{self, Shutdown, Trigger};
 use crate::base::system;
 use crate::base::tls::{News, Tls};
@@ -185,8 +186,11 @@ async fn run(
     }
     let (bytes, of_bytes) = bytes::Roster::new(settings);
     tasks.extend(of_bytes);
+    let porter = Porter::new(settings.access.clone());
     if let Some(door) = door {
-        tasks.push(door.open(&roster, shutdown.clone()).context("RTSP does not start")?);
+        tasks.push(
+            door.open(&roster, porter.clone(), shutdown.clone()).context("RTSP does not start")?,
+        );
     }
     let (pushes, livebox) = pushes(settings, &roster, &mut tasks).await;
     let supervisors = supervisors(&roster, &bytes, &pushes);
@@ -198,8 +202,7 @@ async fn run(
         settings.pages.clone(),
         shown,
     ));
-    let access = http::Access::new(settings.access.password.clone());
-    let server = server.start(Arc::clone(&state), access)?;
+    let server = server.start(Arc::clone(&state), porter)?;
     let handle = server.handle();
     let server = tokio::spawn(server);
     announce(settings);

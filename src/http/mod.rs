@@ -26,5 +26,4 @@ mod server;
 mod stat;
 mod viewer;
 
-pub use access::Access;
 pub use server::{ServeError, Server, State, stop};

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use actix_web::guard::{Any, Get, Head};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
+use super::access::guarded;
 use super::bell::Bell;
 use super::error::ApiError;
 use super::server::State;
 use super::{assets, bytes, dashboard, hls, livebox, media, pages, picture, pushes, stat};
+use crate::accounts::Place;
 use crate::config::settings::Pages;
 use crate::engine::roster::Stream;
 
@@ -34,8 +36,8 @@ pub(super) fn all(service: &mut web::ServiceConfig, state: &State, docroot: Opti
     if let Some(first) = roster.first() {
         medium(service, "/stream", first);
         let first = web::Data::new(Arc::clone(first));
-        let media = read().to(hls::media);
-        service.service(resource("/streaminf.m3u8", READ).route(media).app_data(first));
+        let media = resource("/streaminf.m3u8", READ).route(read().to(hls::media));
+        of_stream(service, &first, media.app_data(web::Data::clone(&first)));
     }
     for stream in roster.streams() {
         let url = stream.plan().stream.url;
@@ -43,14 +45,15 @@ pub(super) fn all(service: &mut web::ServiceConfig, state: &State, docroot: Opti
         segments(service, &url, stream);
         for page in [url.clone(), format!("{url}/")] {
             let page = resource(&page, READ).route(read().to(pages::stream));
-            service.service(page.app_data(web::Data::new(Arc::clone(stream))));
+            of_stream(service, stream, page.app_data(web::Data::new(Arc::clone(stream))));
         }
     }
     for stream in state.bytes.streams() {
         let (url, name) = (&stream.settings().url, &stream.settings().name);
         for path in [url.clone(), format!("/stream/{name}")] {
             let resource = resource(&path, READ).route(read().to(bytes::bytes));
-            service.service(resource.app_data(web::Data::new(Arc::clone(stream))));
+            let resource = resource.app_data(web::Data::new(Arc::clone(stream)));
+            service.service(guarded(resource, Place::Stream(name.clone())));
         }
     }
     match docroot {
@@ -90,7 +93,7 @@ fn api(service: &mut web::ServiceConfig, base: &str) {
 fn state_pages(service: &mut web::ServiceConfig, pages: &Pages) {
     let mut add = |page: &Option<String>, route: Route| {
         if let Some(path) = page {
-            service.service(resource(path, READ).route(route));
+            service.service(guarded(resource(path, READ).route(route), Place::Pages));
         }
     };
     add(&pages.stat, read().to(stat::page));
@@ -126,33 +129,30 @@ fn medium(service: &mut web::ServiceConfig, url: &str, stream: &Arc<Stream>) {
         ("aac", read().to(media::aac)),
     ] {
         let endless = resource(&format!("{url}.{ending}"), READ).route(route);
-        service.service(endless.app_data(data()).app_data(bell.clone()));
+        of_stream(service, stream, endless.app_data(data()).app_data(bell.clone()));
     }
-    service
-        .service(
-            resource(&format!("{url}.m3u8"), READ)
-                .route(read().to(hls::multivariant))
-                .app_data(data()),
-        )
-        .service(
-            resource(&format!("{url}/pic"), READ).route(read().to(picture::pic)).app_data(data()),
-        );
+    for (path, route) in [
+        (format!("{url}.m3u8"), read().to(hls::multivariant)),
+        (format!("{url}/pic"), read().to(picture::pic)),
+    ] {
+        of_stream(service, stream, resource(&path, READ).route(route).app_data(data()));
+    }
 }
 
 /// The media playlist of one stream and what it names.
 fn segments(service: &mut web::ServiceConfig, url: &str, stream: &Arc<Stream>) {
     let data = || web::Data::new(Arc::clone(stream));
-    service
-        .service(
-            resource(&format!("{url}/hls/live.m3u8"), READ)
-                .route(read().to(hls::media))
-                .app_data(data()),
-        )
-        .service(
-            resource(&format!("{url}/hls/{{name}}"), READ)
-                .route(read().to(hls::piece))
-                .app_data(data()),
-        );
+    for (path, route) in [
+        (format!("{url}/hls/live.m3u8"), read().to(hls::media)),
+        (format!("{url}/hls/{{name}}"), read().to(hls::piece)),
+    ] {
+        of_stream(service, stream, resource(&path, READ).route(route).app_data(data()));
+    }
+}
+
+/// Adds what shows something of `stream`, for those who may see it.
+fn of_stream(service: &mut web::ServiceConfig, stream: &Stream, resource: Resource) {
+    service.service(guarded(resource, Place::Stream(stream.hub().name().clone())));
 }
 
 /// A resource that answers other methods with the ones it has.

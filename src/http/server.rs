@@ -12,7 +12,6 @@ use actix_web::dev::{AppConfig, ServerHandle};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, middleware, web};
 
-use super::access::Access;
 use super::connection;
 use super::dashboard::Desk;
 use super::error::ApiError;
@@ -20,6 +19,7 @@ use super::journal::{self, Told};
 use super::origin::Scheme;
 use super::porch::{Porch, Wire};
 use super::routes;
+use crate::accounts::Porter;
 use crate::base::sockets;
 use crate::base::system::{self, CpuMeter};
 use crate::base::time;
@@ -189,9 +189,9 @@ impl Server {
     pub fn start(
         self,
         state: Arc<State>,
-        access: Access,
+        porter: Porter,
     ) -> Result<actix_web::dev::Server, ServeError> {
-        let (state, access) = (web::Data::from(state), web::Data::new(access));
+        let (state, porter) = (web::Data::from(state), web::Data::new(porter));
         let Self { listener, docroot, porch, scheme } = self;
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         // By hand what `HttpServer` does, because that has no place for a porch.
@@ -199,7 +199,7 @@ impl Server {
             let all = state.clone();
             let app = App::new()
                 .app_data(state.clone())
-                .app_data(access.clone())
+                .app_data(porter.clone())
                 .app_data(scheme)
                 .wrap(middleware::from_fn(journal::note))
                 .wrap(middleware::DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))

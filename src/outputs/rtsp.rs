@@ -29,6 +29,7 @@ use tokio_rustls::rustls::ServerConfig;
 
 use self::conversation::converse;
 use self::datagrams::Network;
+use crate::accounts::{Place, Porter};
 use crate::base::shutdown::Shutdown;
 use crate::base::sockets;
 use crate::base::tls::Tls;
@@ -93,7 +94,12 @@ impl Door {
     ///
     /// # Errors
     /// The runtime does not take the listener.
-    pub fn open(self, roster: &Arc<Roster>, shutdown: Shutdown) -> io::Result<JoinHandle<()>> {
+    pub fn open(
+        self,
+        roster: &Arc<Roster>,
+        porter: Porter,
+        shutdown: Shutdown,
+    ) -> io::Result<JoinHandle<()>> {
         let plain = TcpListener::from_std(self.plain)?;
         let encrypted = self.encrypted.map(|(listener, config)| {
             let acceptor = TlsAcceptor::from(config);
@@ -106,6 +112,7 @@ impl Door {
             paths,
             multicast: self.multicast,
             login: self.login,
+            porter,
             network: Network::default(),
         };
         let hall = Arc::new(hall);
@@ -130,6 +137,8 @@ struct Hall {
     multicast: bool,
     /// What a viewer must show, if anything.
     login: Option<Login>,
+    /// Knows the passwords of streams that have one of their own.
+    porter: Porter,
     network: Network,
 }
 
@@ -141,6 +150,18 @@ impl Hall {
             (rest.is_empty() || rest.starts_with('/')).then_some((index, rest))
         };
         (0..self.paths.len()).filter_map(below).min_by_key(|(_, rest)| rest.len())
+    }
+
+    /// The stream that `path` begins with, if it has a password of its own.
+    fn protected(&self, path: &str) -> Option<Place> {
+        let (index, _) = self.find(path)?;
+        self.place(index)
+    }
+
+    /// The stream, if it has a password of its own.
+    fn place(&self, index: usize) -> Option<Place> {
+        let place = Place::Stream(self.stream(index).hub().name().clone());
+        self.porter.asks_at(&place).then_some(place)
     }
 
     fn stream(&self, index: usize) -> &Arc<Stream> {

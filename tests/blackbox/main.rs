@@ -21,6 +21,7 @@ mod harness;
 mod hls;
 mod https;
 mod pages;
+mod passwords;
 mod pictures;
 mod pulling;
 mod pushes;

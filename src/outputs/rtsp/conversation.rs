@@ -20,6 +20,7 @@ use super::play::{Next, Play};
 use super::session::{Channels, Delivery, Flow, Session};
 use super::transport::{Wanted, wanted};
 use super::{Hall, describe, login};
+use crate::accounts::{Busy, basic_password};
 use crate::base::system;
 use crate::engine::roster::PATIENCE;
 use crate::hub::{Client, Reader};
@@ -85,6 +86,12 @@ struct Described {
     index: usize,
     init: Arc<Init>,
     reader: Reader,
+}
+
+/// Whether a request is acted on, or what is asked for first.
+enum Entry {
+    Free,
+    Refused(Vec<String>),
 }
 
 /// What can happen next.
@@ -218,6 +225,11 @@ impl Conversation {
     }
 
     async fn act(&mut self, request: &Request<Vec<u8>>) -> Result<Answer, StatusCode> {
+        if !is_for_everybody(request.method())
+            && let Entry::Refused(challenges) = self.let_in(request).await?
+        {
+            return Ok(self.refuse(request, &challenges));
+        }
         match request.method() {
             Method::Options => Ok(Answer::ok().with(PUBLIC, METHODS)),
             Method::PlayNotify
@@ -227,7 +239,6 @@ impl Conversation {
             | Method::Extension(_) => {
                 Ok(Answer::plain(StatusCode::MethodNotAllowed).with(ALLOW, METHODS))
             }
-            _ if !self.is_let_in(request) => Ok(self.refuse(request)),
             Method::Describe => self.describe(request).await,
             Method::Setup => self.set_up(request).await,
             Method::SetParameter if !request.body().is_empty() => {
@@ -241,21 +252,34 @@ impl Conversation {
         }
     }
 
-    fn refuse(&mut self, request: &Request<Vec<u8>>) -> Answer {
+    fn refuse(&mut self, request: &Request<Vec<u8>>, challenges: &[String]) -> Answer {
         if request.header(&AUTHORIZATION).is_some() {
             warn!("{} showed a wrong password over RTSP", self.peer.ip());
             self.refusals += 1;
         }
         let refused = Answer::plain(StatusCode::Unauthorized);
-        let challenges = login::challenges(&self.nonce);
-        challenges.into_iter().fold(refused, |answer, one| answer.with(WWW_AUTHENTICATE, one))
+        challenges.iter().fold(refused, |answer, one| answer.with(WWW_AUTHENTICATE, one))
     }
 
-    fn is_let_in(&self, request: &Request<Vec<u8>>) -> bool {
-        let Some(login) = &self.hall.login else { return true };
+    /// A stream with a password of its own asks for that one, and nothing else
+    /// opens it; every other one asks for the login, if there is one.
+    async fn let_in(&self, request: &Request<Vec<u8>>) -> Result<Entry, StatusCode> {
+        let header = request.header(&AUTHORIZATION).map(|header| header.as_str());
+        let path = request.request_uri().map(Url::path).unwrap_or_default();
+        if let Some(place) = self.hall.protected(path) {
+            let challenge = || Entry::Refused(vec![login::basic_challenge(&place)]);
+            let Some(password) = header.and_then(basic_password) else { return Ok(challenge()) };
+            let admitted = self.hall.porter.admits(&place, &password, Some(self.peer.ip())).await;
+            let is_right = admitted.map_err(|Busy| StatusCode::ServiceUnavailable)?;
+            return Ok(if is_right { Entry::Free } else { challenge() });
+        }
+        let Some(login) = &self.hall.login else { return Ok(Entry::Free) };
         let method: &str = request.method().into();
-        let header = request.header(&AUTHORIZATION);
-        header.is_some_and(|header| login::opens(login, header.as_str(), method, &self.nonce))
+        let opens = |header: &str| login::opens(login, header, method, &self.nonce);
+        Ok(match header.is_some_and(opens) {
+            true => Entry::Free,
+            false => Entry::Refused(login::challenges(&self.nonce).into()),
+        })
     }
 
     async fn describe(&mut self, request: &Request<Vec<u8>>) -> Result<Answer, StatusCode> {
@@ -342,6 +366,8 @@ impl Conversation {
             Wanted::Datagrams(..) => {
                 Some(Delivery::Datagrams(Datagrams::new(self.hall.network.ports(ip)?)))
             }
+            // What is sent to a group, all of the network can read.
+            Wanted::Multicast if self.hall.place(index).is_some() => None,
             Wanted::Multicast if self.hall.multicast => {
                 let group = self.hall.network.group(self.hall.stream(index), index, ip)?;
                 Some(Delivery::Multicast(group, Vec::new()))
@@ -460,6 +486,19 @@ impl Answer {
         self.headers.push((name, value.into()));
         self
     }
+}
+
+/// Whether a method shows nothing, so that nobody need be let in for it.
+fn is_for_everybody(method: &Method) -> bool {
+    matches!(
+        method,
+        Method::Options
+            | Method::PlayNotify
+            | Method::Redirect
+            | Method::Announce
+            | Method::Record
+            | Method::Extension(_)
+    )
 }
 
 /// The URL of what a request is about.
