@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::book::{Answer, Book, Digest, Source};
 use crate::base::secret::Secret;
+use crate::base::sockets::network_of;
 use crate::base::system;
 use crate::config::settings::Access;
 use crate::model::ids::StreamName;
@@ -101,7 +102,7 @@ impl Porter {
         if hashes.is_empty() || password.reveal().len() > LONGEST {
             return Ok(false);
         }
-        let (digest, from) = (self.digest(&hashes, password), Source::of(from));
+        let (digest, from) = (self.digest(&hashes, password), from.map(network_of));
         let answer = self.book().ask(digest, from, now());
         let mut told = match answer {
             Answer::Known(is_right) => return Ok(is_right),

@@ -40,8 +40,8 @@ pub(super) const WRITE_BUFFER: usize = 1;
 /// More workers than this gain nothing: a viewer costs a few writes a second.
 const WORKERS_AT_MOST: usize = 4;
 
-/// More connections than this a worker does not take; the others wait.
-const CONNECTIONS_PER_WORKER: usize = 4096;
+/// The porch bounds connections, and must see all of them for that.
+const CONNECTIONS_PER_WORKER: usize = 1 << 16;
 
 /// A request takes no longer to arrive, and a connection no longer to end.
 const REQUEST_AT_MOST: Duration = Duration::from_secs(5);
@@ -179,7 +179,12 @@ impl Server {
         let listener =
             sockets::listen(address).map_err(|source| ServeError::Bind { address, source })?;
         let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
-        Ok(Self { listener, docroot: settings.docroot.clone(), porch: Porch::new(tls), scheme })
+        Ok(Self {
+            listener,
+            docroot: settings.docroot.clone(),
+            porch: Porch::new(tls, system::open_files_at_most()),
+            scheme,
+        })
     }
 
     /// Starts to answer. The returned future ends when `handle.stop` is called.
@@ -201,6 +206,7 @@ impl Server {
                 .app_data(state.clone())
                 .app_data(porter.clone())
                 .app_data(scheme)
+                .wrap(middleware::from_fn(connection::end_soon))
                 .wrap(middleware::from_fn(journal::note))
                 .wrap(middleware::DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
                 .configure(|service| routes::all(service, &all, docroot.as_deref()));

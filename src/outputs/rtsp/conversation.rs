@@ -1,26 +1,31 @@
 //! The talk with one viewer (RFC 2326), and its packets in between.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use log::{debug, info, warn};
 use rtsp_types::headers::{
-    ALLOW, AUTHORIZATION, CONTENT_BASE, CONTENT_TYPE, CSEQ, HeaderName, PUBLIC, RANGE, RETRY_AFTER,
-    RTP_INFO, SERVER, SESSION, TRANSPORT, WWW_AUTHENTICATE,
+    ALLOW, AUTHORIZATION, CONTENT_BASE, CONTENT_TYPE, CSEQ, PUBLIC, RANGE, RETRY_AFTER, RTP_INFO,
+    SERVER, SESSION, TRANSPORT, WWW_AUTHENTICATE,
 };
 use rtsp_types::{Message, Method, ParseError, Request, Response, StatusCode, Url, Version};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::answer::Answer;
 use super::datagrams::{Datagrams, PACE};
 use super::play::{Next, Play};
 use super::session::{Channels, Delivery, Flow, Session};
 use super::transport::{Wanted, wanted};
 use super::{Hall, describe, login};
 use crate::accounts::{Busy, basic_password};
+use crate::base::queue;
 use crate::base::system;
 use crate::engine::roster::PATIENCE;
 use crate::hub::{Client, Reader};
@@ -52,26 +57,45 @@ const METHODS: &str =
     "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER";
 
 /// Serves one connection until it ends.
-pub(super) async fn converse<S>(socket: S, peer: SocketAddr, local: SocketAddr, hall: Arc<Hall>)
-where
+///
+/// `waits` is its place among those who play nothing yet.
+pub(super) async fn converse<S>(
+    socket: S,
+    (peer, local): (SocketAddr, SocketAddr),
+    hall: Arc<Hall>,
+    mut waits: queue::Place,
+) where
     S: AsyncRead + AsyncWrite,
 {
-    let mut conversation = match Conversation::new(peer, local, hall) {
+    let (nothing_played, played) = oneshot::channel();
+    let mut conversation = match Conversation::new((peer, local), hall, nothing_played) {
         Ok(conversation) => conversation,
         Err(error) => return debug!("RTSP: {peer}: {error}"),
     };
-    if let Err(error) = conversation.hold(socket).await {
+    let mut held = pin!(conversation.hold(socket));
+    let ended = tokio::select! {
+        ended = &mut held => ended,
+        _ = played => {
+            drop(waits);
+            held.await
+        }
+        () = waits.is_needed() => return debug!("RTSP: {peer}: makes room"),
+    };
+    if let Err(error) = ended {
         debug!("RTSP: {peer}: {error}");
     }
 }
 
 struct Conversation {
     hall: Arc<Hall>,
+    /// Dropped once something is played.
+    nothing_played: Option<oneshot::Sender<Infallible>>,
     peer: SocketAddr,
     local: SocketAddr,
     nonce: String,
     refusals: u32,
     requests: u32,
+    /// When the last whole message came.
     heard: Instant,
     /// The stream that was described last; its reader keeps the feed going.
     described: Option<Described>,
@@ -103,9 +127,14 @@ enum Event {
 }
 
 impl Conversation {
-    fn new(peer: SocketAddr, local: SocketAddr, hall: Arc<Hall>) -> std::io::Result<Self> {
+    fn new(
+        (peer, local): (SocketAddr, SocketAddr),
+        hall: Arc<Hall>,
+        nothing_played: oneshot::Sender<Infallible>,
+    ) -> std::io::Result<Self> {
         Ok(Self {
             hall,
+            nothing_played: Some(nothing_played),
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             local: SocketAddr::new(local.ip().to_canonical(), local.port()),
             nonce: system::random_token()?,
@@ -143,9 +172,8 @@ impl Conversation {
                 () = sleep_until(silent_at) => Event::Silence,
             };
             match event {
-                Event::Written => {}
                 Event::Heard(0) | Event::Silence => return Ok(()),
-                Event::Heard(_) => self.heard = Instant::now(),
+                Event::Written | Event::Heard(_) => {}
                 Event::Next(Some(next)) => self.deliver(&next).await,
                 Event::Next(None) => {
                     info!("RTSP: {}: encoded differently now; it starts anew", self.peer);
@@ -190,6 +218,7 @@ impl Conversation {
             match Message::<Vec<u8>>::parse(&self.inbox[..]) {
                 Ok((message, length)) => {
                     self.inbox.advance(length);
+                    self.heard = Instant::now();
                     if let Message::Request(request) = message {
                         self.answer(&request).await;
                     }
@@ -420,6 +449,7 @@ impl Conversation {
         info!("{} PLAY {} over RTSP", self.peer.ip(), self.hall.paths[session.index]);
         if let Some(session) = &mut self.session {
             session.flow = Flow::Playing(Box::new(play));
+            self.nothing_played = None;
         }
         Ok(answer)
     }
@@ -463,28 +493,6 @@ impl Conversation {
             debug!("RTSP: {}: {error}", self.peer);
         }
         self.outbox.push_back(bytes.into());
-    }
-}
-
-/// An answer to be.
-struct Answer {
-    status: StatusCode,
-    headers: Vec<(HeaderName, String)>,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn plain(status: StatusCode) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new() }
-    }
-
-    fn ok() -> Self {
-        Self::plain(StatusCode::Ok)
-    }
-
-    fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
-        self
     }
 }
 
