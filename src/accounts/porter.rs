@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use argon2::PasswordVerifier as _;
@@ -45,10 +45,12 @@ pub struct Busy;
 
 /// Knows the hashes, and what fits them. Cheap to clone.
 #[derive(Clone)]
-pub struct Porter(Arc<Inner>);
+pub struct Porter {
+    access: Arc<Access>,
+    shared: Arc<Shared>,
+}
 
-struct Inner {
-    access: RwLock<Access>,
+struct Shared {
     /// Of this process, so that what is known tells nothing outside it.
     key: [u8; 32],
     book: Mutex<Book>,
@@ -68,12 +70,14 @@ impl Porter {
         mac.update(format!("{}{}", half(), half()).as_bytes());
         let key = mac.finalize().into_bytes().into();
         let checks = Arc::new(Semaphore::new(CHECKS));
-        Self(Arc::new(Inner { access: RwLock::new(access), key, book: Mutex::default(), checks }))
+        let shared = Shared { key, book: Mutex::default(), checks };
+        Self { access: Arc::new(access), shared: Arc::new(shared) }
     }
 
-    /// Goes by other hashes from now on. Whoever is in stays in.
-    pub fn follow(&self, access: Access) {
-        *self.0.access.write().unwrap_or_else(PoisonError::into_inner) = access;
+    /// One who goes by these hashes, and remembers what this one knows.
+    #[must_use]
+    pub fn going_by(&self, access: Access) -> Self {
+        Self { access: Arc::new(access), shared: Arc::clone(&self.shared) }
     }
 
     /// Whether a password is asked for.
@@ -122,7 +126,7 @@ impl Porter {
     async fn check(self, check: Check, send: watch::Sender<Option<bool>>) {
         let Check { hashes, password, digest, from, begin_at } = check;
         tokio::time::sleep_until(begin_at.into()).await;
-        let permit = Arc::clone(&self.0.checks).acquire_owned().await;
+        let permit = Arc::clone(&self.shared.checks).acquire_owned().await;
         let verify = move || {
             let _permit = permit;
             hashes.iter().any(|hash| fits(hash, &password))
@@ -135,19 +139,17 @@ impl Porter {
 
     /// What opens `place`. The password of the box opens everything.
     fn hashes(&self, place: &Place) -> Vec<Secret> {
-        let access = self.0.access.read().unwrap_or_else(PoisonError::into_inner);
+        let Access { password, pages, streams: _ } = &*self.access;
         let own = match place {
-            Place::Box => return access.password.iter().cloned().collect(),
-            Place::Pages => access.pages.as_ref(),
-            Place::Stream(name) => access.of_stream(name),
+            Place::Box => return password.iter().cloned().collect(),
+            Place::Pages => pages.as_ref(),
+            Place::Stream(name) => self.access.of_stream(name),
         };
-        own.map_or_else(Vec::new, |own| {
-            std::iter::once(own).chain(&access.password).cloned().collect()
-        })
+        own.map_or_else(Vec::new, |own| std::iter::once(own).chain(password).cloned().collect())
     }
 
     fn digest(&self, hashes: &[Secret], password: &Secret) -> Digest {
-        let mut mac = Blake2sMac256::new(&self.0.key.into());
+        let mut mac = Blake2sMac256::new(&self.shared.key.into());
         for text in hashes.iter().chain([password]) {
             // With its length, so that no two lists read the same.
             mac.update(&(text.reveal().len() as u64).to_be_bytes());
@@ -157,7 +159,7 @@ impl Porter {
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -246,7 +248,7 @@ mod tests {
         let porter = Porter::new(access());
         assert!(opens(&porter, &front(), "one").await);
         let streams = vec![("front".parse().unwrap(), hash("other"))];
-        porter.follow(Access { streams, ..access() });
+        let porter = porter.going_by(Access { streams, ..access() });
 
         assert!(!porter.knows(&front(), &Secret::new("one")));
         assert!(!opens(&porter, &front(), "one").await);

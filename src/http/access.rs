@@ -1,49 +1,48 @@
 //! May they? Who needs a password, and for what.
 //!
-//! Every resource that shows something of a stream, and every page about the
-//! box, stands behind [`guarded`]; whatever changes something asks its
-//! [`Caller`]. Nothing else in this folder knows of passwords.
+//! Whatever answers at a path of the table stands behind [`guard`], and what
+//! changes something asks its [`Caller`]. Nothing else in this folder knows of
+//! passwords.
 
 use std::future::{Ready, ready};
 use std::net::IpAddr;
-use std::rc::Rc;
 
 use actix_web::body::{EitherBody, MessageBody};
-use actix_web::dev::{Payload, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::dev::{Extensions, Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
-use actix_web::middleware::{Next, from_fn};
-use actix_web::{FromRequest, HttpRequest, Resource, ResponseError as _, web};
+use actix_web::middleware::Next;
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, ResponseError as _, web};
 use log::warn;
 
 use super::error::ApiError;
 use super::origin::{Facts, PROXY_HEADERS, Scheme, Verdict, is_untold, judge};
+use super::server::State;
 use crate::accounts::{Place, Porter, basic_password};
 use crate::base::secret::Secret;
 use crate::model::status::{Closed, Snapshot};
 
-/// `resource`, for those only who may see `place`.
-pub(super) fn guarded(
-    resource: Resource,
-    place: Place,
-) -> Resource<
-    impl ServiceFactory<
-        ServiceRequest,
-        Config = (),
-        Response = ServiceResponse<impl MessageBody>,
-        Error = actix_web::Error,
-        InitError = (),
-    >,
-> {
-    let place = Rc::new(place);
-    resource.wrap(from_fn(move |request, next| pass(Rc::clone(&place), request, next)))
+/// What a request was found to ask for, and who knows its password: of the
+/// same lineup, so that a reload in between opens nothing.
+#[derive(Clone, Debug)]
+struct Behind(Place, Porter);
+
+/// Notes for [`guard`] what a request asks for.
+pub(super) fn note(data: &mut Extensions, place: Place, porter: &Porter) {
+    data.insert(Behind(place, porter.clone()));
 }
 
-async fn pass(
-    place: Rc<Place>,
+/// Lets a request pass of somebody who may see what it asks for, as noted.
+pub(super) async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, actix_web::Error> {
-    match admitted(request.request(), &place).await {
+    let behind = request.extensions().get::<Behind>().cloned();
+    let entry = match behind {
+        Some(Behind(place, porter)) => enter(request.request(), &place, &porter).await,
+        // Where nobody has said what it is, it is for nobody.
+        None => Err(ApiError::NoSuchPath(request.path().to_owned())),
+    };
+    match entry {
         Ok(Entry::Open) => Ok(next.call(request).await?.map_into_left_body()),
         Ok(Entry::Shown) => {
             let mut response = next.call(request).await?.map_into_left_body();
@@ -56,19 +55,14 @@ async fn pass(
 
 /// Why somebody is let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
+enum Entry {
     /// Everybody is.
     Open,
     /// A password was shown.
     Shown,
 }
 
-/// Whether whoever asks may see `place`.
-///
-/// # Errors
-/// The password is missing or wrong, or too many are being checked.
-pub(super) async fn admitted(request: &HttpRequest, place: &Place) -> Result<Entry, ApiError> {
-    let porter = porter_of(request).ok_or(ApiError::NoPasswordSet)?;
+async fn enter(request: &HttpRequest, place: &Place, porter: &Porter) -> Result<Entry, ApiError> {
     if !porter.asks_at(place) {
         return Ok(Entry::Open);
     }
@@ -82,13 +76,22 @@ pub(super) async fn admitted(request: &HttpRequest, place: &Place) -> Result<Ent
     Err(needed())
 }
 
+/// Whether whoever asks may see `place`.
+pub(super) async fn may_see(request: &HttpRequest, place: &Place) -> bool {
+    match porter_of(request) {
+        Some(porter) => enter(request, place, &porter).await.is_ok(),
+        None => false,
+    }
+}
+
 /// Takes out of `snapshot` what is not for whoever asks, and returns the
 /// streams of which it was. No password is checked for a list: only what is
 /// known already opens anything.
 pub(super) fn close(request: &HttpRequest, snapshot: &mut Snapshot) -> Vec<Closed> {
     let password = password_of(request.headers());
+    let porter = porter_of(request);
     snapshot.close(|name| {
-        let (Some(porter), place) = (porter_of(request), Place::Stream(name.clone())) else {
+        let (Some(porter), place) = (&porter, Place::Stream(name.clone())) else {
             return false;
         };
         let knows = |password| porter.knows(&place, password);
@@ -104,8 +107,8 @@ pub(super) fn close_page(request: &HttpRequest, snapshot: &mut Snapshot) -> Vec<
     }
 }
 
-fn porter_of(request: &HttpRequest) -> Option<&Porter> {
-    request.app_data::<web::Data<Porter>>().map(|data| data.get_ref())
+fn porter_of(request: &HttpRequest) -> Option<Porter> {
+    request.app_data::<web::Data<State>>().map(|state| state.lineup().porter.clone())
 }
 
 /// What browsers keep a password for.
@@ -202,7 +205,7 @@ impl FromRequest for Caller {
             untold: is_untold(&facts),
             password: password_of(headers),
             peer,
-            porter: porter_of(request).cloned(),
+            porter: porter_of(request),
         }))
     }
 }

@@ -26,6 +26,7 @@ mod pushes;
 mod routes;
 mod server;
 mod stat;
+mod table;
 mod viewer;
 
 pub use server::{ServeError, Server, State, stop};

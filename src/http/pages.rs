@@ -8,7 +8,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use askama::Template;
 
-use super::access::{admitted, close};
+use super::access::{close, may_see};
 use super::error::ApiError;
 use super::media::joined_within;
 use super::server::{State, now};
@@ -55,10 +55,11 @@ struct NotFound<'a> {
 
 /// `GET /`: the first stream, for those who may see it.
 pub(super) async fn home(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
-    let mut first = state.roster.first();
+    let lineup = state.lineup();
+    let mut first = lineup.roster.first();
     if let Some(stream) = first {
         let place = Place::Stream(stream.hub().name().clone());
-        if admitted(&request, &place).await.is_err() {
+        if !may_see(&request, &place).await {
             first = None;
         }
     }
@@ -69,7 +70,7 @@ pub(super) async fn home(request: HttpRequest, state: web::Data<State>) -> HttpR
 pub(super) async fn stream(
     request: HttpRequest,
     state: web::Data<State>,
-    stream: web::Data<Arc<Stream>>,
+    stream: web::ReqData<Arc<Stream>>,
 ) -> HttpResponse {
     player(&request, &state, Some(&stream)).await
 }

@@ -157,7 +157,8 @@ impl Page<'_> {
 /// `GET /stat`
 pub(super) async fn page(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     let (snapshot, closed) = seen(&request, &state);
-    let stat = stat(&snapshot, state.pages.clients);
+    let pages = &state.lineup().pages;
+    let stat = stat(&snapshot, pages.clients);
     let page = Page {
         host: &snapshot.service.host,
         version: snapshot.service.version,
@@ -165,8 +166,8 @@ pub(super) async fn page(request: HttpRequest, state: web::Data<State>) -> HttpR
         box_: &snapshot,
         closed: &closed,
         uptime: duration_in_words(snapshot.service.uptime),
-        config: state.pages.config.as_deref(),
-        shows_clients: state.pages.clients,
+        config: pages.config.as_deref(),
+        shows_clients: pages.clients,
     };
     pages::html(StatusCode::OK, &page, POLICY)
 }
@@ -174,7 +175,7 @@ pub(super) async fn page(request: HttpRequest, state: web::Data<State>) -> HttpR
 /// `GET /stat.json`
 pub(super) async fn numbers(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     let (snapshot, _) = seen(&request, &state);
-    json(&mut HttpResponse::Ok(), &stat(&snapshot, state.pages.clients))
+    json(&mut HttpResponse::Ok(), &stat(&snapshot, state.lineup().pages.clients))
 }
 
 /// `GET /metrics`
@@ -191,7 +192,7 @@ pub(super) async fn config(state: web::Data<State>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/plain; charset=utf-8")
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .body(state.config_text.clone())
+        .body(state.lineup().config_text.clone())
 }
 
 /// What whoever asks may see.

@@ -30,13 +30,14 @@ use tokio_rustls::rustls::ServerConfig;
 
 use self::conversation::converse;
 use self::datagrams::Network;
-use crate::accounts::{Place, Porter};
+use super::lineup::Lineup;
+use crate::accounts::Place;
 use crate::base::queue::{self, Queue};
 use crate::base::shutdown::Shutdown;
 use crate::base::sockets;
 use crate::base::tls::Tls;
 use crate::config::settings::{self, Login};
-use crate::engine::roster::{Roster, Stream};
+use crate::engine::roster::Stream;
 
 /// More players than this are turned away.
 const CONNECTIONS: usize = 1024;
@@ -103,25 +104,19 @@ impl Door {
     ///
     /// # Errors
     /// The runtime does not take the listener.
-    pub fn open(
-        self,
-        roster: &Arc<Roster>,
-        porter: Porter,
-        shutdown: Shutdown,
-    ) -> io::Result<JoinHandle<()>> {
+    pub fn open(self, lineup: &Arc<Lineup>, shutdown: Shutdown) -> io::Result<JoinHandle<()>> {
         let plain = TcpListener::from_std(self.plain)?;
         let encrypted = self.encrypted.map(|(listener, config)| {
             let acceptor = TlsAcceptor::from(config);
             TcpListener::from_std(listener).map(|listener| (listener, acceptor))
         });
         let encrypted = encrypted.transpose()?;
-        let paths = roster.streams().iter().map(|stream| stream.plan().stream.url).collect();
+        let paths = lineup.roster.streams().iter().map(|stream| stream.plan().stream.url).collect();
         let hall = Hall {
-            roster: Arc::clone(roster),
+            lineup: Arc::clone(lineup),
             paths,
             multicast: self.multicast,
             login: self.login,
-            porter,
             network: Network::default(),
         };
         let hall = Arc::new(hall);
@@ -140,14 +135,12 @@ impl Door {
 /// What all conversations share.
 #[derive(Debug)]
 struct Hall {
-    roster: Arc<Roster>,
+    lineup: Arc<Lineup>,
     /// Of the streams of the roster, in its order.
     paths: Vec<String>,
     multicast: bool,
     /// What a viewer must show, if anything.
     login: Option<Login>,
-    /// Knows the passwords of streams that have one of their own.
-    porter: Porter,
     network: Network,
 }
 
@@ -170,11 +163,11 @@ impl Hall {
     /// The stream, if it has a password of its own.
     fn place(&self, index: usize) -> Option<Place> {
         let place = Place::Stream(self.stream(index).hub().name().clone());
-        self.porter.asks_at(&place).then_some(place)
+        self.lineup.porter.asks_at(&place).then_some(place)
     }
 
     fn stream(&self, index: usize) -> &Arc<Stream> {
-        &self.roster.streams()[index]
+        &self.lineup.roster.streams()[index]
     }
 }
 

@@ -37,6 +37,9 @@ const WAYS: &[&str] = &[
     "/stream.m3u8",
     "/stream/pic",
     "/streaminf.m3u8",
+    // The same path, written in another way.
+    "/%66ront.mp4",
+    "/stream%2Emp4",
 ];
 
 /// The ways of the stream of bytes.

@@ -298,7 +298,8 @@ impl Conversation {
         if let Some(place) = self.hall.protected(path) {
             let challenge = || Entry::Refused(vec![login::basic_challenge(&place)]);
             let Some(password) = header.and_then(basic_password) else { return Ok(challenge()) };
-            let admitted = self.hall.porter.admits(&place, &password, Some(self.peer.ip())).await;
+            let admitted =
+                self.hall.lineup.porter.admits(&place, &password, Some(self.peer.ip())).await;
             let is_right = admitted.map_err(|Busy| StatusCode::ServiceUnavailable)?;
             return Ok(if is_right { Entry::Free } else { challenge() });
         }
