@@ -21,6 +21,7 @@ mod files;
 mod harness;
 mod hls;
 mod https;
+mod kills;
 mod pages;
 mod passwords;
 mod pictures;
