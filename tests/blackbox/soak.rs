@@ -33,7 +33,7 @@ pub(super) const MORE_THREADS: f64 = 8.0;
 pub(super) const MORE_FILES: f64 = 8.0;
 
 /// A feed that is torn down is back within this, on a machine that does much else.
-pub(super) const LONGEST_GAP: Duration = Duration::from_secs(8);
+const LONGEST_GAP: Duration = Duration::from_secs(8);
 
 #[test]
 fn nothing_grows_and_nobody_is_lost_while_everything_comes_goes_and_breaks() {
