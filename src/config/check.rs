@@ -16,7 +16,7 @@ pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings,
     let root = Spot::root(layers);
     report.keys(&root, &SECTIONS);
     let server = service::server(&root.at("server"), &mut report);
-    let access = service::access(&root.at("access"), &mut report);
+    let access = service::passwords(&root, &mut report);
     let rtsp = service::rtsp(&root.at("rtsp"), &mut report);
     let (feeds, byte_feeds) = feeds::feeds(&root.at("feeds"), &mut report);
     let both = (feeds.as_slice(), byte_feeds.as_slice());
