@@ -12,6 +12,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
+use crate::accounts::Porter;
 use crate::base::shutdown::{self, Shutdown, Trigger};
 use crate::base::system;
 use crate::base::tls::{News, Tls};
@@ -190,8 +191,8 @@ async fn run(
     }
     let memory = Arc::new(Memory::open(&state_folder(settings)));
     let (pushes, livebox) = pushes(settings, &roster, &memory, &mut tasks).await;
-    let pages = settings.pages.clone();
-    let lineup = Lineup { roster, bytes, pushes, livebox, pages, config_text: shown };
+    let (pages, porter) = (settings.pages.clone(), Porter::new(settings.access.clone()));
+    let lineup = Lineup { roster, bytes, pushes, livebox, pages, porter, config_text: shown };
     let lineup = Arc::new(lineup);
     if let Some(door) = door {
         let opened = door.open(&lineup, shutdown.clone());
@@ -201,8 +202,7 @@ async fn run(
     let mut supervisors = lineup.supervisors();
     supervisors.extend(recordings.iter().flat_map(|recordings| recordings.supervisors()));
     let state = Arc::new(http::State::new(Arc::clone(&lineup), recordings.clone()));
-    let access = http::Access::new(settings.access.password.clone());
-    let server = server.start(Arc::clone(&state), access)?;
+    let server = server.start(Arc::clone(&state))?;
     let handle = server.handle();
     let server = tokio::spawn(server);
     announce(settings);

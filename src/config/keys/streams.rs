@@ -11,9 +11,9 @@ use crate::config::settings::{ByteFeed, ByteStream, EncoderWish, Feed, Profile, 
 use crate::config::urls::stream_url;
 use crate::model::ids::{FeedName, StreamName};
 
-pub(in crate::config) const STREAM: [&str; 15] = [
+pub(in crate::config) const STREAM: [&str; 16] = [
     "feed", "feeds", "encoder", "bitrate", "gop", "profile", "quality", "size", "fps", "audio",
-    "command", "type", "client", "record", "url",
+    "command", "type", "client", "record", "url", "password",
 ];
 
 const GOP: Duration = Duration::from_secs(1);
