@@ -19,6 +19,7 @@ use super::origin::{Facts, PROXY_HEADERS, Scheme, Verdict, is_untold, judge};
 use super::server::State;
 use crate::accounts::{Place, Porter, basic_password};
 use crate::base::secret::Secret;
+use crate::model::ids::StreamName;
 use crate::model::status::{Closed, Snapshot};
 
 /// What a request was found to ask for, and who knows its password: of the
@@ -84,19 +85,35 @@ pub(super) async fn may_see(request: &HttpRequest, place: &Place) -> bool {
     }
 }
 
-/// Takes out of `snapshot` what is not for whoever asks, and returns the
-/// streams of which it was. No password is checked for a list: only what is
-/// known already opens anything.
-pub(super) fn close(request: &HttpRequest, snapshot: &mut Snapshot) -> Vec<Closed> {
-    let password = password_of(request.headers());
+/// Returns if whoever asks may see what was recorded of `stream`: who may see the
+/// stream may.
+///
+/// # Errors
+/// The stream's password is missing or wrong.
+pub(super) async fn require_viewer(
+    request: &HttpRequest,
+    stream: &StreamName,
+) -> Result<(), ApiError> {
     let porter = porter_of(request);
-    snapshot.close(|name| {
-        let (Some(porter), place) = (&porter, Place::Stream(name.clone())) else {
-            return false;
-        };
-        let knows = |password| porter.knows(&place, password);
-        !porter.asks_at(&place) || password.as_ref().is_some_and(knows)
-    })
+    let porter = porter.ok_or_else(|| ApiError::NoSuchPath(request.path().to_owned()))?;
+    enter(request, &Place::Stream(stream.clone()), &porter).await.map(|_| ())
+}
+
+/// Whether `stream` may stand in a list for whoever asks. No password is
+/// checked for a list: only what is known already opens anything.
+pub(super) fn is_listed(request: &HttpRequest, stream: &StreamName) -> bool {
+    let (Some(porter), place) = (porter_of(request), Place::Stream(stream.clone())) else {
+        return false;
+    };
+    let password = password_of(request.headers());
+    let knows = |password| porter.knows(&place, password);
+    !porter.asks_at(&place) || password.as_ref().is_some_and(knows)
+}
+
+/// Takes out of `snapshot` what is not for whoever asks, and returns the
+/// streams of which it was.
+pub(super) fn close(request: &HttpRequest, snapshot: &mut Snapshot) -> Vec<Closed> {
+    snapshot.close(|name| is_listed(request, name))
 }
 
 /// As [`close`], on a page about the box: who has shown its password sees all.

@@ -31,6 +31,10 @@ use crate::outputs::livebox::{Activity, Livebox};
 const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
                       frame-ancestors 'none'";
 
+/// The same for a page that plays something.
+pub(super) const POLICY_WITH_MEDIA: &str = "default-src 'none'; style-src 'self'; media-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
 /// Answers that wait to be shown; of more than these nobody looks at the oldest.
 const NOTICES: usize = 16;
 
@@ -63,6 +67,11 @@ impl Desk {
         Self { token, notices: Mutex::default() }
     }
 
+    /// What every form carries. Only operators see it.
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
+
     fn leave(&self, text: String) -> u64 {
         let mut notices = self.lock();
         let number = notices.next;
@@ -74,7 +83,7 @@ impl Desk {
         number
     }
 
-    fn notice(&self, number: u64) -> Option<String> {
+    pub(super) fn notice(&self, number: u64) -> Option<String> {
         let notices = self.lock();
         let found = notices.waiting.iter().find(|(known, _)| *known == number);
         found.map(|(_, text)| text.clone())
@@ -254,7 +263,7 @@ pub(super) async fn restart(
 ///
 /// # Errors
 /// The caller may not, or the form is another page's.
-async fn form(
+pub(super) async fn form(
     caller: &Caller,
     request: &HttpRequest,
     payload: web::Payload,
@@ -271,13 +280,21 @@ async fn form(
     Ok(fields)
 }
 
-/// Back to the page, with what went wrong.
 fn back(state: &State, done: Result<(), ApiError>) -> HttpResponse {
+    back_to("/dashboard", state, done)
+}
+
+/// Back to the page at `place`, with what went wrong.
+pub(super) fn back_to(
+    place: &'static str,
+    state: &State,
+    done: Result<(), ApiError>,
+) -> HttpResponse {
     let place = match done {
-        Ok(()) => "/dashboard".to_owned(),
+        Ok(()) => place.to_owned(),
         Err(error) => {
             let valid = error.valid().map_or_else(String::new, |valid| format!("; use {valid}"));
-            format!("/dashboard?told={}", state.desk.leave(format!("{error}{valid}")))
+            format!("{place}?told={}", state.desk.leave(format!("{error}{valid}")))
         }
     };
     HttpResponse::SeeOther().insert_header((header::LOCATION, place)).finish()

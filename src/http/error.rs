@@ -12,6 +12,7 @@ use crate::model::status::Failure;
 use crate::outputs::control::Refused;
 use crate::outputs::livebox::BoxError;
 use crate::outputs::picture::{BadWish, NoPicture};
+use crate::outputs::recordings::{NotDeleted, NotSteered};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
@@ -55,6 +56,17 @@ pub(super) enum ApiError {
     Full(#[from] NoSeat),
     #[error("There is nothing to control: no stream of this box is encoded by it")]
     NoTracks,
+    #[error(
+        "Nothing can be recorded: there is no folder that livebox may write to; recordings.folder \
+         in the configuration names one"
+    )]
+    NoFolder,
+    #[error("Invalid value for 'before': use the name of a recording")]
+    BadBefore,
+    #[error(transparent)]
+    Steered(#[from] NotSteered),
+    #[error(transparent)]
+    Deleted(#[from] NotDeleted),
     #[error(transparent)]
     Wish(#[from] BadWish),
     #[error("No picture: {0}")]
@@ -78,6 +90,17 @@ impl ApiError {
             ApiError::Undecoded(NoPicture::NoVideo) | ApiError::NoSound => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, None)
             }
+            ApiError::NoFolder => (StatusCode::SERVICE_UNAVAILABLE, None),
+            ApiError::Steered(NotSteered::NoSuch) | ApiError::Deleted(NotDeleted::NoSuch) => {
+                (StatusCode::NOT_FOUND, None)
+            }
+            ApiError::Steered(NotSteered::Started | NotSteered::Stopped) | ApiError::BadBefore => {
+                (StatusCode::BAD_REQUEST, None)
+            }
+            ApiError::Deleted(NotDeleted::Recording | NotDeleted::Finishing) => {
+                (StatusCode::CONFLICT, None)
+            }
+            ApiError::Deleted(NotDeleted::Disk) => (StatusCode::INTERNAL_SERVER_ERROR, None),
             ApiError::Wish(_) | ApiError::NoMarks { .. } => (StatusCode::BAD_REQUEST, None),
             ApiError::Undecoded(NoPicture::Busy | NoPicture::Failed(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)))

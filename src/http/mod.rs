@@ -23,6 +23,7 @@ mod picture;
 mod plain;
 mod porch;
 mod pushes;
+mod recordings;
 mod routes;
 mod server;
 mod stat;

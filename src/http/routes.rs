@@ -12,7 +12,9 @@ use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
 use super::error::ApiError;
 use super::table::{Table, What, Whom, asks_for, is_placed};
-use super::{access, assets, bytes, dashboard, hls, livebox, media, pages, picture, pushes, stat};
+use super::{
+    access, assets, bytes, dashboard, hls, livebox, media, pages, picture, pushes, recordings, stat,
+};
 use crate::outputs::lineup::Lineup;
 
 /// What may be asked at a URL that only shows something.
@@ -110,6 +112,7 @@ pub(super) fn all(service: &mut web::ServiceConfig, docroot: Option<&Path>) {
     for base in ["/api/livebox/v1", "/api/v1"] {
         api(service, base);
     }
+    recorded(service);
     service.service(placed().wrap(from_fn(access::guard)));
     match docroot {
         Some(folder) => {
@@ -141,7 +144,28 @@ fn api(service: &mut web::ServiceConfig, base: &str) {
         .service(resource(&at("pushes"), READ).route(read().to(pushes::all)))
         .service(resource(&at("pushes/{name}/start"), "PUT").route(web::put().to(pushes::start)))
         .service(resource(&at("pushes/{name}/stop"), "PUT").route(web::put().to(pushes::stop)))
+        .service(resource(&at("recordings"), READ).route(read().to(recordings::all)))
+        .service(
+            resource(&at("recordings/{name}"), "DELETE")
+                .route(web::delete().to(recordings::delete)),
+        )
+        .service(
+            resource(&at("streams/{name}/record/start"), "PUT")
+                .route(web::put().to(recordings::start)),
+        )
+        .service(
+            resource(&at("streams/{name}/record/stop"), "PUT")
+                .route(web::put().to(recordings::stop)),
+        )
         .service(web::resource([format!("{base}/{{rest}}*"), base.to_owned()]).to(no_such_path));
+}
+
+/// What was recorded.
+fn recorded(service: &mut web::ServiceConfig) {
+    for page in ["/recordings", "/recordings/"] {
+        service.service(resource(page, READ).route(read().to(recordings::page)));
+    }
+    service.service(resource("/recordings/{name}", READ).route(read().to(recordings::file)));
 }
 
 /// Forms are posted below the page, which shows what came of it.
@@ -157,7 +181,11 @@ fn control_page(service: &mut web::ServiceConfig) {
         .service(form("control", web::post().to(dashboard::edit)))
         .service(form("pushes/{name}/start", web::post().to(dashboard::start_push)))
         .service(form("pushes/{name}/stop", web::post().to(dashboard::stop_push)))
-        .service(form("streams/{name}/restart", web::post().to(dashboard::restart)));
+        .service(form("streams/{name}/restart", web::post().to(dashboard::restart)))
+        .service(form("recordings/{name}/delete", web::post().to(recordings::delete_form)))
+        .service(form("streams/{name}/record/start", web::post().to(recordings::start_form)))
+        .service(form("streams/{name}/record/stop", web::post().to(recordings::stop_form)));
+    service.service(resource("/dashboard/recordings", READ).route(read().to(recordings::desk)));
 }
 
 /// A resource that answers other methods with the ones it has.

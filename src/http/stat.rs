@@ -38,6 +38,37 @@ struct Stat<'a> {
     streams: Vec<Stream<'a>>,
     byte_streams: Vec<ByteStream<'a>>,
     pushes: Vec<Push<'a>>,
+    recordings: Recordings<'a>,
+}
+
+/// What is recorded, and what that costs the disk.
+#[derive(Serialize)]
+struct Recordings<'a> {
+    /// Streams that are being recorded.
+    running: usize,
+    /// Recordings on the disk and their bytes.
+    count: usize,
+    bytes: u64,
+    free_bytes: Option<u64>,
+    /// Written since the start of the service, today, and the day before.
+    written_bytes: u64,
+    written_today_bytes: u64,
+    written_yesterday_bytes: u64,
+    last_error: Option<&'a str>,
+    streams: Vec<Recorded<'a>>,
+}
+
+/// A stream that can be recorded.
+#[derive(Serialize)]
+struct Recorded<'a> {
+    stream: &'a str,
+    /// `off`, `always`, or the hours of the week.
+    record: &'a str,
+    wanted: bool,
+    state: &'static str,
+    next_retry_s: Option<f64>,
+    file: Option<&'a str>,
+    last_error: Option<String>,
 }
 
 /// Over all streams and pushes, since the start of the service.
@@ -203,7 +234,7 @@ fn seen(request: &HttpRequest, state: &State) -> (Snapshot, Vec<Closed>) {
 }
 
 fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
-    let Snapshot { service, feeds: shared, streams, byte_streams, pushes, .. } = snapshot;
+    let Snapshot { service, feeds: shared, streams, byte_streams, pushes, recordings } = snapshot;
     let of_bytes =
         |count: fn(&status::ByteStream) -> u64| byte_streams.iter().map(count).sum::<u64>();
     let totals = Totals {
@@ -228,6 +259,7 @@ fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
         streams: streams.iter().map(|one| stream(one, shows_clients)).collect(),
         byte_streams: byte_streams.iter().map(byte_stream).collect(),
         pushes: pushes.iter().map(push).collect(),
+        recordings: recorded(recordings),
     }
 }
 
@@ -314,6 +346,37 @@ fn push(push: &status::Push) -> Push<'_> {
         restarts: push.restarts,
         last_error: push.last_failure.as_ref().map(ToString::to_string),
     }
+}
+
+fn recorded(all: &status::Recordings) -> Recordings<'_> {
+    Recordings {
+        running: running(all),
+        count: all.count,
+        bytes: all.bytes,
+        free_bytes: all.free,
+        written_bytes: all.written,
+        written_today_bytes: all.written_today,
+        written_yesterday_bytes: all.written_yesterday,
+        last_error: all.last_error.as_deref(),
+        streams: all.streams.iter().map(recorded_stream).collect(),
+    }
+}
+
+fn recorded_stream(one: &status::Recorded) -> Recorded<'_> {
+    Recorded {
+        stream: one.stream.as_str(),
+        record: &one.plan,
+        wanted: one.wanted,
+        state: one.state.word(),
+        next_retry_s: next_retry(&one.state),
+        file: one.file.as_deref(),
+        last_error: one.last_failure.as_ref().map(ToString::to_string),
+    }
+}
+
+fn running(all: &status::Recordings) -> usize {
+    let is_live = |one: &&status::Recorded| matches!(one.state, status::State::Live { .. });
+    all.streams.iter().filter(is_live).count()
 }
 
 fn next_retry(state: &status::State) -> Option<f64> {
@@ -407,7 +470,27 @@ fn prometheus(snapshot: &Snapshot) -> String {
     of_pushes("livebox_push_restarts_total", "counter", "Starts after the first.", &|push| {
         f64::from(push.restarts)
     });
+    of_recordings(&mut text, &snapshot.recordings);
     text.0
+}
+
+fn of_recordings(text: &mut Metrics, all: &status::Recordings) {
+    text.family("livebox_recording_live", "gauge", "Whether a stream is being recorded.");
+    for one in &all.streams {
+        let is_live = matches!(one.state, status::State::Live { .. });
+        let labels = [("stream", one.stream.as_str())];
+        text.value("livebox_recording_live", &labels, u8::from(is_live));
+    }
+    text.family("livebox_recordings", "gauge", "Recordings on the disk.");
+    text.value("livebox_recordings", &[], all.count);
+    text.family("livebox_recordings_bytes", "gauge", "Their bytes.");
+    text.value("livebox_recordings_bytes", &[], all.bytes);
+    text.family("livebox_recordings_written_bytes_total", "counter", "Written to the disk.");
+    text.value("livebox_recordings_written_bytes_total", &[], all.written);
+    if let Some(free) = all.free {
+        text.family("livebox_recordings_free_bytes", "gauge", "Room left on their disk.");
+        text.value("livebox_recordings_free_bytes", &[], free);
+    }
 }
 
 #[derive(Default)]

@@ -277,10 +277,15 @@ impl Snapshot {
         self.streams.retain(|stream| shown(&stream.name));
         self.byte_streams.retain(|stream| shown(&stream.name));
         self.pushes.retain(|push| shown(&push.stream));
+        self.recordings.streams.retain(|one| shown(&one.stream));
         for feed in &mut self.feeds {
             feed.streams.retain(shown);
         }
         self.feeds.retain(|feed| !feed.streams.is_empty());
+        if !closed.is_empty() {
+            // It may name one of them.
+            self.recordings.last_error = None;
+        }
         closed
     }
 }

@@ -29,6 +29,7 @@ mod pulling;
 mod pushes;
 mod pushing;
 mod recording;
+mod recordings;
 mod rtsp;
 mod sharing;
 mod shutdown;

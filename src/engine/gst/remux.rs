@@ -99,10 +99,7 @@ async fn run(plan: &RemuxPlan) -> Result<(), Failure> {
         Err(failure) => failure,
     };
     running.close("a recording").await;
-    match ended {
-        Failure::Ended => Ok(()),
-        failure => Err(failure),
-    }
+    if ended == Failure::Ended { Ok(()) } else { Err(ended) }
 }
 
 fn head(path: &Path) -> std::io::Result<Vec<u8>> {

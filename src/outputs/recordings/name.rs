@@ -120,7 +120,7 @@ impl Name {
 }
 
 /// The ending of files that hold bytes of this content type.
-pub fn ending_of(content_type: &str) -> &'static str {
+pub(super) fn ending_of(content_type: &str) -> &'static str {
     let plain = content_type.split(';').next().unwrap_or_default().trim();
     let known = ENDINGS.iter().find(|(_, kind)| kind.eq_ignore_ascii_case(plain));
     known.map_or("bin", |(ending, _)| ending)

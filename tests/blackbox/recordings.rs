@@ -1,0 +1,436 @@
+//! Recordings that the service makes: started, found, kept, and what is left
+//! of them when something breaks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::common::livebox::{API, CAMERA, Launch, Livebox};
+use crate::common::process::run;
+use crate::common::tools::tool;
+use crate::common::{hosts, probe, proc, wait};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[test]
+fn what_is_recorded_by_hand_becomes_a_plain_film_with_its_index_in_front() {
+    let place = Place::new();
+    let livebox = place.start("");
+    assert_eq!(steer(&livebox, "start"), 200);
+    assert_eq!(steer(&livebox, "start"), 400);
+    let running = wait_for_first(&livebox, |one| one["duration_s"].as_f64() >= Some(5.0));
+    assert_eq!(running["state"], "recording");
+    assert_eq!(steer(&livebox, "stop"), 200);
+    assert_eq!(steer(&livebox, "stop"), 400);
+
+    let film = wait_for_first(&livebox, is_finished);
+
+    let file = place.folder().join(name_of(&film));
+    assert_eq!(files(place.folder()), [file.clone()]);
+    let boxes = boxes(&file);
+    assert_eq!(boxes.last().map(String::as_str), Some("mdat"), "{boxes:?}");
+    assert!(boxes.contains(&"moov".to_owned()) && !boxes.contains(&"moof".to_owned()), "{boxes:?}");
+    let told = film["duration_s"].as_f64().expect("it is known");
+    assert_is_whole(&file, told - 0.1);
+    assert!((5.0..8.0).contains(&told), "{told} s");
+    assert_eq!(film["bytes"].as_u64(), fs::metadata(&file).ok().map(|found| found.len()));
+    let (picture, sound) = (span(&file, "v"), span(&file, "a"));
+    assert!(
+        (picture.0 - sound.0).abs() < 0.1 && (picture.1 - sound.1).abs() < 0.1,
+        "{picture:?} {sound:?}"
+    );
+    let stat = livebox.get("/stat.json").json();
+    assert!(stat["recordings"]["written_today_bytes"].as_u64() > film["bytes"].as_u64(), "{stat}");
+    let metrics = livebox.get("/metrics").text();
+    assert!(metrics.contains("livebox_recordings 1\n"), "{metrics}");
+    assert!(livebox.get("/stat").text().contains("by hand"));
+}
+
+#[test]
+fn a_recording_is_served_in_ranges_and_also_while_it_grows() {
+    let place = Place::new();
+    let livebox = place.start("");
+    steer(&livebox, "start");
+    let running = wait_for_first(&livebox, |one| one["bytes"].as_u64() > Some(100_000));
+    let url = running["url"].as_str().expect("it has a URL").to_owned();
+    let growing = livebox.get(&url);
+    assert_eq!((growing.status(), growing.header("content-type")), (200, Some("video/mp4")));
+    assert!(growing.body.len() > 100_000);
+    steer(&livebox, "stop");
+    wait_for_first(&livebox, is_finished);
+
+    let whole = livebox.get(&url);
+    let ask = |method: &str, range: &str| {
+        livebox.http().request(method, &url).header("Range", range).answer()
+    };
+    let part = ask("GET", "bytes=100-199");
+    assert_eq!((part.status(), part.body.as_slice()), (206, &whole.body[100..200]));
+    let total = whole.body.len();
+    assert_eq!(part.header("content-range"), Some(format!("bytes 100-199/{total}").as_str()));
+    assert_eq!(part.header("content-type"), Some("video/mp4"));
+    assert_eq!(ask("GET", &format!("bytes={total}-")).status(), 416);
+    let head = ask("HEAD", "bytes=0-0");
+    assert_eq!((head.status(), head.body.len()), (206, 0));
+    let tag = whole.header("etag").expect("it has one").to_owned();
+    let same = livebox.http().request("GET", &url).header("If-None-Match", &tag).answer();
+    assert_eq!(same.status(), 304);
+}
+
+#[test]
+fn names_that_lead_elsewhere_lead_nowhere() {
+    let place = Place::new();
+    let secret = place.home.path().join("secret.mp4");
+    fs::write(&secret, "precious").expect("the folder is writable");
+    let link = "camera_2026-01-02_03-04-05.mp4";
+    std::os::unix::fs::symlink(&secret, place.folder().join(link)).expect("links can be made");
+    fs::write(place.folder().join("film.mp4"), "somebody's").expect("the folder is writable");
+    let livebox = place.start("");
+    livebox.log().wait_for("recordings are in", LIMIT);
+    for path in [
+        link,
+        "film.mp4",
+        "../secret.mp4",
+        "..%2Fsecret.mp4",
+        "%2e%2e%2fsecret.mp4",
+        "..%5csecret.mp4",
+        "%00",
+        "camera_2026-01-02_03-04-06.mp4",
+        "livebox.yaml",
+    ] {
+        for method in ["GET", "HEAD"] {
+            let answer = livebox.http().request(method, &format!("/recordings/{path}")).answer();
+            assert!([404, 400].contains(&answer.status()), "{method} {path}: {}", answer.status());
+            assert!(!answer.text().contains("precious") && !answer.text().contains("somebody"));
+        }
+        let deleted =
+            livebox.http().request("DELETE", &format!("{API}/recordings/{path}")).answer();
+        assert!([404, 400, 405].contains(&deleted.status()), "{path}: {}", deleted.status());
+    }
+    assert_eq!(list(&livebox).len(), 0);
+    assert!(secret.exists() && place.folder().join("film.mp4").exists());
+}
+
+#[test]
+fn a_power_cut_costs_two_seconds_at_most_and_the_recording_goes_on() {
+    let place = Place::new();
+    let mut livebox = place.start("");
+    steer(&livebox, "start");
+    wait_for_first(&livebox, |one| one["duration_s"].as_f64() >= Some(4.0));
+    let before = list(&livebox)[0]["duration_s"].as_f64().expect("it is known");
+    livebox.process().kill();
+    let part = files(place.folder()).pop().expect("there is a file");
+    assert!(part.to_string_lossy().ends_with(".part.mp4"), "{part:?}");
+    assert_is_whole(&part, before - 2.0);
+
+    let livebox = place.start("");
+
+    let old = wait::until("the old one is finished", LIMIT, || {
+        list(&livebox).into_iter().rev().find(is_finished)
+    });
+    let whole = place.folder().join(name_of(&old));
+    assert_is_whole(&whole, before - 2.0);
+    assert!(!boxes(&whole).contains(&"moof".to_owned()));
+    let goes_on = |one: &Value| one["state"] == "recording" && one["name"] != old["name"];
+    wait_for_first(&livebox, goes_on);
+}
+
+#[test]
+fn what_a_crash_left_half_done_is_cleared_away() {
+    let place = Place::new();
+    let stem = "camera_2026-01-02_03-04-05";
+    let file = |ending: &str| place.folder().join(format!("{stem}{ending}"));
+    for ending in [".mp4", ".part.mp4", ".new.mp4", ".tmp.mp4"] {
+        fs::write(file(ending), ending).expect("the folder is writable");
+    }
+    let livebox = place.start("");
+    livebox.log().wait_for("1 recordings are in", LIMIT);
+    assert_eq!(files(place.folder()), [file(".mp4")]);
+}
+
+#[test]
+fn a_stream_that_is_always_recorded_is_cut_at_key_frames_and_nothing_is_missing() {
+    let place = Place::new();
+    let livebox = place.start_with("recordings: {split: 10s, ", ", record: always");
+    wait::until("three files", Duration::from_secs(60), || {
+        (list(&livebox).len() >= 3).then_some(())
+    });
+    wait::until("two are finished", LIMIT, || {
+        (list(&livebox).iter().filter(|one| is_finished(one)).count() >= 2).then_some(())
+    });
+    let mut films = list(&livebox);
+    films.reverse();
+    for film in &films[..2] {
+        let told = film["duration_s"].as_f64().expect("it is known");
+        assert!((9.9..12.0).contains(&told), "{film}");
+        assert_is_whole(&place.folder().join(name_of(film)), told - 0.1);
+    }
+    let page = livebox.get("/recordings");
+    assert_eq!(page.status(), 200);
+    assert!(page.text().contains("always") && !page.text().contains("token"));
+}
+
+#[test]
+fn a_camera_that_restarts_goes_on_in_the_same_file() {
+    let place = Place::new();
+    let livebox = place.start("");
+    steer(&livebox, "start");
+    wait_for_first(&livebox, |one| one["duration_s"].as_f64() >= Some(2.0));
+    let restarted = livebox.http().post(&format!("{API}/streams/camera/restart"), &Value::Null);
+    assert_eq!(restarted.status(), 200);
+    livebox.log().wait_for("restarted by an operator", LIMIT);
+    wait_for_first(&livebox, |one| one["duration_s"].as_f64() >= Some(6.0));
+    steer(&livebox, "stop");
+    let film = wait_for_first(&livebox, is_finished);
+    assert_eq!(list(&livebox).len(), 1);
+    let file = place.folder().join(name_of(&film));
+    probe::decode(&file.display().to_string(), 30);
+    let (picture, sound) = (span(&file, "v"), span(&file, "a"));
+    assert!((picture.1 - sound.1).abs() < 0.2, "{picture:?} {sound:?}");
+}
+
+#[test]
+fn the_oldest_go_when_there_are_too_many_and_nobody_elses() {
+    let place = Place::new();
+    for day in 1..=9 {
+        let file = place.folder().join(format!("camera_2026-01-0{day}_00-00-00.mp4"));
+        fs::write(file, vec![0; 1 << 20]).expect("the folder is writable");
+    }
+    fs::write(place.folder().join("a.mp4"), vec![0; 1 << 20]).expect("the folder is writable");
+    let livebox = place.start_with("recordings: {keep: {size: 4M, free: 0}, ", "");
+    wait::until("four are left", LIMIT, || (list(&livebox).len() == 4).then_some(()));
+    assert_eq!(files(place.folder()).len(), 5);
+    assert_eq!(name_of(&list(&livebox)[3]), "camera_2026-01-06_00-00-00.mp4");
+    let old = "{keep: {days: 30, free: 0}, ";
+    drop(livebox);
+    let livebox = place.start_with(&format!("recordings: {old}"), "");
+    wait::until("none is left", LIMIT, || list(&livebox).is_empty().then_some(()));
+    assert_eq!(files(place.folder()).len(), 1);
+}
+
+#[test]
+fn a_full_disk_takes_the_oldest_first_and_recording_goes_on_by_itself() {
+    let home = tempfile::tempdir().expect("there is room for a folder");
+    let disk = home.path().join("disk");
+    fs::create_dir(&disk).expect("the folder is writable");
+    // A disk of its own, of 5 MiB, that nobody else sees; this test looks through the process.
+    let mut runner = tool("unshare");
+    if !hosts::is_root() {
+        runner.args(["--user", "--map-root-user"]);
+    }
+    let script = "mount -t tmpfs -o size=5m none \"$0\" && head -c 3m /dev/zero \
+        > \"$0/camera_2026-01-01_00-00-00.mp4\" && head -c 200k /dev/zero > \"$0/mine\" && exec \"$@\"";
+    runner.args(["--mount", "sh", "-c", script]).arg(&disk);
+    let config =
+        format!("{CAMERA}recordings: {{folder: {}, keep: {{free: 2M}}}}\n", disk.display());
+    let livebox = Launch::with(&config).run_by(runner).start();
+    let inside = PathBuf::from(format!("/proc/{}/root{}", livebox.pid(), disk.display()));
+    steer(&livebox, "start");
+
+    wait::until("the oldest is gone", LIMIT, || {
+        (!inside.join("camera_2026-01-01_00-00-00.mp4").exists()).then_some(())
+    });
+    // Then somebody else fills the disk: it stops, and says why.
+    let filler = inside.join("filler");
+    wait_for_first(&livebox, |one| one["state"] == "recording");
+    fs::write(&filler, vec![0; 2_500_000]).ok();
+    let state = || livebox.get("/stat.json").json()["recordings"]["streams"][0].clone();
+    let stopped =
+        wait::until("it waits", LIMIT, || Some(state()).filter(|now| now["state"] == "waiting"));
+    let why = stopped["last_error"].as_str().unwrap_or_default();
+    assert!(why.contains("disk"), "{stopped}");
+    fs::remove_file(&filler).expect("it is there");
+    wait::until("it goes on", Duration::from_secs(60), || {
+        Some(state()).filter(|now| now["state"] == "live")
+    });
+    assert!(inside.join("mine").exists());
+}
+
+#[test]
+fn bytes_of_a_command_are_recorded_as_they_come() {
+    let place = Place::new();
+    let clip = "ffmpeg -v error -re -f lavfi -i testsrc=size=320x240:rate=25 -c:v libx264 -g 25 \
+        -preset ultrafast -f mpegts -";
+    let config = format!(
+        "feeds: {{clip: {{command: \"{clip}\"}}}}\nstreams: {{raw: {{feed: clip, type: video/mp2t, \
+         url: /raw.ts, record: always}}}}\nrecordings: {{folder: {}, split: 10s}}\n",
+        place.folder().display()
+    );
+    let livebox = Launch::with(&config).start();
+    let film = wait::until("one is finished", Duration::from_secs(60), || {
+        list(&livebox).into_iter().find(is_finished)
+    });
+    let file = place.folder().join(name_of(&film));
+    assert!(name_of(&film).ends_with(".ts"));
+    assert_eq!(
+        livebox.get(&format!("/recordings/{}", name_of(&film))).header("content-type"),
+        Some("video/mp2t")
+    );
+    probe::decode(&file.display().to_string(), 20);
+}
+
+#[test]
+fn an_operator_records_stops_and_deletes_on_a_page_without_scripts() {
+    let place = Place::new();
+    let livebox = place.start("");
+    let desk = || livebox.get("/dashboard/recordings").text();
+    let token = |page: &str| {
+        let (_, rest) = page.split_once("name=\"token\" value=\"").expect("there is a form");
+        rest.split('"').next().expect("a split has a first piece").to_owned()
+    };
+    let form = |path: &str, token: &str| {
+        let request = livebox.http().request("POST", &format!("/dashboard/{path}"));
+        request.form(&format!("token={token}")).answer().status()
+    };
+    let ours = token(&desk());
+    assert_eq!(form("streams/camera/record/start", "wrong"), 403);
+    assert_eq!(form("streams/camera/record/start", &ours), 303);
+    wait_for_first(&livebox, |one| one["bytes"].as_u64() > Some(10_000));
+    let running = list(&livebox)[0].clone();
+    let api =
+        |name: &str| livebox.http().request("DELETE", &format!("{API}/recordings/{name}")).answer();
+    assert_eq!(api(name_of(&running)).status(), 409);
+    assert_eq!(form("streams/camera/record/stop", &ours), 303);
+    let film = wait_for_first(&livebox, is_finished);
+    let page = desk();
+    assert!(page.contains("<video") && page.contains(name_of(&film)) && !page.contains("<script"));
+    assert_eq!(form(&format!("recordings/{}/delete", name_of(&film)), &ours), 303);
+    assert!(list(&livebox).is_empty() && files(place.folder()).is_empty());
+}
+
+#[test]
+fn a_recording_has_the_password_of_its_stream() {
+    let place = Place::new();
+    fs::write(place.folder().join("camera_2026-01-01_00-00-00.mp4"), "film")
+        .expect("it is writable");
+    let hash = crate::common::livebox::livebox(&["password"], "woodpecker\nwoodpecker\n").stdout;
+    let livebox = place.start_with("recordings: {", &format!(", password: '{}'", hash.trim()));
+    livebox.log().wait_for("1 recordings are in", LIMIT);
+    let url = "/recordings/camera_2026-01-01_00-00-00.mp4";
+    assert_eq!(livebox.get(url).status(), 401);
+    assert!(list(&livebox).is_empty());
+    let mut curl = tool("curl");
+    curl.args(["-s", "-u", "me:woodpecker", &livebox.url(url)]);
+    assert_eq!(run(&mut curl, b"", LIMIT).stdout, "film");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_told_at_the_start() {
+    let ended = Launch::with(&format!("{CAMERA}recordings: {{folder: /proc}}\n")).finish();
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("recordings.folder"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_puts_the_index_in_front_is_the_least_urgent_and_ends_with_its_work() {
+    let place = Place::new();
+    let livebox = place.start("");
+    steer(&livebox, "start");
+    wait_for_first(&livebox, |one| one["bytes"].as_u64() > Some(50_000));
+    steer(&livebox, "stop");
+    wait_for_first(&livebox, is_finished);
+    let pid = livebox.pid();
+    wait::until("nothing is left of it", LIMIT, || proc::children(pid).is_empty().then_some(()));
+}
+
+/// A folder for recordings, and one for the state, over several starts.
+struct Place {
+    home: TempDir,
+    folder: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let home = tempfile::tempdir().expect("there is room for a folder");
+        let folder = home.path().join("films");
+        fs::create_dir(&folder).expect("the folder is writable");
+        Self { home, folder }
+    }
+
+    fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn start(&self, stream: &str) -> Livebox {
+        self.start_with("recordings: {", stream)
+    }
+
+    fn start_with(&self, recordings: &str, stream: &str) -> Livebox {
+        let config = format!(
+            "{}server: {{state: {}}}\n{recordings}folder: {}}}\n",
+            CAMERA.replace("bitrate: 750k", &format!("bitrate: 750k{stream}")),
+            self.home.path().display(),
+            self.folder.display()
+        );
+        Livebox::start(&config)
+    }
+}
+
+fn steer(livebox: &Livebox, what: &str) -> u16 {
+    livebox.http().put(&format!("{API}/streams/camera/record/{what}")).status()
+}
+
+/// All recordings, the newest first.
+fn list(livebox: &Livebox) -> Vec<Value> {
+    let answer = livebox.get(&format!("{API}/recordings")).json();
+    answer["recordings"].as_array().expect("it is a list").clone()
+}
+
+fn wait_for_first(livebox: &Livebox, is_it: impl Fn(&Value) -> bool) -> Value {
+    wait::until("the newest recording is so", LIMIT, || {
+        list(livebox).into_iter().next().filter(&is_it)
+    })
+}
+
+fn is_finished(one: &Value) -> bool {
+    one["state"] == "finished"
+}
+
+fn name_of(one: &Value) -> &str {
+    one["name"].as_str().expect("it has a name")
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("the folder is there");
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    files
+}
+
+/// The boxes of a file, the outermost ones.
+fn boxes(file: &Path) -> Vec<String> {
+    let bytes = fs::read(file).expect("it is there");
+    let (mut kinds, mut at) = (Vec::new(), 0);
+    while at + 8 <= bytes.len() {
+        let number =
+            |from: usize| u32::from_be_bytes(bytes[from..from + 4].try_into().expect("four"));
+        kinds.push(String::from_utf8_lossy(&bytes[at + 4..at + 8]).into_owned());
+        at += match number(at) {
+            0 => break,
+            1 => number(at + 12) as usize,
+            length => length as usize,
+        };
+    }
+    kinds
+}
+
+/// Every picture and sound decodes, no picture is missing, and there are
+/// `seconds` of them.
+fn assert_is_whole(file: &Path, seconds: f64) {
+    let name = file.display().to_string();
+    assert_eq!(probe::streams(&name, None).codecs(), ["h264", "aac"]);
+    probe::decode(&name, 1000);
+    let times = probe::packet_times(&name, "v");
+    let longest = times.windows(2).map(|two| two[1] - two[0]).fold(0.0, f64::max);
+    assert!(longest < 0.2, "a gap of {longest} s");
+    let span = times.last().expect("there are pictures") - times[0];
+    assert!(span >= seconds - 0.1, "{span} s instead of {seconds} s");
+}
+
+/// When the first and the last packet of a kind are shown.
+fn span(file: &Path, kind: &str) -> (f64, f64) {
+    let times = probe::packet_times(&file.display().to_string(), kind);
+    (times[0], *times.last().expect("there are packets"))
+}
