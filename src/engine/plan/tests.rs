@@ -28,6 +28,7 @@ fn plan() -> Plan {
             size: None,
             fps: None,
             sound: Sound::Feed,
+            record: Record::Off,
             url: "/front".to_owned(),
         },
     }

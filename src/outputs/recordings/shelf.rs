@@ -28,6 +28,9 @@ use crate::model::status::Failure;
 /// So many recordings of a stream begin in one second at most.
 const NUMBERS: std::ops::RangeInclusive<u8> = 1..=200;
 
+/// Made and removed at once, to see whether the folder can be written.
+const TRIAL: &str = ".livebox-may-write";
+
 /// See the module's description.
 #[derive(Debug)]
 pub(super) struct Shelf {
@@ -127,11 +130,19 @@ impl Shelf {
     /// # Errors
     /// The folder is not there or may not be written.
     pub(super) fn open(folder: PathBuf, keep: Keep) -> io::Result<Self> {
-        use nix::unistd::AccessFlags;
         if !folder.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        nix::unistd::access(&folder, AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK)?;
+        // Rights alone tell little: the disk may be read-only, or no disk at all.
+        let trial = folder.join(TRIAL);
+        let made = OpenOptions::new().write(true).create_new(true).open(&trial);
+        match made {
+            Ok(_) => fs::remove_file(&trial)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // There is room once the oldest recordings are gone.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            Err(error) => return Err(error),
+        }
         Ok(Self { folder, keep: Mutex::new(keep), books: Mutex::default() })
     }
 
