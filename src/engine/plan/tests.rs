@@ -1,7 +1,7 @@
 //! Launch lines as they are reviewed, and what decides them.
 
 use super::*;
-use crate::config::settings::Transport;
+use crate::config::settings::{Record, Transport};
 use crate::model::unit::TrackKind;
 
 fn plan() -> Plan {
