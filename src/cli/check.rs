@@ -90,8 +90,9 @@ fn write_recordings(page: &mut Page, recordings: &Recordings) {
 }
 
 fn write_pages(page: &mut Page, pages: &Pages) {
-    let Pages { stat, stat_json, metrics, config, clients } = pages;
+    let Pages { home, stat, stat_json, metrics, config, clients } = pages;
     page.section("pages");
+    page.key(1, "home", home);
     for (key, place) in
         [("stat", stat), ("stat_json", stat_json), ("metrics", metrics), ("config", config)]
     {
@@ -343,7 +344,7 @@ pushes:
   tube: {stream: back, url: 'rtmp://a.example/live', backup: 'rtmp://b.example/live', audio: tone,
     start: true}
 recordings: {folder: /tmp, keep: {days: 7, size: 10G, free: 500M}, split: 10m}
-pages: {stat: /my/stat, stat_json: no, metrics: /m, config: yes, clients: yes}
+pages: {home: no, stat: /my/stat, stat_json: no, metrics: /m, config: yes, clients: yes}
 log: {level: debug, folder: /tmp}
 ";
 

@@ -412,6 +412,8 @@ pub enum PushAudio {
 /// Where the box tells about itself: paths with a leading slash, or nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pages {
+    /// Whether `/` shows the box.
+    pub home: bool,
     pub stat: Option<String>,
     pub stat_json: Option<String>,
     pub metrics: Option<String>,

@@ -135,6 +135,7 @@ impl State {
             service,
             feeds: roster.shared().iter().map(|feed| feed.status(now)).collect(),
             streams: roster.streams().iter().map(|stream| stream.status(now)).collect(),
+            byte_feeds: bytes.feed_status(now),
             byte_streams: bytes.streams().iter().map(|stream| stream.status(now)).collect(),
             pushes: pushes.iter().map(|push| push.status(now)).collect(),
             recordings: self.recordings.as_ref().map(|all| all.status(now)).unwrap_or_default(),

@@ -102,6 +102,22 @@ impl State {
     }
 }
 
+/// What has happened to a pipeline so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Past {
+    /// Starts after the first.
+    pub restarts: u32,
+    /// The newest few, the last one first.
+    pub ends: Vec<Ended>,
+}
+
+/// An end of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    pub ago: Duration,
+    pub cause: Failure,
+}
+
 /// One stream with its feed.
 #[derive(Clone, Debug)]
 pub struct Stream {
@@ -126,8 +142,7 @@ pub struct Stream {
     pub fps: Option<f64>,
     /// Access units skipped because they were malformed.
     pub malformed: u64,
-    /// Starts after the first.
-    pub restarts: u32,
+    pub past: Past,
     /// Why it went down the last time, however long ago.
     pub last_failure: Option<Failure>,
     /// Those whose addresses are known, in the order in which they came.
@@ -163,8 +178,11 @@ pub struct ByteStream {
     pub readers: usize,
     /// Bytes handed to viewers since the start of the service.
     pub bytes_out: u64,
-    /// Starts after the first, of its feed and of its own command.
-    pub restarts: u32,
+    /// Bytes that viewers were too slow for.
+    pub lost: u64,
+    /// Of what makes its bytes: its own command, or its feed.
+    pub past: Past,
+    pub last_failure: Option<Failure>,
 }
 
 /// A feed that several streams share.
@@ -172,6 +190,23 @@ pub struct ByteStream {
 pub struct Feed {
     pub name: FeedName,
     pub state: State,
+    pub past: Past,
+    pub last_failure: Option<Failure>,
+    pub streams: Vec<StreamName>,
+}
+
+/// A feed that gives bytes.
+#[derive(Clone, Debug)]
+pub struct ByteFeed {
+    pub name: FeedName,
+    /// `on-demand`, `continuous`, or how long it runs after its last reader.
+    pub mode: String,
+    pub state: State,
+    pub readers: usize,
+    /// What it has given since the start of the service.
+    pub bytes: u64,
+    pub past: Past,
+    pub last_failure: Option<Failure>,
     pub streams: Vec<StreamName>,
 }
 
@@ -205,7 +240,7 @@ pub struct Push {
     pub bitrate: u64,
     /// Frames that it was too slow for, since the start of the service.
     pub lost: u64,
-    pub restarts: u32,
+    pub past: Past,
     /// Where it goes, as it may be shown.
     pub url: Option<String>,
     /// Whether it sends, or will try next, to its backup; nothing where it has none.
@@ -221,6 +256,7 @@ pub struct Snapshot {
     /// Those that several streams share.
     pub feeds: Vec<Feed>,
     pub streams: Vec<Stream>,
+    pub byte_feeds: Vec<ByteFeed>,
     pub byte_streams: Vec<ByteStream>,
     pub pushes: Vec<Push>,
     pub recordings: Recordings,
@@ -282,6 +318,10 @@ impl Snapshot {
             feed.streams.retain(shown);
         }
         self.feeds.retain(|feed| !feed.streams.is_empty());
+        for feed in &mut self.byte_feeds {
+            feed.streams.retain(shown);
+        }
+        self.byte_feeds.retain(|feed| !feed.streams.is_empty());
         if !closed.is_empty() {
             // It may name one of them.
             self.recordings.last_error = None;
