@@ -29,7 +29,7 @@ fn what_is_recorded_by_hand_becomes_a_plain_film_with_its_index_in_front() {
     let film = wait_for_first(&livebox, is_finished);
 
     let file = place.folder().join(name_of(&film));
-    assert_eq!(files(place.folder()), [file.clone()]);
+    assert_eq!(files(place.folder()), std::slice::from_ref(&file));
     let boxes = boxes(&file);
     assert_eq!(boxes.last().map(String::as_str), Some("mdat"), "{boxes:?}");
     assert!(boxes.contains(&"moov".to_owned()) && !boxes.contains(&"moof".to_owned()), "{boxes:?}");

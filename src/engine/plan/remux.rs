@@ -52,3 +52,38 @@ pub fn remux_line(plan: &RemuxPlan) -> Result<String, ProfileError> {
     }
     render(Kind::Recording, "mp4", &slots)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> RemuxPlan {
+        RemuxPlan {
+            from: "/r/a b.part.mp4".into(),
+            to: "/r/a b.new.mp4".into(),
+            has_video: true,
+            has_audio: false,
+            through: "/r/a b.tmp.mp4".into(),
+            expected: Some((Duration::from_secs(58), 58 * 30)),
+        }
+    }
+
+    #[test]
+    fn room_for_the_index_is_kept_where_its_size_can_be_reckoned() {
+        let line = remux_line(&plan()).unwrap();
+        // 60 s with slack; 1740 frames of 12 bytes in them are 348 a second, and 100 more.
+        assert!(
+            line.contains("reserved-max-duration=60000000000 reserved-bytes-per-sec=448"),
+            "{line}"
+        );
+        assert!(!line.contains("faststart") && !line.contains("audio_0"), "{line}");
+        assert!(line.contains("mux.video_0") && line.contains("\"/r/a b.part.mp4\""), "{line}");
+    }
+
+    #[test]
+    fn otherwise_what_is_muxed_goes_through_a_file() {
+        let line = remux_line(&RemuxPlan { expected: None, has_audio: true, ..plan() }).unwrap();
+        assert!(line.contains("faststart=true faststart-file=\"/r/a b.tmp.mp4\""), "{line}");
+        assert!(!line.contains("reserved") && line.contains("mux.audio_0"), "{line}");
+    }
+}
