@@ -12,6 +12,7 @@ mod nearest;
 mod problem;
 mod section;
 pub mod settings;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod urls;
@@ -112,7 +113,8 @@ fn settle(
     overrides: &Overrides,
 ) -> Result<Settings, Vec<Problem>> {
     let mut problems = Vec::new();
-    match yaml::parse(text, &mut problems) {
+    let file = yaml::parse(text, &mut problems);
+    match file.and_then(|file| templates::resolve(file, &mut problems)) {
         Ok(file) => {
             let layers = layers::merge(file, variables, overrides, &mut problems);
             check::check(&layers, problems)

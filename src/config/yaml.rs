@@ -13,7 +13,7 @@ pub(super) const LONGEST: usize = 256 * 1024;
 /// The deepest nesting.
 const DEEPEST: usize = 16;
 /// The most keys, values and lists in one file.
-const MOST_NODES: usize = 10_000;
+pub(super) const MOST_NODES: usize = 10_000;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::made::{Read, bring_together};
 use super::pulls::pull;
-use super::{bytes, name, span, unit};
+use super::{bytes, name, refuse_templates, span, unit};
 use crate::base::units::{FrameRate, Size};
 use crate::config::problem::quote;
 use crate::config::section::{Report, Spot, flag, word};
 use crate::config::settings::{ByteFeed, Feed, FeedAudio, Mode, Overlay, Rotation, Source, Turn};
 use crate::model::ids::FeedName;
 
-pub(in crate::config) const FEED: [&str; 19] = [
+pub(in crate::config) const FEED: [&str; 21] = [
     "feed",
     "test",
     "v4l2",
@@ -22,6 +22,8 @@ pub(in crate::config) const FEED: [&str; 19] = [
     "user",
     "password",
     "command",
+    "template",
+    "args",
     "pipe",
     "mode",
     "resurrect",
@@ -89,6 +91,7 @@ fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<Read> {
 
 /// How long a feed of any kind runs, and whether it is started again.
 pub(super) fn life(spot: &Spot<'_>, report: &mut Report) -> (Mode, bool) {
+    refuse_templates(spot, report);
     let mode = report.read(&spot.at("mode"), mode).unwrap_or(Mode::OnDemand);
     (mode, report.read(&spot.at("resurrect"), flag).unwrap_or(true))
 }

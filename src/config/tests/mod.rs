@@ -5,6 +5,7 @@ mod bad_files;
 mod layering;
 mod manual;
 mod secrets;
+mod templates;
 
 use super::*;
 
