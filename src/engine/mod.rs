@@ -5,6 +5,7 @@
 pub mod bytes;
 mod command;
 mod command_log;
+pub mod controls;
 pub mod demand;
 pub mod encoder;
 pub mod gst;

@@ -119,6 +119,25 @@ fn too_many_and_too_deep_values_end_the_reading() {
 }
 
 #[test]
+fn names_without_end_are_neither_taken_nor_repeated() {
+    let long = "n".repeat(60_000);
+    for text in [
+        format!("feeds: {{{long}: {{test: clock}}}}\nstreams: {{{long}: {{}}}}\n"),
+        format!("{SMALL}{long}: 1\n"),
+        format!(
+            "{SMALL}templates: {{commands: {{{long}: 'cat'}}, sets: {{a: {{params: [{long}]}}}}}}\n"
+        ),
+        format!("streams: {{a: {{template: {long}}}}}\n"),
+        format!("{SMALL}use: [{{set: {long}, {long}: 1}}]\n"),
+        format!("[{long}]\n{long}\n{long} = {long}\n"),
+        format!("[/dev/video0]\n{long} = {long}\nfps = {long}\n"),
+    ] {
+        let said = told(&text);
+        assert!(said.len() < 1000, "{said:.1000}");
+    }
+}
+
+#[test]
 fn any_beginning_of_a_good_file_is_read_without_panic() {
     let text = include_str!("../../../etc/livebox.yaml");
     for end in (0..text.len()).step_by(5).filter(|end| text.is_char_boundary(*end)) {

@@ -37,6 +37,19 @@ fn the_readmes_page_of_commands_and_pipes_loads() {
 }
 
 #[test]
+fn the_readmes_cameras_of_sets_and_their_controls_load() {
+    let block = |of: &str| {
+        let blocks = README.split("```yaml\n").skip(1);
+        let mut texts = blocks.filter_map(|text| Some(text.split_once("```")?.0));
+        parse_text(texts.find(|text| text.contains(of)).unwrap()).unwrap()
+    };
+    let made = block("\nuse:\n");
+    let urls: Vec<_> = made.byte_streams.iter().map(|stream| stream.url.as_str()).collect();
+    assert_eq!(urls, ["/front/view.mjpg", "/front/raw.ts", "/back/view.mjpg", "/back/raw.ts"]);
+    assert_eq!(block("controls:").feeds[0].controls.len(), 3);
+}
+
+#[test]
 fn the_manual_knows_every_key_in_its_section() {
     let sections: [(&str, &[&str]); 10] = [
         ("server", &service::SERVER),

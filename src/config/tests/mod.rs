@@ -2,6 +2,7 @@
 //! problems out.
 
 mod bad_files;
+mod fmp4streamer;
 mod layering;
 mod manual;
 mod secrets;

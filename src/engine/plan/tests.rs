@@ -15,6 +15,7 @@ fn plan() -> Plan {
             fps: "30".parse().unwrap(),
             audio: FeedAudio::None,
             overlay: Overlay::default(),
+            controls: Vec::new(),
             turn: Turn::default(),
         },
         stream: Stream {
@@ -42,6 +43,14 @@ fn every_combination_gives_a_line_that_is_reviewed() {
             lines
                 .push(plan().launch_line(Capture { form, rate, sound: false }, "x264enc").unwrap());
         }
+    }
+    let control = |name: &str, value: &str| Control { name: name.into(), value: value.into() };
+    for form in [Form::Raw, Form::Mjpeg, Form::H264] {
+        let mut told = plan();
+        told.feed.controls = vec![control("brightness", "-20"), control("menu", "a word")];
+        told.feed.controls.push(control("auto_exposure", "1"));
+        let capture = Capture { form, ..plain };
+        lines.push(told.launch_line(capture, "x264enc").unwrap());
     }
     for encoder in profile::names(Kind::Encoder) {
         lines.push(plan().launch_line(plain, encoder).unwrap());
