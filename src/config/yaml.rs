@@ -103,7 +103,11 @@ impl<'a> Reader<'a> {
                 let message = "a second document begins here; only one is read";
                 return Err(Problem::on_line(line, "", message));
             }
-            root = Some(self.node(event, line)?);
+            let node = self.node(event, line)?;
+            if matches!(node, Node::Text(_) | Node::List(_)) {
+                self.tell(line, "the file is a text or a list; it must hold keys, as in `server:`");
+            }
+            root = Some(node);
         }
     }
 

@@ -6,14 +6,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Each `tests/golden/config/NAME.yaml` beside its `NAME.txt`;
+/// Each `tests/golden/config/NAME.yaml` or `NAME.conf` beside its `NAME.txt`;
 /// `GOLDEN=1` writes the texts anew, to be read in the diff.
 #[test]
 fn every_bad_file_gets_exactly_its_golden_problems() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/config");
     let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let mut texts: Vec<_> =
-        files.filter(|path| path.extension().is_some_and(|ext| ext == "yaml")).collect();
+        files.filter(|path| path.extension().is_some_and(|ext| ext != "txt")).collect();
     texts.sort();
     assert!(texts.len() >= 12, "the golden files are missing from {folder:?}");
     for path in texts {
