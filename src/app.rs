@@ -24,6 +24,7 @@ use crate::engine::watchdog;
 use crate::http;
 use crate::hub::Read;
 use crate::outputs::announce;
+use crate::outputs::lineup::Lineup;
 use crate::outputs::livebox::{self, Livebox};
 use crate::outputs::memory::Memory;
 use crate::outputs::push::{self, Push};
@@ -179,25 +180,21 @@ async fn run(
         warn!("the number of open files stays limited: {error}");
     }
     let (roster, mut tasks) = Roster::new(settings);
-    let roster = Arc::new(roster);
     if let Some(tls) = tls {
         tasks.push(tokio::spawn(renew(tls, shutdown.clone())));
     }
     let (bytes, of_bytes) = bytes::Roster::new(settings);
     tasks.extend(of_bytes);
-    if let Some(door) = door {
-        tasks.push(door.open(&roster, shutdown.clone()).context("RTSP does not start")?);
-    }
     let (pushes, livebox) = pushes(settings, &roster, &mut tasks).await;
-    let supervisors = supervisors(&roster, &bytes, &pushes);
-    let state = Arc::new(http::State::new(
-        Arc::clone(&roster),
-        bytes,
-        pushes,
-        livebox,
-        settings.pages.clone(),
-        shown,
-    ));
+    let pages = settings.pages.clone();
+    let lineup = Lineup { roster, bytes, pushes, livebox, pages, config_text: shown };
+    let lineup = Arc::new(lineup);
+    if let Some(door) = door {
+        let opened = door.open(&lineup, shutdown.clone());
+        tasks.push(opened.context("RTSP does not start")?);
+    }
+    let supervisors = lineup.supervisors();
+    let state = Arc::new(http::State::new(Arc::clone(&lineup)));
     let access = http::Access::new(settings.access.password.clone());
     let server = server.start(Arc::clone(&state), access)?;
     let handle = server.handle();
@@ -218,7 +215,7 @@ async fn run(
         http::stop(&handle).await;
         server.await.ok();
         // The last holders of the supervisors: their tasks stop the pipelines.
-        drop((state, roster));
+        drop((state, lineup));
         all_end(tasks).await;
     })
     .await;
@@ -254,7 +251,7 @@ async fn pushes(
     settings: &Settings,
     roster: &Roster,
     tasks: &mut Vec<JoinHandle<()>>,
-) -> (Vec<Arc<Push>>, Option<Livebox>) {
+) -> (Vec<Arc<Push>>, Option<Arc<Livebox>>) {
     let memory = Memory::open(&state_folder(settings));
     let (Some(first), Some(stream)) = (settings.streams.first(), roster.first()) else {
         // Nothing is encoded, so that nothing can be pushed.
@@ -286,7 +283,7 @@ async fn pushes(
             warn!("push {} is not started: {why}", push.name());
         }
     }
-    (pushes, Some(livebox))
+    (pushes, Some(Arc::new(livebox)))
 }
 
 /// Where state is kept: as configured, as systemd says, or where the package
@@ -344,11 +341,6 @@ fn tell_systemd(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         warn!("systemd cannot be told: {error}");
     }
-}
-
-fn supervisors(roster: &Roster, bytes: &bytes::Roster, pushes: &[Arc<Push>]) -> Vec<Supervisor> {
-    let of_pushes = pushes.iter().map(|push| push.supervisor());
-    roster.supervisors().chain(bytes.supervisors()).chain(of_pushes).cloned().collect()
 }
 
 /// Feeds systemd's watchdog, where the unit has one.

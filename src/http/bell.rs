@@ -9,12 +9,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use actix_web::web;
 use log::info;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
@@ -27,6 +26,10 @@ use crate::hub::Stream;
 
 /// How often it is looked after those who are behind.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// One worker's bells: of the streams that somebody listens to there.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bells(Rc<RefCell<Vec<Weak<Bell>>>>);
 
 /// One worker's bell of one stream.
 #[derive(Debug)]
@@ -51,15 +54,30 @@ struct Place {
 /// One viewer's ear for a bell.
 #[derive(Debug)]
 pub(super) struct Ear {
-    bell: web::Data<Bell>,
+    bell: Rc<Bell>,
     number: u64,
     place: Rc<Place>,
     heard: Pin<Box<OwnedNotified>>,
 }
 
+impl Bells {
+    /// The bell of this stream.
+    pub(super) fn of(&self, stream: &Arc<Stream>) -> Rc<Bell> {
+        let mut bells = self.0.borrow_mut();
+        bells.retain(|bell| bell.strong_count() > 0);
+        let mut heard = bells.iter().filter_map(Weak::upgrade);
+        if let Some(bell) = heard.find(|bell| Arc::ptr_eq(&bell.stream, stream)) {
+            return bell;
+        }
+        let bell = Bell::new(stream);
+        bells.push(Rc::downgrade(&bell));
+        bell
+    }
+}
+
 impl Bell {
-    pub(super) fn new(stream: &Arc<Stream>) -> web::Data<Self> {
-        web::Data::new(Self {
+    fn new(stream: &Arc<Stream>) -> Rc<Self> {
+        Rc::new(Self {
             stream: Arc::clone(stream),
             rung: Arc::default(),
             is_manned: Cell::new(false),
@@ -69,17 +87,17 @@ impl Bell {
     }
 
     /// An ear that hears of every chunk from now on; to be called on a worker.
-    pub(super) fn listen(bell: &web::Data<Self>, connection: Option<Rc<Connection>>) -> Ear {
+    pub(super) fn listen(bell: &Rc<Self>, connection: Option<Rc<Connection>>) -> Ear {
         let number = bell.next_listener.get();
         bell.next_listener.set(number + 1);
         let place =
             Rc::new(Place { position: Cell::new(u64::MAX), lag: Cell::default(), connection });
         bell.listeners.borrow_mut().insert(number, Rc::clone(&place));
         if !bell.is_manned.replace(true) {
-            actix_web::rt::spawn(ring(bell.clone(), bell.stream.ends()));
+            actix_web::rt::spawn(ring(Rc::clone(bell), bell.stream.ends()));
         }
         let heard = Box::pin(Arc::clone(&bell.rung).notified_owned());
-        Ear { bell: bell.clone(), number, place, heard }
+        Ear { bell: Rc::clone(bell), number, place, heard }
     }
 
     /// Lets go those who have been behind for too long.
@@ -98,7 +116,7 @@ impl Bell {
 }
 
 /// Rings for each chunk, as long as somebody listens.
-async fn ring(bell: web::Data<Bell>, mut ends: watch::Receiver<u64>) {
+async fn ring(bell: Rc<Bell>, mut ends: watch::Receiver<u64>) {
     let mut looked = now();
     // The sender lives in the stream, which the bell holds.
     while ends.changed().await.is_ok() && !bell.listeners.borrow().is_empty() {

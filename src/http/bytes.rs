@@ -22,7 +22,7 @@ use crate::model::status::{Failure, State};
 pub(super) async fn bytes(
     request: HttpRequest,
     query: web::Query<Vec<(String, String)>>,
-    stream: web::Data<Arc<Stream>>,
+    stream: web::ReqData<Arc<Stream>>,
 ) -> Result<HttpResponse, ApiError> {
     let begin = begin_of(&query, &stream)?;
     if request.method() == Method::HEAD {
@@ -37,7 +37,7 @@ pub(super) async fn bytes(
         () = tokio::time::sleep(PATIENCE) => Err(None),
     };
     let first = first.map_err(|cause| ApiError::NoBytes { cause: cause.or(cause_of(&stream)) })?;
-    let stream = Arc::clone(stream.get_ref());
+    let stream = Arc::clone(&stream);
     Ok(answer(&stream).streaming(sent(stream, viewer, first)))
 }
 

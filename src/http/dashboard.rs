@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::access::Caller;
 use super::error::ApiError;
-use super::livebox::{fields, named_stream};
+use super::livebox::{fields, livebox, named_stream};
 use super::pages;
 use super::pushes::named;
 use super::server::{State, now};
@@ -24,6 +24,7 @@ use crate::base::system;
 use crate::base::units::Bitrate;
 use crate::model::status;
 use crate::outputs::control::{Field, Shown};
+use crate::outputs::lineup::Lineup;
 use crate::outputs::livebox::{Activity, Livebox};
 
 /// No frames: a page around this one could have its visitors click on it.
@@ -164,7 +165,8 @@ pub(super) async fn page(
 ) -> Result<HttpResponse, Refusal> {
     caller.require_operator().await?;
     let notice = asked.and_then(|asked| state.desk.notice(asked.told?));
-    Ok(rendered(&state, state.livebox()?, notice).await)
+    let lineup = state.lineup();
+    Ok(rendered(&state, &lineup, livebox(&lineup)?, notice).await)
 }
 
 /// `POST /dashboard/start`
@@ -175,7 +177,7 @@ pub(super) async fn start(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    Ok(back(&state, state.livebox()?.start(now()).await.map_err(ApiError::from)))
+    Ok(back(&state, livebox(&state.lineup())?.start(now()).await.map_err(ApiError::from)))
 }
 
 /// `POST /dashboard/stop`
@@ -186,7 +188,7 @@ pub(super) async fn stop(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    Ok(back(&state, state.livebox()?.stop(now()).await.map_err(ApiError::from)))
+    Ok(back(&state, livebox(&state.lineup())?.stop(now()).await.map_err(ApiError::from)))
 }
 
 /// `POST /dashboard/control`
@@ -197,11 +199,13 @@ pub(super) async fn edit(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     let mut fields = form(&caller, &request, payload, &state).await?;
-    let present = state.livebox()?.control().await.control.bitrate;
+    let lineup = state.lineup();
+    let livebox = livebox(&lineup)?;
+    let present = livebox.control().await.control.bitrate;
     // The form sends every value. A bit rate that was not touched must not
     // keep a new resolution from bringing its own.
     fields.retain(|field| field.key != "bitrate" || rate_of(field) != Some(present));
-    let edited = state.livebox()?.edit(&fields, now()).await;
+    let edited = livebox.edit(&fields, now()).await;
     Ok(back(&state, edited.map(|_| ()).map_err(ApiError::from)))
 }
 
@@ -214,8 +218,9 @@ pub(super) async fn start_push(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    let push = named(&state, &name, &request)?;
-    Ok(back(&state, state.livebox()?.start_push(push, now()).await.map_err(ApiError::from)))
+    let lineup = state.lineup();
+    let push = named(&lineup, &name, &request)?;
+    Ok(back(&state, livebox(&lineup)?.start_push(push, now()).await.map_err(ApiError::from)))
 }
 
 /// `POST /dashboard/pushes/{name}/stop`
@@ -227,8 +232,9 @@ pub(super) async fn stop_push(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    let push = named(&state, &name, &request)?;
-    Ok(back(&state, state.livebox()?.stop_push(push, now()).await.map_err(ApiError::from)))
+    let lineup = state.lineup();
+    let push = named(&lineup, &name, &request)?;
+    Ok(back(&state, livebox(&lineup)?.stop_push(push, now()).await.map_err(ApiError::from)))
 }
 
 /// `POST /dashboard/streams/{name}/restart`
@@ -240,7 +246,7 @@ pub(super) async fn restart(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    named_stream(&state, &name, &request)?.restart().await;
+    named_stream(&state.lineup(), &name, &request)?.restart().await;
     Ok(back(&state, Ok(())))
 }
 
@@ -281,10 +287,15 @@ fn rate_of(field: &Field) -> Option<Bitrate> {
     field.value.as_deref()?.parse().ok()
 }
 
-async fn rendered(state: &State, livebox: &Livebox, notice: Option<String>) -> HttpResponse {
+async fn rendered(
+    state: &State,
+    lineup: &Lineup,
+    livebox: &Livebox,
+    notice: Option<String>,
+) -> HttpResponse {
     let held = livebox.control().await;
     let (now, host) = (now(), system::hostname());
-    let rows: Vec<_> = state
+    let rows: Vec<_> = lineup
         .pushes
         .iter()
         .map(|push| {

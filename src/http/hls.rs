@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// `GET /<stream>.m3u8`: the multivariant playlist.
 pub(super) async fn multivariant(
-    stream: web::Data<Arc<Stream>>,
+    stream: web::ReqData<Arc<Stream>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let plan = stream.plan().stream;
@@ -33,7 +33,7 @@ pub(super) async fn multivariant(
 /// `GET /<stream>/hls/live.m3u8`, and `/streaminf.m3u8` for the first stream.
 pub(super) async fn media(
     state: web::Data<State>,
-    stream: web::Data<Arc<Stream>>,
+    stream: web::ReqData<Arc<Stream>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let prefix = match request.path().contains("/hls/") {
@@ -47,14 +47,14 @@ pub(super) async fn media(
 
 /// `GET /<stream>/hls/<mark>-<number>.m4s` and `…/init-<mark>-<generation>.mp4`
 pub(super) async fn piece(
-    name: web::Path<String>,
     state: web::Data<State>,
-    stream: web::Data<Arc<Stream>>,
+    stream: web::ReqData<Arc<Stream>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     stream.hub().lease();
     let missing = || ApiError::NoSuchPath(request.path().to_owned());
-    let pieces = match named(&name, &state.mark).ok_or_else(missing)? {
+    let name = request.path().rsplit('/').next().unwrap_or_default();
+    let pieces = match named(name, &state.mark).ok_or_else(missing)? {
         Name::Init(generation) => {
             stream.hub().with_window(|window| Some(vec![window.init_of(generation)?.bytes.clone()]))
         }

@@ -13,7 +13,8 @@ use crate::base::{system, time};
 use crate::engine::roster::Stream;
 use crate::model::ids::StreamName;
 use crate::outputs::control::{Field, Refused};
-use crate::outputs::livebox::Activity;
+use crate::outputs::lineup::Lineup;
+use crate::outputs::livebox::{Activity, Livebox};
 
 /// No honest edit is longer.
 const LONGEST_BODY: usize = 64 << 10;
@@ -44,7 +45,7 @@ pub(super) async fn control(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    Ok(answer(&state.livebox()?.control().await.shown()))
+    Ok(answer(&livebox(&state.lineup())?.control().await.shown()))
 }
 
 /// `POST /api/livebox/v1/control`
@@ -56,7 +57,7 @@ pub(super) async fn edit(
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
     let fields = fields(&request, payload).await?;
-    let held = state.livebox()?.edit(&fields, now()).await?;
+    let held = livebox(&state.lineup())?.edit(&fields, now()).await?;
     Ok(answer(&held.shown()))
 }
 
@@ -66,7 +67,7 @@ pub(super) async fn start(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    state.livebox()?.start(now()).await?;
+    livebox(&state.lineup())?.start(now()).await?;
     Ok(answer(&status_of(&state)))
 }
 
@@ -76,7 +77,7 @@ pub(super) async fn stop(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    state.livebox()?.stop(now()).await?;
+    livebox(&state.lineup())?.stop(now()).await?;
     Ok(answer(&status_of(&state)))
 }
 
@@ -88,10 +89,11 @@ pub(super) async fn restart(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    let bytes = name.parse().ok().and_then(|name| state.bytes.find(&name));
+    let lineup = state.lineup();
+    let bytes = name.parse().ok().and_then(|name| lineup.bytes.find(&name));
     match bytes {
         Some(stream) => stream.restart().await,
-        None => named_stream(&state, &name, &request)?.restart().await,
+        None => named_stream(&lineup, &name, &request)?.restart().await,
     }
     Ok(answer(&status_of(&state)))
 }
@@ -100,17 +102,25 @@ pub(super) fn answer(body: &impl Serialize) -> HttpResponse {
     json(&mut HttpResponse::Ok(), body)
 }
 
+/// The box as one thing.
+///
+/// # Errors
+/// It encodes nothing, so that there is nothing to steer.
+pub(super) fn livebox(lineup: &Lineup) -> Result<&Livebox, ApiError> {
+    lineup.livebox.as_deref().ok_or(ApiError::NoTracks)
+}
+
 /// The stream of this name.
 ///
 /// # Errors
 /// There is none.
 pub(super) fn named_stream<'a>(
-    state: &'a State,
+    lineup: &'a Lineup,
     name: &str,
     request: &HttpRequest,
 ) -> Result<&'a Stream, ApiError> {
     let named = name.parse::<StreamName>().ok();
-    let stream = named.and_then(|name| state.roster.find(&name)).map(AsRef::as_ref);
+    let stream = named.and_then(|name| lineup.roster.find(&name)).map(AsRef::as_ref);
     stream.ok_or_else(|| ApiError::NoSuchPath(request.path().to_owned()))
 }
 
@@ -121,7 +131,12 @@ fn status_of(state: &State) -> Status {
         version: env!("CARGO_PKG_VERSION"),
         name: system::hostname(),
         id: system::mac_address(),
-        status: state.livebox().map_or(Activity::Idle, |livebox| livebox.activity(now)).word(),
+        status: state
+            .lineup()
+            .livebox
+            .as_ref()
+            .map_or(Activity::Idle, |livebox| livebox.activity(now))
+            .word(),
         cpu: state.cpu_percent(now),
         disk: system::disk_used_percent(&std::env::temp_dir()).round(),
         net: state.bytes_out(now),

@@ -10,7 +10,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::Bytes;
 
-use super::bell::{Bell, Ear};
+use super::bell::{Bell, Bells, Ear};
 use super::body::{self, Source};
 use super::connection::Connection;
 use super::error::ApiError;
@@ -27,8 +27,7 @@ use crate::outputs::picture::NoPicture;
 pub(super) async fn mp4(
     request: HttpRequest,
     query: web::Query<Vec<(String, String)>>,
-    stream: web::Data<Arc<Stream>>,
-    bell: web::Data<Bell>,
+    stream: web::ReqData<Arc<Stream>>,
 ) -> Result<HttpResponse, ApiError> {
     let mut shape = Shape::of(&query).map_err(ApiError::BadQuery)?;
     shape.chromium = is_chromium(&request);
@@ -50,15 +49,14 @@ pub(super) async fn mp4(
     };
     let reader = listed(reader, &request, "mp4");
     let viewer = Viewer::new(shape, &init, burst);
-    let source = Watching { following: Following::new(reader, &bell, &request), viewer };
+    let source = Watching { following: Following::new(reader, &request), viewer };
     Ok(body::endless(&request, endless(&mp4_type(Some(&init), shape)), source))
 }
 
 /// `GET /<stream>.h264`: the access units in Annex B form, from the newest key frame.
 pub(super) async fn h264(
     request: HttpRequest,
-    stream: web::Data<Arc<Stream>>,
-    bell: web::Data<Bell>,
+    stream: web::ReqData<Arc<Stream>>,
 ) -> Result<HttpResponse, ApiError> {
     if request.method() == Method::HEAD {
         return Ok(body::endless(&request, endless("video/h264"), Nothing));
@@ -68,7 +66,7 @@ pub(super) async fn h264(
         return Err(NoPicture::NoVideo.into());
     }
     let reader = listed(reader, &request, "h264");
-    let following = Following::new(reader, &bell, &request);
+    let following = Following::new(reader, &request);
     let source = Shaped { following, init, shape: |piece: &Piece, _: &Init| piece.annex_b() };
     Ok(body::endless(&request, endless("video/h264"), source))
 }
@@ -84,8 +82,7 @@ fn listed(reader: Reader, request: &HttpRequest, way: &'static str) -> Reader {
 /// `GET /<stream>.ts`: MPEG-TS from the newest key frame on.
 pub(super) async fn ts(
     request: HttpRequest,
-    stream: web::Data<Arc<Stream>>,
-    bell: web::Data<Bell>,
+    stream: web::ReqData<Arc<Stream>>,
 ) -> Result<HttpResponse, ApiError> {
     if request.method() == Method::HEAD {
         return Ok(body::endless(&request, endless("video/mp2t"), Nothing));
@@ -93,15 +90,14 @@ pub(super) async fn ts(
     let (reader, init) = joined(&stream).await?;
     let reader = listed(reader, &request, "ts");
     let shape = |piece: &Piece, init: &Init| piece.transport(&init.tracks);
-    let source = Shaped { following: Following::new(reader, &bell, &request), init, shape };
+    let source = Shaped { following: Following::new(reader, &request), init, shape };
     Ok(body::endless(&request, endless("video/mp2t"), source))
 }
 
 /// `GET /<stream>.aac`: the sound alone, in ADTS.
 pub(super) async fn aac(
     request: HttpRequest,
-    stream: web::Data<Arc<Stream>>,
-    bell: web::Data<Bell>,
+    stream: web::ReqData<Arc<Stream>>,
 ) -> Result<HttpResponse, ApiError> {
     if request.method() == Method::HEAD {
         return Ok(body::endless(&request, endless("audio/aac"), Nothing));
@@ -111,7 +107,7 @@ pub(super) async fn aac(
         return Err(ApiError::NoSound);
     }
     let reader = listed(reader, &request, "aac");
-    let following = Following::new(reader, &bell, &request);
+    let following = Following::new(reader, &request);
     Ok(body::endless(&request, endless("audio/aac"), Shaped { following, init, shape: adts }))
 }
 
@@ -144,8 +140,10 @@ struct Following {
 }
 
 impl Following {
-    fn new(reader: Reader, bell: &web::Data<Bell>, request: &HttpRequest) -> Self {
-        Self { reader, ear: Bell::listen(bell, Connection::of(request)) }
+    fn new(reader: Reader, request: &HttpRequest) -> Self {
+        let bells = request.app_data::<Bells>().expect("every worker has its bells");
+        let bell = bells.of(reader.stream());
+        Self { reader, ear: Bell::listen(&bell, Connection::of(request)) }
     }
 
     /// The next piece; nothing where the viewer must go.

@@ -24,6 +24,7 @@ mod pushes;
 mod routes;
 mod server;
 mod stat;
+mod table;
 mod viewer;
 
 pub use access::Access;

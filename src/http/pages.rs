@@ -51,13 +51,13 @@ struct NotFound<'a> {
 
 /// `GET /`: the first stream.
 pub(super) async fn home(state: web::Data<State>) -> HttpResponse {
-    player(&state, state.roster.first()).await
+    player(&state, state.lineup().roster.first()).await
 }
 
 /// `GET /<stream>/`
 pub(super) async fn stream(
     state: web::Data<State>,
-    stream: web::Data<Arc<Stream>>,
+    stream: web::ReqData<Arc<Stream>>,
 ) -> HttpResponse {
     player(&state, Some(&stream)).await
 }

@@ -18,7 +18,7 @@ pub(super) async fn pic(
     request: HttpRequest,
     query: web::Query<Vec<(String, String)>>,
     state: web::Data<State>,
-    stream: web::Data<Arc<Stream>>,
+    stream: web::ReqData<Arc<Stream>>,
 ) -> Result<HttpResponse, ApiError> {
     let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let wish = Wish::read(&query, accept)?;

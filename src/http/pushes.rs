@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::access::Caller;
 use super::error::ApiError;
-use super::livebox::answer;
+use super::livebox::{answer, livebox};
 use super::server::{State, now};
 use crate::model::status;
+use crate::outputs::lineup::Lineup;
 use crate::outputs::preflight::Preflight;
 use crate::outputs::push::Push;
 
@@ -55,7 +56,7 @@ struct Fitness {
 pub(super) async fn all(caller: Caller, state: web::Data<State>) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
     let now = now();
-    Ok(answer(&state.pushes.iter().map(|push| shown(push, now)).collect::<Vec<_>>()))
+    Ok(answer(&state.lineup().pushes.iter().map(|push| shown(push, now)).collect::<Vec<_>>()))
 }
 
 /// `PUT /api/livebox/v1/pushes/{name}/start`
@@ -66,8 +67,9 @@ pub(super) async fn start(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    let push = named(&state, &name, &request)?;
-    state.livebox()?.start_push(push, now()).await?;
+    let lineup = state.lineup();
+    let push = named(&lineup, &name, &request)?;
+    livebox(&lineup)?.start_push(push, now()).await?;
     Ok(answer(&shown(push, now())))
 }
 
@@ -79,8 +81,9 @@ pub(super) async fn stop(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    let push = named(&state, &name, &request)?;
-    state.livebox()?.stop_push(push, now()).await?;
+    let lineup = state.lineup();
+    let push = named(&lineup, &name, &request)?;
+    livebox(&lineup)?.stop_push(push, now()).await?;
     Ok(answer(&shown(push, now())))
 }
 
@@ -89,11 +92,11 @@ pub(super) async fn stop(
 /// # Errors
 /// There is none.
 pub(super) fn named<'a>(
-    state: &'a State,
+    lineup: &'a Lineup,
     name: &str,
     request: &HttpRequest,
 ) -> Result<&'a Push, ApiError> {
-    let push = state.push(name).map(AsRef::as_ref);
+    let push = lineup.push(name).map(AsRef::as_ref);
     push.ok_or_else(|| ApiError::NoSuchPath(request.path().to_owned()))
 }
 

@@ -1,4 +1,7 @@
 //! Every URL of livebox, on one page.
+//!
+//! The paths that the configuration gives stand in a table, which a reload
+//! replaces; all others are fixed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,18 +9,95 @@ use std::sync::Arc;
 use actix_web::guard::{Any, Get, Head};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
-use super::bell::Bell;
 use super::error::ApiError;
-use super::server::State;
+use super::table::{Table, What, Whom, asks_for, is_placed};
 use super::{assets, bytes, dashboard, hls, livebox, media, pages, picture, pushes, stat};
-use crate::config::settings::Pages;
-use crate::engine::roster::Stream;
+use crate::outputs::lineup::Lineup;
 
 /// What may be asked at a URL that only shows something.
 const READ: &str = "GET, HEAD";
 
-pub(super) fn all(service: &mut web::ServiceConfig, state: &State, docroot: Option<&Path>) {
-    let (roster, pages) = (&state.roster, &state.pages);
+/// Where a stream of tracks is found, behind its URL.
+const OF_STREAM: [(&str, What); 10] = [
+    ("", What::Player),
+    ("/", What::Player),
+    (".mp4", What::Mp4),
+    (".h264", What::H264),
+    (".ts", What::Ts),
+    (".aac", What::Aac),
+    (".m3u8", What::Playlist),
+    ("/pic", What::Picture),
+    ("/hls/live.m3u8", What::Segments),
+    ("/hls/", What::Segment),
+];
+
+/// The first stream is also the one that is meant where none is named.
+const OF_FIRST: [(&str, What); 7] = [
+    ("/stream.mp4", What::Mp4),
+    ("/stream.h264", What::H264),
+    ("/stream.ts", What::Ts),
+    ("/stream.aac", What::Aac),
+    ("/stream.m3u8", What::Playlist),
+    ("/streaminf.m3u8", What::Segments),
+    ("/stream/pic", What::Picture),
+];
+
+/// Where a stream of bytes is found, behind its URL.
+const OF_BYTES: [(&str, What); 1] = [("", What::Bytes)];
+
+/// The paths that the configuration gives.
+pub(super) fn table(lineup: &Lineup) -> Table {
+    let mut table = Table::default();
+    let pages = &lineup.pages;
+    for (page, what) in [
+        (&pages.stat, What::Stat),
+        (&pages.stat_json, What::StatJson),
+        (&pages.metrics, What::Metrics),
+        (&pages.config, What::Config),
+    ] {
+        if let Some(path) = page {
+            table.add(path.clone(), what, &Whom::Box);
+        }
+    }
+    if let Some(first) = lineup.roster.first() {
+        let whom = Whom::Stream(Arc::clone(first));
+        OF_FIRST.iter().for_each(|(path, what)| table.add((*path).to_owned(), *what, &whom));
+    }
+    for stream in lineup.roster.streams() {
+        let (url, whom) = (stream.plan().stream.url, Whom::Stream(Arc::clone(stream)));
+        OF_STREAM.iter().for_each(|(end, what)| table.add(format!("{url}{end}"), *what, &whom));
+    }
+    for stream in lineup.bytes.streams() {
+        let (url, name) = (&stream.settings().url, &stream.settings().name);
+        let whom = Whom::Bytes(Arc::clone(stream));
+        OF_BYTES.iter().for_each(|(end, what)| table.add(format!("{url}{end}"), *what, &whom));
+        table.add(format!("/stream/{name}"), What::Bytes, &whom);
+    }
+    table
+}
+
+/// What answers at the paths of the table.
+fn placed() -> Resource {
+    let at = |what| read().guard(asks_for(what));
+    resource("/{path}*", READ)
+        .guard(is_placed())
+        .route(at(What::Segment).to(hls::piece))
+        .route(at(What::Segments).to(hls::media))
+        .route(at(What::Playlist).to(hls::multivariant))
+        .route(at(What::Mp4).to(media::mp4))
+        .route(at(What::H264).to(media::h264))
+        .route(at(What::Ts).to(media::ts))
+        .route(at(What::Aac).to(media::aac))
+        .route(at(What::Picture).to(picture::pic))
+        .route(at(What::Bytes).to(bytes::bytes))
+        .route(at(What::Player).to(pages::stream))
+        .route(at(What::Stat).to(stat::page))
+        .route(at(What::StatJson).to(stat::numbers))
+        .route(at(What::Metrics).to(stat::metrics))
+        .route(at(What::Config).to(stat::config))
+}
+
+pub(super) fn all(service: &mut web::ServiceConfig, docroot: Option<&Path>) {
     service.service(resource("/", READ).route(read().to(pages::home)));
     for asset in assets::ALL {
         service.service(
@@ -26,33 +106,10 @@ pub(super) fn all(service: &mut web::ServiceConfig, state: &State, docroot: Opti
         );
     }
     control_page(service);
-    state_pages(service, pages);
     for base in ["/api/livebox/v1", "/api/v1"] {
         api(service, base);
     }
-    // The first stream is also the one that is meant where none is named.
-    if let Some(first) = roster.first() {
-        medium(service, "/stream", first);
-        let first = web::Data::new(Arc::clone(first));
-        let media = read().to(hls::media);
-        service.service(resource("/streaminf.m3u8", READ).route(media).app_data(first));
-    }
-    for stream in roster.streams() {
-        let url = stream.plan().stream.url;
-        medium(service, &url, stream);
-        segments(service, &url, stream);
-        for page in [url.clone(), format!("{url}/")] {
-            let page = resource(&page, READ).route(read().to(pages::stream));
-            service.service(page.app_data(web::Data::new(Arc::clone(stream))));
-        }
-    }
-    for stream in state.bytes.streams() {
-        let (url, name) = (&stream.settings().url, &stream.settings().name);
-        for path in [url.clone(), format!("/stream/{name}")] {
-            let resource = resource(&path, READ).route(read().to(bytes::bytes));
-            service.service(resource.app_data(web::Data::new(Arc::clone(stream))));
-        }
-    }
+    service.service(placed());
     match docroot {
         Some(folder) => {
             let files = actix_files::Files::new("/", folder)
@@ -86,19 +143,6 @@ fn api(service: &mut web::ServiceConfig, base: &str) {
         .service(web::resource([format!("{base}/{{rest}}*"), base.to_owned()]).to(no_such_path));
 }
 
-/// What the box tells about itself, where it shall.
-fn state_pages(service: &mut web::ServiceConfig, pages: &Pages) {
-    let mut add = |page: &Option<String>, route: Route| {
-        if let Some(path) = page {
-            service.service(resource(path, READ).route(route));
-        }
-    };
-    add(&pages.stat, read().to(stat::page));
-    add(&pages.stat_json, read().to(stat::numbers));
-    add(&pages.metrics, read().to(stat::metrics));
-    add(&pages.config, read().to(stat::config));
-}
-
 /// Forms are posted below the page, which shows what came of it.
 fn control_page(service: &mut web::ServiceConfig) {
     for page in ["/dashboard", "/dashboard/"] {
@@ -113,46 +157,6 @@ fn control_page(service: &mut web::ServiceConfig) {
         .service(form("pushes/{name}/start", web::post().to(dashboard::start_push)))
         .service(form("pushes/{name}/stop", web::post().to(dashboard::stop_push)))
         .service(form("streams/{name}/restart", web::post().to(dashboard::restart)));
-}
-
-/// The containers of one stream.
-fn medium(service: &mut web::ServiceConfig, url: &str, stream: &Arc<Stream>) {
-    let data = || web::Data::new(Arc::clone(stream));
-    let bell = Bell::new(stream.hub());
-    for (ending, route) in [
-        ("mp4", read().to(media::mp4)),
-        ("h264", read().to(media::h264)),
-        ("ts", read().to(media::ts)),
-        ("aac", read().to(media::aac)),
-    ] {
-        let endless = resource(&format!("{url}.{ending}"), READ).route(route);
-        service.service(endless.app_data(data()).app_data(bell.clone()));
-    }
-    service
-        .service(
-            resource(&format!("{url}.m3u8"), READ)
-                .route(read().to(hls::multivariant))
-                .app_data(data()),
-        )
-        .service(
-            resource(&format!("{url}/pic"), READ).route(read().to(picture::pic)).app_data(data()),
-        );
-}
-
-/// The media playlist of one stream and what it names.
-fn segments(service: &mut web::ServiceConfig, url: &str, stream: &Arc<Stream>) {
-    let data = || web::Data::new(Arc::clone(stream));
-    service
-        .service(
-            resource(&format!("{url}/hls/live.m3u8"), READ)
-                .route(read().to(hls::media))
-                .app_data(data()),
-        )
-        .service(
-            resource(&format!("{url}/hls/{{name}}"), READ)
-                .route(read().to(hls::piece))
-                .app_data(data()),
-        );
 }
 
 /// A resource that answers other methods with the ones it has.

@@ -11,26 +11,25 @@ use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::dev::{AppConfig, ServerHandle};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, middleware, web};
+use tokio::sync::watch;
 
 use super::access::Access;
+use super::bell::Bells;
 use super::connection;
 use super::dashboard::Desk;
-use super::error::ApiError;
 use super::journal::{self, Told};
 use super::origin::Scheme;
 use super::porch::{Porch, Wire};
 use super::routes;
+use super::table::Table;
 use crate::base::sockets;
 use crate::base::system::{self, CpuMeter};
 use crate::base::time;
 use crate::base::tls::Tls;
 use crate::config::settings;
-use crate::engine::bytes;
-use crate::engine::roster::Roster;
 use crate::model::status::{Service, Snapshot};
-use crate::outputs::livebox::Livebox;
+use crate::outputs::lineup::Lineup;
 use crate::outputs::picture::Pictures;
-use crate::outputs::push::Push;
 
 /// So many bytes the server gathers before it sends them: none. A body is asked
 /// for more only when everything before it has left, which lets it write to the
@@ -50,21 +49,22 @@ const GOODBYE_AT_MOST: Duration = Duration::from_secs(1);
 /// Everything that handlers may ask.
 #[derive(Debug)]
 pub struct State {
-    pub roster: Arc<Roster>,
-    pub bytes: bytes::Roster,
-    pub pushes: Vec<Arc<Push>>,
-    /// Absent where livebox encodes nothing.
-    pub livebox: Option<Livebox>,
+    /// Handlers take it once for each request.
+    present: watch::Sender<Arc<Present>>,
     pub(super) desk: Desk,
     /// Tells this process's segments from those of an earlier one in caches.
     pub(super) mark: String,
     pub(super) pictures: Pictures,
-    pub(super) pages: settings::Pages,
-    /// What `/config` shows.
-    pub(super) config_text: String,
     /// Seconds since 1970, and on the clock that handlers go by.
     started: (u64, Instant),
     cpu: Mutex<CpuMeter>,
+}
+
+/// What there is, and where it is found.
+#[derive(Debug)]
+pub(super) struct Present {
+    pub lineup: Arc<Lineup>,
+    pub table: Table,
 }
 
 /// Why the service cannot be reached.
@@ -93,35 +93,32 @@ pub struct Server {
 }
 
 impl State {
-    /// `config_text` is the configuration as it may be shown.
-    pub fn new(
-        roster: Arc<Roster>,
-        bytes: bytes::Roster,
-        pushes: Vec<Arc<Push>>,
-        livebox: Option<Livebox>,
-        pages: settings::Pages,
-        config_text: String,
-    ) -> Self {
+    pub fn new(lineup: Arc<Lineup>) -> Self {
         let cpu = Mutex::new(CpuMeter::new(now(), system::cpu_time()));
         let started = (time::unix().as_secs(), now());
         let mark = format!("{:x}", started.0);
         Self {
-            roster,
-            bytes,
-            pushes,
-            livebox,
+            present: watch::Sender::new(Present::of(lineup)),
             desk: Desk::new(),
             mark,
             pictures: Pictures::default(),
-            pages,
-            config_text,
             started,
             cpu,
         }
     }
 
+    pub(super) fn present(&self) -> Arc<Present> {
+        Arc::clone(&self.present.borrow())
+    }
+
+    /// What there is.
+    pub(super) fn lineup(&self) -> Arc<Lineup> {
+        Arc::clone(&self.present.borrow().lineup)
+    }
+
     /// What is going on; all pages render this.
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
+        let Lineup { roster, bytes, pushes, .. } = &*self.lineup();
         let service = Service {
             host: system::hostname(),
             version: env!("CARGO_PKG_VERSION"),
@@ -133,24 +130,11 @@ impl State {
         };
         Snapshot {
             service,
-            feeds: self.roster.shared().iter().map(|feed| feed.status(now)).collect(),
-            streams: self.roster.streams().iter().map(|stream| stream.status(now)).collect(),
-            byte_streams: self.bytes.streams().iter().map(|stream| stream.status(now)).collect(),
-            pushes: self.pushes.iter().map(|push| push.status(now)).collect(),
+            feeds: roster.shared().iter().map(|feed| feed.status(now)).collect(),
+            streams: roster.streams().iter().map(|stream| stream.status(now)).collect(),
+            byte_streams: bytes.streams().iter().map(|stream| stream.status(now)).collect(),
+            pushes: pushes.iter().map(|push| push.status(now)).collect(),
         }
-    }
-
-    /// The box as one thing.
-    ///
-    /// # Errors
-    /// It encodes nothing, so that there is nothing to steer.
-    pub(super) fn livebox(&self) -> Result<&Livebox, ApiError> {
-        self.livebox.as_ref().ok_or(ApiError::NoTracks)
-    }
-
-    /// The push of this name.
-    pub(super) fn push(&self, name: &str) -> Option<&Arc<Push>> {
-        self.pushes.iter().find(|push| push.name().as_str() == name)
     }
 
     /// Bytes that have left the box since the start.
@@ -166,6 +150,13 @@ impl State {
     pub(super) fn cpu_percent(&self, now: Instant) -> f64 {
         let mut meter = self.cpu.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         meter.look(now, system::cpu_time())
+    }
+}
+
+impl Present {
+    fn of(lineup: Arc<Lineup>) -> Arc<Self> {
+        let table = routes::table(&lineup);
+        Arc::new(Self { lineup, table })
     }
 }
 
@@ -196,14 +187,14 @@ impl Server {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         // By hand what `HttpServer` does, because that has no place for a porch.
         let serve = move || {
-            let all = state.clone();
             let app = App::new()
                 .app_data(state.clone())
                 .app_data(access.clone())
                 .app_data(scheme)
+                .app_data(Bells::default())
                 .wrap(middleware::from_fn(journal::note))
                 .wrap(middleware::DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
-                .configure(|service| routes::all(service, &all, docroot.as_deref()));
+                .configure(|service| routes::all(service, docroot.as_deref()));
             let http = HttpService::build()
                 .client_request_timeout(REQUEST_AT_MOST)
                 .client_disconnect_timeout(GOODBYE_AT_MOST)

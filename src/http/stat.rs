@@ -154,15 +154,16 @@ impl Page<'_> {
 /// `GET /stat`
 pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
     let snapshot = state.snapshot(now());
-    let stat = stat(&snapshot, state.pages.clients);
+    let pages = &state.lineup().pages;
+    let stat = stat(&snapshot, pages.clients);
     let page = Page {
         host: &snapshot.service.host,
         version: snapshot.service.version,
         stat: &stat,
         box_: &snapshot,
         uptime: duration_in_words(snapshot.service.uptime),
-        config: state.pages.config.as_deref(),
-        shows_clients: state.pages.clients,
+        config: pages.config.as_deref(),
+        shows_clients: pages.clients,
     };
     pages::html(StatusCode::OK, &page, POLICY)
 }
@@ -170,7 +171,7 @@ pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
 /// `GET /stat.json`
 pub(super) async fn numbers(state: web::Data<State>) -> HttpResponse {
     let snapshot = state.snapshot(now());
-    json(&mut HttpResponse::Ok(), &stat(&snapshot, state.pages.clients))
+    json(&mut HttpResponse::Ok(), &stat(&snapshot, state.lineup().pages.clients))
 }
 
 /// `GET /metrics`
@@ -187,7 +188,7 @@ pub(super) async fn config(state: web::Data<State>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/plain; charset=utf-8")
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .body(state.config_text.clone())
+        .body(state.lineup().config_text.clone())
 }
 
 fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {

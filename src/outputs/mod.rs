@@ -4,6 +4,7 @@
 
 pub mod announce;
 pub mod control;
+pub mod lineup;
 pub mod livebox;
 pub mod memory;
 pub mod picture;

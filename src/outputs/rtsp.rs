@@ -29,11 +29,12 @@ use tokio_rustls::rustls::ServerConfig;
 
 use self::conversation::converse;
 use self::datagrams::Network;
+use super::lineup::Lineup;
 use crate::base::shutdown::Shutdown;
 use crate::base::sockets;
 use crate::base::tls::Tls;
 use crate::config::settings::{self, Login};
-use crate::engine::roster::{Roster, Stream};
+use crate::engine::roster::Stream;
 
 /// More connections than this are turned away.
 const CONNECTIONS: usize = 1024;
@@ -93,16 +94,16 @@ impl Door {
     ///
     /// # Errors
     /// The runtime does not take the listener.
-    pub fn open(self, roster: &Arc<Roster>, shutdown: Shutdown) -> io::Result<JoinHandle<()>> {
+    pub fn open(self, lineup: &Arc<Lineup>, shutdown: Shutdown) -> io::Result<JoinHandle<()>> {
         let plain = TcpListener::from_std(self.plain)?;
         let encrypted = self.encrypted.map(|(listener, config)| {
             let acceptor = TlsAcceptor::from(config);
             TcpListener::from_std(listener).map(|listener| (listener, acceptor))
         });
         let encrypted = encrypted.transpose()?;
-        let paths = roster.streams().iter().map(|stream| stream.plan().stream.url).collect();
+        let paths = lineup.roster.streams().iter().map(|stream| stream.plan().stream.url).collect();
         let hall = Hall {
-            roster: Arc::clone(roster),
+            lineup: Arc::clone(lineup),
             paths,
             multicast: self.multicast,
             login: self.login,
@@ -124,7 +125,7 @@ impl Door {
 /// What all conversations share.
 #[derive(Debug)]
 struct Hall {
-    roster: Arc<Roster>,
+    lineup: Arc<Lineup>,
     /// Of the streams of the roster, in its order.
     paths: Vec<String>,
     multicast: bool,
@@ -144,7 +145,7 @@ impl Hall {
     }
 
     fn stream(&self, index: usize) -> &Arc<Stream> {
-        &self.roster.streams()[index]
+        &self.lineup.roster.streams()[index]
     }
 }
 

@@ -85,6 +85,15 @@ fn an_unknown_path_is_not_found_and_a_wrong_method_names_the_allowed_ones() {
 }
 
 #[test]
+fn a_path_may_be_written_with_percent_signs() {
+    let livebox = Livebox::start(CAMERA);
+
+    for (path, status) in [("/camer%61.mp4", 200), ("/%63amera/", 200), ("/camera%2Fpic", 404)] {
+        assert_eq!(livebox.http().request("HEAD", path).answer().status(), status, "{path}");
+    }
+}
+
+#[test]
 fn files_of_the_docroot_are_served_with_their_type_and_index() {
     let (livebox, http) = with_docroot();
 

@@ -1,0 +1,144 @@
+//! What answers at the paths that the configuration gives.
+//!
+//! The server's own routes are fixed when a worker starts; streams and pages
+//! come, go and move with a reload. So their paths stand in a table, in which
+//! each request is looked up once. `routes` has the rows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix_web::dev::Url;
+use actix_web::guard::{Guard, GuardContext, fn_guard};
+use actix_web::web;
+
+use super::server::State;
+use crate::engine::bytes;
+use crate::engine::roster::Stream;
+
+/// What answers at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Player,
+    Mp4,
+    H264,
+    Ts,
+    Aac,
+    Picture,
+    /// The multivariant playlist.
+    Playlist,
+    /// The media playlist.
+    Segments,
+    /// What that names: everything one piece below the path of the row.
+    Segment,
+    /// A stream of bytes.
+    Bytes,
+    Stat,
+    StatJson,
+    Metrics,
+    Config,
+}
+
+/// Whom a path is about.
+#[derive(Clone, Debug)]
+pub(super) enum Whom {
+    Box,
+    Stream(Arc<Stream>),
+    Bytes(Arc<bytes::Stream>),
+}
+
+/// All paths of one lineup.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    rows: HashMap<String, (What, Whom)>,
+}
+
+impl Table {
+    /// Adds a row, unless the path has one already. A path with a slash at its
+    /// end also stands for everything one piece below it.
+    pub(super) fn add(&mut self, path: String, what: What, whom: &Whom) {
+        self.rows.entry(path).or_insert_with(|| (what, whom.clone()));
+    }
+
+    fn find(&self, path: &str) -> Option<&(What, Whom)> {
+        self.rows.get(path).or_else(|| {
+            let folder = &path[..=path.rfind('/')?];
+            self.rows.get(folder).filter(|(what, _)| *what == What::Segment)
+        })
+    }
+}
+
+/// Lets a request pass whose path is in the table that counts, and notes for
+/// its handler whom it is about.
+pub(super) fn is_placed() -> impl Guard {
+    fn_guard(|context| {
+        let Some(state) = context.app_data::<web::Data<State>>() else { return false };
+        let uri = &context.head().uri;
+        let present = state.present();
+        match present.table.find(uri.path()) {
+            Some(row) => note(context, row),
+            // Characters may be written in another way (RFC 3986, section 2.3).
+            None if uri.path().contains('%') => {
+                let url = Url::new(uri.clone());
+                present.table.find(url.path()).is_some_and(|row| note(context, row))
+            }
+            None => false,
+        }
+    })
+}
+
+fn note(context: &GuardContext<'_>, (what, whom): &(What, Whom)) -> bool {
+    let mut data = context.req_data_mut();
+    data.insert(*what);
+    match whom {
+        Whom::Box => {}
+        Whom::Stream(stream) => {
+            data.insert(Arc::clone(stream));
+        }
+        Whom::Bytes(stream) => {
+            data.insert(Arc::clone(stream));
+        }
+    }
+    true
+}
+
+/// Lets a request pass that was found to ask for `what`.
+pub(super) fn asks_for(what: What) -> impl Guard {
+    fn_guard(move |context| context.req_data().get::<What>() == Some(&what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let mut table = Table::default();
+        for (path, what) in [
+            ("/a", What::Player),
+            ("/a/", What::Player),
+            ("/a/hls/", What::Segment),
+            ("/a/hls/live.m3u8", What::Segments),
+        ] {
+            table.add(path.to_owned(), what, &Whom::Box);
+        }
+        table
+    }
+
+    #[test]
+    fn a_path_answers_as_it_stands_and_segments_answer_one_piece_below() {
+        let table = table();
+        let found = |path| table.find(path).map(|(what, _)| *what);
+        assert_eq!(found("/a"), Some(What::Player));
+        assert_eq!(found("/a/hls/live.m3u8"), Some(What::Segments));
+        assert_eq!(found("/a/hls/1-2.m4s"), Some(What::Segment));
+        for path in ["", "/", "/b", "/a/b", "/a/hls/x/y", "a", "/a//"] {
+            assert_eq!(found(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn who_came_first_keeps_its_path() {
+        let mut table = table();
+        table.add("/a".to_owned(), What::Stat, &Whom::Box);
+        assert_eq!(table.find("/a").map(|(what, _)| *what), Some(What::Player));
+    }
+}
