@@ -116,6 +116,9 @@ struct Serve {
     /// Announce the service on the local network by mDNS, as _http._tcp (or _https._tcp) and _livebox._tcp
     #[arg(long)]
     mdns: bool,
+    /// What is logged: error, warn, info, debug or trace
+    #[arg(short = 'g', long, value_name = "LEVEL")]
+    log_level: Option<String>,
 }
 
 const SERVE_EXAMPLES: &str = "\
@@ -158,9 +161,9 @@ fn follow(arguments: Arguments) -> anyhow::Result<()> {
     }
     let place = |from: From| from.place(arguments.from);
     match arguments.command.unwrap_or_else(|| Command::Serve(Serve::default())) {
-        Command::Serve(Serve { from, bind, port, docroot, mdns }) => {
+        Command::Serve(Serve { from, bind, port, docroot, mdns, log_level }) => {
             let mdns = mdns.then(|| "true".to_owned());
-            run_service(&place(from), &Overrides { bind, port, docroot, mdns })
+            run_service(&place(from), &Overrides { bind, port, docroot, mdns, log_level })
         }
         Command::Stream(flags) => {
             settle_heap();

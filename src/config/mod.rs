@@ -53,6 +53,7 @@ pub struct Overrides {
     pub port: Option<String>,
     pub docroot: Option<PathBuf>,
     pub mdns: Option<String>,
+    pub log_level: Option<String>,
 }
 
 /// A configuration that may be run.

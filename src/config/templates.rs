@@ -14,6 +14,7 @@ mod text;
 use commands::Commands;
 use room::{Full, Room};
 use sets::Sets;
+use text::{NO_NAME, is_name};
 
 use super::nearest::nearest;
 use super::problem::{NOT_ONE_VALUE, NOT_QUOTED, Problem, child, either, word};
@@ -111,6 +112,15 @@ impl Report<'_> {
         None
     }
 
+    /// The entries of a mapping whose keys are names; tells those that are none.
+    fn named<'n>(&mut self, at: &At, node: &'n Node) -> Vec<&'n Entry> {
+        let entries = self.mapping(at, node);
+        for entry in entries.iter().filter(|entry| !is_name(&entry.key)) {
+            self.tell(&at.at(entry), NO_NAME);
+        }
+        entries.iter().filter(|entry| is_name(&entry.key)).collect()
+    }
+
     /// Tells the keys that are not among `known`.
     fn strangers(&mut self, at: &At, keys: &[Entry], known: &[&str]) {
         for entry in keys.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
@@ -125,22 +135,28 @@ impl Report<'_> {
     /// Tells arguments that nothing asks for; `who` is what they are given to. A
     /// key without a value may be a secret whose own key got lost.
     fn unused(&mut self, at: &At, given: &[Entry], known: &[&str], who: &str) {
+        let told = &known[..known.len().min(MOST_NAMED)];
         for entry in given.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
-            let near = nearest(&entry.key, known);
+            let near = nearest(&entry.key, told);
             let place =
                 if entry.value == Node::Null && near.is_none() { at } else { &at.at(entry) };
-            let advice = match (near, known) {
+            let advice = match (near, told) {
                 (Some(near), _) => format!("did you mean {near:?}?"),
                 (None, []) => "it takes none".to_owned(),
-                (None, known) => format!("it takes {}", known.join(", ")),
+                (None, told) => format!("it takes {}", told.join(", ")),
             };
             self.tell(place, format!("{who} has no use for this argument; {advice}"));
         }
     }
 }
 
+/// So many names are looked at for the one that was meant, and told.
+const MOST_NAMED: usize = 20;
+
 /// That `name` is none of `known`; `what` is what it should be one of.
 fn names_none(name: &str, what: &str, known: &[&str]) -> String {
+    // Who has more of them does not want to read them all in each mistake.
+    let known = &known[..known.len().min(MOST_NAMED)];
     let advice = match nearest(name, known) {
         Some(near) => format!("did you mean {near:?}?"),
         None if known.is_empty() => format!("there is no {what}"),

@@ -193,14 +193,10 @@ impl Kind {
     fn number(&self, value: &str) -> Result<i32, String> {
         let given = number(value);
         let found = match self {
-            Kind::Number { least, most, step } => {
-                let given = given.filter(|given| (least..=most).contains(&given));
-                let off = |given: &i64| *step > 1 && given.wrapping_sub(*least) % step != 0;
-                let by = if *step > 1 { format!(" in steps of {step}") } else { String::new() };
-                given
-                    .filter(|given| !off(given))
-                    .ok_or_else(|| format!("goes from {least} to {most}{by}, and is not {value:?}"))
-            }
+            // Between two steps the driver takes the nearer one.
+            Kind::Number { least, most, .. } => given
+                .filter(|given| (least..=most).contains(&given))
+                .ok_or_else(|| format!("goes from {least} to {most}, and is not {value:?}")),
             Kind::Switch => switch(value)
                 .map(i64::from)
                 .ok_or_else(|| format!("is yes or no, and not {value:?}")),

@@ -21,8 +21,8 @@ pub(super) struct Commands<'a>(Vec<(&'a str, Option<Command>)>);
 impl<'a> Commands<'a> {
     pub(super) fn read(section: Option<(At, &'a Node)>, report: &mut Report<'_>) -> Self {
         let Some((at, node)) = section else { return Self(Vec::new()) };
-        let entries = report.mapping(&at, node);
-        let read = entries.iter().map(|entry| {
+        let entries = report.named(&at, node);
+        let read = entries.into_iter().map(|entry| {
             let at = at.at(entry);
             let text = report.value(&at, &entry.value);
             let command = text.map(Command::parse).transpose();

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 
 use super::room::{Full, Room};
-use super::text::{Command, Text, Unfilled, is_name};
+use super::text::{Command, NO_NAME, Text, Unfilled, is_name};
 use super::{At, Report, names_none};
 use crate::config::problem::{Problem, child, quote, word};
 use crate::config::yaml::{Entry, Node};
@@ -37,8 +37,8 @@ struct Param<'a> {
 impl<'a> Sets<'a> {
     pub(super) fn read(section: Option<(At, &'a Node)>, report: &mut Report<'_>) -> Self {
         let Some((at, node)) = section else { return Self(Vec::new()) };
-        let entries = report.mapping(&at, node);
-        let read = entries.iter().map(|entry| {
+        let entries = report.named(&at, node);
+        let read = entries.into_iter().map(|entry| {
             let earlier = report.problems.len();
             let set = Set::read(&at.at(entry), &entry.value, report);
             (entry.key.as_str(), (report.problems.len() == earlier).then_some(set))
@@ -238,7 +238,7 @@ fn read_params<'a>(at: &At, node: &'a Node, report: &mut Report<'_>) -> Vec<Para
             report.tell(&at, format!("`{name}` is no param: every use of a set has it"));
         } else if !is_name(name) {
             let shown = quote(name);
-            report.tell(&at, format!("{shown} is not a name; use 1 to 64 of a-z A-Z 0-9 _ -"));
+            report.tell(&at, format!("{shown} {NO_NAME}"));
         } else if params[..index].iter().any(|other| other.name == *name) {
             report.tell(&at, format!("`{name}` is given a second time"));
         }

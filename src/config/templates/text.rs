@@ -131,7 +131,10 @@ impl Command {
     }
 }
 
-/// Whether a place, and so an argument, may be called so.
+/// What is told of anything else.
+pub(super) const NO_NAME: &str = "is not a name; use 1 to 64 of a-z A-Z 0-9 _ -";
+
+/// Whether a template, a place, and so an argument, may be called so.
 pub(super) fn is_name(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     (1..=LONGEST_NAME).contains(&text.len()) && text.chars().all(allowed)

@@ -127,6 +127,7 @@ fn names_without_end_are_neither_taken_nor_repeated() {
         format!(
             "{SMALL}templates: {{commands: {{{long}: 'cat'}}, sets: {{a: {{params: [{long}]}}}}}}\n"
         ),
+        format!("{SMALL}templates: {{commands: {{{long}: cat}}}}\nuse: [{{set: a}}]\n"),
         format!("streams: {{a: {{template: {long}}}}}\n"),
         format!("{SMALL}use: [{{set: {long}, {long}: 1}}]\n"),
         format!("[{long}]\n{long}\n{long} = {long}\n"),

@@ -63,6 +63,7 @@ fn a_list_of_controls_is_read_with_its_groups_and_menus() {
 fn a_wish_is_a_number_a_word_of_the_menu_or_yes_and_no() {
     for (name, value, number) in [
         ("brightness", "-64", "brightness=-64"),
+        ("contrast", "15", "contrast=15"),
         ("white_balance_automatic", "0", "white_balance_automatic=0"),
         ("white_balance_automatic", "No", "white_balance_automatic=0"),
         ("power_line_frequency", "50 hz", "power_line_frequency=1"),
@@ -83,11 +84,6 @@ fn what_a_camera_does_not_know_is_told_and_left_out() {
         ("gain", "1", "the camera has no control gain"),
         ("brightness", "0.1", "the control brightness goes from -64 to 64, and is not \"0.1\""),
         ("brightness", "65", "the control brightness goes from -64 to 64, and is not \"65\""),
-        (
-            "contrast",
-            "15",
-            "the control contrast goes from 0 to 90 in steps of 10, and is not \"15\"",
-        ),
         (
             "white_balance_automatic",
             "2",
