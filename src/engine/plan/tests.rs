@@ -38,20 +38,7 @@ fn plan() -> Plan {
 fn every_combination_gives_a_line_that_is_reviewed() {
     let mut lines = Vec::new();
     let plain = Capture::plain(plan().feed.fps);
-    for form in [Form::Raw, Form::Mjpeg, Form::H264] {
-        for rate in [(30, 1), (60_000, 1001)] {
-            lines
-                .push(plan().launch_line(Capture { form, rate, sound: false }, "x264enc").unwrap());
-        }
-    }
-    let control = |name: &str, value: &str| Control { name: name.into(), value: value.into() };
-    for form in [Form::Raw, Form::Mjpeg, Form::H264] {
-        let mut told = plan();
-        told.feed.controls = vec![control("brightness", "-20"), control("menu", "a word")];
-        told.feed.controls.push(control("auto_exposure", "1"));
-        let capture = Capture { form, ..plain };
-        lines.push(told.launch_line(capture, "x264enc").unwrap());
-    }
+    lines.extend(cameras());
     for encoder in profile::names(Kind::Encoder) {
         lines.push(plan().launch_line(plain, encoder).unwrap());
         let mut fixed = plan();
@@ -99,6 +86,7 @@ fn every_combination_gives_a_line_that_is_reviewed() {
         let track = of("video").or(of("audio")).unwrap();
         lines.push(pulled.pulled_line(&track, "libde265dec").unwrap());
     }
+    lines.extend(unpacked(&pulled));
     let mut made = dressed.clone();
     made.feed.source = Source::Made("front".parse().unwrap());
     made.feed.audio = FeedAudio::Alsa("plughw:CARD=a b".to_owned());
@@ -114,6 +102,44 @@ fn every_combination_gives_a_line_that_is_reviewed() {
     lines.push(push_line(PushAudio::Feed, false).unwrap());
     lines.push(push_line(PushAudio::Tone, true).unwrap());
     golden("tests/golden/launch-lines.txt", &(lines.join("\n\n") + "\n"));
+}
+
+/// The lines of a camera in each of its forms, and of one that is told something.
+fn cameras() -> Vec<String> {
+    let mut lines = Vec::new();
+    let forms = [Form::Raw, Form::Mjpeg, Form::H264];
+    for form in forms {
+        for rate in [(30, 1), (60_000, 1001)] {
+            lines
+                .push(plan().launch_line(Capture { form, rate, sound: false }, "x264enc").unwrap());
+        }
+    }
+    let control = |name: &str, value: &str| Control { name: name.into(), value: value.into() };
+    let mut told = plan();
+    told.feed.controls = vec![control("brightness", "-20"), control("menu", "a word")];
+    told.feed.controls.push(control("auto_exposure", "1"));
+    for form in forms {
+        let capture = Capture { form, ..Capture::plain(told.feed.fps) };
+        lines.push(told.launch_line(capture, "x264enc").unwrap());
+    }
+    lines
+}
+
+/// The lines of what is found in bytes.
+fn unpacked(plan: &Plan) -> Vec<String> {
+    let tracks = [
+        ("video/x-h264", None),
+        ("video/x-h265", None),
+        ("image/jpeg", None),
+        ("audio/mpeg", Some(4)),
+        ("audio/mpeg", Some(1)),
+        ("audio/x-opus", None),
+    ];
+    let lines = tracks.map(|(caps, version)| {
+        let track = Offered::found(|name, of| name == caps && of == version).unwrap();
+        plan.pulled_line(&track, "libde265dec").unwrap()
+    });
+    std::iter::once(plan.unpack_line().unwrap()).chain(lines).collect()
 }
 
 #[test]
