@@ -3,6 +3,7 @@
 //! The file's own shape (optional keys, several spellings) ends at the check;
 //! nothing behind it asks whether a value makes sense.
 
+mod access;
 mod controls;
 
 use std::fmt;
@@ -16,6 +17,8 @@ use crate::base::secret::Secret;
 use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::model::ids::{FeedName, PushName, StreamName};
 use crate::model::push_url::PushUrl;
+
+pub use access::Access;
 
 /// The whole configuration, in the order of the file: the first stream is the
 /// default one.
@@ -103,12 +106,6 @@ impl Server {
 pub struct Tls {
     pub certificate: PathBuf,
     pub key: PathBuf,
-}
-
-#[derive(Clone, Debug)]
-pub struct Access {
-    /// An argon2 hash in PHC form; without one only the box itself may change anything.
-    pub password: Option<Secret>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -435,10 +432,22 @@ pub struct ByteFeed {
     pub resurrect: bool,
 }
 
+impl ByteFeed {
+    /// The feed that its command reads, if it reads one.
+    pub fn made_from(&self) -> Option<&FeedName> {
+        match &self.source {
+            ByteSource::Made(_, from) => Some(from),
+            ByteSource::Command(_) | ByteSource::Pipe(_) => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum ByteSource {
     /// What a program writes to its output.
     Command(CommandLine),
+    /// What a program makes of another feed of bytes.
+    Made(CommandLine, FeedName),
     /// A named pipe or a file: an absolute path.
     Pipe(PathBuf),
 }
