@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::recordings::record;
-use super::{bytes, name, span, unit};
+use super::{bytes, name, refuse_templates, span, unit};
 use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::config::problem::{either, quote};
 use crate::config::section::{Report, Spot, word};
@@ -11,9 +11,9 @@ use crate::config::settings::{ByteFeed, ByteStream, EncoderWish, Feed, Profile, 
 use crate::config::urls::stream_url;
 use crate::model::ids::{FeedName, StreamName};
 
-pub(in crate::config) const STREAM: [&str; 16] = [
+pub(in crate::config) const STREAM: [&str; 18] = [
     "feed", "feeds", "encoder", "bitrate", "gop", "profile", "quality", "size", "fps", "audio",
-    "command", "type", "client", "record", "url", "password",
+    "command", "template", "args", "type", "client", "record", "url", "password",
 ];
 
 const GOP: Duration = Duration::from_secs(1);
@@ -32,6 +32,7 @@ pub(in crate::config) fn streams(
     let (mut tracks, mut byte_streams) = (Vec::new(), Vec::new());
     for key in spot.keys() {
         let spot = spot.at(key);
+        refuse_templates(&spot, report);
         if bytes::is_stream(key, &spot, byte_feeds) {
             byte_streams.extend(bytes::stream(key, &spot, report));
         } else {

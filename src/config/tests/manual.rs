@@ -5,6 +5,7 @@ use crate::config::keys::{
     SECTIONS, feeds::FEED, pages::PAGES, pushes::PUSH, recordings::RECORDINGS, service,
     streams::STREAM,
 };
+use crate::config::templates::TEMPLATES;
 
 const MANUAL: &str = include_str!("../../../etc/livebox.yaml");
 const README: &str = include_str!("../../../README.md");
@@ -37,8 +38,33 @@ fn the_readmes_page_of_commands_and_pipes_loads() {
 }
 
 #[test]
+fn the_readmes_cameras_of_sets_and_their_controls_load() {
+    let block = |of: &str| {
+        let blocks = README.split("```yaml\n").skip(1);
+        let mut texts = blocks.filter_map(|text| Some(text.split_once("```")?.0));
+        parse_text(texts.find(|text| text.contains(of)).unwrap()).unwrap()
+    };
+    let made = block("\nuse:\n");
+    let urls: Vec<_> = made.byte_streams.iter().map(|stream| stream.url.as_str()).collect();
+    assert_eq!(urls, ["/front/view.mjpg", "/front/raw.ts", "/back/view.mjpg", "/back/raw.ts"]);
+    assert_eq!(block("controls:").feeds[0].controls.len(), 3);
+}
+
+#[test]
+fn the_readmes_recordings_load() {
+    let (_, chapter) = README.split_once("\n## Recordings\n").unwrap();
+    let (_, sample) = chapter.split_once("```yaml\n").unwrap();
+    let (sample, _) = sample.split_once("```").unwrap();
+    let feeds = "feeds: {camera: {test: clock}, birds: {test: clock}, door: {test: clock}}\n";
+    let settings =
+        parse_text(&format!("{feeds}{}", sample.replace("/media/disk/livebox", "/tmp"))).unwrap();
+    let plans: Vec<_> = settings.streams.iter().map(|stream| stream.record.to_string()).collect();
+    assert_eq!(plans, ["sun 09:45-11:15, wed 19:00-20:30", "06:00-22:00", "always"]);
+}
+
+#[test]
 fn the_manual_knows_every_key_in_its_section() {
-    let sections: [(&str, &[&str]); 9] = [
+    let sections: [(&str, &[&str]); 11] = [
         ("server", &service::SERVER),
         ("access", &service::ACCESS),
         ("rtsp", &service::RTSP),
@@ -46,6 +72,8 @@ fn the_manual_knows_every_key_in_its_section() {
         ("streams", &STREAM),
         ("pushes", &PUSH),
         ("recordings", &RECORDINGS),
+        ("templates", &TEMPLATES),
+        ("use", &[]),
         ("pages", &PAGES),
         ("log", &service::LOG),
     ];
@@ -69,7 +97,7 @@ fn with_push() -> String {
 
 /// The keys given below this section, also those behind a `#`.
 fn keys_of(section: &str) -> Vec<&'static str> {
-    let inside = MANUAL.split_once(&format!("\n{section}:\n")).unwrap().1;
+    let (_, inside) = MANUAL.split_once(&format!("\n{section}:")).unwrap();
     let lines = inside.lines().take_while(|line| line.is_empty() || line.starts_with([' ', '#']));
     let key = |line: &'static str| line.trim_start().trim_start_matches('#').split_once(':');
     let keys = lines.filter_map(key).map(|(key, _)| key);

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,6 +35,8 @@ const TRIAL: &str = ".livebox-may-write";
 #[derive(Debug)]
 pub(super) struct Shelf {
     folder: PathBuf,
+    /// Whether it lies on another disk than the system.
+    is_apart: bool,
     keep: Mutex<Keep>,
     books: Mutex<Books>,
 }
@@ -143,7 +145,8 @@ impl Shelf {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
             Err(error) => return Err(error),
         }
-        Ok(Self { folder, keep: Mutex::new(keep), books: Mutex::default() })
+        let is_apart = is_apart(&folder)?;
+        Ok(Self { folder, is_apart, keep: Mutex::new(keep), books: Mutex::default() })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -313,7 +316,10 @@ impl Shelf {
         };
         let keep = self.keep();
         let free = system::disk_free(&self.folder).map_err(gone)?;
-        fs::metadata(&self.folder).map_err(gone)?;
+        // Where a disk was, its mount point is left, which is the system's own disk.
+        if self.is_apart && !is_apart(&self.folder).map_err(gone)? {
+            return Err(gone(io::Error::other("its disk is unplugged")));
+        }
         let now = Timestamp::now();
         for name in self.surplus(&keep, free, room, now) {
             if self.delete(&name).is_ok() {
@@ -407,6 +413,11 @@ impl Shelf {
         // Every step is complete in itself.
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the folder lies on another file system than the root.
+fn is_apart(folder: &Path) -> io::Result<bool> {
+    Ok(fs::metadata(folder)?.dev() != fs::metadata("/")?.dev())
 }
 
 /// Opens a file, and no link.
