@@ -10,6 +10,7 @@ use crate::engine::bytes::NoSeat;
 use crate::model::status::Failure;
 use crate::outputs::control::Refused;
 use crate::outputs::livebox::BoxError;
+use crate::outputs::mjpeg::NoLook;
 use crate::outputs::picture::{BadWish, NoPicture};
 
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,8 @@ pub(super) enum ApiError {
     NoMarks { key: String, content_type: String },
     #[error("Too many viewers: {0}")]
     Full(#[from] NoSeat),
+    #[error("Too many kinds of pictures: {0}")]
+    NoLook(#[from] NoLook),
     #[error("There is nothing to control: no stream of this box is encoded by it")]
     NoTracks,
     #[error(transparent)]
@@ -68,7 +71,9 @@ impl ApiError {
             ApiError::Box(_) | ApiError::Unreadable(_) | ApiError::BadQuery(_) => {
                 (StatusCode::BAD_REQUEST, None)
             }
-            ApiError::NoSuchPath(_) | ApiError::NoTracks => (StatusCode::NOT_FOUND, None),
+            ApiError::NoSuchPath(_)
+            | ApiError::NoTracks
+            | ApiError::Undecoded(NoPicture::OutOfReach(_)) => (StatusCode::NOT_FOUND, None),
             ApiError::WrongMethod { .. } => (StatusCode::METHOD_NOT_ALLOWED, None),
             ApiError::PasswordNeeded => (StatusCode::UNAUTHORIZED, None),
             ApiError::NoPasswordSet | ApiError::OtherOrigin | ApiError::ForeignForm => {
@@ -82,7 +87,10 @@ impl ApiError {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)))
             }
             ApiError::Busy => (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(1))),
-            ApiError::NoPicture { .. } | ApiError::NoBytes { .. } | ApiError::Full(_) => {
+            ApiError::NoPicture { .. }
+            | ApiError::NoBytes { .. }
+            | ApiError::Full(_)
+            | ApiError::NoLook(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)))
             }
         }

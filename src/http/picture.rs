@@ -11,9 +11,10 @@ use super::error::ApiError;
 use super::media::joined;
 use super::server::State;
 use crate::engine::roster::Stream;
-use crate::outputs::picture::Wish;
+use crate::outputs::picture::{NoPicture, Wish, ago};
 
-/// `GET /<stream>/pic`: the newest frame as JPEG or PNG.
+/// `GET /<stream>/pic`: the newest frame as JPEG or PNG, or an older one with
+/// `?ago=`. That starts nothing: what is not in memory is not there.
 pub(super) async fn pic(
     request: HttpRequest,
     query: web::Query<Vec<(String, String)>>,
@@ -21,7 +22,7 @@ pub(super) async fn pic(
     stream: web::ReqData<Arc<Stream>>,
 ) -> Result<HttpResponse, ApiError> {
     let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let wish = Wish::read(&query, accept)?;
+    let (wish, ago) = (Wish::read(&query, accept)?, ago(&query)?);
     let mut response = HttpResponse::Ok();
     response
         .content_type(wish.content_type())
@@ -30,8 +31,13 @@ pub(super) async fn pic(
     if request.method() == Method::HEAD {
         return Ok(response.streaming(empty::<Result<web::Bytes, Infallible>>()));
     }
-    let (reader, init) = joined(&stream).await?;
-    let bytes = state.pictures.take(reader, init, wish).await?;
+    let bytes = if ago.is_zero() {
+        let (reader, init) = joined(&stream).await?;
+        state.pictures.take(reader, init, wish).await?
+    } else {
+        let past = stream.hub().past(ago).map_err(|out| NoPicture::OutOfReach(out.reach))?;
+        state.pictures.of_past(stream.hub().name().clone(), past, wish).await?
+    };
     stream.hub().count_bytes_out(bytes.len());
     Ok(response.body(bytes))
 }

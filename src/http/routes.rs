@@ -11,20 +11,22 @@ use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
 use super::error::ApiError;
 use super::table::{Table, What, Whom, asks_for, is_placed};
-use super::{assets, bytes, dashboard, hls, livebox, media, pages, picture, pushes, stat};
+use super::{assets, bytes, dashboard, hls, livebox, media, mjpeg, pages, picture, pushes, stat};
 use crate::outputs::lineup::Lineup;
 
 /// What may be asked at a URL that only shows something.
 const READ: &str = "GET, HEAD";
 
 /// Where a stream of tracks is found, behind its URL.
-const OF_STREAM: [(&str, What); 10] = [
+const OF_STREAM: [(&str, What); 12] = [
     ("", What::Player),
     ("/", What::Player),
     (".mp4", What::Mp4),
     (".h264", What::H264),
     (".ts", What::Ts),
     (".aac", What::Aac),
+    (".mjpeg", What::Mjpeg),
+    (".mjpg", What::Mjpeg),
     (".m3u8", What::Playlist),
     ("/pic", What::Picture),
     ("/hls/live.m3u8", What::Segments),
@@ -32,11 +34,13 @@ const OF_STREAM: [(&str, What); 10] = [
 ];
 
 /// The first stream is also the one that is meant where none is named.
-const OF_FIRST: [(&str, What); 7] = [
+const OF_FIRST: [(&str, What); 9] = [
     ("/stream.mp4", What::Mp4),
     ("/stream.h264", What::H264),
     ("/stream.ts", What::Ts),
     ("/stream.aac", What::Aac),
+    ("/stream.mjpeg", What::Mjpeg),
+    ("/stream.mjpg", What::Mjpeg),
     ("/stream.m3u8", What::Playlist),
     ("/streaminf.m3u8", What::Segments),
     ("/stream/pic", What::Picture),
@@ -88,6 +92,7 @@ fn placed() -> Resource {
         .route(at(What::H264).to(media::h264))
         .route(at(What::Ts).to(media::ts))
         .route(at(What::Aac).to(media::aac))
+        .route(at(What::Mjpeg).to(mjpeg::mjpeg))
         .route(at(What::Picture).to(picture::pic))
         .route(at(What::Bytes).to(bytes::bytes))
         .route(at(What::Player).to(pages::stream))

@@ -23,6 +23,7 @@ pub(super) enum What {
     H264,
     Ts,
     Aac,
+    Mjpeg,
     Picture,
     /// The multivariant playlist.
     Playlist,

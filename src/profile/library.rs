@@ -63,6 +63,7 @@ files! {
     Picture "pictures" "decode",
     Picture "pictures" "jpg",
     Picture "pictures" "png",
+    Picture "pictures" "mjpeg",
 }
 
 /// The names of all profiles of one kind.

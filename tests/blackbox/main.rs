@@ -20,6 +20,7 @@ mod files;
 mod harness;
 mod hls;
 mod https;
+mod mjpeg;
 mod pages;
 mod pictures;
 mod pulling;

@@ -28,6 +28,16 @@ pub(super) struct Sources {
     video: Source,
     audio: Option<Source>,
     begin: MediaTime,
+    when_late: WhenLate,
+}
+
+/// What a feeder does whose pipeline cannot keep up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WhenLate {
+    /// It falls back until the ring lets go of what it reads.
+    FallBack,
+    /// It goes on at the newest key frame as soon as there is one ahead.
+    Jump,
 }
 
 /// Why a feeder cannot go on.
@@ -66,6 +76,7 @@ impl Sources {
         video: gst::Element,
         audio: Option<(gst::Element, &AudioInfo)>,
         begin: MediaTime,
+        when_late: WhenLate,
     ) -> Result<Self, Failure> {
         let caps = gst::Caps::builder("video/x-h264")
             .field("stream-format", "byte-stream")
@@ -76,7 +87,7 @@ impl Sources {
             Some((element, info)) => Some(Source::new(element, &audio_caps(info))?),
             None => None,
         };
-        Ok(Self { video, audio, begin })
+        Ok(Self { video, audio, begin, when_late })
     }
 
     /// A moment as the pipeline's time, which begins at `begin`.
@@ -143,6 +154,10 @@ impl Source {
         Ok(Self { app, full })
     }
 
+    fn is_full(&self) -> bool {
+        *self.full.borrow()
+    }
+
     /// Waits until it takes more.
     async fn has_room(&self) {
         // An error means that the source is gone, and the run with it.
@@ -172,7 +187,15 @@ pub(super) async fn feed(
                     return Over::Refused;
                 }
                 gap = false;
+                let is_late = sources.video.is_full();
                 sources.video.has_room().await;
+                if is_late && sources.when_late == WhenLate::Jump {
+                    let lost = reader.jump();
+                    if lost > 0 {
+                        tell_lost(lost);
+                        gap = true;
+                    }
+                }
             }
             Read::Skipped(lost) => {
                 tell_lost(lost);

@@ -149,7 +149,7 @@ fn start(
 }
 
 /// Names the colours that a stream does not name, as browsers assume them.
-fn with_colours(caps: &gst::CapsRef) -> gst::Caps {
+pub(super) fn with_colours(caps: &gst::CapsRef) -> gst::Caps {
     let mut caps = caps.to_owned();
     let structure = caps.make_mut().structure_mut(0);
     if let Some(structure) = structure.filter(|structure| !structure.has_field("colorimetry")) {
