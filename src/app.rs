@@ -99,7 +99,9 @@ fn on_a_runtime(all: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result
 async fn send(settings: &Settings, recorder: Option<Recorder>) -> anyhow::Result<()> {
     let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
-    let (roster, mut tasks) = Roster::new(settings);
+    let (bytes, mut tasks) = bytes::Roster::new(settings);
+    let (roster, of_tracks) = Roster::new(settings, &bytes);
+    tasks.extend(of_tracks);
     let stream = roster.first().context("there is nothing to send")?;
     let mut push = None;
     if let Some(wanted) = settings.pushes.first() {
@@ -122,7 +124,7 @@ async fn send(settings: &Settings, recorder: Option<Recorder>) -> anyhow::Result
         ended = until_the_end => ended,
     };
     info!("ending");
-    drop((push, roster));
+    drop((push, roster, bytes));
     in_time(all_end(tasks)).await;
     sent
 }
@@ -179,12 +181,12 @@ async fn run(
     if let Err(error) = system::allow_open_files() {
         warn!("the number of open files stays limited: {error}");
     }
-    let (roster, mut tasks) = Roster::new(settings);
+    let (bytes, mut tasks) = bytes::Roster::new(settings);
+    let (roster, of_tracks) = Roster::new(settings, &bytes);
+    tasks.extend(of_tracks);
     if let Some(tls) = tls {
         tasks.push(tokio::spawn(renew(tls, shutdown.clone())));
     }
-    let (bytes, of_bytes) = bytes::Roster::new(settings);
-    tasks.extend(of_bytes);
     let (pushes, livebox) = pushes(settings, &roster, &mut tasks).await;
     let pages = settings.pages.clone();
     let lineup = Lineup { roster, bytes, pushes, livebox, pages, config_text: shown };

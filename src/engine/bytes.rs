@@ -26,7 +26,7 @@ use crate::base::backoff::Backoff;
 use crate::config::settings::{ByteFeed, ByteSource, ByteStream, Client, Mode, Settings};
 use crate::hub::bytes::{Begin, Flow, Need, Read, Reader};
 use crate::media::container::Container;
-use crate::model::ids::StreamName;
+use crate::model::ids::{FeedName, StreamName};
 use crate::model::status::{self, Failure, State};
 
 /// A command must give something this soon, and as long as it is fed may not
@@ -56,6 +56,7 @@ const PIECES_AHEAD: usize = 4;
 #[derive(Debug)]
 pub struct Roster {
     streams: Vec<Arc<Stream>>,
+    feeds: Vec<(FeedName, Arc<Feed>)>,
 }
 
 /// One stream of the roster.
@@ -134,15 +135,15 @@ impl Roster {
             all.recv().await;
         }));
         let mut builder = Builder { settings, memory, alive, tasks };
-        let feeds: Vec<_> = settings.byte_feeds.iter().map(|feed| builder.feed(feed)).collect();
-        let named: Vec<_> = settings.byte_feeds.iter().map(|feed| &feed.name).zip(feeds).collect();
+        let named = settings.byte_feeds.iter().map(|feed| (feed.name.clone(), builder.feed(feed)));
+        let feeds: Vec<_> = named.collect();
         let streams = settings.byte_streams.iter().map(|stream| {
-            let own = |name| named.iter().find(|(known, _)| *known == name);
+            let own = |name| feeds.iter().find(|(known, _)| known == name);
             let feed = stream.feed.as_ref().and_then(own).map(|(_, feed)| Arc::clone(feed));
             builder.stream(stream, feed)
         });
         let streams = streams.collect();
-        (Self { streams }, builder.tasks)
+        (Self { streams, feeds }, builder.tasks)
     }
 
     /// Those of all feeds and shared commands; a feed's as often as it is shown.
@@ -152,6 +153,12 @@ impl Roster {
             let Maker::Shared { supervisor, .. } = &stream.maker else { return feed.chain(None) };
             feed.chain(Some(supervisor))
         })
+    }
+
+    /// The bytes of the feed that is called so, and who looks after them.
+    pub fn feed(&self, feed: &FeedName) -> Option<(&Arc<Flow>, &Supervisor)> {
+        let (_, feed) = self.feeds.iter().find(|(name, _)| name == feed)?;
+        Some((&feed.flow, &feed.supervisor))
     }
 
     pub fn streams(&self) -> &[Arc<Stream>] {

@@ -11,8 +11,9 @@ use futures_util::future::select_all;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::bytes;
 use super::demand::Demand;
-use super::gst::{self, CapturePipeline, Encoders, FeedPipeline, Outlet, StreamPipeline};
+use super::gst::{self, CapturePipeline, Encoders, FeedPipeline, Outlet, Pictured, StreamPipeline};
 use super::lifecycle::{Lifecycle, Limits, Phase};
 use super::plan::Plan;
 use super::supervisor::Supervisor;
@@ -60,6 +61,8 @@ pub struct Feed {
     outlet: Arc<Outlet>,
     /// What it is made from, if from another feed.
     base: Option<Arc<Feed>>,
+    /// That of the feed of bytes that it is unpacked from, if from one.
+    unpacked: Option<Supervisor>,
     supervisor: Supervisor,
 }
 
@@ -77,8 +80,8 @@ pub struct Stream {
 
 impl Roster {
     /// Starts a supervisor for each stream and each shared feed; must be called on a runtime. The
-    /// tasks end when the roster is dropped.
-    pub fn new(settings: &Settings) -> (Self, Vec<JoinHandle<()>>) {
+    /// tasks end when the roster is dropped. `flows` has the feeds of bytes.
+    pub fn new(settings: &Settings, flows: &bytes::Roster) -> (Self, Vec<JoinHandle<()>>) {
         let encoders = Arc::new(Encoders::default());
         // Trying them takes a moment that the first viewer should not wait for.
         if !settings.streams.is_empty() {
@@ -103,7 +106,7 @@ impl Roster {
                 to_do.push_back(feed);
                 continue;
             }
-            let (feed, task) = Feed::spawn(feed, base, &plans, settings, spread());
+            let (feed, task) = Feed::spawn(feed, base, &plans, (settings, flows), spread());
             shared.push(feed);
             tasks.push(task);
         }
@@ -278,7 +281,8 @@ impl Stream {
                 | Source::V4l2(_)
                 | Source::File(_)
                 | Source::Rtsp(_)
-                | Source::Made(_) => format!(
+                | Source::Made(_)
+                | Source::Unpacked(_) => format!(
                     "{}, {} frames a second, {}bit/s",
                     plan.size(),
                     plan.fps(),
@@ -335,7 +339,7 @@ impl Feed {
         feed: &settings::Feed,
         base: Option<Arc<Self>>,
         plans: &[watch::Sender<Plan>],
-        settings: &Settings,
+        (settings, flows): (&Settings, &bytes::Roster),
         spread: f64,
     ) -> (Arc<Self>, JoinHandle<()>) {
         let name = feed.name.clone();
@@ -350,8 +354,13 @@ impl Feed {
         let followed = plans.iter().map(watch::Sender::subscribe).collect();
         let made_from = base.as_ref().and_then(|base| {
             let plan = base.plans.first()?.subscribe();
-            Some(gst::Base { outlet: Arc::clone(&base.outlet), plan })
+            Some(gst::Base::Pictures(Pictured { outlet: Arc::clone(&base.outlet), plan }))
         });
+        let unpacked = feed.source.unpacked_from().map(|from| {
+            flows.feed(from).expect("the check refuses a feed of one that is not there")
+        });
+        let made_from = made_from.or(unpacked.map(|(flow, _)| gst::Base::Bytes(Arc::clone(flow))));
+        let unpacked = unpacked.map(|(_, supervisor)| supervisor.clone());
         let (supervisor, task) = Supervisor::spawn(
             format!("feed {name}"),
             CapturePipeline::new(followed, Arc::clone(&outlet), made_from),
@@ -360,25 +369,23 @@ impl Feed {
             outlet.needs(),
         );
         let streams = settings.takers_of(feed);
-        (Arc::new(Self { name, plans, streams, outlet, base, supervisor }), task)
+        (Arc::new(Self { name, plans, streams, outlet, base, unpacked, supervisor }), task)
     }
 
     /// Where the feed stands; where that which it is made from is not live,
     /// where that stands.
     fn state(&self, now: Instant) -> State {
         let own = self.supervisor.report().state(now);
-        match &self.base {
-            Some(base) if own != State::Idle => {
-                let of_base = base.state(now);
-                if is_down(&of_base) { of_base } else { own }
-            }
-            Some(_) | None => own,
-        }
+        let of_base = self.base.as_ref().map(|base| base.state(now));
+        let of_bytes = self.unpacked.as_ref().map(|bytes| bytes.report().state(now));
+        let of_either = of_base.or(of_bytes).filter(|state| own != State::Idle && is_down(state));
+        of_either.unwrap_or(own)
     }
 
     /// The supervisors of the feed and of all that it is made from.
     fn supervisors(&self) -> Vec<&Supervisor> {
         let mut all = self.base.as_ref().map_or_else(Vec::new, |base| base.supervisors());
+        all.extend(&self.unpacked);
         all.push(&self.supervisor);
         all
     }
