@@ -4,6 +4,7 @@
 //! command makes of them: once for all viewers, or once for each.
 
 mod run;
+mod shot;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +18,7 @@ use tokio::task::JoinHandle;
 pub(super) use run::Sign;
 use run::{BytesPipeline, Job, Origin, run_for_one};
 
+pub use self::shot::NoShot;
 use super::command::Program;
 use super::command_log::CommandLog;
 use super::demand::Demand;
@@ -87,6 +89,8 @@ enum Maker {
     Exclusive {
         program: Program,
         seats: Arc<Semaphore>,
+        /// How many of them there are.
+        places: usize,
         /// Held by every process, so that the service can wait for them.
         alive: mpsc::Sender<()>,
     },
@@ -215,11 +219,8 @@ impl Builder<'_> {
                     self.supervise(format!("stream {name}"), job, Mode::OnDemand, true);
                 Maker::Shared { flow, supervisor }
             }
-            (Some(program), Client::Exclusive) => Maker::Exclusive {
-                program,
-                seats: Arc::new(Semaphore::new(SEATS)),
-                alive: self.alive.clone(),
-            },
+            (Some(program), Client::Exclusive) => self.exclusive(program, SEATS),
+            (Some(program), Client::Shot) => self.exclusive(program, shot::AT_ONCE),
         };
         let settings = settings.clone();
         Arc::new(Stream {
@@ -229,6 +230,11 @@ impl Builder<'_> {
             viewers: Arc::default(),
             bytes_out: AtomicU64::new(0),
         })
+    }
+
+    fn exclusive(&self, program: Program, places: usize) -> Maker {
+        let seats = Arc::new(Semaphore::new(places));
+        Maker::Exclusive { program, seats, places, alive: self.alive.clone() }
     }
 
     fn log(&self, kind: &str, name: &str) -> CommandLog {
@@ -268,7 +274,7 @@ impl Stream {
         let (from, hold) = match &self.maker {
             Maker::Feed(feed) => (From::Ring(feed.flow.join(begin)), Hold::Nothing),
             Maker::Shared { flow, .. } => (From::Ring(flow.join(begin)), later),
-            Maker::Exclusive { program, seats, alive } => {
+            Maker::Exclusive { program, seats, alive, .. } => {
                 let seat = Arc::clone(seats).try_acquire_owned().map_err(|_| NoSeat)?;
                 let hold = input.map(|input| (input.listen(Begin::Now), input.need()));
                 let (input, need) = hold.unzip();
@@ -279,6 +285,27 @@ impl Stream {
             }
         };
         Ok(Viewer { from, hold, _counted: Arc::clone(&self.viewers) })
+    }
+
+    /// As [`Stream::join`], for who decodes what comes.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn join_to_decode(&self) -> Result<Viewer, NoSeat> {
+        let begin = match &self.maker {
+            Maker::Feed(feed) => feed.flow.decodable(),
+            Maker::Shared { flow, .. } => flow.decodable(),
+            Maker::Exclusive { .. } => Begin::Now,
+        };
+        self.join(begin)
+    }
+
+    /// Why it gives nothing, if it is down.
+    pub fn cause(&self) -> Option<Failure> {
+        match self.state(tokio::time::Instant::now().into_std()) {
+            State::Waiting { cause, .. } | State::Over { cause } => Some(cause),
+            State::Idle | State::Starting | State::Live { .. } | State::Stopping => None,
+        }
     }
 
     pub fn count_bytes_out(&self, bytes: usize) {
@@ -339,7 +366,7 @@ impl Stream {
         match &self.maker {
             Maker::Feed(_) | Maker::Shared { .. } => Arc::strong_count(&self.viewers) - 1,
             // A place is taken until its process has ended.
-            Maker::Exclusive { seats, .. } => SEATS - seats.available_permits(),
+            Maker::Exclusive { seats, places, .. } => places - seats.available_permits(),
         }
     }
 

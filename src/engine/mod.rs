@@ -9,6 +9,7 @@ mod command_log;
 pub mod demand;
 pub mod encoder;
 pub mod gst;
+mod last_words;
 pub mod lifecycle;
 mod pipe;
 pub mod plan;

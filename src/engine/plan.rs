@@ -360,6 +360,31 @@ pub fn decode_line(decoder: &str) -> Result<String, ProfileError> {
     render(Kind::Picture, "decode", &[("decoder", word(decoder))])
 }
 
+/// The launch line that decodes one picture of any encoding.
+///
+/// # Errors
+/// The profile has not the right form.
+pub fn decode_any_line() -> Result<String, ProfileError> {
+    render(Kind::Picture, "decode-any", &[])
+}
+
+/// The launch line that finds pictures in bytes.
+///
+/// # Errors
+/// The profile has not the right form.
+pub fn extract_line() -> Result<String, ProfileError> {
+    render(Kind::Picture, "bytes", &[])
+}
+
+/// What encoded pictures leave by, of H.264 or of another encoding.
+///
+/// # Errors
+/// The profile has not the right form.
+pub fn intra_line(is_h264: bool) -> Result<String, ProfileError> {
+    let slots = [("h264", word("h264parse"))];
+    render(Kind::Picture, "intra", if is_h264 { &slots } else { &[] })
+}
+
 /// The launch line that makes a JPEG of every picture of a stream, scaled to
 /// `size` (width and height) if there is one.
 ///

@@ -6,7 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
 
-use crate::engine::bytes::NoSeat;
+use crate::engine::bytes::{NoSeat, NoShot};
 use crate::model::status::Failure;
 use crate::outputs::control::Refused;
 use crate::outputs::livebox::BoxError;
@@ -53,6 +53,8 @@ pub(super) enum ApiError {
     NoMarks { key: String, content_type: String },
     #[error("Too many viewers: {0}")]
     Full(#[from] NoSeat),
+    #[error("No answer: {0}")]
+    Shot(#[from] NoShot),
     #[error("Too many kinds of pictures: {0}")]
     NoLook(#[from] NoLook),
     #[error("There is nothing to control: no stream of this box is encoded by it")]
@@ -79,15 +81,18 @@ impl ApiError {
             ApiError::NoPasswordSet | ApiError::OtherOrigin | ApiError::ForeignForm => {
                 (StatusCode::FORBIDDEN, None)
             }
-            ApiError::Undecoded(NoPicture::NoVideo) | ApiError::NoSound => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, None)
-            }
+            ApiError::Undecoded(NoPicture::NoVideo | NoPicture::NotUnderstood(_))
+            | ApiError::NoSound => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
             ApiError::Wish(_) | ApiError::NoMarks { .. } => (StatusCode::BAD_REQUEST, None),
             ApiError::Undecoded(NoPicture::Busy | NoPicture::Failed(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)))
             }
             ApiError::Busy => (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(1))),
+            ApiError::Shot(NoShot::Failed { .. } | NoShot::TooLong) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, None)
+            }
             ApiError::NoPicture { .. }
+            | ApiError::Shot(NoShot::Full(_) | NoShot::TooLate)
             | ApiError::NoBytes { .. }
             | ApiError::Full(_)
             | ApiError::NoLook(_) => {
@@ -134,9 +139,24 @@ impl ResponseError for ApiError {
             response
                 .insert_header(("WWW-Authenticate", "Basic realm=\"livebox\", charset=\"UTF-8\""));
         }
+        if let ApiError::Shot(NoShot::Failed { said, .. }) = self
+            && !said.trim().is_empty()
+        {
+            return page_of(&mut response, said);
+        }
         let body = Body { code: status.as_u16(), reason: self.to_string(), valid: self.valid() };
         json(&mut response, &body)
     }
+}
+
+/// What a command said, as a page that runs nothing.
+fn page_of(response: &mut HttpResponseBuilder, said: &str) -> HttpResponse {
+    let escaped = said.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    response
+        .content_type("text/html; charset=utf-8")
+        .insert_header(("Cache-Control", "no-store"))
+        .insert_header(("Content-Security-Policy", "default-src 'none'"))
+        .body(format!("<pre>{escaped}</pre>\n"))
 }
 
 /// A JSON answer with a newline at its end, never cached.

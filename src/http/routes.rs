@@ -47,7 +47,7 @@ const OF_FIRST: [(&str, What); 9] = [
 ];
 
 /// Where a stream of bytes is found, behind its URL.
-const OF_BYTES: [(&str, What); 1] = [("", What::Bytes)];
+const OF_BYTES: [(&str, What); 2] = [("", What::Bytes), ("/pic", What::PictureOfBytes)];
 
 /// The paths that the configuration gives.
 pub(super) fn table(lineup: &Lineup) -> Table {
@@ -70,12 +70,15 @@ pub(super) fn table(lineup: &Lineup) -> Table {
     for stream in lineup.roster.streams() {
         let (url, whom) = (stream.plan().stream.url, Whom::Stream(Arc::clone(stream)));
         OF_STREAM.iter().for_each(|(end, what)| table.add(format!("{url}{end}"), *what, &whom));
+        let name = stream.hub().name();
+        table.add(format!("/stream/{name}/pic"), What::Picture, &whom);
     }
     for stream in lineup.bytes.streams() {
         let (url, name) = (&stream.settings().url, &stream.settings().name);
         let whom = Whom::Bytes(Arc::clone(stream));
         OF_BYTES.iter().for_each(|(end, what)| table.add(format!("{url}{end}"), *what, &whom));
-        table.add(format!("/stream/{name}"), What::Bytes, &whom);
+        let also = format!("/stream/{name}");
+        OF_BYTES.iter().for_each(|(end, what)| table.add(format!("{also}{end}"), *what, &whom));
     }
     table
 }
@@ -95,6 +98,7 @@ fn placed() -> Resource {
         .route(at(What::Mjpeg).to(mjpeg::mjpeg))
         .route(at(What::Picture).to(picture::pic))
         .route(at(What::Bytes).to(bytes::bytes))
+        .route(at(What::PictureOfBytes).to(picture::of_bytes))
         .route(at(What::Player).to(pages::stream))
         .route(at(What::Stat).to(stat::page))
         .route(at(What::StatJson).to(stat::numbers))

@@ -33,6 +33,7 @@ pub(super) enum What {
     Segment,
     /// A stream of bytes.
     Bytes,
+    PictureOfBytes,
     Stat,
     StatJson,
     Metrics,

@@ -3,11 +3,13 @@
 //! Nothing is decoded that nobody asks for. Those who ask for the same picture
 //! while it is made get the same bytes. The decoding itself is `engine::gst`'s.
 
+mod bytes;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use ::bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::base::time::MediaTime;
@@ -49,6 +51,9 @@ pub struct Wish {
     pub width: Option<u32>,
 }
 
+/// What is asked for without a word.
+const USUAL: Wish = Wish { format: Format::Jpg { quality: USUAL_QUALITY }, width: None };
+
 /// A parameter that cannot be followed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("Invalid value for '{field}'")]
@@ -67,6 +72,8 @@ pub enum NoPicture {
     Busy,
     #[error("'ago' is further back than the stream's past in memory, which {}", reaching(*.0))]
     OutOfReach(Option<Duration>),
+    #[error("nothing here makes a picture of what the stream gives: {0}")]
+    NotUnderstood(Failure),
     #[error(transparent)]
     Failed(#[from] FailureError),
 }
@@ -179,6 +186,8 @@ fn prefers_png(accept: &str) -> bool {
 #[derive(Debug)]
 pub struct Pictures {
     turns: Arc<Semaphore>,
+    /// Streams of bytes that are looked into.
+    looking: Arc<Semaphore>,
     kept: Arc<Mutex<HashMap<StreamName, Vec<Kept>>>>,
 }
 
@@ -191,7 +200,8 @@ struct Kept {
 
 impl Default for Pictures {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(TURNS)), kept: Arc::default() }
+        let [turns, looking] = [TURNS, bytes::LOOKING].map(|count| Arc::new(Semaphore::new(count)));
+        Self { turns, looking, kept: Arc::default() }
     }
 }
 

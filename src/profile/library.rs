@@ -72,6 +72,9 @@ files! {
     Picture "pictures" "jpg",
     Picture "pictures" "png",
     Picture "pictures" "mjpeg",
+    Picture "pictures" "bytes",
+    Picture "pictures" "intra",
+    Picture "pictures" "decode-any",
 }
 
 /// The names of all profiles of one kind.

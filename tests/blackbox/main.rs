@@ -9,6 +9,7 @@ mod common;
 mod access;
 mod api;
 mod browser;
+mod byte_pictures;
 mod bytes;
 mod bytes_broken;
 mod commands;

@@ -1,7 +1,5 @@
 //! Streams as Motion JPEG: for `<img>`, and for programs that know nothing else.
 
-use std::io::Read as _;
-use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::common::browser::{Browser, Scripts};
@@ -100,7 +98,7 @@ fn all_viewers_share_one_decoder_which_ends_with_the_last_of_them() {
     }
     assert_eq!(livebox.log().count("MJPEG of camera is live"), 1);
     assert!(threads(&livebox) <= with_one + 2, "{} threads, {with_one}", threads(&livebox));
-    assert_eq!(livebox.get("/stat.json").json()["streams"][0]["readers"], 20);
+    assert_eq!(livebox.get("/stat.json").json()["feeds"][0]["readers"], 20);
 
     drop(viewers);
 
@@ -132,15 +130,9 @@ fn who_does_not_read_skips_pictures_and_then_sees_the_newest_and_nobody_else_fee
 #[test]
 fn who_never_reads_is_let_go() {
     let livebox = Livebox::start(LAVISH);
-    let (_, body) = livebox.http().open("/camera.mjpeg");
-    livebox.log().wait_for("a viewer is too slow", Duration::from_secs(40));
-    let mut socket: TcpStream = body.socket();
-    // What lies in the kernel, and then the end.
-    let end = wait::until("the end comes", LIMIT, || {
-        let read = socket.read(&mut [0; 65_536]);
-        read.map_or(Some(0), |read| Some(read).filter(|read| *read == 0))
-    });
-    assert_eq!(end, 0);
+    let _open = livebox.http().open("/camera.mjpeg");
+    // Nobody else keeps the camera running.
+    livebox.log().wait_for("camera rests", Duration::from_secs(40));
 }
 
 #[test]
