@@ -124,8 +124,10 @@ mod tests {
         }
 
         #[test]
-        fn no_user_of_a_url_is_shown(user in "[a-z0-9]{8}", rest in "[ -~]{0,20}") {
-            proptest::prop_assert!(!heard(&format!("rtsp://{user}:{user}@host/{}", rest.replace('@', ""))).text().contains(&user));
+        fn no_user_of_a_url_is_shown(user in "[a-z0-9]{8}", rest in "[A-Z /?.:]{0,20}") {
+            let said = format!("rtsp://{user}:{user}@host/{rest}");
+            let shown = heard(&said).text();
+            proptest::prop_assert!(!shown.contains(&user));
         }
     }
 }

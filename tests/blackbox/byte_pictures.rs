@@ -29,7 +29,10 @@ const X264: &str = "-c:v libx264 -preset ultrafast -tune zerolatency -pix_fmt yu
 fn a_picture_comes_out_of_every_container_that_ffmpeg_makes() {
     for (name, more) in [
         ("a.ts", format!("{X264} -c:a aac -f mpegts")),
-        ("b.mp4", format!("{X264} -c:a aac -movflags frag_keyframe+empty_moov -f mp4")),
+        (
+            "b.mp4",
+            format!("{X264} -c:a aac -movflags frag_keyframe+empty_moov+default_base_moof -f mp4"),
+        ),
         ("c.flv", format!("{X264} -c:a aac -f flv")),
         ("d.webm", "-c:v libvpx -deadline realtime -g 25 -c:a libvorbis -f webm".to_owned()),
         ("e.h264", format!("-map 0:v {X264} -f h264")),
@@ -45,7 +48,11 @@ fn a_picture_comes_out_of_every_container_that_ffmpeg_makes() {
             assert_eq!(answer.header("Content-Length"), Some(length.as_str()));
         }
         // Joined in its midst, too.
-        livebox.http().open(&format!("/cams/{name}")).1.take_bytes(100_000).ok();
+        let (_, mut watched) = livebox.http().open(&format!("/cams/{name}"));
+        let begin = wait::now();
+        while begin.elapsed() < Duration::from_millis(1500) {
+            watched.take_bytes(100).expect("the stream goes on");
+        }
         let small = livebox.get(&format!("/cams/{name}/pic?format=png&width=160"));
         assert_is_red(&small, (160, 120), name);
         assert!(small.body.starts_with(b"\x89PNG"));

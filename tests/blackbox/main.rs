@@ -30,6 +30,7 @@ mod pushing;
 mod recording;
 mod rtsp;
 mod sharing;
+mod shots;
 mod shutdown;
 mod soak;
 mod sounds;

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::feeder::Source;
 use super::running::Running;
+use super::unpack::to_nowhere;
 use crate::engine::bytes::Viewer;
 use crate::engine::plan::{extract_line, intra_line};
 use crate::media::jpeg::Finder;
@@ -48,21 +49,30 @@ pub enum NoIntra {
     Ended(Option<Failure>),
 }
 
-/// Waits for the first picture that `viewer` is given whole. Its stream says
-/// that it has the type `content_type`.
+/// Waits for the first picture that `viewer` is given whole, until `giving_up`
+/// says why there will be none. Its stream says that it has the type
+/// `content_type`. To be driven to its end, which leaves nothing running.
 ///
 /// # Errors
 /// There will be none.
-pub async fn intra(viewer: &mut Viewer, content_type: &str) -> Result<Intra, NoIntra> {
+pub async fn intra(
+    viewer: &mut Viewer,
+    content_type: &str,
+    giving_up: impl Future<Output = NoIntra>,
+) -> Result<Intra, NoIntra> {
     let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match kind.as_str() {
-        "multipart/x-mixed-replace" | "image/jpeg" => jpeg(viewer).await,
+        "multipart/x-mixed-replace" | "image/jpeg" => tokio::select! {
+            biased;
+            found = jpeg(viewer) => found,
+            why = giving_up => Err(why),
+        },
         // In its midst it cannot be told from anything else.
         "video/h264" => {
             let caps = gst::Caps::builder("video/x-h264").field("stream-format", "byte-stream");
-            unpacked(viewer, Some(caps.build())).await
+            unpacked(viewer, Some(caps.build()), giving_up).await
         }
-        _ => unpacked(viewer, None).await,
+        _ => unpacked(viewer, None, giving_up).await,
     }
 }
 
@@ -78,12 +88,20 @@ async fn jpeg(viewer: &mut Viewer) -> Result<Intra, NoIntra> {
     Err(NoIntra::NotUnderstood(Failure::Build("there is no JPEG in its bytes".to_owned())))
 }
 
-async fn unpacked(viewer: &mut Viewer, caps: Option<gst::Caps>) -> Result<Intra, NoIntra> {
+async fn unpacked(
+    viewer: &mut Viewer,
+    caps: Option<gst::Caps>,
+    giving_up: impl Future<Output = NoIntra>,
+) -> Result<Intra, NoIntra> {
     // Two: a picture, and what came before it.
     let (tell, mut found) = mpsc::channel(2);
     let started = tokio::task::spawn_blocking(move || start(caps.as_ref(), tell)).await;
     let started = started.unwrap_or_else(|panic| Err(Failure::Build(panic.to_string())));
-    let (mut running, source) = started.map_err(NoIntra::NotUnderstood)?;
+    let Started { mut running, source, played } = started.map_err(NoIntra::NotUnderstood)?;
+    if let Err(failure) = played {
+        running.close("a picture").await;
+        return Err(NoIntra::NotUnderstood(failure));
+    }
     let pushed = async {
         let mut taken = 0;
         while taken <= BYTES_AT_MOST {
@@ -119,6 +137,7 @@ async fn unpacked(viewer: &mut Viewer, caps: Option<gst::Caps>) -> Result<Intra,
             }
             why
         } => Err(why),
+        why = giving_up => Err(why),
     };
     running.close("a picture").await;
     result
@@ -131,38 +150,43 @@ async fn running_out() {
 
 type Found = Result<Intra, NoIntra>;
 
-fn start(
-    caps: Option<&gst::Caps>,
-    tell: mpsc::Sender<Found>,
-) -> Result<(Running, Source), Failure> {
+/// A pipeline and how its start went; it must be closed either way.
+struct Started {
+    running: Running,
+    source: Source,
+    played: Result<(), Failure>,
+}
+
+fn start(caps: Option<&gst::Caps>, tell: mpsc::Sender<Found>) -> Result<Started, Failure> {
     let line = extract_line().map_err(|error| Failure::Build(error.to_string()))?;
     let mut running = Running::build(&line, Vec::new())?;
     let source = Source::of_bytes(running.element("bytes")?, caps)?;
     let found = running.element("found")?;
-    let is_linked = Arc::new(AtomicBool::new(false));
-    let (pipeline, linked, teller) =
-        (running.pipeline().downgrade(), Arc::clone(&is_linked), tell.clone());
+    let (pipeline, linked) = (running.pipeline().downgrade(), Arc::<AtomicBool>::default());
     found.connect_pad_added(move |_, pad| {
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
         let is_picture = caps.structure(0).is_some_and(|structure| {
             let name = structure.name();
             name.starts_with("video/") || name.starts_with("image/")
         });
-        if is_picture
-            && !linked.load(Ordering::Relaxed)
-            && let Some(pipeline) = pipeline.upgrade()
-            && link(&pipeline, pad, &caps, teller.clone()).is_some()
-        {
+        let Some(pipeline) = pipeline.upgrade() else { return };
+        let is_first = is_picture && !linked.load(Ordering::Relaxed);
+        if is_first && link(&pipeline, pad, &caps, tell.clone()).is_some() {
             linked.store(true, Ordering::Relaxed);
+        } else {
+            to_nowhere(&pipeline, pad);
+            let (linked, tell) = (Arc::clone(&linked), tell.clone());
+            // All frames are held back until all tracks have been named.
+            pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+                if !linked.load(Ordering::Relaxed) {
+                    tell.try_send(Err(NoIntra::NoVideo)).ok();
+                }
+                gst::PadProbeReturn::Remove
+            });
         }
     });
-    found.connect_no_more_pads(move |_| {
-        if !is_linked.load(Ordering::Relaxed) {
-            tell.try_send(Err(NoIntra::NoVideo)).ok();
-        }
-    });
-    running.play()?;
-    Ok((running, source))
+    let played = running.play();
+    Ok(Started { running, source, played })
 }
 
 fn link(

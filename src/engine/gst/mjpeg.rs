@@ -84,6 +84,8 @@ impl Pipeline for MjpegPipeline {
     }
 }
 
+type Started = (Running, Sources, Result<(), Failure>);
+
 /// One run.
 struct Attempt {
     look: Look,
@@ -107,7 +109,12 @@ impl Attempt {
         let stills = Arc::clone(&self.stills);
         let started = tokio::task::spawn_blocking(move || self.start(&init, begin)).await;
         let (mut running, sources) = match started {
-            Ok(Ok(started)) => started,
+            Ok(Ok((running, _, Err(failure)))) => {
+                running.close(&label).await;
+                turn.fetch_add(1, Ordering::Relaxed);
+                return failure;
+            }
+            Ok(Ok((running, sources, Ok(())))) => (running, sources),
             Ok(Err(failure)) => return failure,
             Err(panic) => return Failure::Build(panic.to_string()),
         };
@@ -131,7 +138,8 @@ impl Attempt {
         failure
     }
 
-    fn start(self, init: &Init, begin: MediaTime) -> Result<(Running, Sources), Failure> {
+    /// A pipeline and how its start went; it must be closed either way.
+    fn start(self, init: &Init, begin: MediaTime) -> Result<Started, Failure> {
         let there: Vec<_> = decoders().collect();
         let turn = self.turn.load(Ordering::Relaxed) % there.len().max(1);
         let decoder = there.get(turn).ok_or_else(no_decoder)?;
@@ -155,8 +163,8 @@ impl Attempt {
             .map_err(|_| Failure::Build("\"pictures\" is not an appsink".to_owned()))?;
         sink.set_callbacks(self.publishing(begin));
         let sources = Sources::new(running.element("video")?, None, begin, WhenLate::Jump)?;
-        running.play()?;
-        Ok((running, sources))
+        let played = running.play();
+        Ok((running, sources, played))
     }
 
     fn publishing(self, begin: MediaTime) -> gst_app::AppSinkCallbacks {

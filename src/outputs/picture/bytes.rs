@@ -60,14 +60,15 @@ fn failed(why: String) -> NoPicture {
 
 async fn look_into(stream: &Stream, content_type: &str) -> Result<Intra, NoPicture> {
     let mut viewer = stream.join_to_decode().map_err(|_| NoPicture::Busy)?;
-    let found = tokio::select! {
-        biased;
-        found = intra(&mut viewer, content_type) => found,
-        () = stream.fails(HOPELESS) => Err(NoIntra::Ended(None)),
-        () = tokio::time::sleep(PATIENCE) => {
-            Err(NoIntra::Ended(Some(Failure::NoFrames { after: PATIENCE })))
+    let giving_up = async {
+        tokio::select! {
+            () = stream.fails(HOPELESS) => NoIntra::Ended(None),
+            () = tokio::time::sleep(PATIENCE) => {
+                NoIntra::Ended(Some(Failure::NoFrames { after: PATIENCE }))
+            }
         }
     };
+    let found = intra(&mut viewer, content_type, giving_up).await;
     found.map_err(|why| match why {
         NoIntra::NoVideo => NoPicture::NoVideo,
         NoIntra::NotUnderstood(failure) => NoPicture::NotUnderstood(failure),
