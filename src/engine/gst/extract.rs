@@ -11,6 +11,7 @@ use bytes::Bytes;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
+use log::debug;
 use tokio::sync::mpsc;
 
 use super::feeder::Source;
@@ -170,6 +171,7 @@ fn start(caps: Option<&gst::Caps>, tell: mpsc::Sender<Found>) -> Result<Started,
             name.starts_with("video/") || name.starts_with("image/")
         });
         let Some(pipeline) = pipeline.upgrade() else { return };
+        debug!("a track of {caps}");
         let is_first = is_picture && !linked.load(Ordering::Relaxed);
         if is_first && link(&pipeline, pad, &caps, tell.clone()).is_some() {
             linked.store(true, Ordering::Relaxed);
@@ -214,7 +216,11 @@ fn link(
     );
     pipeline.add(&bin).ok()?;
     bin.sync_state_with_parent().ok()?;
-    pad.link(&bin.static_pad("sink")?).ok().map(|_| ())
+    let linked = pad.link(&bin.static_pad("sink")?);
+    if let Err(error) = &linked {
+        debug!("a track of pictures is not linked: {error}: {caps}");
+    }
+    linked.ok().map(|_| ())
 }
 
 fn taken(sample: &gst::Sample) -> Option<Intra> {
