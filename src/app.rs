@@ -12,6 +12,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
+use crate::accounts::Porter;
 use crate::base::shutdown::{self, Shutdown, Trigger};
 use crate::base::system;
 use crate::base::tls::{News, Tls};
@@ -188,8 +189,8 @@ async fn run(
         tasks.push(tokio::spawn(renew(tls, shutdown.clone())));
     }
     let (pushes, livebox) = pushes(settings, &roster, &mut tasks).await;
-    let pages = settings.pages.clone();
-    let lineup = Lineup { roster, bytes, pushes, livebox, pages, config_text: shown };
+    let (pages, porter) = (settings.pages.clone(), Porter::new(settings.access.clone()));
+    let lineup = Lineup { roster, bytes, pushes, livebox, pages, porter, config_text: shown };
     let lineup = Arc::new(lineup);
     if let Some(door) = door {
         let opened = door.open(&lineup, shutdown.clone());
@@ -197,8 +198,7 @@ async fn run(
     }
     let supervisors = lineup.supervisors();
     let state = Arc::new(http::State::new(Arc::clone(&lineup)));
-    let access = http::Access::new(settings.access.password.clone());
-    let server = server.start(Arc::clone(&state), access)?;
+    let server = server.start(Arc::clone(&state))?;
     let handle = server.handle();
     let server = tokio::spawn(server);
     announce(settings);

@@ -50,6 +50,14 @@ pub fn cpu_time() -> Duration {
     span(usage.user_time()) + span(usage.system_time())
 }
 
+/// Takes a niceness, of the thread that asks and those it makes from then on.
+///
+/// # Errors
+/// The system refuses: below 0 is for root.
+pub fn set_priority(nice: i32) -> io::Result<()> {
+    Ok(rustix::process::setpriority_process(None, nice)?)
+}
+
 /// Lets this process open as many files as it may: a viewer takes two, and
 /// shells allow 1024 as they come.
 ///
@@ -58,6 +66,11 @@ pub fn cpu_time() -> Duration {
 pub fn allow_open_files() -> io::Result<()> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
+}
+
+/// How many files this process may open, at most.
+pub fn open_files_at_most() -> usize {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(_, most)| most as usize)
 }
 
 /// The memory that this process has in use (its resident set), in bytes.

@@ -6,9 +6,9 @@
 use std::fmt::{Display, Write as _};
 
 use crate::config::settings::{
-    Access, ByteFeed, ByteSource, ByteStream, Client, CommandLine, EncoderWish, Feed, FeedAudio,
-    Log, Mode, Overlay, Pages, Pull, Push, PushAudio, Rotation, Rtsp, Server, Settings, Sound,
-    Source, Stream, Transport, Turn,
+    Access, ByteFeed, ByteSource, ByteStream, Client, CommandLine, Control, EncoderWish, Feed,
+    FeedAudio, Log, Mode, Overlay, Pages, Pull, Push, PushAudio, Rotation, Rtsp, Server, Settings,
+    Sound, Source, Stream, Transport, Turn,
 };
 use crate::model::push_url::PushUrl;
 
@@ -18,7 +18,7 @@ pub(super) fn yaml(settings: &Settings) -> String {
     let Settings { feeds, byte_feeds, streams, byte_streams, .. } = settings;
     let mut page = Page::default();
     write_server(&mut page, server);
-    let Access { password } = access;
+    let Access { password, pages: of_pages, streams: _ } = access;
     page.section("access");
     page.hidden(1, "password", password.is_some());
     write_rtsp(&mut page, rtsp.as_ref());
@@ -26,11 +26,18 @@ pub(super) fn yaml(settings: &Settings) -> String {
     feeds.iter().for_each(|feed| write_feed(&mut page, feed));
     byte_feeds.iter().for_each(|feed| write_byte_feed(&mut page, feed));
     page.section("streams");
-    streams.iter().for_each(|stream| write_stream(&mut page, stream));
-    byte_streams.iter().for_each(|stream| write_byte_stream(&mut page, stream));
+    for stream in streams {
+        write_stream(&mut page, stream);
+        page.hidden(2, "password", access.of_stream(&stream.name).is_some());
+    }
+    for stream in byte_streams {
+        write_byte_stream(&mut page, stream);
+        page.hidden(2, "password", access.of_stream(&stream.name).is_some());
+    }
     page.section("pushes");
     pushes.iter().for_each(|push| write_push(&mut page, push));
     write_pages(&mut page, pages);
+    page.hidden(1, "password", of_pages.is_some());
     let Log { level, folder } = log;
     page.section("log");
     page.key(1, "level", level.as_str().to_ascii_lowercase());
@@ -39,12 +46,13 @@ pub(super) fn yaml(settings: &Settings) -> String {
 }
 
 fn write_server(page: &mut Page, server: &Server) {
-    let Server { bind, port, docroot, mdns, state, tls } = server;
+    let Server { bind, port, docroot, mdns, priority, state, tls } = server;
     page.section("server");
     page.key(1, "bind", quoted(bind));
     page.key(1, "port", port);
     page.key(1, "docroot", or_null(docroot.as_ref().map(|path| quoted(path.display()))));
     page.key(1, "mdns", mdns);
+    page.key(1, "priority", priority);
     page.key(1, "state", or_null(state.as_ref().map(|path| quoted(path.display()))));
     let (certificate, key) =
         (tls.as_ref().map(|tls| &tls.certificate), tls.as_ref().map(|tls| &tls.key));
@@ -71,8 +79,9 @@ fn write_rtsp(page: &mut Page, rtsp: Option<&Rtsp>) {
 }
 
 fn write_pages(page: &mut Page, pages: &Pages) {
-    let Pages { stat, stat_json, metrics, config, clients } = pages;
+    let Pages { home, stat, stat_json, metrics, config, clients } = pages;
     page.section("pages");
+    page.key(1, "home", home);
     for (key, place) in
         [("stat", stat), ("stat_json", stat_json), ("metrics", metrics), ("config", config)]
     {
@@ -85,7 +94,7 @@ fn write_pages(page: &mut Page, pages: &Pages) {
 }
 
 fn write_feed(page: &mut Page, feed: &Feed) {
-    let Feed { name, source, mode, resurrect, size, fps, audio, overlay, turn } = feed;
+    let Feed { name, source, mode, resurrect, size, fps, audio, controls, overlay, turn } = feed;
     page.entry(name);
     match source {
         Source::TestClock => page.key(2, "test", "clock"),
@@ -106,6 +115,10 @@ fn write_feed(page: &mut Page, feed: &Feed) {
         FeedAudio::Alsa(device) => {
             page.key(2, "audio", format_args!("{{alsa: {}}}", quoted(device)))
         }
+    }
+    page.line(2, if controls.is_empty() { "controls: {}" } else { "controls:" });
+    for Control { name, value } in controls {
+        page.key(3, &quoted(name), quoted(value));
     }
     let Overlay { text, clock, name } = overlay;
     page.line(2, "overlay:");
@@ -134,6 +147,10 @@ fn write_byte_feed(page: &mut Page, feed: &ByteFeed) {
     page.entry(name);
     match source {
         ByteSource::Command(command) => page.key(2, "command", quoted(joined(command))),
+        ByteSource::Made(command, from) => {
+            page.key(2, "feed", quoted(from));
+            page.key(2, "command", quoted(joined(command)));
+        }
         ByteSource::Pipe(path) => page.key(2, "pipe", quoted(path.display())),
     }
     write_life(page, *mode, *resurrect);
@@ -282,10 +299,11 @@ mod tests {
 
     /// Every key with a value other than its default.
     const FILE: &str = "\
-server: {bind: '::1', port: 8123, docroot: /tmp, mdns: true, state: /tmp,
+server: {bind: '::1', port: 8123, docroot: /tmp, mdns: true, priority: -5, state: /tmp,
   tls: {certificate: /tmp/cert.pem, key: '/tmp/k: #.pem'}}
 feeds:
-  '2': {v4l2: '/dev/v4l/by-id/a b: #1', mode: 2.5, resurrect: no, size: 800x600, fps: 12, audio: tone}
+  '2': {v4l2: '/dev/v4l/by-id/a b: #1', mode: 2.5, resurrect: no, size: 800x600, fps: 12, audio: tone,
+    controls: {on: 'no', Zoom-Abs: -3, menu: 'a: b #'}}
   door: {rtsp: 'rtsp://cam.local/1', transport: udp}
   turned: {feed: back, hflip: yes, size: 320x240}
   mic: {audio: {alsa: 'plughw:CARD=a b'}}
@@ -306,7 +324,7 @@ streams:
 pushes:
   tube: {stream: back, url: 'rtmp://a.example/live', backup: 'rtmp://b.example/live', audio: tone,
     start: true}
-pages: {stat: /my/stat, stat_json: no, metrics: /m, config: yes, clients: yes}
+pages: {home: no, stat: /my/stat, stat_json: no, metrics: /m, config: yes, clients: yes}
 log: {level: debug, folder: /tmp}
 ";
 
@@ -321,18 +339,32 @@ log: {level: debug, folder: /tmp}
     }
 
     #[test]
+    fn a_file_of_fmp4streamer_is_printed_as_one_of_livebox() {
+        let settings = parse_text(
+            "[server]\npriority = 5\n[/dev/video0]\nfps = 24\nh264_i_frame_period = 7\nrotation = 180\n\
+             brightness = 3\n[/dev/video1]\nauto_sleep = no\n",
+        );
+        let settings = settings.unwrap();
+        let text = yaml(&settings);
+        let again = parse_text(&text).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
+        assert_eq!(format!("{again:#?}"), format!("{settings:#?}"));
+    }
+
+    #[test]
     fn no_secret_is_printed() {
         let file = "feeds: {a: {test: clock}, b: {rtsp: 'rtsp://me:PASS-2@a/x?k=KEY-4'}, \
             c: {rtsp: 'rtsp://a/x', user: me, password: PASS-3}}\n\
-            streams: {a: {}, b: {}, c: {},\
+            streams: {a: {password: HASH}, b: {}, c: {},\
             d: {command: 'ff -i rtsp://me:PASS-5@cam/x rtmp://a/live/KEY-5'}}\n\
-            access: {password: '$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA'}\n\
+            access: {password: HASH}\n\
+            pages: {password: HASH}\n\
             pushes: {one: {url: 'rtmp://me:PASS-1@a.example/live/KEY-1'}, \
             two: {url: 'rtmp://a.example/live', key: KEY-2, backup: 'rtmp://b.example/l?k=KEY-3'}}\n";
-        let text = yaml(&parse_text(file).unwrap());
+        let hash = "'$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA'";
+        let text = yaml(&parse_text(&file.replace("HASH", hash)).unwrap());
         for secret in ["argon2", "PASS-", "KEY-"] {
             assert!(!text.contains(secret), "{text}");
         }
-        assert_eq!(text.matches("it is set").count(), 3, "{text}");
+        assert_eq!(text.matches("it is set").count(), 5, "{text}");
     }
 }

@@ -1,6 +1,6 @@
 //! From the merged tree to settings, or to the list of all that is wrong.
 
-use super::keys::{SECTIONS, feeds, pages, pushes, service, streams};
+use super::keys::{SECTIONS, feeds, pages, pushes, refuse_templates, service, streams};
 use super::layers::Layered;
 use super::problem::Problem;
 use super::section::{Report, Spot};
@@ -15,8 +15,9 @@ pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings,
     let mut report = Report { problems: earlier };
     let root = Spot::root(layers);
     report.keys(&root, &SECTIONS);
+    refuse_templates(&root, &mut report);
     let server = service::server(&root.at("server"), &mut report);
-    let access = service::access(&root.at("access"), &mut report);
+    let access = service::passwords(&root, &mut report);
     let rtsp = service::rtsp(&root.at("rtsp"), &mut report);
     let (feeds, byte_feeds) = feeds::feeds(&root.at("feeds"), &mut report);
     let both = (feeds.as_slice(), byte_feeds.as_slice());
@@ -82,6 +83,11 @@ impl All<'_> {
                 let from = other.source.made_from().or(other.source.unpacked_from());
                 from.is_some_and(|from| from.as_str() == name)
             });
+            let by_feeds = by_feeds
+                || self
+                    .byte_feeds
+                    .iter()
+                    .any(|other| other.made_from().is_some_and(|from| from.as_str() == name));
             let shows = |stream: &&ByteStream| {
                 stream.feed.as_ref().is_some_and(|feed| feed.as_str() == name)
             };

@@ -3,15 +3,22 @@
 //! The file's own shape (optional keys, several spellings) ends at the check;
 //! nothing behind it asks whether a value makes sense.
 
+mod access;
+mod controls;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use controls::{Control, control_name};
+
 use crate::base::secret::Secret;
 use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::model::ids::{FeedName, PushName, StreamName};
 use crate::model::push_url::PushUrl;
+
+pub use access::Access;
 
 /// The whole configuration, in the order of the file: the first stream is the
 /// default one.
@@ -79,6 +86,8 @@ pub struct Server {
     pub docroot: Option<PathBuf>,
     /// Whether the service is announced on the local network.
     pub mdns: bool,
+    /// Niceness: -20 comes before all others, 19 behind them. 0 is usual.
+    pub priority: i32,
     /// The folder that keeps what operators want over a restart.
     pub state: Option<PathBuf>,
     /// With it the port speaks HTTPS instead of HTTP.
@@ -97,12 +106,6 @@ impl Server {
 pub struct Tls {
     pub certificate: PathBuf,
     pub key: PathBuf,
-}
-
-#[derive(Clone, Debug)]
-pub struct Access {
-    /// An argon2 hash in PHC form; without one only the box itself may change anything.
-    pub password: Option<Secret>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +136,8 @@ pub struct Feed {
     pub size: Size,
     pub fps: FrameRate,
     pub audio: FeedAudio,
+    /// What its camera is told; of a V4L2 device alone.
+    pub controls: Vec<Control>,
     pub overlay: Overlay,
     pub turn: Turn,
 }
@@ -409,6 +414,8 @@ pub enum PushAudio {
 /// Where the box tells about itself: paths with a leading slash, or nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pages {
+    /// Whether `/` shows the box.
+    pub home: bool,
     pub stat: Option<String>,
     pub stat_json: Option<String>,
     pub metrics: Option<String>,
@@ -427,10 +434,22 @@ pub struct ByteFeed {
     pub resurrect: bool,
 }
 
+impl ByteFeed {
+    /// The feed that its command reads, if it reads one.
+    pub fn made_from(&self) -> Option<&FeedName> {
+        match &self.source {
+            ByteSource::Made(_, from) => Some(from),
+            ByteSource::Command(_) | ByteSource::Pipe(_) => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum ByteSource {
     /// What a program writes to its output.
     Command(CommandLine),
+    /// What a program makes of another feed of bytes.
+    Made(CommandLine, FeedName),
     /// A named pipe or a file: an absolute path.
     Pipe(PathBuf),
 }

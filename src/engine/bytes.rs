@@ -5,10 +5,12 @@
 
 mod run;
 mod shot;
+mod status;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use log::debug;
@@ -29,7 +31,7 @@ use crate::config::settings::{ByteFeed, ByteSource, ByteStream, Client, Mode, Se
 use crate::hub::bytes::{Begin, Flow, Need, Read, Reader};
 use crate::media::container::Container;
 use crate::model::ids::{FeedName, StreamName};
-use crate::model::status::{self, Failure, State};
+use crate::model::status::{Failure, State};
 
 /// A command must give something this soon, and as long as it is fed may not
 /// pause for longer. Encoders look at their input for seconds first.
@@ -74,8 +76,11 @@ pub struct Stream {
 
 #[derive(Debug)]
 struct Feed {
+    mode: Mode,
     flow: Arc<Flow>,
     supervisor: Supervisor,
+    /// Those that pass its bytes on.
+    streams: Vec<StreamName>,
 }
 
 /// Who makes a stream's bytes.
@@ -139,8 +144,7 @@ impl Roster {
             all.recv().await;
         }));
         let mut builder = Builder { settings, memory, alive, tasks };
-        let named = settings.byte_feeds.iter().map(|feed| (feed.name.clone(), builder.feed(feed)));
-        let feeds: Vec<_> = named.collect();
+        let feeds = builder.feeds();
         let streams = settings.byte_streams.iter().map(|stream| {
             let own = |name| feeds.iter().find(|(known, _)| known == name);
             let feed = stream.feed.as_ref().and_then(own).map(|(_, feed)| Arc::clone(feed));
@@ -182,7 +186,29 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn feed(&mut self, feed: &ByteFeed) -> Arc<Feed> {
+    /// All feeds, each after that which it is made from.
+    fn feeds(&mut self) -> Vec<(FeedName, Arc<Feed>)> {
+        let mut feeds: Vec<(FeedName, Arc<Feed>)> = Vec::new();
+        let mut to_do: VecDeque<_> = self.settings.byte_feeds.iter().collect();
+        while let Some(feed) = to_do.pop_front() {
+            let base = match feed.made_from() {
+                None => None,
+                Some(from) => match feeds.iter().find(|(name, _)| name == from) {
+                    Some((_, base)) => Some(Arc::clone(&base.flow)),
+                    None => {
+                        // The check refuses circles, so that one's turn comes.
+                        to_do.push_back(feed);
+                        continue;
+                    }
+                },
+            };
+            let made = self.feed(feed, base);
+            feeds.push((feed.name.clone(), made));
+        }
+        feeds
+    }
+
+    fn feed(&mut self, feed: &ByteFeed, base: Option<Arc<Flow>>) -> Arc<Feed> {
         let ByteFeed { name, source, mode, resurrect } = feed;
         // Streams without a command show the feed's own bytes: they know what it gives.
         let shows =
@@ -191,14 +217,18 @@ impl Builder<'_> {
         let container = shown.find_map(|stream| Container::of(&stream.content_type));
         let flow = Flow::new(container, self.memory);
         let origin = match source {
-            ByteSource::Command(line) => {
+            ByteSource::Command(line) | ByteSource::Made(line, _) => {
                 Origin::Command(Program::new(line.clone(), self.log("feed", name.as_str())))
             }
             ByteSource::Pipe(path) => Origin::Pipe(path.clone()),
         };
-        let job = Job::new(origin, &flow, None, *resurrect);
-        let supervisor = self.supervise(format!("feed {name}"), job, *mode, *resurrect);
-        Arc::new(Feed { flow, supervisor })
+        let job = Job::new(origin, &flow, base.clone(), *resurrect);
+        let pipeline = BytesPipeline::new(job, base);
+        let supervisor = self.supervise(format!("feed {name}"), pipeline, *mode, *resurrect);
+        let of_feed = |stream: &&ByteStream| stream.feed.as_ref() == Some(name);
+        let streams = self.settings.byte_streams.iter().filter(of_feed);
+        let streams = streams.map(|stream| stream.name.clone()).collect();
+        Arc::new(Feed { mode: *mode, flow, supervisor, streams })
     }
 
     fn stream(&mut self, settings: &ByteStream, feed: Option<Arc<Feed>>) -> Arc<Stream> {
@@ -215,8 +245,10 @@ impl Builder<'_> {
                 let flow = Flow::new(Container::of(&settings.content_type), self.memory);
                 let input = feed.as_ref().map(|feed| Arc::clone(&feed.flow));
                 let job = Job::new(Origin::Command(program), &flow, input, true);
+                // Its viewers hold what it reads.
+                let pipeline = BytesPipeline::new(job, None);
                 let supervisor =
-                    self.supervise(format!("stream {name}"), job, Mode::OnDemand, true);
+                    self.supervise(format!("stream {name}"), pipeline, Mode::OnDemand, true);
                 Maker::Shared { flow, supervisor }
             }
             (Some(program), Client::Exclusive) => self.exclusive(program, SEATS),
@@ -241,10 +273,15 @@ impl Builder<'_> {
         CommandLog::new(self.settings.log.folder.as_deref(), kind, name)
     }
 
-    fn supervise(&mut self, what: String, job: Job, mode: Mode, resurrect: bool) -> Supervisor {
-        let needed = job.readers();
+    fn supervise(
+        &mut self,
+        what: String,
+        pipeline: BytesPipeline,
+        mode: Mode,
+        resurrect: bool,
+    ) -> Supervisor {
+        let needed = pipeline.readers();
         let lifecycle = Lifecycle::new(LIMITS).resurrecting(resurrect);
-        let pipeline = BytesPipeline::new(job);
         let (supervisor, task) =
             Supervisor::spawn(what, pipeline, lifecycle, Demand::new(mode), needed);
         self.tasks.push(task);
@@ -342,49 +379,6 @@ impl Stream {
         tokio::select! {
             () = feed => {}
             () = own => {}
-        }
-    }
-
-    /// Where it stands: a feed that is down is the reason for all else.
-    pub fn state(&self, now: Instant) -> State {
-        let feed = self.feed.as_ref().map(|feed| feed.supervisor.report().state(now));
-        let own = match &self.maker {
-            Maker::Feed(_) => None,
-            Maker::Shared { supervisor, .. } => Some(supervisor.report().state(now)),
-            Maker::Exclusive { .. } if self.readers() == 0 => Some(State::Idle),
-            Maker::Exclusive { .. } => None,
-        };
-        match (feed, own) {
-            (Some(feed @ (State::Waiting { .. } | State::Over { .. })), _) => feed,
-            (_, Some(own)) => own,
-            (Some(feed), None) => feed,
-            (None, None) => State::Live { since: Duration::ZERO },
-        }
-    }
-
-    fn readers(&self) -> usize {
-        match &self.maker {
-            Maker::Feed(_) | Maker::Shared { .. } => Arc::strong_count(&self.viewers) - 1,
-            // A place is taken until its process has ended.
-            Maker::Exclusive { seats, places, .. } => places - seats.available_permits(),
-        }
-    }
-
-    pub fn status(&self, now: Instant) -> status::ByteStream {
-        let feed = self.feed.as_ref().map_or(0, |feed| feed.supervisor.report().run);
-        let own = match &self.maker {
-            Maker::Shared { supervisor, .. } => supervisor.report().run,
-            Maker::Feed(_) | Maker::Exclusive { .. } => 0,
-        };
-        status::ByteStream {
-            name: self.settings.name.clone(),
-            url: self.settings.url.clone(),
-            feed: self.settings.feed.clone(),
-            content_type: self.settings.content_type.clone(),
-            state: self.state(now),
-            readers: self.readers(),
-            bytes_out: self.bytes_out.load(Ordering::Relaxed),
-            restarts: feed.saturating_sub(1) + own.saturating_sub(1),
         }
     }
 }

@@ -305,7 +305,7 @@ impl Stream {
             clients: self.clients(now),
             mode: plan.feed.mode.to_string(),
             malformed: self.hub.malformed(),
-            restarts: report.run.saturating_sub(1),
+            past: report.past(now),
             picture: self.picture(),
             encoder: self.chosen.borrow().clone(),
         }
@@ -405,9 +405,12 @@ impl Feed {
     }
 
     pub fn status(&self, now: Instant) -> status::Feed {
+        let report = self.supervisor.report();
         status::Feed {
             name: self.name.clone(),
             state: self.state(now),
+            past: report.past(now),
+            last_failure: report.last_failure,
             streams: self.streams.clone(),
         }
     }

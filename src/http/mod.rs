@@ -9,8 +9,10 @@ mod bell;
 mod body;
 mod bytes;
 mod connection;
+mod crowd;
 mod dashboard;
 mod error;
+mod head;
 mod hls;
 mod journal;
 mod livebox;
@@ -28,5 +30,4 @@ mod stat;
 mod table;
 mod viewer;
 
-pub use access::Access;
 pub use server::{ServeError, Server, State, stop};

@@ -13,7 +13,6 @@ use actix_web::rt::net::TcpStream;
 use actix_web::{App, middleware, web};
 use tokio::sync::watch;
 
-use super::access::Access;
 use super::bell::Bells;
 use super::connection;
 use super::dashboard::Desk;
@@ -40,8 +39,8 @@ pub(super) const WRITE_BUFFER: usize = 1;
 /// More workers than this gain nothing: a viewer costs a few writes a second.
 const WORKERS_AT_MOST: usize = 4;
 
-/// More connections than this a worker does not take; the others wait.
-const CONNECTIONS_PER_WORKER: usize = 4096;
+/// The porch bounds connections, and must see all of them for that.
+const CONNECTIONS_PER_WORKER: usize = 1 << 16;
 
 /// A request takes no longer to arrive, and a connection no longer to end.
 const REQUEST_AT_MOST: Duration = Duration::from_secs(5);
@@ -135,6 +134,7 @@ impl State {
             service,
             feeds: roster.shared().iter().map(|feed| feed.status(now)).collect(),
             streams: roster.streams().iter().map(|stream| stream.status(now)).collect(),
+            byte_feeds: bytes.feed_status(now),
             byte_streams: bytes.streams().iter().map(|stream| stream.status(now)).collect(),
             pushes: pushes.iter().map(|push| push.status(now)).collect(),
         }
@@ -173,28 +173,29 @@ impl Server {
         let listener =
             sockets::listen(address).map_err(|source| ServeError::Bind { address, source })?;
         let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
-        Ok(Self { listener, docroot: settings.docroot.clone(), porch: Porch::new(tls), scheme })
+        Ok(Self {
+            listener,
+            docroot: settings.docroot.clone(),
+            porch: Porch::new(tls, system::open_files_at_most()),
+            scheme,
+        })
     }
 
     /// Starts to answer. The returned future ends when `handle.stop` is called.
     ///
     /// # Errors
     /// Threads or sockets cannot be had.
-    pub fn start(
-        self,
-        state: Arc<State>,
-        access: Access,
-    ) -> Result<actix_web::dev::Server, ServeError> {
-        let (state, access) = (web::Data::from(state), web::Data::new(access));
+    pub fn start(self, state: Arc<State>) -> Result<actix_web::dev::Server, ServeError> {
+        let state = web::Data::from(state);
         let Self { listener, docroot, porch, scheme } = self;
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         // By hand what `HttpServer` does, because that has no place for a porch.
         let serve = move || {
             let app = App::new()
                 .app_data(state.clone())
-                .app_data(access.clone())
                 .app_data(scheme)
                 .app_data(Bells::default())
+                .wrap(middleware::from_fn(connection::end_soon))
                 .wrap(middleware::from_fn(journal::note))
                 .wrap(middleware::DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
                 .configure(|service| routes::all(service, docroot.as_deref()));

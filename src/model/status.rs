@@ -99,6 +99,22 @@ impl State {
     }
 }
 
+/// What has happened to a pipeline so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Past {
+    /// Starts after the first.
+    pub restarts: u32,
+    /// The newest few, the last one first.
+    pub ends: Vec<Ended>,
+}
+
+/// An end of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    pub ago: Duration,
+    pub cause: Failure,
+}
+
 /// One stream with its feed.
 #[derive(Clone, Debug)]
 pub struct Stream {
@@ -123,8 +139,7 @@ pub struct Stream {
     pub fps: Option<f64>,
     /// Access units skipped because they were malformed.
     pub malformed: u64,
-    /// Starts after the first.
-    pub restarts: u32,
+    pub past: Past,
     /// Why it went down the last time, however long ago.
     pub last_failure: Option<Failure>,
     /// Those whose addresses are known, in the order in which they came.
@@ -160,8 +175,11 @@ pub struct ByteStream {
     pub readers: usize,
     /// Bytes handed to viewers since the start of the service.
     pub bytes_out: u64,
-    /// Starts after the first, of its feed and of its own command.
-    pub restarts: u32,
+    /// Bytes that viewers were too slow for.
+    pub lost: u64,
+    /// Of what makes its bytes: its own command, or its feed.
+    pub past: Past,
+    pub last_failure: Option<Failure>,
 }
 
 /// A feed that several streams share.
@@ -169,6 +187,23 @@ pub struct ByteStream {
 pub struct Feed {
     pub name: FeedName,
     pub state: State,
+    pub past: Past,
+    pub last_failure: Option<Failure>,
+    pub streams: Vec<StreamName>,
+}
+
+/// A feed that gives bytes.
+#[derive(Clone, Debug)]
+pub struct ByteFeed {
+    pub name: FeedName,
+    /// `on-demand`, `continuous`, or how long it runs after its last reader.
+    pub mode: String,
+    pub state: State,
+    pub readers: usize,
+    /// What it has given since the start of the service.
+    pub bytes: u64,
+    pub past: Past,
+    pub last_failure: Option<Failure>,
     pub streams: Vec<StreamName>,
 }
 
@@ -202,7 +237,7 @@ pub struct Push {
     pub bitrate: u64,
     /// Frames that it was too slow for, since the start of the service.
     pub lost: u64,
-    pub restarts: u32,
+    pub past: Past,
     /// Where it goes, as it may be shown.
     pub url: Option<String>,
     /// Whether it sends, or will try next, to its backup; nothing where it has none.
@@ -218,8 +253,41 @@ pub struct Snapshot {
     /// Those that several streams share.
     pub feeds: Vec<Feed>,
     pub streams: Vec<Stream>,
+    pub byte_feeds: Vec<ByteFeed>,
     pub byte_streams: Vec<ByteStream>,
     pub pushes: Vec<Push>,
+}
+
+/// A stream of which somebody may know no more than that there is one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Closed {
+    pub name: StreamName,
+    pub url: String,
+}
+
+impl Snapshot {
+    /// Takes out what is known of the streams that are not `open`, with their
+    /// pushes and the feeds that only they show.
+    pub fn close(&mut self, open: impl Fn(&StreamName) -> bool) -> Vec<Closed> {
+        let tracks = self.streams.iter().map(|stream| (&stream.name, &stream.url));
+        let bytes = self.byte_streams.iter().map(|stream| (&stream.name, &stream.url));
+        let closed = tracks.chain(bytes).filter(|(name, _)| !open(name));
+        let closed: Vec<_> =
+            closed.map(|(name, url)| Closed { name: name.clone(), url: url.clone() }).collect();
+        let shown = |name: &StreamName| !closed.iter().any(|one| one.name == *name);
+        self.streams.retain(|stream| shown(&stream.name));
+        self.byte_streams.retain(|stream| shown(&stream.name));
+        self.pushes.retain(|push| shown(&push.stream));
+        for feed in &mut self.feeds {
+            feed.streams.retain(shown);
+        }
+        self.feeds.retain(|feed| !feed.streams.is_empty());
+        for feed in &mut self.byte_feeds {
+            feed.streams.retain(shown);
+        }
+        self.byte_feeds.retain(|feed| !feed.streams.is_empty());
+        closed
+    }
 }
 
 /// The service itself.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::livebox::Livebox;
 use super::push::Push;
+use crate::accounts::Porter;
 use crate::config::settings::Pages;
 use crate::engine::bytes;
 use crate::engine::roster::Roster;
@@ -22,6 +23,8 @@ pub struct Lineup {
     /// Absent where livebox encodes nothing.
     pub livebox: Option<Arc<Livebox>>,
     pub pages: Pages,
+    /// Knows the passwords.
+    pub porter: Porter,
     /// The configuration as it may be shown.
     pub config_text: String,
 }
