@@ -142,6 +142,10 @@ fn write_byte_feed(page: &mut Page, feed: &ByteFeed) {
     page.entry(name);
     match source {
         ByteSource::Command(command) => page.key(2, "command", quoted(joined(command))),
+        ByteSource::Made(command, from) => {
+            page.key(2, "feed", quoted(from));
+            page.key(2, "command", quoted(joined(command)));
+        }
         ByteSource::Pipe(path) => page.key(2, "pipe", quoted(path.display())),
     }
     write_life(page, *mode, *resurrect);

@@ -82,6 +82,11 @@ impl All<'_> {
                 let from = other.source.made_from().or(other.source.unpacked_from());
                 from.is_some_and(|from| from.as_str() == name)
             });
+            let by_feeds = by_feeds
+                || self
+                    .byte_feeds
+                    .iter()
+                    .any(|other| other.made_from().is_some_and(|from| from.as_str() == name));
             let shows = |stream: &&ByteStream| {
                 stream.feed.as_ref().is_some_and(|feed| feed.as_str() == name)
             };

@@ -427,10 +427,22 @@ pub struct ByteFeed {
     pub resurrect: bool,
 }
 
+impl ByteFeed {
+    /// The feed that its command reads, if it reads one.
+    pub fn made_from(&self) -> Option<&FeedName> {
+        match &self.source {
+            ByteSource::Made(_, from) => Some(from),
+            ByteSource::Command(_) | ByteSource::Pipe(_) => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum ByteSource {
     /// What a program writes to its output.
     Command(CommandLine),
+    /// What a program makes of another feed of bytes.
+    Made(CommandLine, FeedName),
     /// A named pipe or a file: an absolute path.
     Pipe(PathBuf),
 }

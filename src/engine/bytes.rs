@@ -6,6 +6,7 @@
 mod run;
 mod status;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -139,8 +140,7 @@ impl Roster {
             all.recv().await;
         }));
         let mut builder = Builder { settings, memory, alive, tasks };
-        let named = settings.byte_feeds.iter().map(|feed| (feed.name.clone(), builder.feed(feed)));
-        let feeds: Vec<_> = named.collect();
+        let feeds = builder.feeds();
         let streams = settings.byte_streams.iter().map(|stream| {
             let own = |name| feeds.iter().find(|(known, _)| known == name);
             let feed = stream.feed.as_ref().and_then(own).map(|(_, feed)| Arc::clone(feed));
@@ -182,7 +182,29 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn feed(&mut self, feed: &ByteFeed) -> Arc<Feed> {
+    /// All feeds, each after that which it is made from.
+    fn feeds(&mut self) -> Vec<(FeedName, Arc<Feed>)> {
+        let mut feeds: Vec<(FeedName, Arc<Feed>)> = Vec::new();
+        let mut to_do: VecDeque<_> = self.settings.byte_feeds.iter().collect();
+        while let Some(feed) = to_do.pop_front() {
+            let base = match feed.made_from() {
+                None => None,
+                Some(from) => match feeds.iter().find(|(name, _)| name == from) {
+                    Some((_, base)) => Some(Arc::clone(&base.flow)),
+                    None => {
+                        // The check refuses circles, so that one's turn comes.
+                        to_do.push_back(feed);
+                        continue;
+                    }
+                },
+            };
+            let made = self.feed(feed, base);
+            feeds.push((feed.name.clone(), made));
+        }
+        feeds
+    }
+
+    fn feed(&mut self, feed: &ByteFeed, base: Option<Arc<Flow>>) -> Arc<Feed> {
         let ByteFeed { name, source, mode, resurrect } = feed;
         // Streams without a command show the feed's own bytes: they know what it gives.
         let shows =
@@ -191,13 +213,14 @@ impl Builder<'_> {
         let container = shown.find_map(|stream| Container::of(&stream.content_type));
         let flow = Flow::new(container, self.memory);
         let origin = match source {
-            ByteSource::Command(line) => {
+            ByteSource::Command(line) | ByteSource::Made(line, _) => {
                 Origin::Command(Program::new(line.clone(), self.log("feed", name.as_str())))
             }
             ByteSource::Pipe(path) => Origin::Pipe(path.clone()),
         };
-        let job = Job::new(origin, &flow, None, *resurrect);
-        let supervisor = self.supervise(format!("feed {name}"), job, *mode, *resurrect);
+        let job = Job::new(origin, &flow, base.clone(), *resurrect);
+        let pipeline = BytesPipeline::new(job, base);
+        let supervisor = self.supervise(format!("feed {name}"), pipeline, *mode, *resurrect);
         let of_feed = |stream: &&ByteStream| stream.feed.as_ref() == Some(name);
         let streams = self.settings.byte_streams.iter().filter(of_feed);
         let streams = streams.map(|stream| stream.name.clone()).collect();
@@ -218,8 +241,10 @@ impl Builder<'_> {
                 let flow = Flow::new(Container::of(&settings.content_type), self.memory);
                 let input = feed.as_ref().map(|feed| Arc::clone(&feed.flow));
                 let job = Job::new(Origin::Command(program), &flow, input, true);
+                // Its viewers hold what it reads.
+                let pipeline = BytesPipeline::new(job, None);
                 let supervisor =
-                    self.supervise(format!("stream {name}"), job, Mode::OnDemand, true);
+                    self.supervise(format!("stream {name}"), pipeline, Mode::OnDemand, true);
                 Maker::Shared { flow, supervisor }
             }
             (Some(program), Client::Exclusive) => Maker::Exclusive {
@@ -242,10 +267,15 @@ impl Builder<'_> {
         CommandLog::new(self.settings.log.folder.as_deref(), kind, name)
     }
 
-    fn supervise(&mut self, what: String, job: Job, mode: Mode, resurrect: bool) -> Supervisor {
-        let needed = job.readers();
+    fn supervise(
+        &mut self,
+        what: String,
+        pipeline: BytesPipeline,
+        mode: Mode,
+        resurrect: bool,
+    ) -> Supervisor {
+        let needed = pipeline.readers();
         let lifecycle = Lifecycle::new(LIMITS).resurrecting(resurrect);
-        let pipeline = BytesPipeline::new(job);
         let (supervisor, task) =
             Supervisor::spawn(what, pipeline, lifecycle, Demand::new(mode), needed);
         self.tasks.push(task);
