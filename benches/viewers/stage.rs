@@ -48,6 +48,7 @@ pub(crate) enum Way {
     Hls,
     NginxRtmp,
     NginxHls,
+    Ts,
     VlcTs,
     NodeFlv,
 }
@@ -182,6 +183,7 @@ impl Stage {
             }
             Way::Rtsp => Load::rtsp(viewers, at(self.livebox.rtsp_port())),
             Way::Hls => Load::hls(viewers, livebox, "/camera/hls/live.m3u8"),
+            Way::Ts => Load::http(viewers, livebox, "/camera.ts"),
             Way::NginxRtmp => Load::rtmp(viewers, at(self.nginx.rtmp_port()), KEY),
             Way::NginxHls => Load::hls(viewers, files, NGINX_PLAYLIST),
             Way::VlcTs => {
@@ -210,7 +212,7 @@ impl Stage {
 impl Way {
     pub(crate) fn server(self) -> Server {
         match self {
-            Way::Mp4 | Way::VideoOnly | Way::Rtsp | Way::Hls => Server::Livebox,
+            Way::Mp4 | Way::VideoOnly | Way::Rtsp | Way::Ts | Way::Hls => Server::Livebox,
             Way::Https => Server::Secure,
             Way::NginxRtmp | Way::NginxHls => Server::Nginx,
             Way::VlcTs => Server::Vlc,
@@ -227,6 +229,7 @@ impl Way {
             Way::Hls => "**livebox** HLS",
             Way::NginxRtmp => "nginx-rtmp, RTMP",
             Way::NginxHls => "nginx, HLS from files",
+            Way::Ts => "**livebox** MPEG-TS over HTTP",
             Way::VlcTs => "VLC, MPEG-TS over HTTP",
             Way::NodeFlv => "node-media-server, FLV over HTTP",
         }
@@ -237,7 +240,8 @@ impl Way {
         match self {
             Way::Mp4 | Way::VideoOnly | Way::Hls => None,
             Way::NginxHls => Some(Way::Hls),
-            Way::Https | Way::Rtsp | Way::NginxRtmp | Way::VlcTs | Way::NodeFlv => Some(Way::Mp4),
+            Way::VlcTs => Some(Way::Ts),
+            Way::Https | Way::Rtsp | Way::Ts | Way::NginxRtmp | Way::NodeFlv => Some(Way::Mp4),
         }
     }
 }
