@@ -50,6 +50,7 @@ pub(crate) enum Way {
     Hls,
     NginxRtmp,
     NginxHls,
+    Ts,
     VlcTs,
     NodeFlv,
     Mjpeg,
@@ -188,6 +189,7 @@ impl Stage {
             }
             Way::Rtsp => Load::rtsp(viewers, at(self.livebox.rtsp_port())),
             Way::Hls => Load::hls(viewers, livebox, "/camera/hls/live.m3u8"),
+            Way::Ts => Load::http(viewers, livebox, "/camera.ts"),
             Way::NginxRtmp => Load::rtmp(viewers, at(self.nginx.rtmp_port()), KEY),
             Way::NginxHls => Load::hls(viewers, files, NGINX_PLAYLIST),
             Way::VlcTs => {
@@ -222,7 +224,9 @@ impl Stage {
 impl Way {
     pub(crate) fn server(self) -> Server {
         match self {
-            Way::Mp4 | Way::VideoOnly | Way::Rtsp | Way::Hls | Way::Mjpeg => Server::Livebox,
+            Way::Mp4 | Way::VideoOnly | Way::Rtsp | Way::Ts | Way::Hls | Way::Mjpeg => {
+                Server::Livebox
+            }
             Way::Https => Server::Secure,
             Way::NginxRtmp | Way::NginxHls => Server::Nginx,
             Way::VlcTs => Server::Vlc,
@@ -240,6 +244,7 @@ impl Way {
             Way::Hls => "**livebox** HLS",
             Way::NginxRtmp => "nginx-rtmp, RTMP",
             Way::NginxHls => "nginx, HLS from files",
+            Way::Ts => "**livebox** MPEG-TS over HTTP",
             Way::VlcTs => "VLC, MPEG-TS over HTTP",
             Way::NodeFlv => "node-media-server, FLV over HTTP",
             Way::Mjpeg => "**livebox** Motion JPEG, 720p",
@@ -253,7 +258,8 @@ impl Way {
             Way::Mp4 | Way::VideoOnly | Way::Hls | Way::Mjpeg => None,
             Way::MotionMjpeg => Some(Way::Mjpeg),
             Way::NginxHls => Some(Way::Hls),
-            Way::Https | Way::Rtsp | Way::NginxRtmp | Way::VlcTs | Way::NodeFlv => Some(Way::Mp4),
+            Way::VlcTs => Some(Way::Ts),
+            Way::Https | Way::Rtsp | Way::Ts | Way::NginxRtmp | Way::NodeFlv => Some(Way::Mp4),
         }
     }
 }
