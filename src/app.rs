@@ -47,6 +47,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// It cannot be reached or cannot start; says why.
 pub fn serve(settings: &Settings, origin: &str, shown: String) -> anyhow::Result<()> {
     let tls = tls(settings)?;
+    if let Some(folder) = &settings.log.folder {
+        system::try_folder(folder).map_err(|error| {
+            anyhow::anyhow!("log.folder: cannot write into {folder:?}: {error}")
+        })?;
+    }
     let server = http::Server::bind(&settings.server, tls.as_ref())?;
     let door = settings.rtsp.as_ref();
     let door = door.map(|rtsp| Door::bind(settings.server.bind, rtsp, tls.as_ref())).transpose()?;

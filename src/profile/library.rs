@@ -73,6 +73,10 @@ files! {
     Picture "pictures" "decode",
     Picture "pictures" "jpg",
     Picture "pictures" "png",
+    Picture "pictures" "mjpeg",
+    Picture "pictures" "bytes",
+    Picture "pictures" "intra",
+    Picture "pictures" "decode-any",
     Recording "recordings" "mp4",
 }
 

@@ -9,7 +9,7 @@ use super::recordings::record;
 use super::streams::{feed_name, url_or_name};
 use crate::config::problem::quote;
 use crate::config::section::{Report, Spot, word};
-use crate::config::settings::{ByteFeed, ByteSource, ByteStream, Client, CommandLine};
+use crate::config::settings::{ByteFeed, ByteSource, ByteStream, Client, CommandLine, Record};
 use crate::config::urls::byte_stream_url;
 use crate::model::ids::{FeedName, StreamName};
 
@@ -121,9 +121,13 @@ pub(super) fn stream(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<
     let command = report.read(&spot.at("command"), command);
     let content_type = report.read(&spot.at("type"), content_type);
     let client = report.read(&spot.at("client"), word("a kind of client", &CLIENTS));
-    if client == Some(Client::Exclusive) && !has_command {
+    if client.is_some_and(|client| client != Client::Shared) && !has_command {
         let message = "a feed runs once for all; a `command` of the stream can run for each client";
         report.tell(&spot.at("client"), message);
+    }
+    let record = record(spot, report);
+    if client == Some(Client::Shot) && record != Record::Off {
+        report.tell(&spot.at("record"), "a shot is one answer; there is nothing to record");
     }
     let url = named.as_ref().and_then(|named| url_or_name(named, spot, byte_stream_url, report));
     let url = url.unwrap_or_default();
@@ -133,12 +137,13 @@ pub(super) fn stream(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<
         command,
         content_type: content_type.unwrap_or_else(|| usual_type(&url)),
         client: client.unwrap_or(Client::Shared),
-        record: record(spot, report),
+        record,
         url,
     })
 }
 
-const CLIENTS: [(&str, Client); 2] = [("shared", Client::Shared), ("exclusive", Client::Exclusive)];
+const CLIENTS: [(&str, Client); 3] =
+    [("shared", Client::Shared), ("exclusive", Client::Exclusive), ("shot", Client::Shot)];
 
 fn usual_type(url: &str) -> String {
     let known = TYPES.iter().find(|(ending, _)| url.ends_with(ending));

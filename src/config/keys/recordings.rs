@@ -85,18 +85,19 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_with_its_key_and_line() {
         let text = format!(
-            "{CAMERA}streams:\n  a: {{record: 'sunny 9:45-11:15'}}\nrecordings:\n  folder: /nowhere/at/all\n  \
+            "{CAMERA}streams:\n  a: {{record: 'sunny 9:45-11:15'}}\n  b: {{command: date, client: shot, record: always}}\nrecordings:\n  folder: /nowhere/at/all\n  \
              keep: {{days: 0, size: many, free: -1}}\n  split: 1s\n"
         );
         let problems = parse_text(&text).unwrap_err();
         let said: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
         for part in [
             "streams.a.record (line 3): \"sunny 9:45-11:15\" is no time to record",
-            "recordings.folder (line 5): \"/nowhere/at/all\" is not an existing folder",
-            "recordings.keep.days (line 6): \"0\" is not a number of days",
-            "recordings.keep.size (line 6): \"many\" is not a number of bytes",
-            "recordings.keep.free (line 6): \"-1\" is not a number of bytes",
-            "recordings.split (line 7): \"1s\" is not a span of time from 10 s to 24 h",
+            "recordings.folder (line 6): \"/nowhere/at/all\" is not an existing folder",
+            "recordings.keep.days (line 7): \"0\" is not a number of days",
+            "recordings.keep.size (line 7): \"many\" is not a number of bytes",
+            "recordings.keep.free (line 7): \"-1\" is not a number of bytes",
+            "streams.b.record (line 4): a shot is one answer",
+            "recordings.split (line 8): \"1s\" is not a span of time from 10 s to 24 h",
         ] {
             assert!(said.contains(part), "{part}\n---\n{said}");
         }

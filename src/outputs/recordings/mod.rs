@@ -101,7 +101,9 @@ pub fn recordable(settings: &settings::Settings, lineup: &Lineup) -> Vec<Recorda
         let source = Source::Tracks(Arc::clone(lineup.roster.find(&stream.name)?.hub()));
         Some(Recordable { name: stream.name.clone(), plan: stream.record.clone(), source })
     });
-    let bytes = settings.byte_streams.iter().filter_map(|stream| {
+    // An answer to one request is not a stream that goes on.
+    let goes_on = |stream: &&settings::ByteStream| stream.client != settings::Client::Shot;
+    let bytes = settings.byte_streams.iter().filter(goes_on).filter_map(|stream| {
         let source = Source::Bytes(Arc::clone(lineup.bytes.find(&stream.name)?));
         Some(Recordable { name: stream.name.clone(), plan: stream.record.clone(), source })
     });
