@@ -4,7 +4,7 @@
 //! livebox shows a film that passes through, so that no encoder counts. The
 //! cost of a viewer is the CPU time with N viewers less the CPU time with none.
 //!
-//! VLC and, through npm, node-media-server are measured where they are installed.
+//! VLC, motion and, through npm, node-media-server are measured where they are installed.
 //!
 //! `LIVEBOX_BENCH_VIEWERS` (1,50,200,500) are the numbers of viewers, of which
 //! the last is also that of the other ways out; `LIVEBOX_BENCH_SECONDS` (12) is
@@ -26,6 +26,7 @@ mod hls;
 mod https;
 mod joins;
 mod load;
+mod motion;
 mod node;
 mod relay;
 mod rtmp;
@@ -47,6 +48,9 @@ use stage::{Films, SETTLE, Stage, Way};
 use table::{Asleep, Result, Row, Staged};
 
 const DELAY_VIEWERS: usize = 50;
+
+/// Each takes thirty megabits a second.
+const MJPEG_VIEWERS: [usize; 2] = [1, 50];
 
 /// How much is measured.
 struct Size {
@@ -121,6 +125,16 @@ fn rows(stage: &Stage, size: &Size) -> Vec<Row> {
         if stage.has(way.server()) && size.wants(way.title()) {
             let (run, ()) = stage.run(way, most, size.span, || ());
             rows.push(Row { way, viewers: most, run, joins: None });
+        }
+    }
+    // With one viewer it is the decoder and the encoder that count: motion has
+    // them running always, livebox while somebody watches.
+    for viewers in MJPEG_VIEWERS {
+        for way in [Way::Mjpeg, Way::MotionMjpeg] {
+            if stage.has(way.server()) {
+                let (run, ()) = stage.run(way, viewers, size.span, || ());
+                rows.push(Row { way, viewers, run, joins: None });
+            }
         }
     }
     rows

@@ -4,6 +4,7 @@
 //! command makes of them: once for all viewers, or once for each.
 
 mod run;
+mod shot;
 mod status;
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 pub(super) use run::Sign;
 use run::{BytesPipeline, Job, Origin, run_for_one};
 
+pub use self::shot::NoShot;
 use super::command::Program;
 use super::command_log::CommandLog;
 use super::demand::Demand;
@@ -29,7 +31,7 @@ use crate::config::settings::{ByteFeed, ByteSource, ByteStream, Client, Mode, Se
 use crate::hub::bytes::{Begin, Flow, Need, Read, Reader};
 use crate::media::container::Container;
 use crate::model::ids::{FeedName, StreamName};
-use crate::model::status::Failure;
+use crate::model::status::{Failure, State};
 
 /// A command must give something this soon, and as long as it is fed may not
 /// pause for longer. Encoders look at their input for seconds first.
@@ -92,6 +94,8 @@ enum Maker {
     Exclusive {
         program: Program,
         seats: Arc<Semaphore>,
+        /// How many of them there are.
+        places: usize,
         /// Held by every process, so that the service can wait for them.
         alive: mpsc::Sender<()>,
     },
@@ -247,11 +251,8 @@ impl Builder<'_> {
                     self.supervise(format!("stream {name}"), pipeline, Mode::OnDemand, true);
                 Maker::Shared { flow, supervisor }
             }
-            (Some(program), Client::Exclusive) => Maker::Exclusive {
-                program,
-                seats: Arc::new(Semaphore::new(SEATS)),
-                alive: self.alive.clone(),
-            },
+            (Some(program), Client::Exclusive) => self.exclusive(program, SEATS),
+            (Some(program), Client::Shot) => self.exclusive(program, shot::AT_ONCE),
         };
         let settings = settings.clone();
         Arc::new(Stream {
@@ -261,6 +262,11 @@ impl Builder<'_> {
             viewers: Arc::default(),
             bytes_out: AtomicU64::new(0),
         })
+    }
+
+    fn exclusive(&self, program: Program, places: usize) -> Maker {
+        let seats = Arc::new(Semaphore::new(places));
+        Maker::Exclusive { program, seats, places, alive: self.alive.clone() }
     }
 
     fn log(&self, kind: &str, name: &str) -> CommandLog {
@@ -305,7 +311,7 @@ impl Stream {
         let (from, hold) = match &self.maker {
             Maker::Feed(feed) => (From::Ring(feed.flow.join(begin)), Hold::Nothing),
             Maker::Shared { flow, .. } => (From::Ring(flow.join(begin)), later),
-            Maker::Exclusive { program, seats, alive } => {
+            Maker::Exclusive { program, seats, alive, .. } => {
                 let seat = Arc::clone(seats).try_acquire_owned().map_err(|_| NoSeat)?;
                 let hold = input.map(|input| (input.listen(Begin::Now), input.need()));
                 let (input, need) = hold.unzip();
@@ -316,6 +322,27 @@ impl Stream {
             }
         };
         Ok(Viewer { from, hold, _counted: Arc::clone(&self.viewers) })
+    }
+
+    /// As [`Stream::join`], for who decodes what comes.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn join_to_decode(&self) -> Result<Viewer, NoSeat> {
+        let begin = match &self.maker {
+            Maker::Feed(feed) => feed.flow.decodable(),
+            Maker::Shared { flow, .. } => flow.decodable(),
+            Maker::Exclusive { .. } => Begin::Now,
+        };
+        self.join(begin)
+    }
+
+    /// Why it gives nothing, if it is down.
+    pub fn cause(&self) -> Option<Failure> {
+        match self.state(tokio::time::Instant::now().into_std()) {
+            State::Waiting { cause, .. } | State::Over { cause } => Some(cause),
+            State::Idle | State::Starting | State::Live { .. } | State::Stopping => None,
+        }
     }
 
     pub fn count_bytes_out(&self, bytes: usize) {

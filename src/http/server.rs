@@ -28,6 +28,7 @@ use crate::base::tls::Tls;
 use crate::config::settings;
 use crate::model::status::{Service, Snapshot};
 use crate::outputs::lineup::Lineup;
+use crate::outputs::mjpeg::Mjpegs;
 use crate::outputs::picture::Pictures;
 
 /// So many bytes the server gathers before it sends them: none. A body is asked
@@ -54,6 +55,7 @@ pub struct State {
     /// Tells this process's segments from those of an earlier one in caches.
     pub(super) mark: String,
     pub(super) pictures: Pictures,
+    pub(super) mjpegs: Mjpegs,
     /// Seconds since 1970, and on the clock that handlers go by.
     started: (u64, Instant),
     cpu: Mutex<CpuMeter>,
@@ -101,6 +103,7 @@ impl State {
             desk: Desk::new(),
             mark,
             pictures: Pictures::default(),
+            mjpegs: Mjpegs::default(),
             started,
             cpu,
         }
