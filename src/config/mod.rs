@@ -5,11 +5,13 @@
 //! answers is the engine's business.
 
 mod check;
+pub mod diff;
 mod environment;
 mod keys;
 mod layers;
 mod nearest;
 mod problem;
+pub mod rollback;
 mod section;
 pub mod settings;
 #[cfg(test)]
