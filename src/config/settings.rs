@@ -39,6 +39,12 @@ impl Settings {
         self.streams.iter().filter(move |stream| stream.feed == *feed)
     }
 
+    /// Whether there is a stream of this name, of whichever kind.
+    pub fn has_stream(&self, name: &StreamName) -> bool {
+        let of_bytes = self.byte_streams.iter().map(|stream| &stream.name);
+        self.streams.iter().map(|stream| &stream.name).chain(of_bytes).any(|other| other == name)
+    }
+
     /// The streams whose picture or sound is the feed's.
     pub fn takers_of(&self, feed: &Feed) -> Vec<StreamName> {
         let sound = Sound::Of(feed.name.clone());

@@ -3,28 +3,34 @@
 //! A feed runs once, whoever reads it. A stream is its feed's bytes, or what a
 //! command makes of them: once for all viewers, or once for each.
 
-use std::path::PathBuf;
+mod run;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use log::debug;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::command::{Blocks, Input, Process, Program, feed};
+pub(super) use run::Sign;
+use run::{BytesPipeline, Job, Origin, run_for_one};
+
+use super::command::Program;
 use super::command_log::CommandLog;
 use super::demand::Demand;
-use super::lifecycle::{Event, Lifecycle, Limits, Run};
-use super::pipe;
-use super::runs::{Runs, Stop};
-use super::supervisor::{Pipeline, Pulse, Supervisor};
+use super::lifecycle::{Lifecycle, Limits};
+use super::supervisor::Supervisor;
+use super::unit::Unit;
 use crate::base::backoff::Backoff;
+use crate::config::diff::{Diff, container_of};
 use crate::config::settings::{ByteFeed, ByteSource, ByteStream, Client, Mode, Settings};
 use crate::hub::bytes::{Begin, Flow, Need, Read, Reader};
 use crate::media::container::Container;
-use crate::model::ids::StreamName;
+use crate::model::ids::{FeedName, StreamName};
 use crate::model::status::{self, Failure, State};
 
 /// A command must give something this soon, and as long as it is fed may not
@@ -54,39 +60,37 @@ const PIECES_AHEAD: usize = 4;
 #[derive(Debug)]
 pub struct Roster {
     streams: Vec<Arc<Stream>>,
+    /// Held by every process of a single viewer, so that the service can wait
+    /// for them.
+    alive: mpsc::Sender<()>,
 }
 
 /// One stream of the roster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Stream {
     settings: ByteStream,
     feed: Option<Arc<Feed>>,
     maker: Maker,
     /// Each viewer has a share of it.
     viewers: Arc<()>,
-    bytes_out: AtomicU64,
+    /// Tells them that nothing more comes.
+    gone: watch::Sender<bool>,
+    bytes_out: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
 struct Feed {
+    name: FeedName,
     flow: Arc<Flow>,
     supervisor: Supervisor,
 }
 
 /// Who makes a stream's bytes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Maker {
     Feed(Arc<Feed>),
-    Shared {
-        flow: Arc<Flow>,
-        supervisor: Supervisor,
-    },
-    Exclusive {
-        program: Program,
-        seats: Arc<Semaphore>,
-        /// Held by every process, so that the service can wait for them.
-        alive: mpsc::Sender<()>,
-    },
+    Shared { flow: Arc<Flow>, supervisor: Supervisor },
+    Exclusive { program: Program, seats: Arc<Semaphore>, alive: mpsc::Sender<()> },
 }
 
 /// Somebody who watches a stream.
@@ -94,6 +98,7 @@ enum Maker {
 pub struct Viewer {
     from: From,
     hold: Hold,
+    gone: watch::Receiver<bool>,
     _counted: Arc<()>,
 }
 
@@ -123,33 +128,64 @@ impl Roster {
     /// Starts a supervisor for each feed and each shared command; must be
     /// called on a runtime. The tasks end when the roster is dropped.
     pub fn new(settings: &Settings) -> (Self, Vec<JoinHandle<()>>) {
-        let mut tasks = Vec::new();
-        let count = settings.byte_feeds.len() + settings.byte_streams.len();
-        let memory = (MEMORY / count.max(1)).min(MEMORY_OF_ONE);
         let (alive, mut all) = mpsc::channel(1);
-        tasks.push(tokio::spawn(async move {
+        let own = tokio::spawn(async move {
             // Nobody sends; it ends with the last sender.
             all.recv().await;
-        }));
-        let mut builder = Builder { settings, memory, alive, tasks };
-        let feeds: Vec<_> = settings.byte_feeds.iter().map(|feed| builder.feed(feed)).collect();
-        let named: Vec<_> = settings.byte_feeds.iter().map(|feed| &feed.name).zip(feeds).collect();
+        });
+        let nobody = Self { streams: Vec::new(), alive };
+        let (roster, mut tasks) = nobody.built(settings, &Diff::from_nothing(settings));
+        tasks.push(own);
+        (roster, tasks)
+    }
+
+    /// The roster under other settings, with the tasks of what is new in it.
+    /// What goes on running is the same in both. Returns once everything else
+    /// has ended and what takes its place has begun.
+    pub async fn next(&self, settings: &Settings, diff: &Diff) -> (Self, Vec<JoinHandle<()>>) {
+        let ends = |stream: &&Arc<Stream>| !diff.byte_streams.goes_on(&stream.settings.name);
+        let streams = self.streams.iter().filter(ends).filter_map(|stream| stream.own_supervisor());
+        let feeds = self.feeds().filter(|feed| !diff.byte_feeds.goes_on(&feed.name));
+        let all = streams.chain(feeds.map(|feed| &feed.supervisor));
+        join_all(all.map(Supervisor::end)).await;
+        self.built(settings, diff)
+    }
+
+    /// Lets the viewers go whose bytes end with this roster, and feeds that
+    /// nothing in the next one reads.
+    pub async fn let_go(&self, next: &Self) {
+        for stream in &self.streams {
+            let same = next.find(&stream.settings.name);
+            if !same.is_some_and(|same| Arc::ptr_eq(&same.viewers, &stream.viewers)) {
+                stream.gone.send_replace(true);
+            }
+        }
+        let unread = |feed: &&Arc<Feed>| !next.feeds().any(|other| other.name == feed.name);
+        join_all(self.feeds().filter(unread).map(|feed| feed.supervisor.end())).await;
+    }
+
+    fn built(&self, settings: &Settings, diff: &Diff) -> (Self, Vec<JoinHandle<()>>) {
+        let count = settings.byte_feeds.len() + settings.byte_streams.len();
+        let memory = (MEMORY / count.max(1)).min(MEMORY_OF_ONE);
+        let mut builder = Builder { before: self, diff, settings, memory, tasks: Vec::new() };
+        let is_read = |feed: &&ByteFeed| {
+            settings.byte_streams.iter().any(|stream| stream.feed.as_ref() == Some(&feed.name))
+        };
+        let read = settings.byte_feeds.iter().filter(is_read);
+        let feeds: Vec<_> = read.map(|feed| builder.feed(feed)).collect();
         let streams = settings.byte_streams.iter().map(|stream| {
-            let own = |name| named.iter().find(|(known, _)| *known == name);
-            let feed = stream.feed.as_ref().and_then(own).map(|(_, feed)| Arc::clone(feed));
+            let own = |name: &FeedName| feeds.iter().find(|feed| feed.name == *name);
+            let feed = stream.feed.as_ref().and_then(own).map(Arc::clone);
             builder.stream(stream, feed)
         });
         let streams = streams.collect();
-        (Self { streams }, builder.tasks)
+        (Self { streams, alive: self.alive.clone() }, builder.tasks)
     }
 
     /// Those of all feeds and shared commands; a feed's as often as it is shown.
     pub fn supervisors(&self) -> impl Iterator<Item = &Supervisor> {
-        self.streams.iter().flat_map(|stream| {
-            let feed = stream.feed.iter().map(|feed| &feed.supervisor);
-            let Maker::Shared { supervisor, .. } = &stream.maker else { return feed.chain(None) };
-            feed.chain(Some(supervisor))
-        })
+        let of_feeds = self.feeds().map(|feed| &feed.supervisor);
+        of_feeds.chain(self.streams.iter().filter_map(|stream| stream.own_supervisor()))
     }
 
     pub fn streams(&self) -> &[Arc<Stream>] {
@@ -159,24 +195,45 @@ impl Roster {
     pub fn find(&self, name: &StreamName) -> Option<&Arc<Stream>> {
         self.streams.iter().find(|stream| stream.settings.name == *name)
     }
+
+    /// What runs: each feed once, and each shared command.
+    pub fn units(&self) -> impl Iterator<Item = Unit> {
+        let feeds: BTreeMap<_, _> = self.feeds().map(|feed| (&feed.name, feed)).collect();
+        let of_feeds = feeds.into_values().map(|feed| Unit {
+            feed: Some(feed.name.clone()),
+            stream: None,
+            supervisor: feed.supervisor.clone(),
+        });
+        let of_streams = self.streams.iter().filter_map(|stream| {
+            let supervisor = stream.own_supervisor()?.clone();
+            Some(Unit { feed: None, stream: Some(stream.settings.name.clone()), supervisor })
+        });
+        of_feeds.chain(of_streams)
+    }
+
+    fn feeds(&self) -> impl Iterator<Item = &Arc<Feed>> {
+        self.streams.iter().filter_map(|stream| stream.feed.as_ref())
+    }
 }
 
 struct Builder<'a> {
+    before: &'a Roster,
+    diff: &'a Diff,
     settings: &'a Settings,
     memory: usize,
-    alive: mpsc::Sender<()>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Builder<'_> {
     fn feed(&mut self, feed: &ByteFeed) -> Arc<Feed> {
         let ByteFeed { name, source, mode, resurrect } = feed;
-        // Streams without a command show the feed's own bytes: they know what it gives.
-        let shows =
-            |stream: &&ByteStream| stream.command.is_none() && stream.feed.as_ref() == Some(name);
-        let mut shown = self.settings.byte_streams.iter().filter(shows);
-        let container = shown.find_map(|stream| Container::of(&stream.content_type));
-        let flow = Flow::new(container, self.memory);
+        let before = self.before.feeds().find(|feed| feed.name == *name);
+        if let Some(present) = before.filter(|_| self.diff.byte_feeds.goes_on(name)) {
+            present.flow.set_limit(self.memory);
+            return Arc::clone(present);
+        }
+        let container = container_of(self.settings, name);
+        let flow = self.flow(before.map(|before| &before.flow), container);
         let origin = match source {
             ByteSource::Command(line) => {
                 Origin::Command(Program::new(line.clone(), self.log("feed", name.as_str())))
@@ -185,22 +242,59 @@ impl Builder<'_> {
         };
         let job = Job::new(origin, &flow, None, *resurrect);
         let supervisor = self.supervise(format!("feed {name}"), job, *mode, *resurrect);
-        Arc::new(Feed { flow, supervisor })
+        Arc::new(Feed { name: name.clone(), flow, supervisor })
+    }
+
+    /// The flow that was there, with its readers, if it can hold what comes.
+    fn flow(&self, before: Option<&Arc<Flow>>, container: Option<Container>) -> Arc<Flow> {
+        match before.filter(|flow| flow.container() == container) {
+            Some(flow) => {
+                flow.set_limit(self.memory);
+                Arc::clone(flow)
+            }
+            None => Flow::new(container, self.memory),
+        }
     }
 
     fn stream(&mut self, settings: &ByteStream, feed: Option<Arc<Feed>>) -> Arc<Stream> {
+        let before = self.before.find(&settings.name);
+        let maker = match before.filter(|_| self.diff.byte_streams.goes_on(&settings.name)) {
+            Some(present) => present.maker.with(feed.as_ref()),
+            None => self.maker(settings, feed.as_ref(), before),
+        };
+        let settings = settings.clone();
+        match before.filter(|before| before.maker.has_readers_of(&maker)) {
+            Some(before) => Arc::new(Stream { settings, feed, maker, ..Stream::clone(before) }),
+            None => Arc::new(Stream {
+                settings,
+                feed,
+                maker,
+                viewers: Arc::default(),
+                gone: watch::Sender::new(false),
+                bytes_out: Arc::default(),
+            }),
+        }
+    }
+
+    fn maker(
+        &mut self,
+        settings: &ByteStream,
+        feed: Option<&Arc<Feed>>,
+        before: Option<&Arc<Stream>>,
+    ) -> Maker {
         let name = &settings.name;
         let program = settings
             .command
             .clone()
             .map(|line| Program::new(line, self.log("stream", name.as_str())));
-        let maker = match (program, settings.client) {
+        match (program, settings.client) {
             (None, _) => Maker::Feed(Arc::clone(
-                feed.as_ref().expect("the check refuses a stream with neither feed nor command"),
+                feed.expect("the check refuses a stream with neither feed nor command"),
             )),
             (Some(program), Client::Shared) => {
-                let flow = Flow::new(Container::of(&settings.content_type), self.memory);
-                let input = feed.as_ref().map(|feed| Arc::clone(&feed.flow));
+                let before = before.and_then(|before| before.maker.own_flow());
+                let flow = self.flow(before, Container::of(&settings.content_type));
+                let input = feed.map(|feed| Arc::clone(&feed.flow));
                 let job = Job::new(Origin::Command(program), &flow, input, true);
                 let supervisor =
                     self.supervise(format!("stream {name}"), job, Mode::OnDemand, true);
@@ -209,17 +303,9 @@ impl Builder<'_> {
             (Some(program), Client::Exclusive) => Maker::Exclusive {
                 program,
                 seats: Arc::new(Semaphore::new(SEATS)),
-                alive: self.alive.clone(),
+                alive: self.before.alive.clone(),
             },
-        };
-        let settings = settings.clone();
-        Arc::new(Stream {
-            settings,
-            feed,
-            maker,
-            viewers: Arc::default(),
-            bytes_out: AtomicU64::new(0),
-        })
+        }
     }
 
     fn log(&self, kind: &str, name: &str) -> CommandLog {
@@ -227,9 +313,9 @@ impl Builder<'_> {
     }
 
     fn supervise(&mut self, what: String, job: Job, mode: Mode, resurrect: bool) -> Supervisor {
-        let needed = job.flow.readers();
+        let needed = job.readers();
         let lifecycle = Lifecycle::new(LIMITS).resurrecting(resurrect);
-        let pipeline = BytesPipeline { job, runs: Runs::default() };
+        let pipeline = BytesPipeline::new(job);
         let (supervisor, task) =
             Supervisor::spawn(what, pipeline, lifecycle, Demand::new(mode), needed);
         self.tasks.push(task);
@@ -237,7 +323,46 @@ impl Builder<'_> {
     }
 }
 
+impl Maker {
+    /// The same, of a feed that may have started anew.
+    fn with(&self, feed: Option<&Arc<Feed>>) -> Self {
+        match (self, feed) {
+            (Maker::Feed(_), Some(feed)) => Maker::Feed(Arc::clone(feed)),
+            (other, _) => other.clone(),
+        }
+    }
+
+    /// Whether viewers of the one read what the other makes.
+    fn has_readers_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Maker::Exclusive { seats, .. }, Maker::Exclusive { seats: others, .. }) => {
+                Arc::ptr_eq(seats, others)
+            }
+            (Maker::Feed(feed), Maker::Feed(other)) => Arc::ptr_eq(&feed.flow, &other.flow),
+            (Maker::Shared { flow, .. }, Maker::Shared { flow: other, .. }) => {
+                Arc::ptr_eq(flow, other)
+            }
+            (Maker::Feed(_) | Maker::Shared { .. } | Maker::Exclusive { .. }, _) => false,
+        }
+    }
+
+    fn own_flow(&self) -> Option<&Arc<Flow>> {
+        match self {
+            Maker::Shared { flow, .. } => Some(flow),
+            Maker::Feed(_) | Maker::Exclusive { .. } => None,
+        }
+    }
+}
+
 impl Stream {
+    /// That of its shared command.
+    pub fn own_supervisor(&self) -> Option<&Supervisor> {
+        match &self.maker {
+            Maker::Shared { supervisor, .. } => Some(supervisor),
+            Maker::Feed(_) | Maker::Exclusive { .. } => None,
+        }
+    }
+
     pub fn settings(&self) -> &ByteStream {
         &self.settings
     }
@@ -269,7 +394,8 @@ impl Stream {
                 (From::Process(receive), need.map_or(Hold::Nothing, Hold::Now))
             }
         };
-        Ok(Viewer { from, hold, _counted: Arc::clone(&self.viewers) })
+        let (gone, counted) = (self.gone.subscribe(), Arc::clone(&self.viewers));
+        Ok(Viewer { from, hold, gone, _counted: counted })
     }
 
     pub fn count_bytes_out(&self, bytes: usize) {
@@ -359,11 +485,22 @@ impl Viewer {
     /// # Errors
     /// Nothing more will come; says why, where that is known. Cancelling loses nothing.
     pub async fn next(&mut self) -> Result<Bytes, Option<Failure>> {
-        let bytes = self.from.next().await?;
+        let bytes = tokio::select! {
+            biased;
+            () = is_gone(&mut self.gone) => return Err(None),
+            bytes = self.from.next() => bytes?,
+        };
         if let Hold::Later(feed) = &self.hold {
             self.hold = Hold::Now(feed.need());
         }
         Ok(bytes)
+    }
+}
+
+async fn is_gone(gone: &mut watch::Receiver<bool>) {
+    if gone.wait_for(|gone| *gone).await.is_err() {
+        // The stream is there no more, and neither is whoever would tell.
+        std::future::pending().await
     }
 }
 
@@ -384,217 +521,5 @@ impl From {
                 None => Err(None),
             },
         }
-    }
-}
-
-/// Runs a program for one viewer, until either of them has enough.
-async fn run_for_one(
-    program: Program,
-    input: Option<Reader>,
-    send: mpsc::Sender<Result<Bytes, Failure>>,
-    guards: (OwnedSemaphorePermit, mpsc::Sender<()>),
-) {
-    let started = tokio::select! {
-        started = program.start(input_of(input.as_ref())) => started,
-        () = send.closed() => return,
-    };
-    let mut process = match started {
-        Ok(process) => process,
-        Err(failure) => {
-            send.send(Err(failure)).await.ok();
-            return;
-        }
-    };
-    let (fed, mut blocks) = (AtomicU64::new(0), Blocks::default());
-    let mut output = process.take_output().expect("it was just started");
-    let passed = async {
-        while let Ok(bytes) = blocks.read(&mut output).await
-            && !bytes.is_empty()
-            && send.send(Ok(bytes)).await.is_ok()
-        {}
-    };
-    let is_over = tokio::select! {
-        () = passed => true,
-        () = feed_process(input, &mut process, &fed) => false,
-        () = send.closed() => false,
-    };
-    if is_over {
-        let verdict = process.verdict().await;
-        send.send(Err(verdict)).await.ok();
-    }
-    drop(send);
-    process.end().await;
-    drop(guards);
-}
-
-fn input_of(reader: Option<&Reader>) -> Input {
-    if reader.is_some() { Input::Bytes } else { Input::Nothing }
-}
-
-/// Never returns.
-async fn feed_process(reader: Option<Reader>, process: &mut Process, fed: &AtomicU64) {
-    let input = process.take_input();
-    match (reader, input) {
-        (Some(reader), Some(input)) => feed(reader, input, fed).await,
-        (_, _) => std::future::pending().await,
-    }
-}
-
-/// Runs one feed, or the shared command of one stream.
-#[derive(Debug)]
-struct BytesPipeline {
-    job: Job,
-    runs: Runs,
-}
-
-/// What one run needs.
-#[derive(Clone, Debug)]
-struct Job {
-    origin: Arc<Origin>,
-    flow: Arc<Flow>,
-    /// What a command reads.
-    input: Option<Arc<Flow>>,
-    resurrect: bool,
-    /// Bytes that a command was given, and how many when it was last asked for.
-    fed: Arc<AtomicU64>,
-    fed_before: Arc<AtomicU64>,
-}
-
-#[derive(Debug)]
-enum Origin {
-    Command(Program),
-    Pipe(PathBuf),
-}
-
-/// Tells the supervisor once that a run gives bytes.
-#[derive(Debug)]
-pub(super) struct Sign {
-    run: Run,
-    tell: mpsc::Sender<Event>,
-    given: bool,
-    /// Before its command gives anything, no viewer holds the feed.
-    need: Option<Need>,
-}
-
-impl Sign {
-    pub(super) fn give(&mut self) {
-        if !self.given {
-            self.given = true;
-            self.need = None;
-            self.tell.try_send(Event::FirstSign(self.run)).ok();
-        }
-    }
-}
-
-impl Pipeline for BytesPipeline {
-    fn start(&mut self, run: Run, news: mpsc::Sender<Event>) {
-        let job = self.job.clone();
-        // It listens before its feed can start: nothing is lost.
-        let input = self.job.input.as_ref();
-        let (input, need) = input.map(|input| (input.listen(Begin::Now), input.need())).unzip();
-        let sign = Sign { run, tell: news.clone(), given: false, need };
-        self.runs.start(run, news, move |stop| job.run(input, sign, stop));
-    }
-
-    fn stop(&mut self) {
-        self.runs.stop();
-    }
-
-    fn pulse(&self) -> Pulse {
-        self.job.pulse()
-    }
-}
-
-impl Job {
-    fn new(origin: Origin, flow: &Arc<Flow>, input: Option<Arc<Flow>>, resurrect: bool) -> Self {
-        Self {
-            origin: Arc::new(origin),
-            flow: Arc::clone(flow),
-            input,
-            resurrect,
-            fed: Arc::default(),
-            fed_before: Arc::default(),
-        }
-    }
-
-    /// Who writes to a pipe may pause, and a command that is given nothing as well.
-    fn pulse(&self) -> Pulse {
-        let fed = self.fed.load(Ordering::Relaxed);
-        let is_starved =
-            self.input.is_some() && self.fed_before.swap(fed, Ordering::Relaxed) == fed;
-        match *self.origin {
-            Origin::Command(_) if !is_starved && !self.is_clockless() => {
-                Pulse::Count(self.flow.bytes_in())
-            }
-            Origin::Command(_) | Origin::Pipe(_) => Pulse::AtRest,
-        }
-    }
-
-    /// What is made of a file has no clock either: waits for its viewers.
-    async fn may_go_on(&self) -> bool {
-        if self.is_clockless() {
-            self.flow.room().await;
-        }
-        true
-    }
-
-    fn is_clockless(&self) -> bool {
-        self.input.as_ref().is_some_and(|input| input.is_clockless())
-    }
-
-    async fn run(self, input: Option<Reader>, mut sign: Sign, mut stop: Stop) -> Failure {
-        let mut is_last = !self.resurrect;
-        let failure = match &*self.origin {
-            Origin::Command(program) => {
-                self.run_command(program, input, &mut sign, &mut stop).await
-            }
-            Origin::Pipe(path) => tokio::select! {
-                failure = pipe::read(path, self.resurrect, &self.flow, &mut sign) => failure,
-                () = stop.requested() => Failure::Ended,
-            },
-        };
-        self.flow.end_run();
-        is_last |= self.input.as_ref().is_some_and(|input| input.is_over());
-        if is_last {
-            self.flow.finish();
-        }
-        failure
-    }
-
-    async fn run_command(
-        &self,
-        program: &Program,
-        input: Option<Reader>,
-        sign: &mut Sign,
-        stop: &mut Stop,
-    ) -> Failure {
-        let started = tokio::select! {
-            started = program.start(input_of(input.as_ref())) => started,
-            () = stop.requested() => return Failure::Ended,
-        };
-        let mut process = match started {
-            Ok(process) => process,
-            Err(failure) => return failure,
-        };
-        self.flow.begin_run();
-        let mut output = process.take_output().expect("it was just started");
-        let mut blocks = Blocks::default();
-        let passed = async {
-            while self.may_go_on().await
-                && let Ok(bytes) = blocks.read(&mut output).await
-                && !bytes.is_empty()
-            {
-                self.flow.publish(bytes);
-                sign.give();
-            }
-        };
-        let is_over = tokio::select! {
-            () = passed => true,
-            () = feed_process(input, &mut process, &self.fed) => false,
-            () = stop.requested() => false,
-        };
-        let failure = if is_over { process.verdict().await } else { Failure::Ended };
-        process.end().await;
-        failure
     }
 }

@@ -15,4 +15,5 @@ pub mod reel;
 pub mod roster;
 mod runs;
 pub mod supervisor;
+pub mod unit;
 pub mod watchdog;

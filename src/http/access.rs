@@ -10,7 +10,7 @@ use argon2::PasswordVerifier;
 use argon2::password_hash::phc::PasswordHash;
 use base64::Engine as _;
 use log::warn;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::error::ApiError;
 use super::origin::{Facts, PROXY_HEADERS, Scheme, Verdict, is_untold, judge};
@@ -22,19 +22,24 @@ const CHECKS: usize = 2;
 
 /// The password, and the strength to check it. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Access {
-    hash: Option<Secret>,
+pub(super) struct Access {
+    hash: watch::Sender<Option<Secret>>,
     checks: Arc<Semaphore>,
 }
 
 impl Access {
     /// `hash` is an argon2 hash in PHC form.
-    pub fn new(hash: Option<Secret>) -> Self {
-        Self { hash, checks: Arc::new(Semaphore::new(CHECKS)) }
+    pub(super) fn new(hash: Option<Secret>) -> Self {
+        Self { hash: watch::Sender::new(hash), checks: Arc::new(Semaphore::new(CHECKS)) }
+    }
+
+    /// Another password counts from now on.
+    pub(super) fn set(&self, hash: Option<Secret>) {
+        self.hash.send_replace(hash);
     }
 
     async fn admits(&self, password: Secret) -> Result<bool, ApiError> {
-        let Some(hash) = self.hash.clone() else { return Ok(false) };
+        let Some(hash) = self.hash.borrow().clone() else { return Ok(false) };
         let Ok(permit) = Arc::clone(&self.checks).try_acquire_owned() else {
             return Err(ApiError::Busy);
         };
@@ -86,7 +91,7 @@ impl Caller {
             Verdict::Stranger => {}
         }
         let access = self.access.as_ref().ok_or(ApiError::NoPasswordSet)?;
-        if access.hash.is_none() {
+        if access.hash.borrow().is_none() {
             return Err(ApiError::NoPasswordSet);
         }
         let Some(password) = self.password.clone() else {

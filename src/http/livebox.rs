@@ -81,6 +81,15 @@ pub(super) async fn stop(
     Ok(answer(&status_of(&state)))
 }
 
+/// `POST /api/livebox/v1/reload`
+pub(super) async fn reload(
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require_operator().await?;
+    Ok(answer(&state.reloads.ask().await?))
+}
+
 /// `POST /api/livebox/v1/streams/{name}/restart`
 pub(super) async fn restart(
     caller: Caller,

@@ -27,5 +27,4 @@ mod stat;
 mod table;
 mod viewer;
 
-pub use access::Access;
 pub use server::{ServeError, Server, State, stop};

@@ -48,7 +48,7 @@ const OF_BYTES: [(&str, What); 1] = [("", What::Bytes)];
 /// The paths that the configuration gives.
 pub(super) fn table(lineup: &Lineup) -> Table {
     let mut table = Table::default();
-    let pages = &lineup.pages;
+    let pages = &lineup.settings.pages;
     for (page, what) in [
         (&pages.stat, What::Stat),
         (&pages.stat_json, What::StatJson),
@@ -64,7 +64,7 @@ pub(super) fn table(lineup: &Lineup) -> Table {
         OF_FIRST.iter().for_each(|(path, what)| table.add((*path).to_owned(), *what, &whom));
     }
     for stream in lineup.roster.streams() {
-        let (url, whom) = (stream.plan().stream.url, Whom::Stream(Arc::clone(stream)));
+        let (url, whom) = (stream.url(), Whom::Stream(Arc::clone(stream)));
         OF_STREAM.iter().for_each(|(end, what)| table.add(format!("{url}{end}"), *what, &whom));
     }
     for stream in lineup.bytes.streams() {
@@ -133,6 +133,7 @@ fn api(service: &mut web::ServiceConfig, base: &str) {
                 .route(web::post().to(livebox::edit)),
         )
         .service(resource(&at("start"), "PUT").route(web::put().to(livebox::start)))
+        .service(resource(&at("reload"), "POST").route(web::post().to(livebox::reload)))
         .service(resource(&at("stop"), "PUT").route(web::put().to(livebox::stop)))
         .service(
             resource(&at("streams/{name}/restart"), "POST").route(web::post().to(livebox::restart)),

@@ -30,6 +30,7 @@ use crate::config::settings;
 use crate::model::status::{Service, Snapshot};
 use crate::outputs::lineup::Lineup;
 use crate::outputs::picture::Pictures;
+use crate::outputs::reloads::Reloads;
 
 /// So many bytes the server gathers before it sends them: none. A body is asked
 /// for more only when everything before it has left, which lets it write to the
@@ -51,9 +52,9 @@ const GOODBYE_AT_MOST: Duration = Duration::from_secs(1);
 pub struct State {
     /// Handlers take it once for each request.
     present: watch::Sender<Arc<Present>>,
+    pub(super) access: Access,
+    pub(super) reloads: Reloads,
     pub(super) desk: Desk,
-    /// Tells this process's segments from those of an earlier one in caches.
-    pub(super) mark: String,
     pub(super) pictures: Pictures,
     /// Seconds since 1970, and on the clock that handlers go by.
     started: (u64, Instant),
@@ -93,18 +94,25 @@ pub struct Server {
 }
 
 impl State {
-    pub fn new(lineup: Arc<Lineup>) -> Self {
+    pub fn new(lineup: Arc<Lineup>, reloads: Reloads) -> Self {
+        let access = Access::new(lineup.settings.access.password.clone());
         let cpu = Mutex::new(CpuMeter::new(now(), system::cpu_time()));
         let started = (time::unix().as_secs(), now());
-        let mark = format!("{:x}", started.0);
         Self {
             present: watch::Sender::new(Present::of(lineup)),
+            access,
+            reloads,
             desk: Desk::new(),
-            mark,
             pictures: Pictures::default(),
             started,
             cpu,
         }
+    }
+
+    /// Answers with another lineup from now on.
+    pub fn show(&self, lineup: Arc<Lineup>) {
+        self.access.set(lineup.settings.access.password.clone());
+        self.present.send_replace(Present::of(lineup));
     }
 
     pub(super) fn present(&self) -> Arc<Present> {
@@ -177,12 +185,9 @@ impl Server {
     ///
     /// # Errors
     /// Threads or sockets cannot be had.
-    pub fn start(
-        self,
-        state: Arc<State>,
-        access: Access,
-    ) -> Result<actix_web::dev::Server, ServeError> {
-        let (state, access) = (web::Data::from(state), web::Data::new(access));
+    pub fn start(self, state: Arc<State>) -> Result<actix_web::dev::Server, ServeError> {
+        let access = web::Data::new(state.access.clone());
+        let state = web::Data::from(state);
         let Self { listener, docroot, porch, scheme } = self;
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         // By hand what `HttpServer` does, because that has no place for a porch.

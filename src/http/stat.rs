@@ -154,7 +154,8 @@ impl Page<'_> {
 /// `GET /stat`
 pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
     let snapshot = state.snapshot(now());
-    let pages = &state.lineup().pages;
+    let lineup = state.lineup();
+    let pages = &lineup.settings.pages;
     let stat = stat(&snapshot, pages.clients);
     let page = Page {
         host: &snapshot.service.host,
@@ -171,7 +172,7 @@ pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
 /// `GET /stat.json`
 pub(super) async fn numbers(state: web::Data<State>) -> HttpResponse {
     let snapshot = state.snapshot(now());
-    json(&mut HttpResponse::Ok(), &stat(&snapshot, state.lineup().pages.clients))
+    json(&mut HttpResponse::Ok(), &stat(&snapshot, state.lineup().settings.pages.clients))
 }
 
 /// `GET /metrics`

@@ -21,6 +21,7 @@ pub struct Reader {
     lost: Arc<AtomicU64>,
     /// Where it is listed.
     seat: Option<Seat>,
+    is_over: bool,
 }
 
 /// What a reader gets.
@@ -31,12 +32,14 @@ pub enum Read {
     Chunk(Arc<Piece>),
     /// The reader was too slow; so many chunks are lost, and it goes on at a key frame.
     Skipped(u64),
+    /// Nothing more will come: the stream is taken away. Told once.
+    Over,
 }
 
 impl Reader {
     pub(super) fn new(stream: Arc<Stream>, cursor: Cursor, end: watch::Receiver<u64>) -> Self {
         stream.reader_came();
-        Self { stream, cursor, end, lost: Arc::default(), seat: None }
+        Self { stream, cursor, end, lost: Arc::default(), seat: None, is_over: false }
     }
 
     pub fn stream(&self) -> &Arc<Stream> {
@@ -63,6 +66,9 @@ impl Reader {
     /// The next piece, if it is there already.
     pub fn try_next(&mut self) -> Option<Read> {
         self.end.mark_unchanged();
+        if self.stream.is_retired() {
+            return (!std::mem::replace(&mut self.is_over, true)).then_some(Read::Over);
+        }
         match self.stream.step(&mut self.cursor) {
             Step::Init(init) => Some(Read::Init(init)),
             Step::Piece(piece) => Some(Read::Chunk(piece)),

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use log::debug;
-use tokio::sync::watch;
-
+use super::capture::{Plans, no_stream};
 use super::intake::{news, play_from, told};
 use super::outlet::{Frame, Outlet, Taking};
 use super::picture::first_decoder;
@@ -15,12 +13,13 @@ use crate::engine::plan::{Capture, Given, Pictures, Plan};
 use crate::engine::runs::Stop;
 use crate::model::status::Failure;
 use crate::model::unit::TrackKind;
+use log::debug;
 
 /// The feed that another is made from.
 #[derive(Clone, Debug)]
 pub struct Base {
     pub outlet: Arc<Outlet>,
-    pub plan: watch::Receiver<Plan>,
+    pub plans: Plans,
 }
 
 /// Makes the feed of `plan` from `base`, until that fails or is to stop.
@@ -75,9 +74,11 @@ impl Making<'_> {
             Pictures::Plain => "",
             Pictures::H264 { .. } => first_decoder()?,
         };
+        let of_base = self.base.plans.borrow().first().map(|plan| plan.borrow().clone());
+        let of_base = of_base.ok_or_else(no_stream)?;
         let line = self
             .plan
-            .made_line(&self.base.plan.borrow().clone(), pictures, decoder)
+            .made_line(&of_base, pictures, decoder)
             .map_err(|error| Failure::Build(error.to_string()))?;
         debug!("feed {} runs: {line}", self.outlet.name());
         let takes_sound = self.plan.feed.audio == FeedAudio::Own && self.given.sound;

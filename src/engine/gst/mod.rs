@@ -31,7 +31,7 @@ use std::sync::OnceLock;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
-pub use capture::CapturePipeline;
+pub use capture::{CapturePipeline, Plans};
 pub use derive::Base;
 pub use devices::{Device, devices};
 pub use feed::FeedPipeline;
