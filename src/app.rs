@@ -23,6 +23,7 @@ use crate::base::system;
 use crate::base::tls::{News, Tls};
 use crate::config::Loaded;
 use crate::config::settings::{self, Settings};
+use crate::engine::bytes;
 use crate::engine::gst;
 use crate::engine::roster::{self, Roster};
 use crate::engine::watchdog;
@@ -105,7 +106,9 @@ fn on_a_runtime(all: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result
 async fn send(settings: &Settings, recorder: Option<Recorder>) -> anyhow::Result<()> {
     let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
-    let (roster, mut tasks) = Roster::new(settings);
+    let (bytes, mut tasks) = bytes::Roster::new(settings);
+    let (roster, of_tracks) = Roster::new(settings, &bytes);
+    tasks.extend(of_tracks);
     let stream = roster.first().context("there is nothing to send")?;
     let mut push = None;
     if let Some(wanted) = settings.pushes.first() {
@@ -128,7 +131,7 @@ async fn send(settings: &Settings, recorder: Option<Recorder>) -> anyhow::Result
         ended = until_the_end => ended,
     };
     info!("ending");
-    drop((push, roster));
+    drop((push, roster, bytes));
     in_time(all_end(tasks)).await;
     sent
 }

@@ -148,7 +148,7 @@ impl Reader {
         let next = Arc::new(next);
         self.lineup.send_replace(Arc::clone(&next));
         self.state.show(Arc::clone(&next));
-        before.let_go(&next, &diff).await;
+        before.let_go(&next, &diff);
         let units = next.units();
         self.trials
             .retain(|trial| units.iter().any(|unit| unit.supervisor.is(&trial.unit.supervisor)));

@@ -93,7 +93,7 @@ fn write_feed(page: &mut Page, feed: &Feed) {
         Source::File(path) => page.key(2, "file", quoted(path.display())),
         Source::Rtsp(pull) => write_pull(page, pull),
         Source::SoundOnly => {}
-        Source::Made(from) => page.key(2, "feed", quoted(from)),
+        Source::Made(from) | Source::Unpacked(from) => page.key(2, "feed", quoted(from)),
     }
     write_life(page, *mode, *resurrect);
     page.key(2, "size", size);

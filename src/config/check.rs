@@ -78,10 +78,10 @@ impl All<'_> {
                 let of = |feed: &FeedName| feed.as_str() == name;
                 of(&stream.feed) || matches!(&stream.sound, Sound::Of(other) if of(other))
             });
-            let by_feeds = self
-                .feeds
-                .iter()
-                .any(|other| other.source.made_from().is_some_and(|from| from.as_str() == name));
+            let by_feeds = self.feeds.iter().any(|other| {
+                let from = other.source.made_from().or(other.source.unpacked_from());
+                from.is_some_and(|from| from.as_str() == name)
+            });
             let shows = |stream: &&ByteStream| {
                 stream.feed.as_ref().is_some_and(|feed| feed.as_str() == name)
             };

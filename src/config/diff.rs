@@ -97,13 +97,13 @@ impl Diff {
             |feed| &feed.name,
             |before, after| if feed_changes(before, after) { Fate::Changed } else { Fate::Kept },
         );
-        follow_bases(&mut feeds, &new.feeds);
         let byte_feeds = Kind::of(
             &old.byte_feeds,
             &new.byte_feeds,
             |feed| &feed.name,
             |before, after| byte_feed_fate((old, before), (new, after)),
         );
+        follow_bases(&mut feeds, &byte_feeds, &new.feeds);
         let streams = Kind::of(
             &old.streams,
             &new.streams,
@@ -156,12 +156,13 @@ fn shared_under(old: &Settings, shared: &BTreeSet<FeedName>, new: &Settings) -> 
 }
 
 /// A feed that is made from one that starts anew does so, too.
-fn follow_bases(feeds: &mut Kind<FeedName>, new: &[Feed]) {
+fn follow_bases(feeds: &mut Kind<FeedName>, byte_feeds: &Kind<FeedName>, new: &[Feed]) {
     // As many rounds as a chain can be long.
     for _ in new {
         for feed in new {
-            let goes_on = |from| feeds.goes_on(from);
-            if feeds.goes_on(&feed.name) && !feed.source.made_from().is_none_or(goes_on) {
+            let of_pictures = feed.source.made_from().is_none_or(|from| feeds.goes_on(from));
+            let of_bytes = feed.source.unpacked_from().is_none_or(|from| byte_feeds.goes_on(from));
+            if feeds.goes_on(&feed.name) && !(of_pictures && of_bytes) {
                 let own = feeds.fates.iter_mut().find(|(name, _)| *name == feed.name);
                 if let Some((_, fate)) = own {
                     *fate = Fate::Changed;

@@ -96,6 +96,7 @@ fn is_whole(settings: &Settings) -> bool {
             };
             has(&stream.feed) && sounds
         })
+        && feeds.iter().all(|feed| feed.source.unpacked_from().is_none_or(has_bytes))
         && byte_streams.iter().all(|stream| stream.feed.as_ref().is_none_or(has_bytes))
         && pushes.iter().all(|push| streams.iter().any(|stream| stream.name == push.stream))
 }

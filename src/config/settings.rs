@@ -58,7 +58,7 @@ impl Settings {
     pub fn is_shared(&self, feed: &Feed) -> bool {
         let comes_alone = match feed.source {
             Source::TestClock | Source::V4l2(_) | Source::File(_) => false,
-            Source::Rtsp(_) | Source::SoundOnly | Source::Made(_) => true,
+            Source::Rtsp(_) | Source::SoundOnly | Source::Made(_) | Source::Unpacked(_) => true,
         };
         let takes_two = |stream: &Stream| matches!(stream.sound, Sound::Of(_));
         comes_alone
@@ -188,10 +188,12 @@ pub enum Source {
     SoundOnly,
     /// The pictures of another feed.
     Made(FeedName),
+    /// What is in the bytes of another feed.
+    Unpacked(FeedName),
 }
 
 impl Source {
-    /// The feed that it is made from, if from another one.
+    /// The feed of pictures that it is made from, if from one.
     pub fn made_from(&self) -> Option<&FeedName> {
         match self {
             Source::Made(from) => Some(from),
@@ -199,7 +201,21 @@ impl Source {
             | Source::V4l2(_)
             | Source::File(_)
             | Source::Rtsp(_)
-            | Source::SoundOnly => None,
+            | Source::SoundOnly
+            | Source::Unpacked(_) => None,
+        }
+    }
+
+    /// The feed of bytes that it is unpacked from, if from one.
+    pub fn unpacked_from(&self) -> Option<&FeedName> {
+        match self {
+            Source::Unpacked(from) => Some(from),
+            Source::TestClock
+            | Source::V4l2(_)
+            | Source::File(_)
+            | Source::Rtsp(_)
+            | Source::SoundOnly
+            | Source::Made(_) => None,
         }
     }
 }

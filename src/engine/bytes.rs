@@ -5,7 +5,6 @@
 
 mod run;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -60,6 +59,7 @@ const PIECES_AHEAD: usize = 4;
 #[derive(Debug)]
 pub struct Roster {
     streams: Vec<Arc<Stream>>,
+    feeds: Vec<Arc<Feed>>,
     /// Held by every process of a single viewer, so that the service can wait
     /// for them.
     alive: mpsc::Sender<()>,
@@ -133,7 +133,7 @@ impl Roster {
             // Nobody sends; it ends with the last sender.
             all.recv().await;
         });
-        let nobody = Self { streams: Vec::new(), alive };
+        let nobody = Self { streams: Vec::new(), feeds: Vec::new(), alive };
         let (roster, mut tasks) = nobody.built(settings, &Diff::from_nothing(settings));
         tasks.push(own);
         (roster, tasks)
@@ -145,47 +145,46 @@ impl Roster {
     pub async fn next(&self, settings: &Settings, diff: &Diff) -> (Self, Vec<JoinHandle<()>>) {
         let ends = |stream: &&Arc<Stream>| !diff.byte_streams.goes_on(&stream.settings.name);
         let streams = self.streams.iter().filter(ends).filter_map(|stream| stream.own_supervisor());
-        let feeds = self.feeds().filter(|feed| !diff.byte_feeds.goes_on(&feed.name));
+        let feeds = self.feeds.iter().filter(|feed| !diff.byte_feeds.goes_on(&feed.name));
         let all = streams.chain(feeds.map(|feed| &feed.supervisor));
         join_all(all.map(Supervisor::end)).await;
         self.built(settings, diff)
     }
 
-    /// Lets the viewers go whose bytes end with this roster, and feeds that
-    /// nothing in the next one reads.
-    pub async fn let_go(&self, next: &Self) {
+    /// Lets the viewers go whose bytes end with this roster.
+    pub fn let_go(&self, next: &Self) {
         for stream in &self.streams {
             let same = next.find(&stream.settings.name);
             if !same.is_some_and(|same| Arc::ptr_eq(&same.viewers, &stream.viewers)) {
                 stream.gone.send_replace(true);
             }
         }
-        let unread = |feed: &&Arc<Feed>| !next.feeds().any(|other| other.name == feed.name);
-        join_all(self.feeds().filter(unread).map(|feed| feed.supervisor.end())).await;
     }
 
     fn built(&self, settings: &Settings, diff: &Diff) -> (Self, Vec<JoinHandle<()>>) {
         let count = settings.byte_feeds.len() + settings.byte_streams.len();
         let memory = (MEMORY / count.max(1)).min(MEMORY_OF_ONE);
         let mut builder = Builder { before: self, diff, settings, memory, tasks: Vec::new() };
-        let is_read = |feed: &&ByteFeed| {
-            settings.byte_streams.iter().any(|stream| stream.feed.as_ref() == Some(&feed.name))
-        };
-        let read = settings.byte_feeds.iter().filter(is_read);
-        let feeds: Vec<_> = read.map(|feed| builder.feed(feed)).collect();
+        let feeds: Vec<_> = settings.byte_feeds.iter().map(|feed| builder.feed(feed)).collect();
         let streams = settings.byte_streams.iter().map(|stream| {
             let own = |name: &FeedName| feeds.iter().find(|feed| feed.name == *name);
             let feed = stream.feed.as_ref().and_then(own).map(Arc::clone);
             builder.stream(stream, feed)
         });
         let streams = streams.collect();
-        (Self { streams, alive: self.alive.clone() }, builder.tasks)
+        (Self { streams, feeds, alive: self.alive.clone() }, builder.tasks)
     }
 
-    /// Those of all feeds and shared commands; a feed's as often as it is shown.
+    /// Those of all feeds and shared commands.
     pub fn supervisors(&self) -> impl Iterator<Item = &Supervisor> {
-        let of_feeds = self.feeds().map(|feed| &feed.supervisor);
+        let of_feeds = self.feeds.iter().map(|feed| &feed.supervisor);
         of_feeds.chain(self.streams.iter().filter_map(|stream| stream.own_supervisor()))
+    }
+
+    /// The bytes of the feed that is called so, and who looks after them.
+    pub fn feed(&self, feed: &FeedName) -> Option<(&Arc<Flow>, &Supervisor)> {
+        let feed = self.feeds.iter().find(|other| other.name == *feed)?;
+        Some((&feed.flow, &feed.supervisor))
     }
 
     pub fn streams(&self) -> &[Arc<Stream>] {
@@ -196,10 +195,9 @@ impl Roster {
         self.streams.iter().find(|stream| stream.settings.name == *name)
     }
 
-    /// What runs: each feed once, and each shared command.
+    /// What runs: feeds and shared commands.
     pub fn units(&self) -> impl Iterator<Item = Unit> {
-        let feeds: BTreeMap<_, _> = self.feeds().map(|feed| (&feed.name, feed)).collect();
-        let of_feeds = feeds.into_values().map(|feed| Unit {
+        let of_feeds = self.feeds.iter().map(|feed| Unit {
             feed: Some(feed.name.clone()),
             stream: None,
             supervisor: feed.supervisor.clone(),
@@ -209,10 +207,6 @@ impl Roster {
             Some(Unit { feed: None, stream: Some(stream.settings.name.clone()), supervisor })
         });
         of_feeds.chain(of_streams)
-    }
-
-    fn feeds(&self) -> impl Iterator<Item = &Arc<Feed>> {
-        self.streams.iter().filter_map(|stream| stream.feed.as_ref())
     }
 }
 
@@ -227,7 +221,7 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn feed(&mut self, feed: &ByteFeed) -> Arc<Feed> {
         let ByteFeed { name, source, mode, resurrect } = feed;
-        let before = self.before.feeds().find(|feed| feed.name == *name);
+        let before = self.before.feeds.iter().find(|feed| feed.name == *name);
         if let Some(present) = before.filter(|_| self.diff.byte_feeds.goes_on(name)) {
             present.flow.set_limit(self.memory);
             return Arc::clone(present);

@@ -2,6 +2,7 @@
 //!
 //! Only `gst/` names GStreamer; the rest decides and supervises.
 
+mod anchor;
 pub mod bytes;
 mod command;
 mod command_log;

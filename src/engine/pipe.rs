@@ -25,10 +25,16 @@ enum Opened {
 
 /// Passes on what is in `path`, round after round if `again`.
 pub(super) async fn read(path: &Path, again: bool, flow: &Flow, sign: &mut Sign) -> Failure {
+    // Open until the next one is: whoever writes meanwhile would find nobody to
+    // read it, and die of that.
+    let mut last = None;
     loop {
         let before = flow.bytes_in();
         let read = match open(path.to_owned()).await {
-            Ok(Opened::Pipe(pipe)) => round_of_pipe(pipe, flow, sign).await,
+            Ok(Opened::Pipe(pipe)) => {
+                let pipe = last.insert(pipe);
+                round_of_pipe(pipe, flow, sign).await
+            }
             Ok(Opened::File(file)) => match round_of_file(file, flow, sign).await {
                 Ok(()) if flow.bytes_in() == before => {
                     return Failure::File(format!("{path:?} is empty"));
@@ -62,7 +68,7 @@ async fn open(path: PathBuf) -> io::Result<Opened> {
 }
 
 /// From its first writer to its last.
-async fn round_of_pipe(pipe: Receiver, flow: &Flow, sign: &mut Sign) -> io::Result<()> {
+async fn round_of_pipe(pipe: &Receiver, flow: &Flow, sign: &mut Sign) -> io::Result<()> {
     flow.set_clock(Clock::Own);
     flow.begin_run();
     let mut blocks = Blocks::default();

@@ -254,6 +254,11 @@ impl Plan {
                 }
             }
             Source::SoundOnly | Source::Made(_) => return Ok(String::new()),
+            // Likewise: its tracks are known only to who has looked.
+            Source::Unpacked(_) => {
+                let line = self.unpack_line()?;
+                return Ok(format!("{line} ! {}", render(Kind::Track, "h264", &[])?));
+            }
             // One with H.264, as its tracks are known only to who has asked.
             Source::Rtsp(pull) => {
                 let line = self.pull_line(pull.transport)?;

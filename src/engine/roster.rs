@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use self::feed::Feed;
+use super::bytes;
 use super::demand::Demand;
 use super::gst::{Encoders, FeedPipeline, StreamPipeline};
 use super::lifecycle::{Lifecycle, Limits, Phase};
@@ -71,8 +72,8 @@ pub struct Stream {
 
 impl Roster {
     /// Starts a supervisor for each stream and each shared feed; must be called on a runtime. The
-    /// tasks end when the roster is dropped.
-    pub fn new(settings: &Settings) -> (Self, Vec<JoinHandle<()>>) {
+    /// tasks end when the roster is dropped. `flows` has the feeds of bytes.
+    pub fn new(settings: &Settings, flows: &bytes::Roster) -> (Self, Vec<JoinHandle<()>>) {
         let encoders = Arc::new(Encoders::default());
         // Trying them takes a moment that the first viewer should not wait for.
         if !settings.streams.is_empty() {
@@ -82,20 +83,25 @@ impl Roster {
             });
         }
         let nobody = Self { streams: Vec::new(), shared: Vec::new(), encoders };
-        nobody.built(settings, &Diff::from_nothing(settings))
+        nobody.built((settings, flows), &Diff::from_nothing(settings))
     }
 
     /// The roster under other settings, with the tasks of what is new in it.
     /// What goes on running is the same in both, and so are the rings of
     /// streams that stay. Returns once everything else has ended and what takes
     /// its place has begun.
-    pub async fn next(&self, settings: &Settings, diff: &Diff) -> (Self, Vec<JoinHandle<()>>) {
+    pub async fn next(
+        &self,
+        settings: &Settings,
+        flows: &bytes::Roster,
+        diff: &Diff,
+    ) -> (Self, Vec<JoinHandle<()>>) {
         let ends = |feed: &&Arc<Feed>| !feed.goes_on(diff);
         let feeds = self.shared.iter().filter(ends).map(|feed| feed.supervisor());
         let streams = self.streams.iter().filter(|stream| !stream.goes_on(diff));
         let all = streams.map(|stream| &stream.supervisor).chain(feeds);
         join_all(all.map(Supervisor::end)).await;
-        self.built(settings, diff)
+        self.built((settings, flows), diff)
     }
 
     /// Lets the readers of streams go that are not in the next roster.
@@ -105,7 +111,11 @@ impl Roster {
     }
 
     /// Takes over what goes on, and begins the rest.
-    fn built(&self, settings: &Settings, diff: &Diff) -> (Self, Vec<JoinHandle<()>>) {
+    fn built(
+        &self,
+        (settings, flows): (&Settings, &bytes::Roster),
+        diff: &Diff,
+    ) -> (Self, Vec<JoinHandle<()>>) {
         let goes_on = |stream: &&Arc<Stream>| stream.goes_on(diff);
         let plan_of = |stream: &settings::Stream| {
             let present = self.find(&stream.name).filter(goes_on);
@@ -132,7 +142,7 @@ impl Roster {
                 shared.push(Arc::clone(present));
                 continue;
             }
-            let (feed, task) = Feed::spawn(feed, base, &plans, settings, spread());
+            let (feed, task) = Feed::spawn(feed, base, &plans, (settings, flows), spread());
             shared.push(feed);
             tasks.push(task);
         }
@@ -368,7 +378,8 @@ impl Stream {
                 | Source::V4l2(_)
                 | Source::File(_)
                 | Source::Rtsp(_)
-                | Source::Made(_) => format!(
+                | Source::Made(_)
+                | Source::Unpacked(_) => format!(
                     "{}, {} frames a second, {}bit/s",
                     plan.size(),
                     plan.fps(),

@@ -28,6 +28,8 @@ pub struct Flow {
     /// The place after the newest byte. Sent also when a flow is over.
     end: watch::Sender<u64>,
     readers: watch::Sender<usize>,
+    /// How many runs have begun.
+    runs: watch::Sender<u64>,
     lost: AtomicU64,
     /// Whether the source waits for [`Flow::room`].
     is_clockless: AtomicBool,
@@ -149,6 +151,7 @@ impl Flow {
             inner: Mutex::new(inner),
             end: watch::Sender::new(0),
             readers: watch::Sender::new(0),
+            runs: watch::Sender::new(0),
             lost: AtomicU64::new(0),
             is_clockless: AtomicBool::new(false),
             taken: Notify::new(),
@@ -171,6 +174,13 @@ impl Flow {
         inner.run = inner.end;
         inner.scan = Some(Scan::new(self.container));
         inner.is_over = false;
+        drop(inner);
+        self.runs.send_modify(|count| *count += 1);
+    }
+
+    /// How many runs have begun; changes wake the receiver.
+    pub fn runs(&self) -> watch::Receiver<u64> {
+        self.runs.subscribe()
     }
 
     /// The source has ended. Where nobody reads, the memory is let go.
@@ -260,6 +270,13 @@ impl Flow {
         let overs = inner.overs;
         drop(inner);
         Reader { flow: Arc::clone(self), _need: None, place, end: self.end.subscribe(), overs }
+    }
+
+    /// Where one begins who decodes: at the newest intra frame, where one is
+    /// known; where nothing is known of the bytes, at the next ones.
+    pub fn decodable(&self) -> Begin {
+        let knows_key = self.lock().marks().is_some_and(|marks| marks.key.is_some());
+        if knows_key { Begin::Key } else { Begin::Now }
     }
 
     /// Counts as a reader until it is dropped.

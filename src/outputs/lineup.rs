@@ -54,9 +54,9 @@ impl Lineup {
         memory: Memory,
     ) -> (Self, Vec<JoinHandle<()>>) {
         let settings = with_own_push(settings);
-        let (roster, mut tasks) = Roster::new(&settings);
-        let (bytes, of_bytes) = bytes::Roster::new(&settings);
-        tasks.extend(of_bytes);
+        let (bytes, mut tasks) = bytes::Roster::new(&settings);
+        let (roster, of_tracks) = Roster::new(&settings, &bytes);
+        tasks.extend(of_tracks);
         let diff = Diff::from_nothing(&settings);
         let (pushes, livebox, memory) = (Vec::new(), None, Arc::new(memory));
         let mut lineup = Self {
@@ -97,9 +97,9 @@ impl Lineup {
         let ends = |push: &&Arc<Push>| !diff.pushes.goes_on(push.name());
         let ended = self.pushes.iter().filter(ends).map(|push| push.supervisor().end());
         join_all(ended).await;
-        let (roster, mut tasks) = self.roster.next(&settings, &diff).await;
-        let (bytes, of_bytes) = self.bytes.next(&settings, &diff).await;
-        tasks.extend(of_bytes);
+        let (bytes, mut tasks) = self.bytes.next(&settings, &diff).await;
+        let (roster, of_tracks) = self.roster.next(&settings, &bytes, &diff).await;
+        tasks.extend(of_tracks);
         let memory = Arc::clone(&self.memory);
         let (pushes, livebox) = match keeps_livebox {
             true => (self.pushes.clone(), self.livebox.clone()),
@@ -121,11 +121,10 @@ impl Lineup {
         (next, tasks)
     }
 
-    /// Ends what only those used who watch what is not in `next`, and lets
-    /// them go.
-    pub async fn let_go(&self, next: &Self, diff: &Diff) {
+    /// Lets those go who watch what is not in `next`.
+    pub fn let_go(&self, next: &Self, diff: &Diff) {
         self.roster.let_go(diff);
-        self.bytes.let_go(&next.bytes).await;
+        self.bytes.let_go(&next.bytes);
     }
 
     /// Whether everything that the box as one thing is made of goes on.

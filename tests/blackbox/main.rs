@@ -34,4 +34,5 @@ mod sounds;
 mod startup;
 mod stat;
 mod systemd;
+mod unpacking;
 mod watching;

@@ -98,6 +98,18 @@ fn a_command_of_a_stream_goes_on_while_its_feed_starts_anew() {
 }
 
 #[test]
+fn what_is_unpacked_from_bytes_starts_anew_with_their_feed() {
+    let unpacked = |command: &str| {
+        read(&format!(
+            "feeds: {{clip: {{command: {command}}}, door: {{feed: clip}}}}\nstreams: {{door: {{}}}}\n"
+        ))
+    };
+    let (old, new) = (unpacked("cat /a.ts"), unpacked("cat /b.ts"));
+    let diff = Diff::between(&old, &shared(&old), &new);
+    assert_eq!(told(&diff), ["Changed feed door", "Changed feed clip", "Changed stream door"]);
+}
+
+#[test]
 fn bytes_in_another_container_start_everything_anew_that_reads_them() {
     let new = edited("type: video/mp2t", "type: video/mp4");
     let all = ["Changed feed clip", "Changed stream raw", "Changed stream cooked"];

@@ -57,7 +57,7 @@ pub(in crate::config) fn feeds(spot: &Spot<'_>, report: &mut Report) -> (Vec<Fee
             read.extend(feed(key, &spot, report));
         }
     }
-    (bring_together(read, spot, report), byte_feeds)
+    (bring_together(read, &byte_feeds, spot, report), byte_feeds)
 }
 
 fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<Read> {

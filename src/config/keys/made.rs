@@ -2,7 +2,7 @@
 
 use crate::base::units::{FrameRate, Size};
 use crate::config::section::{Report, Spot};
-use crate::config::settings::{Feed, FeedAudio, Source};
+use crate::config::settings::{ByteFeed, Feed, FeedAudio, Source};
 use crate::model::ids::FeedName;
 
 /// A feed as it was read, before it has what it takes from another.
@@ -13,15 +13,23 @@ pub(in crate::config) struct Read {
     pub fps: Option<FrameRate>,
 }
 
-/// The feeds with what they take from others; `spot` is that of all feeds.
+/// The feeds with what they take from others; `spot` is that of all feeds. Who
+/// names one of bytes takes what is in them.
 ///
 /// Tells those that are made from none that exists, from a sound alone, or in
 /// a circle.
 pub(in crate::config) fn bring_together(
     mut read: Vec<Read>,
+    byte_feeds: &[ByteFeed],
     spot: &Spot<'_>,
     report: &mut Report,
 ) -> Vec<Feed> {
+    for one in &mut read {
+        let of_bytes = |from: &&FeedName| byte_feeds.iter().any(|feed| feed.name == **from);
+        if let Some(from) = one.feed.source.made_from().filter(of_bytes).cloned() {
+            one.feed.source = Source::Unpacked(from);
+        }
+    }
     for index in 0..read.len() {
         let name = read[index].feed.name.clone();
         let at = spot.at(name.as_str()).at("feed");
@@ -32,7 +40,9 @@ pub(in crate::config) fn bring_together(
             }
             Ok(_) => inherit(&mut read, index),
             Err(Lost::Missing(missing)) if missing == from => {
-                let names: Vec<&str> = read.iter().map(|other| other.feed.name.as_str()).collect();
+                let names = read.iter().map(|other| other.feed.name.as_str());
+                let names = names.chain(byte_feeds.iter().map(|feed| feed.name.as_str()));
+                let names: Vec<&str> = names.collect();
                 let (from, names) = (from.as_str(), names.join(", "));
                 report.tell(&at, format!("{from:?} names no feed; the feeds are: {names}"));
             }

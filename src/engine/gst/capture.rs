@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, watch};
 
-use super::derive::{self, Base};
+use super::derive::{self, Base, Hold};
 use super::feed::carry;
 use super::film;
-use super::outlet::{Need, Outlet};
+use super::outlet::Outlet;
 use super::pull;
 use super::tap::{FirstSign, Target};
+use super::unpack;
 use super::v4l2;
 use crate::config::settings::Source;
 use crate::engine::lifecycle::{Event, Run};
@@ -29,7 +30,7 @@ pub struct CapturePipeline {
     job: Job,
     runs: Runs,
     /// Kept while the feed is wanted, between runs too.
-    need: Option<Need>,
+    need: Option<Hold>,
     /// What the feed that it is made from had given when the supervisor asked last.
     given_before: AtomicU64,
 }
@@ -64,7 +65,7 @@ impl Pipeline for CapturePipeline {
     /// Frames that came; at rest while the feed that it is made from gives none.
     fn pulse(&self) -> Pulse {
         if let Some(base) = &self.job.base {
-            let given = base.outlet.frames();
+            let given = base.given();
             if self.given_before.swap(given, Ordering::Relaxed) == given {
                 return Pulse::AtRest;
             }
@@ -74,7 +75,7 @@ impl Pipeline for CapturePipeline {
 
     fn hold(&mut self) {
         let base = self.job.base.as_ref();
-        self.need = self.need.take().or_else(|| base.map(|base| base.outlet.need()));
+        self.need = self.need.take().or_else(|| base.map(Base::need));
     }
 
     fn let_go(&mut self) {
@@ -89,8 +90,14 @@ impl Job {
         let Some(plan) = lead(&plans) else {
             return no_stream();
         };
-        if let Some(base) = &self.base {
-            return derive::carry(plan, base, &self.outlet, &sign, stop).await;
+        match &self.base {
+            Some(Base::Pictures(base)) => {
+                return derive::carry(plan, base, &self.outlet, &sign, stop).await;
+            }
+            Some(Base::Bytes(flow)) => {
+                return unpack::carry(plan, flow, &self.outlet, &sign, stop).await;
+            }
+            None => {}
         }
         if let Source::Rtsp(pull) = &plan.feed.source {
             self.outlet.begin_run();
@@ -149,7 +156,7 @@ pub(super) async fn look(plan: &Plan) -> Result<(Capture, Option<Pictures>), Fai
             Ok((capture, Some(Pictures::H264 { in_order })))
         }
         // What it gives is known only while it is fetched; this is what most do.
-        Source::Rtsp(_) => {
+        Source::Rtsp(_) | Source::Unpacked(_) => {
             let capture = Capture { form: Form::H264, ..Capture::plain(plan.feed.fps) };
             Ok((capture, Some(Pictures::H264 { in_order: true })))
         }

@@ -4,28 +4,61 @@ use std::sync::Arc;
 
 use super::capture::{Plans, no_stream};
 use super::intake::{news, play_from, told};
-use super::outlet::{Frame, Outlet, Taking};
+use super::outlet::{self, Frame, Outlet, Taking};
 use super::picture::first_decoder;
 use super::running::Running;
-use super::tap::{FirstSign, SINKS, Target, tap};
+use super::tap::{FirstSign, SINKS, Target, Timeline, tap};
 use crate::config::settings::FeedAudio;
 use crate::engine::plan::{Capture, Given, Pictures, Plan};
 use crate::engine::runs::Stop;
+use crate::hub::bytes::{self, Flow};
 use crate::model::status::Failure;
 use crate::model::unit::TrackKind;
 use log::debug;
 
 /// The feed that another is made from.
 #[derive(Clone, Debug)]
-pub struct Base {
+pub enum Base {
+    Pictures(Pictured),
+    /// One of bytes.
+    Bytes(Arc<Flow>),
+}
+
+/// A feed of pictures that another is made from.
+#[derive(Clone, Debug)]
+pub struct Pictured {
     pub outlet: Arc<Outlet>,
     pub plans: Plans,
+}
+
+/// While it lives, the feed that another is made from is needed.
+#[derive(Debug)]
+pub(super) enum Hold {
+    Pictures(#[expect(dead_code, reason = "being alive is what it does")] outlet::Need),
+    Bytes(#[expect(dead_code, reason = "being alive is what it does")] bytes::Need),
+}
+
+impl Base {
+    pub(super) fn need(&self) -> Hold {
+        match self {
+            Base::Pictures(base) => Hold::Pictures(base.outlet.need()),
+            Base::Bytes(flow) => Hold::Bytes(flow.need()),
+        }
+    }
+
+    /// What it has given since the start of the service.
+    pub(super) fn given(&self) -> u64 {
+        match self {
+            Base::Pictures(base) => base.outlet.frames(),
+            Base::Bytes(flow) => flow.bytes_in(),
+        }
+    }
 }
 
 /// Makes the feed of `plan` from `base`, until that fails or is to stop.
 pub(super) async fn carry(
     plan: &Plan,
-    base: &Base,
+    base: &Pictured,
     outlet: &Arc<Outlet>,
     sign: &Arc<FirstSign>,
     mut stop: Stop,
@@ -57,7 +90,7 @@ pub(super) async fn carry(
 /// What a feed is made of while the other gives this.
 struct Making<'a> {
     plan: &'a Plan,
-    base: &'a Base,
+    base: &'a Pictured,
     outlet: &'a Arc<Outlet>,
     sign: &'a Arc<FirstSign>,
     given: Given,
@@ -90,7 +123,7 @@ impl Making<'_> {
         let (from, sign) = (Arc::clone(&self.base.outlet), Arc::clone(self.sign));
         let started = tokio::task::spawn_blocking(move || {
             let mut running = Running::build(&line, Vec::new())?;
-            tap(running.pipeline(), &SINKS, &target, &sign)?;
+            tap(&Timeline::of(running.pipeline()), &SINKS, &target, &sign)?;
             let taking = play_from(&mut running, &from)?;
             Ok((running, vec![taking]))
         });

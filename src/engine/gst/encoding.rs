@@ -47,6 +47,7 @@ impl Encoding {
 pub(super) fn by_itself(plan: &Plan) -> Encoder {
     let element = match plan.feed.source {
         Source::File(_) => "file",
+        Source::Unpacked(_) => "command",
         Source::TestClock
         | Source::V4l2(_)
         | Source::Rtsp(_)

@@ -9,7 +9,7 @@ use super::encoding::{Encoding, by_itself};
 use super::film;
 use super::probe::Encoders;
 use super::running::Running;
-use super::tap::{FirstSign, SINKS, Target, tap};
+use super::tap::{FirstSign, SINKS, Target, Timeline, tap};
 use super::v4l2;
 use crate::config::settings::Source;
 use crate::engine::lifecycle::{Event, Run};
@@ -110,7 +110,7 @@ pub(super) async fn capture_of(plan: &Plan) -> Result<Capture, Failure> {
         Source::File(path) => film::look(path, plan).await,
         Source::V4l2(device) => v4l2::ask(device.clone(), plan).await,
         // These are always in a pipeline of their own.
-        Source::Rtsp(_) | Source::SoundOnly | Source::Made(_) => {
+        Source::Rtsp(_) | Source::SoundOnly | Source::Made(_) | Source::Unpacked(_) => {
             Ok(Capture { form: Form::H264, ..Capture::plain(plan.feed.fps) })
         }
     }
@@ -146,7 +146,7 @@ pub(super) async fn carry(
 
 fn start(line: &str, target: &Target, sign: &Arc<FirstSign>) -> Result<Running, Failure> {
     let mut running = Running::build(line, Vec::new())?;
-    tap(running.pipeline(), &SINKS, target, sign)?;
+    tap(&Timeline::of(running.pipeline()), &SINKS, target, sign)?;
     running.play()?;
     Ok(running)
 }
@@ -159,7 +159,8 @@ fn played(plan: &Plan, running: &Running) -> impl Future<Output = Failure> + use
         | Source::V4l2(_)
         | Source::Rtsp(_)
         | Source::SoundOnly
-        | Source::Made(_) => None,
+        | Source::Made(_)
+        | Source::Unpacked(_) => None,
     };
     async move {
         match film {

@@ -11,6 +11,7 @@ mod encoding;
 mod feed;
 mod feeder;
 mod film;
+mod incoming;
 mod intake;
 mod outlet;
 mod packages;
@@ -23,6 +24,7 @@ mod running;
 mod standin;
 mod take;
 mod tap;
+mod unpack;
 mod v4l2;
 mod wire;
 
@@ -32,7 +34,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 pub use capture::{CapturePipeline, Plans};
-pub use derive::Base;
+pub use derive::{Base, Pictured};
 pub use devices::{Device, devices};
 pub use feed::FeedPipeline;
 pub use outlet::Outlet;

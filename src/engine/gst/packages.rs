@@ -13,6 +13,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "audiotestsrc",
             "opusdec",
             "parsebin",
+            "vorbisdec",
             "videoconvert",
             "videorate",
             "videoscale",
@@ -42,6 +43,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "rtspsrc",
             "v4l2src",
             "videoflip",
+            "vp8dec",
+            "vp9dec",
         ],
     ),
     (
@@ -60,8 +63,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
     // The text renderer is packaged beside the X11 sinks.
     ("gstreamer1.0-x", &["clockoverlay", "textoverlay", "timeoverlay"]),
     ("gstreamer1.0-alsa", &["alsasrc"]),
-    ("gstreamer1.0-plugins-ugly", &["x264enc"]),
-    ("libgstreamer1.0-0", &["capsfilter", "fakesink", "filesrc", "queue"]),
+    ("gstreamer1.0-plugins-ugly", &["a52dec", "mpeg2dec", "x264enc"]),
+    ("libgstreamer1.0-0", &["capsfilter", "fakesink", "filesrc", "identity", "queue"]),
 ];
 
 /// The Debian package that has `element`, where livebox knows it.
@@ -107,7 +110,7 @@ mod tests {
         .chain(["text", "name"].map(|name| (name, Slot::Text("x".to_owned()))))
         .chain([("device", Slot::Text("/dev/video0".to_owned()))])
         .collect();
-        const KINDS: [Kind; 7] = [
+        const KINDS: [Kind; 8] = [
             Kind::Feed,
             Kind::Encoder,
             Kind::Audio,
@@ -115,6 +118,7 @@ mod tests {
             Kind::Picture,
             Kind::Pull,
             Kind::Push,
+            Kind::Track,
         ];
         let hardware = ["v4l2h264enc", "mpph264enc", "vah264enc", "nvh264enc"];
         for kind in KINDS {

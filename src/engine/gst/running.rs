@@ -61,6 +61,7 @@ impl Running {
                 pipeline
             }
         };
+        give_times(pipeline.upcast_ref());
         pipeline.use_clock(Some(&super::clock()));
         let news = listen(&pipeline, secrets);
         Ok(Self { pipeline, news })
@@ -132,6 +133,32 @@ impl Running {
     }
 }
 
+/// What a frame is taken to last whose duration nobody knows.
+const USUAL_FRAME: gst::ClockTime = gst::ClockTime::from_mseconds(33);
+
+/// Sees to it that every frame that comes to a `videorate` of this bin has a
+/// time and a duration. Version 1.22 of that element ends the whole process (an
+/// assertion) at a frame that has none and whose rate is not known, which any
+/// camera on the network can send.
+pub(super) fn give_times(bin: &gst::Bin) {
+    let rates = bin.iterate_all_by_element_factory_name("videorate").into_iter();
+    for sink in rates.filter_map(|rate| rate.ok()?.static_pad("sink")) {
+        sink.add_probe(gst::PadProbeType::BUFFER, |sink, info| {
+            let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data else {
+                return gst::PadProbeReturn::Ok;
+            };
+            if buffer.duration().is_none() {
+                buffer.make_mut().set_duration(USUAL_FRAME);
+            }
+            if buffer.pts().is_none() {
+                let now = sink.parent_element().and_then(|rate| rate.current_running_time());
+                buffer.make_mut().set_pts(now.unwrap_or_default());
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+}
+
 /// Forwards what matters from the bus. Four places are enough: after the first
 /// failure the pipeline is torn down, and what does not fit is the echo of it.
 fn listen(pipeline: &gst::Pipeline, secrets: Vec<Secret>) -> mpsc::Receiver<News> {
@@ -195,6 +222,27 @@ mod tests {
             failure.to_string(),
             "needs the GStreamer element \"nosuchelement\", which is not installed"
         );
+    }
+
+    #[tokio::test]
+    async fn pictures_of_unknown_time_rate_and_length_do_no_harm() {
+        let mut running = build(
+            "appsrc name=a format=time \
+             caps=video/x-raw,format=GRAY8,width=16,height=16,framerate=0/1 \
+             ! videorate drop-only=true max-rate=30 ! fakesink",
+        )
+        .unwrap();
+        running.play().unwrap();
+        let source = running.element("a").unwrap();
+        let source = source.downcast::<gstreamer_app::AppSrc>().unwrap();
+        for time in [Some(0), Some(40), None, Some(120), None] {
+            let mut picture = gst::Buffer::from_slice([0; 16 * 16]);
+            picture.get_mut().unwrap().set_pts(time.map(gst::ClockTime::from_mseconds));
+            source.push_buffer(picture).unwrap();
+        }
+        source.end_of_stream().unwrap();
+        assert_eq!(running.ended().await, Failure::Ended);
+        running.close("test").await;
     }
 
     #[test]

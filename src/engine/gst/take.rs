@@ -12,7 +12,7 @@ use super::outlet::{Frame, Need, Outlet, Taking};
 use super::picture::first_decoder;
 use super::probe::Encoders;
 use super::running::Running;
-use super::tap::{FirstSign, SINKS, Target, tap};
+use super::tap::{FirstSign, SINKS, Target, Timeline, tap};
 use crate::config::settings::Sound;
 use crate::engine::lifecycle::{Event, Run};
 use crate::engine::plan::{Given, Pictures, Plan};
@@ -221,7 +221,7 @@ impl Job {
     fn start(&self, line: &str, sign: &Arc<FirstSign>) -> Result<(Running, Taking), Failure> {
         let mut running = Running::build(line, Vec::new())?;
         let target = Target::Stream(Arc::clone(&self.stream));
-        tap(running.pipeline(), &SINKS, &target, sign)?;
+        tap(&Timeline::of(running.pipeline()), &SINKS, &target, sign)?;
         let taking = play_from(&mut running, &self.outlet)?;
         Ok((running, taking))
     }

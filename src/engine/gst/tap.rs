@@ -1,8 +1,8 @@
 //! Where encoded frames leave a pipeline: appsinks, and the way from there
 //! into a stream's ring or to those who share a feed.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::outlet::{Outlet, Plain};
 use crate::base::time::MediaTime;
+use crate::engine::anchor::Anchor;
 use crate::engine::lifecycle::{Event, Run};
 use crate::hub;
 use crate::media::aac;
@@ -79,23 +80,24 @@ impl Target {
 /// pictures that others encode.
 pub(super) const SINKS: [&str; 3] = ["video", "audio", "plain"];
 
-/// Taps those of the [`SINKS`] with these names that a pipeline has; frames
+/// Taps those of the [`SINKS`] with these names that the pipeline has; frames
 /// must not be flowing into them yet.
 ///
 /// # Errors
 /// An element of that name is no appsink.
 pub(super) fn tap(
-    pipeline: &gst::Pipeline,
+    timeline: &Timeline,
     names: &[&str],
     target: &Target,
     sign: &Arc<FirstSign>,
 ) -> Result<(), Failure> {
+    let pipeline = timeline.pipeline().ok_or(Failure::Ended)?;
     for name in names {
         let Some(sink) = pipeline.by_name(name) else { continue };
         let sink = sink
             .downcast::<gst_app::AppSink>()
             .map_err(|_| Failure::Build(format!("{name:?} is not an appsink")))?;
-        let (clock, sign) = (Timeline(pipeline.downgrade()), Arc::clone(sign));
+        let (clock, sign) = (timeline.clone(), Arc::clone(sign));
         sink.set_callbacks(match (*name, target) {
             ("plain", Target::Shared(outlet)) => plain(clock, Arc::clone(outlet), sign),
             ("audio", _) => encoded(TrackKind::Audio, clock, target.clone(), sign),
@@ -156,16 +158,44 @@ const AHEAD: gst::ClockTime = gst::ClockTime::from_seconds(10);
 
 /// A pipeline's place on the media timeline.
 #[derive(Clone, Debug)]
-struct Timeline(gst::glib::WeakRef<gst::Pipeline>);
+pub(super) struct Timeline {
+    pipeline: gst::glib::WeakRef<gst::Pipeline>,
+    /// Where its frames have times of a foreign clock.
+    anchor: Option<Arc<Mutex<Anchor>>>,
+}
 
 impl Timeline {
+    pub(super) fn of(pipeline: &gst::Pipeline) -> Self {
+        Self { pipeline: pipeline.downgrade(), anchor: None }
+    }
+
+    /// For one whose frames have times of a foreign clock, one for all its tracks.
+    pub(super) fn anchored(pipeline: &gst::Pipeline, anchor: Arc<Mutex<Anchor>>) -> Self {
+        Self { anchor: Some(anchor), ..Self::of(pipeline) }
+    }
+
+    /// The pipeline, unless it is gone.
+    pub(super) fn pipeline(&self) -> Option<gst::Pipeline> {
+        self.pipeline.upgrade()
+    }
+
     fn place(&self, sample: &gst::Sample, time: Option<gst::ClockTime>) -> Option<MediaTime> {
         let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
-        let base = self.0.upgrade()?.base_time()?;
-        let moment = base + segment.to_running_time(time?)?;
+        let base = self.pipeline()?.base_time()?;
+        let running = time.and_then(|time| segment.to_running_time(time));
+        let now = super::clock().time();
+        let moment = match (&self.anchor, running) {
+            (Some(anchor), Some(running)) => {
+                let foreign = (base + running).nseconds();
+                let mut anchor = anchor.lock().unwrap_or_else(PoisonError::into_inner);
+                gst::ClockTime::from_nseconds(anchor.place(foreign, now.nseconds()))
+            }
+            (Some(_), None) => now,
+            (None, running) => base + running?,
+        };
         // Nothing comes from the future, and a timeline that went there would
         // not come back.
-        let latest = super::clock().time() + AHEAD;
+        let latest = now + AHEAD;
         (moment <= latest).then(|| super::media_time(moment))
     }
 }
@@ -211,7 +241,8 @@ impl Tap {
     fn unit(&self, sample: &gst::Sample) -> Option<AccessUnit> {
         let buffer = sample.buffer_owned()?;
         let pts = self.clock.place(sample, buffer.pts().or(buffer.dts()))?;
-        let dts = self.clock.place(sample, buffer.dts()).unwrap_or(pts).min(pts);
+        let dts = buffer.dts().and_then(|dts| self.clock.place(sample, Some(dts)));
+        let dts = dts.unwrap_or(pts).min(pts);
         let duration = buffer.duration().map(Into::into);
         let data = Bytes::from_owner(buffer.into_mapped_buffer_readable().ok()?);
         Some(AccessUnit { track: self.track, pts, dts, duration, data })

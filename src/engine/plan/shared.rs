@@ -29,17 +29,49 @@ pub struct Given {
     pub sound: bool,
 }
 
-/// A track that a server offers over RTSP, taken as its payload's name says
-/// (RFC 3551, section 6, and the names registered since).
+/// A track that comes from elsewhere, and what is done with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offered {
     pub kind: TrackKind,
-    /// The profile in `pipelines/pulls`.
+    /// The folder of its profile: `pipelines/pulls` or `pipelines/tracks`.
+    folder: Kind,
     profile: String,
+    /// The element that decodes it, where that is always the same.
+    decoder: &'static str,
 }
 
+/// Codecs that are found in bytes, by GStreamer's names (and, of audio/mpeg,
+/// its version): the profile in `pipelines/tracks`, and the decoder.
+const FOUND: [(&str, Option<i32>, TrackKind, &str, &str); 15] = [
+    ("video/x-h264", None, TrackKind::Video, "h264", ""),
+    ("video/x-h265", None, TrackKind::Video, "h265", ""),
+    ("image/jpeg", None, TrackKind::Video, "picture", "jpegdec"),
+    ("video/x-vp8", None, TrackKind::Video, "picture", "vp8dec"),
+    ("video/x-vp9", None, TrackKind::Video, "picture", "vp9dec"),
+    ("video/mpeg", None, TrackKind::Video, "picture", "mpeg2dec"),
+    ("video/x-raw", None, TrackKind::Video, "picture", "identity"),
+    ("audio/mpeg", Some(4), TrackKind::Audio, "aac", ""),
+    ("audio/mpeg", Some(1), TrackKind::Audio, "sound", "mpg123audiodec"),
+    ("audio/x-opus", None, TrackKind::Audio, "sound", "opusdec"),
+    ("audio/x-vorbis", None, TrackKind::Audio, "sound", "vorbisdec"),
+    ("audio/x-ac3", None, TrackKind::Audio, "sound", "a52dec"),
+    ("audio/x-alaw", None, TrackKind::Audio, "sound", "alawdec"),
+    ("audio/x-mulaw", None, TrackKind::Audio, "sound", "mulawdec"),
+    ("audio/x-raw", None, TrackKind::Audio, "sound", "identity"),
+];
+
 impl Offered {
-    /// A track of this medium and encoding, if livebox can use it.
+    /// A track that was found in bytes, if livebox can use it. `fits` tells
+    /// whether it has this name and, where that is given, this version of MPEG.
+    pub fn found(fits: impl Fn(&str, Option<i32>) -> bool) -> Option<Self> {
+        let found = FOUND.iter().find(|(name, version, ..)| fits(name, *version));
+        let (_, _, kind, profile, decoder) = *found?;
+        Some(Self { kind, folder: Kind::Track, profile: profile.to_owned(), decoder })
+    }
+
+    /// A track of this medium and encoding that a server offers over RTSP, if
+    /// livebox can use it. It is taken as its payload's name says (RFC 3551,
+    /// section 6, and the names registered since).
     pub fn new(media: &str, encoding: &str) -> Option<Self> {
         let kind = match media {
             "video" => TrackKind::Video,
@@ -50,7 +82,7 @@ impl Offered {
         let is_video = VIDEO_PULLS.contains(&profile.as_str());
         let fits = (kind == TrackKind::Video) == is_video;
         let known = profile::names(Kind::Pull).any(|name| name == profile);
-        (fits && known).then_some(Self { kind, profile })
+        (fits && known).then_some(Self { kind, folder: Kind::Pull, profile, decoder: "" })
     }
 
     /// What becomes of it, where it is video.
@@ -156,17 +188,18 @@ impl Plan {
         Ok(parts.join(" "))
     }
 
-    /// The launch line of one track of a stream that is fetched over RTSP;
-    /// `decoder` is used for H.265.
+    /// The launch line of one track that comes from elsewhere; `decoder` is used
+    /// for H.265.
     ///
     /// # Errors
     /// A profile that cannot take the values, by name.
     pub fn pulled_line(&self, track: &Offered, decoder: &str) -> Result<String, ProfileError> {
         let mut slots = vec![("bitrate_bps", Slot::Int(AUDIO_BPS))];
+        let decoder = if track.is_h265() { decoder } else { track.decoder };
         if !decoder.is_empty() {
             slots.push(("decoder", word(decoder)));
         }
-        let mut parts = vec![render(Kind::Pull, &track.profile, &slots)?];
+        let mut parts = vec![render(track.folder, &track.profile, &slots)?];
         match (track.kind, track.pictures()) {
             (TrackKind::Audio, _) => parts.push(AUDIO_TAIL.to_owned()),
             (TrackKind::Video, Pictures::H264 { .. }) => parts.push(VIDEO_TAIL.to_owned()),
@@ -190,6 +223,18 @@ impl Plan {
             Transport::Udp => "udp",
         });
         let mut parts = vec![render(Kind::Feed, "rtsp", &[("transport", word)])?];
+        if self.feed.audio != FeedAudio::Own {
+            parts.extend(self.sound(Reader::Livebox)?);
+        }
+        Ok(parts.join(" "))
+    }
+
+    /// The launch line of what finds out what is in bytes, without its tracks.
+    ///
+    /// # Errors
+    /// A profile that cannot take the values, by name.
+    pub fn unpack_line(&self) -> Result<String, ProfileError> {
+        let mut parts = vec![render(Kind::Feed, "bytes", &[])?];
         if self.feed.audio != FeedAudio::Own {
             parts.extend(self.sound(Reader::Livebox)?);
         }

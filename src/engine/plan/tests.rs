@@ -90,6 +90,7 @@ fn every_combination_gives_a_line_that_is_reviewed() {
         let track = of("video").or(of("audio")).unwrap();
         lines.push(pulled.pulled_line(&track, "libde265dec").unwrap());
     }
+    lines.extend(unpacked(&pulled));
     let mut made = dressed.clone();
     made.feed.source = Source::Made("front".parse().unwrap());
     made.feed.audio = FeedAudio::Alsa("plughw:CARD=a b".to_owned());
@@ -105,6 +106,23 @@ fn every_combination_gives_a_line_that_is_reviewed() {
     lines.push(push_line(PushAudio::Feed, false).unwrap());
     lines.push(push_line(PushAudio::Tone, true).unwrap());
     golden("tests/golden/launch-lines.txt", &(lines.join("\n\n") + "\n"));
+}
+
+/// The lines of what is found in bytes.
+fn unpacked(plan: &Plan) -> Vec<String> {
+    let tracks = [
+        ("video/x-h264", None),
+        ("video/x-h265", None),
+        ("image/jpeg", None),
+        ("audio/mpeg", Some(4)),
+        ("audio/mpeg", Some(1)),
+        ("audio/x-opus", None),
+    ];
+    let lines = tracks.map(|(caps, version)| {
+        let track = Offered::found(|name, of| name == caps && of == version).unwrap();
+        plan.pulled_line(&track, "libde265dec").unwrap()
+    });
+    std::iter::once(plan.unpack_line().unwrap()).chain(lines).collect()
 }
 
 #[test]

@@ -10,8 +10,9 @@ use tokio::task::JoinHandle;
 use super::{FEED_LIMITS, is_down};
 use crate::config::diff::Diff;
 use crate::config::settings::{self, Settings};
+use crate::engine::bytes;
 use crate::engine::demand::Demand;
-use crate::engine::gst::{self, CapturePipeline, Outlet};
+use crate::engine::gst::{self, CapturePipeline, Outlet, Pictured};
 use crate::engine::lifecycle::{Lifecycle, Limits};
 use crate::engine::plan::Plan;
 use crate::engine::supervisor::Supervisor;
@@ -29,6 +30,8 @@ pub struct Feed {
     outlet: Arc<Outlet>,
     /// What it is made from, if from another feed.
     base: Option<Arc<Feed>>,
+    /// That of the feed of bytes that it is unpacked from, if from one.
+    unpacked: Option<Supervisor>,
     supervisor: Supervisor,
 }
 
@@ -38,16 +41,21 @@ impl Feed {
         feed: &settings::Feed,
         base: Option<Arc<Self>>,
         plans: &[watch::Sender<Plan>],
-        settings: &Settings,
+        (settings, flows): (&Settings, &bytes::Roster),
         spread: f64,
     ) -> (Arc<Self>, JoinHandle<()>) {
         let name = feed.name.clone();
         let plans = watch::Sender::new(plans_of(feed, plans));
         let outlet = Outlet::new(name.clone());
-        let made_from = base.as_ref().map(|base| gst::Base {
-            outlet: Arc::clone(&base.outlet),
-            plans: base.plans.subscribe(),
+        let made_from = base.as_ref().map(|base| {
+            let (outlet, plans) = (Arc::clone(&base.outlet), base.plans.subscribe());
+            gst::Base::Pictures(Pictured { outlet, plans })
         });
+        let unpacked = feed.source.unpacked_from().map(|from| {
+            flows.feed(from).expect("the check refuses a feed of one that is not there")
+        });
+        let made_from = made_from.or(unpacked.map(|(flow, _)| gst::Base::Bytes(Arc::clone(flow))));
+        let unpacked = unpacked.map(|(_, supervisor)| supervisor.clone());
         let (supervisor, task) = Supervisor::spawn(
             format!("feed {name}"),
             CapturePipeline::new(plans.subscribe(), Arc::clone(&outlet), made_from),
@@ -56,7 +64,7 @@ impl Feed {
             outlet.needs(),
         );
         let streams = watch::Sender::new(settings.takers_of(feed));
-        (Arc::new(Self { name, plans, streams, outlet, base, supervisor }), task)
+        (Arc::new(Self { name, plans, streams, outlet, base, unpacked, supervisor }), task)
     }
 
     /// Other streams show it from now on. It goes on as it is; how it is
@@ -97,18 +105,16 @@ impl Feed {
     /// where that stands.
     pub(super) fn state(&self, now: Instant) -> State {
         let own = self.supervisor.report().state(now);
-        match &self.base {
-            Some(base) if own != State::Idle => {
-                let of_base = base.state(now);
-                if is_down(&of_base) { of_base } else { own }
-            }
-            Some(_) | None => own,
-        }
+        let of_base = self.base.as_ref().map(|base| base.state(now));
+        let of_bytes = self.unpacked.as_ref().map(|bytes| bytes.report().state(now));
+        let of_either = of_base.or(of_bytes).filter(|state| own != State::Idle && is_down(state));
+        of_either.unwrap_or(own)
     }
 
     /// The supervisors of the feed and of all that it is made from.
     pub(super) fn supervisors(&self) -> Vec<&Supervisor> {
         let mut all = self.base.as_ref().map_or_else(Vec::new, |base| base.supervisors());
+        all.extend(&self.unpacked);
         all.push(&self.supervisor);
         all
     }

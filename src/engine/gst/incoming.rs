@@ -1,0 +1,139 @@
+//! Tracks that come from elsewhere, linked as they are found.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use log::debug;
+use tokio::sync::mpsc;
+
+use super::outlet::Outlet;
+use super::packages;
+use super::running::{Running, give_times};
+use super::tap::{FirstSign, Target, Timeline, tap};
+use crate::config::settings::FeedAudio;
+use crate::engine::plan::{Given, Offered, Plan};
+use crate::engine::runs::Stop;
+use crate::model::status::Failure;
+use crate::model::unit::TrackKind;
+
+/// Decoders of H.265 in the order in which they are tried.
+const H265_DECODERS: [&str; 3] = ["v4l2slh265dec", "libde265dec", "avdec_h265"];
+
+/// One life of a feed whose tracks are known only while it runs.
+pub(super) struct Incoming {
+    pub plan: Plan,
+    pub outlet: Arc<Outlet>,
+    pub sign: Arc<FirstSign>,
+    tell: mpsc::Sender<Failure>,
+    /// What is taken of that which is offered, at most one of each kind.
+    tracks: Mutex<Vec<Offered>>,
+}
+
+/// What went wrong with a track.
+pub(super) type Trouble = mpsc::Receiver<Failure>;
+
+impl Incoming {
+    pub(super) fn new(
+        plan: &Plan,
+        outlet: Arc<Outlet>,
+        sign: Arc<FirstSign>,
+    ) -> (Arc<Self>, Trouble) {
+        // The first trouble ends the run.
+        let (tell, trouble) = mpsc::channel(1);
+        let tracks = Mutex::new(Vec::new());
+        (Arc::new(Self { plan: plan.clone(), outlet, sign, tell, tracks }), trouble)
+    }
+
+    /// Whether a track that is offered is taken. All are to be asked about
+    /// before the first frame.
+    pub(super) fn choose(&self, track: Offered) -> bool {
+        let mut tracks = self.tracks.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = tracks.iter().all(|other| other.kind != track.kind);
+        let is_taken = is_first && (track.kind == TrackKind::Video || self.takes_sound());
+        if is_taken {
+            tracks.push(track);
+        }
+        is_taken
+    }
+
+    fn takes_sound(&self) -> bool {
+        self.plan.feed.audio == FeedAudio::Own
+    }
+
+    /// Tells those who take from the feed what it gives, before the first frame.
+    pub(super) fn announce(&self) {
+        let tracks = self.tracks.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |kind| tracks.iter().find(|track| track.kind == kind);
+        let sound = match self.plan.feed.audio {
+            FeedAudio::None => false,
+            FeedAudio::Own => of(TrackKind::Audio).is_some(),
+            FeedAudio::Silence | FeedAudio::Tone | FeedAudio::Alsa(_) => true,
+        };
+        let pictures = of(TrackKind::Video).map(Offered::pictures);
+        debug!("feed {} gives {pictures:?}, sound {sound}", self.outlet.name());
+        self.outlet.promise(Given { pictures, sound });
+    }
+
+    /// Links a pad to what becomes of its track; what goes wrong ends the run.
+    pub(super) fn link(&self, on: &Timeline, pad: &gst::Pad, track: &Offered) {
+        if let Err(failure) = self.branch(on, pad, track) {
+            self.fail(failure);
+        }
+    }
+
+    /// Ends the run.
+    pub(super) fn fail(&self, failure: Failure) {
+        self.tell.try_send(failure).ok();
+    }
+
+    fn branch(&self, on: &Timeline, pad: &gst::Pad, track: &Offered) -> Result<(), Failure> {
+        let build = |what: &str| Failure::Build(format!("a track cannot be linked: {what}"));
+        let pipeline = on.pipeline().ok_or(Failure::Ended)?;
+        let decoder = if track.is_h265() { h265_decoder()? } else { "" };
+        let line = self
+            .plan
+            .pulled_line(track, decoder)
+            .map_err(|error| Failure::Build(error.to_string()))?;
+        debug!("feed {} links: {line}", self.outlet.name());
+        let bin = gst::parse::bin_from_description(&line, true)
+            .map_err(|error| build(&error.to_string()))?;
+        let sinks: &[&str] = match track.kind {
+            TrackKind::Video => &["video", "plain"],
+            TrackKind::Audio => &["audio"],
+        };
+        give_times(&bin);
+        for sink in sinks.iter().filter_map(|name| bin.by_name(name)) {
+            // One thread may feed all tracks: waiting for the first frame of each
+            // would hold up the others.
+            sink.set_property("async", false);
+        }
+        pipeline.add(&bin).map_err(|error| build(&error.to_string()))?;
+        tap(on, sinks, &Target::Shared(Arc::clone(&self.outlet)), &self.sign)?;
+        bin.sync_state_with_parent().map_err(|error| build(&error.to_string()))?;
+        let sink = bin.static_pad("sink").ok_or_else(|| build("it has no way in"))?;
+        pad.link(&sink).map_err(|error| build(&error.to_string()))?;
+        Ok(())
+    }
+}
+
+/// Runs until the pipeline ends, a track makes trouble, or it is to stop.
+pub(super) async fn watch(
+    running: &mut Running,
+    trouble: &mut Trouble,
+    stop: &mut Stop,
+) -> Failure {
+    tokio::select! {
+        Some(failure) = trouble.recv() => failure,
+        failure = running.ended() => failure,
+        () = stop.requested() => Failure::Ended,
+    }
+}
+
+pub(super) fn h265_decoder() -> Result<&'static str, Failure> {
+    let found = H265_DECODERS.into_iter().find(|name| gst::ElementFactory::find(name).is_some());
+    found.ok_or_else(|| Failure::MissingElement {
+        element: "libde265dec".to_owned(),
+        package: packages::of("libde265dec"),
+    })
+}
