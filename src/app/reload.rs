@@ -93,9 +93,6 @@ impl Reader {
         let status = match &outcome {
             Ok(changes) => {
                 info!("the configuration was read again: {}", changes.in_words());
-                for key in &changes.at_next_start {
-                    warn!("{key} takes effect at the next start");
-                }
                 String::new()
             }
             Err(refused) => {

@@ -15,6 +15,7 @@ use crate::model::ids::StreamName;
 use crate::outputs::control::{Field, Refused};
 use crate::outputs::lineup::Lineup;
 use crate::outputs::livebox::{Activity, Livebox};
+use crate::outputs::reloads::RolledBack;
 
 /// No honest edit is longer.
 const LONGEST_BODY: usize = 64 << 10;
@@ -32,6 +33,8 @@ struct Status {
     disk: f64,
     net: u64,
     timestamp: String,
+    /// New settings that gave nothing, since the configuration was read last.
+    rolled_back: Vec<RolledBack>,
 }
 
 /// `GET /api/livebox/v1/status`
@@ -150,6 +153,7 @@ fn status_of(state: &State) -> Status {
         disk: system::disk_used_percent(&std::env::temp_dir()).round(),
         net: state.bytes_out(now),
         timestamp: time::iso_stamp(),
+        rolled_back: state.lineup().rolled_back.clone(),
     }
 }
 

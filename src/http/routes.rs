@@ -154,6 +154,7 @@ fn control_page(service: &mut web::ServiceConfig) {
     service
         .service(form("start", web::post().to(dashboard::start)))
         .service(form("stop", web::post().to(dashboard::stop)))
+        .service(form("reload", web::post().to(dashboard::reload)))
         .service(form("control", web::post().to(dashboard::edit)))
         .service(form("pushes/{name}/start", web::post().to(dashboard::start_push)))
         .service(form("pushes/{name}/stop", web::post().to(dashboard::stop_push)))

@@ -15,6 +15,8 @@ use super::server::{State, now};
 use crate::base::time::iso_s;
 use crate::base::units::{duration_in_words, size_in_words};
 use crate::model::status::{self, Snapshot};
+use crate::outputs::lineup::Lineup;
+use crate::outputs::reloads::RolledBack;
 
 /// Grows by one when a field goes or changes its meaning; new ones may come any time.
 const SCHEMA: u32 = 1;
@@ -37,6 +39,8 @@ struct Stat<'a> {
     streams: Vec<Stream<'a>>,
     byte_streams: Vec<ByteStream<'a>>,
     pushes: Vec<Push<'a>>,
+    /// New settings that gave nothing, since the configuration was read last.
+    rolled_back: &'a [RolledBack],
 }
 
 /// Over all streams and pushes, since the start of the service.
@@ -156,7 +160,7 @@ pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
     let snapshot = state.snapshot(now());
     let lineup = state.lineup();
     let pages = &lineup.settings.pages;
-    let stat = stat(&snapshot, pages.clients);
+    let stat = stat(&snapshot, &lineup);
     let page = Page {
         host: &snapshot.service.host,
         version: snapshot.service.version,
@@ -172,7 +176,7 @@ pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
 /// `GET /stat.json`
 pub(super) async fn numbers(state: web::Data<State>) -> HttpResponse {
     let snapshot = state.snapshot(now());
-    json(&mut HttpResponse::Ok(), &stat(&snapshot, state.lineup().settings.pages.clients))
+    json(&mut HttpResponse::Ok(), &stat(&snapshot, &state.lineup()))
 }
 
 /// `GET /metrics`
@@ -181,7 +185,7 @@ pub(super) async fn metrics(state: web::Data<State>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .body(prometheus(&snapshot))
+        .body(prometheus(&snapshot, &state.lineup().rolled_back))
 }
 
 /// `GET /config`: without secrets.
@@ -192,7 +196,8 @@ pub(super) async fn config(state: web::Data<State>) -> HttpResponse {
         .body(state.lineup().config_text.clone())
 }
 
-fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
+fn stat<'a>(snapshot: &'a Snapshot, lineup: &'a Lineup) -> Stat<'a> {
+    let shows_clients = lineup.settings.pages.clients;
     let Snapshot { service, feeds: shared, streams, byte_streams, pushes } = snapshot;
     let of_bytes =
         |count: fn(&status::ByteStream) -> u64| byte_streams.iter().map(count).sum::<u64>();
@@ -218,6 +223,7 @@ fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
         streams: streams.iter().map(|one| stream(one, shows_clients)).collect(),
         byte_streams: byte_streams.iter().map(byte_stream).collect(),
         pushes: pushes.iter().map(push).collect(),
+        rolled_back: &lineup.rolled_back,
     }
 }
 
@@ -323,7 +329,7 @@ fn hundredths(number: f64) -> f64 {
 
 /// The text format of Prometheus, version 0.0.4. Names need no escaping: they
 /// are plain words.
-fn prometheus(snapshot: &Snapshot) -> String {
+fn prometheus(snapshot: &Snapshot, rolled_back: &[RolledBack]) -> String {
     let Snapshot { service, streams, byte_streams, pushes, .. } = snapshot;
     let mut text = Metrics::default();
     text.family("livebox_info", "gauge", "The version that runs.");
@@ -334,6 +340,8 @@ fn prometheus(snapshot: &Snapshot) -> String {
     text.value("process_cpu_seconds_total", &[], hundredths(service.cpu.as_secs_f64()));
     text.family("process_resident_memory_bytes", "gauge", "Memory in use.");
     text.value("process_resident_memory_bytes", &[], service.memory);
+    text.family("livebox_rolled_back", "gauge", "New settings that gave nothing.");
+    text.value("livebox_rolled_back", &[], rolled_back.len());
     let mut of_streams = |name, kind, help, value: &dyn Fn(&status::Stream) -> Option<f64>| {
         text.family(name, kind, help);
         for stream in streams {

@@ -89,7 +89,11 @@ impl Changes {
                 .filter(|(_, names)| !names.is_empty())
                 .map(move |(what, names)| format!("{what} {kind} {}", names.join(", ")))
         });
-        let words: Vec<_> = words.collect();
+        let mut words: Vec<_> = words.collect();
+        if !self.at_next_start.is_empty() {
+            let keys = self.at_next_start.join(", ");
+            words.push(format!("to take effect at the next start: {keys}"));
+        }
         if words.is_empty() { "nothing starts anew".to_owned() } else { words.join("; ") }
     }
 }
@@ -132,7 +136,8 @@ mod tests {
         assert_eq!(
             changes.in_words(),
             "added feed c; changed feed a; removed feed b; \
-             added stream c; changed stream a; removed stream b"
+             added stream c; changed stream a; removed stream b; \
+             to take effect at the next start: server.port"
         );
         assert_eq!(Changes::default().in_words(), "nothing starts anew");
     }

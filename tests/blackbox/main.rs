@@ -26,6 +26,7 @@ mod pulling;
 mod pushes;
 mod pushing;
 mod recording;
+mod reload;
 mod rtsp;
 mod sharing;
 mod shutdown;
