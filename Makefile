@@ -9,8 +9,10 @@ ARGS ?=
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 600
 SOAK_VIEWERS ?= 200
+KILLS_SECONDS ?= 120
+KILLS_SEED ?= 1
 
-.PHONY: help run test lint advisories golden fuzz deb vm-test fresh-root bench soak clean
+.PHONY: help run test lint advisories golden fuzz deb vm-test fresh-root bench soak kills clean
 
 help:  ## what can be made (this list)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -64,6 +66,11 @@ soak: cargo-is-new-enough  ## everything at once for SOAK_SECONDS (600): viewers
 	@scripts/needs test
 	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_VIEWERS=$(SOAK_VIEWERS) \
 	    cargo test --locked --test blackbox soak -- --nocapture
+
+kills: cargo-is-new-enough  ## feeds killed at random for KILLS_SECONDS (120) under fifty viewers; KILLS_SEED (1)
+	@scripts/needs test
+	KILLS_SECONDS=$(KILLS_SECONDS) KILLS_SEED=$(KILLS_SEED) \
+	    cargo test --locked --test blackbox kills -- --nocapture
 
 clean:  ## remove everything that was built here
 	cargo clean

@@ -2,6 +2,7 @@
 //!
 //! The way of the data and the layers are in `ARCHITECTURE.md`.
 
+pub mod accounts;
 pub mod app;
 pub mod base;
 pub mod cli;

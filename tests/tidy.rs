@@ -14,7 +14,8 @@ const LAYERS: &[&[&str]] = &[
     &["media", "profile"],
     &["config", "hub"],
     &["engine", "store"],
-    &["accounts", "outputs"],
+    &["accounts"],
+    &["outputs"],
     &["chat", "fleet"],
     &["http"],
 ];

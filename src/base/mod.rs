@@ -4,6 +4,7 @@
 
 pub mod backoff;
 pub mod heap;
+pub mod queue;
 pub mod secret;
 pub mod shutdown;
 pub mod sockets;

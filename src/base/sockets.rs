@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -55,6 +55,15 @@ pub fn set_for_viewer(socket: &impl AsFd) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(GONE_AFTER))?;
     socket.set_tcp_notsent_lowat(UNSENT_AT_MOST)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(ASK_AFTER))
+}
+
+/// The network of one asker, as far as an address tells: who has one of IPv6
+/// has 2^64 of them.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
+    }
 }
 
 /// One established TCP connection of this machine.
@@ -137,6 +146,15 @@ mod tests {
             .collect();
         assert_eq!(ours.len(), 1);
         assert!(ours[0].queued > 100_000, "{ours:?}");
+    }
+
+    #[test]
+    fn the_addresses_of_one_network_are_one_asker() {
+        let of = |text: &str| network_of(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
     }
 
     proptest::proptest! {

@@ -60,6 +60,11 @@ pub fn allow_open_files() -> io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
 }
 
+/// How many files this process may open, at most.
+pub fn open_files_at_most() -> usize {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(_, most)| most as usize)
+}
+
 /// The memory that this process has in use (its resident set), in bytes.
 pub fn memory() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -18,7 +18,7 @@ pub(super) fn yaml(settings: &Settings) -> String {
     let Settings { feeds, byte_feeds, streams, byte_streams, .. } = settings;
     let mut page = Page::default();
     write_server(&mut page, server);
-    let Access { password } = access;
+    let Access { password, pages: of_pages, streams: _ } = access;
     page.section("access");
     page.hidden(1, "password", password.is_some());
     write_rtsp(&mut page, rtsp.as_ref());
@@ -26,11 +26,18 @@ pub(super) fn yaml(settings: &Settings) -> String {
     feeds.iter().for_each(|feed| write_feed(&mut page, feed));
     byte_feeds.iter().for_each(|feed| write_byte_feed(&mut page, feed));
     page.section("streams");
-    streams.iter().for_each(|stream| write_stream(&mut page, stream));
-    byte_streams.iter().for_each(|stream| write_byte_stream(&mut page, stream));
+    for stream in streams {
+        write_stream(&mut page, stream);
+        page.hidden(2, "password", access.of_stream(&stream.name).is_some());
+    }
+    for stream in byte_streams {
+        write_byte_stream(&mut page, stream);
+        page.hidden(2, "password", access.of_stream(&stream.name).is_some());
+    }
     page.section("pushes");
     pushes.iter().for_each(|push| write_push(&mut page, push));
     write_pages(&mut page, pages);
+    page.hidden(1, "password", of_pages.is_some());
     let Log { level, folder } = log;
     page.section("log");
     page.key(1, "level", level.as_str().to_ascii_lowercase());
@@ -134,6 +141,10 @@ fn write_byte_feed(page: &mut Page, feed: &ByteFeed) {
     page.entry(name);
     match source {
         ByteSource::Command(command) => page.key(2, "command", quoted(joined(command))),
+        ByteSource::Made(command, from) => {
+            page.key(2, "feed", quoted(from));
+            page.key(2, "command", quoted(joined(command)));
+        }
         ByteSource::Pipe(path) => page.key(2, "pipe", quoted(path.display())),
     }
     write_life(page, *mode, *resurrect);
@@ -323,15 +334,17 @@ log: {level: debug, folder: /tmp}
     fn no_secret_is_printed() {
         let file = "feeds: {a: {test: clock}, b: {rtsp: 'rtsp://me:PASS-2@a/x?k=KEY-4'}, \
             c: {rtsp: 'rtsp://a/x', user: me, password: PASS-3}}\n\
-            streams: {a: {}, b: {}, c: {},\
+            streams: {a: {password: HASH}, b: {}, c: {},\
             d: {command: 'ff -i rtsp://me:PASS-5@cam/x rtmp://a/live/KEY-5'}}\n\
-            access: {password: '$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA'}\n\
+            access: {password: HASH}\n\
+            pages: {password: HASH}\n\
             pushes: {one: {url: 'rtmp://me:PASS-1@a.example/live/KEY-1'}, \
             two: {url: 'rtmp://a.example/live', key: KEY-2, backup: 'rtmp://b.example/l?k=KEY-3'}}\n";
-        let text = yaml(&parse_text(file).unwrap());
+        let hash = "'$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA'";
+        let text = yaml(&parse_text(&file.replace("HASH", hash)).unwrap());
         for secret in ["argon2", "PASS-", "KEY-"] {
             assert!(!text.contains(secret), "{text}");
         }
-        assert_eq!(text.matches("it is set").count(), 3, "{text}");
+        assert_eq!(text.matches("it is set").count(), 5, "{text}");
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings,
     let root = Spot::root(layers);
     report.keys(&root, &SECTIONS);
     let server = service::server(&root.at("server"), &mut report);
-    let access = service::access(&root.at("access"), &mut report);
+    let access = service::passwords(&root, &mut report);
     let rtsp = service::rtsp(&root.at("rtsp"), &mut report);
     let (feeds, byte_feeds) = feeds::feeds(&root.at("feeds"), &mut report);
     let both = (feeds.as_slice(), byte_feeds.as_slice());
@@ -82,6 +82,11 @@ impl All<'_> {
                 let from = other.source.made_from().or(other.source.unpacked_from());
                 from.is_some_and(|from| from.as_str() == name)
             });
+            let by_feeds = by_feeds
+                || self
+                    .byte_feeds
+                    .iter()
+                    .any(|other| other.made_from().is_some_and(|from| from.as_str() == name));
             let shows = |stream: &&ByteStream| {
                 stream.feed.as_ref().is_some_and(|feed| feed.as_str() == name)
             };

@@ -10,6 +10,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 use super::settings::{ByteFeed, ByteStream, Feed, Push, Rtsp, Settings, Sound, Stream};
+use crate::base::secret::Secret;
 use crate::media::container::Container;
 use crate::model::ids::{FeedName, PushName, StreamName};
 
@@ -43,6 +44,15 @@ pub struct Diff {
     pub pushes: Kind<PushName>,
     /// Feeds that are captured in a pipeline of their own from now on.
     pub shared: BTreeSet<FeedName>,
+    /// Streams with a new password: who watched without it may not go on.
+    pub locked: BTreeSet<StreamName>,
+}
+
+impl Fate {
+    /// This one; but what is to start anew for another reason does so.
+    fn unless(self, starts_anew: bool) -> Self {
+        if starts_anew { Fate::Changed } else { self }
+    }
 }
 
 impl<N: PartialEq + Clone> Kind<N> {
@@ -88,6 +98,8 @@ impl Diff {
     /// stream is left of it: nobody who watches that shall notice.
     pub fn between(old: &Settings, shared: &BTreeSet<FeedName>, new: &Settings) -> Self {
         let shared_now = shared_under(old, shared, new);
+        let locked = locked_under(old, new);
+        let is_locked = |name: &StreamName| locked.contains(name);
         let feed_changes = |before: &Feed, after: &Feed| {
             before != after || shared.contains(&after.name) != shared_now.contains(&after.name)
         };
@@ -108,21 +120,24 @@ impl Diff {
             &old.streams,
             &new.streams,
             |stream| &stream.name,
-            |before, after| stream_fate(before, after, &feeds),
+            |before, after| stream_fate(before, after, &feeds).unless(is_locked(&after.name)),
         );
         let byte_streams = Kind::of(
             &old.byte_streams,
             &new.byte_streams,
             |stream| &stream.name,
-            |before, after| byte_stream_fate((old, before), (new, after)),
+            |before, after| {
+                let fate = byte_stream_fate((old, before), (new, after));
+                fate.unless(is_locked(&after.name))
+            },
         );
         let pushes = Kind::of(
             &old.pushes,
             &new.pushes,
             |push| &push.name,
-            |before, after| push_fate(before, after, &streams),
+            |before, after| push_fate(before, after, &streams).unless(is_locked(&after.stream)),
         );
-        Self { feeds, streams, byte_feeds, byte_streams, pushes, shared: shared_now }
+        Self { feeds, streams, byte_feeds, byte_streams, pushes, shared: shared_now, locked }
     }
 
     /// Everything is new.
@@ -140,7 +155,7 @@ impl Diff {
 
     /// Whether everything stays as it is.
     pub fn is_nothing(&self) -> bool {
-        let Self { feeds, streams, byte_feeds, byte_streams, pushes, shared: _ } = self;
+        let Self { feeds, streams, byte_feeds, byte_streams, pushes, shared: _, locked: _ } = self;
         feeds.is_nothing()
             && streams.is_nothing()
             && byte_feeds.is_nothing()
@@ -153,6 +168,11 @@ fn shared_under(old: &Settings, shared: &BTreeSet<FeedName>, new: &Settings) -> 
     let stays = |feed: &Feed| shared.contains(&feed.name) && old.feeds.contains(feed);
     let is_shared = |feed: &&Feed| new.is_shared(feed) || stays(feed);
     new.feeds.iter().filter(is_shared).map(|feed| feed.name.clone()).collect()
+}
+
+fn locked_under(old: &Settings, new: &Settings) -> BTreeSet<StreamName> {
+    let is_new = |(name, hash): &&(StreamName, Secret)| old.access.of_stream(name) != Some(hash);
+    new.access.streams.iter().filter(is_new).map(|(name, _)| name.clone()).collect()
 }
 
 /// A feed that is made from one that starts anew does so, too.
@@ -185,14 +205,20 @@ fn stream_fate(before: &Stream, after: &Stream, feeds: &Kind<FeedName>) -> Fate 
     }
 }
 
+/// A command goes on while the feed that it reads is started anew; bytes in
+/// another container cannot.
 fn byte_feed_fate(before: (&Settings, &ByteFeed), after: (&Settings, &ByteFeed)) -> Fate {
-    let container = |(settings, feed): (&Settings, &ByteFeed)| container_of(settings, &feed.name);
+    let container = |(settings, feed): (&Settings, &ByteFeed)| {
+        (
+            container_of(settings, &feed.name),
+            feed.made_from().map(|from| container_of(settings, from)),
+        )
+    };
     let stays = before.1 == after.1 && container(before) == container(after);
     if stays { Fate::Kept } else { Fate::Changed }
 }
 
-/// A command goes on while its feed is started anew; bytes in another
-/// container cannot.
+/// As with feeds of bytes.
 fn byte_stream_fate(before: (&Settings, &ByteStream), after: (&Settings, &ByteStream)) -> Fate {
     let placed = ByteStream { url: after.1.url.clone(), ..before.1.clone() };
     let container = |(settings, stream): (&Settings, &ByteStream)| {

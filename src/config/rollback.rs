@@ -71,24 +71,20 @@ fn take_byte_stream(merged: &mut Settings, old: &ByteStream) {
 /// Whether everything that something needs is there, once.
 fn is_whole(settings: &Settings) -> bool {
     let Settings { feeds, streams, byte_feeds, byte_streams, pushes, .. } = settings;
-    let has = |name: &FeedName| feeds.iter().any(|feed| feed.name == *name);
-    let has_bytes = |name: &FeedName| byte_feeds.iter().any(|feed| feed.name == *name);
-    let bases = |feed: &FeedName| {
-        let own = feeds.iter().find(|other| other.name == *feed);
-        own.and_then(|feed| feed.source.made_from()).cloned()
-    };
-    let ends = |feed: &FeedName| {
-        let mut chain = std::iter::successors(Some(feed.clone()), bases);
-        // A longer one than there are feeds is a circle.
-        chain.by_ref().take(feeds.len()).all(|feed| has(&feed)) && chain.next().is_none()
-    };
+    let feed = |name: &FeedName| feeds.iter().find(|feed| feed.name == *name);
+    let byte_feed = |name: &FeedName| byte_feeds.iter().find(|feed| feed.name == *name);
+    let has = |name: &FeedName| feed(name).is_some();
+    let has_bytes = |name: &FeedName| byte_feed(name).is_some();
+    let base = |name: &FeedName| feed(name)?.source.made_from().cloned();
+    let byte_base = |name: &FeedName| byte_feed(name)?.made_from().cloned();
     let names = feeds.iter().map(|feed| &feed.name);
     let names: Vec<_> = names.chain(byte_feeds.iter().map(|feed| &feed.name)).collect();
     let urls = streams.iter().map(|stream| &stream.url);
     let urls: Vec<_> = urls.chain(byte_streams.iter().map(|stream| &stream.url)).collect();
     is_unique(&names)
         && is_unique(&urls)
-        && feeds.iter().all(|feed| ends(&feed.name))
+        && feeds.iter().all(|feed| ends(&feed.name, feeds.len(), has, base))
+        && byte_feeds.iter().all(|feed| ends(&feed.name, byte_feeds.len(), has_bytes, byte_base))
         && streams.iter().all(|stream| {
             let sounds = match &stream.sound {
                 Sound::Of(feed) => has(feed),
@@ -99,6 +95,17 @@ fn is_whole(settings: &Settings) -> bool {
         && feeds.iter().all(|feed| feed.source.unpacked_from().is_none_or(has_bytes))
         && byte_streams.iter().all(|stream| stream.feed.as_ref().is_none_or(has_bytes))
         && pushes.iter().all(|push| streams.iter().any(|stream| stream.name == push.stream))
+}
+
+/// Whether what a feed is made from, and so on, is there and no circle.
+fn ends(
+    feed: &FeedName,
+    longest: usize,
+    has: impl Fn(&FeedName) -> bool,
+    base: impl Fn(&FeedName) -> Option<FeedName>,
+) -> bool {
+    let mut chain = std::iter::successors(Some(feed.clone()), base);
+    chain.by_ref().take(longest).all(|feed| has(&feed)) && chain.next().is_none()
 }
 
 fn is_unique<T: Ord>(all: &[T]) -> bool {

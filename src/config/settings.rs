@@ -3,6 +3,8 @@
 //! The file's own shape (optional keys, several spellings) ends at the check;
 //! nothing behind it asks whether a value makes sense.
 
+mod access;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,6 +14,8 @@ use crate::base::secret::Secret;
 use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::model::ids::{FeedName, PushName, StreamName};
 use crate::model::push_url::PushUrl;
+
+pub use access::Access;
 
 /// The whole configuration, in the order of the file: the first stream is the
 /// default one.
@@ -103,12 +107,6 @@ impl Server {
 pub struct Tls {
     pub certificate: PathBuf,
     pub key: PathBuf,
-}
-
-#[derive(Clone, Debug)]
-pub struct Access {
-    /// An argon2 hash in PHC form; without one only the box itself may change anything.
-    pub password: Option<Secret>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -433,10 +431,22 @@ pub struct ByteFeed {
     pub resurrect: bool,
 }
 
+impl ByteFeed {
+    /// The feed that its command reads, if it reads one.
+    pub fn made_from(&self) -> Option<&FeedName> {
+        match &self.source {
+            ByteSource::Made(_, from) => Some(from),
+            ByteSource::Command(_) | ByteSource::Pipe(_) => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum ByteSource {
     /// What a program writes to its output.
     Command(CommandLine),
+    /// What a program makes of another feed of bytes.
+    Made(CommandLine, FeedName),
     /// A named pipe or a file: an absolute path.
     Pipe(PathBuf),
 }

@@ -5,6 +5,7 @@
 
 mod run;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -165,7 +166,7 @@ impl Roster {
         let count = settings.byte_feeds.len() + settings.byte_streams.len();
         let memory = (MEMORY / count.max(1)).min(MEMORY_OF_ONE);
         let mut builder = Builder { before: self, diff, settings, memory, tasks: Vec::new() };
-        let feeds: Vec<_> = settings.byte_feeds.iter().map(|feed| builder.feed(feed)).collect();
+        let feeds = builder.feeds();
         let streams = settings.byte_streams.iter().map(|stream| {
             let own = |name: &FeedName| feeds.iter().find(|feed| feed.name == *name);
             let feed = stream.feed.as_ref().and_then(own).map(Arc::clone);
@@ -219,7 +220,29 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn feed(&mut self, feed: &ByteFeed) -> Arc<Feed> {
+    /// All feeds, each after that which it is made from.
+    fn feeds(&mut self) -> Vec<Arc<Feed>> {
+        let mut feeds: Vec<Arc<Feed>> = Vec::new();
+        let mut to_do: VecDeque<_> = self.settings.byte_feeds.iter().collect();
+        while let Some(feed) = to_do.pop_front() {
+            let base = match feed.made_from() {
+                None => None,
+                Some(from) => match feeds.iter().find(|feed| feed.name == *from) {
+                    Some(base) => Some(Arc::clone(&base.flow)),
+                    None => {
+                        // The check refuses circles, so that one's turn comes.
+                        to_do.push_back(feed);
+                        continue;
+                    }
+                },
+            };
+            let made = self.feed(feed, base);
+            feeds.push(made);
+        }
+        feeds
+    }
+
+    fn feed(&mut self, feed: &ByteFeed, base: Option<Arc<Flow>>) -> Arc<Feed> {
         let ByteFeed { name, source, mode, resurrect } = feed;
         let before = self.before.feeds.iter().find(|feed| feed.name == *name);
         if let Some(present) = before.filter(|_| self.diff.byte_feeds.goes_on(name)) {
@@ -229,13 +252,14 @@ impl Builder<'_> {
         let container = container_of(self.settings, name);
         let flow = self.flow(before.map(|before| &before.flow), container);
         let origin = match source {
-            ByteSource::Command(line) => {
+            ByteSource::Command(line) | ByteSource::Made(line, _) => {
                 Origin::Command(Program::new(line.clone(), self.log("feed", name.as_str())))
             }
             ByteSource::Pipe(path) => Origin::Pipe(path.clone()),
         };
-        let job = Job::new(origin, &flow, None, *resurrect);
-        let supervisor = self.supervise(format!("feed {name}"), job, *mode, *resurrect);
+        let job = Job::new(origin, &flow, base.clone(), *resurrect);
+        let pipeline = BytesPipeline::new(job, base);
+        let supervisor = self.supervise(format!("feed {name}"), pipeline, *mode, *resurrect);
         Arc::new(Feed { name: name.clone(), flow, supervisor })
     }
 
@@ -257,7 +281,8 @@ impl Builder<'_> {
             None => self.maker(settings, feed.as_ref(), before),
         };
         let settings = settings.clone();
-        match before.filter(|before| before.maker.has_readers_of(&maker)) {
+        let is_open = !self.diff.locked.contains(&settings.name);
+        match before.filter(|before| is_open && before.maker.has_readers_of(&maker)) {
             Some(before) => Arc::new(Stream { settings, feed, maker, ..Stream::clone(before) }),
             None => Arc::new(Stream {
                 settings,
@@ -286,12 +311,15 @@ impl Builder<'_> {
                 feed.expect("the check refuses a stream with neither feed nor command"),
             )),
             (Some(program), Client::Shared) => {
+                let before = before.filter(|_| !self.diff.locked.contains(name));
                 let before = before.and_then(|before| before.maker.own_flow());
                 let flow = self.flow(before, Container::of(&settings.content_type));
                 let input = feed.map(|feed| Arc::clone(&feed.flow));
                 let job = Job::new(Origin::Command(program), &flow, input, true);
+                // Its viewers hold what it reads.
+                let pipeline = BytesPipeline::new(job, None);
                 let supervisor =
-                    self.supervise(format!("stream {name}"), job, Mode::OnDemand, true);
+                    self.supervise(format!("stream {name}"), pipeline, Mode::OnDemand, true);
                 Maker::Shared { flow, supervisor }
             }
             (Some(program), Client::Exclusive) => Maker::Exclusive {
@@ -306,10 +334,15 @@ impl Builder<'_> {
         CommandLog::new(self.settings.log.folder.as_deref(), kind, name)
     }
 
-    fn supervise(&mut self, what: String, job: Job, mode: Mode, resurrect: bool) -> Supervisor {
-        let needed = job.readers();
+    fn supervise(
+        &mut self,
+        what: String,
+        pipeline: BytesPipeline,
+        mode: Mode,
+        resurrect: bool,
+    ) -> Supervisor {
+        let needed = pipeline.readers();
         let lifecycle = Lifecycle::new(LIMITS).resurrecting(resurrect);
-        let pipeline = BytesPipeline::new(job);
         let (supervisor, task) =
             Supervisor::spawn(what, pipeline, lifecycle, Demand::new(mode), needed);
         self.tasks.push(task);

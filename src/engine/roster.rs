@@ -106,8 +106,11 @@ impl Roster {
 
     /// Lets the readers of streams go that are not in the next roster.
     pub fn let_go(&self, diff: &Diff) {
-        let removed = |stream: &&Arc<Stream>| diff.streams.fate(stream.hub.name()).is_none();
-        self.streams.iter().filter(removed).for_each(|stream| stream.hub.retire());
+        let is_gone = |stream: &&Arc<Stream>| {
+            let name = stream.hub.name();
+            diff.streams.fate(name).is_none() || diff.locked.contains(name)
+        };
+        self.streams.iter().filter(is_gone).for_each(|stream| stream.hub.retire());
     }
 
     /// Takes over what goes on, and begins the rest.
@@ -158,7 +161,8 @@ impl Roster {
                 streams.push(present.at(&stream.url));
                 continue;
             }
-            let hub = before.map(|before| Arc::clone(&before.hub));
+            let open = before.filter(|_| !diff.locked.contains(&stream.name));
+            let hub = open.map(|before| Arc::clone(&before.hub));
             let hub = hub.unwrap_or_else(|| hub::Stream::new(stream.name.clone(), limits));
             let feeds = feeds_of(stream, &shared);
             let (stream, task) = Stream::spawn(hub, plan, feeds, &self.encoders, spread());

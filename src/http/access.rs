@@ -1,59 +1,136 @@
-//! May they? The password of the configuration, and who needs it.
+//! May they? Who needs a password, and for what.
+//!
+//! Whatever answers at a path of the table stands behind [`guard`], and what
+//! changes something asks its [`Caller`]. Nothing else in this folder knows of
+//! passwords.
 
 use std::future::{Ready, ready};
-use std::sync::Arc;
+use std::net::IpAddr;
 
-use actix_web::dev::Payload;
-use actix_web::http::header::{self, HeaderMap};
-use actix_web::{FromRequest, HttpRequest};
-use argon2::PasswordVerifier;
-use argon2::password_hash::phc::PasswordHash;
-use base64::Engine as _;
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{Extensions, Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, ResponseError as _, web};
 use log::warn;
-use tokio::sync::{Semaphore, watch};
 
 use super::error::ApiError;
 use super::origin::{Facts, PROXY_HEADERS, Scheme, Verdict, is_untold, judge};
+use super::server::State;
+use crate::accounts::{Place, Porter, basic_password};
 use crate::base::secret::Secret;
+use crate::model::status::{Closed, Snapshot};
 
-/// How many passwords are checked at once. Each costs 19 MiB and tens of
-/// milliseconds on purpose; more at once would be an attack on the box.
-const CHECKS: usize = 2;
-
-/// The password, and the strength to check it. Cheap to clone.
+/// What a request was found to ask for, and who knows its password: of the
+/// same lineup, so that a reload in between opens nothing.
 #[derive(Clone, Debug)]
-pub(super) struct Access {
-    hash: watch::Sender<Option<Secret>>,
-    checks: Arc<Semaphore>,
+struct Behind(Place, Porter);
+
+/// Notes for [`guard`] what a request asks for.
+pub(super) fn note(data: &mut Extensions, place: Place, porter: &Porter) {
+    data.insert(Behind(place, porter.clone()));
 }
 
-impl Access {
-    /// `hash` is an argon2 hash in PHC form.
-    pub(super) fn new(hash: Option<Secret>) -> Self {
-        Self { hash: watch::Sender::new(hash), checks: Arc::new(Semaphore::new(CHECKS)) }
+/// Lets a request pass of somebody who may see what it asks for, as noted.
+pub(super) async fn guard(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, actix_web::Error> {
+    let behind = request.extensions().get::<Behind>().cloned();
+    let entry = match behind {
+        Some(Behind(place, porter)) => enter(request.request(), &place, &porter).await,
+        // Where nobody has said what it is, it is for nobody.
+        None => Err(ApiError::NoSuchPath(request.path().to_owned())),
+    };
+    match entry {
+        Ok(Entry::Open) => Ok(next.call(request).await?.map_into_left_body()),
+        Ok(Entry::Shown) => {
+            let mut response = next.call(request).await?.map_into_left_body();
+            keep_private(response.headers_mut());
+            Ok(response)
+        }
+        Err(error) => Ok(request.into_response(error.error_response()).map_into_right_body()),
     }
+}
 
-    /// Another password counts from now on.
-    pub(super) fn set(&self, hash: Option<Secret>) {
-        self.hash.send_replace(hash);
-    }
+/// Why somebody is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    /// Everybody is.
+    Open,
+    /// A password was shown.
+    Shown,
+}
 
-    async fn admits(&self, password: Secret) -> Result<bool, ApiError> {
-        let Some(hash) = self.hash.borrow().clone() else { return Ok(false) };
-        let Ok(permit) = Arc::clone(&self.checks).try_acquire_owned() else {
-            return Err(ApiError::Busy);
-        };
-        let check = move || {
-            let _permit = permit;
-            PasswordHash::new(hash.reveal()).is_ok_and(|parsed| {
-                argon2::Argon2::default()
-                    .verify_password(password.reveal().as_bytes(), &parsed)
-                    .is_ok()
-            })
-        };
-        // A panic in there is no admission.
-        Ok(tokio::task::spawn_blocking(check).await.unwrap_or(false))
+async fn enter(request: &HttpRequest, place: &Place, porter: &Porter) -> Result<Entry, ApiError> {
+    if !porter.asks_at(place) {
+        return Ok(Entry::Open);
     }
+    let needed = || ApiError::PasswordNeeded { realm: realm(place) };
+    let password = password_of(request.headers()).ok_or_else(needed)?;
+    let from = request.peer_addr().map(|peer| peer.ip());
+    if porter.admits(place, &password, from).await? {
+        return Ok(Entry::Shown);
+    }
+    warn!("{} showed a wrong password for {}", shown(from), request.path());
+    Err(needed())
+}
+
+/// Whether whoever asks may see `place`.
+pub(super) async fn may_see(request: &HttpRequest, place: &Place) -> bool {
+    match porter_of(request) {
+        Some(porter) => enter(request, place, &porter).await.is_ok(),
+        None => false,
+    }
+}
+
+/// Takes out of `snapshot` what is not for whoever asks, and returns the
+/// streams of which it was. No password is checked for a list: only what is
+/// known already opens anything.
+pub(super) fn close(request: &HttpRequest, snapshot: &mut Snapshot) -> Vec<Closed> {
+    let password = password_of(request.headers());
+    let porter = porter_of(request);
+    snapshot.close(|name| {
+        let (Some(porter), place) = (&porter, Place::Stream(name.clone())) else {
+            return false;
+        };
+        let knows = |password| porter.knows(&place, password);
+        !porter.asks_at(&place) || password.as_ref().is_some_and(knows)
+    })
+}
+
+/// As [`close`], on a page about the box: who has shown its password sees all.
+pub(super) fn close_page(request: &HttpRequest, snapshot: &mut Snapshot) -> Vec<Closed> {
+    match porter_of(request).is_some_and(|porter| porter.asks_at(&Place::Pages)) {
+        true => Vec::new(),
+        false => close(request, snapshot),
+    }
+}
+
+fn porter_of(request: &HttpRequest) -> Option<Porter> {
+    request.app_data::<web::Data<State>>().map(|state| state.lineup().porter.clone())
+}
+
+/// What browsers keep a password for.
+fn realm(place: &Place) -> String {
+    match place {
+        Place::Box => "livebox".to_owned(),
+        Place::Pages => "livebox pages".to_owned(),
+        Place::Stream(name) => format!("livebox stream {name}"),
+    }
+}
+
+/// No cache on the way may give to others what was shown to one.
+fn keep_private(headers: &mut HeaderMap) {
+    let cached = headers.get(header::CACHE_CONTROL).and_then(|value| value.to_str().ok());
+    let private = cached.map(|cached| cached.replace("public", "private"));
+    if let Some(Ok(value)) = private.map(|text| HeaderValue::from_str(&text)) {
+        headers.insert(header::CACHE_CONTROL, value);
+    }
+}
+
+fn shown(from: Option<IpAddr>) -> String {
+    from.map_or_else(|| "somebody".to_owned(), |ip| ip.to_canonical().to_string())
 }
 
 /// Whoever sent the request.
@@ -63,8 +140,8 @@ pub(super) struct Caller {
     /// A browser that does not say which site made it ask for a change.
     untold: bool,
     password: Option<Secret>,
-    peer: String,
-    access: Option<Access>,
+    peer: Option<IpAddr>,
+    porter: Option<Porter>,
 }
 
 impl Caller {
@@ -90,18 +167,17 @@ impl Caller {
             Verdict::OtherOrigin => return Err(ApiError::OtherOrigin),
             Verdict::Stranger => {}
         }
-        let access = self.access.as_ref().ok_or(ApiError::NoPasswordSet)?;
-        if access.hash.borrow().is_none() {
+        let porter = self.porter.as_ref().ok_or(ApiError::NoPasswordSet)?;
+        if !porter.asks_at(&Place::Box) {
             return Err(ApiError::NoPasswordSet);
         }
-        let Some(password) = self.password.clone() else {
-            return Err(ApiError::PasswordNeeded);
-        };
-        if access.admits(password).await? {
+        let needed = || ApiError::PasswordNeeded { realm: realm(&Place::Box) };
+        let password = self.password.as_ref().ok_or_else(needed)?;
+        if porter.admits(&Place::Box, password, self.peer).await? {
             return Ok(());
         }
-        warn!("{} showed a wrong password", self.peer);
-        Err(ApiError::PasswordNeeded)
+        warn!("{} showed a wrong password", shown(self.peer));
+        Err(needed())
     }
 }
 
@@ -127,23 +203,13 @@ impl FromRequest for Caller {
         ready(Ok(Self {
             verdict: judge(&facts),
             untold: is_untold(&facts),
-            password: basic_password(headers),
-            peer: peer.map_or_else(|| "somebody".to_owned(), |ip| ip.to_string()),
-            access: request
-                .app_data::<actix_web::web::Data<Access>>()
-                .map(|data| (***data).clone()),
+            password: password_of(headers),
+            peer,
+            porter: porter_of(request),
         }))
     }
 }
 
-/// The password of HTTP Basic authentication (RFC 7617); any user name will do.
-fn basic_password(headers: &HeaderMap) -> Option<Secret> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, encoded) = value.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok()?;
-    let pair = String::from_utf8(decoded).ok()?;
-    pair.split_once(':').map(|(_, password)| Secret::new(password))
+fn password_of(headers: &HeaderMap) -> Option<Secret> {
+    basic_password(headers.get(header::AUTHORIZATION)?.to_str().ok()?)
 }

@@ -13,11 +13,15 @@ use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::time::Duration;
 
+use actix_http::ConnectionType;
 use actix_web::HttpRequest;
-use actix_web::dev::Extensions;
+use actix_web::body::MessageBody;
+use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
 use bytes::{Buf as _, Bytes};
 use log::debug;
 
+use super::crowd::Seat;
 use super::porch::Wire;
 
 /// What the kernel is offered with one call; a chunk and its padding are fewer.
@@ -31,16 +35,27 @@ pub(super) struct Connection {
     is_plain: bool,
 }
 
-/// Keeps the socket of a connection for [`Connection::of`].
+/// Keeps the socket of a connection for [`Connection::of`], and its seat.
 pub(super) fn keep(wire: &Wire, known: &mut Extensions) {
-    let (stream, is_plain) = match wire {
-        Wire::Plain(stream) => (stream, true),
-        Wire::Tls(encrypted) => (encrypted.get_ref().0, false),
-    };
+    let (stream, is_plain) = wire.socket();
+    known.insert(wire.seat());
     // Without it everything goes through the server, which works as well.
     if let Ok(socket) = stream.as_fd().try_clone_to_owned() {
         known.insert(Rc::new(Connection { socket: socket.into(), is_plain }));
     }
+}
+
+/// Ends a connection with its answer where others need the place.
+pub(super) async fn end_soon(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let is_wanted = request.conn_data::<Rc<Seat>>().is_some_and(|seat| seat.is_wanted());
+    let mut response = next.call(request).await?;
+    if is_wanted {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    Ok(response)
 }
 
 impl Connection {

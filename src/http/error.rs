@@ -6,6 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
 
+use crate::accounts::Busy;
 use crate::engine::bytes::NoSeat;
 use crate::model::status::Failure;
 use crate::outputs::control::Refused;
@@ -26,7 +27,7 @@ pub(super) enum ApiError {
     #[error("Method Not Allowed: use {allow}")]
     WrongMethod { allow: &'static str },
     #[error("The password is needed")]
-    PasswordNeeded,
+    PasswordNeeded { realm: String },
     #[error(
         "Only the box itself may do this, as no password is set; run `livebox password` on it \
          and put the result into the configuration as access.password"
@@ -38,8 +39,8 @@ pub(super) enum ApiError {
         "The form is not one of the page that is shown; nothing was changed. Open the page again"
     )]
     ForeignForm,
-    #[error("Too many passwords are being checked; try again")]
-    Busy,
+    #[error("Refused: {0}")]
+    Busy(#[from] Busy),
     #[error("The stream gives no picture yet{}", because(.cause.as_ref()))]
     NoPicture { cause: Option<Failure> },
     #[error("The stream has no sound")]
@@ -77,7 +78,7 @@ impl ApiError {
             | ApiError::NotReloaded(_) => (StatusCode::BAD_REQUEST, None),
             ApiError::NoSuchPath(_) | ApiError::NoTracks => (StatusCode::NOT_FOUND, None),
             ApiError::WrongMethod { .. } => (StatusCode::METHOD_NOT_ALLOWED, None),
-            ApiError::PasswordNeeded => (StatusCode::UNAUTHORIZED, None),
+            ApiError::PasswordNeeded { .. } => (StatusCode::UNAUTHORIZED, None),
             ApiError::NoPasswordSet | ApiError::OtherOrigin | ApiError::ForeignForm => {
                 (StatusCode::FORBIDDEN, None)
             }
@@ -88,7 +89,7 @@ impl ApiError {
             ApiError::Undecoded(NoPicture::Busy | NoPicture::Failed(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)))
             }
-            ApiError::Busy => (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(1))),
+            ApiError::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(1))),
             ApiError::NoPicture { .. } | ApiError::NoBytes { .. } | ApiError::Full(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)))
             }
@@ -132,9 +133,9 @@ impl ResponseError for ApiError {
         if let ApiError::WrongMethod { allow } = self {
             response.insert_header(("Allow", *allow));
         }
-        if matches!(self, ApiError::PasswordNeeded) {
-            response
-                .insert_header(("WWW-Authenticate", "Basic realm=\"livebox\", charset=\"UTF-8\""));
+        if let ApiError::PasswordNeeded { realm } = self {
+            let challenge = format!("Basic realm=\"{realm}\", charset=\"UTF-8\"");
+            response.insert_header(("WWW-Authenticate", challenge));
         }
         let problems = if let ApiError::NotReloaded(refused) = self {
             refused.problems.as_slice()

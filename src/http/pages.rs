@@ -8,12 +8,14 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use askama::Template;
 
+use super::access::{close, may_see};
 use super::error::ApiError;
 use super::media::joined_within;
 use super::server::{State, now};
+use crate::accounts::Place;
 use crate::base::system;
 use crate::engine::roster::Stream;
-use crate::model::status::{self, Failure, Snapshot};
+use crate::model::status::{self, Closed, Failure, Snapshot};
 
 /// Only what this server has, and no scripts at all. Other sites may frame the
 /// pages: that is how a camera gets onto one's home page.
@@ -36,6 +38,8 @@ struct Player<'a> {
     /// The one that is played; absent where livebox encodes none.
     stream: Option<&'a status::Stream>,
     box_: &'a Snapshot,
+    /// Streams that only show their name.
+    closed: &'a [Closed],
     /// Why there is nothing to play.
     away: Option<&'a Failure>,
     look_again_s: u32,
@@ -49,17 +53,26 @@ struct NotFound<'a> {
     path: &'a str,
 }
 
-/// `GET /`: the first stream.
-pub(super) async fn home(state: web::Data<State>) -> HttpResponse {
-    player(&state, state.lineup().roster.first()).await
+/// `GET /`: the first stream, for those who may see it.
+pub(super) async fn home(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+    let lineup = state.lineup();
+    let mut first = lineup.roster.first();
+    if let Some(stream) = first {
+        let place = Place::Stream(stream.hub().name().clone());
+        if !may_see(&request, &place).await {
+            first = None;
+        }
+    }
+    player(&request, &state, first).await
 }
 
 /// `GET /<stream>/`
 pub(super) async fn stream(
+    request: HttpRequest,
     state: web::Data<State>,
     stream: web::ReqData<Arc<Stream>>,
 ) -> HttpResponse {
-    player(&state, Some(&stream)).await
+    player(&request, &state, Some(&stream)).await
 }
 
 /// Every path that nothing answers.
@@ -72,18 +85,25 @@ pub(super) async fn not_found(request: HttpRequest) -> HttpResponse {
     html(StatusCode::NOT_FOUND, &page, POLICY)
 }
 
-async fn player(state: &State, stream: Option<&Arc<Stream>>) -> HttpResponse {
+async fn player(
+    request: &HttpRequest,
+    state: &State,
+    stream: Option<&Arc<Stream>>,
+) -> HttpResponse {
     let away = match stream {
         Some(stream) => away(stream).await,
         None => None,
     };
     let (now, host) = (now(), system::hostname());
     let shown = stream.map(|stream| stream.status(now));
+    let mut snapshot = state.snapshot(now);
+    let closed = close(request, &mut snapshot);
     let page = Player {
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
         stream: shown.as_ref(),
-        box_: &state.snapshot(now),
+        box_: &snapshot,
+        closed: &closed,
         away: away.as_ref(),
         look_again_s: LOOK_AGAIN_S,
     };

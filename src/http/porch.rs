@@ -1,37 +1,51 @@
-//! What a connection goes through before it may ask: its socket's options and,
-//! where a certificate is configured, TLS.
+//! What a connection goes through before the server sees it: its socket's
+//! options, TLS where a certificate is configured, and its first request.
 //!
 //! Whoever hesitates here is bounded in time and number: where too many do, the
-//! one that has hesitated longest makes room, so that nobody is kept out.
+//! one that has hesitated longest makes room, so that nobody is kept out. Those
+//! who have asked for something are bounded in number as well (`crowd`).
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::rt::net::TcpStream;
+use bytes::{Buf as _, Bytes, BytesMut};
 use log::debug;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::crowd::{Crowd, Seat};
+use super::head::{Heard, Refusal, heard};
 use super::plain;
+use crate::base::queue::Queue;
 use crate::base::sockets;
 use crate::base::tls::Tls;
 
 /// A handshake takes two round trips; this is enough for the worst of links.
 const HANDSHAKE_AT_MOST: Duration = Duration::from_secs(10);
 
+/// A request takes no longer to arrive.
+const REQUEST_AT_MOST: Duration = Duration::from_secs(5);
+
 /// So many may be at it at once, on the whole box: more than the viewers that
 /// come back together when it has started again.
-const HANDSHAKES_AT_ONCE: usize = 1024;
+const HESITANT: usize = 1024;
+
+/// What is read of a request at a time: few are longer.
+const READ_AT_A_TIME: usize = 1 << 10;
 
 /// The first byte of every TLS connection: a record of the handshake (RFC 8446, 5.1).
 const HANDSHAKE: u8 = 22;
+
+/// So long a client may take to hear why it is refused.
+const FAREWELL_AT_MOST: Duration = Duration::from_secs(1);
 
 /// What is still read from a plain client that has been told to go elsewhere:
 /// unread bytes would make the kernel take the answer back.
@@ -42,6 +56,7 @@ const LAST_WORDS: u64 = 64 << 10;
 pub(super) struct Porch {
     acceptor: Option<TlsAcceptor>,
     hesitant: Arc<Queue>,
+    crowd: Arc<Crowd>,
 }
 
 impl fmt::Debug for Porch {
@@ -50,45 +65,143 @@ impl fmt::Debug for Porch {
     }
 }
 
-/// A connection that may ask.
+/// A connection that has asked for something.
 #[derive(Debug)]
-pub(super) enum Wire {
+pub(super) struct Wire {
+    line: Line,
+    /// What was read already.
+    heard: Bytes,
+    seat: Rc<Seat>,
+}
+
+/// What a connection runs over.
+#[derive(Debug)]
+enum Line {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// Why nobody comes in.
+enum Gone {
+    /// It ended, or was answered.
+    Over(io::Error),
+    Refused(Line, Refusal),
+}
+
+impl From<io::Error> for Gone {
+    fn from(error: io::Error) -> Self {
+        Self::Over(error)
+    }
+}
+
 impl Porch {
-    /// With `tls` nobody gets past without a handshake.
-    pub(super) fn new(tls: Option<&Tls>) -> Self {
+    /// With `tls` nobody gets past without a handshake. There may be as many as
+    /// `files` that the process may open suffice for.
+    pub(super) fn new(tls: Option<&Tls>, files: usize) -> Self {
         let acceptor = tls.map(|tls| {
             let mut config = (*tls.server_config()).clone();
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
             TlsAcceptor::from(Arc::new(config))
         });
-        Self { acceptor, hesitant: Arc::new(Queue::new(HANDSHAKES_AT_ONCE)) }
+        Self { acceptor, hesitant: Queue::new(HESITANT), crowd: Crowd::with_files(files) }
     }
 
-    /// The connection once it may ask; nothing if it may not.
+    /// The connection once it has asked for something; nothing if it may not.
     pub(super) async fn admit(&self, socket: TcpStream) -> Option<Wire> {
         tune(&socket);
-        let Some(acceptor) = &self.acceptor else { return Some(Wire::Plain(socket)) };
         let mut place = self.hesitant.enter();
-        tokio::select! {
-            wire = greet(acceptor, socket) => wire.inspect_err(|e| debug!("no handshake: {e}")).ok(),
-            () = place.is_needed() => None,
-            () = tokio::time::sleep(HANDSHAKE_AT_MOST) => None,
+        let came = tokio::select! {
+            came = self.come(socket) => came,
+            () = place.is_needed() => return None,
+        };
+        match came {
+            Ok(wire) => Some(wire),
+            Err(Gone::Over(error)) => {
+                debug!("nobody came in: {error}");
+                None
+            }
+            Err(Gone::Refused(line, refusal)) => {
+                debug!("nobody came in: {refusal:?}");
+                say(line, &refusal.answer()).await;
+                None
+            }
+        }
+    }
+
+    async fn come(&self, socket: TcpStream) -> Result<Wire, Gone> {
+        let address = socket.peer_addr().map(|peer| peer.ip().to_canonical());
+        let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let mut line = match &self.acceptor {
+            None => Line::Plain(socket),
+            Some(acceptor) => {
+                let greeted = tokio::time::timeout(HANDSHAKE_AT_MOST, greet(acceptor, socket));
+                greeted.await.map_err(io::Error::from)??
+            }
+        };
+        let mut head = BytesMut::new();
+        let asked = tokio::time::timeout(REQUEST_AT_MOST, line.ask(&mut head)).await;
+        match asked {
+            Ok(Ok(Heard::Whole)) => {}
+            Ok(Ok(Heard::TooLong)) => return Err(Gone::Refused(line, Refusal::TooLong)),
+            Ok(Ok(Heard::Part)) => return Err(Gone::Over(io::ErrorKind::UnexpectedEof.into())),
+            Ok(Err(error)) => return Err(Gone::Over(error)),
+            Err(_) => return Err(Gone::Refused(line, Refusal::TooSlow)),
+        }
+        match self.crowd.enter(address) {
+            Some(seat) => Ok(Wire { line, heard: head.freeze(), seat: Rc::new(seat) }),
+            None => Err(Gone::Refused(line, Refusal::Full)),
         }
     }
 }
 
-async fn greet(acceptor: &TlsAcceptor, mut socket: TcpStream) -> io::Result<Wire> {
+impl Wire {
+    /// The socket, and whether what is on it is HTTP.
+    pub(super) fn socket(&self) -> (&TcpStream, bool) {
+        match &self.line {
+            Line::Plain(socket) => (socket, true),
+            Line::Tls(encrypted) => (encrypted.get_ref().0, false),
+        }
+    }
+
+    pub(super) fn seat(&self) -> Rc<Seat> {
+        Rc::clone(&self.seat)
+    }
+}
+
+impl Line {
+    /// Reads until there is a request, or no more of one.
+    async fn ask(&mut self, head: &mut BytesMut) -> io::Result<Heard> {
+        loop {
+            let seen = head.len();
+            head.reserve(READ_AT_A_TIME);
+            if self.read_buf(head).await? == 0 {
+                return Ok(Heard::Part);
+            }
+            match heard(head, seen) {
+                Heard::Part => {}
+                enough @ (Heard::Whole | Heard::TooLong) => return Ok(enough),
+            }
+        }
+    }
+}
+
+/// The last words to a client; who does not take them goes without.
+async fn say(mut line: Line, answer: &str) {
+    let said = async {
+        line.write_all(answer.as_bytes()).await?;
+        line.shutdown().await
+    };
+    tokio::time::timeout(FAREWELL_AT_MOST, said).await.ok();
+}
+
+async fn greet(acceptor: &TlsAcceptor, mut socket: TcpStream) -> io::Result<Line> {
     let mut first = [0];
     if socket.peek(&mut first).await? == 1 && first != [HANDSHAKE] {
         send_elsewhere(&mut socket).await?;
         return Err(io::Error::other("it spoke plain HTTP and was answered"));
     }
     let encrypted = acceptor.accept(socket).await?;
-    Ok(Wire::Tls(Box::new(encrypted)))
+    Ok(Line::Tls(Box::new(encrypted)))
 }
 
 /// Tells a client without TLS where to go.
@@ -111,88 +224,28 @@ fn tune(socket: &TcpStream) {
     }
 }
 
-/// Those who wait, the oldest first, each with what asks it to make room.
-struct Queue {
-    most: usize,
-    waiting: Mutex<Waiting>,
-}
-
-#[derive(Default)]
-struct Waiting {
-    next: u64,
-    all: VecDeque<(u64, oneshot::Sender<()>)>,
-}
-
-/// A place in the queue; dropping it leaves.
-struct Place {
-    queue: Arc<Queue>,
-    number: u64,
-    needed: oneshot::Receiver<()>,
-}
-
-impl Queue {
-    fn new(most: usize) -> Self {
-        Self { most, waiting: Mutex::default() }
-    }
-
-    /// Where all places are taken, the oldest is asked for.
-    fn enter(self: &Arc<Self>) -> Place {
-        let (ask, needed) = oneshot::channel();
-        let mut waiting = self.lock();
-        let number = waiting.next;
-        waiting.next += 1;
-        waiting.all.push_back((number, ask));
-        if waiting.all.len() > self.most {
-            // Dropping the sender asks.
-            waiting.all.pop_front();
-        }
-        Place { queue: Arc::clone(self), number, needed }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Place {
-    /// Returns once somebody else needs the place.
-    async fn is_needed(&mut self) {
-        (&mut self.needed).await.ok();
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut waiting = self.queue.lock();
-        // Numbers grow along the queue.
-        if let Ok(index) = waiting.all.binary_search_by_key(&self.number, |(number, _)| *number) {
-            waiting.all.remove(index);
-        }
-    }
-}
-
-impl AsyncRead for Wire {
+impl AsyncRead for Line {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Wire::Plain(socket) => Pin::new(socket).poll_read(context, buffer),
-            Wire::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Line::Plain(socket) => Pin::new(socket).poll_read(context, buffer),
+            Line::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for Line {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Wire::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
-            Wire::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Line::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
+            Line::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
@@ -202,53 +255,79 @@ impl AsyncWrite for Wire {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Wire::Plain(socket) => Pin::new(socket).poll_write_vectored(context, pieces),
-            Wire::Tls(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
+            Line::Plain(socket) => Pin::new(socket).poll_write_vectored(context, pieces),
+            Line::Tls(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Wire::Plain(socket) => socket.is_write_vectored(),
-            Wire::Tls(stream) => stream.is_write_vectored(),
+            Line::Plain(socket) => socket.is_write_vectored(),
+            Line::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Wire::Plain(socket) => Pin::new(socket).poll_flush(context),
-            Wire::Tls(stream) => Pin::new(stream).poll_flush(context),
+            Line::Plain(socket) => Pin::new(socket).poll_flush(context),
+            Line::Tls(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Wire::Plain(socket) => Pin::new(socket).poll_shutdown(context),
-            Wire::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            Line::Plain(socket) => Pin::new(socket).poll_shutdown(context),
+            Line::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use futures_util::FutureExt as _;
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.heard.is_empty() {
+            return Pin::new(&mut self.line).poll_read(context, buffer);
+        }
+        let count = self.heard.len().min(buffer.remaining());
+        buffer.put_slice(&self.heard[..count]);
+        self.heard.advance(count);
+        if self.heard.is_empty() {
+            // An empty part of it would still hold all of it.
+            self.heard = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
 
-    use super::*;
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.line).poll_write(context, bytes)
+    }
 
-    #[test]
-    fn the_oldest_makes_room_and_who_has_left_counts_no_more() {
-        let queue = Arc::new(Queue::new(2));
-        let is_asked = |place: &mut Place| place.is_needed().now_or_never().is_some();
-        let (mut first, second, mut third) = (queue.enter(), queue.enter(), queue.enter());
-        assert!(is_asked(&mut first));
-        assert!(!is_asked(&mut third));
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.line).poll_write_vectored(context, pieces)
+    }
 
-        drop((first, second));
-        let mut fourth = queue.enter();
-        assert!(!is_asked(&mut third));
-        let mut fifth = queue.enter();
-        assert!(is_asked(&mut third));
-        assert!(!is_asked(&mut fourth) && !is_asked(&mut fifth));
-        assert_eq!(queue.lock().all.len(), 2);
+    fn is_write_vectored(&self) -> bool {
+        self.line.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.line).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.line).poll_shutdown(context)
     }
 }

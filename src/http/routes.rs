@@ -7,11 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use actix_web::guard::{Any, Get, Head};
+use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
 use super::error::ApiError;
 use super::table::{Table, What, Whom, asks_for, is_placed};
-use super::{assets, bytes, dashboard, hls, livebox, media, pages, picture, pushes, stat};
+use super::{access, assets, bytes, dashboard, hls, livebox, media, pages, picture, pushes, stat};
 use crate::outputs::lineup::Lineup;
 
 /// What may be asked at a URL that only shows something.
@@ -109,7 +110,7 @@ pub(super) fn all(service: &mut web::ServiceConfig, docroot: Option<&Path>) {
     for base in ["/api/livebox/v1", "/api/v1"] {
         api(service, base);
     }
-    service.service(placed());
+    service.service(placed().wrap(from_fn(access::guard)));
     match docroot {
         Some(folder) => {
             let files = actix_files::Files::new("/", folder)

@@ -13,7 +13,6 @@ use actix_web::rt::net::TcpStream;
 use actix_web::{App, middleware, web};
 use tokio::sync::watch;
 
-use super::access::Access;
 use super::bell::Bells;
 use super::connection;
 use super::dashboard::Desk;
@@ -40,8 +39,8 @@ pub(super) const WRITE_BUFFER: usize = 1;
 /// More workers than this gain nothing: a viewer costs a few writes a second.
 const WORKERS_AT_MOST: usize = 4;
 
-/// More connections than this a worker does not take; the others wait.
-const CONNECTIONS_PER_WORKER: usize = 4096;
+/// The porch bounds connections, and must see all of them for that.
+const CONNECTIONS_PER_WORKER: usize = 1 << 16;
 
 /// A request takes no longer to arrive, and a connection no longer to end.
 const REQUEST_AT_MOST: Duration = Duration::from_secs(5);
@@ -52,7 +51,6 @@ const GOODBYE_AT_MOST: Duration = Duration::from_secs(1);
 pub struct State {
     /// Handlers take it once for each request.
     present: watch::Sender<Arc<Present>>,
-    pub(super) access: Access,
     pub(super) reloads: Reloads,
     pub(super) desk: Desk,
     pub(super) pictures: Pictures,
@@ -95,12 +93,10 @@ pub struct Server {
 
 impl State {
     pub fn new(lineup: Arc<Lineup>, reloads: Reloads) -> Self {
-        let access = Access::new(lineup.settings.access.password.clone());
         let cpu = Mutex::new(CpuMeter::new(now(), system::cpu_time()));
         let started = (time::unix().as_secs(), now());
         Self {
             present: watch::Sender::new(Present::of(lineup)),
-            access,
             reloads,
             desk: Desk::new(),
             pictures: Pictures::default(),
@@ -111,7 +107,6 @@ impl State {
 
     /// Answers with another lineup from now on.
     pub fn show(&self, lineup: Arc<Lineup>) {
-        self.access.set(lineup.settings.access.password.clone());
         self.present.send_replace(Present::of(lineup));
     }
 
@@ -178,7 +173,12 @@ impl Server {
         let listener =
             sockets::listen(address).map_err(|source| ServeError::Bind { address, source })?;
         let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
-        Ok(Self { listener, docroot: settings.docroot.clone(), porch: Porch::new(tls), scheme })
+        Ok(Self {
+            listener,
+            docroot: settings.docroot.clone(),
+            porch: Porch::new(tls, system::open_files_at_most()),
+            scheme,
+        })
     }
 
     /// Starts to answer. The returned future ends when `handle.stop` is called.
@@ -186,7 +186,6 @@ impl Server {
     /// # Errors
     /// Threads or sockets cannot be had.
     pub fn start(self, state: Arc<State>) -> Result<actix_web::dev::Server, ServeError> {
-        let access = web::Data::new(state.access.clone());
         let state = web::Data::from(state);
         let Self { listener, docroot, porch, scheme } = self;
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
@@ -194,9 +193,9 @@ impl Server {
         let serve = move || {
             let app = App::new()
                 .app_data(state.clone())
-                .app_data(access.clone())
                 .app_data(scheme)
                 .app_data(Bells::default())
+                .wrap(middleware::from_fn(connection::end_soon))
                 .wrap(middleware::from_fn(journal::note))
                 .wrap(middleware::DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
                 .configure(|service| routes::all(service, docroot.as_deref()));

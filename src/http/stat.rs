@@ -5,16 +5,17 @@ use std::fmt::{Display, Write as _};
 
 use actix_web::http::StatusCode;
 use actix_web::http::header;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde::Serialize;
 
+use super::access::close_page;
 use super::error::json;
 use super::pages::{self, POLICY};
 use super::server::{State, now};
 use crate::base::time::iso_s;
 use crate::base::units::{duration_in_words, size_in_words};
-use crate::model::status::{self, Snapshot};
+use crate::model::status::{self, Closed, Snapshot};
 use crate::outputs::lineup::Lineup;
 use crate::outputs::reloads::RolledBack;
 
@@ -143,6 +144,8 @@ struct Page<'a> {
     version: &'a str,
     stat: &'a Stat<'a>,
     box_: &'a Snapshot,
+    /// Streams that only show their name.
+    closed: &'a [Closed],
     uptime: String,
     /// `/config`, where it is shown.
     config: Option<&'a str>,
@@ -156,8 +159,8 @@ impl Page<'_> {
 }
 
 /// `GET /stat`
-pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
-    let snapshot = state.snapshot(now());
+pub(super) async fn page(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+    let (snapshot, closed) = seen(&request, &state);
     let lineup = state.lineup();
     let pages = &lineup.settings.pages;
     let stat = stat(&snapshot, &lineup);
@@ -166,6 +169,7 @@ pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
         version: snapshot.service.version,
         stat: &stat,
         box_: &snapshot,
+        closed: &closed,
         uptime: duration_in_words(snapshot.service.uptime),
         config: pages.config.as_deref(),
         shows_clients: pages.clients,
@@ -174,14 +178,14 @@ pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
 }
 
 /// `GET /stat.json`
-pub(super) async fn numbers(state: web::Data<State>) -> HttpResponse {
-    let snapshot = state.snapshot(now());
+pub(super) async fn numbers(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+    let (snapshot, _) = seen(&request, &state);
     json(&mut HttpResponse::Ok(), &stat(&snapshot, &state.lineup()))
 }
 
 /// `GET /metrics`
-pub(super) async fn metrics(state: web::Data<State>) -> HttpResponse {
-    let snapshot = state.snapshot(now());
+pub(super) async fn metrics(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+    let (snapshot, _) = seen(&request, &state);
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -194,6 +198,13 @@ pub(super) async fn config(state: web::Data<State>) -> HttpResponse {
         .content_type("text/plain; charset=utf-8")
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .body(state.lineup().config_text.clone())
+}
+
+/// What whoever asks may see.
+fn seen(request: &HttpRequest, state: &State) -> (Snapshot, Vec<Closed>) {
+    let mut snapshot = state.snapshot(now());
+    let closed = close_page(request, &mut snapshot);
+    (snapshot, closed)
 }
 
 fn stat<'a>(snapshot: &'a Snapshot, lineup: &'a Lineup) -> Stat<'a> {

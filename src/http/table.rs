@@ -11,7 +11,9 @@ use actix_web::dev::Url;
 use actix_web::guard::{Guard, GuardContext, fn_guard};
 use actix_web::web;
 
+use super::access;
 use super::server::State;
+use crate::accounts::{Place, Porter};
 use crate::engine::bytes;
 use crate::engine::roster::Stream;
 
@@ -74,30 +76,34 @@ pub(super) fn is_placed() -> impl Guard {
         let Some(state) = context.app_data::<web::Data<State>>() else { return false };
         let uri = &context.head().uri;
         let present = state.present();
+        let porter = &present.lineup.porter;
         match present.table.find(uri.path()) {
-            Some(row) => note(context, row),
+            Some(row) => note(context, row, porter),
             // Characters may be written in another way (RFC 3986, section 2.3).
             None if uri.path().contains('%') => {
                 let url = Url::new(uri.clone());
-                present.table.find(url.path()).is_some_and(|row| note(context, row))
+                present.table.find(url.path()).is_some_and(|row| note(context, row, porter))
             }
             None => false,
         }
     })
 }
 
-fn note(context: &GuardContext<'_>, (what, whom): &(What, Whom)) -> bool {
+fn note(context: &GuardContext<'_>, (what, whom): &(What, Whom), porter: &Porter) -> bool {
     let mut data = context.req_data_mut();
     data.insert(*what);
-    match whom {
-        Whom::Box => {}
+    let place = match whom {
+        Whom::Box => Place::Pages,
         Whom::Stream(stream) => {
             data.insert(Arc::clone(stream));
+            Place::Stream(stream.hub().name().clone())
         }
         Whom::Bytes(stream) => {
             data.insert(Arc::clone(stream));
+            Place::Stream(stream.settings().name.clone())
         }
-    }
+    };
+    access::note(&mut data, place, porter);
     true
 }
 

@@ -222,6 +222,34 @@ pub struct Snapshot {
     pub pushes: Vec<Push>,
 }
 
+/// A stream of which somebody may know no more than that there is one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Closed {
+    pub name: StreamName,
+    pub url: String,
+}
+
+impl Snapshot {
+    /// Takes out what is known of the streams that are not `open`, with their
+    /// pushes and the feeds that only they show.
+    pub fn close(&mut self, open: impl Fn(&StreamName) -> bool) -> Vec<Closed> {
+        let tracks = self.streams.iter().map(|stream| (&stream.name, &stream.url));
+        let bytes = self.byte_streams.iter().map(|stream| (&stream.name, &stream.url));
+        let closed = tracks.chain(bytes).filter(|(name, _)| !open(name));
+        let closed: Vec<_> =
+            closed.map(|(name, url)| Closed { name: name.clone(), url: url.clone() }).collect();
+        let shown = |name: &StreamName| !closed.iter().any(|one| one.name == *name);
+        self.streams.retain(|stream| shown(&stream.name));
+        self.byte_streams.retain(|stream| shown(&stream.name));
+        self.pushes.retain(|push| shown(&push.stream));
+        for feed in &mut self.feeds {
+            feed.streams.retain(shown);
+        }
+        self.feeds.retain(|feed| !feed.streams.is_empty());
+        closed
+    }
+}
+
 /// The service itself.
 #[derive(Clone, Debug)]
 pub struct Service {

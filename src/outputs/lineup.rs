@@ -15,6 +15,7 @@ use super::livebox::{Livebox, spare_push};
 use super::memory::Memory;
 use super::push::Push;
 use super::reloads::RolledBack;
+use crate::accounts::Porter;
 use crate::config::diff::{Diff, Fate};
 use crate::config::settings::{self, Settings};
 use crate::engine::bytes;
@@ -32,6 +33,8 @@ pub struct Lineup {
     pub pushes: Vec<Arc<Push>>,
     /// Absent where livebox encodes nothing.
     pub livebox: Option<Arc<Livebox>>,
+    /// Knows the passwords.
+    pub porter: Porter,
     /// The configuration as it may be shown.
     pub config_text: String,
     /// Since the configuration was read last.
@@ -59,8 +62,10 @@ impl Lineup {
         tasks.extend(of_tracks);
         let diff = Diff::from_nothing(&settings);
         let (pushes, livebox, memory) = (Vec::new(), None, Arc::new(memory));
+        let porter = Porter::new(settings.access.clone());
         let mut lineup = Self {
             settings: Arc::new(settings),
+            porter,
             roster,
             bytes,
             pushes,
@@ -105,8 +110,10 @@ impl Lineup {
             true => (self.pushes.clone(), self.livebox.clone()),
             false => (Vec::new(), None),
         };
+        let porter = self.porter.going_by(settings.access.clone());
         let mut next = Self {
             settings: Arc::new(settings),
+            porter,
             roster,
             bytes,
             pushes,

@@ -5,6 +5,7 @@
 //! who asks for it and by nobody else. All viewers of a stream share its
 //! packets, byte for byte; a connection is written once for each picture.
 
+mod answer;
 mod conversation;
 mod datagrams;
 mod describe;
@@ -30,14 +31,23 @@ use tokio_rustls::rustls::ServerConfig;
 use self::conversation::converse;
 use self::datagrams::{Group, Network};
 use super::lineup::Lineup;
+use crate::accounts::Place;
+use crate::base::queue::{self, Queue};
 use crate::base::shutdown::Shutdown;
 use crate::base::sockets;
 use crate::base::tls::Tls;
 use crate::config::settings::{self, Login};
 use crate::engine::roster::Stream;
 
-/// More connections than this are turned away.
+/// More players than this are turned away.
 const CONNECTIONS: usize = 1024;
+
+/// So many may be about to say what they want; the one that has been longest
+/// makes room.
+const HESITANT: usize = 256;
+
+/// Those who have made room take a moment to go.
+const GOING: usize = 64;
 
 /// A TLS handshake takes two round trips; this is enough for the worst of links.
 const HANDSHAKE_AT_MOST: Duration = Duration::from_secs(10);
@@ -140,6 +150,18 @@ impl Hall {
         found.min_by_key(|(_, rest)| rest.len())
     }
 
+    /// The stream that `path` begins with, if it has a password of its own.
+    fn protected(&self, path: &str) -> Option<Place> {
+        let (stream, _) = self.find(path)?;
+        self.place(&stream)
+    }
+
+    /// The stream, if it has a password of its own.
+    fn place(&self, stream: &Stream) -> Option<Place> {
+        let place = Place::Stream(stream.hub().name().clone());
+        self.lineup().porter.asks_at(&place).then_some(place)
+    }
+
     /// What a viewer must show, if anything.
     fn login(&self) -> Option<Login> {
         self.lineup().settings.rtsp.as_ref()?.login.clone()
@@ -164,7 +186,8 @@ async fn keep(
     hall: Arc<Hall>,
     mut shutdown: Shutdown,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Arc::new(Semaphore::new(CONNECTIONS + HESITANT + GOING));
+    let hesitant = Queue::new(HESITANT);
     let mut conversations = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
@@ -175,8 +198,9 @@ async fn keep(
                         continue;
                     };
                     let (hall, acceptor) = (Arc::clone(&hall), acceptor.clone());
+                    let waits = hesitant.enter();
                     conversations.spawn(async move {
-                        meet(socket, peer, acceptor, hall).await;
+                        meet(socket, peer, acceptor, hall, waits).await;
                         drop(place);
                     });
                 }
@@ -193,14 +217,26 @@ async fn keep(
     conversations.shutdown().await;
 }
 
-async fn meet(socket: TcpStream, peer: SocketAddr, acceptor: Option<TlsAcceptor>, hall: Arc<Hall>) {
+async fn meet(
+    socket: TcpStream,
+    peer: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
+    hall: Arc<Hall>,
+    mut waits: queue::Place,
+) {
     let local = match sockets::set_for_viewer(&socket).and_then(|()| socket.local_addr()) {
         Ok(local) => local,
         Err(error) => return debug!("RTSP: {peer}: {error}"),
     };
-    let Some(acceptor) = acceptor else { return converse(socket, peer, local, hall).await };
-    match timeout(HANDSHAKE_AT_MOST, acceptor.accept(socket)).await {
-        Ok(Ok(socket)) => converse(socket, peer, local, hall).await,
+    let Some(acceptor) = acceptor else {
+        return converse(socket, (peer, local), hall, waits).await;
+    };
+    let greeted = tokio::select! {
+        greeted = timeout(HANDSHAKE_AT_MOST, acceptor.accept(socket)) => greeted,
+        () = waits.is_needed() => return debug!("RTSP: {peer}: makes room"),
+    };
+    match greeted {
+        Ok(Ok(socket)) => converse(socket, (peer, local), hall, waits).await,
         Ok(Err(error)) => debug!("RTSP: {peer}: no handshake: {error}"),
         Err(_) => debug!("RTSP: {peer}: no handshake in time"),
     }

@@ -104,6 +104,31 @@ fn a_command_runs_while_somebody_watches_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_feed_that_a_command_makes_of_another_begins_and_ends_with_it() {
+    let livebox = Livebox::start(&format!(
+        "feeds:\n  first: {{command: {COUNTER:?}}}\n  second: {{feed: first, command: sed -u s/^/1/}}\n\
+         streams:\n  second: {{type: text/plain}}\n  third: {{feed: second, command: cat, type: text/plain}}\n"
+    ));
+    let (_, mut body) = livebox.http().open("/third");
+    let first = number(&mut body);
+    assert_eq!(first, 10_000_001, "nothing of the beginning is lost");
+    assert_counts_on(&mut body, 20);
+
+    // One in the middle that dies takes nobody with it.
+    let source = running(&livebox, "while :");
+    let middle = running(&livebox, "sed")[0];
+    run(tool("kill").args(["-KILL", &middle.to_string()]), b"", LIMIT);
+    wait::until("it is started again", LIMIT, || {
+        running(&livebox, "sed").first().filter(|pid| **pid != middle).copied()
+    });
+    assert!(number(&mut body) > first);
+    assert_eq!(running(&livebox, "while :"), source);
+
+    body.close();
+    wait_for_running(&livebox, "", 0);
+}
+
+#[test]
 fn a_feed_that_lingers_is_still_there_for_the_next_viewer() {
     let livebox = Livebox::start(&format!(
         "feeds: {{count: {{command: {COUNTER:?}, mode: 60}}}}\nstreams: {{count: {{}}}}\n"

@@ -251,6 +251,30 @@ fn pages_password_and_log_take_effect_and_what_cannot_is_named() {
 }
 
 #[test]
+fn a_new_password_of_a_stream_lets_go_who_watched_without_it() {
+    let livebox = Livebox::start(&pair());
+    let viewer = Viewer::connect(livebox.http(), "/one.mp4");
+    let player = Client::connect(livebox.rtsp_port(), "/one").play();
+    let other = Viewer::connect(livebox.http(), "/two.mp4?pad=0");
+    viewer.wait_for_more(10, LIMIT);
+    other.wait_for_more(10, LIMIT);
+    let hash = crate::common::livebox::livebox(&["password"], "quiet\n").stdout;
+    let password = format!("one: {{bitrate: 400k, password: '{}'}}", hash.trim());
+
+    livebox.reload(&changed(&pair(), "one: {bitrate: 400k}", &password));
+
+    wait::until("the viewer is let go", LIMIT, || viewer.seen().ended);
+    wait::until("the player is let go", LIMIT, || player.is_over().then_some(()));
+    assert_eq!(livebox.get("/one.mp4").status(), 401);
+    let ask = livebox.http().request("GET", "/one/pic");
+    assert_eq!(ask.header("Authorization", "Basic YTpxdWlldA==").answer().status(), 200);
+    other.wait_for_more(10, LIMIT).assert_nothing_is_missing();
+
+    livebox.reload(&pair());
+    assert_eq!(livebox.get("/one/pic").status(), 200);
+}
+
+#[test]
 fn pushes_follow_the_file_and_what_operators_want() {
     let (near, far) = (Receiver::start(), Receiver::start());
     let with = |push: &str| {

@@ -28,9 +28,9 @@ const WARM_UP: f64 = 0.25;
 /// What the second half may have more than the first: a pool's ups and downs.
 /// Measured over ten minutes: 0.1 MiB, and 2.5 from the first minute to the last.
 const MORE_MEMORY_KIB: f64 = 4.0 * 1024.0;
-const MORE_THREADS: f64 = 8.0;
+pub(super) const MORE_THREADS: f64 = 8.0;
 /// A tenth of the viewers may happen to be there, or not, when it is looked at.
-const MORE_FILES: f64 = 8.0;
+pub(super) const MORE_FILES: f64 = 8.0;
 
 /// A feed that is torn down is back within this, on a machine that does much else.
 const LONGEST_GAP: Duration = Duration::from_secs(8);
@@ -67,6 +67,12 @@ struct Soak {
     told: Mutex<Told>,
 }
 
+/// A whole number of the environment.
+pub(super) fn number(name: &str, default: u64) -> u64 {
+    let Ok(text) = std::env::var(name) else { return default };
+    text.parse().unwrap_or_else(|_| panic!("{name}={text:?} is not a whole number"))
+}
+
 /// What all who watched had to tell.
 #[derive(Default)]
 struct Told {
@@ -80,25 +86,21 @@ struct Told {
 }
 
 /// What livebox holds at one time.
-#[derive(Clone, Copy)]
-struct Sample {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sample {
     at: Instant,
-    memory_kib: f64,
-    files: f64,
-    threads: f64,
+    pub(super) memory_kib: f64,
+    pub(super) files: f64,
+    pub(super) threads: f64,
     /// CPU time used since its start.
     cpu_seconds: f64,
 }
 
 /// A row of numbers that looks like chance and is the same every time.
-struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Soak {
     fn from_environment() -> Self {
-        let number = |name: &str, default| {
-            let Ok(text) = std::env::var(name) else { return default };
-            text.parse().unwrap_or_else(|_| panic!("{name}={text:?} is not a whole number"))
-        };
         Self {
             span: Duration::from_secs(number("SOAK_SECONDS", 30)),
             viewers: number("SOAK_VIEWERS", 40),
@@ -235,7 +237,7 @@ impl Soak {
 }
 
 impl Sample {
-    fn take(livebox: &Livebox, at: Instant) -> Self {
+    pub(super) fn take(livebox: &Livebox, at: Instant) -> Self {
         let pid = livebox.pid();
         Self {
             at,
@@ -248,7 +250,7 @@ impl Sample {
 }
 
 impl Dice {
-    fn new(seed: u64, player: u64) -> Self {
+    pub(super) fn new(seed: u64, player: u64) -> Self {
         let mut dice = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (player + 1));
         // The first throws of neighbours resemble each other.
         for _ in 0..16 {
@@ -265,17 +267,17 @@ impl Dice {
         self.0
     }
 
-    fn below(&mut self, sides: u64) -> u64 {
+    pub(super) fn below(&mut self, sides: u64) -> u64 {
         self.throw() % sides
     }
 
-    fn up_to(&mut self, longest: Duration) -> Duration {
+    pub(super) fn up_to(&mut self, longest: Duration) -> Duration {
         Duration::from_millis(self.below(longest.as_millis() as u64 + 1))
     }
 }
 
 /// Compares the middle of the first half with that of the second.
-fn assert_nothing_grows(samples: &[Sample]) {
+pub(super) fn assert_nothing_grows(samples: &[Sample]) {
     let (first, second) = halves(samples);
     for (what, value, more) in [
         ("KiB of memory", (|one| one.memory_kib) as fn(&Sample) -> f64, MORE_MEMORY_KIB),

@@ -110,6 +110,32 @@ fn what_is_unpacked_from_bytes_starts_anew_with_their_feed() {
 }
 
 #[test]
+fn a_new_password_lets_go_who_watched_without_it_and_one_that_is_gone_does_not() {
+    let hash = "'$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA'";
+    let open = read(FILE);
+    let locked = edited("  yard: {}\n", &format!("  yard: {{password: {hash}}}\n"));
+
+    let diff = Diff::between(&open, &shared(&open), &locked);
+    assert_eq!(told(&diff), ["Changed stream yard"]);
+    assert!(diff.locked.contains(&"yard".parse().unwrap()));
+    let back = Diff::between(&locked, &shared(&locked), &open);
+    assert!(back.is_nothing() && back.locked.is_empty(), "{:?}", told(&back));
+}
+
+#[test]
+fn a_command_between_feeds_of_bytes_goes_on_while_the_first_one_starts_anew() {
+    let chain = |command: &str| {
+        read(&format!(
+            "feeds: {{raw: {{command: {command}}}, cooked: {{feed: raw, command: cat}}}}\n\
+             streams: {{cooked: {{}}}}\n"
+        ))
+    };
+    let (old, new) = (chain("cat /a"), chain("cat /b"));
+    let diff = Diff::between(&old, &shared(&old), &new);
+    assert_eq!(told(&diff), ["Changed feed raw"]);
+}
+
+#[test]
 fn bytes_in_another_container_start_everything_anew_that_reads_them() {
     let new = edited("type: video/mp2t", "type: video/mp4");
     let all = ["Changed feed clip", "Changed stream raw", "Changed stream cooked"];

@@ -70,7 +70,11 @@ pub(super) fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<By
         );
         report.tell(&spot.at(key), message);
     }
-    let command = report.read(&spot.at("command"), command).map(ByteSource::Command);
+    let from = report.read(&spot.at("feed"), feed_name);
+    let command = report.read(&spot.at("command"), command).map(|line| match from {
+        Some(from) => ByteSource::Made(line, from),
+        None => ByteSource::Command(line),
+    });
     let pipe = report.read(&spot.at("pipe"), whole_path).map(ByteSource::Pipe);
     let (mode, resurrect) = life(spot, report);
     // What is wrong with it is told; its streams are not to blame for that.
@@ -194,6 +198,33 @@ mod tests {
         assert_eq!((alone.feed.as_ref(), alone.content_type.as_str()), (None, ANY_TYPE));
         assert_eq!((&both.feed, both.content_type.as_str()), (&"a".parse().ok(), "video/mp2t"));
         assert!(settings.streams.is_empty());
+    }
+
+    #[test]
+    fn a_feed_of_bytes_is_made_from_another_one_by_a_command() {
+        let settings = parse_text(
+            "feeds: {a: {command: gen}, b: {feed: a, command: cat}, c: {feed: b}}\n\
+             streams: {b: {url: /b.ts}, c: {}}\n",
+        )
+        .unwrap();
+        assert_eq!(settings.byte_feeds[1].made_from(), "a".parse().ok().as_ref());
+        assert_eq!(settings.feeds[0].source.unpacked_from(), "b".parse().ok().as_ref());
+
+        let said = told(
+            "feeds:\n  a: {feed: b, command: cat}\n  b: {feed: a, command: cat}\n  \
+             c: {test: clock}\n  d: {feed: c, command: cat}\n  e: {feed: x, command: cat}\n  \
+             f: {feed: a, pipe: /f}\n\
+             streams: {a: {}, c: {}, d: {}, e: {}, f: {}}\n",
+        );
+        for part in [
+            "feeds.a.feed (line 2): a would be made from itself in the end",
+            "feeds.b.feed (line 3): b would be made from itself in the end",
+            "feeds.d.feed (line 5): the feed c gives pictures, not bytes",
+            "feeds.e.feed (line 6): \"x\" names no feed; the feeds are: a, b, d, e, f, c",
+            "feeds.f.pipe (line 7): the feed has `feed` already",
+        ] {
+            assert!(said.contains(part), "{part}\n---\n{said}");
+        }
     }
 
     #[test]

@@ -156,7 +156,11 @@ fn turn(spot: &Spot<'_>, report: &mut Report) -> Turn {
 /// Tells a feed that is of no kind, or of several.
 pub(super) fn one_kind(spot: &Spot<'_>, report: &mut Report) {
     let kinds = KINDS.map(|kind| (kind, spot.at(kind)));
-    let given: Vec<_> = kinds.iter().filter(|(_, spot)| spot.is_given()).collect();
+    let mut given: Vec<_> = kinds.iter().filter(|(_, spot)| spot.is_given()).collect();
+    if spot.at("command").is_given() {
+        // What the command reads.
+        given.retain(|(kind, _)| *kind != "feed");
+    }
     match given.as_slice() {
         [] => report.tell(
             spot,

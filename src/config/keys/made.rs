@@ -30,55 +30,89 @@ pub(in crate::config) fn bring_together(
             one.feed.source = Source::Unpacked(from);
         }
     }
-    for index in 0..read.len() {
-        let name = read[index].feed.name.clone();
-        let at = spot.at(name.as_str()).at("feed");
-        let Some(from) = read[index].feed.source.made_from().cloned() else { continue };
-        match root(&read, &from) {
-            Ok(root) if read[root].feed.source == Source::SoundOnly => {
-                report.tell(&at, format!("the feed {from} has no picture"));
-            }
-            Ok(_) => inherit(&mut read, index),
-            Err(Lost::Missing(missing)) if missing == from => {
-                let names = read.iter().map(|other| other.feed.name.as_str());
-                let names = names.chain(byte_feeds.iter().map(|feed| feed.name.as_str()));
-                let names: Vec<&str> = names.collect();
-                let (from, names) = (from.as_str(), names.join(", "));
-                report.tell(&at, format!("{from:?} names no feed; the feeds are: {names}"));
-            }
-            // Told where it is.
-            Err(Lost::Missing(_)) => {}
-            Err(Lost::Circle) => {
-                report.tell(&at, format!("{name} would be made from itself in the end, or over more than {MOST} others"));
-            }
+    let chain = Chain {
+        spot,
+        kin: read.iter().map(link_of).collect(),
+        strangers: byte_feeds.iter().map(|feed| feed.name.clone()).collect(),
+        stranger: "gives bytes",
+    };
+    let roots: Vec<_> = (0..read.len()).map(|index| chain.root(index, report)).collect();
+    for (index, root) in roots.into_iter().enumerate() {
+        let Some(root) = root else { continue };
+        if read[root].feed.source == Source::SoundOnly {
+            let (name, from) = link_of(&read[index]);
+            let from = from.expect("it has a root");
+            let at = spot.at(name.as_str()).at("feed");
+            report.tell(&at, format!("the feed {from} has no picture"));
+        } else {
+            inherit(&mut read, index);
         }
     }
+    let chain = Chain {
+        spot,
+        kin: byte_feeds.iter().map(|feed| (feed.name.clone(), feed.made_from().cloned())).collect(),
+        strangers: read.iter().map(|one| one.feed.name.clone()).collect(),
+        stranger: "gives pictures, not bytes",
+    };
+    (0..byte_feeds.len()).for_each(|index| {
+        chain.root(index, report);
+    });
     read.into_iter().map(|one| one.feed).collect()
 }
 
-/// Feeds that may be made from one another in a row: each is a copy of every
-/// picture, so a longer row is a mistake.
-const MOST: usize = 8;
-
-/// Why there is nothing at the beginning of a chain of feeds.
-enum Lost {
-    Missing(FeedName),
-    /// Or a row that is too long.
-    Circle,
+fn link_of(one: &Read) -> (FeedName, Option<FeedName>) {
+    (one.feed.name.clone(), one.feed.source.made_from().cloned())
 }
 
-/// The place of the feed at the beginning of the chain that `name` is in.
-fn root(read: &[Read], name: &FeedName) -> Result<usize, Lost> {
-    let mut name = name.clone();
-    for _ in 0..MOST {
-        let found = read.iter().position(|one| one.feed.name == name);
-        let found = found.ok_or_else(|| Lost::Missing(name.clone()))?;
-        match read[found].feed.source.made_from() {
-            Some(next) => name = next.clone(),
-            None => return Ok(found),
+/// Feeds that may be made from one another in a row: each is a copy of
+/// everything, so a longer row is a mistake.
+const MOST: usize = 8;
+
+/// Feeds of one kind, and what they are made from.
+struct Chain<'a> {
+    spot: &'a Spot<'a>,
+    kin: Vec<(FeedName, Option<FeedName>)>,
+    /// Those of the other kind, and what is wrong with them.
+    strangers: Vec<FeedName>,
+    stranger: &'static str,
+}
+
+impl Chain<'_> {
+    /// The place of the feed at the beginning of the row that this one is in;
+    /// nothing where it is made from none. Tells where there is no beginning.
+    fn root(&self, index: usize, report: &mut Report) -> Option<usize> {
+        let (name, from) = &self.kin[index];
+        let from = from.as_ref()?;
+        let at = self.spot.at(name.as_str()).at("feed");
+        let mut next = from;
+        for _ in 0..MOST {
+            let Some(found) = self.kin.iter().position(|(known, _)| known == next) else {
+                // Where it is another's mistake, it is told there.
+                if next == from {
+                    report.tell(&at, self.why_not(from));
+                }
+                return None;
+            };
+            match &self.kin[found].1 {
+                Some(further) => next = further,
+                None => return Some(found),
+            }
         }
+        let told =
+            format!("{name} would be made from itself in the end, or over more than {MOST} others");
+        report.tell(&at, told);
+        None
     }
-    Err(Lost::Circle)
+
+    fn why_not(&self, from: &FeedName) -> String {
+        if self.strangers.contains(from) {
+            return format!("the feed {from} {}", self.stranger);
+        }
+        let names = self.kin.iter().map(|(name, _)| name).chain(&self.strangers);
+        let names: Vec<&str> = names.map(FeedName::as_str).collect();
+        let from = from.as_str();
+        format!("{from:?} names no feed; the feeds are: {}", names.join(", "))
+    }
 }
 
 /// Gives a feed the size, the rate and the sound of that which it is made from,

@@ -4,11 +4,11 @@ use crate::config::section::{Report, Spot, flag};
 use crate::config::settings::Pages;
 use crate::config::urls::stream_url;
 
-pub(in crate::config) const PAGES: [&str; 5] =
-    ["stat", "stat_json", "metrics", "config", "clients"];
+pub(in crate::config) const PAGES: [&str; 6] =
+    ["stat", "stat_json", "metrics", "config", "clients", "password"];
 
 pub(in crate::config) fn pages(spot: &Spot<'_>, report: &mut Report) -> Pages {
-    report.keys(spot, &PAGES);
+    report.keys_beside_secrets(spot, &PAGES);
     let mut page = |key: &str, usual: &str, is_on: bool| {
         let given = report.read(&spot.at(key), |text| place(text, usual));
         given.unwrap_or_else(|| is_on.then(|| usual.to_owned()))

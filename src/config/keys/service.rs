@@ -52,9 +52,24 @@ fn tls(spot: &Spot<'_>, report: &mut Report) -> Option<Tls> {
     Some(Tls { certificate: certificate?, key: key? })
 }
 
-pub(in crate::config) fn access(spot: &Spot<'_>, report: &mut Report) -> Access {
+fn access(spot: &Spot<'_>, report: &mut Report) -> Access {
     report.keys_beside_secrets(spot, &ACCESS);
-    Access { password: report.read(&spot.at("password"), hash) }
+    let password = report.read(&spot.at("password"), hash);
+    Access { password, ..Access::default() }
+}
+
+/// The passwords of the sections that have one of their own, besides `access`.
+pub(in crate::config) fn passwords(root: &Spot<'_>, report: &mut Report) -> Access {
+    let access = access(&root.at("access"), report);
+    let pages = report.read(&root.at("pages").at("password"), hash);
+    let streams = root.at("streams");
+    let of_stream = |key: &&str| {
+        let hash = report.read(&streams.at(key).at("password"), hash)?;
+        // What is wrong with a name is told where the stream is read.
+        Some((key.parse().ok()?, hash))
+    };
+    let streams = streams.keys().iter().filter_map(of_stream).collect();
+    Access { pages, streams, ..access }
 }
 
 /// Nothing where it is switched off.

@@ -20,11 +20,19 @@ use crate::model::status::Failure;
 pub(super) struct BytesPipeline {
     job: Job,
     runs: Runs,
+    /// What is to be there for as long as this is wanted, between runs too.
+    base: Option<Arc<Flow>>,
+    need: Option<Need>,
 }
 
 impl BytesPipeline {
-    pub(super) fn new(job: Job) -> Self {
-        Self { job, runs: Runs::default() }
+    pub(super) fn new(job: Job, base: Option<Arc<Flow>>) -> Self {
+        Self { job, runs: Runs::default(), base, need: None }
+    }
+
+    /// How many read what it gives, or need it.
+    pub(super) fn readers(&self) -> watch::Receiver<usize> {
+        self.job.flow.readers()
     }
 }
 
@@ -84,6 +92,14 @@ impl Pipeline for BytesPipeline {
     fn pulse(&self) -> Pulse {
         self.job.pulse()
     }
+
+    fn hold(&mut self) {
+        self.need = self.need.take().or_else(|| self.base.as_ref().map(Flow::need));
+    }
+
+    fn let_go(&mut self) {
+        self.need = None;
+    }
 }
 
 impl Job {
@@ -101,11 +117,6 @@ impl Job {
             fed: Arc::default(),
             fed_before: Arc::default(),
         }
-    }
-
-    /// How many read what it gives, or need it.
-    pub(super) fn readers(&self) -> watch::Receiver<usize> {
-        self.flow.readers()
     }
 
     /// Who writes to a pipe may pause, and a command that is given nothing as well.

@@ -61,6 +61,8 @@ struct Inner {
     sound: Option<AudioInfo>,
     past: Past,
     order: Order,
+    /// Whether pictures have been found to be in another order, in any run.
+    disordered: bool,
 }
 
 /// Whether pictures come in the order in which they are shown.
@@ -137,8 +139,13 @@ impl Outlet {
         inner.sound = None;
     }
 
-    /// What this run gives, before its first frame.
-    pub(super) fn promise(&self, given: Given) {
+    /// What this run gives, before its first frame. Where pictures were once
+    /// found to be in another order, they are taken to be so again: who passes
+    /// them through would have to begin anew after each run's first pictures.
+    pub(super) fn promise(&self, mut given: Given) {
+        if self.lock().disordered {
+            disorder(&mut given);
+        }
         self.given.send_if_modified(|known| {
             let differs = *known != Some(given);
             *known = Some(given);
@@ -178,7 +185,8 @@ impl Outlet {
                 return false;
             }
             if inner.order.is_broken_by(unit.pts) {
-                self.given.send_if_modified(disordered);
+                inner.disordered = true;
+                self.given.send_if_modified(|given| given.as_mut().is_some_and(disorder));
             }
         }
         inner.hand_out(track, &Frame::Unit(unit));
@@ -270,10 +278,10 @@ impl Order {
 }
 
 /// Takes note that pictures are not in order; returns whether that is news.
-fn disordered(given: &mut Option<Given>) -> bool {
-    match given {
-        Some(Given { pictures: Some(Pictures::H264 { in_order }), .. }) => std::mem::take(in_order),
-        Some(_) | None => false,
+fn disorder(given: &mut Given) -> bool {
+    match &mut given.pictures {
+        Some(Pictures::H264 { in_order }) => std::mem::take(in_order),
+        Some(Pictures::Plain) | None => false,
     }
 }
 
@@ -424,6 +432,19 @@ mod tests {
         assert!(!given.has_changed().unwrap());
         outlet.promise(Given { sound: false, ..GIVEN });
         assert!(given.has_changed().unwrap());
+    }
+
+    #[test]
+    fn pictures_that_were_once_out_of_order_are_not_trusted_again() {
+        const MS: u64 = 1_000_000;
+        let outlet = outlet();
+        for time in [40, 160, 80, 120, 280, 200, 240] {
+            outlet.unit(key(time * MS));
+        }
+        outlet.begin_run();
+        outlet.promise(GIVEN);
+        let pictures = outlet.given().borrow().unwrap().pictures;
+        assert_eq!(pictures, Some(Pictures::H264 { in_order: false }));
     }
 
     #[test]

@@ -1,25 +1,31 @@
 //! The talk with one viewer (RFC 2326), and its packets in between.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use log::{debug, info, warn};
 use rtsp_types::headers::{
-    ALLOW, AUTHORIZATION, CONTENT_BASE, CONTENT_TYPE, CSEQ, HeaderName, PUBLIC, RANGE, RETRY_AFTER,
-    RTP_INFO, SERVER, SESSION, TRANSPORT, WWW_AUTHENTICATE,
+    ALLOW, AUTHORIZATION, CONTENT_BASE, CONTENT_TYPE, CSEQ, PUBLIC, RANGE, RETRY_AFTER, RTP_INFO,
+    SERVER, SESSION, TRANSPORT, WWW_AUTHENTICATE,
 };
 use rtsp_types::{Message, Method, ParseError, Request, Response, StatusCode, Url, Version};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::answer::Answer;
 use super::datagrams::{Datagrams, PACE};
 use super::play::{Next, Play};
 use super::session::{Channels, Delivery, Flow, Session};
 use super::transport::{Wanted, wanted};
 use super::{Hall, describe, login};
+use crate::accounts::{Busy, basic_password};
+use crate::base::queue;
 use crate::base::system;
 use crate::engine::roster::{PATIENCE, Stream};
 use crate::hub::{Client, Reader};
@@ -51,26 +57,45 @@ const METHODS: &str =
     "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER";
 
 /// Serves one connection until it ends.
-pub(super) async fn converse<S>(socket: S, peer: SocketAddr, local: SocketAddr, hall: Arc<Hall>)
-where
+///
+/// `waits` is its place among those who play nothing yet.
+pub(super) async fn converse<S>(
+    socket: S,
+    (peer, local): (SocketAddr, SocketAddr),
+    hall: Arc<Hall>,
+    mut waits: queue::Place,
+) where
     S: AsyncRead + AsyncWrite,
 {
-    let mut conversation = match Conversation::new(peer, local, hall) {
+    let (nothing_played, played) = oneshot::channel();
+    let mut conversation = match Conversation::new((peer, local), hall, nothing_played) {
         Ok(conversation) => conversation,
         Err(error) => return debug!("RTSP: {peer}: {error}"),
     };
-    if let Err(error) = conversation.hold(socket).await {
+    let mut held = pin!(conversation.hold(socket));
+    let ended = tokio::select! {
+        ended = &mut held => ended,
+        _ = played => {
+            drop(waits);
+            held.await
+        }
+        () = waits.is_needed() => return debug!("RTSP: {peer}: makes room"),
+    };
+    if let Err(error) = ended {
         debug!("RTSP: {peer}: {error}");
     }
 }
 
 struct Conversation {
     hall: Arc<Hall>,
+    /// Dropped once something is played.
+    nothing_played: Option<oneshot::Sender<Infallible>>,
     peer: SocketAddr,
     local: SocketAddr,
     nonce: String,
     refusals: u32,
     requests: u32,
+    /// When the last whole message came.
     heard: Instant,
     /// The stream that was described last; its reader keeps the feed going.
     described: Option<Described>,
@@ -87,6 +112,12 @@ struct Described {
     reader: Reader,
 }
 
+/// Whether a request is acted on, or what is asked for first.
+enum Entry {
+    Free,
+    Refused(Vec<String>),
+}
+
 /// What can happen next.
 enum Event {
     Written,
@@ -96,9 +127,14 @@ enum Event {
 }
 
 impl Conversation {
-    fn new(peer: SocketAddr, local: SocketAddr, hall: Arc<Hall>) -> std::io::Result<Self> {
+    fn new(
+        (peer, local): (SocketAddr, SocketAddr),
+        hall: Arc<Hall>,
+        nothing_played: oneshot::Sender<Infallible>,
+    ) -> std::io::Result<Self> {
         Ok(Self {
             hall,
+            nothing_played: Some(nothing_played),
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             local: SocketAddr::new(local.ip().to_canonical(), local.port()),
             nonce: system::random_token()?,
@@ -136,9 +172,8 @@ impl Conversation {
                 () = sleep_until(silent_at) => Event::Silence,
             };
             match event {
-                Event::Written => {}
                 Event::Heard(0) | Event::Silence => return Ok(()),
-                Event::Heard(_) => self.heard = Instant::now(),
+                Event::Written | Event::Heard(_) => {}
                 Event::Next(Some(next)) => self.deliver(&next).await,
                 Event::Next(None) => {
                     info!("RTSP: {}: its stream goes on in another way, or not at all", self.peer);
@@ -183,6 +218,7 @@ impl Conversation {
             match Message::<Vec<u8>>::parse(&self.inbox[..]) {
                 Ok((message, length)) => {
                     self.inbox.advance(length);
+                    self.heard = Instant::now();
                     if let Message::Request(request) = message {
                         self.answer(&request).await;
                     }
@@ -218,6 +254,11 @@ impl Conversation {
     }
 
     async fn act(&mut self, request: &Request<Vec<u8>>) -> Result<Answer, StatusCode> {
+        if !is_for_everybody(request.method())
+            && let Entry::Refused(challenges) = self.let_in(request).await?
+        {
+            return Ok(self.refuse(request, &challenges));
+        }
         match request.method() {
             Method::Options => Ok(Answer::ok().with(PUBLIC, METHODS)),
             Method::PlayNotify
@@ -227,7 +268,6 @@ impl Conversation {
             | Method::Extension(_) => {
                 Ok(Answer::plain(StatusCode::MethodNotAllowed).with(ALLOW, METHODS))
             }
-            _ if !self.is_let_in(request) => Ok(self.refuse(request)),
             Method::Describe => self.describe(request).await,
             Method::Setup => self.set_up(request).await,
             Method::SetParameter if !request.body().is_empty() => {
@@ -241,21 +281,35 @@ impl Conversation {
         }
     }
 
-    fn refuse(&mut self, request: &Request<Vec<u8>>) -> Answer {
+    fn refuse(&mut self, request: &Request<Vec<u8>>, challenges: &[String]) -> Answer {
         if request.header(&AUTHORIZATION).is_some() {
             warn!("{} showed a wrong password over RTSP", self.peer.ip());
             self.refusals += 1;
         }
         let refused = Answer::plain(StatusCode::Unauthorized);
-        let challenges = login::challenges(&self.nonce);
-        challenges.into_iter().fold(refused, |answer, one| answer.with(WWW_AUTHENTICATE, one))
+        challenges.iter().fold(refused, |answer, one| answer.with(WWW_AUTHENTICATE, one))
     }
 
-    fn is_let_in(&self, request: &Request<Vec<u8>>) -> bool {
-        let Some(login) = &self.hall.login() else { return true };
+    /// A stream with a password of its own asks for that one, and nothing else
+    /// opens it; every other one asks for the login, if there is one.
+    async fn let_in(&self, request: &Request<Vec<u8>>) -> Result<Entry, StatusCode> {
+        let header = request.header(&AUTHORIZATION).map(|header| header.as_str());
+        let path = request.request_uri().map(Url::path).unwrap_or_default();
+        if let Some(place) = self.hall.protected(path) {
+            let challenge = || Entry::Refused(vec![login::basic_challenge(&place)]);
+            let Some(password) = header.and_then(basic_password) else { return Ok(challenge()) };
+            let porter = self.hall.lineup().porter.clone();
+            let admitted = porter.admits(&place, &password, Some(self.peer.ip())).await;
+            let is_right = admitted.map_err(|Busy| StatusCode::ServiceUnavailable)?;
+            return Ok(if is_right { Entry::Free } else { challenge() });
+        }
+        let Some(login) = &self.hall.login() else { return Ok(Entry::Free) };
         let method: &str = request.method().into();
-        let header = request.header(&AUTHORIZATION);
-        header.is_some_and(|header| login::opens(login, header.as_str(), method, &self.nonce))
+        let opens = |header: &str| login::opens(login, header, method, &self.nonce);
+        Ok(match header.is_some_and(opens) {
+            true => Entry::Free,
+            false => Entry::Refused(login::challenges(&self.nonce).into()),
+        })
     }
 
     async fn describe(&mut self, request: &Request<Vec<u8>>) -> Result<Answer, StatusCode> {
@@ -341,6 +395,8 @@ impl Conversation {
             Wanted::Datagrams(..) => {
                 Some(Delivery::Datagrams(Datagrams::new(self.hall.network.ports(ip)?)))
             }
+            // What is sent to a group, all of the network can read.
+            Wanted::Multicast if self.hall.place(stream).is_some() => None,
             Wanted::Multicast if self.hall.allows_multicast() => {
                 let group = self.hall.group(stream, ip)?;
                 Some(Delivery::Multicast(group, Vec::new()))
@@ -393,6 +449,7 @@ impl Conversation {
         info!("{} PLAY {} over RTSP", self.peer.ip(), session.stream.url());
         if let Some(session) = &mut self.session {
             session.flow = Flow::Playing(Box::new(play));
+            self.nothing_played = None;
         }
         Ok(answer)
     }
@@ -439,26 +496,17 @@ impl Conversation {
     }
 }
 
-/// An answer to be.
-struct Answer {
-    status: StatusCode,
-    headers: Vec<(HeaderName, String)>,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn plain(status: StatusCode) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new() }
-    }
-
-    fn ok() -> Self {
-        Self::plain(StatusCode::Ok)
-    }
-
-    fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
-        self
-    }
+/// Whether a method shows nothing, so that nobody need be let in for it.
+fn is_for_everybody(method: &Method) -> bool {
+    matches!(
+        method,
+        Method::Options
+            | Method::PlayNotify
+            | Method::Redirect
+            | Method::Announce
+            | Method::Record
+            | Method::Extension(_)
+    )
 }
 
 /// Whether viewers of the one are viewers of the other.

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
 
+use crate::accounts::Place;
 use crate::base::secret::Secret;
 use crate::config::settings::Login;
 
@@ -13,6 +14,14 @@ const REALM: &str = "livebox";
 /// password to everybody on the way.
 pub(super) fn challenges(nonce: &str) -> [String; 2] {
     [format!("Digest realm=\"{REALM}\", nonce=\"{nonce}\""), format!("Basic realm=\"{REALM}\"")]
+}
+
+/// The way in to a stream with a password of its own. Its hash cannot check Digest.
+pub(super) fn basic_challenge(place: &Place) -> String {
+    match place {
+        Place::Stream(name) => format!("Basic realm=\"{REALM} stream {name}\""),
+        Place::Box | Place::Pages => format!("Basic realm=\"{REALM}\""),
+    }
 }
 
 /// Whether an `Authorization` header of a request with `method` opens.

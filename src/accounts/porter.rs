@@ -1,0 +1,294 @@
+//! Lets in whoever shows the password.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use argon2::PasswordVerifier as _;
+use argon2::password_hash::phc::PasswordHash;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use blake2::Blake2sMac256;
+use blake2::digest::{KeyInit as _, Mac as _};
+use tokio::sync::{Semaphore, watch};
+
+use super::book::{Answer, Book, Digest, Source};
+use crate::base::secret::Secret;
+use crate::base::sockets::network_of;
+use crate::base::system;
+use crate::config::settings::Access;
+use crate::model::ids::StreamName;
+
+/// How many passwords are checked at once. Each takes 19 MiB and a whole core;
+/// with two at once, an encoder on a board with two cores was seen to lose frames.
+const CHECKS: usize = 1;
+
+/// No honest password is longer, in bytes.
+const LONGEST: usize = 1024;
+
+/// What a password opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The box: reading and changing what steers it.
+    Box,
+    /// The pages on which it tells about itself.
+    Pages,
+    /// One stream, whichever way it leaves.
+    Stream(StreamName),
+}
+
+/// Too many passwords wait to be checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many passwords are being checked; try again")]
+pub struct Busy;
+
+/// Knows the hashes, and what fits them. Cheap to clone.
+#[derive(Clone)]
+pub struct Porter {
+    access: Arc<Access>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Of this process, so that what is known tells nothing outside it.
+    key: [u8; 32],
+    book: Mutex<Book>,
+    checks: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Porter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Porter")
+    }
+}
+
+impl Porter {
+    pub fn new(access: Access) -> Self {
+        let half = || system::random_token().expect("every Linux has a source of randomness");
+        let mut mac = Blake2sMac256::new(&[0; 32].into());
+        mac.update(format!("{}{}", half(), half()).as_bytes());
+        let key = mac.finalize().into_bytes().into();
+        let checks = Arc::new(Semaphore::new(CHECKS));
+        let shared = Shared { key, book: Mutex::default(), checks };
+        Self { access: Arc::new(access), shared: Arc::new(shared) }
+    }
+
+    /// One who goes by these hashes, and remembers what this one knows.
+    #[must_use]
+    pub fn going_by(&self, access: Access) -> Self {
+        Self { access: Arc::new(access), shared: Arc::clone(&self.shared) }
+    }
+
+    /// Whether a password is asked for.
+    pub fn asks_at(&self, place: &Place) -> bool {
+        !self.hashes(place).is_empty()
+    }
+
+    /// Whether `password` opens `place`, as far as that is known without a check.
+    pub fn knows(&self, place: &Place, password: &Secret) -> bool {
+        let hashes = self.hashes(place);
+        !hashes.is_empty() && self.book().knows(&self.digest(&hashes, password), now())
+    }
+
+    /// Whether `password`, which is shown from the address `from`, opens
+    /// `place`. Nothing opens a place without a password.
+    ///
+    /// # Errors
+    /// Too many wait to be told the same.
+    pub async fn admits(
+        &self,
+        place: &Place,
+        password: &Secret,
+        from: Option<IpAddr>,
+    ) -> Result<bool, Busy> {
+        let hashes = self.hashes(place);
+        if hashes.is_empty() || password.reveal().len() > LONGEST {
+            return Ok(false);
+        }
+        let (digest, from) = (self.digest(&hashes, password), from.map(network_of));
+        let answer = self.book().ask(digest, from, now());
+        let mut told = match answer {
+            Answer::Known(is_right) => return Ok(is_right),
+            Answer::Full => return Err(Busy),
+            Answer::Running(told) => told,
+            Answer::Check { begin_at, send, told } => {
+                let check = Check { hashes, password: password.clone(), digest, from, begin_at };
+                // Others may wait for it, whether this one goes on waiting or not.
+                tokio::spawn(self.clone().check(check, send));
+                told
+            }
+        };
+        let found = told.wait_for(Option::is_some).await;
+        Ok(found.is_ok_and(|found| *found == Some(true)))
+    }
+
+    async fn check(self, check: Check, send: watch::Sender<Option<bool>>) {
+        let Check { hashes, password, digest, from, begin_at } = check;
+        tokio::time::sleep_until(begin_at.into()).await;
+        let permit = Arc::clone(&self.shared.checks).acquire_owned().await;
+        let verify = move || {
+            let _permit = permit;
+            hashes.iter().any(|hash| fits(hash, &password))
+        };
+        // A panic in there is no admission.
+        let is_right = tokio::task::spawn_blocking(verify).await.unwrap_or(false);
+        self.book().found(digest, from, is_right, now());
+        send.send_replace(Some(is_right));
+    }
+
+    /// What opens `place`. The password of the box opens everything.
+    fn hashes(&self, place: &Place) -> Vec<Secret> {
+        let Access { password, pages, streams: _ } = &*self.access;
+        let own = match place {
+            Place::Box => return password.iter().cloned().collect(),
+            Place::Pages => pages.as_ref(),
+            Place::Stream(name) => self.access.of_stream(name),
+        };
+        own.map_or_else(Vec::new, |own| std::iter::once(own).chain(password).cloned().collect())
+    }
+
+    fn digest(&self, hashes: &[Secret], password: &Secret) -> Digest {
+        let mut mac = Blake2sMac256::new(&self.shared.key.into());
+        for text in hashes.iter().chain([password]) {
+            // With its length, so that no two lists read the same.
+            mac.update(&(text.reveal().len() as u64).to_be_bytes());
+            mac.update(text.reveal().as_bytes());
+        }
+        mac.finalize().into_bytes().into()
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.shared.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A password that has to be checked.
+struct Check {
+    hashes: Vec<Secret>,
+    password: Secret,
+    digest: Digest,
+    from: Source,
+    begin_at: Instant,
+}
+
+/// Takes as long whatever differs.
+fn fits(hash: &Secret, password: &Secret) -> bool {
+    PasswordHash::new(hash.reveal()).is_ok_and(|parsed| {
+        argon2::Argon2::default().verify_password(password.reveal().as_bytes(), &parsed).is_ok()
+    })
+}
+
+/// The password in an `Authorization` header of Basic authentication (RFC
+/// 7617); any user name will do.
+pub fn basic_password(header: &str) -> Option<Secret> {
+    let (scheme, encoded) = header.trim().split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = STANDARD.decode(encoded.trim()).ok()?;
+    let pair = String::from_utf8(decoded).ok()?;
+    pair.split_once(':').map(|(_, password)| Secret::new(password))
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version};
+
+    use super::*;
+
+    /// As weak as can be, so that the tests cost nothing.
+    fn hash(password: &str) -> Secret {
+        let params = Params::new(Params::MIN_M_COST, 1, 1, None).unwrap();
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        Secret::new(argon2.hash_password(password.as_bytes()).unwrap().to_string())
+    }
+
+    fn access() -> Access {
+        let front = ("front".parse().unwrap(), hash("one"));
+        Access { password: Some(hash("all")), pages: Some(hash("two")), streams: vec![front] }
+    }
+
+    fn front() -> Place {
+        Place::Stream("front".parse().unwrap())
+    }
+
+    async fn opens(porter: &Porter, place: &Place, password: &str) -> bool {
+        porter.admits(place, &Secret::new(password), None).await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_place_has_its_password_and_the_box_s_opens_all() {
+        let porter = Porter::new(access());
+        let open = Place::Stream("open".parse().unwrap());
+        for (place, password, is_right) in [
+            (&front(), "one", true),
+            (&front(), "two", false),
+            (&Place::Pages, "two", true),
+            (&Place::Pages, "one", false),
+            (&Place::Box, "one", false),
+            (&Place::Box, "all", true),
+            (&front(), "all", true),
+            (&Place::Pages, "all", true),
+            (&open, "all", false),
+        ] {
+            let found = opens(&porter, place, password).await;
+            assert_eq!(found, is_right, "{place:?} {password}");
+            assert_eq!(porter.knows(place, &Secret::new(password)), is_right);
+        }
+        assert!(porter.asks_at(&front()) && !porter.asks_at(&open));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_right_is_unknown_once_the_hash_is_another() {
+        let porter = Porter::new(access());
+        assert!(opens(&porter, &front(), "one").await);
+        let streams = vec![("front".parse().unwrap(), hash("other"))];
+        let porter = porter.going_by(Access { streams, ..access() });
+
+        assert!(!porter.knows(&front(), &Secret::new("one")));
+        assert!(!opens(&porter, &front(), "one").await);
+        assert!(opens(&porter, &front(), "other").await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_who_come_at_once_are_all_told() {
+        let porter = Porter::new(access());
+        let place = front();
+        let all = (0..500).map(|_| opens(&porter, &place, "one"));
+        let told = futures_util::future::join_all(all).await;
+        assert_eq!(told, vec![true; 500]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_password_is_refused_whatever_its_length() {
+        let porter = Porter::new(access());
+        for password in [String::new(), "x".repeat(LONGEST), "x".repeat(100 * LONGEST)] {
+            assert!(!opens(&porter, &front(), &password).await);
+        }
+    }
+
+    #[test]
+    fn the_password_of_any_user_is_read_off_the_header() {
+        let read = |header: &str| basic_password(header).map(|found| found.reveal().to_owned());
+        let encoded = |pair: &str| STANDARD.encode(pair);
+        let basic = format!("basic  {}", encoded("anna:wood:pecker"));
+        assert_eq!(read(&basic), Some("wood:pecker".to_owned()));
+        assert_eq!(read(&format!("Basic {}", encoded(":"))), Some(String::new()));
+        for bad in ["", "Basic", "Basic !!!", "Digest x=1", &format!("Basic {}", encoded("anna"))] {
+            assert_eq!(read(bad), None, "{bad:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_header_makes_it_panic(header: String) {
+            basic_password(&header);
+            basic_password(&format!("Basic {header}"));
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Which passwords open what, as hashes.
+
+use crate::base::secret::Secret;
+use crate::model::ids::StreamName;
+
+/// Argon2 hashes in PHC form.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Opens everything; without it only the box itself may change anything.
+    pub password: Option<Secret>,
+    /// Opens the pages on which the box tells about itself.
+    pub pages: Option<Secret>,
+    /// Streams that are not for everybody, each with what opens it.
+    pub streams: Vec<(StreamName, Secret)>,
+}
+
+impl Access {
+    /// What opens this stream, if it is not for everybody.
+    pub fn of_stream(&self, name: &StreamName) -> Option<&Secret> {
+        self.streams.iter().find(|(stream, _)| stream == name).map(|(_, hash)| hash)
+    }
+}

@@ -1,0 +1,99 @@
+//! The first request of a connection, as far as it has come. Pure.
+//!
+//! It is read before the server takes the connection: the server gives each
+//! one 64 KiB of buffers, and who only connects need not have them.
+
+/// A head that is longer is refused, in bytes.
+pub(super) const HEAD_AT_MOST: usize = 16 << 10;
+
+/// What has come of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// More must come.
+    Part,
+    /// All of its head, or something that is none: the server answers it.
+    Whole,
+    TooLong,
+}
+
+/// Looks at `head`, of which everything before `seen` was looked at already.
+pub(super) fn heard(head: &[u8], seen: usize) -> Heard {
+    let is_request =
+        head.first().is_none_or(|first| first.is_ascii_alphabetic() || b"\r\n".contains(first));
+    // An end may begin with what was seen.
+    let new = &head[seen.saturating_sub(3)..];
+    let ends =
+        new.windows(2).any(|two| two == b"\n\n") || new.windows(3).any(|end| end == b"\n\r\n");
+    match !is_request || ends {
+        true => Heard::Whole,
+        false if head.len() >= HEAD_AT_MOST => Heard::TooLong,
+        false => Heard::Part,
+    }
+}
+
+/// Why a connection ends without the server having seen it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    TooSlow,
+    TooLong,
+    Full,
+}
+
+impl Refusal {
+    /// The whole answer.
+    pub(super) fn answer(self) -> String {
+        let (status, more) = match self {
+            Refusal::TooSlow => ("408 Request Timeout", ""),
+            Refusal::TooLong => ("431 Request Header Fields Too Large", ""),
+            Refusal::Full => ("503 Service Unavailable", "Retry-After: 5\r\n"),
+        };
+        format!("HTTP/1.1 {status}\r\n{more}Content-Length: 0\r\nConnection: close\r\n\r\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Byte after byte, as the slowest client sends it.
+    fn slowly(text: &[u8]) -> Option<usize> {
+        (1..=text.len()).find(|length| heard(&text[..*length], length - 1) != Heard::Part)
+    }
+
+    #[test]
+    fn a_head_is_whole_with_its_empty_line_and_not_before() {
+        for text in
+            ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.0\n\n", "GET /\r\nA: b\n\r\n"]
+        {
+            assert_eq!(slowly(text.as_bytes()), Some(text.len()), "{text:?}");
+            let more = format!("{text}GET");
+            assert_eq!(heard(more.as_bytes(), 0), Heard::Whole);
+        }
+        assert_eq!(slowly(b"GET / HTTP/1.1\r\nHost: a\r\n"), None);
+        assert_eq!(heard(b"", 0), Heard::Part);
+    }
+
+    #[test]
+    fn what_is_no_request_is_left_to_the_server() {
+        assert_eq!(slowly(&[22, 3, 1, 0]), Some(1));
+    }
+
+    #[test]
+    fn no_head_grows_for_ever() {
+        let endless = vec![b'a'; 2 * HEAD_AT_MOST];
+        assert_eq!(slowly(&endless), Some(HEAD_AT_MOST));
+        assert_eq!(heard(&endless[..HEAD_AT_MOST], HEAD_AT_MOST - 1), Heard::TooLong);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn it_does_not_matter_how_the_bytes_are_cut(text in "[A\r\n]{0,40}", cut in 0_usize..40) {
+            let text = format!("A{text}").into_bytes();
+            let cut = cut.min(text.len());
+            let at_once = heard(&text, 0);
+            let first = heard(&text[..cut], 0);
+            let in_two = if first == Heard::Part { heard(&text, cut) } else { first };
+            proptest::prop_assert_eq!(at_once, in_two);
+        }
+    }
+}
