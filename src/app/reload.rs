@@ -20,9 +20,12 @@ use crate::config::diff::taking_effect;
 use crate::config::rollback::rolled_back;
 use crate::config::settings::Settings;
 use crate::config::{LoadError, Loaded};
+use crate::engine::unit::Unit;
 use crate::http;
+use crate::model::ids::StreamName;
+use crate::model::status::RolledBack;
 use crate::outputs::lineup::Lineup;
-use crate::outputs::reloads::{Asked, Changes, Refused, RolledBack};
+use crate::outputs::reloads::{Asked, Changes, Refused};
 use crate::outputs::trial::{self, Trial, Verdict, trials};
 
 /// A disk that takes longer than this to give the file has lost it.
@@ -179,7 +182,8 @@ impl Reader {
                 Some(merged) => {
                     warn!("{what} runs by its earlier setting again: by the new one {reason}");
                     settings = merged;
-                    told.push(RolledBack { what, reason });
+                    let streams = streams_of(&trial.unit, &settings);
+                    told.push(RolledBack { what, reason, streams });
                 }
                 None => warn!(
                     "{what} has a new setting by which {reason}; the earlier one does not go \
@@ -191,6 +195,12 @@ impl Reader {
             self.move_to(settings, told).await;
         }
     }
+}
+
+/// The streams that a unit is there for.
+fn streams_of(unit: &Unit, settings: &Settings) -> Vec<StreamName> {
+    let of_feed = unit.feed.iter().flat_map(|feed| settings.all_streams_of(feed));
+    of_feed.chain(unit.stream.iter()).cloned().collect()
 }
 
 fn reason(trial: &Trial) -> String {

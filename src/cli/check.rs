@@ -78,8 +78,9 @@ fn write_rtsp(page: &mut Page, rtsp: Option<&Rtsp>) {
 }
 
 fn write_pages(page: &mut Page, pages: &Pages) {
-    let Pages { stat, stat_json, metrics, config, clients } = pages;
+    let Pages { home, stat, stat_json, metrics, config, clients } = pages;
     page.section("pages");
+    page.key(1, "home", home);
     for (key, place) in
         [("stat", stat), ("stat_json", stat_json), ("metrics", metrics), ("config", config)]
     {
@@ -316,7 +317,7 @@ streams:
 pushes:
   tube: {stream: back, url: 'rtmp://a.example/live', backup: 'rtmp://b.example/live', audio: tone,
     start: true}
-pages: {stat: /my/stat, stat_json: no, metrics: /m, config: yes, clients: yes}
+pages: {home: no, stat: /my/stat, stat_json: no, metrics: /m, config: yes, clients: yes}
 log: {level: debug, folder: /tmp}
 ";
 

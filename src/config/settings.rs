@@ -43,6 +43,16 @@ impl Settings {
         self.streams.iter().filter(move |stream| stream.feed == *feed)
     }
 
+    /// The streams that show the feed, or sound like it, or pass it on.
+    pub fn all_streams_of(&self, feed: &FeedName) -> impl Iterator<Item = &StreamName> {
+        let sound = Sound::Of(feed.clone());
+        let tracks = self.streams.iter();
+        let tracks = tracks.filter(move |stream| stream.feed == *feed || stream.sound == sound);
+        let bytes = self.byte_streams.iter();
+        let bytes = bytes.filter(move |stream| stream.feed.as_ref() == Some(feed));
+        tracks.map(|stream| &stream.name).chain(bytes.map(|stream| &stream.name))
+    }
+
     /// Whether there is a stream of this name, of whichever kind.
     pub fn has_stream(&self, name: &StreamName) -> bool {
         let of_bytes = self.byte_streams.iter().map(|stream| &stream.name);
@@ -413,6 +423,8 @@ pub enum PushAudio {
 /// Where the box tells about itself: paths with a leading slash, or nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pages {
+    /// Whether `/` shows the box.
+    pub home: bool,
     pub stat: Option<String>,
     pub stat_json: Option<String>,
     pub metrics: Option<String>,

@@ -4,11 +4,12 @@
 //! command makes of them: once for all viewers, or once for each.
 
 mod run;
+mod status;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -31,7 +32,7 @@ use crate::config::settings::{ByteFeed, ByteSource, ByteStream, Client, Mode, Se
 use crate::hub::bytes::{Begin, Flow, Need, Read, Reader};
 use crate::media::container::Container;
 use crate::model::ids::{FeedName, StreamName};
-use crate::model::status::{self, Failure, State};
+use crate::model::status::Failure;
 
 /// A command must give something this soon, and as long as it is fed may not
 /// pause for longer. Encoders look at their input for seconds first.
@@ -82,8 +83,11 @@ pub struct Stream {
 #[derive(Debug)]
 struct Feed {
     name: FeedName,
+    mode: Mode,
     flow: Arc<Flow>,
     supervisor: Supervisor,
+    /// Those that pass its bytes on.
+    streams: watch::Sender<Vec<StreamName>>,
 }
 
 /// Who makes a stream's bytes.
@@ -245,8 +249,12 @@ impl Builder<'_> {
     fn feed(&mut self, feed: &ByteFeed, base: Option<Arc<Flow>>) -> Arc<Feed> {
         let ByteFeed { name, source, mode, resurrect } = feed;
         let before = self.before.feeds.iter().find(|feed| feed.name == *name);
+        let of_feed = |stream: &&ByteStream| stream.feed.as_ref() == Some(name);
+        let streams = self.settings.byte_streams.iter().filter(of_feed);
+        let streams = streams.map(|stream| stream.name.clone()).collect();
         if let Some(present) = before.filter(|_| self.diff.byte_feeds.goes_on(name)) {
             present.flow.set_limit(self.memory);
+            present.streams.send_replace(streams);
             return Arc::clone(present);
         }
         let container = container_of(self.settings, name);
@@ -260,7 +268,8 @@ impl Builder<'_> {
         let job = Job::new(origin, &flow, base.clone(), *resurrect);
         let pipeline = BytesPipeline::new(job, base);
         let supervisor = self.supervise(format!("feed {name}"), pipeline, *mode, *resurrect);
-        Arc::new(Feed { name: name.clone(), flow, supervisor })
+        let (name, streams) = (name.clone(), watch::Sender::new(streams));
+        Arc::new(Feed { name, mode: *mode, flow, supervisor, streams })
     }
 
     /// The flow that was there, with its readers, if it can hold what comes.
@@ -459,49 +468,6 @@ impl Stream {
         tokio::select! {
             () = feed => {}
             () = own => {}
-        }
-    }
-
-    /// Where it stands: a feed that is down is the reason for all else.
-    pub fn state(&self, now: Instant) -> State {
-        let feed = self.feed.as_ref().map(|feed| feed.supervisor.report().state(now));
-        let own = match &self.maker {
-            Maker::Feed(_) => None,
-            Maker::Shared { supervisor, .. } => Some(supervisor.report().state(now)),
-            Maker::Exclusive { .. } if self.readers() == 0 => Some(State::Idle),
-            Maker::Exclusive { .. } => None,
-        };
-        match (feed, own) {
-            (Some(feed @ (State::Waiting { .. } | State::Over { .. })), _) => feed,
-            (_, Some(own)) => own,
-            (Some(feed), None) => feed,
-            (None, None) => State::Live { since: Duration::ZERO },
-        }
-    }
-
-    fn readers(&self) -> usize {
-        match &self.maker {
-            Maker::Feed(_) | Maker::Shared { .. } => Arc::strong_count(&self.viewers) - 1,
-            // A place is taken until its process has ended.
-            Maker::Exclusive { seats, .. } => SEATS - seats.available_permits(),
-        }
-    }
-
-    pub fn status(&self, now: Instant) -> status::ByteStream {
-        let feed = self.feed.as_ref().map_or(0, |feed| feed.supervisor.report().run);
-        let own = match &self.maker {
-            Maker::Shared { supervisor, .. } => supervisor.report().run,
-            Maker::Feed(_) | Maker::Exclusive { .. } => 0,
-        };
-        status::ByteStream {
-            name: self.settings.name.clone(),
-            url: self.settings.url.clone(),
-            feed: self.settings.feed.clone(),
-            content_type: self.settings.content_type.clone(),
-            state: self.state(now),
-            readers: self.readers(),
-            bytes_out: self.bytes_out.load(Ordering::Relaxed),
-            restarts: feed.saturating_sub(1) + own.saturating_sub(1),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here sleeps, spawns, logs or touches GStreamer. The supervisor
 //! feeds events in and carries out the effects that come back.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::base::backoff::Backoff;
@@ -79,6 +80,9 @@ pub enum Effect {
     Stop,
 }
 
+/// So many ends of runs are remembered.
+const ENDS: usize = 5;
+
 #[derive(Debug)]
 pub struct Lifecycle {
     phase: Phase,
@@ -86,6 +90,8 @@ pub struct Lifecycle {
     run: Run,
     failures: u32,
     last_failure: Option<Failure>,
+    /// The newest ends of runs, the last one at the end.
+    ends: VecDeque<(Instant, Failure)>,
     limits: Limits,
     resurrect: bool,
     has_lived: bool,
@@ -99,6 +105,7 @@ impl Lifecycle {
             run: 0,
             failures: 0,
             last_failure: None,
+            ends: VecDeque::new(),
             limits,
             resurrect: true,
             has_lived: false,
@@ -133,6 +140,11 @@ impl Lifecycle {
     /// Why it went down the last time, however long ago that was.
     pub fn last_failure(&self) -> Option<&Failure> {
         self.last_failure.as_ref()
+    }
+
+    /// When and why runs ended, the newest few, the last one at the end.
+    pub fn ends(&self) -> &VecDeque<(Instant, Failure)> {
+        &self.ends
     }
 
     /// When the supervisor owes an [`Event::Tick`], if ever.
@@ -184,6 +196,7 @@ impl Lifecycle {
     fn on_restart(&mut self, now: Instant) -> Option<Effect> {
         match self.phase {
             Phase::Starting { .. } | Phase::Live { .. } => {
+                self.note_end(Failure::Restart, now);
                 self.phase = Phase::Waiting { retry_at: now, cause: Failure::Restart };
                 Some(Effect::Stop)
             }
@@ -270,12 +283,20 @@ impl Lifecycle {
     fn wait(&mut self, cause: Failure, now: Instant) {
         self.failures += 1;
         self.last_failure = Some(cause.clone());
+        self.note_end(cause.clone(), now);
         if !self.resurrect {
             self.phase = Phase::Over { cause };
             return;
         }
         let delay = self.limits.backoff.delay(self.failures, self.limits.spread);
         self.phase = Phase::Waiting { retry_at: now + delay, cause };
+    }
+
+    fn note_end(&mut self, cause: Failure, now: Instant) {
+        if self.ends.len() == ENDS {
+            self.ends.pop_front();
+        }
+        self.ends.push_back((now, cause));
     }
 }
 
@@ -401,6 +422,21 @@ mod tests {
         life.on(Event::Unwanted, now);
         life.on(Event::Tick, now + second(3));
         assert_eq!(*life.phase(), Phase::Idle);
+    }
+
+    #[test]
+    fn the_newest_ends_are_remembered_with_their_causes() {
+        let mut now = zero();
+        let mut life = live(now);
+        life.on(Event::Restart, now);
+        assert_eq!(*life.ends(), [(now, Failure::Restart)]);
+        for run in 2..12 {
+            now += second(60);
+            life.on(Event::Tick, now);
+            life.on(Event::Ended(run, Failure::Ended), now);
+        }
+        assert_eq!(life.ends().len(), ENDS);
+        assert_eq!(life.ends().back(), Some(&(now, Failure::Ended)));
     }
 
     #[test]

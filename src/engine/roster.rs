@@ -406,7 +406,7 @@ impl Stream {
             clients: self.clients(now),
             mode: plan.feed.mode.to_string(),
             malformed: self.hub.malformed(),
-            restarts: report.run.saturating_sub(1),
+            past: report.past(now),
             picture: self.picture(),
             encoder: self.chosen.borrow().clone(),
         }

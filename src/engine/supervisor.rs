@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::demand::Demand;
 use super::lifecycle::{Effect, Event, Lifecycle, Phase, Run};
-use crate::model::status::{Failure, State};
+use crate::model::status::{Ended, Failure, Past, State};
 
 /// How often a running pipeline is asked how far it has come.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -76,6 +76,8 @@ pub struct Report {
     pub failures: u32,
     /// The last failure of all, however long ago.
     pub last_failure: Option<Failure>,
+    /// When and why runs ended: the newest few, the last one at the end.
+    pub ends: Vec<(Instant, Failure)>,
     /// Until when the supervisor does something by itself, if ever.
     pub deadline: Option<Instant>,
     /// Whether anything has ever come out.
@@ -171,6 +173,18 @@ impl Report {
         }
     }
 
+    /// Starts after the first, and why runs ended, as people are told.
+    pub fn past(&self, now: Instant) -> Past {
+        let ended = |(at, cause): &(Instant, Failure)| Ended {
+            ago: now.saturating_duration_since(*at),
+            cause: cause.clone(),
+        };
+        Past {
+            restarts: self.run.saturating_sub(1),
+            ends: self.ends.iter().rev().map(ended).collect(),
+        }
+    }
+
     /// Whether it is down and has failed `times` in a row, or will not be tried again.
     pub fn is_hopeless(&self, times: u32) -> bool {
         match self.phase {
@@ -189,6 +203,7 @@ fn report_of(lifecycle: &Lifecycle) -> Report {
         run: lifecycle.run(),
         failures: lifecycle.failures(),
         last_failure: lifecycle.last_failure().cloned(),
+        ends: lifecycle.ends().iter().cloned().collect(),
         deadline: lifecycle.deadline(),
         has_lived: lifecycle.has_lived(),
     }

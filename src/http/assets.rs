@@ -11,11 +11,23 @@ pub(super) struct Asset {
     bytes: &'static [u8],
 }
 
-pub(super) const ALL: &[Asset] = &[Asset {
-    path: "/assets/livebox.css",
-    content_type: "text/css; charset=utf-8",
-    bytes: include_bytes!("../../web/livebox.css"),
-}];
+pub(super) const ALL: &[Asset] = &[
+    Asset {
+        path: "/assets/livebox.css",
+        content_type: "text/css; charset=utf-8",
+        bytes: include_bytes!("../../web/livebox.css"),
+    },
+    Asset {
+        path: "/assets/stat.js",
+        content_type: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../../web/stat.js"),
+    },
+    Asset {
+        path: "/assets/stat.schema.json",
+        content_type: "application/schema+json",
+        bytes: include_bytes!("../../web/stat.schema.json"),
+    },
+];
 
 /// An hour in a cache: an upgrade shows soon, a page with many tiles asks once.
 pub(super) fn serve(asset: &'static Asset) -> HttpResponse {

@@ -15,7 +15,6 @@ use crate::model::ids::StreamName;
 use crate::outputs::control::{Field, Refused};
 use crate::outputs::lineup::Lineup;
 use crate::outputs::livebox::{Activity, Livebox};
-use crate::outputs::reloads::RolledBack;
 
 /// No honest edit is longer.
 const LONGEST_BODY: usize = 64 << 10;
@@ -34,7 +33,7 @@ struct Status {
     net: u64,
     timestamp: String,
     /// New settings that gave nothing, since the configuration was read last.
-    rolled_back: Vec<RolledBack>,
+    rolled_back: Vec<String>,
 }
 
 /// `GET /api/livebox/v1/status`
@@ -153,7 +152,7 @@ fn status_of(state: &State) -> Status {
         disk: system::disk_used_percent(&std::env::temp_dir()).round(),
         net: state.bytes_out(now),
         timestamp: time::iso_stamp(),
-        rolled_back: state.lineup().rolled_back.clone(),
+        rolled_back: state.lineup().rolled_back.iter().map(|one| one.what.clone()).collect(),
     }
 }
 

@@ -122,7 +122,7 @@ fn shown(push: &Push, now: Instant) -> Shown {
         bytes: status.bytes_out,
         bitrate: status.bitrate,
         drops: status.lost,
-        restarts: status.restarts,
+        restarts: status.past.restarts,
         last_error: status.last_failure.map(|failure| failure.to_string()),
         next_retry_seconds,
         preflight: fitness(push.preflight()),

@@ -6,11 +6,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use actix_web::guard::{Any, Get, Head};
+use actix_web::guard::{Any, Get, Guard, Head, fn_guard};
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
 use super::error::ApiError;
+use super::server::State;
 use super::table::{Table, What, Whom, asks_for, is_placed};
 use super::{access, assets, bytes, dashboard, hls, livebox, media, pages, picture, pushes, stat};
 use crate::outputs::lineup::Lineup;
@@ -99,7 +100,7 @@ fn placed() -> Resource {
 }
 
 pub(super) fn all(service: &mut web::ServiceConfig, docroot: Option<&Path>) {
-    service.service(resource("/", READ).route(read().to(pages::home)));
+    service.service(resource("/", READ).guard(has_home()).route(read().to(pages::home)));
     for asset in assets::ALL {
         service.service(
             resource(asset.path, READ)
@@ -167,6 +168,14 @@ fn resource(path: &str, allow: &'static str) -> Resource {
     web::resource(path.to_owned()).default_service(web::to(move || async move {
         Err::<HttpResponse, _>(ApiError::WrongMethod { allow })
     }))
+}
+
+fn has_home() -> impl Guard {
+    fn_guard(|context| {
+        context
+            .app_data::<web::Data<State>>()
+            .is_some_and(|state| state.lineup().settings.pages.home)
+    })
 }
 
 fn read() -> Route {

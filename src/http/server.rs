@@ -121,7 +121,7 @@ impl State {
 
     /// What is going on; all pages render this.
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
-        let Lineup { roster, bytes, pushes, .. } = &*self.lineup();
+        let Lineup { roster, bytes, pushes, rolled_back, .. } = &*self.lineup();
         let service = Service {
             host: system::hostname(),
             version: env!("CARGO_PKG_VERSION"),
@@ -135,8 +135,10 @@ impl State {
             service,
             feeds: roster.shared().iter().map(|feed| feed.status(now)).collect(),
             streams: roster.streams().iter().map(|stream| stream.status(now)).collect(),
+            byte_feeds: bytes.feed_status(now),
             byte_streams: bytes.streams().iter().map(|stream| stream.status(now)).collect(),
             pushes: pushes.iter().map(|push| push.status(now)).collect(),
+            rolled_back: rolled_back.clone(),
         }
     }
 

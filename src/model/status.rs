@@ -99,6 +99,22 @@ impl State {
     }
 }
 
+/// What has happened to a pipeline so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Past {
+    /// Starts after the first.
+    pub restarts: u32,
+    /// The newest few, the last one first.
+    pub ends: Vec<Ended>,
+}
+
+/// An end of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    pub ago: Duration,
+    pub cause: Failure,
+}
+
 /// One stream with its feed.
 #[derive(Clone, Debug)]
 pub struct Stream {
@@ -123,8 +139,7 @@ pub struct Stream {
     pub fps: Option<f64>,
     /// Access units skipped because they were malformed.
     pub malformed: u64,
-    /// Starts after the first.
-    pub restarts: u32,
+    pub past: Past,
     /// Why it went down the last time, however long ago.
     pub last_failure: Option<Failure>,
     /// Those whose addresses are known, in the order in which they came.
@@ -160,8 +175,11 @@ pub struct ByteStream {
     pub readers: usize,
     /// Bytes handed to viewers since the start of the service.
     pub bytes_out: u64,
-    /// Starts after the first, of its feed and of its own command.
-    pub restarts: u32,
+    /// Bytes that viewers were too slow for.
+    pub lost: u64,
+    /// Of what makes its bytes: its own command, or its feed.
+    pub past: Past,
+    pub last_failure: Option<Failure>,
 }
 
 /// A feed that several streams share.
@@ -169,6 +187,23 @@ pub struct ByteStream {
 pub struct Feed {
     pub name: FeedName,
     pub state: State,
+    pub past: Past,
+    pub last_failure: Option<Failure>,
+    pub streams: Vec<StreamName>,
+}
+
+/// A feed that gives bytes.
+#[derive(Clone, Debug)]
+pub struct ByteFeed {
+    pub name: FeedName,
+    /// `on-demand`, `continuous`, or how long it runs after its last reader.
+    pub mode: String,
+    pub state: State,
+    pub readers: usize,
+    /// What it has given since the start of the service.
+    pub bytes: u64,
+    pub past: Past,
+    pub last_failure: Option<Failure>,
     pub streams: Vec<StreamName>,
 }
 
@@ -202,7 +237,7 @@ pub struct Push {
     pub bitrate: u64,
     /// Frames that it was too slow for, since the start of the service.
     pub lost: u64,
-    pub restarts: u32,
+    pub past: Past,
     /// Where it goes, as it may be shown.
     pub url: Option<String>,
     /// Whether it sends, or will try next, to its backup; nothing where it has none.
@@ -218,8 +253,22 @@ pub struct Snapshot {
     /// Those that several streams share.
     pub feeds: Vec<Feed>,
     pub streams: Vec<Stream>,
+    pub byte_feeds: Vec<ByteFeed>,
     pub byte_streams: Vec<ByteStream>,
     pub pushes: Vec<Push>,
+    /// Since the configuration was read last.
+    pub rolled_back: Vec<RolledBack>,
+}
+
+/// A setting that gave nothing, so that an earlier one is in force again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RolledBack {
+    /// `feed NAME` or `stream NAME`.
+    pub what: String,
+    /// What was seen of the new one.
+    pub reason: String,
+    /// Those that it is about.
+    pub streams: Vec<StreamName>,
 }
 
 /// A stream of which somebody may know no more than that there is one.
@@ -246,6 +295,11 @@ impl Snapshot {
             feed.streams.retain(shown);
         }
         self.feeds.retain(|feed| !feed.streams.is_empty());
+        for feed in &mut self.byte_feeds {
+            feed.streams.retain(shown);
+        }
+        self.byte_feeds.retain(|feed| !feed.streams.is_empty());
+        self.rolled_back.retain(|one| one.streams.iter().any(shown));
         closed
     }
 }

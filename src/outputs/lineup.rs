@@ -14,7 +14,6 @@ use tokio::task::JoinHandle;
 use super::livebox::{Livebox, spare_push};
 use super::memory::Memory;
 use super::push::Push;
-use super::reloads::RolledBack;
 use crate::accounts::Porter;
 use crate::config::diff::{Diff, Fate};
 use crate::config::settings::{self, Settings};
@@ -22,6 +21,7 @@ use crate::engine::bytes;
 use crate::engine::roster::Roster;
 use crate::engine::supervisor::Supervisor;
 use crate::engine::unit::Unit;
+use crate::model::status::RolledBack;
 
 /// See the module's description.
 #[derive(Debug)]

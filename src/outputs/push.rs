@@ -143,7 +143,7 @@ impl Push {
             bytes_out: self.meter.total(),
             bitrate: if is_live { self.meter.bitrate() } else { 0 },
             lost: self.meter.lost(),
-            restarts: report.run.saturating_sub(1),
+            past: report.past(now),
             url: url.map(|url| url.shown(None)),
             on_backup,
             last_failure: report.last_failure,

@@ -41,14 +41,6 @@ pub struct Refused {
     pub problems: Vec<String>,
 }
 
-/// A setting that gave nothing, so that an earlier one is in force again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RolledBack {
-    /// `feed NAME` or `stream NAME`.
-    pub what: String,
-    pub reason: String,
-}
-
 impl Reloads {
     /// The one end, and the other for who reads the configuration. It has four
     /// places: more who ask at once wait.

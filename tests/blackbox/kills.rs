@@ -34,8 +34,8 @@ const OVER_RTSP: usize = 8;
 const OVER_HLS: usize = 4;
 
 /// What is killed again and again waits for five seconds at most; a stream's
-/// command may do so after its feed has, and that once more.
-const LONGEST_SILENCE: Duration = Duration::from_secs(20);
+/// command may do so after its feed has, and that again and again.
+const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
 /// What may be killed.
 #[derive(Clone, Copy, Debug)]

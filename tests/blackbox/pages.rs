@@ -110,6 +110,18 @@ fn files_of_the_docroot_are_served_with_their_type_and_index() {
 }
 
 #[test]
+fn the_index_of_the_docroot_is_the_home_page_where_there_is_no_other() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    std::fs::write(folder.path().join("index.html"), "<p>mine</p>").expect("it is writable");
+    let root = folder.path().to_str().expect("temporary folders have plain names");
+    let launch = Launch::with(&format!("{CAMERA}pages: {{home: no}}\n"));
+    let livebox = launch.argument("--docroot").argument(root).start();
+
+    assert_eq!(livebox.get("/").text(), "<p>mine</p>");
+    assert_eq!(livebox.get("/camera/").status(), 200);
+}
+
+#[test]
 fn the_docroot_gives_away_nothing_hidden_and_nothing_outside() {
     let (livebox, http) = with_docroot();
 

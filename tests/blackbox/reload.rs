@@ -387,9 +387,8 @@ fn a_setting_that_gives_nothing_is_taken_back() {
     let page = livebox.get("/stat").text();
     assert!(page.contains("stream one runs by its earlier setting"), "{page}");
     assert!(page.contains("/nowhere/film.mp4"), "{page}");
-    let told = livebox.status()["rolled_back"][0].clone();
-    assert_eq!(told["what"], "stream one");
-    assert_eq!(livebox.get("/stat.json").json()["rolled_back"][0], told);
+    assert_eq!(livebox.status()["rolled_back"], json!(["stream one"]));
+    assert_eq!(livebox.get("/stat.json").json()["rolled_back"][0]["what"], "stream one");
     assert_eq!(livebox.get("/second").status(), 200, "the rest of the file is in force");
 
     livebox.reload(&pair());

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::common::browser::{Browser, Scripts};
 use crate::common::livebox::{CAMERA, Livebox};
 use crate::common::process::run;
 use crate::common::rtsp::Client;
@@ -24,7 +25,7 @@ fn the_page_tells_people_and_needs_no_script() {
     for part in ["<a href=\"/camera/\">camera</a>", "on-demand", "Up for", "640x360"] {
         assert!(text.contains(part), "{part} in {text}");
     }
-    assert!(!text.contains("<script"));
+    assert!(!text.contains("http-equiv"), "it does not load anew: {text}");
     assert!(!text.contains("127.0.0.1"), "nobody's address is shown");
 }
 
@@ -61,6 +62,102 @@ fn the_numbers_of_page_programs_and_prometheus_go_with_what_happens() {
 }
 
 #[test]
+fn the_numbers_are_what_their_description_says() {
+    let feeds = "feeds: {camera: {test: clock, size: 320x180}, bad: {command: 'false'}}\n";
+    let streams = "streams: {camera: {}, bad: {}}\n";
+    let push =
+        "pushes: {far: {stream: camera, url: 'rtmp://127.0.0.1:9/live', key: k, start: true}}\n";
+    let more = format!("{push}pages: {{clients: yes}}\n");
+    let livebox = Livebox::start(&format!("{feeds}{streams}{more}"));
+    let watching = Client::connect(livebox.rtsp_port(), "/camera").play();
+    assert_eq!(livebox.get("/bad").status(), 503);
+    let schema = livebox.get("/assets/stat.schema.json").json();
+
+    let stat = wait::until("something has failed", LIMIT, || {
+        let stat = livebox.get("/stat.json").json();
+        let has_ends = |list: &str, index: usize| stat[list][index]["ends"][0].is_object();
+        (has_ends("pushes", 0) && has_ends("feeds", 1)).then_some(stat)
+    });
+
+    assert_described(&stat, &schema, &schema, "");
+    assert_eq!(stat["schema"], schema["properties"]["schema"]["const"]);
+    let why = &stat["feeds"][1]["ends"][0]["reason"];
+    assert_eq!(why, "the command failed with exit status 1");
+    assert_eq!(stat["streams"][0]["client_list"][0]["way"], "rtsp");
+    let page = livebox.get("/stat").text();
+    assert!(page.contains("the command failed with exit status 1"), "{page}");
+    drop(watching);
+}
+
+/// Fails unless `value` has exactly the fields that `schema` describes, of the
+/// types that it says.
+fn assert_described(value: &Value, schema: &Value, root: &Value, place: &str) {
+    if schema["$ref"].is_string() {
+        return assert_described(value, &root["$defs"]["end"], root, place);
+    }
+    assert!(
+        root == schema || schema["description"].is_string() || place.ends_with("end"),
+        "{place}"
+    );
+    let one = schema["type"].as_str();
+    let types = schema["type"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let types: Vec<&str> = types.chain(one).collect();
+    let is_of = |kind: &&str| match *kind {
+        "integer" => value.is_u64(),
+        "number" => value.is_number(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "null" => value.is_null(),
+        other => panic!("{place}: {other}?"),
+    };
+    assert!(types.is_empty() || types.iter().any(is_of), "{place} is {value}, not {types:?}");
+    if let Value::Array(allowed) = &schema["enum"] {
+        assert!(allowed.contains(value), "{place}: {value}");
+    }
+    if let Value::Array(all) = value {
+        all.iter().for_each(|one| assert_described(one, &schema["items"], root, place));
+    }
+    let Value::Object(fields) = value else { return };
+    for (name, field) in fields {
+        let described = schema["properties"].get(name);
+        let described = described.unwrap_or_else(|| panic!("{place}.{name} is not described"));
+        assert_described(field, described, root, &format!("{place}.{name}"));
+    }
+    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        assert!(fields.contains_key(name), "{place}.{name} is missing");
+    }
+}
+
+#[test]
+fn the_page_keeps_its_numbers_fresh_where_scripts_run() {
+    let livebox = Livebox::start(CAMERA);
+    let browser = Browser::start(Scripts::Allowed);
+    browser.open(&livebox.url("/stat"));
+    let text = || browser.evaluate("return document.querySelector('.stat').innerText").to_string();
+    browser.evaluate("window.isTheSame = true");
+    assert!(!text().contains("640×360"), "{}", text());
+
+    let watching = Client::connect(livebox.rtsp_port(), "/camera").play();
+
+    wait::until("the page tells", LIMIT, || text().contains("640×360").then_some(()));
+    assert_eq!(browser.evaluate("return window.isTheSame"), true, "it was not loaded anew");
+    drop(watching);
+}
+
+#[test]
+fn what_shows_something_cannot_be_posted_to() {
+    let livebox = Livebox::start(CAMERA);
+    for path in ["/", "/stat", "/stat.json", "/metrics", "/camera.mp4"] {
+        let answer = livebox.http().request("POST", path).answer();
+        assert_eq!((answer.status(), answer.header("Allow")), (405, Some("GET, HEAD")), "{path}");
+        let (head, _) = livebox.http().request("HEAD", path).send().unwrap();
+        assert_eq!(head.status, 200, "{path}");
+    }
+}
+
+#[test]
 fn every_line_of_the_metrics_is_one_that_prometheus_reads() {
     let livebox = Livebox::start(CAMERA);
     let metrics = livebox.http().get("/metrics").text();
@@ -94,11 +191,12 @@ fn viewers_are_listed_where_that_is_wished() {
 
 #[test]
 fn pages_can_be_elsewhere_or_nowhere() {
-    let pages = "pages: {stat: /my/state, stat_json: off, metrics: no}\n";
+    let pages = "pages: {home: no, stat: /my/state, stat_json: off, metrics: no}\n";
     let livebox = Livebox::start(&format!("{CAMERA}{pages}"));
     let status = |path: &str| livebox.http().get(path).status();
     for (path, wanted) in [
         ("/my/state", 200),
+        ("/", 404),
         ("/stat", 404),
         ("/stat.json", 404),
         ("/metrics", 404),

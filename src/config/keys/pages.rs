@@ -4,8 +4,8 @@ use crate::config::section::{Report, Spot, flag};
 use crate::config::settings::Pages;
 use crate::config::urls::stream_url;
 
-pub(in crate::config) const PAGES: [&str; 6] =
-    ["stat", "stat_json", "metrics", "config", "clients", "password"];
+pub(in crate::config) const PAGES: [&str; 7] =
+    ["home", "stat", "stat_json", "metrics", "config", "clients", "password"];
 
 pub(in crate::config) fn pages(spot: &Spot<'_>, report: &mut Report) -> Pages {
     report.keys_beside_secrets(spot, &PAGES);
@@ -18,10 +18,12 @@ pub(in crate::config) fn pages(spot: &Spot<'_>, report: &mut Report) -> Pages {
         stat_json: page("stat_json", "/stat.json", true),
         metrics: page("metrics", "/metrics", true),
         config: page("config", "/config", false),
+        home: true,
         clients: false,
     };
+    let home = report.read(&spot.at("home"), flag);
     let clients = report.read(&spot.at("clients"), flag);
-    Pages { clients: clients.unwrap_or(false), ..pages }
+    Pages { home: home.unwrap_or(true), clients: clients.unwrap_or(false), ..pages }
 }
 
 /// A path, or whether there is one at all.

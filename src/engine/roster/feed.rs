@@ -135,9 +135,12 @@ impl Feed {
     }
 
     pub fn status(&self, now: Instant) -> status::Feed {
+        let report = self.supervisor.report();
         status::Feed {
             name: self.name.clone(),
             state: self.state(now),
+            past: report.past(now),
+            last_failure: report.last_failure,
             streams: self.streams.borrow().clone(),
         }
     }

@@ -1,0 +1,136 @@
+//! The numbers for Prometheus.
+
+use std::fmt::{Display, Write as _};
+
+use super::numbers::hundredths;
+use crate::model::status::{self, Snapshot};
+
+/// The text format of Prometheus, version 0.0.4. Names need no escaping: they
+/// are plain words.
+pub(super) fn prometheus(snapshot: &Snapshot) -> String {
+    let Snapshot { service, streams, byte_feeds, byte_streams, pushes, .. } = snapshot;
+    let mut text = Metrics::default();
+    text.family("livebox_info", "gauge", "The version that runs.");
+    text.value("livebox_info", &[("version", service.version)], 1);
+    text.family("livebox_uptime_seconds", "gauge", "Since the start of the service.");
+    text.value("livebox_uptime_seconds", &[], service.uptime.as_secs());
+    text.family("process_cpu_seconds_total", "counter", "CPU time used.");
+    text.value("process_cpu_seconds_total", &[], hundredths(service.cpu.as_secs_f64()));
+    text.family("process_resident_memory_bytes", "gauge", "Memory in use.");
+    text.value("process_resident_memory_bytes", &[], service.memory);
+    text.family("livebox_rolled_back", "gauge", "New settings that gave nothing.");
+    text.value("livebox_rolled_back", &[], snapshot.rolled_back.len());
+    let mut of_streams = |name, kind, help, value: &dyn Fn(&status::Stream) -> Option<f64>| {
+        text.family(name, kind, help);
+        for stream in streams {
+            if let Some(value) = value(stream) {
+                text.value(name, &[("stream", stream.name.as_str())], value);
+            }
+        }
+    };
+    of_streams("livebox_stream_live", "gauge", "Whether frames come.", &|s| Some(live(&s.state)));
+    of_streams("livebox_stream_readers", "gauge", "Viewers and pushes.", &|s| {
+        Some(s.readers as f64)
+    });
+    of_streams("livebox_stream_sent_bytes_total", "counter", "Handed to viewers.", &|s| {
+        Some(s.bytes_out as f64)
+    });
+    of_streams("livebox_stream_received_bytes_total", "counter", "Given by the feed.", &|s| {
+        Some(s.bytes_in as f64)
+    });
+    of_streams("livebox_stream_frames_total", "counter", "Frames that came.", &|s| {
+        Some(s.frames as f64)
+    });
+    of_streams("livebox_stream_lost_frames_total", "counter", "Readers were too slow.", &|s| {
+        Some(s.lost as f64)
+    });
+    of_streams("livebox_stream_malformed_frames_total", "counter", "Damaged.", &|s| {
+        Some(s.malformed as f64)
+    });
+    of_streams("livebox_stream_restarts_total", "counter", "Starts after the first.", &|s| {
+        Some(f64::from(s.past.restarts))
+    });
+    of_streams("livebox_stream_frame_age_seconds", "gauge", "Of the newest frame.", &|s| {
+        s.newest_age.map(|age| age.as_secs_f64())
+    });
+    of_bytes(&mut text, byte_feeds, byte_streams);
+    let mut of_pushes = |name, kind, help, value: &dyn Fn(&status::Push) -> f64| {
+        text.family(name, kind, help);
+        for push in pushes {
+            let labels = [("push", push.name.as_str()), ("stream", push.stream.as_str())];
+            text.value(name, &labels, value(push));
+        }
+    };
+    of_pushes("livebox_push_live", "gauge", "Whether bytes leave.", &|push| live(&push.state));
+    of_pushes("livebox_push_sent_bytes_total", "counter", "Sent.", &|push| push.bytes_out as f64);
+    of_pushes("livebox_push_lost_frames_total", "counter", "Too slow for them.", &|push| {
+        push.lost as f64
+    });
+    of_pushes("livebox_push_restarts_total", "counter", "Starts after the first.", &|push| {
+        f64::from(push.past.restarts)
+    });
+    text.0
+}
+
+/// 1 or 0.
+fn live(state: &status::State) -> f64 {
+    f64::from(u8::from(state.word() == "live"))
+}
+
+fn of_bytes(
+    text: &mut Metrics,
+    byte_feeds: &[status::ByteFeed],
+    byte_streams: &[status::ByteStream],
+) {
+    let mut of_byte_feeds = |name, kind, help, value: &dyn Fn(&status::ByteFeed) -> f64| {
+        text.family(name, kind, help);
+        for feed in byte_feeds {
+            text.value(name, &[("feed", feed.name.as_str())], value(feed));
+        }
+    };
+    of_byte_feeds("livebox_byte_feed_received_bytes_total", "counter", "Given.", &|feed| {
+        feed.bytes as f64
+    });
+    of_byte_feeds(
+        "livebox_byte_feed_restarts_total",
+        "counter",
+        "Starts after the first.",
+        &|feed| f64::from(feed.past.restarts),
+    );
+    let mut of_bytes = |name, kind, help, value: &dyn Fn(&status::ByteStream) -> f64| {
+        text.family(name, kind, help);
+        for stream in byte_streams {
+            text.value(name, &[("stream", stream.name.as_str())], value(stream));
+        }
+    };
+    of_bytes("livebox_byte_stream_live", "gauge", "Whether bytes come.", &|s| live(&s.state));
+    of_bytes("livebox_byte_stream_readers", "gauge", "Viewers.", &|s| s.readers as f64);
+    of_bytes("livebox_byte_stream_sent_bytes_total", "counter", "Handed to viewers.", &|s| {
+        s.bytes_out as f64
+    });
+    of_bytes("livebox_byte_stream_restarts_total", "counter", "Starts after the first.", &|s| {
+        f64::from(s.past.restarts)
+    });
+}
+
+#[derive(Default)]
+struct Metrics(String);
+
+impl Metrics {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# HELP {name} {help}"));
+        self.line(format_args!("# TYPE {name} {kind}"));
+    }
+
+    fn value(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        let labels: Vec<_> = labels.iter().map(|(key, text)| format!("{key}=\"{text}\"")).collect();
+        match labels.is_empty() {
+            true => self.line(format_args!("{name} {value}")),
+            false => self.line(format_args!("{name}{{{}}} {value}", labels.join(","))),
+        }
+    }
+
+    fn line(&mut self, text: impl Display) {
+        writeln!(self.0, "{text}").expect("a String takes all");
+    }
+}

@@ -1,0 +1,311 @@
+//! The numbers for programs, as `web/stat.schema.json` describes them.
+
+use serde::Serialize;
+
+use crate::base::time::iso_s;
+use crate::model::status::{self, Snapshot};
+
+/// Grows by one when a field goes or changes its meaning; new ones may come any time.
+const SCHEMA: u32 = 1;
+
+/// `GET /stat.json`.
+#[derive(Serialize)]
+pub(super) struct Stat<'a> {
+    pub(super) schema: u32,
+    pub(super) version: &'a str,
+    pub(super) host: &'a str,
+    /// ISO 8601, UTC.
+    pub(super) started: String,
+    pub(super) now: String,
+    pub(super) uptime_s: u64,
+    /// CPU time used since the start, in seconds.
+    pub(super) cpu_s: f64,
+    pub(super) memory_bytes: u64,
+    pub(super) totals: Totals,
+    pub(super) feeds: Vec<Feed<'a>>,
+    pub(super) streams: Vec<Stream<'a>>,
+    pub(super) byte_streams: Vec<ByteStream<'a>>,
+    pub(super) pushes: Vec<Push<'a>>,
+    pub(super) rolled_back: Vec<RolledBack<'a>>,
+}
+
+/// A new setting that gave nothing, since the configuration was read last.
+#[derive(Serialize)]
+pub(super) struct RolledBack<'a> {
+    /// `feed NAME` or `stream NAME`.
+    pub(super) what: &'a str,
+    pub(super) reason: &'a str,
+}
+
+/// Over all streams and pushes, since the start of the service.
+#[derive(Serialize)]
+pub(super) struct Totals {
+    /// Bytes handed to viewers.
+    pub(super) client_bytes: u64,
+    /// Bytes that feeds gave.
+    pub(super) internal_bytes: u64,
+    pub(super) push_bytes: u64,
+    /// Connected readers: viewers and pushes.
+    pub(super) clients: usize,
+}
+
+#[derive(Serialize)]
+pub(super) struct Feed<'a> {
+    pub(super) name: &'a str,
+    pub(super) mode: &'a str,
+    pub(super) running: bool,
+    pub(super) state: &'static str,
+    pub(super) readers: usize,
+    /// What it has given, encoded.
+    pub(super) bytes: u64,
+    pub(super) restarts: u32,
+    pub(super) ends: Vec<End>,
+    pub(super) last_error: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Stream<'a> {
+    pub(super) name: &'a str,
+    pub(super) url: &'a str,
+    pub(super) feed: &'a str,
+    /// `idle`, `starting`, `live`, `stopping`, `waiting`.
+    pub(super) state: &'static str,
+    pub(super) next_retry_s: Option<f64>,
+    pub(super) clients: usize,
+    /// Handed to viewers since the start of the service.
+    pub(super) bytes: u64,
+    pub(super) bytes_in: u64,
+    /// Bits a second and frames a second, as measured.
+    pub(super) bitrate: Option<u64>,
+    pub(super) fps: Option<f64>,
+    pub(super) frames: u64,
+    /// Frames that readers were too slow for.
+    pub(super) lost: u64,
+    /// Frames left out because they were damaged.
+    pub(super) malformed: u64,
+    pub(super) restarts: u32,
+    pub(super) ends: Vec<End>,
+    pub(super) last_error: Option<String>,
+    pub(super) newest_frame_age_s: Option<f64>,
+    pub(super) width: Option<u32>,
+    pub(super) height: Option<u32>,
+    pub(super) codecs: Option<&'a str>,
+    pub(super) encoder: Option<&'a str>,
+    /// Only where `pages.clients` is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) client_list: Option<Vec<Client>>,
+}
+
+/// A stream whose bytes livebox only passes on.
+#[derive(Serialize)]
+pub(super) struct ByteStream<'a> {
+    pub(super) name: &'a str,
+    pub(super) url: &'a str,
+    pub(super) feed: Option<&'a str>,
+    pub(super) content_type: &'a str,
+    pub(super) state: &'static str,
+    pub(super) next_retry_s: Option<f64>,
+    pub(super) clients: usize,
+    /// Handed to viewers since the start of the service.
+    pub(super) bytes: u64,
+    /// Bytes that viewers were too slow for.
+    pub(super) lost_bytes: u64,
+    pub(super) restarts: u32,
+    pub(super) ends: Vec<End>,
+    pub(super) last_error: Option<String>,
+}
+
+/// Why a run ended, and how long ago.
+#[derive(Serialize)]
+pub(super) struct End {
+    pub(super) ago_s: u64,
+    pub(super) reason: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct Client {
+    pub(super) address: String,
+    pub(super) way: &'static str,
+    pub(super) since_s: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct Push<'a> {
+    pub(super) name: &'a str,
+    pub(super) stream: &'a str,
+    pub(super) state: &'static str,
+    pub(super) next_retry_s: Option<f64>,
+    pub(super) bytes: u64,
+    pub(super) bitrate: u64,
+    pub(super) lost: u64,
+    pub(super) restarts: u32,
+    pub(super) ends: Vec<End>,
+    pub(super) last_error: Option<String>,
+}
+
+pub(super) fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
+    let Snapshot { service, feeds: shared, streams, byte_feeds, byte_streams, pushes, .. } =
+        snapshot;
+    let of_bytes =
+        |count: fn(&status::ByteStream) -> u64| byte_streams.iter().map(count).sum::<u64>();
+    let totals = Totals {
+        client_bytes: streams.iter().map(|stream| stream.bytes_out).sum::<u64>()
+            + of_bytes(|stream| stream.bytes_out),
+        internal_bytes: streams.iter().map(|stream| stream.bytes_in).sum::<u64>()
+            + byte_feeds.iter().map(|feed| feed.bytes).sum::<u64>(),
+        push_bytes: pushes.iter().map(|push| push.bytes_out).sum(),
+        clients: streams.iter().map(|stream| stream.readers).sum::<usize>()
+            + byte_streams.iter().map(|stream| stream.readers).sum::<usize>(),
+    };
+    Stat {
+        schema: SCHEMA,
+        version: service.version,
+        host: &service.host,
+        started: iso_s(service.started),
+        now: iso_s(service.now),
+        uptime_s: service.uptime.as_secs(),
+        cpu_s: hundredths(service.cpu.as_secs_f64()),
+        memory_bytes: service.memory,
+        totals,
+        feeds: feeds(streams, shared).into_iter().chain(byte_feeds.iter().map(byte_feed)).collect(),
+        streams: streams.iter().map(|one| stream(one, shows_clients)).collect(),
+        byte_streams: byte_streams.iter().map(byte_stream).collect(),
+        pushes: pushes.iter().map(push).collect(),
+        rolled_back: snapshot.rolled_back.iter().map(rolled_back).collect(),
+    }
+}
+
+/// Each feed once, with what all its streams have of it.
+fn feeds<'a>(streams: &'a [status::Stream], shared: &[status::Feed]) -> Vec<Feed<'a>> {
+    let mut feeds: Vec<Feed<'_>> = Vec::new();
+    for stream in streams {
+        if let Some(feed) = feeds.iter_mut().find(|feed| feed.name == stream.feed.as_str()) {
+            feed.readers += stream.readers;
+            feed.bytes += stream.bytes_in;
+            continue;
+        }
+        let own = shared.iter().find(|feed| feed.name == stream.feed);
+        let state = own.map_or(&stream.state, |feed| &feed.state);
+        let past = own.map_or(&stream.past, |feed| &feed.past);
+        let failure = own.map_or(&stream.last_failure, |feed| &feed.last_failure);
+        feeds.push(Feed {
+            name: stream.feed.as_str(),
+            mode: &stream.mode,
+            running: is_running(state),
+            state: state.word(),
+            readers: stream.readers,
+            bytes: stream.bytes_in,
+            restarts: past.restarts,
+            ends: ends(past),
+            last_error: failure.as_ref().map(ToString::to_string),
+        });
+    }
+    feeds
+}
+
+fn byte_feed(feed: &status::ByteFeed) -> Feed<'_> {
+    Feed {
+        name: feed.name.as_str(),
+        mode: &feed.mode,
+        running: is_running(&feed.state),
+        state: feed.state.word(),
+        readers: feed.readers,
+        bytes: feed.bytes,
+        restarts: feed.past.restarts,
+        ends: ends(&feed.past),
+        last_error: feed.last_failure.as_ref().map(ToString::to_string),
+    }
+}
+
+fn is_running(state: &status::State) -> bool {
+    matches!(state, status::State::Starting | status::State::Live { .. })
+}
+
+fn ends(past: &status::Past) -> Vec<End> {
+    let end = |end: &status::Ended| End { ago_s: end.ago.as_secs(), reason: end.cause.to_string() };
+    past.ends.iter().map(end).collect()
+}
+
+fn stream(stream: &status::Stream, shows_clients: bool) -> Stream<'_> {
+    let picture = stream.picture.as_ref();
+    let client = |client: &status::Client| Client {
+        address: client.address.to_string(),
+        way: client.way,
+        since_s: client.since.as_secs(),
+    };
+    Stream {
+        name: stream.name.as_str(),
+        url: &stream.url,
+        feed: stream.feed.as_str(),
+        state: stream.state.word(),
+        next_retry_s: next_retry(&stream.state),
+        clients: stream.readers,
+        bytes: stream.bytes_out,
+        bytes_in: stream.bytes_in,
+        bitrate: stream.bitrate,
+        fps: stream.fps.map(hundredths),
+        frames: stream.frames,
+        lost: stream.lost,
+        malformed: stream.malformed,
+        restarts: stream.past.restarts,
+        ends: ends(&stream.past),
+        last_error: stream.last_failure.as_ref().map(ToString::to_string),
+        newest_frame_age_s: stream.newest_age.map(|age| hundredths(age.as_secs_f64())),
+        width: picture.map(|picture| picture.width),
+        height: picture.map(|picture| picture.height),
+        codecs: picture.map(|picture| picture.codecs.as_str()),
+        encoder: stream.encoder.as_ref().map(|encoder| encoder.element.as_str()),
+        client_list: shows_clients.then(|| stream.clients.iter().map(client).collect()),
+    }
+}
+
+fn byte_stream(stream: &status::ByteStream) -> ByteStream<'_> {
+    ByteStream {
+        name: stream.name.as_str(),
+        url: &stream.url,
+        feed: stream.feed.as_ref().map(|feed| feed.as_str()),
+        content_type: &stream.content_type,
+        state: stream.state.word(),
+        next_retry_s: next_retry(&stream.state),
+        clients: stream.readers,
+        bytes: stream.bytes_out,
+        lost_bytes: stream.lost,
+        restarts: stream.past.restarts,
+        ends: ends(&stream.past),
+        last_error: stream.last_failure.as_ref().map(ToString::to_string),
+    }
+}
+
+fn rolled_back(one: &status::RolledBack) -> RolledBack<'_> {
+    RolledBack { what: &one.what, reason: &one.reason }
+}
+
+fn push(push: &status::Push) -> Push<'_> {
+    Push {
+        name: push.name.as_str(),
+        stream: push.stream.as_str(),
+        state: push.state.word(),
+        next_retry_s: next_retry(&push.state),
+        bytes: push.bytes_out,
+        bitrate: push.bitrate,
+        lost: push.lost,
+        restarts: push.past.restarts,
+        ends: ends(&push.past),
+        last_error: push.last_failure.as_ref().map(ToString::to_string),
+    }
+}
+
+fn next_retry(state: &status::State) -> Option<f64> {
+    match state {
+        status::State::Waiting { retry_in, .. } => Some(hundredths(retry_in.as_secs_f64())),
+        status::State::Idle
+        | status::State::Starting
+        | status::State::Live { .. }
+        | status::State::Over { .. }
+        | status::State::Stopping => None,
+    }
+}
+
+pub(super) fn hundredths(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}

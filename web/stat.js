@@ -1,0 +1,38 @@
+// @ts-check
+// Keeps the numbers of the state page fresh: asks for the page anew and puts
+// what has changed into the one that is shown. Without it, a reload does.
+
+const EVERY_MS = 2000;
+
+/** Takes over what differs, so that a selection in the rest stays. */
+function takeOver(/** @type {Element} */ shown, /** @type {Element} */ fresh) {
+  const [before, after] = [shown, fresh].map((section) => [...section.querySelectorAll("td, th")]);
+  if (before.length !== after.length) {
+    shown.replaceWith(document.adoptNode(fresh));
+    return;
+  }
+  before.forEach((cell, index) => {
+    if (!cell.isEqualNode(after[index])) {
+      cell.replaceWith(document.adoptNode(after[index]));
+    }
+  });
+}
+
+async function look() {
+  if (!document.hidden) {
+    const answer = await fetch(location.href, { cache: "no-store" });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const [shown, fresh] = [document, page].map((one) => one.querySelector(".stat"));
+    if (answer.ok && shown && fresh) {
+      takeOver(shown, fresh);
+    }
+  }
+}
+
+async function lookAgain() {
+  // A box that restarts is away for a moment.
+  await look().catch(() => {});
+  setTimeout(lookAgain, EVERY_MS);
+}
+
+setTimeout(lookAgain, EVERY_MS);
