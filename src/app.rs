@@ -181,7 +181,7 @@ async fn run(
     door: Option<Door>,
     tls: Option<Tls>,
 ) -> anyhow::Result<()> {
-    let Loaded { settings, origin } = loaded;
+    let Loaded { settings, origin, .. } = loaded;
     let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
     let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;

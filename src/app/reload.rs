@@ -111,25 +111,27 @@ impl Reader {
     }
 
     async fn try_reload(&mut self) -> Result<Changes, Refused> {
-        let settings = self.settings().await?;
+        let Loaded { settings, warnings, .. } = self.loaded().await?;
+        warnings.iter().for_each(|warning| warn!("configuration: {warning}"));
         let running = Arc::clone(&self.lineup.borrow().settings);
         let (settings, at_next_start) = taking_effect(&running, settings);
         (self.source.set_level)(settings.log.level);
         let changes = self.move_to(settings, Vec::new()).await;
-        Ok(Changes { at_next_start, ..changes })
+        let warnings = warnings.iter().map(ToString::to_string).collect();
+        Ok(Changes { at_next_start, warnings, ..changes })
     }
 
-    /// The settings as the file has them now.
-    async fn settings(&self) -> Result<Settings, Refused> {
+    /// The configuration as the file has it now.
+    async fn loaded(&self) -> Result<Loaded, Refused> {
         let (source, running) =
             (Arc::clone(&self.source), Arc::clone(&self.lineup.borrow().settings));
         let reading = tokio::task::spawn_blocking(move || {
-            let settings = (source.load)().map_err(refused)?.settings;
+            let loaded = (source.load)().map_err(refused)?;
             // Files that the next start would stumble over.
-            if settings.server.tls != running.server.tls {
-                tls(&settings).map_err(|error| plainly(format!("{error:#}")))?;
+            if loaded.settings.server.tls != running.server.tls {
+                tls(&loaded.settings).map_err(|error| plainly(format!("{error:#}")))?;
             }
-            Ok(settings)
+            Ok(loaded)
         });
         match tokio::time::timeout(READ_WITHIN, reading).await {
             Ok(Ok(read)) => read,

@@ -50,6 +50,14 @@ pub fn cpu_time() -> Duration {
     span(usage.user_time()) + span(usage.system_time())
 }
 
+/// Takes a niceness, of the thread that asks and those it makes from then on.
+///
+/// # Errors
+/// The system refuses: below 0 is for root.
+pub fn set_priority(nice: i32) -> io::Result<()> {
+    Ok(rustix::process::setpriority_process(None, nice)?)
+}
+
 /// Lets this process open as many files as it may: a viewer takes two, and
 /// shells allow 1024 as they come.
 ///

@@ -6,9 +6,9 @@
 use std::fmt::{Display, Write as _};
 
 use crate::config::settings::{
-    Access, ByteFeed, ByteSource, ByteStream, Client, CommandLine, EncoderWish, Feed, FeedAudio,
-    Log, Mode, Overlay, Pages, Pull, Push, PushAudio, Rotation, Rtsp, Server, Settings, Sound,
-    Source, Stream, Transport, Turn,
+    Access, ByteFeed, ByteSource, ByteStream, Client, CommandLine, Control, EncoderWish, Feed,
+    FeedAudio, Log, Mode, Overlay, Pages, Pull, Push, PushAudio, Rotation, Rtsp, Server, Settings,
+    Sound, Source, Stream, Transport, Turn,
 };
 use crate::model::push_url::PushUrl;
 
@@ -46,12 +46,13 @@ pub(super) fn yaml(settings: &Settings) -> String {
 }
 
 fn write_server(page: &mut Page, server: &Server) {
-    let Server { bind, port, docroot, mdns, state, tls } = server;
+    let Server { bind, port, docroot, mdns, priority, state, tls } = server;
     page.section("server");
     page.key(1, "bind", quoted(bind));
     page.key(1, "port", port);
     page.key(1, "docroot", or_null(docroot.as_ref().map(|path| quoted(path.display()))));
     page.key(1, "mdns", mdns);
+    page.key(1, "priority", priority);
     page.key(1, "state", or_null(state.as_ref().map(|path| quoted(path.display()))));
     let (certificate, key) =
         (tls.as_ref().map(|tls| &tls.certificate), tls.as_ref().map(|tls| &tls.key));
@@ -93,7 +94,7 @@ fn write_pages(page: &mut Page, pages: &Pages) {
 }
 
 fn write_feed(page: &mut Page, feed: &Feed) {
-    let Feed { name, source, mode, resurrect, size, fps, audio, overlay, turn } = feed;
+    let Feed { name, source, mode, resurrect, size, fps, audio, controls, overlay, turn } = feed;
     page.entry(name);
     match source {
         Source::TestClock => page.key(2, "test", "clock"),
@@ -114,6 +115,10 @@ fn write_feed(page: &mut Page, feed: &Feed) {
         FeedAudio::Alsa(device) => {
             page.key(2, "audio", format_args!("{{alsa: {}}}", quoted(device)))
         }
+    }
+    page.line(2, if controls.is_empty() { "controls: {}" } else { "controls:" });
+    for Control { name, value } in controls {
+        page.key(3, &quoted(name), quoted(value));
     }
     let Overlay { text, clock, name } = overlay;
     page.line(2, "overlay:");
@@ -293,10 +298,11 @@ mod tests {
 
     /// Every key with a value other than its default.
     const FILE: &str = "\
-server: {bind: '::1', port: 8123, docroot: /tmp, mdns: true, state: /tmp,
+server: {bind: '::1', port: 8123, docroot: /tmp, mdns: true, priority: -5, state: /tmp,
   tls: {certificate: /tmp/cert.pem, key: '/tmp/k: #.pem'}}
 feeds:
-  '2': {v4l2: '/dev/v4l/by-id/a b: #1', mode: 2.5, resurrect: no, size: 800x600, fps: 12, audio: tone}
+  '2': {v4l2: '/dev/v4l/by-id/a b: #1', mode: 2.5, resurrect: no, size: 800x600, fps: 12, audio: tone,
+    controls: {on: 'no', Zoom-Abs: -3, menu: 'a: b #'}}
   door: {rtsp: 'rtsp://cam.local/1', transport: udp}
   turned: {feed: back, hflip: yes, size: 320x240}
   mic: {audio: {alsa: 'plughw:CARD=a b'}}
@@ -329,6 +335,18 @@ log: {level: debug, folder: /tmp}
         assert_eq!(format!("{again:#?}"), format!("{settings:#?}"));
         let push = &again.pushes[0];
         assert_eq!(push.url.as_ref().unwrap().secret().reveal(), "rtmp://a.example/live");
+    }
+
+    #[test]
+    fn a_file_of_fmp4streamer_is_printed_as_one_of_livebox() {
+        let settings = parse_text(
+            "[server]\npriority = 5\n[/dev/video0]\nfps = 24\nh264_i_frame_period = 7\nrotation = 180\n\
+             brightness = 3\n[/dev/video1]\nauto_sleep = no\n",
+        );
+        let settings = settings.unwrap();
+        let text = yaml(&settings);
+        let again = parse_text(&text).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
+        assert_eq!(format!("{again:#?}"), format!("{settings:#?}"));
     }
 
     #[test]

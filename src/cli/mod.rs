@@ -1,6 +1,7 @@
 //! The command line: what the commands are called and what they take.
 
 mod check;
+mod controls;
 mod devices;
 mod journal;
 mod password;
@@ -16,8 +17,8 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use self::journal::log_to_stderr;
 use crate::app;
-use crate::base::heap;
-use crate::config::{self, Overrides, Place};
+use crate::base::{heap, system};
+use crate::config::{self, Overrides, Place, Settings};
 use crate::engine::gst;
 
 /// Live video from a camera, everywhere at once.
@@ -26,6 +27,9 @@ use crate::engine::gst;
 struct Arguments {
     #[command(flatten)]
     from: From,
+    /// List the controls of the configuration's cameras, and what they may be
+    #[arg(short, long)]
+    list_controls: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -36,6 +40,20 @@ struct From {
     /// The configuration file [default: /etc/livebox/livebox.yaml, if it is there]
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// A configuration of fmp4streamer (fmp4streamer.conf), which is told from YAML behind -f, too
+    #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
+    config: Option<PathBuf>,
+}
+
+impl From {
+    /// The place that is named here, or else by `above`.
+    fn place(self, above: From) -> Place {
+        let named = |from: From| {
+            let file = from.file.map(Place::File);
+            file.or(from.config.map(Place::Fmp4streamer))
+        };
+        named(self).or(named(above)).unwrap_or(Place::Default)
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -54,7 +72,11 @@ enum Command {
     #[command(after_help = stream::EXAMPLES)]
     Stream(stream::Stream),
     /// List the cameras of this machine and what they can do
-    Devices,
+    Devices {
+        /// List their controls instead, such as brightness, and what they may be
+        #[arg(short, long)]
+        list_controls: bool,
+    },
     /// Look for mistakes in the configuration, and print it whole, without its secrets
     Check {
         #[command(flatten)]
@@ -96,6 +118,9 @@ struct Serve {
     /// Announce the service on the local network by mDNS, as _http._tcp (or _https._tcp) and _livebox._tcp
     #[arg(long)]
     mdns: bool,
+    /// What is logged: error, warn, info, debug or trace
+    #[arg(short = 'g', long, value_name = "LEVEL")]
+    log_level: Option<String>,
 }
 
 const SERVE_EXAMPLES: &str = "\
@@ -132,29 +157,34 @@ pub fn run() -> ExitCode {
 }
 
 fn follow(arguments: Arguments) -> anyhow::Result<()> {
-    let place = |from: From| from.file.or(arguments.from.file).map_or(Place::Default, Place::File);
+    if arguments.list_controls {
+        let settings = load(&arguments.from.place(From::default()))?;
+        return say(&controls::of_feeds(&settings.feeds)?);
+    }
+    let place = |from: From| from.place(arguments.from);
     match arguments.command.unwrap_or_else(|| Command::Serve(Serve::default())) {
-        Command::Serve(Serve { from, bind, port, docroot, mdns }) => {
+        Command::Serve(Serve { from, bind, port, docroot, mdns, log_level }) => {
             let mdns = mdns.then(|| "true".to_owned());
-            run_service(&place(from), &Overrides { bind, port, docroot, mdns })
+            run_service(&place(from), &Overrides { bind, port, docroot, mdns, log_level })
         }
         Command::Stream(flags) => {
             settle_heap();
             flags.run()
         }
-        Command::Devices => {
+        Command::Devices { list_controls: true } => say(&controls::of_all()?),
+        Command::Devices { list_controls: false } => {
             gst::init_plain()?;
             say(&devices::list())
         }
         Command::Check { from } => {
-            let settings = load(&place(from))?.settings;
+            let settings = load(&place(from))?;
             if let Some(warning) = app::tls(&settings)?.and_then(|tls| app::exposure(&tls)) {
-                writeln!(std::io::stderr(), "livebox: {warning}").ok();
+                warn(&warning);
             }
             say(&check::yaml(&settings))
         }
         Command::Pipeline { name, from } => {
-            let settings = load(&place(from))?.settings;
+            let settings = load(&place(from))?;
             gst::init_plain()?;
             say(&pipeline::line(&settings, &name)?)
         }
@@ -181,12 +211,35 @@ fn run_service(place: &Place, overrides: &Overrides) -> anyhow::Result<()> {
     let loaded = load()?;
     let level = log_to_stderr(loaded.settings.log.level);
     log::info!("livebox {}", env!("CARGO_PKG_VERSION"));
+    for warning in &loaded.warnings {
+        log::warn!("configuration: {warning}");
+    }
+    take_priority(loaded.settings.server.priority);
     let set_level = Box::new(move |new| level.set(new));
     app::serve(loaded, app::Source { load: Box::new(load), show: check::yaml, set_level })
 }
 
-fn load(place: &Place) -> Result<config::Loaded, config::LoadError> {
-    config::load(place, &Overrides::default(), environment())
+/// Before any thread is there: each has a priority of its own, its maker's.
+fn take_priority(nice: i32) {
+    if nice != 0
+        && let Err(error) = system::set_priority(nice)
+    {
+        log::warn!("server.priority: {nice} cannot be had: {error}");
+    }
+}
+
+/// The settings for an errand; what was passed over is told on stderr.
+fn load(place: &Place) -> Result<Settings, config::LoadError> {
+    let loaded = config::load(place, &Overrides::default(), environment())?;
+    for warning in &loaded.warnings {
+        warn(warning);
+    }
+    Ok(loaded.settings)
+}
+
+/// Tells on stderr what is not as it should be and hinders nothing.
+fn warn(what: impl std::fmt::Display) {
+    writeln!(std::io::stderr(), "livebox: warning: {what}").ok();
 }
 
 fn completions(shell: Shell) -> String {

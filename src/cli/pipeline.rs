@@ -1,5 +1,6 @@
 //! `livebox pipeline`: what would run, as text for gst-launch-1.0.
 
+use super::controls;
 use crate::config::settings::{EncoderWish, Settings, Stream};
 use crate::engine::gst;
 use crate::engine::plan::{Capture, Form, Pictures, Plan, push_line};
@@ -76,6 +77,7 @@ fn encoder(plan: &Plan) -> anyhow::Result<String> {
 fn whole(settings: &Settings, stream: &Stream) -> anyhow::Result<String> {
     let plan = plan(settings, stream);
     let capture = gst::find_capture(&plan).map_err(|failure| anyhow::anyhow!("{failure}"))?;
+    let plan = controls::settled(plan, capture)?;
     // Where nothing is encoded, no encoder has to be there.
     let encoder = if capture.form == Form::H264 { String::new() } else { encoder(&plan)? };
     Ok(for_a_shell(&plan.line_by_hand(capture, &encoder)?))
@@ -85,6 +87,7 @@ fn whole(settings: &Settings, stream: &Stream) -> anyhow::Result<String> {
 fn capture(settings: &Settings, stream: &Stream) -> anyhow::Result<String> {
     let plan = plan(settings, stream);
     let (capture, _) = found(&plan);
+    let plan = controls::settled(plan, capture)?;
     Ok(plan.capture_line(capture)?)
 }
 

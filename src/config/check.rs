@@ -1,6 +1,6 @@
 //! From the merged tree to settings, or to the list of all that is wrong.
 
-use super::keys::{SECTIONS, feeds, pages, pushes, service, streams};
+use super::keys::{SECTIONS, feeds, pages, pushes, refuse_templates, service, streams};
 use super::layers::Layered;
 use super::problem::Problem;
 use super::section::{Report, Spot};
@@ -15,6 +15,7 @@ pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings,
     let mut report = Report { problems: earlier };
     let root = Spot::root(layers);
     report.keys(&root, &SECTIONS);
+    refuse_templates(&root, &mut report);
     let server = service::server(&root.at("server"), &mut report);
     let access = service::passwords(&root, &mut report);
     let rtsp = service::rtsp(&root.at("rtsp"), &mut report);

@@ -262,6 +262,7 @@ pub fn taking_effect(running: &Settings, mut new: Settings) -> (Settings, Vec<&'
     keep("server.port", &old.port, &mut server.port, &mut later);
     keep("server.docroot", &old.docroot, &mut server.docroot, &mut later);
     keep("server.mdns", &old.mdns, &mut server.mdns, &mut later);
+    keep("server.priority", &old.priority, &mut server.priority, &mut later);
     keep("server.state", &old.state, &mut server.state, &mut later);
     keep("server.tls", &old.tls, &mut server.tls, &mut later);
     match (&running.rtsp, &mut new.rtsp) {

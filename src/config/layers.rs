@@ -68,16 +68,18 @@ pub(super) fn empty_table() -> Value {
 fn flags(overrides: &Overrides, file: &Node) -> Value {
     let docroot = overrides.docroot.as_ref().map(|path| path.to_string_lossy().into_owned());
     let given = [
-        ("bind", &overrides.bind),
-        ("port", &overrides.port),
-        ("docroot", &docroot),
-        ("mdns", &overrides.mdns),
+        ("bind", "server.bind", &overrides.bind),
+        ("port", "server.port", &overrides.port),
+        ("docroot", "server.docroot", &docroot),
+        ("mdns", "server.mdns", &overrides.mdns),
+        ("log-level", "log.level", &overrides.log_level),
     ];
     let mut root = empty_table();
-    for (key, text) in given {
+    for (flag, key, text) in given {
         if let Some(text) = text {
-            let value = Value::new(Some(&format!("--{key}")), text.as_str());
-            put(&mut root, &["server".to_owned(), key.to_owned()], value, file);
+            let value = Value::new(Some(&format!("--{flag}")), text.as_str());
+            let path: Vec<_> = key.split('.').map(str::to_owned).collect();
+            put(&mut root, &path, value, file);
         }
     }
     root

@@ -7,6 +7,8 @@
 mod check;
 pub mod diff;
 mod environment;
+mod fmp4streamer;
+mod ini;
 mod keys;
 mod layers;
 mod nearest;
@@ -14,6 +16,7 @@ mod problem;
 pub mod rollback;
 mod section;
 pub mod settings;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod urls;
@@ -36,8 +39,10 @@ const EMBEDDED_ORIGIN: &str = "the built-in default";
 /// Where the text of the configuration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// A file that was named, and must exist.
+    /// A file that was named, and must exist: YAML, or what fmp4streamer reads.
     File(PathBuf),
+    /// A configuration of fmp4streamer, which does without one where it is missing.
+    Fmp4streamer(PathBuf),
     /// [`DEFAULT_PATH`] if it exists, otherwise the built-in default.
     Default,
 }
@@ -50,6 +55,7 @@ pub struct Overrides {
     pub port: Option<String>,
     pub docroot: Option<PathBuf>,
     pub mdns: Option<String>,
+    pub log_level: Option<String>,
 }
 
 /// A configuration that may be run.
@@ -58,6 +64,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// The path of the file, or `the built-in default`.
     pub origin: String,
+    /// What was passed over; the settings do without it.
+    pub warnings: Vec<Problem>,
 }
 
 /// Why there is no configuration to run.
@@ -92,13 +100,21 @@ pub fn load(
     overrides: &Overrides,
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<Loaded, LoadError> {
-    let (text, origin) = text_of(place, Path::new(DEFAULT_PATH))?;
+    let mut warnings = Vec::new();
+    let (text, origin) = match place {
+        Place::Fmp4streamer(path) => text_of_fmp4streamer(path, &mut warnings)?,
+        Place::File(_) | Place::Default => text_of(place, Path::new(DEFAULT_PATH))?,
+    };
     let variables: Vec<_> = environment.collect();
+    let format = |text: &str| match place {
+        Place::Fmp4streamer(_) => Format::Ini,
+        Place::File(_) | Place::Default => Format::of(text),
+    };
     let settled = text
         .ok_or_else(|| vec![yaml::too_long()])
-        .and_then(|text| settle(&text, &variables, overrides));
+        .and_then(|text| settle_as(format(&text), &text, (&variables, overrides), &mut warnings));
     match settled {
-        Ok(settings) => Ok(Loaded { settings, origin }),
+        Ok(settings) => Ok(Loaded { settings, origin, warnings }),
         Err(problems) => Err(LoadError::Problems { origin, problems }),
     }
 }
@@ -113,8 +129,35 @@ fn settle(
     variables: &[(String, String)],
     overrides: &Overrides,
 ) -> Result<Settings, Vec<Problem>> {
+    settle_as(Format::of(text), text, (variables, overrides), &mut Vec::new())
+}
+
+/// How the text is written.
+#[derive(Clone, Copy, Debug)]
+enum Format {
+    Yaml,
+    /// As fmp4streamer reads it.
+    Ini,
+}
+
+impl Format {
+    fn of(text: &str) -> Self {
+        if ini::is_ini(text) { Self::Ini } else { Self::Yaml }
+    }
+}
+
+fn settle_as(
+    format: Format,
+    text: &str,
+    (variables, overrides): (&[(String, String)], &Overrides),
+    warnings: &mut Vec<Problem>,
+) -> Result<Settings, Vec<Problem>> {
     let mut problems = Vec::new();
-    match yaml::parse(text, &mut problems) {
+    let file = match format {
+        Format::Yaml => yaml::parse(text, &mut problems),
+        Format::Ini => fmp4streamer::tree(text, &mut problems, warnings),
+    };
+    match file.and_then(|file| templates::resolve(file, &mut problems)) {
         Ok(file) => {
             let layers = layers::merge(file, variables, overrides, &mut problems);
             check::check(&layers, problems)
@@ -126,10 +169,26 @@ fn settle(
     }
 }
 
+/// As [`text_of`], of a file that fmp4streamer does without.
+fn text_of_fmp4streamer(
+    path: &Path,
+    warnings: &mut Vec<Problem>,
+) -> Result<(Option<String>, String), LoadError> {
+    match read(path) {
+        Ok(text) => Ok((text, path.display().to_string())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let message = format!("cannot read {path:?}; what fmp4streamer does without it counts");
+            warnings.push(Problem { key: String::new(), origin: None, message });
+            Ok((Some(String::new()), "the default of fmp4streamer".to_owned()))
+        }
+        Err(source) => Err(LoadError::Unreadable { path: path.to_owned(), source }),
+    }
+}
+
 /// The text, unless it is too long to be read, and what it is called.
 fn text_of(place: &Place, default: &Path) -> Result<(Option<String>, String), LoadError> {
     let (path, may_be_absent) = match place {
-        Place::File(path) => (path.as_path(), false),
+        Place::File(path) | Place::Fmp4streamer(path) => (path.as_path(), false),
         Place::Default => (default, true),
     };
     match read(path) {

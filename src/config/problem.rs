@@ -85,6 +85,14 @@ pub(super) fn shorten(text: &str) -> String {
     }
 }
 
+/// What is told where one value should stand.
+pub(super) const NOT_ONE_VALUE: &str = "must be one value, not a list or a mapping";
+
+/// The same of a mapping with a key that has no value: to YAML, a placeholder
+/// without quotes is one.
+pub(super) const NOT_QUOTED: &str =
+    "must be one value, not a list or a mapping; a placeholder needs quotes, as in \"{name}\"";
+
 /// Words as a person lists them: `a, b or c`.
 pub(super) fn either(words: &[&str]) -> String {
     match words {

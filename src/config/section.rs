@@ -7,7 +7,7 @@ use ::config::{Value, ValueKind};
 
 use super::layers::Layered;
 use super::nearest::nearest;
-use super::problem::{Problem, child, either, line_origin, quote};
+use super::problem::{NOT_ONE_VALUE, NOT_QUOTED, Problem, child, either, line_origin, quote};
 use super::yaml::Node;
 
 /// A key of the configuration, whether it is given or not.
@@ -139,7 +139,11 @@ impl Report {
         if let ValueKind::String(text) = &given.kind {
             return Some(text);
         }
-        self.tell(spot, "must be one value, not a list or a mapping");
+        let is_unset = |value: &Value| value.kind == ValueKind::Nil;
+        let is_placeholder =
+            matches!(&given.kind, ValueKind::Table(table) if table.values().any(is_unset));
+        let told = if is_placeholder { NOT_QUOTED } else { NOT_ONE_VALUE };
+        self.tell(spot, told);
         None
     }
 

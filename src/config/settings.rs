@@ -4,11 +4,14 @@
 //! nothing behind it asks whether a value makes sense.
 
 mod access;
+mod controls;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use controls::{Control, control_name};
 
 use crate::base::secret::Secret;
 use crate::base::units::{Bitrate, FrameRate, Size};
@@ -99,6 +102,8 @@ pub struct Server {
     pub docroot: Option<PathBuf>,
     /// Whether the service is announced on the local network.
     pub mdns: bool,
+    /// Niceness: -20 comes before all others, 19 behind them. 0 is usual.
+    pub priority: i32,
     /// The folder that keeps what operators want over a restart.
     pub state: Option<PathBuf>,
     /// With it the port speaks HTTPS instead of HTTP.
@@ -147,6 +152,8 @@ pub struct Feed {
     pub size: Size,
     pub fps: FrameRate,
     pub audio: FeedAudio,
+    /// What its camera is told; of a V4L2 device alone.
+    pub controls: Vec<Control>,
     pub overlay: Overlay,
     pub turn: Turn,
 }

@@ -13,7 +13,7 @@ pub(super) const LONGEST: usize = 256 * 1024;
 /// The deepest nesting.
 const DEEPEST: usize = 16;
 /// The most keys, values and lists in one file.
-const MOST_NODES: usize = 10_000;
+pub(super) const MOST_NODES: usize = 10_000;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {
@@ -103,7 +103,11 @@ impl<'a> Reader<'a> {
                 let message = "a second document begins here; only one is read";
                 return Err(Problem::on_line(line, "", message));
             }
-            root = Some(self.node(event, line)?);
+            let node = self.node(event, line)?;
+            if matches!(node, Node::Text(_) | Node::List(_)) {
+                self.tell(line, "the file is a text or a list; it must hold keys, as in `server:`");
+            }
+            root = Some(node);
         }
     }
 

@@ -6,6 +6,7 @@ mod anchor;
 pub mod bytes;
 mod command;
 mod command_log;
+pub mod controls;
 pub mod demand;
 pub mod encoder;
 pub mod gst;

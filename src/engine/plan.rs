@@ -10,8 +10,8 @@ pub use shared::{Given, Offered, Pictures};
 
 use crate::base::units::{FrameRate, Size};
 use crate::config::settings::{
-    EncoderWish, Feed, FeedAudio, Overlay, Profile, PushAudio, Rotation, Sound, Source, Stream,
-    Turn,
+    Control, EncoderWish, Feed, FeedAudio, Overlay, Profile, PushAudio, Rotation, Sound, Source,
+    Stream, Turn,
 };
 use crate::profile::{self, Kind, ProfileError, Slot};
 
@@ -235,6 +235,8 @@ impl Plan {
             Source::TestClock => "test",
             Source::V4l2(device) => {
                 slots.push(("device", Slot::Text(device.to_string_lossy().into_owned())));
+                slots
+                    .extend(controls(&self.feed.controls).map(|all| ("controls", Slot::Text(all))));
                 match capture.form {
                     Form::Raw => "v4l2-raw",
                     Form::Mjpeg => "v4l2-mjpeg",
@@ -388,6 +390,15 @@ fn render(kind: Kind, name: &str, slots: &[(&str, Slot)]) -> Result<String, Prof
         known: profile::names(kind).collect::<Vec<_>>().join(", "),
     })?;
     profile.render(slots)
+}
+
+/// What a camera is told, as a structure of GStreamer. Words are known to the
+/// driver alone, and must have become numbers before.
+fn controls(controls: &[Control]) -> Option<String> {
+    let numbers = controls.iter().filter(|control| control.value.parse::<i32>().is_ok());
+    let all: String =
+        numbers.map(|Control { name, value }| format!(",{name}=(int){value}")).collect();
+    (!all.is_empty()).then(|| format!("controls{all}"))
 }
 
 /// The one word of videoflip for a mirror and a rotation together.

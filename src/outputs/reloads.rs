@@ -20,6 +20,8 @@ pub struct Changes {
     pub pushes: Names,
     /// Keys that take effect at the next start of the service.
     pub at_next_start: Vec<&'static str>,
+    /// What has no effect.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -68,6 +70,7 @@ impl Changes {
             streams: Names::of(&diff.streams).and(Names::of(&diff.byte_streams)),
             pushes: Names::of(&diff.pushes),
             at_next_start,
+            warnings: Vec::new(),
         }
     }
 

@@ -42,7 +42,8 @@ impl Trial {
     }
 
     pub fn verdict(&self, now: Instant) -> Verdict {
-        verdict(&self.unit.supervisor.report(), self.until, now)
+        let Report { phase, has_lived, .. } = self.unit.supervisor.report();
+        verdict(&phase, has_lived, now >= self.until)
     }
 
     /// Why it gave nothing, where that is known.
@@ -56,10 +57,10 @@ impl Trial {
     }
 }
 
-fn verdict(report: &Report, until: Instant, now: Instant) -> Verdict {
-    match report.phase {
-        _ if report.has_lived => Verdict::Dismissed,
-        _ if now < until => Verdict::Open,
+fn verdict(phase: &Phase, has_lived: bool, is_due: bool) -> Verdict {
+    match phase {
+        _ if has_lived => Verdict::Dismissed,
+        _ if !is_due => Verdict::Open,
         Phase::Idle | Phase::Stopping { .. } => Verdict::Dismissed,
         Phase::Starting { .. }
         | Phase::Live { .. }
@@ -87,28 +88,21 @@ pub fn trials(before: &Lineup, live: &[Unit], after: &Lineup, now: Instant) -> V
 mod tests {
     use super::*;
 
-    fn report(phase: Phase) -> Report {
-        Report { phase, run: 1, failures: 0, last_failure: None, deadline: None, has_lived: false }
-    }
-
     #[test]
     fn what_gave_nothing_in_time_has_failed_and_what_gave_something_has_not() {
         let now = tokio::time::Instant::now().into_std();
-        let until = now + PATIENCE;
-        let waits = report(Phase::Waiting { retry_at: until, cause: Failure::Ended });
-        assert_eq!(verdict(&waits, until, now), Verdict::Open);
-        assert_eq!(verdict(&waits, until, until), Verdict::Failed);
-        let starts = report(Phase::Starting { give_up_at: until });
-        assert_eq!(verdict(&starts, until, until), Verdict::Failed);
-        let lived = Report { has_lived: true, ..waits };
-        assert_eq!(verdict(&lived, until, now), Verdict::Dismissed);
+        let waits = Phase::Waiting { retry_at: now, cause: Failure::Ended };
+        assert_eq!(verdict(&waits, false, false), Verdict::Open);
+        assert_eq!(verdict(&waits, false, true), Verdict::Failed);
+        assert_eq!(verdict(&Phase::Starting { give_up_at: now }, false, true), Verdict::Failed);
+        assert_eq!(verdict(&waits, true, false), Verdict::Dismissed);
     }
 
     #[test]
     fn what_nobody_needs_is_not_judged() {
         let now = tokio::time::Instant::now().into_std();
         for phase in [Phase::Idle, Phase::Stopping { give_up_at: now }] {
-            assert_eq!(verdict(&report(phase), now, now), Verdict::Dismissed);
+            assert_eq!(verdict(&phase, false, true), Verdict::Dismissed);
         }
     }
 }

@@ -12,6 +12,7 @@ mod browser;
 mod bytes;
 mod bytes_broken;
 mod commands;
+mod configuration;
 mod crowds;
 mod dashboard;
 mod edge;

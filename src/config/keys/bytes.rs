@@ -13,10 +13,11 @@ use crate::config::urls::byte_stream_url;
 use crate::model::ids::{FeedName, StreamName};
 
 /// Keys of a feed that only a picture has.
-const OF_PICTURES: [&str; 10] = [
+const OF_PICTURES: [&str; 11] = [
     "size",
     "fps",
     "audio",
+    "controls",
     "overlay",
     "hflip",
     "vflip",

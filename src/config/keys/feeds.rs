@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::made::{Read, bring_together};
 use super::pulls::pull;
-use super::{bytes, name, span, unit};
+use super::{bytes, controls, name, refuse_templates, span, unit};
 use crate::base::units::{FrameRate, Size};
 use crate::config::problem::quote;
 use crate::config::section::{Report, Spot, flag, word};
 use crate::config::settings::{ByteFeed, Feed, FeedAudio, Mode, Overlay, Rotation, Source, Turn};
 use crate::model::ids::FeedName;
 
-pub(in crate::config) const FEED: [&str; 19] = [
+pub(in crate::config) const FEED: [&str; 22] = [
     "feed",
     "test",
     "v4l2",
@@ -22,12 +22,15 @@ pub(in crate::config) const FEED: [&str; 19] = [
     "user",
     "password",
     "command",
+    "template",
+    "args",
     "pipe",
     "mode",
     "resurrect",
     "size",
     "fps",
     "audio",
+    "controls",
     "overlay",
     "hflip",
     "vflip",
@@ -71,6 +74,7 @@ fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<Read> {
     let size = report.read(&spot.at("size"), |text| text.parse().map_err(unit));
     let fps = report.read(&spot.at("fps"), |text| text.parse().map_err(unit));
     let audio = audio(&spot.at("audio"), &source, report);
+    let controls = controls::controls(&spot.at("controls"), &source, report);
     let overlay = overlay(&spot.at("overlay"), report);
     let turn = turn(spot, report);
     let feed = Feed {
@@ -81,6 +85,7 @@ fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<Read> {
         size: size.unwrap_or(SIZE),
         fps: fps.unwrap_or_else(usual_fps),
         audio,
+        controls,
         overlay,
         turn,
     };
@@ -89,6 +94,7 @@ fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<Read> {
 
 /// How long a feed of any kind runs, and whether it is started again.
 pub(super) fn life(spot: &Spot<'_>, report: &mut Report) -> (Mode, bool) {
+    refuse_templates(spot, report);
     let mode = report.read(&spot.at("mode"), mode).unwrap_or(Mode::OnDemand);
     (mode, report.read(&spot.at("resurrect"), flag).unwrap_or(true))
 }

@@ -4,6 +4,7 @@
 //! asked in `check`.
 
 pub(super) mod bytes;
+pub(super) mod controls;
 pub(super) mod feeds;
 pub(super) mod made;
 pub(super) mod pages;
@@ -15,12 +16,23 @@ pub(super) mod streams;
 use std::time::Duration;
 
 use super::problem::{is_url, quote, word};
+use super::section::{Report, Spot};
 use crate::base::units::{BadUnit, parse_span};
 use crate::model::ids::BadName;
 
 /// The sections of the file.
-pub(super) const SECTIONS: [&str; 8] =
-    ["server", "access", "rtsp", "feeds", "streams", "pushes", "pages", "log"];
+pub(super) const SECTIONS: [&str; 10] =
+    ["server", "access", "rtsp", "feeds", "streams", "pushes", "templates", "use", "pages", "log"];
+
+/// Tells templates that were not resolved: those of the file are, before
+/// anything is checked.
+pub(super) fn refuse_templates(spot: &Spot<'_>, report: &mut Report) {
+    for key in ["templates", "use", "template", "args"].map(|key| spot.at(key)) {
+        if key.is_given() {
+            report.tell(&key, "stands in the file alone; what it makes may be overridden");
+        }
+    }
+}
 
 fn unit(bad: BadUnit) -> String {
     format!("{} is not {}", quote(&bad.text), bad.wanted)

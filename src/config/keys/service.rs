@@ -11,7 +11,8 @@ use crate::config::problem::quote;
 use crate::config::section::{Report, Spot, flag, word};
 use crate::config::settings::{Access, Log, Login, Rtsp, Server, Tls};
 
-pub(in crate::config) const SERVER: [&str; 6] = ["bind", "port", "docroot", "mdns", "state", "tls"];
+pub(in crate::config) const SERVER: [&str; 7] =
+    ["bind", "port", "docroot", "mdns", "priority", "state", "tls"];
 const TLS: [&str; 2] = ["certificate", "key"];
 pub(in crate::config) const ACCESS: [&str; 1] = ["password"];
 pub(in crate::config) const RTSP: [&str; 5] = ["port", "tls_port", "multicast", "user", "password"];
@@ -27,12 +28,14 @@ pub(in crate::config) fn server(spot: &Spot<'_>, report: &mut Report) -> Server 
     let port = report.read(&spot.at("port"), port);
     let docroot = report.read(&spot.at("docroot"), folder);
     let mdns = report.read(&spot.at("mdns"), flag);
+    let priority = report.read(&spot.at("priority"), priority);
     let state = report.read(&spot.at("state"), folder);
     Server {
         bind: bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         port: port.unwrap_or(PORT),
         docroot,
         mdns: mdns.unwrap_or(false),
+        priority: priority.unwrap_or(0),
         state,
         tls: tls(&spot.at("tls"), report),
     }
@@ -141,6 +144,11 @@ fn address(text: &str) -> Result<IpAddr, String> {
 fn port(text: &str) -> Result<u16, String> {
     let number = text.parse().ok().filter(|port| *port > 0);
     number.ok_or_else(|| format!("{} is not a port from 1 to 65535", quote(text)))
+}
+
+fn priority(text: &str) -> Result<i32, String> {
+    let number = text.parse().ok().filter(|nice| (-20..=19).contains(nice));
+    number.ok_or_else(|| format!("{} is not a priority from -20 (first) to 19 (last)", quote(text)))
 }
 
 fn port_or_off(text: &str) -> Result<Option<u16>, String> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{bytes, name, span, unit};
+use super::{bytes, name, refuse_templates, span, unit};
 use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::config::problem::{either, quote};
 use crate::config::section::{Report, Spot, word};
@@ -10,9 +10,9 @@ use crate::config::settings::{ByteFeed, ByteStream, EncoderWish, Feed, Profile, 
 use crate::config::urls::stream_url;
 use crate::model::ids::{FeedName, StreamName};
 
-pub(in crate::config) const STREAM: [&str; 15] = [
+pub(in crate::config) const STREAM: [&str; 17] = [
     "feed", "feeds", "encoder", "bitrate", "gop", "profile", "quality", "size", "fps", "audio",
-    "command", "type", "client", "url", "password",
+    "command", "template", "args", "type", "client", "url", "password",
 ];
 
 const GOP: Duration = Duration::from_secs(1);
@@ -31,6 +31,7 @@ pub(in crate::config) fn streams(
     let (mut tracks, mut byte_streams) = (Vec::new(), Vec::new());
     for key in spot.keys() {
         let spot = spot.at(key);
+        refuse_templates(&spot, report);
         if bytes::is_stream(key, &spot, byte_feeds) {
             byte_streams.extend(bytes::stream(key, &spot, report));
         } else {

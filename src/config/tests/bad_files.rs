@@ -6,14 +6,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Each `tests/golden/config/NAME.yaml` beside its `NAME.txt`;
+/// Each `tests/golden/config/NAME.yaml` or `NAME.conf` beside its `NAME.txt`;
 /// `GOLDEN=1` writes the texts anew, to be read in the diff.
 #[test]
 fn every_bad_file_gets_exactly_its_golden_problems() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/config");
     let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let mut texts: Vec<_> =
-        files.filter(|path| path.extension().is_some_and(|ext| ext == "yaml")).collect();
+        files.filter(|path| path.extension().is_some_and(|ext| ext != "txt")).collect();
     texts.sort();
     assert!(texts.len() >= 12, "the golden files are missing from {folder:?}");
     for path in texts {
@@ -115,6 +115,26 @@ fn too_many_and_too_deep_values_end_the_reading() {
     for open in ["[", "{a: ", "? ", "- ", "{"] {
         let said = told(&open.repeat(200_000 / open.len()));
         assert!(said.contains("deeper") || said.contains("YAML"), "{said}");
+    }
+}
+
+#[test]
+fn names_without_end_are_neither_taken_nor_repeated() {
+    let long = "n".repeat(60_000);
+    for text in [
+        format!("feeds: {{{long}: {{test: clock}}}}\nstreams: {{{long}: {{}}}}\n"),
+        format!("{SMALL}{long}: 1\n"),
+        format!(
+            "{SMALL}templates: {{commands: {{{long}: 'cat'}}, sets: {{a: {{params: [{long}]}}}}}}\n"
+        ),
+        format!("{SMALL}templates: {{commands: {{{long}: cat}}}}\nuse: [{{set: a}}]\n"),
+        format!("streams: {{a: {{template: {long}}}}}\n"),
+        format!("{SMALL}use: [{{set: {long}, {long}: 1}}]\n"),
+        format!("[{long}]\n{long}\n{long} = {long}\n"),
+        format!("[/dev/video0]\n{long} = {long}\nfps = {long}\n"),
+    ] {
+        let said = told(&text);
+        assert!(said.len() < 1000, "{said:.1000}");
     }
 }
 

@@ -55,6 +55,10 @@ fn a_wrong_value_is_blamed_on_where_it_came_from() {
         lines(&layered(&file, &[], &flags("http")).unwrap_err()),
         "server.port (--port): \"http\" is not a port from 1 to 65535\n"
     );
+    let loud = Overrides { log_level: Some("loud".to_owned()), ..Overrides::default() };
+    assert!(
+        lines(&layered(SMALL, &[], &loud).unwrap_err()).starts_with("log.level (--log-level): ")
+    );
     let docroot = Overrides { docroot: Some("/no/such".into()), ..Overrides::default() };
     assert_eq!(
         lines(&layered(SMALL, &[], &docroot).unwrap_err()),

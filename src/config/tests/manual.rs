@@ -4,6 +4,7 @@ use super::*;
 use crate::config::keys::{
     SECTIONS, feeds::FEED, pages::PAGES, pushes::PUSH, service, streams::STREAM,
 };
+use crate::config::templates::TEMPLATES;
 
 const MANUAL: &str = include_str!("../../../etc/livebox.yaml");
 const README: &str = include_str!("../../../README.md");
@@ -36,14 +37,29 @@ fn the_readmes_page_of_commands_and_pipes_loads() {
 }
 
 #[test]
+fn the_readmes_cameras_of_sets_and_their_controls_load() {
+    let block = |of: &str| {
+        let blocks = README.split("```yaml\n").skip(1);
+        let mut texts = blocks.filter_map(|text| Some(text.split_once("```")?.0));
+        parse_text(texts.find(|text| text.contains(of)).unwrap()).unwrap()
+    };
+    let made = block("\nuse:\n");
+    let urls: Vec<_> = made.byte_streams.iter().map(|stream| stream.url.as_str()).collect();
+    assert_eq!(urls, ["/front/view.mjpg", "/front/raw.ts", "/back/view.mjpg", "/back/raw.ts"]);
+    assert_eq!(block("controls:").feeds[0].controls.len(), 3);
+}
+
+#[test]
 fn the_manual_knows_every_key_in_its_section() {
-    let sections: [(&str, &[&str]); 8] = [
+    let sections: [(&str, &[&str]); 10] = [
         ("server", &service::SERVER),
         ("access", &service::ACCESS),
         ("rtsp", &service::RTSP),
         ("feeds", &FEED),
         ("streams", &STREAM),
         ("pushes", &PUSH),
+        ("templates", &TEMPLATES),
+        ("use", &[]),
         ("pages", &PAGES),
         ("log", &service::LOG),
     ];
@@ -67,7 +83,7 @@ fn with_push() -> String {
 
 /// The keys given below this section, also those behind a `#`.
 fn keys_of(section: &str) -> Vec<&'static str> {
-    let inside = MANUAL.split_once(&format!("\n{section}:\n")).unwrap().1;
+    let (_, inside) = MANUAL.split_once(&format!("\n{section}:")).unwrap();
     let lines = inside.lines().take_while(|line| line.is_empty() || line.starts_with([' ', '#']));
     let key = |line: &'static str| line.trim_start().trim_start_matches('#').split_once(':');
     let keys = lines.filter_map(key).map(|(key, _)| key);

@@ -2,9 +2,11 @@
 //! problems out.
 
 mod bad_files;
+mod fmp4streamer;
 mod layering;
 mod manual;
 mod secrets;
+mod templates;
 
 use super::*;
 

@@ -13,7 +13,10 @@ fn file_with(secret: &str) -> String {
          yard:\n    rtsp: rtsp://cam.local/2\n    user: me\n    password: {secret}\n\
          streams:\n  camera:\n    bitrate: 1M\n  door: {{}}\n  yard: {{}}\n\
          pushes:\n  one:\n    url: rtmps://a.example/live2\n    key: {secret}\n    start: true\n  \
-         two: {{stream: camera, url: \"rtmp://a.example/live2/{secret}\", audio: feed}}\n"
+         two: {{stream: camera, url: \"rtmp://a.example/live2/{secret}\", audio: feed}}\n\
+         templates:\n  commands:\n    send: \"ff -k {secret} {{key}}\"\n  sets:\n    tube:\n      params: [k]\n      \
+         pushes: {{\"{{name}}\": {{url: rtmp://a.example/live2, key: \"{{k}}\"}}}}\n\
+         use:\n  - {{set: tube, name: three, k: {secret}}}\n"
     )
 }
 
@@ -30,7 +33,7 @@ fn slip() -> impl Strategy<Value = Slip> {
         " ", "\n", ":", ": ", "\t", "&", "*", "!", "{", "}", "[", "]", "'", "\"", "#", "- ", "|",
         "x", "0", "\n  ", ",", "://", "---\n", "?", "%", "\u{0}", "é",
     ]);
-    let at = 0_usize..560;
+    let at = 0_usize..900;
     prop_oneof![
         (at.clone(), 1_usize..6).prop_map(|(at, count)| Slip::Drop { at, count }),
         (at.clone(), odd).prop_map(|(at, what)| Slip::Put { at, what }),

@@ -14,6 +14,7 @@ use super::tap::{FirstSign, Target};
 use super::unpack;
 use super::v4l2;
 use crate::config::settings::Source;
+use crate::engine::controls::Desk;
 use crate::engine::lifecycle::{Event, Run};
 use crate::engine::plan::{Capture, Form, Given, Pictures, Plan};
 use crate::engine::runs::{Runs, Stop};
@@ -41,12 +42,13 @@ struct Job {
     outlet: Arc<Outlet>,
     /// What it is made from, if from another feed.
     base: Option<Base>,
+    desk: Desk,
 }
 
 impl CapturePipeline {
     /// Each run follows the plans as they stand at its start; all have the same feed.
     pub fn new(plans: Plans, outlet: Arc<Outlet>, base: Option<Base>) -> Self {
-        let job = Job { plans, outlet, base };
+        let job = Job { plans, outlet, base, desk: Desk::default() };
         Self { job, runs: Runs::default(), need: None, given_before: AtomicU64::new(0) }
     }
 }
@@ -111,6 +113,7 @@ impl Job {
             Ok(found) => found,
             Err(failure) => return failure,
         };
+        let plan = &self.desk.settle(plan.clone(), capture).await;
         let line = match plan.capture_line(capture) {
             Ok(line) => line,
             Err(error) => return Failure::Build(error.to_string()),

@@ -12,6 +12,7 @@ use super::running::Running;
 use super::tap::{FirstSign, SINKS, Target, Timeline, tap};
 use super::v4l2;
 use crate::config::settings::Source;
+use crate::engine::controls::Desk;
 use crate::engine::lifecycle::{Event, Run};
 use crate::engine::plan::{Capture, Form, Plan};
 use crate::engine::runs::{Runs, Stop};
@@ -33,6 +34,7 @@ struct Job {
     plan: watch::Receiver<Plan>,
     stream: Arc<hub::Stream>,
     encoding: Encoding,
+    desk: Desk,
 }
 
 impl FeedPipeline {
@@ -45,7 +47,7 @@ impl FeedPipeline {
         chosen: watch::Sender<Option<Encoder>>,
     ) -> Self {
         let encoding = Encoding { encoders, chosen };
-        Self { job: Job { plan, stream, encoding }, runs: Runs::default() }
+        Self { job: Job { plan, stream, encoding, desk: Desk::default() }, runs: Runs::default() }
     }
 }
 
@@ -67,9 +69,9 @@ impl Pipeline for FeedPipeline {
 
 impl Job {
     async fn run(self, sign: Arc<FirstSign>, mut stop: Stop) -> Failure {
-        let plan = self.plan.borrow().clone();
+        let mut plan = self.plan.borrow().clone();
         let prepared = tokio::select! {
-            prepared = self.prepare(&plan) => prepared,
+            prepared = self.prepare(&mut plan) => prepared,
             () = stop.requested() => return Failure::Ended,
         };
         let (line, capture) = match prepared {
@@ -86,8 +88,9 @@ impl Job {
     }
 
     /// What the feed gives, and the launch line for it with the encoder that works.
-    async fn prepare(&self, plan: &Plan) -> Result<(String, Capture), Failure> {
+    async fn prepare(&self, plan: &mut Plan) -> Result<(String, Capture), Failure> {
         let capture = capture_of(plan).await?;
+        *plan = self.desk.settle(plan.clone(), capture).await;
         let encoder = match capture.form {
             Form::H264 => by_itself(plan),
             Form::Raw | Form::Mjpeg | Form::Coded(_) => self.encoding.choose(plan).await?,

@@ -300,6 +300,24 @@ mod tests {
     }
 
     #[test]
+    fn the_source_takes_the_controls_of_every_form_as_numbers() {
+        gst::init().unwrap();
+        let text = "feeds: {cam: {v4l2: /dev/video0, controls: {brightness: -20, gain: 3}}}\n\
+             streams: {cam: {}}";
+        let settings = config::parse_text(text).unwrap();
+        let plan = Plan { feed: settings.feeds[0].clone(), stream: settings.streams[0].clone() };
+        for form in [Form::Raw, Form::Mjpeg, Form::H264] {
+            let capture = Capture { form, ..Capture::plain(plan.feed.fps) };
+            let line = plan.launch_line(capture, "openh264enc").unwrap();
+            let (source, _) = line.split_once(" ! ").unwrap();
+            let source = gst::parse::launch(source).unwrap();
+            let controls: gst::Structure = source.property("extra-controls");
+            let number = |name: &str| controls.get::<i32>(name).unwrap();
+            assert_eq!((number("brightness"), number("gain")), (-20, 3), "{form:?}");
+        }
+    }
+
+    #[test]
     fn a_device_that_is_not_there_is_named() {
         gst::init().unwrap();
         let told = offers(Path::new("/dev/nowhere")).unwrap_err().to_string();

@@ -15,6 +15,7 @@ fn plan() -> Plan {
             fps: "30".parse().unwrap(),
             audio: FeedAudio::None,
             overlay: Overlay::default(),
+            controls: Vec::new(),
             turn: Turn::default(),
         },
         stream: Stream {
@@ -37,12 +38,7 @@ fn plan() -> Plan {
 fn every_combination_gives_a_line_that_is_reviewed() {
     let mut lines = Vec::new();
     let plain = Capture::plain(plan().feed.fps);
-    for form in [Form::Raw, Form::Mjpeg, Form::H264] {
-        for rate in [(30, 1), (60_000, 1001)] {
-            lines
-                .push(plan().launch_line(Capture { form, rate, sound: false }, "x264enc").unwrap());
-        }
-    }
+    lines.extend(cameras());
     for encoder in profile::names(Kind::Encoder) {
         lines.push(plan().launch_line(plain, encoder).unwrap());
         let mut fixed = plan();
@@ -106,6 +102,27 @@ fn every_combination_gives_a_line_that_is_reviewed() {
     lines.push(push_line(PushAudio::Feed, false).unwrap());
     lines.push(push_line(PushAudio::Tone, true).unwrap());
     golden("tests/golden/launch-lines.txt", &(lines.join("\n\n") + "\n"));
+}
+
+/// The lines of a camera in each of its forms, and of one that is told something.
+fn cameras() -> Vec<String> {
+    let mut lines = Vec::new();
+    let forms = [Form::Raw, Form::Mjpeg, Form::H264];
+    for form in forms {
+        for rate in [(30, 1), (60_000, 1001)] {
+            lines
+                .push(plan().launch_line(Capture { form, rate, sound: false }, "x264enc").unwrap());
+        }
+    }
+    let control = |name: &str, value: &str| Control { name: name.into(), value: value.into() };
+    let mut told = plan();
+    told.feed.controls = vec![control("brightness", "-20"), control("menu", "a word")];
+    told.feed.controls.push(control("auto_exposure", "1"));
+    for form in forms {
+        let capture = Capture { form, ..Capture::plain(told.feed.fps) };
+        lines.push(told.launch_line(capture, "x264enc").unwrap());
+    }
+    lines
 }
 
 /// The lines of what is found in bytes.

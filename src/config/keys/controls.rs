@@ -1,0 +1,92 @@
+//! `feeds.NAME.controls`: what a camera is told about itself.
+
+use crate::config::problem::quote;
+use crate::config::section::{Report, Spot};
+use crate::config::settings::{Control, Source, control_name};
+
+/// No camera has more, and no name or value is longer.
+const MOST: usize = 100;
+const LONGEST: usize = 64;
+
+pub(super) fn controls(spot: &Spot<'_>, source: &Source, report: &mut Report) -> Vec<Control> {
+    let is_mapping = report.mapping(spot);
+    if !is_mapping || spot.keys().is_empty() {
+        return Vec::new();
+    }
+    if !matches!(source, Source::V4l2(_)) {
+        report.tell(spot, "only a camera (`v4l2`) has controls");
+        return Vec::new();
+    }
+    if spot.keys().len() > MOST {
+        report.tell(spot, format!("more than {MOST} controls"));
+        return Vec::new();
+    }
+    let mut controls: Vec<Control> = Vec::new();
+    for key in spot.keys() {
+        let spot = spot.at(key);
+        let named = name(key).map_err(|why| report.tell(&spot, why)).ok();
+        let value = report.read(&spot, value);
+        let (Some(name), Some(value)) = (named, value) else { continue };
+        match controls.iter().any(|control| control.name == name) {
+            true => report.tell(&spot, format!("{name} is given a second time")),
+            false => controls.push(Control { name, value }),
+        }
+    }
+    controls
+}
+
+pub(in crate::config) fn name(key: &str) -> Result<String, String> {
+    let name = control_name(key);
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let good = (1..=LONGEST).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(allowed);
+    good.then_some(name).ok_or_else(|| {
+        "no control is called so; `livebox devices --list-controls` lists them".to_owned()
+    })
+}
+
+pub(in crate::config) fn value(text: &str) -> Result<String, String> {
+    let good = (1..=LONGEST).contains(&text.len()) && !text.chars().any(char::is_control);
+    good.then(|| text.to_owned()).ok_or_else(|| format!("{} is no value of a control", quote(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::parse_text;
+
+    #[test]
+    fn controls_are_named_as_drivers_name_them() {
+        let settings = parse_text(
+            "feeds: {a: {v4l2: /dev/video0, controls: {brightness: 3, 'Auto-Focus (AF)': no, \
+             gain: null, power_line_frequency: 50 Hz}}}\nstreams: {a: {}}\n",
+        )
+        .unwrap();
+        let controls = &settings.feeds[0].controls;
+        let told: Vec<_> = controls.iter().map(|c| (c.name.as_str(), c.value.as_str())).collect();
+        assert_eq!(
+            told,
+            [("brightness", "3"), ("auto_focus_af", "no"), ("power_line_frequency", "50 Hz")]
+        );
+    }
+
+    #[test]
+    fn what_is_no_control_is_told() {
+        let problems = parse_text(
+            "feeds:\n  a: {v4l2: /dev/video0, controls: {'a,b=1': 3, x: [y], Gain: 1, gain: 2}}\n  \
+             b: {test: clock, controls: {gain: 1}}\n  c: {command: cat, controls: {gain: 1}}\n\
+             streams: {a: {}, b: {}, c: {}}\n",
+        )
+        .unwrap_err();
+        let told: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+        for part in [
+            "feeds.a.controls.\"a,b=1\" (line 2): no control is called so",
+            "feeds.a.controls.x (line 2): must be one value",
+            "feeds.a.controls.gain (line 2): gain is given a second time",
+            "feeds.b.controls (line 3): only a camera (`v4l2`) has controls",
+            "feeds.c.controls (line 4): a feed of this kind gives bytes",
+        ] {
+            assert!(told.contains(part), "{part}\n---\n{told}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What a camera is told about itself: brightness, focus, exposure.
+//!
+//! Which controls there are, and what they may be, is known to the camera alone.
+
+/// A control by the name that drivers give it, with the value as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Of a-z, 0-9 and _.
+    pub name: String,
+    /// A number, a word of a menu, or yes and no.
+    pub value: String,
+}
+
+/// The name of a control as drivers' titles are made into one: "White Balance
+/// Temperature, Auto" is `white_balance_temperature_auto`.
+pub fn control_name(title: &str) -> String {
+    let mut name = String::new();
+    for letter in title.trim().chars().filter(|letter| !",&(.)".contains(*letter)) {
+        let letter = if matches!(letter, ' ' | '-') { '_' } else { letter.to_ascii_lowercase() };
+        if letter != '_' || !name.ends_with('_') {
+            name.push(letter);
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_of_a_driver_becomes_the_name_of_a_control() {
+        for (title, name) in [
+            ("White Balance Temperature, Auto", "white_balance_temperature_auto"),
+            ("Exposure (Absolute)", "exposure_absolute"),
+            ("Pan & Tilt - Reset", "pan_tilt_reset"),
+            ("H264 I-Frame Period", "h264_i_frame_period"),
+            ("brightness", "brightness"),
+        ] {
+            assert_eq!(control_name(title), name);
+        }
+    }
+}
