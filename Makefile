@@ -58,9 +58,9 @@ vm-test: cargo-is-new-enough  ## install the package in a virtual Debian 13 with
 fresh-root:  ## `make run` and `make test` in a Debian 12 that has nothing yet (as root)
 	scripts/fresh-root
 
-bench: cargo-is-new-enough  ## figures beside other servers, as tables (7 minutes)
+bench: cargo-is-new-enough  ## figures beside other servers, as tables (8 minutes); ARGS="WORD" for some rows
 	@scripts/needs bench
-	cargo bench --locked --bench viewers
+	cargo bench --locked --bench viewers -- $(ARGS)
 
 soak: cargo-is-new-enough  ## everything at once for SOAK_SECONDS (600): viewers come and go, things break
 	@scripts/needs test

@@ -52,6 +52,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub fn serve(loaded: Loaded, source: Source) -> anyhow::Result<()> {
     let settings = &loaded.settings;
     let tls = tls(settings)?;
+    if let Some(folder) = &settings.log.folder {
+        system::try_folder(folder).map_err(|error| {
+            anyhow::anyhow!("log.folder: cannot write into {folder:?}: {error}")
+        })?;
+    }
     let server = http::Server::bind(&settings.server, tls.as_ref())?;
     let door = settings.rtsp.as_ref();
     let door = door.map(|rtsp| Door::bind(settings.server.bind, rtsp, tls.as_ref())).transpose()?;

@@ -12,6 +12,7 @@ use crate::common::receiver::Receiver;
 use crate::common::tls::Pair;
 use crate::common::{proc, wait};
 use crate::load::{Heard, Load};
+use crate::motion::{self, Motion};
 use crate::node::NodeMediaServer;
 use crate::vlc::{self, Vlc};
 use crate::{cost, glass, https};
@@ -36,6 +37,7 @@ pub(crate) enum Server {
     Node = 3,
     /// livebox with a certificate.
     Secure = 4,
+    Motion = 5,
 }
 
 /// How viewers get the stream.
@@ -48,8 +50,11 @@ pub(crate) enum Way {
     Hls,
     NginxRtmp,
     NginxHls,
+    Ts,
     VlcTs,
     NodeFlv,
+    Mjpeg,
+    MotionMjpeg,
 }
 
 /// Everything that runs. Dropping it ends it.
@@ -60,6 +65,7 @@ pub(crate) struct Stage {
     nginx: Receiver,
     vlc: Option<Vlc>,
     node: Option<NodeMediaServer>,
+    motion: Option<Motion>,
     _pair: Pair,
     _docroot: TempDir,
 }
@@ -133,10 +139,11 @@ impl Stage {
         });
         let vlc = Vlc::start(&format!("{}/{KEY}", nginx.url()));
         let client = https::Client::knowing(&pair);
+        let motion = Motion::start(&livebox.rtsp_url("/camera"));
         if let Some(node) = &node {
             node.wait_for(NODE_PATH);
         }
-        Self { livebox, secure, client, nginx, vlc, node, _pair: pair, _docroot: docroot }
+        Self { livebox, secure, client, nginx, vlc, node, motion, _pair: pair, _docroot: docroot }
     }
 
     pub(crate) fn has(&self, server: Server) -> bool {
@@ -182,11 +189,17 @@ impl Stage {
             }
             Way::Rtsp => Load::rtsp(viewers, at(self.livebox.rtsp_port())),
             Way::Hls => Load::hls(viewers, livebox, "/camera/hls/live.m3u8"),
+            Way::Ts => Load::http(viewers, livebox, "/camera.ts"),
             Way::NginxRtmp => Load::rtmp(viewers, at(self.nginx.rtmp_port()), KEY),
             Way::NginxHls => Load::hls(viewers, files, NGINX_PLAYLIST),
             Way::VlcTs => {
                 let port = self.vlc.as_ref().expect("asked only where VLC runs").port;
                 Load::http(viewers, at(port), vlc::PATH)
+            }
+            Way::Mjpeg => Load::http(viewers, livebox, "/camera.mjpeg"),
+            Way::MotionMjpeg => {
+                let port = self.motion.as_ref().expect("asked only where motion runs").port;
+                Load::http(viewers, at(port), motion::PATH)
             }
             Way::NodeFlv => {
                 let port = self.node.as_ref().expect("asked only where it runs").http_port;
@@ -196,13 +209,14 @@ impl Stage {
     }
 
     /// In the order of [`Server`].
-    fn pids(&self) -> [Option<u32>; 5] {
+    fn pids(&self) -> [Option<u32>; 6] {
         [
             Some(self.livebox.pid()),
             Some(self.nginx.nginx().pid()),
             self.vlc.as_ref().map(Vlc::pid),
             self.node.as_ref().map(NodeMediaServer::pid),
             Some(self.secure.pid()),
+            self.motion.as_ref().map(Motion::pid),
         ]
     }
 }
@@ -210,11 +224,14 @@ impl Stage {
 impl Way {
     pub(crate) fn server(self) -> Server {
         match self {
-            Way::Mp4 | Way::VideoOnly | Way::Rtsp | Way::Hls => Server::Livebox,
+            Way::Mp4 | Way::VideoOnly | Way::Rtsp | Way::Ts | Way::Hls | Way::Mjpeg => {
+                Server::Livebox
+            }
             Way::Https => Server::Secure,
             Way::NginxRtmp | Way::NginxHls => Server::Nginx,
             Way::VlcTs => Server::Vlc,
             Way::NodeFlv => Server::Node,
+            Way::MotionMjpeg => Server::Motion,
         }
     }
 
@@ -227,17 +244,22 @@ impl Way {
             Way::Hls => "**livebox** HLS",
             Way::NginxRtmp => "nginx-rtmp, RTMP",
             Way::NginxHls => "nginx, HLS from files",
+            Way::Ts => "**livebox** MPEG-TS over HTTP",
             Way::VlcTs => "VLC, MPEG-TS over HTTP",
             Way::NodeFlv => "node-media-server, FLV over HTTP",
+            Way::Mjpeg => "**livebox** Motion JPEG, 720p",
+            Way::MotionMjpeg => "motion, Motion JPEG, 720p",
         }
     }
 
     /// livebox's way to which this one is compared.
     pub(crate) fn ours(self) -> Option<Way> {
         match self {
-            Way::Mp4 | Way::VideoOnly | Way::Hls => None,
+            Way::Mp4 | Way::VideoOnly | Way::Hls | Way::Mjpeg => None,
+            Way::MotionMjpeg => Some(Way::Mjpeg),
             Way::NginxHls => Some(Way::Hls),
-            Way::Https | Way::Rtsp | Way::NginxRtmp | Way::VlcTs | Way::NodeFlv => Some(Way::Mp4),
+            Way::VlcTs => Some(Way::Ts),
+            Way::Https | Way::Rtsp | Way::Ts | Way::NginxRtmp | Way::NodeFlv => Some(Way::Mp4),
         }
     }
 }

@@ -92,7 +92,7 @@ impl Reader {
     }
 }
 
-fn now_ns() -> u64 {
+pub(crate) fn now_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is right");
     u64::try_from(since.as_nanos()).expect("this century")
 }

@@ -2,22 +2,37 @@
 
 use std::fmt::Write;
 
+use crate::bytes::Delays;
 use crate::cost::per_viewer_minute;
 use crate::glass::Glass;
 use crate::spread::Spread;
 use crate::stage::{Run, Way};
 
-/// Everything that one run has found.
+/// How the rows of the second table begin.
+pub(crate) const ASLEEP: &str = "CPU and memory while nobody has watched yet";
+pub(crate) const COLD: &str = "first frame of a feed that rested";
+pub(crate) const CAT: &str = "cat";
+pub(crate) const DELAY: &str = "encoder to client";
+pub(crate) const BROWSER: &str = "plain <video>";
+
+/// Everything that one run has found; what was not asked for is absent.
 pub(crate) struct Result {
+    pub(crate) staged: Staged,
+    pub(crate) delay_viewers: usize,
+    pub(crate) asleep: Option<Asleep>,
+    pub(crate) cold: Option<Spread>,
+    pub(crate) cat: Option<Delays>,
+}
+
+/// What was found with all servers at once.
+pub(crate) struct Staged {
     pub(crate) rows: Vec<Row>,
     /// The part of a core that each server uses without viewers.
     pub(crate) idle: Vec<f64>,
     /// How far two measurements of that lie apart.
     pub(crate) noise: Vec<f64>,
-    pub(crate) delay: Spread,
-    pub(crate) delay_viewers: usize,
+    pub(crate) delay: Option<Spread>,
     pub(crate) tags: Vec<Glass>,
-    pub(crate) asleep: Asleep,
 }
 
 /// One line of the first table.
@@ -67,7 +82,7 @@ impl Result {
 | gap ms p50 / p99 / max | key frame ms median / max | lost |\n\
 |---|---|---|---|---|---|---|---|---|\n"
             .to_owned();
-        for row in &self.rows {
+        for row in &self.staged.rows {
             let Row { way, viewers, run, joins } = row;
             let beside = self.ratio(row).map_or("–".to_owned(), |ratio| format!("× {ratio:.1}"));
             let gaps = run.heard.gaps.some().map_or("–".to_owned(), |gaps| {
@@ -92,14 +107,14 @@ impl Result {
     }
 
     fn browser(&self) -> String {
-        if self.tags.is_empty() {
+        if self.staged.tags.is_empty() {
             return String::new();
         }
         let mut text = "\
 | headless browser | plain `<video>` | first picture | behind the encoder, p50 / p95 |\n\
 |---|---|---|---|\n"
             .to_owned();
-        for glass in &self.tags {
+        for glass in &self.staged.tags {
             let (player, title) = (glass.tag.player.name(), glass.tag.title);
             match &glass.seen {
                 Ok(seen) => {
@@ -122,11 +137,12 @@ impl Result {
     }
 
     fn cost(&self, row: &Row) -> f64 {
-        per_viewer_minute(row.run.cores, self.idle[row.way.server() as usize], row.viewers)
+        per_viewer_minute(row.run.cores, self.staged.idle[row.way.server() as usize], row.viewers)
     }
 
     fn cost_or_noise(&self, row: &Row) -> String {
-        let noise = per_viewer_minute(self.noise[row.way.server() as usize], 0.0, row.viewers);
+        let noise =
+            per_viewer_minute(self.staged.noise[row.way.server() as usize], 0.0, row.viewers);
         let cost = self.cost(row);
         if cost > noise { format!("{cost:.4}") } else { "too little to tell".to_owned() }
     }
@@ -136,13 +152,13 @@ impl Result {
     fn ratio(&self, row: &Row) -> Option<f64> {
         let way = row.way.ours()?;
         let as_many = |other: &&Row| other.way == way && other.viewers == row.viewers;
-        let ours = self.rows.iter().find(as_many).or_else(|| self.top(way))?;
+        let ours = self.staged.rows.iter().find(as_many).or_else(|| self.top(way))?;
         Some(self.cost(row) / self.cost(ours))
     }
 
     /// The line with the most viewers of a way.
     fn top(&self, way: Way) -> Option<&Row> {
-        self.rows.iter().filter(|row| row.way == way).max_by_key(|row| row.viewers)
+        self.staged.rows.iter().filter(|row| row.way == way).max_by_key(|row| row.viewers)
     }
 
     fn targets(&self) -> Vec<Target> {
@@ -182,35 +198,30 @@ impl Result {
                 " ms",
             );
         }
-        let viewers = self.delay_viewers;
-        add(
-            format!("encoder to client, {viewers} viewers, median"),
-            2.0,
-            self.delay.median(),
-            2,
-            " ms",
-        );
-        add(
-            format!("encoder to client, {viewers} viewers, p99"),
-            8.0,
-            self.delay.at(0.99),
-            2,
-            " ms",
-        );
-        for glass in &self.tags {
+        if let Some(delay) = &self.staged.delay {
+            let what = format!("{DELAY}, {} viewers", self.delay_viewers);
+            add(format!("{what}, median"), 2.0, delay.median(), 2, " ms");
+            add(format!("{what}, p99"), 8.0, delay.at(0.99), 2, " ms");
+        }
+        if let Some(cat) = &self.cat {
+            let direct = cat.direct.median();
+            let what = format!("added by a `{CAT}` to a feed of bytes ({direct:.2} ms), median");
+            add(what, 2.0, cat.added(), 2, " ms");
+        }
+        if let Some(cold) = &self.cold {
+            add(format!("{COLD}, median"), 150.0, cold.median(), 0, " ms");
+        }
+        for glass in &self.staged.tags {
             let (Ok(seen), Some(limit)) = (&glass.seen, glass.tag.limit) else { continue };
             let what = format!("plain `<video>` behind the encoder, {}, median", glass.tag.title);
             add(what, limit, seen.behind.median(), 0, " ms");
         }
-        add(
-            "CPU while nobody has watched yet".to_owned(),
-            0.3,
-            self.asleep.cpu_percent,
-            2,
-            " % of a core",
-        );
-        let memory = self.asleep.resident_kib as f64 / 1024.0;
-        add("memory while nobody has watched yet".to_owned(), 25.0, memory, 0, " MiB");
+        if let Some(Asleep { cpu_percent, resident_kib }) = self.asleep {
+            let what = "CPU while nobody has watched yet".to_owned();
+            add(what, 0.3, cpu_percent, 2, " % of a core");
+            let memory = resident_kib as f64 / 1024.0;
+            add("memory while nobody has watched yet".to_owned(), 25.0, memory, 0, " MiB");
+        }
         all
     }
 }

@@ -73,6 +73,17 @@ pub fn open_files_at_most() -> usize {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(_, most)| most as usize)
 }
 
+/// Whether files can be made in `folder`: made and taken away, as a file system
+/// may refuse what permissions allow.
+///
+/// # Errors
+/// Why they cannot.
+pub fn try_folder(folder: &Path) -> io::Result<()> {
+    let file = folder.join(format!(".livebox-{}", random_token()?));
+    fs::File::create_new(&file)?;
+    fs::remove_file(&file)
+}
+
 /// The memory that this process has in use (its resident set), in bytes.
 pub fn memory() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -165,6 +165,7 @@ fn write_byte_stream(page: &mut Page, stream: &ByteStream) {
     let client = match client {
         Client::Shared => "shared",
         Client::Exclusive => "exclusive",
+        Client::Shot => "shot",
     };
     page.key(2, "client", client);
     page.key(2, "url", quoted(url));

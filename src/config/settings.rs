@@ -500,6 +500,8 @@ pub enum Client {
     Shared,
     /// A process for each, for formats whose header comes only once.
     Exclusive,
+    /// A process for each, whose whole output is the answer once it has ended.
+    Shot,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -7,12 +7,13 @@ use super::problem::quote;
 
 /// First path pieces that are the server's own.
 const RESERVED: &str = "api apiv1 stat stat.json metrics config dashboard kiosk hub stream \
-    stream.mp4 stream.m3u8 stream.h264 streaminf.m3u8 manifest.json index.html ws assets login \
+    stream.mp4 stream.m3u8 stream.h264 stream.mjpeg stream.mjpg \
+    streaminf.m3u8 manifest.json index.html ws assets login \
     logout register settings view play videos images channel channels topics live live-rec \
     socket.io unsubscribe health";
 
 /// Endings that choose a container.
-const SUFFIXES: [&str; 6] = [".mp4", ".h264", ".m3u8", ".ts", ".aac", ".mjpeg"];
+const SUFFIXES: [&str; 7] = [".mp4", ".h264", ".m3u8", ".ts", ".aac", ".mjpeg", ".mjpg"];
 
 /// What a stream serves below its own URL.
 const BELOW: [&str; 5] = ["ws", "ws.h264", "hls", "pic", "whep"];

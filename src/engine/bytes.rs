@@ -4,6 +4,7 @@
 //! command makes of them: once for all viewers, or once for each.
 
 mod run;
+mod shot;
 mod status;
 
 use std::collections::VecDeque;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 pub(super) use run::Sign;
 use run::{BytesPipeline, Job, Origin, run_for_one};
 
+pub use self::shot::NoShot;
 use super::command::Program;
 use super::command_log::CommandLog;
 use super::demand::Demand;
@@ -32,7 +34,7 @@ use crate::config::settings::{ByteFeed, ByteSource, ByteStream, Client, Mode, Se
 use crate::hub::bytes::{Begin, Flow, Need, Read, Reader};
 use crate::media::container::Container;
 use crate::model::ids::{FeedName, StreamName};
-use crate::model::status::Failure;
+use crate::model::status::{Failure, State};
 
 /// A command must give something this soon, and as long as it is fed may not
 /// pause for longer. Encoders look at their input for seconds first.
@@ -94,8 +96,17 @@ struct Feed {
 #[derive(Clone, Debug)]
 enum Maker {
     Feed(Arc<Feed>),
-    Shared { flow: Arc<Flow>, supervisor: Supervisor },
-    Exclusive { program: Program, seats: Arc<Semaphore>, alive: mpsc::Sender<()> },
+    Shared {
+        flow: Arc<Flow>,
+        supervisor: Supervisor,
+    },
+    Exclusive {
+        program: Program,
+        seats: Arc<Semaphore>,
+        /// How many of them there are.
+        places: usize,
+        alive: mpsc::Sender<()>,
+    },
 }
 
 /// Somebody who watches a stream.
@@ -331,12 +342,14 @@ impl Builder<'_> {
                     self.supervise(format!("stream {name}"), pipeline, Mode::OnDemand, true);
                 Maker::Shared { flow, supervisor }
             }
-            (Some(program), Client::Exclusive) => Maker::Exclusive {
-                program,
-                seats: Arc::new(Semaphore::new(SEATS)),
-                alive: self.before.alive.clone(),
-            },
+            (Some(program), Client::Exclusive) => self.exclusive(program, SEATS),
+            (Some(program), Client::Shot) => self.exclusive(program, shot::AT_ONCE),
         }
+    }
+
+    fn exclusive(&self, program: Program, places: usize) -> Maker {
+        let seats = Arc::new(Semaphore::new(places));
+        Maker::Exclusive { program, seats, places, alive: self.before.alive.clone() }
     }
 
     fn log(&self, kind: &str, name: &str) -> CommandLog {
@@ -420,7 +433,7 @@ impl Stream {
         let (from, hold) = match &self.maker {
             Maker::Feed(feed) => (From::Ring(feed.flow.join(begin)), Hold::Nothing),
             Maker::Shared { flow, .. } => (From::Ring(flow.join(begin)), later),
-            Maker::Exclusive { program, seats, alive } => {
+            Maker::Exclusive { program, seats, alive, .. } => {
                 let seat = Arc::clone(seats).try_acquire_owned().map_err(|_| NoSeat)?;
                 let hold = input.map(|input| (input.listen(Begin::Now), input.need()));
                 let (input, need) = hold.unzip();
@@ -432,6 +445,27 @@ impl Stream {
         };
         let (gone, counted) = (self.gone.subscribe(), Arc::clone(&self.viewers));
         Ok(Viewer { from, hold, gone, _counted: counted })
+    }
+
+    /// As [`Stream::join`], for who decodes what comes.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn join_to_decode(&self) -> Result<Viewer, NoSeat> {
+        let begin = match &self.maker {
+            Maker::Feed(feed) => feed.flow.decodable(),
+            Maker::Shared { flow, .. } => flow.decodable(),
+            Maker::Exclusive { .. } => Begin::Now,
+        };
+        self.join(begin)
+    }
+
+    /// Why it gives nothing, if it is down.
+    pub fn cause(&self) -> Option<Failure> {
+        match self.state(tokio::time::Instant::now().into_std()) {
+            State::Waiting { cause, .. } | State::Over { cause } => Some(cause),
+            State::Idle | State::Starting | State::Live { .. } | State::Stopping => None,
+        }
     }
 
     pub fn count_bytes_out(&self, bytes: usize) {

@@ -17,6 +17,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
 use super::command_log::CommandLog;
+use super::last_words::LastWords;
 use crate::config::settings::CommandLine;
 use crate::hub::bytes::{Read, Reader};
 use crate::model::status::Failure;
@@ -58,6 +59,7 @@ pub(super) struct Process {
     input: Option<ChildStdin>,
     output: Option<ChildStdout>,
     log: Option<JoinHandle<()>>,
+    said: Arc<LastWords>,
     is_gone: bool,
 }
 
@@ -102,9 +104,11 @@ impl Program {
         let mut child = command.spawn().map_err(|error| refusal(program, &error))?;
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         let group = Pid::from_raw(id.expect("it was not waited for yet"));
-        let log = child.stderr.take().map(|from| tokio::spawn(keep(from, Arc::clone(&self.log))));
+        let said = Arc::<LastWords>::default();
+        let keep = |from| keep(from, Arc::clone(&self.log), Arc::clone(&said));
+        let log = child.stderr.take().map(|from| tokio::spawn(keep(from)));
         let (input, output) = (child.stdin.take(), child.stdout.take());
-        Ok(Process { child, group, input, output, log, is_gone: false })
+        Ok(Process { child, group, input, output, log, said, is_gone: false })
     }
 }
 
@@ -130,9 +134,35 @@ impl Process {
     /// It has closed its output: waits a while for its end, and tells how it ended.
     pub(super) async fn verdict(&mut self) -> Failure {
         match tokio::time::timeout(GRACE, self.child.wait()).await {
-            Ok(Ok(status)) => Failure::Command(told(status)),
+            Ok(Ok(status)) if status.success() => Failure::Command(told(status)),
+            Ok(Ok(status)) => {
+                self.has_said_all().await;
+                let why = self.said.last_line().map(|line| format!(": {line}"));
+                Failure::Command(told(status) + &why.unwrap_or_default())
+            }
             Ok(Err(error)) => Failure::Command(format!("the command was lost: {error}")),
             Err(_) => Failure::Command("the command closed its output".to_owned()),
+        }
+    }
+
+    /// It has closed its output: waits a while for its end, and tells whether
+    /// that was a good one.
+    pub(super) async fn succeeds(&mut self) -> bool {
+        let ended = tokio::time::timeout(GRACE, self.child.wait()).await;
+        ended.is_ok_and(|ended| ended.is_ok_and(|status| status.success()))
+    }
+
+    /// What it said last.
+    pub(super) async fn last_words(&mut self) -> String {
+        self.has_said_all().await;
+        self.said.text()
+    }
+
+    /// Waits a moment for what it still says.
+    async fn has_said_all(&mut self) {
+        let Some(log) = &mut self.log else { return };
+        if tokio::time::timeout(LAST_WORDS, log).await.is_ok() {
+            self.log = None;
         }
     }
 
@@ -185,9 +215,10 @@ fn told(status: ExitStatus) -> String {
 }
 
 /// Keeps what a program says for as long as it says something.
-async fn keep(mut from: ChildStderr, log: Arc<CommandLog>) {
+async fn keep(mut from: ChildStderr, log: Arc<CommandLog>, last: Arc<LastWords>) {
     let mut said = vec![0; LEAST_ROOM];
     while let Ok(length @ 1..) = from.read(&mut said).await {
+        last.hear(&said[..length]);
         let (log, said) = (Arc::clone(&log), said[..length].to_vec());
         let now = tokio::time::Instant::now().into_std();
         // The disk may be slow; what is said next waits in the pipe.

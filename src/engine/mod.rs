@@ -10,6 +10,7 @@ pub mod controls;
 pub mod demand;
 pub mod encoder;
 pub mod gst;
+mod last_words;
 pub mod lifecycle;
 mod pipe;
 pub mod plan;

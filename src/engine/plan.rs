@@ -362,6 +362,57 @@ pub fn decode_line(decoder: &str) -> Result<String, ProfileError> {
     render(Kind::Picture, "decode", &[("decoder", word(decoder))])
 }
 
+/// The launch line that decodes one picture of any encoding.
+///
+/// # Errors
+/// The profile has not the right form.
+pub fn decode_any_line() -> Result<String, ProfileError> {
+    render(Kind::Picture, "decode-any", &[])
+}
+
+/// The launch line that finds pictures in bytes.
+///
+/// # Errors
+/// The profile has not the right form.
+pub fn extract_line() -> Result<String, ProfileError> {
+    render(Kind::Picture, "bytes", &[])
+}
+
+/// What encoded pictures leave by, of H.264 or of another encoding.
+///
+/// # Errors
+/// The profile has not the right form.
+pub fn intra_line(is_h264: bool) -> Result<String, ProfileError> {
+    let slots = [("h264", word("h264parse"))];
+    render(Kind::Picture, "intra", if is_h264 { &slots } else { &[] })
+}
+
+/// The launch line that makes a JPEG of every picture of a stream, scaled to
+/// `size` (width and height) if there is one.
+///
+/// # Errors
+/// A profile that cannot take the values, by name.
+pub fn mjpeg_line(
+    decoder: &str,
+    quality: u8,
+    size: Option<(u32, u32)>,
+) -> Result<String, ProfileError> {
+    let mut slots = vec![("decoder", word(decoder)), ("quality", Slot::Int(quality.into()))];
+    if let Some((width, height)) = size {
+        slots.extend([("width", Slot::Int(width)), ("height", Slot::Int(height))]);
+    }
+    render(Kind::Picture, "mjpeg", &slots)
+}
+
+/// The size of a picture of this `width` whose source has the size `source`;
+/// none if that is not wider.
+pub fn narrowed(source: (u32, u32), width: u32) -> Option<(u32, u32)> {
+    let width = Some(width).filter(|width| *width < source.0)? & !1;
+    let height = u64::from(source.1) * u64::from(width) / u64::from(source.0);
+    let height = u32::try_from(height).unwrap_or(source.1) & !1;
+    Some((width, height.max(2)))
+}
+
 /// The launch line that makes a file of a decoded picture.
 ///
 /// # Errors

@@ -23,9 +23,49 @@ use super::connection::Connection;
 use super::server::now;
 use super::viewer::{Flow, Lag};
 use crate::hub::Stream;
+use crate::model::ids::StreamName;
+use crate::outputs::mjpeg::Mjpeg;
 
 /// How often it is looked after those who are behind.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What a bell rings for.
+pub(super) trait Tower: std::fmt::Debug {
+    /// Changes with everything new.
+    fn ends(&self) -> watch::Receiver<u64>;
+    /// Who reads before this next has been too slow.
+    fn oldest(&self) -> u64;
+    fn name(&self) -> &StreamName;
+}
+
+impl Tower for Stream {
+    fn ends(&self) -> watch::Receiver<u64> {
+        self.ends()
+    }
+
+    fn oldest(&self) -> u64 {
+        self.oldest()
+    }
+
+    fn name(&self) -> &StreamName {
+        self.name()
+    }
+}
+
+impl Tower for Mjpeg {
+    fn ends(&self) -> watch::Receiver<u64> {
+        self.stills().ends()
+    }
+
+    /// Nothing but the newest picture is there.
+    fn oldest(&self) -> u64 {
+        self.stills().end()
+    }
+
+    fn name(&self) -> &StreamName {
+        self.stream().name()
+    }
+}
 
 /// One worker's bells: of the streams that somebody listens to there.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +74,7 @@ pub(super) struct Bells(Rc<RefCell<Vec<Weak<Bell>>>>);
 /// One worker's bell of one stream.
 #[derive(Debug)]
 pub(super) struct Bell {
-    stream: Arc<Stream>,
+    tower: Arc<dyn Tower>,
     rung: Arc<Notify>,
     /// Whether there is a task that rings it.
     is_manned: Cell<bool>,
@@ -62,23 +102,26 @@ pub(super) struct Ear {
 
 impl Bells {
     /// The bell of this stream.
-    pub(super) fn of(&self, stream: &Arc<Stream>) -> Rc<Bell> {
+    pub(super) fn of<T: Tower + 'static>(&self, tower: &Arc<T>) -> Rc<Bell> {
+        let tower: Arc<dyn Tower> = Arc::clone(tower) as _;
         let mut bells = self.0.borrow_mut();
         bells.retain(|bell| bell.strong_count() > 0);
         let mut heard = bells.iter().filter_map(Weak::upgrade);
-        if let Some(bell) = heard.find(|bell| Arc::ptr_eq(&bell.stream, stream)) {
+        if let Some(bell) =
+            heard.find(|bell| std::ptr::addr_eq(Arc::as_ptr(&bell.tower), Arc::as_ptr(&tower)))
+        {
             return bell;
         }
-        let bell = Bell::new(stream);
+        let bell = Bell::new(tower);
         bells.push(Rc::downgrade(&bell));
         bell
     }
 }
 
 impl Bell {
-    fn new(stream: &Arc<Stream>) -> Rc<Self> {
+    fn new(tower: Arc<dyn Tower>) -> Rc<Self> {
         Rc::new(Self {
-            stream: Arc::clone(stream),
+            tower,
             rung: Arc::default(),
             is_manned: Cell::new(false),
             listeners: RefCell::default(),
@@ -94,7 +137,7 @@ impl Bell {
             Rc::new(Place { position: Cell::new(u64::MAX), lag: Cell::default(), connection });
         bell.listeners.borrow_mut().insert(number, Rc::clone(&place));
         if !bell.is_manned.replace(true) {
-            actix_web::rt::spawn(ring(Rc::clone(bell), bell.stream.ends()));
+            actix_web::rt::spawn(ring(Rc::clone(bell), bell.tower.ends()));
         }
         let heard = Box::pin(Arc::clone(&bell.rung).notified_owned());
         Ear { bell: Rc::clone(bell), number, place, heard }
@@ -102,11 +145,11 @@ impl Bell {
 
     /// Lets go those who have been behind for too long.
     fn look_around(&self, now: Instant) {
-        let oldest = self.stream.oldest();
+        let oldest = self.tower.oldest();
         for place in self.listeners.borrow().values() {
             let mut lag = place.lag.get();
             if place.position.get() < oldest && lag.fell_off(now) == Flow::End {
-                place.let_go(&self.stream);
+                place.let_go(&*self.tower);
                 // Once; its body may take a moment to notice.
                 place.position.set(u64::MAX);
             }
@@ -118,7 +161,7 @@ impl Bell {
 /// Rings for each chunk, as long as somebody listens.
 async fn ring(bell: Rc<Bell>, mut ends: watch::Receiver<u64>) {
     let mut looked = now();
-    // The sender lives in the stream, which the bell holds.
+    // The sender lives in the tower, which the bell holds.
     while ends.changed().await.is_ok() && !bell.listeners.borrow().is_empty() {
         bell.rung.notify_waiters();
         let now = now();
@@ -131,9 +174,9 @@ async fn ring(bell: Rc<Bell>, mut ends: watch::Receiver<u64>) {
 }
 
 impl Place {
-    fn let_go(&self, stream: &Stream) {
+    fn let_go(&self, tower: &dyn Tower) {
         if let Some(connection) = &self.connection {
-            info!(stream:% = stream.name(); "a viewer is too slow for the stream and is let go");
+            info!(stream:% = tower.name(); "a viewer is too slow for the stream and is let go");
             connection.cut();
         }
     }
@@ -158,7 +201,7 @@ impl Ear {
         let flow = lag.fell_off(now());
         self.place.lag.set(lag);
         if flow == Flow::End {
-            self.place.let_go(&self.bell.stream);
+            self.place.let_go(&*self.bell.tower);
         }
         flow
     }

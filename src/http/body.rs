@@ -34,13 +34,32 @@ pub(super) fn endless<S: Source>(
     mut response: HttpResponseBuilder,
     source: S,
 ) -> HttpResponse {
-    let framing = match request.version() {
-        Version::HTTP_11 => Framing::Chunked,
-        _ => Framing::Plain,
-    };
-    if framing == Framing::Chunked {
-        response.insert_header((header::TRANSFER_ENCODING, "chunked"));
+    match request.version() {
+        Version::HTTP_11 => {
+            response.insert_header((header::TRANSFER_ENCODING, "chunked"));
+            without_length(request, response, Framing::Chunked, source)
+        }
+        _ => without_length(request, response, Framing::Plain, source),
     }
+}
+
+/// As [`endless`], for clients that read the bytes as they come and know no
+/// chunks: the end of the connection is the end.
+pub(super) fn until_close<S: Source>(
+    request: &HttpRequest,
+    mut response: HttpResponseBuilder,
+    source: S,
+) -> HttpResponse {
+    response.force_close();
+    without_length(request, response, Framing::Plain, source)
+}
+
+fn without_length<S: Source>(
+    request: &HttpRequest,
+    mut response: HttpResponseBuilder,
+    framing: Framing,
+    source: S,
+) -> HttpResponse {
     // The length is taken out again: this is the only way to tell the server
     // that it shall leave the bytes as they are.
     let mut response = response.no_chunking(0).body(Body::new(request, framing, source));

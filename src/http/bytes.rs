@@ -11,11 +11,10 @@ use futures_util::stream::{empty, unfold};
 use super::body::SLICE;
 use super::error::ApiError;
 use super::media::endless;
-use super::server::now;
+use crate::config::settings::Client;
 use crate::engine::bytes::{Stream, Viewer};
 use crate::engine::roster::{HOPELESS, PATIENCE};
 use crate::hub::bytes::Begin;
-use crate::model::status::{Failure, State};
 
 /// `GET` of a byte stream's URL: what its feed or its command gives, for as
 /// long as the viewer stays.
@@ -28,6 +27,11 @@ pub(super) async fn bytes(
     if request.method() == Method::HEAD {
         return Ok(answer(&stream).streaming(empty::<Result<Bytes, Infallible>>()));
     }
+    if stream.settings().client == Client::Shot {
+        let shot = stream.shoot().await?;
+        stream.count_bytes_out(shot.len());
+        return Ok(answer(&stream).body(shot));
+    }
     let mut viewer = stream.join(begin)?;
     // Bytes that are there are sent, however often the feed fails otherwise.
     let first = tokio::select! {
@@ -36,7 +40,7 @@ pub(super) async fn bytes(
         () = stream.fails(HOPELESS) => Err(None),
         () = tokio::time::sleep(PATIENCE) => Err(None),
     };
-    let first = first.map_err(|cause| ApiError::NoBytes { cause: cause.or(cause_of(&stream)) })?;
+    let first = first.map_err(|cause| ApiError::NoBytes { cause: cause.or(stream.cause()) })?;
     let stream = Arc::clone(&stream);
     Ok(answer(&stream).streaming(sent(stream, viewer, first)))
 }
@@ -65,13 +69,6 @@ fn begin_of(query: &[(String, String)], stream: &Stream) -> Result<Begin, ApiErr
         }
     }
     Ok(begin)
-}
-
-fn cause_of(stream: &Stream) -> Option<Failure> {
-    match stream.state(now()) {
-        State::Waiting { cause, .. } | State::Over { cause } => Some(cause),
-        State::Idle | State::Starting | State::Live { .. } | State::Stopping => None,
-    }
 }
 
 /// The headers that players of such streams are used to.

@@ -7,10 +7,11 @@ use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
 
 use crate::accounts::Busy;
-use crate::engine::bytes::NoSeat;
+use crate::engine::bytes::{NoSeat, NoShot};
 use crate::model::status::Failure;
 use crate::outputs::control::Refused;
 use crate::outputs::livebox::BoxError;
+use crate::outputs::mjpeg::NoLook;
 use crate::outputs::picture::{BadWish, NoPicture};
 use crate::outputs::reloads;
 
@@ -54,6 +55,10 @@ pub(super) enum ApiError {
     NoMarks { key: String, content_type: String },
     #[error("Too many viewers: {0}")]
     Full(#[from] NoSeat),
+    #[error("No answer: {0}")]
+    Shot(#[from] NoShot),
+    #[error("Too many kinds of pictures: {0}")]
+    NoLook(#[from] NoLook),
     #[error("There is nothing to control: no stream of this box is encoded by it")]
     NoTracks,
     #[error(transparent)]
@@ -76,21 +81,29 @@ impl ApiError {
             | ApiError::Unreadable(_)
             | ApiError::BadQuery(_)
             | ApiError::NotReloaded(_) => (StatusCode::BAD_REQUEST, None),
-            ApiError::NoSuchPath(_) | ApiError::NoTracks => (StatusCode::NOT_FOUND, None),
+            ApiError::NoSuchPath(_)
+            | ApiError::NoTracks
+            | ApiError::Undecoded(NoPicture::OutOfReach(_)) => (StatusCode::NOT_FOUND, None),
             ApiError::WrongMethod { .. } => (StatusCode::METHOD_NOT_ALLOWED, None),
             ApiError::PasswordNeeded { .. } => (StatusCode::UNAUTHORIZED, None),
             ApiError::NoPasswordSet | ApiError::OtherOrigin | ApiError::ForeignForm => {
                 (StatusCode::FORBIDDEN, None)
             }
-            ApiError::Undecoded(NoPicture::NoVideo) | ApiError::NoSound => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, None)
-            }
+            ApiError::Undecoded(NoPicture::NoVideo | NoPicture::NotUnderstood(_))
+            | ApiError::NoSound => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
             ApiError::Wish(_) | ApiError::NoMarks { .. } => (StatusCode::BAD_REQUEST, None),
             ApiError::Undecoded(NoPicture::Busy | NoPicture::Failed(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)))
             }
             ApiError::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(1))),
-            ApiError::NoPicture { .. } | ApiError::NoBytes { .. } | ApiError::Full(_) => {
+            ApiError::Shot(NoShot::Failed { .. } | NoShot::TooLong) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, None)
+            }
+            ApiError::NoPicture { .. }
+            | ApiError::Shot(NoShot::Full(_) | NoShot::TooLate)
+            | ApiError::NoBytes { .. }
+            | ApiError::Full(_)
+            | ApiError::NoLook(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)))
             }
         }
@@ -137,6 +150,11 @@ impl ResponseError for ApiError {
             let challenge = format!("Basic realm=\"{realm}\", charset=\"UTF-8\"");
             response.insert_header(("WWW-Authenticate", challenge));
         }
+        if let ApiError::Shot(NoShot::Failed { said, .. }) = self
+            && !said.trim().is_empty()
+        {
+            return page_of(&mut response, said);
+        }
         let problems = if let ApiError::NotReloaded(refused) = self {
             refused.problems.as_slice()
         } else {
@@ -146,6 +164,16 @@ impl ResponseError for ApiError {
         let body = Body { code, reason, valid: self.valid(), problems };
         json(&mut response, &body)
     }
+}
+
+/// What a command said, as a page that runs nothing.
+fn page_of(response: &mut HttpResponseBuilder, said: &str) -> HttpResponse {
+    let escaped = said.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    response
+        .content_type("text/html; charset=utf-8")
+        .insert_header(("Cache-Control", "no-store"))
+        .insert_header(("Content-Security-Policy", "default-src 'none'"))
+        .body(format!("<pre>{escaped}</pre>\n"))
 }
 
 /// A JSON answer with a newline at its end, never cached.

@@ -72,7 +72,7 @@ pub(super) async fn h264(
 }
 
 /// `reader`, listed as the one who asks.
-fn listed(reader: Reader, request: &HttpRequest, way: &'static str) -> Reader {
+pub(super) fn listed(reader: Reader, request: &HttpRequest, way: &'static str) -> Reader {
     match request.peer_addr() {
         Some(peer) => reader.of(Client { address: peer.ip().to_canonical(), way, since: now() }),
         None => reader,
@@ -226,7 +226,7 @@ fn adts(piece: &Piece, init: &Init) -> Bytes {
 }
 
 /// What follows a head that is asked for alone.
-struct Nothing;
+pub(super) struct Nothing;
 
 impl Source for Nothing {
     fn poll_more(&mut self, _: &mut VecDeque<Bytes>, _: &mut Context<'_>) -> Poll<Flow> {
@@ -253,7 +253,7 @@ fn agent(request: &HttpRequest) -> &str {
 
 /// Chromium and its kin name it so, Safari and Firefox do not. A program that
 /// lies gets a skippable box and some padding.
-fn is_chromium(request: &HttpRequest) -> bool {
+pub(super) fn is_chromium(request: &HttpRequest) -> bool {
     agent(request).contains("Chrome/")
 }
 

@@ -17,6 +17,7 @@ mod hls;
 mod journal;
 mod livebox;
 mod media;
+mod mjpeg;
 mod origin;
 mod pages;
 mod picture;

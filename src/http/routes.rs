@@ -13,20 +13,24 @@ use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 use super::error::ApiError;
 use super::server::State;
 use super::table::{Table, What, Whom, asks_for, is_placed};
-use super::{access, assets, bytes, dashboard, hls, livebox, media, pages, picture, pushes, stat};
+use super::{
+    access, assets, bytes, dashboard, hls, livebox, media, mjpeg, pages, picture, pushes, stat,
+};
 use crate::outputs::lineup::Lineup;
 
 /// What may be asked at a URL that only shows something.
 const READ: &str = "GET, HEAD";
 
 /// Where a stream of tracks is found, behind its URL.
-const OF_STREAM: [(&str, What); 10] = [
+const OF_STREAM: [(&str, What); 12] = [
     ("", What::Player),
     ("/", What::Player),
     (".mp4", What::Mp4),
     (".h264", What::H264),
     (".ts", What::Ts),
     (".aac", What::Aac),
+    (".mjpeg", What::Mjpeg),
+    (".mjpg", What::Mjpeg),
     (".m3u8", What::Playlist),
     ("/pic", What::Picture),
     ("/hls/live.m3u8", What::Segments),
@@ -34,18 +38,20 @@ const OF_STREAM: [(&str, What); 10] = [
 ];
 
 /// The first stream is also the one that is meant where none is named.
-const OF_FIRST: [(&str, What); 7] = [
+const OF_FIRST: [(&str, What); 9] = [
     ("/stream.mp4", What::Mp4),
     ("/stream.h264", What::H264),
     ("/stream.ts", What::Ts),
     ("/stream.aac", What::Aac),
+    ("/stream.mjpeg", What::Mjpeg),
+    ("/stream.mjpg", What::Mjpeg),
     ("/stream.m3u8", What::Playlist),
     ("/streaminf.m3u8", What::Segments),
     ("/stream/pic", What::Picture),
 ];
 
 /// Where a stream of bytes is found, behind its URL.
-const OF_BYTES: [(&str, What); 1] = [("", What::Bytes)];
+const OF_BYTES: [(&str, What); 2] = [("", What::Bytes), ("/pic", What::PictureOfBytes)];
 
 /// The paths that the configuration gives.
 pub(super) fn table(lineup: &Lineup) -> Table {
@@ -68,12 +74,15 @@ pub(super) fn table(lineup: &Lineup) -> Table {
     for stream in lineup.roster.streams() {
         let (url, whom) = (stream.url(), Whom::Stream(Arc::clone(stream)));
         OF_STREAM.iter().for_each(|(end, what)| table.add(format!("{url}{end}"), *what, &whom));
+        let name = stream.hub().name();
+        table.add(format!("/stream/{name}/pic"), What::Picture, &whom);
     }
     for stream in lineup.bytes.streams() {
         let (url, name) = (&stream.settings().url, &stream.settings().name);
         let whom = Whom::Bytes(Arc::clone(stream));
         OF_BYTES.iter().for_each(|(end, what)| table.add(format!("{url}{end}"), *what, &whom));
-        table.add(format!("/stream/{name}"), What::Bytes, &whom);
+        let also = format!("/stream/{name}");
+        OF_BYTES.iter().for_each(|(end, what)| table.add(format!("{also}{end}"), *what, &whom));
     }
     table
 }
@@ -90,8 +99,10 @@ fn placed() -> Resource {
         .route(at(What::H264).to(media::h264))
         .route(at(What::Ts).to(media::ts))
         .route(at(What::Aac).to(media::aac))
+        .route(at(What::Mjpeg).to(mjpeg::mjpeg))
         .route(at(What::Picture).to(picture::pic))
         .route(at(What::Bytes).to(bytes::bytes))
+        .route(at(What::PictureOfBytes).to(picture::of_bytes))
         .route(at(What::Player).to(pages::stream))
         .route(at(What::Stat).to(stat::page))
         .route(at(What::StatJson).to(stat::numbers))

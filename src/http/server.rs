@@ -28,6 +28,7 @@ use crate::base::tls::Tls;
 use crate::config::settings;
 use crate::model::status::{Service, Snapshot};
 use crate::outputs::lineup::Lineup;
+use crate::outputs::mjpeg::Mjpegs;
 use crate::outputs::picture::Pictures;
 use crate::outputs::reloads::Reloads;
 
@@ -54,6 +55,7 @@ pub struct State {
     pub(super) reloads: Reloads,
     pub(super) desk: Desk,
     pub(super) pictures: Pictures,
+    pub(super) mjpegs: Mjpegs,
     /// Seconds since 1970, and on the clock that handlers go by.
     started: (u64, Instant),
     cpu: Mutex<CpuMeter>,
@@ -100,6 +102,7 @@ impl State {
             reloads,
             desk: Desk::new(),
             pictures: Pictures::default(),
+            mjpegs: Mjpegs::default(),
             started,
             cpu,
         }

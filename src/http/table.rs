@@ -25,6 +25,7 @@ pub(super) enum What {
     H264,
     Ts,
     Aac,
+    Mjpeg,
     Picture,
     /// The multivariant playlist.
     Playlist,
@@ -34,6 +35,7 @@ pub(super) enum What {
     Segment,
     /// A stream of bytes.
     Bytes,
+    PictureOfBytes,
     Stat,
     StatJson,
     Metrics,

@@ -7,6 +7,7 @@ mod lease;
 mod piece;
 mod reader;
 mod ring;
+mod stills;
 mod stream;
 mod tail;
 
@@ -14,8 +15,9 @@ pub use audience::Client;
 pub use gauge::Measured;
 pub use piece::{Piece, Slot};
 pub use reader::{Read, Reader};
-pub use ring::Limits;
-pub use stream::{Malformed, Stream};
+pub use ring::{Limits, Past};
+pub use stills::{Still, Stills};
+pub use stream::{Malformed, OutOfReach, Stream};
 
 #[cfg(test)]
 mod tests;

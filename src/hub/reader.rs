@@ -11,7 +11,8 @@ use super::ring::{Cursor, Step};
 use super::stream::Stream;
 use crate::media::packager::Init;
 
-/// Reads a stream at its own speed. Being alive, it says that the stream is needed.
+/// Reads a stream at its own speed. Being alive, it says that the stream is
+/// needed, unless it only listens.
 #[derive(Debug)]
 pub struct Reader {
     stream: Arc<Stream>,
@@ -22,6 +23,25 @@ pub struct Reader {
     /// Where it is listed.
     seat: Option<Seat>,
     is_over: bool,
+    /// Absent where others say that the stream is needed.
+    _presence: Option<Presence>,
+}
+
+/// One who needs the stream.
+#[derive(Debug)]
+struct Presence(Arc<Stream>);
+
+impl Presence {
+    fn new(stream: &Arc<Stream>) -> Self {
+        stream.reader_came();
+        Self(Arc::clone(stream))
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.0.reader_went();
+    }
 }
 
 /// What a reader gets.
@@ -38,8 +58,24 @@ pub enum Read {
 
 impl Reader {
     pub(super) fn new(stream: Arc<Stream>, cursor: Cursor, end: watch::Receiver<u64>) -> Self {
-        stream.reader_came();
-        Self { stream, cursor, end, lost: Arc::default(), seat: None, is_over: false }
+        let _presence = Some(Presence::new(&stream));
+        Self { _presence, ..Self::listening(stream, cursor, end) }
+    }
+
+    pub(super) fn listening(
+        stream: Arc<Stream>,
+        cursor: Cursor,
+        end: watch::Receiver<u64>,
+    ) -> Self {
+        Self {
+            stream,
+            cursor,
+            end,
+            lost: Arc::default(),
+            seat: None,
+            is_over: false,
+            _presence: None,
+        }
     }
 
     pub fn stream(&self) -> &Arc<Stream> {
@@ -81,6 +117,12 @@ impl Reader {
         }
     }
 
+    /// Goes on at the newest key frame, if that is still before it. Returns how
+    /// many chunks it leaves out; they are lost on purpose and not counted.
+    pub fn jump(&mut self) -> u64 {
+        self.stream.jump(&mut self.cursor)
+    }
+
     /// Waits for the next piece. Cancelling loses nothing.
     pub async fn next(&mut self) -> Read {
         loop {
@@ -90,11 +132,5 @@ impl Reader {
             // The sender lives in the stream, which this reader holds.
             self.end.changed().await.ok();
         }
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.stream.reader_went();
     }
 }

@@ -62,6 +62,14 @@ impl Cursor {
     }
 }
 
+/// A picture of the past.
+#[derive(Debug)]
+pub struct Past {
+    pub init: Arc<Init>,
+    /// From its key frame to the picture itself; never empty.
+    pub pieces: Vec<Arc<Piece>>,
+}
+
 #[derive(Debug)]
 pub(super) enum Step {
     Init(Arc<Init>),
@@ -168,6 +176,27 @@ impl Ring {
         Some((Cursor { next: self.end(), generation, seeking: false }, init, past))
     }
 
+    /// The picture that came nearest to `moment`, in nanoseconds since 1970, also
+    /// of an earlier run. Where the oldest is younger, or there is none, when
+    /// the oldest came.
+    pub(super) fn past(&self, moment: u64) -> Result<Past, Option<u64>> {
+        let init = self.init.as_ref().ok_or(None)?;
+        let fits = |piece: &&Arc<Piece>| piece.generation == init.generation && piece.has_video();
+        let pictures = self.tail.pieces().iter().filter(fits).skip_while(|piece| !piece.key);
+        let pictures: Vec<_> = pictures.collect();
+        let oldest = pictures.first().map(|piece| piece.came_ns()).ok_or(None)?;
+        if moment < oldest {
+            return Err(Some(oldest));
+        }
+        let after = pictures.partition_point(|piece| piece.came_ns() <= moment);
+        let distance = |at: usize| Some(pictures.get(at)?.came_ns().abs_diff(moment));
+        let is_later = distance(after).is_some_and(|later| Some(later) < distance(after - 1));
+        let found = if is_later { after } else { after - 1 };
+        let key = pictures[..=found].iter().rposition(|piece| piece.key).unwrap_or(0);
+        let pieces = pictures[key..=found].iter().map(|piece| Arc::clone(piece)).collect();
+        Ok(Past { init: Arc::clone(init), pieces })
+    }
+
     /// The newest key frame with enough pictures behind it, or the oldest one
     /// of this run that fits.
     fn burst_start(&self, generation: u32) -> Option<u64> {
@@ -218,6 +247,15 @@ impl Ring {
             return Step::Piece(Arc::clone(piece));
         }
         Step::Nothing
+    }
+
+    /// Moves a cursor on to the newest key frame, if that is before it.
+    pub(super) fn jump(&self, cursor: &mut Cursor) -> u64 {
+        let Some(to) = self.newest_key().filter(|key| *key > cursor.next) else { return 0 };
+        let lost = to - cursor.next;
+        cursor.next = to;
+        cursor.seeking = true;
+        lost
     }
 
     fn skip(&self, cursor: &mut Cursor) -> Step {

@@ -13,7 +13,7 @@ use super::gauge::{Gauge, Measured};
 use super::lease::Lease;
 use super::piece::{Piece, Placer};
 use super::reader::Reader;
-use super::ring::{Cursor, Limits, Ring, Step};
+use super::ring::{Cursor, Limits, Past, Ring, Step};
 use crate::base::time;
 use crate::media::edge::Padder;
 use crate::media::hls::Window;
@@ -45,6 +45,13 @@ pub struct Stream {
     lost: AtomicU64,
     pub(super) audience: Audience,
     pub(super) lease: Lease,
+}
+
+/// A stream's past does not reach back so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfReach {
+    /// How far it does; nothing where none of it is in memory.
+    pub reach: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -98,7 +105,17 @@ impl Stream {
         self.end.send_modify(|_| {});
     }
 
-    pub(super) fn is_retired(&self) -> bool {
+    /// Returns when it is taken away.
+    pub async fn gone(&self) {
+        let mut ends = self.ends();
+        while !self.is_retired() {
+            // The sender lives as long as this.
+            ends.changed().await.ok();
+        }
+    }
+
+    /// Whether it is taken away.
+    pub fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Acquire)
     }
 
@@ -182,6 +199,13 @@ impl Stream {
         Reader::new(Arc::clone(self), cursor, self.end.subscribe())
     }
 
+    /// As [`Stream::join`], for one that works for others: they say whether the
+    /// stream is needed.
+    pub fn listen(self: &Arc<Self>) -> Reader {
+        let cursor = self.lock().ring.join();
+        Reader::listening(Arc::clone(self), cursor, self.end.subscribe())
+    }
+
     /// A reader at the live edge, with the init segment and the bytes that
     /// lead up to there: written out first, they bring a decoder to the edge
     /// at once. Nothing before the first key frame, or where frames are
@@ -197,6 +221,19 @@ impl Stream {
     pub fn join_with_past(self: &Arc<Self>) -> Option<(Reader, Arc<Init>, Vec<Arc<Piece>>)> {
         let (cursor, init, past) = self.lock().ring.join_with_past()?;
         Some((Reader::new(Arc::clone(self), cursor, self.end.subscribe()), init, past))
+    }
+
+    /// The picture that was the newest so long `ago`, with what it is decoded from.
+    ///
+    /// # Errors
+    /// The past that is in memory does not reach back so far.
+    pub fn past(&self, ago: Duration) -> Result<Past, OutOfReach> {
+        let now_ns = unix_ns();
+        let ago_ns = u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX);
+        self.lock().ring.past(now_ns.saturating_sub(ago_ns)).map_err(|oldest| {
+            let reach = oldest.map(|oldest| Duration::from_nanos(now_ns.saturating_sub(oldest)));
+            OutOfReach { reach }
+        })
     }
 
     /// The init segment that belongs to what is live now.
@@ -279,6 +316,10 @@ impl Stream {
 
     pub(super) fn step(&self, cursor: &mut Cursor) -> Step {
         self.lock().ring.step(cursor)
+    }
+
+    pub(super) fn jump(&self, cursor: &mut Cursor) -> u64 {
+        self.lock().ring.jump(cursor)
     }
 
     pub(super) fn reader_came(&self) {

@@ -55,6 +55,21 @@ fn who_joins_at_the_edge_gets_a_burst_and_then_only_what_is_new() {
 }
 
 #[test]
+fn a_picture_of_the_past_comes_with_what_it_is_decoded_from() {
+    let stream = stream(Duration::from_secs(10), 1 << 20);
+    assert_eq!(stream.past(Duration::ZERO).unwrap_err().reach, None);
+    run(&stream, 0, 25);
+
+    let newest = stream.past(Duration::ZERO).unwrap();
+    let times: Vec<_> = newest.pieces.iter().map(|piece| piece.start()).collect();
+    assert_eq!(times, [20, 21, 22, 23, 24].map(at));
+    assert!(newest.pieces[0].key);
+
+    let reach = stream.past(Duration::from_secs(60)).unwrap_err().reach.unwrap();
+    assert!(reach < Duration::from_secs(60), "{reach:?}");
+}
+
+#[test]
 fn every_viewer_of_a_padded_stream_is_in_the_same_phase() {
     let stream = stream(Duration::from_secs(60), 1 << 20);
     let mut reader = stream.join();

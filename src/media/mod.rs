@@ -10,6 +10,7 @@ pub mod edge;
 pub mod fmp4;
 pub mod h264;
 pub mod hls;
+pub mod jpeg;
 pub mod packager;
 pub mod rtp;
 #[cfg(test)]

@@ -287,6 +287,9 @@ impl Snapshot {
         let closed = tracks.chain(bytes).filter(|(name, _)| !open(name));
         let closed: Vec<_> =
             closed.map(|(name, url)| Closed { name: name.clone(), url: url.clone() }).collect();
+        if closed.is_empty() {
+            return closed;
+        }
         let shown = |name: &StreamName| !closed.iter().any(|one| one.name == *name);
         self.streams.retain(|stream| shown(&stream.name));
         self.byte_streams.retain(|stream| shown(&stream.name));

@@ -7,6 +7,7 @@ pub mod control;
 pub mod lineup;
 pub mod livebox;
 pub mod memory;
+pub mod mjpeg;
 pub mod picture;
 pub mod preflight;
 pub mod push;

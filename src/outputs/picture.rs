@@ -3,18 +3,19 @@
 //! Nothing is decoded that nobody asks for. Those who ask for the same picture
 //! while it is made get the same bytes. The decoding itself is `engine::gst`'s.
 
+mod bytes;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::sync::Semaphore;
+use ::bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::base::time::MediaTime;
 use crate::engine::gst::render;
-use crate::engine::plan::Format;
-use crate::hub::Piece;
-use crate::hub::{Read, Reader};
+use crate::engine::plan::{Format, narrowed};
+use crate::hub::{Past, Piece, Read, Reader};
 use crate::media::packager::Init;
 use crate::model::ids::StreamName;
 use crate::model::status::Failure;
@@ -36,6 +37,9 @@ const KEPT: usize = 4;
 /// A viewer cannot tell one above this from it, and this is what is promised.
 const USUAL_QUALITY: u8 = 85;
 
+/// Nobody means more by it, in seconds.
+const FURTHEST: f64 = 86_400.0;
+
 const NARROWEST: u32 = 16;
 const WIDEST: u32 = 4096;
 
@@ -46,6 +50,9 @@ pub struct Wish {
     /// Never wider than the stream.
     pub width: Option<u32>,
 }
+
+/// What is asked for without a word.
+const USUAL: Wish = Wish { format: Format::Jpg { quality: USUAL_QUALITY }, width: None };
 
 /// A parameter that cannot be followed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -63,6 +70,10 @@ pub enum NoPicture {
     NoVideo,
     #[error("too many pictures are being made")]
     Busy,
+    #[error("'ago' is further back than the stream's past in memory, which {}", reaching(*.0))]
+    OutOfReach(Option<Duration>),
+    #[error("nothing here makes a picture of what the stream gives: {0}")]
+    NotUnderstood(Failure),
     #[error(transparent)]
     Failed(#[from] FailureError),
 }
@@ -72,6 +83,13 @@ pub enum NoPicture {
 #[error("{0}")]
 pub struct FailureError(pub Failure);
 
+fn reaching(reach: Option<Duration>) -> String {
+    match reach {
+        Some(reach) => format!("reaches back {:.1} s", reach.as_secs_f64()),
+        None => "is empty: it is filled while somebody watches, or in mode continuous".to_owned(),
+    }
+}
+
 impl Wish {
     /// Reads the query's pairs and the `Accept` header. Pairs of other names
     /// are left alone: people add them against caches.
@@ -79,28 +97,16 @@ impl Wish {
     /// # Errors
     /// The first parameter that has an impossible value.
     pub fn read(pairs: &[(String, String)], accept: Option<&str>) -> Result<Self, BadWish> {
-        let find = |name: &str| {
-            pairs.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-        };
-        let bad = |field, valid| BadWish { field, valid };
-        let number = |text: &str| text.parse::<u32>().ok();
-        let quality = find("quality").map(|text| {
-            let quality = number(text).and_then(|number| u8::try_from(number).ok());
-            quality.filter(|quality| (1..=100).contains(quality)).ok_or(bad("quality", "1 to 100"))
-        });
-        let quality = quality.transpose()?.unwrap_or(USUAL_QUALITY);
-        let width = find("width").map(|text| {
-            let width = number(text).filter(|width| (NARROWEST..=WIDEST).contains(width));
-            width.ok_or(bad("width", "16 to 4096 pixels"))
-        });
-        let format = match find("format").map(str::to_ascii_lowercase).as_deref() {
+        let quality = quality(pairs)?.unwrap_or(USUAL_QUALITY);
+        let width = width(pairs)?;
+        let format = match find(pairs, "format").map(str::to_ascii_lowercase).as_deref() {
             Some("jpg" | "jpeg") => Format::Jpg { quality },
             Some("png") => Format::Png,
-            Some(_) => return Err(bad("format", "jpg, png")),
+            Some(_) => return Err(BadWish { field: "format", valid: "jpg, png" }),
             None if accept.is_some_and(prefers_png) => Format::Png,
             None => Format::Jpg { quality },
         };
-        Ok(Self { format, width: width.transpose()? })
+        Ok(Self { format, width })
     }
 
     pub fn content_type(&self) -> &'static str {
@@ -112,11 +118,46 @@ impl Wish {
 
     /// The size of a picture whose source has this one; none if it stays.
     fn size(&self, source: (u32, u32)) -> Option<(u32, u32)> {
-        let width = self.width.filter(|width| *width < source.0)? & !1;
-        let height = u64::from(source.1) * u64::from(width) / u64::from(source.0.max(1));
-        let height = u32::try_from(height).unwrap_or(WIDEST) & !1;
-        Some((width, height.max(2)))
+        narrowed(source, self.width?)
     }
+}
+
+/// What a query says last of `name`.
+pub(super) fn find<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    pairs.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+/// `?quality=`, in percent.
+pub(super) fn quality(pairs: &[(String, String)]) -> Result<Option<u8>, BadWish> {
+    let read = |text: &str| {
+        let quality = text.parse().ok().filter(|quality| (1..=100).contains(quality));
+        quality.ok_or(BadWish { field: "quality", valid: "1 to 100" })
+    };
+    find(pairs, "quality").map(read).transpose()
+}
+
+/// `?ago=`, how far back the picture lies: `5`, `2.5`, `5s`.
+///
+/// # Errors
+/// It is no span.
+pub fn ago(pairs: &[(String, String)]) -> Result<Duration, BadWish> {
+    let read = |text: &str| {
+        let seconds = text.strip_suffix('s').unwrap_or(text).parse::<f64>().ok();
+        let seconds = seconds.filter(|seconds| (0.0..=FURTHEST).contains(seconds));
+        seconds
+            .map(Duration::from_secs_f64)
+            .ok_or(BadWish { field: "ago", valid: "seconds, 0 to 86400, such as 5 or 2.5s" })
+    };
+    find(pairs, "ago").map_or(Ok(Duration::ZERO), read)
+}
+
+/// `?width=`, in pixels.
+pub(super) fn width(pairs: &[(String, String)]) -> Result<Option<u32>, BadWish> {
+    let read = |text: &str| {
+        let width = text.parse().ok().filter(|width| (NARROWEST..=WIDEST).contains(width));
+        width.ok_or(BadWish { field: "width", valid: "16 to 4096 pixels" })
+    };
+    find(pairs, "width").map(read).transpose()
 }
 
 /// Whether an `Accept` header (RFC 9110, 12.5.1) likes PNG better than JPEG.
@@ -145,6 +186,8 @@ fn prefers_png(accept: &str) -> bool {
 #[derive(Debug)]
 pub struct Pictures {
     turns: Arc<Semaphore>,
+    /// Streams of bytes that are looked into.
+    looking: Arc<Semaphore>,
     kept: Arc<Mutex<HashMap<StreamName, Vec<Kept>>>>,
 }
 
@@ -157,7 +200,8 @@ struct Kept {
 
 impl Default for Pictures {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(TURNS)), kept: Arc::default() }
+        let [turns, looking] = [TURNS, bytes::LOOKING].map(|count| Arc::new(Semaphore::new(count)));
+        Self { turns, looking, kept: Arc::default() }
     }
 }
 
@@ -181,22 +225,60 @@ impl Pictures {
         }
         backlog.fill(&mut reader).await?;
         let asked_at = backlog.head();
-        if let Some(bytes) = self.kept(&name, wish, asked_at) {
+        if let Some((_, bytes)) = self.kept(&name, wish, asked_at) {
             return Ok(bytes);
         }
-        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(NoPicture::Busy) };
+        let turn = self.turn().await?;
         // Another who waited may have had it made.
-        if let Some(bytes) = self.kept(&name, wish, asked_at) {
+        if let Some((_, bytes)) = self.kept(&name, wish, asked_at) {
             return Ok(bytes);
         }
         backlog.fill(&mut reader).await?;
+        let frames = backlog.frames();
+        self.make(name, wish, backlog, frames, (turn, Some(reader))).await
+    }
+
+    /// A picture of the past of the stream `name`. All that leads to it is decoded.
+    ///
+    /// # Errors
+    /// Too many ask, or the frames cannot be decoded.
+    pub async fn of_past(
+        &self,
+        name: StreamName,
+        past: Past,
+        wish: Wish,
+    ) -> Result<Bytes, NoPicture> {
+        let backlog = Backlog { init: past.init, chunks: past.pieces };
+        let head = backlog.head();
+        let turn = self.turn().await?;
+        let kept = self.kept(&name, wish, head);
+        if let Some((_, bytes)) = kept.filter(|(of, _)| *of == head) {
+            return Ok(bytes);
+        }
+        let frames = backlog.all_frames();
+        self.make(name, wish, backlog, frames, (turn, None)).await
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, NoPicture> {
+        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
+        turn.ok().and_then(Result::ok).ok_or(NoPicture::Busy)
+    }
+
+    /// Makes a picture of `frames` and keeps it. `guards` are held meanwhile.
+    async fn make(
+        &self,
+        name: StreamName,
+        wish: Wish,
+        of: Backlog,
+        frames: Vec<Bytes>,
+        guards: (OwnedSemaphorePermit, Option<Reader>),
+    ) -> Result<Bytes, NoPicture> {
         let kept = Arc::clone(&self.kept);
         // A task of its own: it tidies up even if the one who asked has left.
         let making = tokio::spawn(async move {
-            let head = backlog.head();
-            let made = render(backlog.frames(), wish.format, wish.size(backlog.size())).await;
-            drop((turn, reader));
+            let head = of.head();
+            let made = render(frames, wish.format, wish.size(of.size())).await;
+            drop(guards);
             let bytes = made?;
             keep(&kept, name, Kept { wish, head, bytes: bytes.clone() });
             Ok(bytes)
@@ -205,11 +287,17 @@ impl Pictures {
         made.map_err(|failure| NoPicture::Failed(FailureError(failure)))
     }
 
-    fn kept(&self, name: &StreamName, wish: Wish, not_before: MediaTime) -> Option<Bytes> {
+    /// A picture that was made, and of what time it is.
+    fn kept(
+        &self,
+        name: &StreamName,
+        wish: Wish,
+        not_before: MediaTime,
+    ) -> Option<(MediaTime, Bytes)> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let found =
             kept.get(name)?.iter().find(|one| one.wish == wish && one.head >= not_before)?;
-        Some(found.bytes.clone())
+        Some((found.head, found.bytes.clone()))
     }
 }
 
@@ -286,6 +374,10 @@ impl Backlog {
         let count = worth_decoding(self.chunks.len(), u64::from(width) * u64::from(height));
         self.chunks[..count].iter().map(|chunk| chunk.annex_b()).collect()
     }
+
+    fn all_frames(&self) -> Vec<Bytes> {
+        self.chunks.iter().map(|chunk| chunk.annex_b()).collect()
+    }
 }
 
 /// How many of these frames are decoded, from the key frame on.
@@ -348,6 +440,18 @@ mod tests {
     }
 
     #[test]
+    fn a_span_of_the_past_is_seconds_with_or_without_their_sign() {
+        let read = |text: &str| ago(&[("ago".to_owned(), text.to_owned())]);
+        for (text, ms) in [("5", 5000), ("2.5s", 2500), ("0", 0), (".2", 200)] {
+            assert_eq!(read(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["-1", "", "s", "1m", "NaN", "inf", "86401"] {
+            assert_eq!(read(text).unwrap_err().field, "ago", "{text}");
+        }
+        assert_eq!(ago(&[]), Ok(Duration::ZERO));
+    }
+
+    #[test]
     fn a_width_keeps_the_shape_and_never_enlarges() {
         let size =
             |width: u32, source| Wish { format: Format::Png, width: Some(width) }.size(source);
@@ -381,7 +485,7 @@ mod tests {
 
         let found = |width, head| pictures.kept(&name, like(width), MediaTime(head));
         assert_eq!(found(16, 1), None, "the oldest is gone");
-        assert_eq!(found(20, 3).unwrap(), [20, 3].as_slice());
+        assert_eq!(found(20, 3).unwrap().1, [20, 3].as_slice());
         assert_eq!(found(20, 4), None, "the stream has gone on");
         assert_eq!(pictures.kept.lock().unwrap()[&name].len(), KEPT);
     }

@@ -71,6 +71,10 @@ files! {
     Picture "pictures" "decode",
     Picture "pictures" "jpg",
     Picture "pictures" "png",
+    Picture "pictures" "mjpeg",
+    Picture "pictures" "bytes",
+    Picture "pictures" "intra",
+    Picture "pictures" "decode-any",
 }
 
 /// The names of all profiles of one kind.

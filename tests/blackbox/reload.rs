@@ -89,6 +89,8 @@ fn what_is_added_is_found_and_what_is_removed_is_gone() {
     let livebox = Livebox::start(&pair());
     let viewer = Viewer::connect(livebox.http(), "/two.mp4");
     let player = Client::connect(livebox.rtsp_port(), "/two").play();
+    let (_, mut pictures) = livebox.http().open("/two.mjpeg");
+    pictures.take_bytes(1000).expect("pictures come");
     viewer.wait_for_more(10, LIMIT);
 
     let three = changed(&pair(), TWO, "  three: {test: clock, size: 160x120, fps: 10}\n");
@@ -98,6 +100,7 @@ fn what_is_added_is_found_and_what_is_removed_is_gone() {
 
     wait::until("the viewer is let go", LIMIT, || viewer.seen().ended);
     wait::until("the player is let go", LIMIT, || player.is_over().then_some(()));
+    pictures.read_to_end(&mut Vec::new()).expect("pictures end in order");
     for path in ["/two.mp4", "/two/", "/two", "/two/pic", "/two/hls/live.m3u8"] {
         assert_eq!(livebox.get(path).status(), 404, "{path}");
     }

@@ -260,3 +260,15 @@ fn plugins_without(left_out: &[&str], folder: &Path) {
         }
     }
 }
+
+#[test]
+fn a_folder_for_logs_that_takes_no_files_is_a_problem_at_the_start() {
+    let finished = Launch::with(&format!("{CAMERA}log: {{folder: /proc}}\n")).finish();
+
+    assert_eq!(finished.code, Some(1));
+    assert!(
+        finished.stderr.contains("log.folder: cannot write into \"/proc\""),
+        "{}",
+        finished.stderr
+    );
+}

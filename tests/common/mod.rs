@@ -10,6 +10,7 @@ pub mod fmp4;
 pub mod hosts;
 pub mod http;
 pub mod livebox;
+pub mod mjpeg;
 pub mod nginx;
 pub mod ports;
 pub mod probe;

@@ -32,3 +32,9 @@ pub fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option
         std::thread::sleep(PAUSE);
     }
 }
+
+/// The wall clock: since 1970.
+pub fn unix() -> Duration {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.expect("the clock stands after 1970")
+}

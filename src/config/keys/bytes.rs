@@ -120,7 +120,7 @@ pub(super) fn stream(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<
     let command = report.read(&spot.at("command"), command);
     let content_type = report.read(&spot.at("type"), content_type);
     let client = report.read(&spot.at("client"), word("a kind of client", &CLIENTS));
-    if client == Some(Client::Exclusive) && !has_command {
+    if client.is_some_and(|client| client != Client::Shared) && !has_command {
         let message = "a feed runs once for all; a `command` of the stream can run for each client";
         report.tell(&spot.at("client"), message);
     }
@@ -136,7 +136,8 @@ pub(super) fn stream(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<
     })
 }
 
-const CLIENTS: [(&str, Client); 2] = [("shared", Client::Shared), ("exclusive", Client::Exclusive)];
+const CLIENTS: [(&str, Client); 3] =
+    [("shared", Client::Shared), ("exclusive", Client::Exclusive), ("shot", Client::Shot)];
 
 fn usual_type(url: &str) -> String {
     let known = TYPES.iter().find(|(ending, _)| url.ends_with(ending));

@@ -241,12 +241,12 @@ pub(super) async fn run_for_one(
     drop(guards);
 }
 
-fn input_of(reader: Option<&Reader>) -> Input {
+pub(super) fn input_of(reader: Option<&Reader>) -> Input {
     if reader.is_some() { Input::Bytes } else { Input::Nothing }
 }
 
 /// Never returns.
-async fn feed_process(reader: Option<Reader>, process: &mut Process, fed: &AtomicU64) {
+pub(super) async fn feed_process(reader: Option<Reader>, process: &mut Process, fed: &AtomicU64) {
     let input = process.take_input();
     match (reader, input) {
         (Some(reader), Some(input)) => feed(reader, input, fed).await,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Feed, Maker, Roster, SEATS, Stream};
+use super::{Feed, Maker, Roster, Stream};
 use crate::model::status::{self, Past, State};
 
 impl Roster {
@@ -52,7 +52,7 @@ impl Stream {
         match &self.maker {
             Maker::Feed(_) | Maker::Shared { .. } => Arc::strong_count(&self.viewers) - 1,
             // A place is taken until its process has ended.
-            Maker::Exclusive { seats, .. } => SEATS - seats.available_permits(),
+            Maker::Exclusive { seats, places, .. } => places - seats.available_permits(),
         }
     }
 

@@ -18,6 +18,9 @@ use crate::model::status::Failure;
 use crate::model::track::AudioInfo;
 use crate::model::unit::TrackKind;
 
+/// A source of bytes that holds more than this takes no more.
+const BYTES_HELD: u64 = 1 << 20;
+
 /// A source that holds more than this takes no more until it is drained; the
 /// reader then falls behind and goes on at a key frame.
 const SOURCE_HOLDS: Duration = Duration::from_secs(1);
@@ -28,6 +31,16 @@ pub(super) struct Sources {
     video: Source,
     audio: Option<Source>,
     begin: MediaTime,
+    when_late: WhenLate,
+}
+
+/// What a feeder does whose pipeline cannot keep up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WhenLate {
+    /// It falls back until the ring lets go of what it reads.
+    FallBack,
+    /// It goes on at the newest key frame as soon as there is one ahead.
+    Jump,
 }
 
 /// Why a feeder cannot go on.
@@ -41,7 +54,7 @@ pub(super) enum Over {
 }
 
 #[derive(Debug)]
-struct Source {
+pub(super) struct Source {
     app: gst_app::AppSrc,
     /// Whether it is full.
     full: watch::Receiver<bool>,
@@ -69,6 +82,7 @@ impl Sources {
         video: gst::Element,
         audio: Option<(gst::Element, &AudioInfo)>,
         begin: MediaTime,
+        when_late: WhenLate,
     ) -> Result<Self, Failure> {
         let caps = gst::Caps::builder("video/x-h264")
             .field("stream-format", "byte-stream")
@@ -79,7 +93,7 @@ impl Sources {
             Some((element, info)) => Some(Source::new(element, &audio_caps(info))?),
             None => None,
         };
-        Ok(Self { video, audio, begin })
+        Ok(Self { video, audio, begin, when_late })
     }
 
     /// A moment as the pipeline's time, which begins at `begin`.
@@ -105,7 +119,7 @@ impl Sources {
             if gap {
                 fresh.set_flags(gst::BufferFlags::DISCONT);
             }
-            source.app.push_buffer(buffer)?;
+            source.push(buffer)?;
         }
         Ok(())
     }
@@ -124,13 +138,33 @@ fn audio_caps(info: &AudioInfo) -> gst::Caps {
 
 impl Source {
     fn new(element: gst::Element, caps: &gst::Caps) -> Result<Self, Failure> {
+        let source = Self::prepared(element, Some(caps))?;
+        let held = gst::ClockTime::from_nseconds(SOURCE_HOLDS.as_nanos() as u64);
+        source.app.set_max_bytes(0);
+        source.app.set_max_time(held);
+        Ok(source)
+    }
+
+    /// A source of bytes, of which it may be known what they are.
+    ///
+    /// # Errors
+    /// The element is no appsrc.
+    pub(super) fn of_bytes(
+        element: gst::Element,
+        caps: Option<&gst::Caps>,
+    ) -> Result<Self, Failure> {
+        let source = Self::prepared(element, caps)?;
+        source.app.set_max_bytes(BYTES_HELD);
+        source.app.set_max_time(gst::ClockTime::ZERO);
+        Ok(source)
+    }
+
+    fn prepared(element: gst::Element, caps: Option<&gst::Caps>) -> Result<Self, Failure> {
         let app = element
             .downcast::<gst_app::AppSrc>()
             .map_err(|other| Failure::Build(format!("{:?} is not an appsrc", other.name())))?;
-        app.set_caps(Some(caps));
-        app.set_max_bytes(0);
+        app.set_caps(caps);
         app.set_max_buffers(0);
-        app.set_max_time(gst::ClockTime::from_nseconds(SOURCE_HOLDS.as_nanos() as u64));
         let (tell, full) = watch::channel(false);
         let drained = tell.clone();
         app.set_callbacks(
@@ -146,8 +180,25 @@ impl Source {
         Ok(Self { app, full })
     }
 
+    fn is_full(&self) -> bool {
+        *self.full.borrow()
+    }
+
+    /// Hands on a buffer.
+    ///
+    /// # Errors
+    /// It takes no more; the pipeline's bus knows why.
+    pub(super) fn push(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
+        self.app.push_buffer(buffer).map(|_| ())
+    }
+
+    /// Nothing follows.
+    pub(super) fn end(&self) {
+        self.app.end_of_stream().ok();
+    }
+
     /// Waits until it takes more.
-    async fn has_room(&self) {
+    pub(super) async fn has_room(&self) {
         // An error means that the source is gone, and the run with it.
         self.full.clone().wait_for(|full| !*full).await.ok();
     }
@@ -175,7 +226,15 @@ pub(super) async fn feed(
                     return Over::Refused;
                 }
                 gap = false;
+                let is_late = sources.video.is_full();
                 sources.video.has_room().await;
+                if is_late && sources.when_late == WhenLate::Jump {
+                    let lost = reader.jump();
+                    if lost > 0 {
+                        tell_lost(lost);
+                        gap = true;
+                    }
+                }
             }
             Read::Skipped(lost) => {
                 tell_lost(lost);

@@ -13,6 +13,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "audiotestsrc",
             "opusdec",
             "parsebin",
+            "decodebin",
             "vorbisdec",
             "videoconvert",
             "videorate",

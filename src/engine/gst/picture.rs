@@ -10,9 +10,10 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use log::debug;
 
+use super::extract::Intra;
 use super::packages;
 use super::running::Running;
-use crate::engine::plan::{Format, decode_line, picture_line};
+use crate::engine::plan::{Format, decode_any_line, decode_line, narrowed, picture_line};
 use crate::model::status::Failure;
 
 /// Decoders in the order in which they are tried. libav comes last: to load it
@@ -37,8 +38,43 @@ pub async fn render(
     format: Format,
     size: Option<(u32, u32)>,
 ) -> Result<Bytes, Failure> {
-    let line = picture_line(format, size).map_err(|error| Failure::Build(error.to_string()))?;
     let plain = decoded(&frames).await?;
+    encoded(&plain, format, size).await
+}
+
+/// The picture `intra`, at most so wide.
+///
+/// # Errors
+/// Nothing is installed that decodes it, or nothing comes of it.
+pub async fn render_intra(
+    intra: &Intra,
+    format: Format,
+    width: Option<u32>,
+) -> Result<Bytes, Failure> {
+    let is_h264 = intra.caps.structure(0).is_some_and(|of| of.name() == "video/x-h264");
+    let plain = if is_h264 {
+        decoded(std::slice::from_ref(&intra.data)).await?
+    } else {
+        let line = decode_any_line().map_err(|error| Failure::Build(error.to_string()))?;
+        let mut buffer = gst::Buffer::from_slice(intra.data.clone());
+        let fresh = buffer.get_mut().expect("a new buffer has one owner");
+        fresh.set_pts(gst::ClockTime::ZERO);
+        through(line, Some(intra.caps.clone()), vec![buffer], DECODING).await?
+    };
+    let side = |name| {
+        let side = plain.caps()?.structure(0)?.get::<i32>(name).ok()?;
+        u32::try_from(side).ok()
+    };
+    let source = side("width").zip(side("height")).unwrap_or_default();
+    encoded(&plain, format, width.and_then(|width| narrowed(source, width))).await
+}
+
+async fn encoded(
+    plain: &gst::Sample,
+    format: Format,
+    size: Option<(u32, u32)>,
+) -> Result<Bytes, Failure> {
+    let line = picture_line(format, size).map_err(|error| Failure::Build(error.to_string()))?;
     let caps = plain.caps().map(with_colours);
     let plain: Vec<_> = plain.buffer_owned().into_iter().collect();
     let file = through(line, caps, plain, ENCODING).await?;
@@ -149,7 +185,7 @@ fn start(
 }
 
 /// Names the colours that a stream does not name, as browsers assume them.
-fn with_colours(caps: &gst::CapsRef) -> gst::Caps {
+pub(super) fn with_colours(caps: &gst::CapsRef) -> gst::Caps {
     let mut caps = caps.to_owned();
     let structure = caps.make_mut().structure_mut(0);
     if let Some(structure) = structure.filter(|structure| !structure.has_field("colorimetry")) {

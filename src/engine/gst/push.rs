@@ -11,7 +11,7 @@ use gstreamer::prelude::*;
 use log::warn;
 use tokio::sync::{mpsc, watch};
 
-use super::feeder::{Over, Sources, feed, first_chunk};
+use super::feeder::{Over, Sources, WhenLate, feed, first_chunk};
 use super::running::Running;
 use super::wire::Wire;
 use crate::base::secret::Secret;
@@ -294,7 +294,7 @@ fn start(destination: &Destination, init: &Init, begin: MediaTime) -> Result<Pip
         }
         _ => None,
     };
-    let sources = Sources::new(running.element("video")?, audio, begin)?;
+    let sources = Sources::new(running.element("video")?, audio, begin, WhenLate::FallBack)?;
     // The pipeline's time begins when the first frame was captured, so that a
     // sound made here is in step, and the receiver sees timestamps from zero.
     let pipeline = running.pipeline();

@@ -72,7 +72,9 @@ fn start(incoming: &Arc<Incoming>) -> Result<Running, Failure> {
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
         let Some(track) = described(&caps).filter(|track| links.choose(track.clone())) else {
             info!("feed {} has a track that is not used: {caps}", links.outlet.name());
-            to_nowhere(&on, pad);
+            if let Some(pipeline) = on.pipeline() {
+                to_nowhere(&pipeline, pad);
+            }
             return;
         };
         announce_with_first(&links, pad);
@@ -128,8 +130,7 @@ fn described(caps: &gst::Caps) -> Option<Offered> {
 }
 
 /// A pad that nobody takes from would stop the others.
-fn to_nowhere(on: &Timeline, pad: &gst::Pad) {
-    let Some(pipeline) = on.pipeline() else { return };
+pub(super) fn to_nowhere(pipeline: &gst::Pipeline, pad: &gst::Pad) {
     let sink = gst::ElementFactory::make("fakesink")
         .property("sync", false)
         .property("async", false)

@@ -94,6 +94,10 @@ fn every_combination_gives_a_line_that_is_reviewed() {
         lines.push(made.made_line(&dressed, pictures, "openh264dec").unwrap());
     }
     lines.push(decode_line("openh264dec").unwrap());
+    lines.extend([extract_line().unwrap(), decode_any_line().unwrap()]);
+    lines.extend([true, false].map(|is_h264| intra_line(is_h264).unwrap()));
+    lines.push(mjpeg_line("openh264dec", 80, None).unwrap());
+    lines.push(mjpeg_line("openh264dec", 80, Some((320, 180))).unwrap());
     for format in [Format::Jpg { quality: 85 }, Format::Png] {
         lines.push(picture_line(format, None).unwrap());
         lines.push(picture_line(format, Some((320, 180))).unwrap());

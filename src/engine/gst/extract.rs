@@ -1,0 +1,238 @@
+//! One picture out of bytes of which little is known: its encoded form, as it
+//! lies in its container.
+//!
+//! What the bytes are is found out by GStreamer, from as few as possible and for
+//! a limited time. They are somebody else's: nothing is believed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+use log::debug;
+use tokio::sync::mpsc;
+
+use super::feeder::Source;
+use super::running::Running;
+use super::unpack::to_nowhere;
+use crate::engine::bytes::Viewer;
+use crate::engine::plan::{extract_line, intra_line};
+use crate::media::jpeg::Finder;
+use crate::model::status::Failure;
+
+/// No picture needs more of a stream to be found in it.
+const BYTES_AT_MOST: usize = 64 << 20;
+
+/// A picture that needs no other to be decoded.
+#[derive(Clone, Debug)]
+pub struct Intra {
+    pub(super) caps: gst::Caps,
+    pub(super) data: Bytes,
+}
+
+impl Intra {
+    /// It as it is, where it is a JPEG.
+    pub fn as_jpeg(&self) -> Option<Bytes> {
+        is_named(&self.caps, "image/jpeg").then(|| self.data.clone())
+    }
+}
+
+/// Why there is none.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NoIntra {
+    /// There is sound, but no picture.
+    NoVideo,
+    /// The bytes are nothing that can be taken apart here.
+    NotUnderstood(Failure),
+    /// They have ended, for this reason if one is known.
+    Ended(Option<Failure>),
+}
+
+/// Waits for the first picture that `viewer` is given whole, until `giving_up`
+/// says why there will be none. Its stream says that it has the type
+/// `content_type`. To be driven to its end, which leaves nothing running.
+///
+/// # Errors
+/// There will be none.
+pub async fn intra(
+    viewer: &mut Viewer,
+    content_type: &str,
+    giving_up: impl Future<Output = NoIntra>,
+) -> Result<Intra, NoIntra> {
+    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match kind.as_str() {
+        "multipart/x-mixed-replace" | "image/jpeg" => tokio::select! {
+            biased;
+            found = jpeg(viewer) => found,
+            why = giving_up => Err(why),
+        },
+        // In its midst it cannot be told from anything else.
+        "video/h264" => {
+            let caps = gst::Caps::builder("video/x-h264").field("stream-format", "byte-stream");
+            unpacked(viewer, Some(caps.build()), giving_up).await
+        }
+        _ => unpacked(viewer, None, giving_up).await,
+    }
+}
+
+async fn jpeg(viewer: &mut Viewer) -> Result<Intra, NoIntra> {
+    let (mut finder, mut taken) = (Finder::default(), 0);
+    while taken <= BYTES_AT_MOST {
+        let bytes = viewer.next().await.map_err(NoIntra::Ended)?;
+        taken += bytes.len();
+        if let Some(data) = finder.push(&bytes) {
+            return Ok(Intra { caps: gst::Caps::new_empty_simple("image/jpeg"), data });
+        }
+    }
+    Err(NoIntra::NotUnderstood(Failure::Build("there is no JPEG in its bytes".to_owned())))
+}
+
+async fn unpacked(
+    viewer: &mut Viewer,
+    caps: Option<gst::Caps>,
+    giving_up: impl Future<Output = NoIntra>,
+) -> Result<Intra, NoIntra> {
+    // Two: a picture, and what came before it.
+    let (tell, mut found) = mpsc::channel(2);
+    let started = tokio::task::spawn_blocking(move || start(caps.as_ref(), tell)).await;
+    let started = started.unwrap_or_else(|panic| Err(Failure::Build(panic.to_string())));
+    let Started { mut running, source, played } = started.map_err(NoIntra::NotUnderstood)?;
+    if let Err(failure) = played {
+        running.close("a picture").await;
+        return Err(NoIntra::NotUnderstood(failure));
+    }
+    let pushed = async {
+        let mut taken = 0;
+        while taken <= BYTES_AT_MOST {
+            match viewer.next().await {
+                Ok(bytes) => {
+                    taken += bytes.len();
+                    if source.push(gst::Buffer::from_slice(bytes)).is_err() {
+                        // The bus says why.
+                        std::future::pending::<()>().await;
+                    }
+                    source.has_room().await;
+                }
+                Err(cause) => {
+                    // What it has may be enough.
+                    source.end();
+                    return NoIntra::Ended(cause);
+                }
+            }
+        }
+        NoIntra::NotUnderstood(Failure::Build("there is no picture in its bytes".to_owned()))
+    };
+    let result = tokio::select! {
+        biased;
+        Some(found) = found.recv() => found,
+        failure = running.ended() => Err(match failure {
+            Failure::Ended => NoIntra::Ended(None),
+            failure => NoIntra::NotUnderstood(failure),
+        }),
+        why = async {
+            let why = pushed.await;
+            if matches!(why, NoIntra::Ended(_)) {
+                running_out().await;
+            }
+            why
+        } => Err(why),
+        why = giving_up => Err(why),
+    };
+    running.close("a picture").await;
+    result
+}
+
+/// How long it takes at most until the last bytes have been looked at.
+async fn running_out() {
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+}
+
+type Found = Result<Intra, NoIntra>;
+
+/// A pipeline and how its start went; it must be closed either way.
+struct Started {
+    running: Running,
+    source: Source,
+    played: Result<(), Failure>,
+}
+
+fn start(caps: Option<&gst::Caps>, tell: mpsc::Sender<Found>) -> Result<Started, Failure> {
+    let line = extract_line().map_err(|error| Failure::Build(error.to_string()))?;
+    let mut running = Running::build(&line, Vec::new())?;
+    let source = Source::of_bytes(running.element("bytes")?, caps)?;
+    let found = running.element("found")?;
+    let (pipeline, linked) = (running.pipeline().downgrade(), Arc::<AtomicBool>::default());
+    found.connect_pad_added(move |_, pad| {
+        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+        let is_picture = caps.structure(0).is_some_and(|structure| {
+            let name = structure.name();
+            name.starts_with("video/") || name.starts_with("image/")
+        });
+        let Some(pipeline) = pipeline.upgrade() else { return };
+        debug!("a track of {caps}");
+        let is_first = is_picture && !linked.load(Ordering::Relaxed);
+        if is_first && link(&pipeline, pad, &caps, tell.clone()).is_some() {
+            linked.store(true, Ordering::Relaxed);
+        } else {
+            to_nowhere(&pipeline, pad);
+            let (linked, tell) = (Arc::clone(&linked), tell.clone());
+            // All frames are held back until all tracks have been named.
+            pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+                if !linked.load(Ordering::Relaxed) {
+                    tell.try_send(Err(NoIntra::NoVideo)).ok();
+                }
+                gst::PadProbeReturn::Remove
+            });
+        }
+    });
+    let played = running.play();
+    Ok(Started { running, source, played })
+}
+
+fn link(
+    pipeline: &gst::Pipeline,
+    pad: &gst::Pad,
+    caps: &gst::Caps,
+    tell: mpsc::Sender<Found>,
+) -> Option<()> {
+    let line = intra_line(is_named(caps, "video/x-h264")).ok()?;
+    let bin = gst::parse::bin_from_description(&line, true).ok()?;
+    let sink = bin.by_name("units")?.downcast::<gst_app::AppSink>().ok()?;
+    sink.set_callbacks(
+        gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                match taken(&sample) {
+                    Some(intra) => {
+                        tell.try_send(Ok(intra)).ok();
+                        Err(gst::FlowError::Eos)
+                    }
+                    None => Ok(gst::FlowSuccess::Ok),
+                }
+            })
+            .build(),
+    );
+    pipeline.add(&bin).ok()?;
+    bin.sync_state_with_parent().ok()?;
+    let linked = pad.link(&bin.static_pad("sink")?);
+    if let Err(error) = &linked {
+        debug!("a track of pictures is not linked: {error}: {caps}");
+    }
+    linked.ok().map(|_| ())
+}
+
+fn taken(sample: &gst::Sample) -> Option<Intra> {
+    let caps = sample.caps_owned()?;
+    let buffer = sample.buffer()?;
+    if buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) {
+        return None;
+    }
+    let data = Bytes::copy_from_slice(&buffer.map_readable().ok()?);
+    Some(Intra { caps, data })
+}
+
+fn is_named(caps: &gst::Caps, name: &str) -> bool {
+    caps.structure(0).is_some_and(|structure| structure.name() == name)
+}
