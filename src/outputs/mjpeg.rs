@@ -199,7 +199,7 @@ mod tests {
             [("5", 30, 50), ("10", 25, 100), ("25", 25, 250), ("7.5", 30, 75), ("60", 30, 300)]
         {
             let mut pace = Pace::read(&pairs(&[("fps", fps)])).unwrap();
-            let begin = Instant::now();
+            let begin = tokio::time::Instant::now().into_std();
             // Ten seconds of pictures, each up to 3 ms early or late.
             let at = |index: u32| {
                 let jitter = Duration::from_millis(u64::from(index * 7 % 4));
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn after_a_pause_nothing_is_caught_up() {
         let mut pace = Pace::read(&pairs(&[("fps", "1")])).unwrap();
-        let begin = Instant::now();
+        let begin = tokio::time::Instant::now().into_std();
         assert!(pace.takes(begin));
         let late = begin + Duration::from_secs(60);
         assert!(pace.takes(late));

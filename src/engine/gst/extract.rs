@@ -127,9 +127,10 @@ async fn unpacked(
     let result = tokio::select! {
         biased;
         Some(found) = found.recv() => found,
-        failure = running.ended() => Err(match failure {
-            Failure::Ended => NoIntra::Ended(None),
-            failure => NoIntra::NotUnderstood(failure),
+        failure = running.ended() => Err(if failure == Failure::Ended {
+            NoIntra::Ended(None)
+        } else {
+            NoIntra::NotUnderstood(failure)
         }),
         why = async {
             let why = pushed.await;
