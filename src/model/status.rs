@@ -256,6 +256,19 @@ pub struct Snapshot {
     pub byte_feeds: Vec<ByteFeed>,
     pub byte_streams: Vec<ByteStream>,
     pub pushes: Vec<Push>,
+    /// Since the configuration was read last.
+    pub rolled_back: Vec<RolledBack>,
+}
+
+/// A setting that gave nothing, so that an earlier one is in force again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RolledBack {
+    /// `feed NAME` or `stream NAME`.
+    pub what: String,
+    /// What was seen of the new one.
+    pub reason: String,
+    /// Those that it is about.
+    pub streams: Vec<StreamName>,
 }
 
 /// A stream of which somebody may know no more than that there is one.
@@ -289,6 +302,7 @@ impl Snapshot {
             feed.streams.retain(shown);
         }
         self.byte_feeds.retain(|feed| !feed.streams.is_empty());
+        self.rolled_back.retain(|one| one.streams.iter().any(shown));
         closed
     }
 }

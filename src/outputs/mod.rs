@@ -12,4 +12,6 @@ pub mod picture;
 pub mod preflight;
 pub mod push;
 pub mod recorder;
+pub mod reloads;
 pub mod rtsp;
+pub mod trial;

@@ -102,6 +102,7 @@ impl Recorder {
                     self.has_begun = true;
                     self.gathered.add(&init.bytes);
                 }
+                Some(Read::Over) => break,
                 None => {}
             }
             if let Some(due) = self.gathered.due(now()) {

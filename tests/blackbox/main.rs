@@ -32,6 +32,7 @@ mod pulling;
 mod pushes;
 mod pushing;
 mod recording;
+mod reload;
 mod rtsp;
 mod sharing;
 mod shots;
