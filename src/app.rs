@@ -1,7 +1,10 @@
 //! Wiring: what starts in which order, and how it ends. The only place that
 //! knows everyone.
 
+mod reload;
+
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,27 +13,30 @@ use anyhow::Context as _;
 use log::{info, warn};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::accounts::Porter;
+use self::reload::Reader;
+pub use self::reload::Source;
 use crate::base::shutdown::{self, Shutdown, Trigger};
 use crate::base::system;
 use crate::base::tls::{News, Tls};
+use crate::config::Loaded;
 use crate::config::settings::{self, Settings};
 use crate::engine::bytes;
 use crate::engine::gst;
 use crate::engine::roster::{self, Roster};
-use crate::engine::supervisor::Supervisor;
 use crate::engine::watchdog;
 use crate::http;
 use crate::hub::Read;
+use crate::model::ids::StreamName;
 use crate::outputs::announce;
 use crate::outputs::lineup::Lineup;
-use crate::outputs::livebox::{self, Livebox};
 use crate::outputs::memory::Memory;
 use crate::outputs::push::{self, Push};
 use crate::outputs::recorder::Recorder;
 use crate::outputs::recordings::{self, Recordings};
+use crate::outputs::reloads::Reloads;
 use crate::outputs::rtsp::Door;
 
 /// After this long the process leaves, whoever still hangs: systemd and people
@@ -40,12 +46,12 @@ const LEAVE_AFTER: Duration = Duration::from_millis(1800);
 /// How often the certificate's files are looked at: two system calls.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Runs the service until it is told to end. `shown` is the configuration as
-/// `/config` may show it.
+/// Runs the service on what was `loaded` from `source`, until it is told to end.
 ///
 /// # Errors
 /// It cannot be reached or cannot start; says why.
-pub fn serve(settings: &Settings, origin: &str, shown: String) -> anyhow::Result<()> {
+pub fn serve(loaded: Loaded, source: Source) -> anyhow::Result<()> {
+    let settings = &loaded.settings;
     let tls = tls(settings)?;
     if let Some(folder) = &settings.log.folder {
         system::try_folder(folder).map_err(|error| {
@@ -55,7 +61,7 @@ pub fn serve(settings: &Settings, origin: &str, shown: String) -> anyhow::Result
     let server = http::Server::bind(&settings.server, tls.as_ref())?;
     let door = settings.rtsp.as_ref();
     let door = door.map(|rtsp| Door::bind(settings.server.bind, rtsp, tls.as_ref())).transpose()?;
-    on_a_runtime(run(settings, origin, shown, server, door, tls))
+    on_a_runtime(run(loaded, source, server, door, tls))
 }
 
 /// The certificate that the configuration names, if it names one.
@@ -175,49 +181,60 @@ async fn all_end(tasks: Vec<JoinHandle<()>>) {
 }
 
 async fn run(
-    settings: &Settings,
-    origin: &str,
-    shown: String,
+    loaded: Loaded,
+    source: Source,
     server: http::Server,
     door: Option<Door>,
     tls: Option<Tls>,
 ) -> anyhow::Result<()> {
+    let Loaded { settings, origin, .. } = loaded;
     let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
+    let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     info!("configuration: {origin}; {}", gst::version());
     if let Err(error) = system::allow_open_files() {
         warn!("the number of open files stays limited: {error}");
     }
-    let (bytes, mut tasks) = bytes::Roster::new(settings);
-    let (roster, of_tracks) = Roster::new(settings, &bytes);
-    tasks.extend(of_tracks);
+    let shown = (source.show)(&settings);
+    let memory = Memory::open(&state_folder(&settings));
+    let (lineup, mut tasks) = Lineup::new(settings.clone(), shown, memory).await;
+    let lineup = watch::Sender::new(Arc::new(lineup));
     if let Some(tls) = tls {
         tasks.push(tokio::spawn(renew(tls, shutdown.clone())));
     }
-    let memory = Arc::new(Memory::open(&state_folder(settings)));
-    let (pushes, livebox) = pushes(settings, &roster, &memory, &mut tasks).await;
-    let (pages, porter) = (settings.pages.clone(), Porter::new(settings.access.clone()));
-    let lineup = Lineup { roster, bytes, pushes, livebox, pages, porter, config_text: shown };
-    let lineup = Arc::new(lineup);
     if let Some(door) = door {
-        let opened = door.open(&lineup, shutdown.clone());
+        let opened = door.open(lineup.subscribe(), shutdown.clone());
         tasks.push(opened.context("RTSP does not start")?);
     }
-    let recordings = recordings(settings, &lineup, memory, shutdown.clone()).await?;
-    let mut supervisors = lineup.supervisors();
-    supervisors.extend(recordings.iter().flat_map(|recordings| recordings.supervisors()));
-    let state = Arc::new(http::State::new(Arc::clone(&lineup), recordings.clone()));
+    let watched = lineup.subscribe();
+    let present = Arc::clone(&lineup.borrow());
+    let recordings = recordings(&present, shutdown.clone()).await?;
+    let (reloads, asked) = Reloads::channel();
+    let state = Arc::new(http::State::new(present, reloads, recordings.clone()));
     let server = server.start(Arc::clone(&state))?;
     let handle = server.handle();
     let server = tokio::spawn(server);
-    announce(settings);
+    announce(&settings);
     let announcement =
         settings.server.mdns.then(|| announce::announce(&system::hostname(), &settings.server));
+    let (source, trials) = (Arc::new(source), Vec::new());
+    let (shown_by, recorded_by) = (Arc::clone(&state), recordings.clone());
+    let reader = Reader {
+        source,
+        lineup,
+        state: shown_by,
+        recordings: recorded_by,
+        tasks,
+        asked,
+        hangups,
+        trials,
+    };
+    let reader = tokio::spawn(reader.read(shutdown.clone()));
     tell_systemd(&[NotifyState::Ready]);
 
     tokio::select! {
         () = shutdown.requested() => {}
-        never = feed_watchdog(supervisors) => match never {},
+        never = feed_watchdog(&watched, recordings.as_deref()) => match never {},
     }
     info!("ending");
     tell_systemd(&[NotifyState::Stopping]);
@@ -225,11 +242,12 @@ async fn run(
     in_time(async {
         http::stop(&handle).await;
         server.await.ok();
+        let tasks = reader.await.unwrap_or_default();
         if let Some(recordings) = recordings {
             recordings.end().await;
         }
         // The last holders of the supervisors: their tasks stop the pipelines.
-        drop((state, lineup));
+        drop((state, watched));
         all_end(tasks).await;
     })
     .await;
@@ -259,59 +277,16 @@ async fn renew(tls: Tls, mut shutdown: Shutdown) {
     }
 }
 
-/// Every push of the configuration, and the box as one thing around the first
-/// stream's. What operators left running runs.
-async fn pushes(
-    settings: &Settings,
-    roster: &Roster,
-    memory: &Arc<Memory>,
-    tasks: &mut Vec<JoinHandle<()>>,
-) -> (Vec<Arc<Push>>, Option<Arc<Livebox>>) {
-    let (Some(first), Some(stream)) = (settings.streams.first(), roster.first()) else {
-        // Nothing is encoded, so that nothing can be pushed.
-        return (Vec::new(), None);
-    };
-    let mut configured: Vec<settings::Push> = settings.pushes.clone();
-    let own = match configured.iter().position(|push| push.stream == first.name) {
-        Some(index) => index,
-        None => {
-            configured.push(livebox::spare_push(first));
-            configured.len() - 1
-        }
-    };
-    let count = configured.len() as f64;
-    let mut pushes = Vec::new();
-    let mut wanted = Vec::new();
-    for (index, push) in configured.iter().enumerate() {
-        let stream =
-            roster.find(&push.stream).expect("the check refuses a push without its stream");
-        wanted.push(memory.wants(push).await);
-        let (push, task) = Push::spawn(push, stream.hub(), index as f64 / count);
-        pushes.push(push);
-        tasks.push(task);
-    }
-    let livebox =
-        Livebox::new(Arc::clone(stream), Arc::clone(&pushes[own]), settings, Arc::clone(memory))
-            .await;
-    for (push, _) in pushes.iter().zip(wanted).filter(|(_, wanted)| *wanted) {
-        if let Err(why) = livebox.resume(push, now()).await {
-            warn!("push {} is not started: {why}", push.name());
-        }
-    }
-    (pushes, Some(Arc::new(livebox)))
-}
-
 /// The recordings of all streams; none where there is no folder for them and
 /// nobody asks for one.
 ///
 /// # Errors
 /// The folder that is asked for cannot be used; names the key.
 async fn recordings(
-    settings: &Settings,
     lineup: &Lineup,
-    memory: Arc<Memory>,
     shutdown: Shutdown,
 ) -> anyhow::Result<Option<Arc<Recordings>>> {
+    let settings = &*lineup.settings;
     let own = state_folder(settings).join("recordings");
     if settings.recordings.folder.is_none() {
         // What comes of it is seen right below.
@@ -319,9 +294,9 @@ async fn recordings(
     }
     let folder = settings.recordings.folder.clone().unwrap_or(own);
     let shown = folder.display().to_string();
-    let recordable = recordings::recordable(settings, lineup);
+    let recordable = recordings::recordable(lineup);
     let is_planned = recordable.iter().any(|stream| stream.plan != settings::Record::Off);
-    match Recordings::open(&settings.recordings, folder, memory, shutdown) {
+    match Recordings::open(&settings.recordings, folder, lineup.memory(), shutdown) {
         Ok(recordings) => {
             recordings.follow(&settings.recordings, recordable).await;
             Ok(Some(recordings))
@@ -357,16 +332,23 @@ fn state_folder(settings: &Settings) -> PathBuf {
     found.unwrap_or_else(|| PathBuf::from("/var/lib/livebox"))
 }
 
-fn now() -> std::time::Instant {
-    tokio::time::Instant::now().into_std()
-}
-
 fn announce(settings: &Settings) {
     let settings::Server { bind, port, .. } = &settings.server;
-    let scheme = settings.server.scheme();
-    let host = if bind.is_unspecified() { "localhost".to_owned() } else { bind_text(*bind) };
-    info!("listening on {scheme}://{host}:{port}/");
-    for stream in &settings.streams {
+    info!("listening on {}://{}:{port}/", settings.server.scheme(), host(*bind));
+    announce_streams(settings, |_| false);
+    if settings.access.password.is_none() && !bind.is_loopback() {
+        info!(
+            "no password is set: only this machine itself may change anything; run `livebox \
+             password` and put the result into the configuration as access.password"
+        );
+    }
+}
+
+/// Says where streams are found, but for those that are known.
+fn announce_streams(settings: &Settings, is_known: impl Fn(&StreamName) -> bool) {
+    let (scheme, port) = (settings.server.scheme(), settings.server.port);
+    let host = host(settings.server.bind);
+    for stream in settings.streams.iter().filter(|stream| !is_known(&stream.name)) {
         let url = &stream.url;
         info!(
             "stream {} is at {scheme}://{host}:{port}{url}/ and {scheme}://{host}:{port}{url}.mp4",
@@ -379,21 +361,19 @@ fn announce(settings: &Settings) {
             }
         }
     }
-    for stream in &settings.byte_streams {
-        info!("stream {} is at http://{host}:{port}{}", stream.name, stream.url);
-    }
-    if settings.access.password.is_none() && !bind.is_loopback() {
-        info!(
-            "no password is set: only this machine itself may change anything; run `livebox \
-             password` and put the result into the configuration as access.password"
-        );
+    for stream in settings.byte_streams.iter().filter(|stream| !is_known(&stream.name)) {
+        info!("stream {} is at {scheme}://{host}:{port}{}", stream.name, stream.url);
     }
 }
 
-fn bind_text(address: std::net::IpAddr) -> String {
+fn host(bind: IpAddr) -> String {
+    if bind.is_unspecified() { "localhost".to_owned() } else { bind_text(bind) }
+}
+
+fn bind_text(address: IpAddr) -> String {
     match address {
-        std::net::IpAddr::V4(v4) => v4.to_string(),
-        std::net::IpAddr::V6(v6) => format!("[{v6}]"),
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
     }
 }
 
@@ -405,11 +385,19 @@ fn tell_systemd(states: &[NotifyState<'_>]) {
 }
 
 /// Feeds systemd's watchdog, where the unit has one.
-async fn feed_watchdog(supervisors: Vec<Supervisor>) -> Infallible {
+async fn feed_watchdog(
+    lineup: &watch::Receiver<Arc<Lineup>>,
+    recordings: Option<&Recordings>,
+) -> Infallible {
     let Some(period) = sd_notify::watchdog_enabled() else {
         return std::future::pending().await;
     };
-    watchdog::watch(&supervisors, period, || tell_systemd(&[NotifyState::Watchdog])).await
+    let supervisors = || {
+        let mut all = lineup.borrow().supervisors();
+        all.extend(recordings.iter().flat_map(|recordings| recordings.supervisors()));
+        all
+    };
+    watchdog::watch(supervisors, period, || tell_systemd(&[NotifyState::Watchdog])).await
 }
 
 /// SIGTERM and SIGINT ask for the end; a second one leaves at once.

@@ -3,6 +3,7 @@
 mod check;
 mod controls;
 mod devices;
+mod journal;
 mod password;
 mod pipeline;
 mod stream;
@@ -15,8 +16,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use self::journal::log_to_stderr;
 use crate::app;
-use crate::base::{heap, system, time};
+use crate::base::{heap, system};
 use crate::config::{self, Overrides, Place, Settings};
 use crate::engine::gst;
 
@@ -219,14 +221,17 @@ fn settle_heap() {
 
 fn run_service(place: &Place, overrides: &Overrides) -> anyhow::Result<()> {
     settle_heap();
-    let loaded = config::load(place, overrides, environment())?;
-    log_to_stderr(loaded.settings.log.level);
+    let (place, overrides) = (place.clone(), overrides.clone());
+    let load = move || config::load(&place, &overrides, environment());
+    let loaded = load()?;
+    let level = log_to_stderr(loaded.settings.log.level);
     log::info!("livebox {}", env!("CARGO_PKG_VERSION"));
     for warning in &loaded.warnings {
         log::warn!("configuration: {warning}");
     }
     take_priority(loaded.settings.server.priority);
-    app::serve(&loaded.settings, &loaded.origin, check::yaml(&loaded.settings))
+    let set_level = Box::new(move |new| level.set(new));
+    app::serve(loaded, app::Source { load: Box::new(load), show: check::yaml, set_level })
 }
 
 /// Before any thread is there: each has a priority of its own, its maker's.
@@ -267,36 +272,6 @@ fn completions(shell: Shell) -> String {
 fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-}
-
-/// `2026-11-21 02:58:04.114 INFO  text key=value`
-fn log_to_stderr(level: log::LevelFilter) {
-    env_logger::Builder::new()
-        .filter_level(log::LevelFilter::Warn)
-        .filter_module("livebox", level)
-        .format(|line, record| {
-            // Foreign messages may have several lines; one incident is one line.
-            let text = record.args().to_string().trim_end().replace('\n', " / ");
-            write!(line, "{} {:<5} {text}", time::log_stamp(), record.level())?;
-            let mut pairs = Pairs(line);
-            record.key_values().visit(&mut pairs).map_err(std::io::Error::other)?;
-            writeln!(line)
-        })
-        .init();
-}
-
-/// Writes the fields of a log line behind its text.
-struct Pairs<'a>(&'a mut env_logger::fmt::Formatter);
-
-impl<'kvs> log::kv::VisitSource<'kvs> for Pairs<'_> {
-    fn visit_pair(
-        &mut self,
-        key: log::kv::Key<'kvs>,
-        value: log::kv::Value<'kvs>,
-    ) -> Result<(), log::kv::Error> {
-        write!(self.0, " {key}={value}")?;
-        Ok(())
-    }
 }
 
 fn say(text: &str) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@
 //! answers is the engine's business.
 
 mod check;
+pub mod diff;
 mod environment;
 mod fmp4streamer;
 mod ini;
@@ -12,6 +13,7 @@ mod keys;
 mod layers;
 mod nearest;
 mod problem;
+pub mod rollback;
 mod section;
 pub mod settings;
 mod templates;

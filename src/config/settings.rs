@@ -49,6 +49,22 @@ impl Settings {
         self.streams.iter().filter(move |stream| stream.feed == *feed)
     }
 
+    /// The streams that show the feed, or sound like it, or pass it on.
+    pub fn all_streams_of(&self, feed: &FeedName) -> impl Iterator<Item = &StreamName> {
+        let sound = Sound::Of(feed.clone());
+        let tracks = self.streams.iter();
+        let tracks = tracks.filter(move |stream| stream.feed == *feed || stream.sound == sound);
+        let bytes = self.byte_streams.iter();
+        let bytes = bytes.filter(move |stream| stream.feed.as_ref() == Some(feed));
+        tracks.map(|stream| &stream.name).chain(bytes.map(|stream| &stream.name))
+    }
+
+    /// Whether there is a stream of this name, of whichever kind.
+    pub fn has_stream(&self, name: &StreamName) -> bool {
+        let of_bytes = self.byte_streams.iter().map(|stream| &stream.name);
+        self.streams.iter().map(|stream| &stream.name).chain(of_bytes).any(|other| other == name)
+    }
+
     /// The streams whose picture or sound is the feed's.
     pub fn takers_of(&self, feed: &Feed) -> Vec<StreamName> {
         let sound = Sound::Of(feed.name.clone());

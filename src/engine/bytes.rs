@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use log::debug;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub(super) use run::Sign;
@@ -26,7 +27,9 @@ use super::command_log::CommandLog;
 use super::demand::Demand;
 use super::lifecycle::{Lifecycle, Limits};
 use super::supervisor::Supervisor;
+use super::unit::Unit;
 use crate::base::backoff::Backoff;
+use crate::config::diff::{Diff, container_of};
 use crate::config::settings::{ByteFeed, ByteSource, ByteStream, Client, Mode, Settings};
 use crate::hub::bytes::{Begin, Flow, Need, Read, Reader};
 use crate::media::container::Container;
@@ -60,31 +63,37 @@ const PIECES_AHEAD: usize = 4;
 #[derive(Debug)]
 pub struct Roster {
     streams: Vec<Arc<Stream>>,
-    feeds: Vec<(FeedName, Arc<Feed>)>,
+    feeds: Vec<Arc<Feed>>,
+    /// Held by every process of a single viewer, so that the service can wait
+    /// for them.
+    alive: mpsc::Sender<()>,
 }
 
 /// One stream of the roster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Stream {
     settings: ByteStream,
     feed: Option<Arc<Feed>>,
     maker: Maker,
     /// Each viewer has a share of it.
     viewers: Arc<()>,
-    bytes_out: AtomicU64,
+    /// Tells them that nothing more comes.
+    gone: watch::Sender<bool>,
+    bytes_out: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
 struct Feed {
+    name: FeedName,
     mode: Mode,
     flow: Arc<Flow>,
     supervisor: Supervisor,
     /// Those that pass its bytes on.
-    streams: Vec<StreamName>,
+    streams: watch::Sender<Vec<StreamName>>,
 }
 
 /// Who makes a stream's bytes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Maker {
     Feed(Arc<Feed>),
     Shared {
@@ -96,7 +105,6 @@ enum Maker {
         seats: Arc<Semaphore>,
         /// How many of them there are.
         places: usize,
-        /// Held by every process, so that the service can wait for them.
         alive: mpsc::Sender<()>,
     },
 }
@@ -106,6 +114,7 @@ enum Maker {
 pub struct Viewer {
     from: From,
     hold: Hold,
+    gone: watch::Receiver<bool>,
     _counted: Arc<()>,
 }
 
@@ -135,37 +144,62 @@ impl Roster {
     /// Starts a supervisor for each feed and each shared command; must be
     /// called on a runtime. The tasks end when the roster is dropped.
     pub fn new(settings: &Settings) -> (Self, Vec<JoinHandle<()>>) {
-        let mut tasks = Vec::new();
-        let count = settings.byte_feeds.len() + settings.byte_streams.len();
-        let memory = (MEMORY / count.max(1)).min(MEMORY_OF_ONE);
         let (alive, mut all) = mpsc::channel(1);
-        tasks.push(tokio::spawn(async move {
+        let own = tokio::spawn(async move {
             // Nobody sends; it ends with the last sender.
             all.recv().await;
-        }));
-        let mut builder = Builder { settings, memory, alive, tasks };
+        });
+        let nobody = Self { streams: Vec::new(), feeds: Vec::new(), alive };
+        let (roster, mut tasks) = nobody.built(settings, &Diff::from_nothing(settings));
+        tasks.push(own);
+        (roster, tasks)
+    }
+
+    /// The roster under other settings, with the tasks of what is new in it.
+    /// What goes on running is the same in both. Returns once everything else
+    /// has ended and what takes its place has begun.
+    pub async fn next(&self, settings: &Settings, diff: &Diff) -> (Self, Vec<JoinHandle<()>>) {
+        let ends = |stream: &&Arc<Stream>| !diff.byte_streams.goes_on(&stream.settings.name);
+        let streams = self.streams.iter().filter(ends).filter_map(|stream| stream.own_supervisor());
+        let feeds = self.feeds.iter().filter(|feed| !diff.byte_feeds.goes_on(&feed.name));
+        let all = streams.chain(feeds.map(|feed| &feed.supervisor));
+        join_all(all.map(Supervisor::end)).await;
+        self.built(settings, diff)
+    }
+
+    /// Lets the viewers go whose bytes end with this roster.
+    pub fn let_go(&self, next: &Self) {
+        for stream in &self.streams {
+            let same = next.find(&stream.settings.name);
+            if !same.is_some_and(|same| Arc::ptr_eq(&same.viewers, &stream.viewers)) {
+                stream.gone.send_replace(true);
+            }
+        }
+    }
+
+    fn built(&self, settings: &Settings, diff: &Diff) -> (Self, Vec<JoinHandle<()>>) {
+        let count = settings.byte_feeds.len() + settings.byte_streams.len();
+        let memory = (MEMORY / count.max(1)).min(MEMORY_OF_ONE);
+        let mut builder = Builder { before: self, diff, settings, memory, tasks: Vec::new() };
         let feeds = builder.feeds();
         let streams = settings.byte_streams.iter().map(|stream| {
-            let own = |name| feeds.iter().find(|(known, _)| known == name);
-            let feed = stream.feed.as_ref().and_then(own).map(|(_, feed)| Arc::clone(feed));
+            let own = |name: &FeedName| feeds.iter().find(|feed| feed.name == *name);
+            let feed = stream.feed.as_ref().and_then(own).map(Arc::clone);
             builder.stream(stream, feed)
         });
         let streams = streams.collect();
-        (Self { streams, feeds }, builder.tasks)
+        (Self { streams, feeds, alive: self.alive.clone() }, builder.tasks)
     }
 
-    /// Those of all feeds and shared commands; a feed's as often as it is shown.
+    /// Those of all feeds and shared commands.
     pub fn supervisors(&self) -> impl Iterator<Item = &Supervisor> {
-        self.streams.iter().flat_map(|stream| {
-            let feed = stream.feed.iter().map(|feed| &feed.supervisor);
-            let Maker::Shared { supervisor, .. } = &stream.maker else { return feed.chain(None) };
-            feed.chain(Some(supervisor))
-        })
+        let of_feeds = self.feeds.iter().map(|feed| &feed.supervisor);
+        of_feeds.chain(self.streams.iter().filter_map(|stream| stream.own_supervisor()))
     }
 
     /// The bytes of the feed that is called so, and who looks after them.
     pub fn feed(&self, feed: &FeedName) -> Option<(&Arc<Flow>, &Supervisor)> {
-        let (_, feed) = self.feeds.iter().find(|(name, _)| name == feed)?;
+        let feed = self.feeds.iter().find(|other| other.name == *feed)?;
         Some((&feed.flow, &feed.supervisor))
     }
 
@@ -176,25 +210,40 @@ impl Roster {
     pub fn find(&self, name: &StreamName) -> Option<&Arc<Stream>> {
         self.streams.iter().find(|stream| stream.settings.name == *name)
     }
+
+    /// What runs: feeds and shared commands.
+    pub fn units(&self) -> impl Iterator<Item = Unit> {
+        let of_feeds = self.feeds.iter().map(|feed| Unit {
+            feed: Some(feed.name.clone()),
+            stream: None,
+            supervisor: feed.supervisor.clone(),
+        });
+        let of_streams = self.streams.iter().filter_map(|stream| {
+            let supervisor = stream.own_supervisor()?.clone();
+            Some(Unit { feed: None, stream: Some(stream.settings.name.clone()), supervisor })
+        });
+        of_feeds.chain(of_streams)
+    }
 }
 
 struct Builder<'a> {
+    before: &'a Roster,
+    diff: &'a Diff,
     settings: &'a Settings,
     memory: usize,
-    alive: mpsc::Sender<()>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Builder<'_> {
     /// All feeds, each after that which it is made from.
-    fn feeds(&mut self) -> Vec<(FeedName, Arc<Feed>)> {
-        let mut feeds: Vec<(FeedName, Arc<Feed>)> = Vec::new();
+    fn feeds(&mut self) -> Vec<Arc<Feed>> {
+        let mut feeds: Vec<Arc<Feed>> = Vec::new();
         let mut to_do: VecDeque<_> = self.settings.byte_feeds.iter().collect();
         while let Some(feed) = to_do.pop_front() {
             let base = match feed.made_from() {
                 None => None,
-                Some(from) => match feeds.iter().find(|(name, _)| name == from) {
-                    Some((_, base)) => Some(Arc::clone(&base.flow)),
+                Some(from) => match feeds.iter().find(|feed| feed.name == *from) {
+                    Some(base) => Some(Arc::clone(&base.flow)),
                     None => {
                         // The check refuses circles, so that one's turn comes.
                         to_do.push_back(feed);
@@ -203,19 +252,24 @@ impl Builder<'_> {
                 },
             };
             let made = self.feed(feed, base);
-            feeds.push((feed.name.clone(), made));
+            feeds.push(made);
         }
         feeds
     }
 
     fn feed(&mut self, feed: &ByteFeed, base: Option<Arc<Flow>>) -> Arc<Feed> {
         let ByteFeed { name, source, mode, resurrect } = feed;
-        // Streams without a command show the feed's own bytes: they know what it gives.
-        let shows =
-            |stream: &&ByteStream| stream.command.is_none() && stream.feed.as_ref() == Some(name);
-        let mut shown = self.settings.byte_streams.iter().filter(shows);
-        let container = shown.find_map(|stream| Container::of(&stream.content_type));
-        let flow = Flow::new(container, self.memory);
+        let before = self.before.feeds.iter().find(|feed| feed.name == *name);
+        let of_feed = |stream: &&ByteStream| stream.feed.as_ref() == Some(name);
+        let streams = self.settings.byte_streams.iter().filter(of_feed);
+        let streams = streams.map(|stream| stream.name.clone()).collect();
+        if let Some(present) = before.filter(|_| self.diff.byte_feeds.goes_on(name)) {
+            present.flow.set_limit(self.memory);
+            present.streams.send_replace(streams);
+            return Arc::clone(present);
+        }
+        let container = container_of(self.settings, name);
+        let flow = self.flow(before.map(|before| &before.flow), container);
         let origin = match source {
             ByteSource::Command(line) | ByteSource::Made(line, _) => {
                 Origin::Command(Program::new(line.clone(), self.log("feed", name.as_str())))
@@ -225,25 +279,62 @@ impl Builder<'_> {
         let job = Job::new(origin, &flow, base.clone(), *resurrect);
         let pipeline = BytesPipeline::new(job, base);
         let supervisor = self.supervise(format!("feed {name}"), pipeline, *mode, *resurrect);
-        let of_feed = |stream: &&ByteStream| stream.feed.as_ref() == Some(name);
-        let streams = self.settings.byte_streams.iter().filter(of_feed);
-        let streams = streams.map(|stream| stream.name.clone()).collect();
-        Arc::new(Feed { mode: *mode, flow, supervisor, streams })
+        let (name, streams) = (name.clone(), watch::Sender::new(streams));
+        Arc::new(Feed { name, mode: *mode, flow, supervisor, streams })
+    }
+
+    /// The flow that was there, with its readers, if it can hold what comes.
+    fn flow(&self, before: Option<&Arc<Flow>>, container: Option<Container>) -> Arc<Flow> {
+        match before.filter(|flow| flow.container() == container) {
+            Some(flow) => {
+                flow.set_limit(self.memory);
+                Arc::clone(flow)
+            }
+            None => Flow::new(container, self.memory),
+        }
     }
 
     fn stream(&mut self, settings: &ByteStream, feed: Option<Arc<Feed>>) -> Arc<Stream> {
+        let before = self.before.find(&settings.name);
+        let maker = match before.filter(|_| self.diff.byte_streams.goes_on(&settings.name)) {
+            Some(present) => present.maker.with(feed.as_ref()),
+            None => self.maker(settings, feed.as_ref(), before),
+        };
+        let settings = settings.clone();
+        let is_open = !self.diff.locked.contains(&settings.name);
+        match before.filter(|before| is_open && before.maker.has_readers_of(&maker)) {
+            Some(before) => Arc::new(Stream { settings, feed, maker, ..Stream::clone(before) }),
+            None => Arc::new(Stream {
+                settings,
+                feed,
+                maker,
+                viewers: Arc::default(),
+                gone: watch::Sender::new(false),
+                bytes_out: Arc::default(),
+            }),
+        }
+    }
+
+    fn maker(
+        &mut self,
+        settings: &ByteStream,
+        feed: Option<&Arc<Feed>>,
+        before: Option<&Arc<Stream>>,
+    ) -> Maker {
         let name = &settings.name;
         let program = settings
             .command
             .clone()
             .map(|line| Program::new(line, self.log("stream", name.as_str())));
-        let maker = match (program, settings.client) {
+        match (program, settings.client) {
             (None, _) => Maker::Feed(Arc::clone(
-                feed.as_ref().expect("the check refuses a stream with neither feed nor command"),
+                feed.expect("the check refuses a stream with neither feed nor command"),
             )),
             (Some(program), Client::Shared) => {
-                let flow = Flow::new(Container::of(&settings.content_type), self.memory);
-                let input = feed.as_ref().map(|feed| Arc::clone(&feed.flow));
+                let before = before.filter(|_| !self.diff.locked.contains(name));
+                let before = before.and_then(|before| before.maker.own_flow());
+                let flow = self.flow(before, Container::of(&settings.content_type));
+                let input = feed.map(|feed| Arc::clone(&feed.flow));
                 let job = Job::new(Origin::Command(program), &flow, input, true);
                 // Its viewers hold what it reads.
                 let pipeline = BytesPipeline::new(job, None);
@@ -253,20 +344,12 @@ impl Builder<'_> {
             }
             (Some(program), Client::Exclusive) => self.exclusive(program, SEATS),
             (Some(program), Client::Shot) => self.exclusive(program, shot::AT_ONCE),
-        };
-        let settings = settings.clone();
-        Arc::new(Stream {
-            settings,
-            feed,
-            maker,
-            viewers: Arc::default(),
-            bytes_out: AtomicU64::new(0),
-        })
+        }
     }
 
     fn exclusive(&self, program: Program, places: usize) -> Maker {
         let seats = Arc::new(Semaphore::new(places));
-        Maker::Exclusive { program, seats, places, alive: self.alive.clone() }
+        Maker::Exclusive { program, seats, places, alive: self.before.alive.clone() }
     }
 
     fn log(&self, kind: &str, name: &str) -> CommandLog {
@@ -289,7 +372,46 @@ impl Builder<'_> {
     }
 }
 
+impl Maker {
+    /// The same, of a feed that may have started anew.
+    fn with(&self, feed: Option<&Arc<Feed>>) -> Self {
+        match (self, feed) {
+            (Maker::Feed(_), Some(feed)) => Maker::Feed(Arc::clone(feed)),
+            (other, _) => other.clone(),
+        }
+    }
+
+    /// Whether viewers of the one read what the other makes.
+    fn has_readers_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Maker::Exclusive { seats, .. }, Maker::Exclusive { seats: others, .. }) => {
+                Arc::ptr_eq(seats, others)
+            }
+            (Maker::Feed(feed), Maker::Feed(other)) => Arc::ptr_eq(&feed.flow, &other.flow),
+            (Maker::Shared { flow, .. }, Maker::Shared { flow: other, .. }) => {
+                Arc::ptr_eq(flow, other)
+            }
+            (Maker::Feed(_) | Maker::Shared { .. } | Maker::Exclusive { .. }, _) => false,
+        }
+    }
+
+    fn own_flow(&self) -> Option<&Arc<Flow>> {
+        match self {
+            Maker::Shared { flow, .. } => Some(flow),
+            Maker::Feed(_) | Maker::Exclusive { .. } => None,
+        }
+    }
+}
+
 impl Stream {
+    /// That of its shared command.
+    pub fn own_supervisor(&self) -> Option<&Supervisor> {
+        match &self.maker {
+            Maker::Shared { supervisor, .. } => Some(supervisor),
+            Maker::Feed(_) | Maker::Exclusive { .. } => None,
+        }
+    }
+
     pub fn settings(&self) -> &ByteStream {
         &self.settings
     }
@@ -321,7 +443,8 @@ impl Stream {
                 (From::Process(receive), need.map_or(Hold::Nothing, Hold::Now))
             }
         };
-        Ok(Viewer { from, hold, _counted: Arc::clone(&self.viewers) })
+        let (gone, counted) = (self.gone.subscribe(), Arc::clone(&self.viewers));
+        Ok(Viewer { from, hold, gone, _counted: counted })
     }
 
     /// As [`Stream::join`], for who decodes what comes.
@@ -389,11 +512,22 @@ impl Viewer {
     /// # Errors
     /// Nothing more will come; says why, where that is known. Cancelling loses nothing.
     pub async fn next(&mut self) -> Result<Bytes, Option<Failure>> {
-        let bytes = self.from.next().await?;
+        let bytes = tokio::select! {
+            biased;
+            () = is_gone(&mut self.gone) => return Err(None),
+            bytes = self.from.next() => bytes?,
+        };
         if let Hold::Later(feed) = &self.hold {
             self.hold = Hold::Now(feed.need());
         }
         Ok(bytes)
+    }
+}
+
+async fn is_gone(gone: &mut watch::Receiver<bool>) {
+    if gone.wait_for(|gone| *gone).await.is_err() {
+        // The stream is there no more, and neither is whoever would tell.
+        std::future::pending().await
     }
 }
 

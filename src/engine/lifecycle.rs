@@ -94,6 +94,7 @@ pub struct Lifecycle {
     ends: VecDeque<(Instant, Failure)>,
     limits: Limits,
     resurrect: bool,
+    has_lived: bool,
 }
 
 impl Lifecycle {
@@ -107,6 +108,7 @@ impl Lifecycle {
             ends: VecDeque::new(),
             limits,
             resurrect: true,
+            has_lived: false,
         }
     }
 
@@ -123,6 +125,11 @@ impl Lifecycle {
     /// The run that is going on, or the last one.
     pub fn run(&self) -> Run {
         self.run
+    }
+
+    /// Whether anything has ever come out.
+    pub fn has_lived(&self) -> bool {
+        self.has_lived
     }
 
     /// Failures in a row, until the pipeline has been live for ten seconds.
@@ -204,6 +211,7 @@ impl Lifecycle {
 
     fn on_first_sign(&mut self, now: Instant) -> Option<Effect> {
         if matches!(self.phase, Phase::Starting { .. }) {
+            self.has_lived = true;
             self.phase = Phase::Live { since: now, progress: 0, progressed_at: now };
         }
         None

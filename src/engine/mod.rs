@@ -18,4 +18,5 @@ pub mod reel;
 pub mod roster;
 pub mod runs;
 pub mod supervisor;
+pub mod unit;
 pub mod watchdog;

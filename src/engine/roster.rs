@@ -3,21 +3,26 @@
 //! A feed of one stream lives in that stream's pipeline; a feed that several
 //! share has a pipeline and a supervisor of its own, and each stream another.
 
-use std::collections::VecDeque;
+mod feed;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::select_all;
+use futures_util::future::{join_all, select_all};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use self::feed::Feed;
 use super::bytes;
 use super::demand::Demand;
-use super::gst::{self, CapturePipeline, Encoders, FeedPipeline, Outlet, Pictured, StreamPipeline};
+use super::gst::{Encoders, FeedPipeline, StreamPipeline};
 use super::lifecycle::{Lifecycle, Limits, Phase};
 use super::plan::Plan;
 use super::supervisor::Supervisor;
+use super::unit::Unit;
 use crate::base::backoff::Backoff;
+use crate::config::diff::Diff;
 use crate::config::settings::{self, Mode, Settings, Sound, Source};
 use crate::hub::{self, Read, Reader};
 use crate::media::packager::Init;
@@ -49,27 +54,14 @@ const MEMORY: usize = 96 << 20;
 pub struct Roster {
     streams: Vec<Arc<Stream>>,
     shared: Vec<Arc<Feed>>,
-}
-
-/// A feed that several streams share.
-#[derive(Debug)]
-pub struct Feed {
-    name: FeedName,
-    plans: Vec<watch::Sender<Plan>>,
-    /// Those that show it or sound like it.
-    streams: Vec<StreamName>,
-    outlet: Arc<Outlet>,
-    /// What it is made from, if from another feed.
-    base: Option<Arc<Feed>>,
-    /// That of the feed of bytes that it is unpacked from, if from one.
-    unpacked: Option<Supervisor>,
-    supervisor: Supervisor,
+    encoders: Arc<Encoders>,
 }
 
 /// One stream of the roster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Stream {
     hub: Arc<hub::Stream>,
+    url: String,
     plan: watch::Sender<Plan>,
     chosen: watch::Receiver<Option<Encoder>>,
     supervisor: Supervisor,
@@ -90,20 +82,67 @@ impl Roster {
                 early.trials().await;
             });
         }
-        let plans: Vec<_> = settings.streams.iter().map(|stream| plan(settings, stream)).collect();
+        let nobody = Self { streams: Vec::new(), shared: Vec::new(), encoders };
+        nobody.built((settings, flows), &Diff::from_nothing(settings))
+    }
+
+    /// The roster under other settings, with the tasks of what is new in it.
+    /// What goes on running is the same in both, and so are the rings of
+    /// streams that stay. Returns once everything else has ended and what takes
+    /// its place has begun.
+    pub async fn next(
+        &self,
+        settings: &Settings,
+        flows: &bytes::Roster,
+        diff: &Diff,
+    ) -> (Self, Vec<JoinHandle<()>>) {
+        let ends = |feed: &&Arc<Feed>| !feed.goes_on(diff);
+        let feeds = self.shared.iter().filter(ends).map(|feed| feed.supervisor());
+        let streams = self.streams.iter().filter(|stream| !stream.goes_on(diff));
+        let all = streams.map(|stream| &stream.supervisor).chain(feeds);
+        join_all(all.map(Supervisor::end)).await;
+        self.built((settings, flows), diff)
+    }
+
+    /// Lets the readers of streams go that are not in the next roster.
+    pub fn let_go(&self, diff: &Diff) {
+        let is_gone = |stream: &&Arc<Stream>| {
+            let name = stream.hub.name();
+            diff.streams.fate(name).is_none() || diff.locked.contains(name)
+        };
+        self.streams.iter().filter(is_gone).for_each(|stream| stream.hub.retire());
+    }
+
+    /// Takes over what goes on, and begins the rest.
+    fn built(
+        &self,
+        (settings, flows): (&Settings, &bytes::Roster),
+        diff: &Diff,
+    ) -> (Self, Vec<JoinHandle<()>>) {
+        let goes_on = |stream: &&Arc<Stream>| stream.goes_on(diff);
+        let plan_of = |stream: &settings::Stream| {
+            let present = self.find(&stream.name).filter(goes_on);
+            present.map_or_else(|| self.plan(settings, stream, diff), |one| one.plan.clone())
+        };
+        let plans: Vec<_> = settings.streams.iter().map(plan_of).collect();
         let count = (plans.len() + settings.feeds.len()).max(1) as f64;
         let mut spreads = (0u32..).map(|index| f64::from(index) / count);
         let mut spread = || spreads.next().unwrap_or_default();
         let mut tasks = Vec::new();
         let mut shared: Vec<Arc<Feed>> = Vec::new();
-        let mut to_do: VecDeque<_> =
-            settings.feeds.iter().filter(|feed| settings.is_shared(feed)).collect();
+        let is_shared = |feed: &&settings::Feed| diff.shared.contains(&feed.name);
+        let mut to_do: VecDeque<_> = settings.feeds.iter().filter(is_shared).collect();
         while let Some(feed) = to_do.pop_front() {
             let from = feed.source.made_from();
-            let base = shared.iter().find(|other| from == Some(&other.name)).cloned();
+            let base = shared.iter().find(|other| from == Some(other.name())).cloned();
             if from.is_some() && base.is_none() {
                 // The check refuses circles, so that one's turn comes.
                 to_do.push_back(feed);
+                continue;
+            }
+            if let Some(present) = self.feed(&feed.name).filter(|feed| feed.goes_on(diff)) {
+                present.serve(feed, &plans, settings);
+                shared.push(Arc::clone(present));
                 continue;
             }
             let (feed, task) = Feed::spawn(feed, base, &plans, (settings, flows), spread());
@@ -112,20 +151,63 @@ impl Roster {
         }
         let memory = MEMORY / settings.streams.len().max(1);
         let mut streams = Vec::new();
-        for plan in plans {
-            let settings = plan.borrow().clone();
-            let names = std::iter::once(&settings.feed.name).chain(match &settings.stream.sound {
-                Sound::Of(other) => Some(other),
-                Sound::Feed | Sound::None => None,
-            });
-            let of_name =
-                |name: &FeedName| shared.iter().find(|feed: &&Arc<Feed>| feed.name == *name);
-            let feeds = names.filter_map(of_name).cloned().collect();
-            let (stream, task) = Stream::spawn(plan, feeds, &encoders, spread(), memory);
+        for (stream, plan) in settings.streams.iter().zip(plans) {
+            let limits = hub::Limits::for_gop(stream.gop, memory);
+            let before = self.find(&stream.name);
+            if let Some(before) = before {
+                before.hub.set_limits(limits);
+            }
+            if let Some(present) = before.filter(goes_on) {
+                streams.push(present.at(&stream.url));
+                continue;
+            }
+            let open = before.filter(|_| !diff.locked.contains(&stream.name));
+            let hub = open.map(|before| Arc::clone(&before.hub));
+            let hub = hub.unwrap_or_else(|| hub::Stream::new(stream.name.clone(), limits));
+            let feeds = feeds_of(stream, &shared);
+            let (stream, task) = Stream::spawn(hub, plan, feeds, &self.encoders, spread());
             streams.push(stream);
             tasks.push(task);
         }
-        (Self { streams, shared }, tasks)
+        (Self { streams, shared, encoders: Arc::clone(&self.encoders) }, tasks)
+    }
+
+    /// The plan of a stream that begins. A feed that goes on may run by
+    /// another than its settings, as an operator wants it.
+    fn plan(
+        &self,
+        settings: &Settings,
+        stream: &settings::Stream,
+        diff: &Diff,
+    ) -> watch::Sender<Plan> {
+        let present = self.feed(&stream.feed).filter(|feed| feed.goes_on(diff));
+        let feed = present.and_then(|feed| feed.settings());
+        let feed = feed.unwrap_or_else(|| settings.feed_of(stream).clone());
+        watch::Sender::new(Plan { feed, stream: stream.clone() })
+    }
+
+    fn feed(&self, name: &FeedName) -> Option<&Arc<Feed>> {
+        self.shared.iter().find(|feed| feed.name() == name)
+    }
+
+    /// What has a pipeline.
+    pub fn units(&self) -> impl Iterator<Item = Unit> {
+        let of_feeds = self.shared.iter().map(|feed| Unit {
+            feed: Some(feed.name().clone()),
+            stream: None,
+            supervisor: feed.supervisor().clone(),
+        });
+        let of_streams = self.streams.iter().map(|stream| Unit {
+            feed: stream.feeds.is_empty().then(|| stream.plan.borrow().feed.name.clone()),
+            stream: Some(stream.hub.name().clone()),
+            supervisor: stream.supervisor.clone(),
+        });
+        of_feeds.chain(of_streams)
+    }
+
+    /// The names of the feeds that have a pipeline of their own.
+    pub fn shared_names(&self) -> BTreeSet<FeedName> {
+        self.shared.iter().map(|feed| feed.name().clone()).collect()
     }
 
     /// The feeds that several streams share.
@@ -135,7 +217,7 @@ impl Roster {
 
     /// Those of all streams, and of the feeds that they share.
     pub fn supervisors(&self) -> impl Iterator<Item = &Supervisor> {
-        let of_feeds = self.shared.iter().map(|feed| &feed.supervisor);
+        let of_feeds = self.shared.iter().map(|feed| feed.supervisor());
         self.streams.iter().map(|stream| &stream.supervisor).chain(of_feeds)
     }
 
@@ -156,22 +238,20 @@ impl Roster {
 
 impl Stream {
     fn spawn(
+        hub: Arc<hub::Stream>,
         plan: watch::Sender<Plan>,
         feeds: Vec<Arc<Feed>>,
         encoders: &Arc<Encoders>,
         spread: f64,
-        memory: usize,
     ) -> (Arc<Self>, JoinHandle<()>) {
         let settings = plan.borrow().clone();
-        let name = settings.stream.name;
-        let limits = hub::Limits::for_gop(settings.stream.gop, memory);
-        let hub = hub::Stream::new(name.clone(), limits);
+        let settings::Stream { name, url, .. } = settings.stream;
         let (choose, chosen) = watch::channel(None);
         let (what, encoders) = (format!("stream {name}"), Arc::clone(encoders));
         let life = Lifecycle::new(Limits { spread, ..FEED_LIMITS });
         let life = life.resurrecting(settings.feed.resurrect);
         let (needed, from, into) = (hub.readers(), plan.subscribe(), Arc::clone(&hub));
-        let mut outlets = feeds.iter().map(|feed| Arc::clone(&feed.outlet));
+        let mut outlets = feeds.iter().map(|feed| Arc::clone(feed.outlet()));
         let (supervisor, task) = match outlets.next() {
             None => {
                 let pipeline = FeedPipeline::new(from, into, encoders, choose);
@@ -185,7 +265,28 @@ impl Stream {
                 Supervisor::spawn(what, pipeline, life, Demand::new(Mode::OnDemand), needed)
             }
         };
-        (Arc::new(Self { hub, plan, chosen, supervisor, feeds }), task)
+        (Arc::new(Self { hub, url, plan, chosen, supervisor, feeds }), task)
+    }
+
+    /// The same stream, found at `url`.
+    fn at(self: &Arc<Self>, url: &str) -> Arc<Self> {
+        if self.url == url {
+            return Arc::clone(self);
+        }
+        Arc::new(Self { url: url.to_owned(), ..Self::clone(self) })
+    }
+
+    fn goes_on(&self, diff: &Diff) -> bool {
+        diff.streams.goes_on(self.hub.name())
+    }
+
+    /// Its path, with a leading slash and without a trailing one.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
     }
 
     pub fn hub(&self) -> &Arc<hub::Stream> {
@@ -245,7 +346,7 @@ impl Stream {
         };
         match first {
             Read::Init(init) => Some((reader, init)),
-            Read::Chunk(_) | Read::Skipped(_) => None,
+            Read::Chunk(_) | Read::Skipped(_) | Read::Over => None,
         }
     }
 
@@ -290,7 +391,7 @@ impl Stream {
                 ),
             },
             name: plan.stream.name,
-            url: plan.stream.url,
+            url: self.url.clone(),
             feed: plan.feed.name,
             state: self.state(now),
             readers: self.hub.reader_count(),
@@ -333,92 +434,14 @@ impl Stream {
     }
 }
 
-impl Feed {
-    /// `plans` are those of all streams, `base` is what the feed is made from.
-    fn spawn(
-        feed: &settings::Feed,
-        base: Option<Arc<Self>>,
-        plans: &[watch::Sender<Plan>],
-        (settings, flows): (&Settings, &bytes::Roster),
-        spread: f64,
-    ) -> (Arc<Self>, JoinHandle<()>) {
-        let name = feed.name.clone();
-        let of_feed = plans.iter().filter(|plan| plan.borrow().feed.name == name);
-        let mut plans: Vec<_> = of_feed.cloned().collect();
-        if plans.is_empty() {
-            // Others take from it, each in its own way.
-            let stream = settings::Stream::without_wishes(feed);
-            plans.push(watch::Sender::new(Plan { feed: feed.clone(), stream }));
-        }
-        let outlet = Outlet::new(name.clone());
-        let followed = plans.iter().map(watch::Sender::subscribe).collect();
-        let made_from = base.as_ref().and_then(|base| {
-            let plan = base.plans.first()?.subscribe();
-            Some(gst::Base::Pictures(Pictured { outlet: Arc::clone(&base.outlet), plan }))
-        });
-        let unpacked = feed.source.unpacked_from().map(|from| {
-            flows.feed(from).expect("the check refuses a feed of one that is not there")
-        });
-        let made_from = made_from.or(unpacked.map(|(flow, _)| gst::Base::Bytes(Arc::clone(flow))));
-        let unpacked = unpacked.map(|(_, supervisor)| supervisor.clone());
-        let (supervisor, task) = Supervisor::spawn(
-            format!("feed {name}"),
-            CapturePipeline::new(followed, Arc::clone(&outlet), made_from),
-            Lifecycle::new(Limits { spread, ..FEED_LIMITS }).resurrecting(feed.resurrect),
-            Demand::new(feed.mode),
-            outlet.needs(),
-        );
-        let streams = settings.takers_of(feed);
-        (Arc::new(Self { name, plans, streams, outlet, base, unpacked, supervisor }), task)
-    }
-
-    /// Where the feed stands; where that which it is made from is not live,
-    /// where that stands.
-    fn state(&self, now: Instant) -> State {
-        let own = self.supervisor.report().state(now);
-        let of_base = self.base.as_ref().map(|base| base.state(now));
-        let of_bytes = self.unpacked.as_ref().map(|bytes| bytes.report().state(now));
-        let of_either = of_base.or(of_bytes).filter(|state| own != State::Idle && is_down(state));
-        of_either.unwrap_or(own)
-    }
-
-    /// The supervisors of the feed and of all that it is made from.
-    fn supervisors(&self) -> Vec<&Supervisor> {
-        let mut all = self.base.as_ref().map_or_else(Vec::new, |base| base.supervisors());
-        all.extend(&self.unpacked);
-        all.push(&self.supervisor);
-        all
-    }
-
-    async fn follow(&self, feed: &settings::Feed) {
-        let mut changed = false;
-        for plan in &self.plans {
-            changed |= plan.send_if_modified(|current| {
-                let differs = current.feed != *feed;
-                current.feed = feed.clone();
-                differs
-            });
-        }
-        if changed {
-            self.supervisor.restart().await;
-        }
-    }
-
-    pub fn status(&self, now: Instant) -> status::Feed {
-        let report = self.supervisor.report();
-        status::Feed {
-            name: self.name.clone(),
-            state: self.state(now),
-            past: report.past(now),
-            last_failure: report.last_failure,
-            streams: self.streams.clone(),
-        }
-    }
-}
-
-fn plan(settings: &Settings, stream: &settings::Stream) -> watch::Sender<Plan> {
-    let feed = settings.feed_of(stream).clone();
-    watch::Sender::new(Plan { feed, stream: stream.clone() })
+/// The feeds that a stream takes from: that of its picture, and of its sound.
+fn feeds_of(stream: &settings::Stream, shared: &[Arc<Feed>]) -> Vec<Arc<Feed>> {
+    let names = std::iter::once(&stream.feed).chain(match &stream.sound {
+        Sound::Of(other) => Some(other),
+        Sound::Feed | Sound::None => None,
+    });
+    let of_name = |name: &FeedName| shared.iter().find(|feed| feed.name() == name);
+    names.filter_map(of_name).cloned().collect()
 }
 
 /// Whether a feed gives nothing, though it is wanted.

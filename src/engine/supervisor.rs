@@ -4,6 +4,7 @@
 //! only listens, asks, and does what it is told.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
@@ -50,6 +51,8 @@ pub enum Pulse {
 #[derive(Clone, Debug)]
 pub struct Supervisor {
     what: Arc<str>,
+    /// Whether it was told to end, by whomever.
+    ended: Arc<AtomicBool>,
     requests: mpsc::Sender<Request>,
     report: watch::Receiver<Report>,
 }
@@ -60,6 +63,8 @@ enum Request {
     Restart,
     /// Somebody wants to know whether the task still listens.
     Answer(oneshot::Sender<()>),
+    /// It is needed no more, whoever still holds it.
+    End,
 }
 
 /// Where a pipeline stands.
@@ -75,6 +80,8 @@ pub struct Report {
     pub ends: Vec<(Instant, Failure)>,
     /// Until when the supervisor does something by itself, if ever.
     pub deadline: Option<Instant>,
+    /// Whether anything has ever come out.
+    pub has_lived: bool,
 }
 
 impl Supervisor {
@@ -93,13 +100,31 @@ impl Supervisor {
         let name = what.as_str().into();
         let task = Task { what, pipeline, lifecycle, demand, needed, published };
         let join = tokio::spawn(task.run(inbox));
-        (Self { what: name, requests, report }, join)
+        (Self { what: name, ended: Arc::default(), requests, report }, join)
     }
 
     /// Asks for a fresh start now; returns once the request is queued.
     pub async fn restart(&self) {
         // A closed inbox means the service is going down; nothing is owed then.
         self.requests.send(Request::Restart).await.ok();
+    }
+
+    /// Stops the pipeline for good; returns when it has let go of its devices
+    /// and sockets, or hangs.
+    pub async fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+        self.requests.send(Request::End).await.ok();
+        self.requests.closed().await;
+    }
+
+    /// Whether somebody has told it to end: then nothing is owed any more.
+    pub fn is_told_to_end(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Whether both are handles to the same one.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.ended, &other.ended)
     }
 
     /// The pipeline's name in the log.
@@ -180,6 +205,7 @@ fn report_of(lifecycle: &Lifecycle) -> Report {
         last_failure: lifecycle.last_failure().cloned(),
         ends: lifecycle.ends().iter().cloned().collect(),
         deadline: lifecycle.deadline(),
+        has_lived: lifecycle.has_lived(),
     }
 }
 
@@ -193,6 +219,7 @@ struct Task<P> {
 }
 
 impl<P: Pipeline> Task<P> {
+    /// The inbox is open until the pipeline has let go.
     async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         // News has a channel of its own: a running pipeline holds its sender,
         // and that must not keep this task alive once every handle is gone.
@@ -211,7 +238,7 @@ impl<P: Pipeline> Task<P> {
                         to.send(()).ok();
                         None
                     }
-                    None => break,
+                    Some(Request::End) | None => break,
                 },
                 Some(event) = news.recv() => Some(event),
                 Ok(()) = self.needed.changed() => {
@@ -447,6 +474,22 @@ mod tests {
         needed.send_replace(0);
         pass(1).await;
         assert!(!camera.holds.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_supervisor_that_is_told_to_end_does_so_whoever_holds_it() {
+        let camera = Camera { rests: true, ..Camera::default() };
+        let (supervisor, needed) = supervise(&camera);
+        needed.send_replace(1);
+        pass(1).await;
+
+        let held = supervisor.clone();
+        supervisor.end().await;
+        assert_eq!(camera.stops.load(Ordering::Relaxed), 1);
+        assert!(held.is_told_to_end());
+        held.restart().await;
+        held.end().await;
+        assert_eq!(camera.starts.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,9 +19,13 @@ const GRACE: Duration = Duration::from_secs(5);
 /// round does not end the service.
 const ROUNDS: u32 = 4;
 
-/// Calls `feed` several times in each `period` for as long as all of
-/// `supervisors` do their work.
-pub async fn watch(supervisors: &[Supervisor], period: Duration, feed: impl Fn()) -> Infallible {
+/// Calls `feed` several times in each `period` for as long as all that
+/// `supervisors` gives at that moment do their work.
+pub async fn watch(
+    supervisors: impl Fn() -> Vec<Supervisor>,
+    period: Duration,
+    feed: impl Fn(),
+) -> Infallible {
     // A period of nothing is no period that anyone can keep.
     let every = (period / ROUNDS).max(Duration::from_millis(1));
     let mut round = tokio::time::interval(every);
@@ -29,8 +33,9 @@ pub async fn watch(supervisors: &[Supervisor], period: Duration, feed: impl Fn()
     let mut was_well = true;
     loop {
         round.tick().await;
-        let stuck = stuck(supervisors, every).await;
-        if stuck.is_none() {
+        let stuck = stuck(supervisors(), every).await;
+        let is_well = stuck.is_none();
+        if is_well {
             feed();
         }
         match (was_well, stuck) {
@@ -38,17 +43,18 @@ pub async fn watch(supervisors: &[Supervisor], period: Duration, feed: impl Fn()
             (false, None) => info!("everything goes on; the watchdog is fed again"),
             (true, None) | (false, Some(_)) => {}
         }
-        was_well = stuck.is_none();
+        was_well = is_well;
     }
 }
 
 /// The first that does not do its work.
-async fn stuck(supervisors: &[Supervisor], patience: Duration) -> Option<&str> {
+async fn stuck(supervisors: Vec<Supervisor>, patience: Duration) -> Option<String> {
     for supervisor in supervisors {
         let answers = tokio::time::timeout(patience, supervisor.answers()).await;
         let now = tokio::time::Instant::now().into_std();
-        if !answers.unwrap_or(false) || is_overdue(supervisor.report().deadline, now) {
-            return Some(supervisor.what());
+        let is_stuck = !answers.unwrap_or(false) || is_overdue(supervisor.report().deadline, now);
+        if is_stuck && !supervisor.is_told_to_end() {
+            return Some(supervisor.what().to_owned());
         }
     }
     None
@@ -131,8 +137,8 @@ mod tests {
     /// How often the watchdog is fed while `seconds` pass.
     async fn feedings(supervisor: &Supervisor, seconds: u64) -> u32 {
         let count = Cell::new(0);
-        let supervisors = [supervisor.clone()];
-        let watching = watch(&supervisors, PERIOD, || count.set(count.get() + 1));
+        let supervisors = || vec![supervisor.clone()];
+        let watching = watch(supervisors, PERIOD, || count.set(count.get() + 1));
         tokio::time::timeout(Duration::from_secs(seconds), watching).await.unwrap_err();
         count.get()
     }
@@ -161,6 +167,13 @@ mod tests {
         breaks.store(true, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(feedings(&supervisor, 60).await, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_supervisor_that_was_told_to_end_is_not_missed() {
+        let (supervisor, _needed) = supervise(Camera::Away);
+        supervisor.end().await;
+        assert_eq!(feedings(&supervisor, 602).await, 602 / 5 + 1);
     }
 
     #[test]

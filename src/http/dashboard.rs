@@ -259,6 +259,25 @@ pub(super) async fn restart(
     Ok(back(&state, Ok(())))
 }
 
+/// `POST /dashboard/reload`
+pub(super) async fn reload(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Refusal> {
+    form(&caller, &request, payload, &state).await?;
+    let told = match state.reloads.ask().await {
+        Ok(changes) => format!("The configuration was read again: {}", changes.in_words()),
+        Err(refused) => {
+            let problems = refused.problems.iter().map(|problem| format!("; {problem}"));
+            let problems: String = problems.collect();
+            format!("{}{problems}", ApiError::from(refused))
+        }
+    };
+    Ok(told_on_the_page(&state, told))
+}
+
 /// The fields of a form of this page.
 ///
 /// # Errors
@@ -290,13 +309,20 @@ pub(super) fn back_to(
     state: &State,
     done: Result<(), ApiError>,
 ) -> HttpResponse {
-    let place = match done {
-        Ok(()) => place.to_owned(),
+    match done {
+        Ok(()) => see(place.to_owned()),
         Err(error) => {
             let valid = error.valid().map_or_else(String::new, |valid| format!("; use {valid}"));
-            format!("{place}?told={}", state.desk.leave(format!("{error}{valid}")))
+            see(format!("{place}?told={}", state.desk.leave(format!("{error}{valid}"))))
         }
-    };
+    }
+}
+
+fn told_on_the_page(state: &State, text: String) -> HttpResponse {
+    see(format!("/dashboard?told={}", state.desk.leave(text)))
+}
+
+fn see(place: String) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((header::LOCATION, place)).finish()
 }
 

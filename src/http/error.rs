@@ -14,6 +14,7 @@ use crate::outputs::livebox::BoxError;
 use crate::outputs::mjpeg::NoLook;
 use crate::outputs::picture::{BadWish, NoPicture};
 use crate::outputs::recordings::{NotDeleted, NotSteered};
+use crate::outputs::reloads;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
@@ -74,6 +75,8 @@ pub(super) enum ApiError {
     Deleted(#[from] NotDeleted),
     #[error(transparent)]
     Wish(#[from] BadWish),
+    #[error("Not reloaded: {0}")]
+    NotReloaded(#[from] reloads::Refused),
     #[error("No picture: {0}")]
     Undecoded(#[from] NoPicture),
 }
@@ -83,9 +86,13 @@ impl ApiError {
     fn contract(&self) -> (StatusCode, Option<Duration>) {
         match self {
             ApiError::Box(BoxError::Streaming) => (StatusCode::CONFLICT, None),
-            ApiError::Box(_) | ApiError::Unreadable(_) | ApiError::BadQuery(_) => {
-                (StatusCode::BAD_REQUEST, None)
+            ApiError::Box(BoxError::Replaced) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(1)))
             }
+            ApiError::Box(_)
+            | ApiError::Unreadable(_)
+            | ApiError::BadQuery(_)
+            | ApiError::NotReloaded(_) => (StatusCode::BAD_REQUEST, None),
             ApiError::NoSuchPath(_)
             | ApiError::NoTracks
             | ApiError::Undecoded(NoPicture::OutOfReach(_)) => (StatusCode::NOT_FOUND, None),
@@ -137,12 +144,15 @@ impl ApiError {
 }
 
 #[derive(Serialize)]
-struct Body {
+struct Body<'a> {
     code: u16,
     reason: String,
     /// What would be accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     valid: Option<&'static str>,
+    /// What is wrong with the configuration, one by one.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    problems: &'a [String],
 }
 
 impl ResponseError for ApiError {
@@ -168,7 +178,13 @@ impl ResponseError for ApiError {
         {
             return page_of(&mut response, said);
         }
-        let body = Body { code: status.as_u16(), reason: self.to_string(), valid: self.valid() };
+        let problems = if let ApiError::NotReloaded(refused) = self {
+            refused.problems.as_slice()
+        } else {
+            &[]
+        };
+        let (code, reason) = (status.as_u16(), self.to_string());
+        let body = Body { code, reason, valid: self.valid(), problems };
         json(&mut response, &body)
     }
 }

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use super::body;
 use super::error::ApiError;
 use super::media::no_picture;
-use super::server::State;
 use crate::engine::roster::{HOPELESS, Stream};
 use crate::media::hls::Window;
 
@@ -24,7 +23,7 @@ pub(super) async fn multivariant(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let plan = stream.plan().stream;
-    let media = format!("{}live.m3u8", prefix(&request, &plan.url));
+    let media = format!("{}live.m3u8", prefix(&request, stream.url()));
     let bitrate = plan.bitrate.bps();
     let text = ready(&stream, |window| window.multivariant(&media, bitrate)).await?;
     Ok(playlist(text))
@@ -32,29 +31,27 @@ pub(super) async fn multivariant(
 
 /// `GET /<stream>/hls/live.m3u8`, and `/streaminf.m3u8` for the first stream.
 pub(super) async fn media(
-    state: web::Data<State>,
     stream: web::ReqData<Arc<Stream>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let prefix = match request.path().contains("/hls/") {
         true => String::new(),
-        false => prefix(&request, &stream.plan().stream.url),
+        false => prefix(&request, stream.url()),
     };
-    let mark = state.mark.clone();
-    let text = ready(&stream, |window| Some(window.playlist(&prefix, &mark))).await?;
+    let mark = stream.hub().mark();
+    let text = ready(&stream, |window| Some(window.playlist(&prefix, mark))).await?;
     Ok(playlist(text))
 }
 
 /// `GET /<stream>/hls/<mark>-<number>.m4s` and `…/init-<mark>-<generation>.mp4`
 pub(super) async fn piece(
-    state: web::Data<State>,
     stream: web::ReqData<Arc<Stream>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     stream.hub().lease();
     let missing = || ApiError::NoSuchPath(request.path().to_owned());
     let name = request.path().rsplit('/').next().unwrap_or_default();
-    let pieces = match named(name, &state.mark).ok_or_else(missing)? {
+    let pieces = match named(name, stream.hub().mark()).ok_or_else(missing)? {
         Name::Init(generation) => {
             stream.hub().with_window(|window| Some(vec![window.init_of(generation)?.bytes.clone()]))
         }
@@ -75,7 +72,7 @@ enum Name {
     Segment(u64),
 }
 
-/// Reads a name; nothing of an earlier process, whose numbers mean other things.
+/// Reads a name; nothing of an earlier stream, whose numbers mean other things.
 fn named(name: &str, mark: &str) -> Option<Name> {
     if let Some(init) = name.strip_prefix("init-") {
         let number = init.strip_prefix(mark)?.strip_prefix('-')?.strip_suffix(".mp4")?;
@@ -137,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_this_process_are_read_and_no_others() {
+    fn names_of_this_stream_are_read_and_no_others() {
         assert_eq!(named("5f-12.m4s", "5f"), Some(Name::Segment(12)));
         assert_eq!(named("init-5f-3.mp4", "5f"), Some(Name::Init(3)));
         for other in ["5e-12.m4s", "5f-12.mp4", "init-5f-.mp4", "5f--1.m4s", "../5f-1.m4s", ""] {

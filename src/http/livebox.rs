@@ -32,6 +32,8 @@ struct Status {
     disk: f64,
     net: u64,
     timestamp: String,
+    /// New settings that gave nothing, since the configuration was read last.
+    rolled_back: Vec<String>,
 }
 
 /// `GET /api/livebox/v1/status`
@@ -79,6 +81,15 @@ pub(super) async fn stop(
     caller.require_operator().await?;
     livebox(&state.lineup())?.stop(now()).await?;
     Ok(answer(&status_of(&state)))
+}
+
+/// `POST /api/livebox/v1/reload`
+pub(super) async fn reload(
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require_operator().await?;
+    Ok(answer(&state.reloads.ask().await?))
 }
 
 /// `POST /api/livebox/v1/streams/{name}/restart`
@@ -141,6 +152,7 @@ fn status_of(state: &State) -> Status {
         disk: system::disk_used_percent(&std::env::temp_dir()).round(),
         net: state.bytes_out(now),
         timestamp: time::iso_stamp(),
+        rolled_back: state.lineup().rolled_back.iter().map(|one| one.what.clone()).collect(),
     }
 }
 

@@ -214,7 +214,7 @@ impl<F: Fn(&Piece, &Init) -> Bytes + Unpin + 'static> Source for Shaped<F> {
                 }
                 Some(Read::Init(new)) => self.init = new,
                 Some(Read::Skipped(_)) => {}
-                None => return Poll::Ready(Flow::End),
+                Some(Read::Over) | None => return Poll::Ready(Flow::End),
             }
         }
     }

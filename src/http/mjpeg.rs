@@ -122,6 +122,9 @@ struct Showing {
 impl Source for Showing {
     fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Flow> {
         loop {
+            if self.reader.stream().is_retired() {
+                return Poll::Ready(Flow::End);
+            }
             self.ear.caught_up();
             if let Some(still) = self.mjpeg.stills().newest()
                 && self.shown != Some(still.number)

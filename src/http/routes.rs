@@ -57,7 +57,7 @@ const OF_BYTES: [(&str, What); 2] = [("", What::Bytes), ("/pic", What::PictureOf
 /// The paths that the configuration gives.
 pub(super) fn table(lineup: &Lineup) -> Table {
     let mut table = Table::default();
-    let pages = &lineup.pages;
+    let pages = &lineup.settings.pages;
     for (page, what) in [
         (&pages.stat, What::Stat),
         (&pages.stat_json, What::StatJson),
@@ -73,7 +73,7 @@ pub(super) fn table(lineup: &Lineup) -> Table {
         OF_FIRST.iter().for_each(|(path, what)| table.add((*path).to_owned(), *what, &whom));
     }
     for stream in lineup.roster.streams() {
-        let (url, whom) = (stream.plan().stream.url, Whom::Stream(Arc::clone(stream)));
+        let (url, whom) = (stream.url(), Whom::Stream(Arc::clone(stream)));
         OF_STREAM.iter().for_each(|(end, what)| table.add(format!("{url}{end}"), *what, &whom));
         let name = stream.hub().name();
         table.add(format!("/stream/{name}/pic"), What::Picture, &whom);
@@ -148,6 +148,7 @@ fn api(service: &mut web::ServiceConfig, base: &str) {
                 .route(web::post().to(livebox::edit)),
         )
         .service(resource(&at("start"), "PUT").route(web::put().to(livebox::start)))
+        .service(resource(&at("reload"), "POST").route(web::post().to(livebox::reload)))
         .service(resource(&at("stop"), "PUT").route(web::put().to(livebox::stop)))
         .service(
             resource(&at("streams/{name}/restart"), "POST").route(web::post().to(livebox::restart)),
@@ -189,6 +190,7 @@ fn control_page(service: &mut web::ServiceConfig) {
     service
         .service(form("start", web::post().to(dashboard::start)))
         .service(form("stop", web::post().to(dashboard::stop)))
+        .service(form("reload", web::post().to(dashboard::reload)))
         .service(form("control", web::post().to(dashboard::edit)))
         .service(form("pushes/{name}/start", web::post().to(dashboard::start_push)))
         .service(form("pushes/{name}/stop", web::post().to(dashboard::stop_push)))
@@ -208,7 +210,9 @@ fn resource(path: &str, allow: &'static str) -> Resource {
 
 fn has_home() -> impl Guard {
     fn_guard(|context| {
-        context.app_data::<web::Data<State>>().is_some_and(|state| state.lineup().pages.home)
+        context
+            .app_data::<web::Data<State>>()
+            .is_some_and(|state| state.lineup().settings.pages.home)
     })
 }
 

@@ -31,6 +31,7 @@ use crate::outputs::lineup::Lineup;
 use crate::outputs::mjpeg::Mjpegs;
 use crate::outputs::picture::Pictures;
 use crate::outputs::recordings::Recordings;
+use crate::outputs::reloads::Reloads;
 
 /// So many bytes the server gathers before it sends them: none. A body is asked
 /// for more only when everything before it has left, which lets it write to the
@@ -54,9 +55,8 @@ pub struct State {
     present: watch::Sender<Arc<Present>>,
     /// Absent where there is no folder for them.
     pub(super) recordings: Option<Arc<Recordings>>,
+    pub(super) reloads: Reloads,
     pub(super) desk: Desk,
-    /// Tells this process's segments from those of an earlier one in caches.
-    pub(super) mark: String,
     pub(super) pictures: Pictures,
     pub(super) mjpegs: Mjpegs,
     /// Seconds since 1970, and on the clock that handlers go by.
@@ -97,20 +97,24 @@ pub struct Server {
 }
 
 impl State {
-    pub fn new(lineup: Arc<Lineup>, recordings: Option<Arc<Recordings>>) -> Self {
+    pub fn new(lineup: Arc<Lineup>, reloads: Reloads, recordings: Option<Arc<Recordings>>) -> Self {
         let cpu = Mutex::new(CpuMeter::new(now(), system::cpu_time()));
         let started = (time::unix().as_secs(), now());
-        let mark = format!("{:x}", started.0);
         Self {
             present: watch::Sender::new(Present::of(lineup)),
             recordings,
+            reloads,
             desk: Desk::new(),
-            mark,
             pictures: Pictures::default(),
             mjpegs: Mjpegs::default(),
             started,
             cpu,
         }
+    }
+
+    /// Answers with another lineup from now on.
+    pub fn show(&self, lineup: Arc<Lineup>) {
+        self.present.send_replace(Present::of(lineup));
     }
 
     pub(super) fn present(&self) -> Arc<Present> {
@@ -124,7 +128,7 @@ impl State {
 
     /// What is going on; all pages render this.
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
-        let Lineup { roster, bytes, pushes, .. } = &*self.lineup();
+        let Lineup { roster, bytes, pushes, rolled_back, .. } = &*self.lineup();
         let service = Service {
             host: system::hostname(),
             version: env!("CARGO_PKG_VERSION"),
@@ -142,6 +146,7 @@ impl State {
             byte_streams: bytes.streams().iter().map(|stream| stream.status(now)).collect(),
             pushes: pushes.iter().map(|push| push.status(now)).collect(),
             recordings: self.recordings.as_ref().map(|all| all.status(now)).unwrap_or_default(),
+            rolled_back: rolled_back.clone(),
         }
     }
 

@@ -55,7 +55,8 @@ impl Page<'_> {
 /// `GET /stat`
 pub(super) async fn page(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     let (snapshot, closed) = seen(&request, &state);
-    let pages = &state.lineup().pages;
+    let lineup = state.lineup();
+    let pages = &lineup.settings.pages;
     let stat = stat(&snapshot, pages.clients);
     let page = Page {
         host: &snapshot.service.host,
@@ -73,7 +74,7 @@ pub(super) async fn page(request: HttpRequest, state: web::Data<State>) -> HttpR
 /// `GET /stat.json`
 pub(super) async fn numbers(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     let (snapshot, _) = seen(&request, &state);
-    json(&mut HttpResponse::Ok(), &stat(&snapshot, state.lineup().pages.clients))
+    json(&mut HttpResponse::Ok(), &stat(&snapshot, state.lineup().settings.pages.clients))
 }
 
 /// `GET /metrics`

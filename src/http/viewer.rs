@@ -114,7 +114,7 @@ impl Viewer {
             Read::Skipped(_) => {}
             // A new init segment in the middle is more than players take: they
             // connect again.
-            Read::Init(_) => return Flow::End,
+            Read::Init(_) | Read::Over => return Flow::End,
         }
         Flow::On
     }

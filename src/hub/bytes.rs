@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -23,7 +23,7 @@ const AHEAD: u64 = 256 << 10;
 #[derive(Debug)]
 pub struct Flow {
     container: Option<Container>,
-    limit: usize,
+    limit: AtomicUsize,
     inner: Mutex<Inner>,
     /// The place after the newest byte. Sent also when a flow is over.
     end: watch::Sender<u64>,
@@ -147,7 +147,7 @@ impl Flow {
         };
         Arc::new(Self {
             container,
-            limit,
+            limit: AtomicUsize::new(limit),
             inner: Mutex::new(inner),
             end: watch::Sender::new(0),
             readers: watch::Sender::new(0),
@@ -156,6 +156,16 @@ impl Flow {
             is_clockless: AtomicBool::new(false),
             taken: Notify::new(),
         })
+    }
+
+    /// What decides where readers may begin, where that was given.
+    pub fn container(&self) -> Option<Container> {
+        self.container
+    }
+
+    /// Keeps at most so many bytes from now on.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// Bytes of a new source follow.
@@ -206,7 +216,8 @@ impl Flow {
             scan.push(&bytes);
         }
         inner.tail.push(Part { begin, bytes });
-        while inner.tail.bytes() > self.limit && inner.tail.pieces().len() > 1 {
+        let limit = self.limit.load(Ordering::Relaxed);
+        while inner.tail.bytes() > limit && inner.tail.pieces().len() > 1 {
             inner.tail.shorten();
         }
         let end = inner.end;

@@ -22,6 +22,7 @@ pub struct Reader {
     lost: Arc<AtomicU64>,
     /// Where it is listed.
     seat: Option<Seat>,
+    is_over: bool,
     /// Absent where others say that the stream is needed.
     _presence: Option<Presence>,
 }
@@ -51,6 +52,8 @@ pub enum Read {
     Chunk(Arc<Piece>),
     /// The reader was too slow; so many chunks are lost, and it goes on at a key frame.
     Skipped(u64),
+    /// Nothing more will come: the stream is taken away. Told once.
+    Over,
 }
 
 impl Reader {
@@ -64,7 +67,15 @@ impl Reader {
         cursor: Cursor,
         end: watch::Receiver<u64>,
     ) -> Self {
-        Self { stream, cursor, end, lost: Arc::default(), seat: None, _presence: None }
+        Self {
+            stream,
+            cursor,
+            end,
+            lost: Arc::default(),
+            seat: None,
+            is_over: false,
+            _presence: None,
+        }
     }
 
     pub fn stream(&self) -> &Arc<Stream> {
@@ -91,6 +102,9 @@ impl Reader {
     /// The next piece, if it is there already.
     pub fn try_next(&mut self) -> Option<Read> {
         self.end.mark_unchanged();
+        if self.stream.is_retired() {
+            return (!std::mem::replace(&mut self.is_over, true)).then_some(Read::Over);
+        }
         match self.stream.step(&mut self.cursor) {
             Step::Init(init) => Some(Read::Init(init)),
             Step::Piece(piece) => Some(Read::Chunk(piece)),

@@ -83,6 +83,10 @@ impl Ring {
         Self { tail: Tail::new(), limits, init: None, join_from: 0, burst: None }
     }
 
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     pub(super) fn set_init(&mut self, init: Arc<Init>) {
         self.init = Some(init);
     }

@@ -45,6 +45,11 @@ impl Stills {
         *self.end.borrow()
     }
 
+    /// Wakes who waits for a picture, though there is none.
+    pub fn wake(&self) {
+        self.end.send_modify(|_| {});
+    }
+
     /// Changes with every picture.
     pub fn ends(&self) -> watch::Receiver<u64> {
         self.end.subscribe()

@@ -1,7 +1,7 @@
 //! One stream: its ring, who writes it, how many read it.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -34,6 +34,10 @@ pub struct Stream {
     /// Sequence number one past the newest chunk.
     end: watch::Sender<u64>,
     readers: watch::Sender<usize>,
+    /// Whether it is taken away.
+    retired: AtomicBool,
+    /// Tells its segments from those of another stream that had its name.
+    mark: String,
     frames: AtomicU64,
     malformed: AtomicU64,
     bytes_in: AtomicU64,
@@ -73,6 +77,8 @@ impl Stream {
             inner: Mutex::new(inner),
             end: watch::Sender::new(0),
             readers: watch::Sender::new(0),
+            retired: AtomicBool::new(false),
+            mark: format!("{:x}", time::unix().as_millis()),
             frames: AtomicU64::new(0),
             malformed: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
@@ -85,6 +91,39 @@ impl Stream {
 
     pub fn name(&self) -> &StreamName {
         &self.name
+    }
+
+    /// Differs from that of every stream before it, of this process and of
+    /// earlier ones, as caches may keep what they have of them.
+    pub fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    /// Takes the stream away: all who read it are told that it is over.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        self.end.send_modify(|_| {});
+    }
+
+    /// Returns when it is taken away.
+    pub async fn gone(&self) {
+        let mut ends = self.ends();
+        while !self.is_retired() {
+            // The sender lives as long as this.
+            ends.changed().await.ok();
+        }
+    }
+
+    /// Whether it is taken away.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// Keeps this much from the next chunk on.
+    pub fn set_limits(&self, limits: Limits) {
+        let mut inner = self.lock();
+        inner.ring.set_limits(limits);
+        inner.window.set_most_bytes(limits.bytes);
     }
 
     /// A new run of the feed begins and promises these tracks, at about so

@@ -76,6 +76,11 @@ impl Window {
         }
     }
 
+    /// All segments together may hold so many bytes from now on.
+    pub fn set_most_bytes(&mut self, most_bytes: usize) {
+        self.most_bytes = most_bytes;
+    }
+
     /// Takes the init segment of the chunks that follow.
     pub fn init(&mut self, init: &Arc<Init>) {
         self.inits.push(Arc::clone(init));

@@ -259,6 +259,8 @@ pub struct Snapshot {
     pub byte_feeds: Vec<ByteFeed>,
     pub byte_streams: Vec<ByteStream>,
     pub pushes: Vec<Push>,
+    /// Since the configuration was read last.
+    pub rolled_back: Vec<RolledBack>,
     pub recordings: Recordings,
 }
 
@@ -293,6 +295,17 @@ pub struct Recorded {
     pub last_failure: Option<Failure>,
 }
 
+/// A setting that gave nothing, so that an earlier one is in force again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RolledBack {
+    /// `feed NAME` or `stream NAME`.
+    pub what: String,
+    /// What was seen of the new one.
+    pub reason: String,
+    /// Those that it is about.
+    pub streams: Vec<StreamName>,
+}
+
 /// A stream of which somebody may know no more than that there is one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Closed {
@@ -325,6 +338,7 @@ impl Snapshot {
             feed.streams.retain(shown);
         }
         self.byte_feeds.retain(|feed| !feed.streams.is_empty());
+        self.rolled_back.retain(|one| one.streams.iter().any(shown));
         if !closed.is_empty() {
             // It may name one of them.
             self.recordings.last_error = None;

@@ -5,34 +5,216 @@
 //! whatever stays the same; who has taken one keeps it for as long as it needs.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::livebox::Livebox;
+use futures_util::future::join_all;
+use log::warn;
+use tokio::task::JoinHandle;
+
+use super::livebox::{Livebox, spare_push};
+use super::memory::Memory;
 use super::push::Push;
 use crate::accounts::Porter;
-use crate::config::settings::Pages;
+use crate::config::diff::{Diff, Fate};
+use crate::config::settings::{self, Settings};
 use crate::engine::bytes;
 use crate::engine::roster::Roster;
 use crate::engine::supervisor::Supervisor;
+use crate::engine::unit::Unit;
+use crate::model::status::RolledBack;
 
 /// See the module's description.
 #[derive(Debug)]
 pub struct Lineup {
+    /// The settings in force, with the push of the box among them.
+    pub settings: Arc<Settings>,
     pub roster: Roster,
     pub bytes: bytes::Roster,
     pub pushes: Vec<Arc<Push>>,
     /// Absent where livebox encodes nothing.
     pub livebox: Option<Arc<Livebox>>,
-    pub pages: Pages,
     /// Knows the passwords.
     pub porter: Porter,
     /// The configuration as it may be shown.
     pub config_text: String,
+    /// Since the configuration was read last.
+    pub rolled_back: Vec<RolledBack>,
+    memory: Arc<Memory>,
+}
+
+/// What operators want of a push that was just made, or adjusted.
+struct Wish {
+    push: Arc<Push>,
+    wanted: bool,
 }
 
 impl Lineup {
+    /// Starts everything; must be called on a runtime. The tasks end when the
+    /// lineup is dropped. What operators left running runs.
+    pub async fn new(
+        settings: Settings,
+        config_text: String,
+        memory: Memory,
+    ) -> (Self, Vec<JoinHandle<()>>) {
+        let settings = with_own_push(settings);
+        let (bytes, mut tasks) = bytes::Roster::new(&settings);
+        let (roster, of_tracks) = Roster::new(&settings, &bytes);
+        tasks.extend(of_tracks);
+        let diff = Diff::from_nothing(&settings);
+        let (pushes, livebox, memory) = (Vec::new(), None, Arc::new(memory));
+        let porter = Porter::new(settings.access.clone());
+        let mut lineup = Self {
+            settings: Arc::new(settings),
+            porter,
+            roster,
+            bytes,
+            pushes,
+            livebox,
+            config_text,
+            rolled_back: Vec::new(),
+            memory,
+        };
+        tasks.extend(lineup.begin_pushes(None, &diff).await);
+        (lineup, tasks)
+    }
+
+    /// What changes under other settings.
+    pub fn diff(&self, settings: &Settings) -> Diff {
+        let settings = with_own_push(settings.clone());
+        Diff::between(&self.settings, &self.roster.shared_names(), &settings)
+    }
+
+    /// The lineup under other settings, with the tasks of what is new in it.
+    /// Returns once everything has ended that ends, except for those who watch
+    /// what is gone: [`Lineup::let_go`].
+    pub async fn next(
+        &self,
+        settings: Settings,
+        config_text: String,
+        rolled_back: Vec<RolledBack>,
+    ) -> (Self, Vec<JoinHandle<()>>) {
+        let settings = with_own_push(settings);
+        let diff = self.diff(&settings);
+        let keeps_livebox = self.keeps_livebox(&settings, &diff);
+        if let Some(livebox) = self.livebox.as_ref().filter(|_| !keeps_livebox) {
+            livebox.retire().await;
+        }
+        let ends = |push: &&Arc<Push>| !diff.pushes.goes_on(push.name());
+        let ended = self.pushes.iter().filter(ends).map(|push| push.supervisor().end());
+        join_all(ended).await;
+        let (bytes, mut tasks) = self.bytes.next(&settings, &diff).await;
+        let (roster, of_tracks) = self.roster.next(&settings, &bytes, &diff).await;
+        tasks.extend(of_tracks);
+        let memory = Arc::clone(&self.memory);
+        let (pushes, livebox) = match keeps_livebox {
+            true => (self.pushes.clone(), self.livebox.clone()),
+            false => (Vec::new(), None),
+        };
+        let porter = self.porter.going_by(settings.access.clone());
+        let mut next = Self {
+            settings: Arc::new(settings),
+            porter,
+            roster,
+            bytes,
+            pushes,
+            livebox,
+            config_text,
+            rolled_back,
+            memory,
+        };
+        if !keeps_livebox {
+            tasks.extend(next.begin_pushes(Some(self), &diff).await);
+        }
+        (next, tasks)
+    }
+
+    /// Lets those go who watch what is not in `next`.
+    pub fn let_go(&self, next: &Self, diff: &Diff) {
+        self.roster.let_go(diff);
+        self.bytes.let_go(&next.bytes);
+    }
+
+    /// Whether everything that the box as one thing is made of goes on.
+    fn keeps_livebox(&self, settings: &Settings, diff: &Diff) -> bool {
+        let first = |settings: &Settings| settings.streams.first().map(|one| one.name.clone());
+        let (before, after) = (first(&self.settings), first(settings));
+        let goes_on = after.as_ref().is_none_or(|first| diff.streams.goes_on(first));
+        before == after && goes_on && diff.pushes.is_nothing()
+    }
+
+    /// Makes the pushes and the box, and starts what is wanted of them.
+    async fn begin_pushes(&mut self, before: Option<&Self>, diff: &Diff) -> Vec<JoinHandle<()>> {
+        let Some(first) = self.settings.streams.first() else {
+            // Nothing is encoded, so that nothing can be pushed.
+            return Vec::new();
+        };
+        let first = first.name.clone();
+        let mut tasks = Vec::new();
+        let mut wishes = Vec::new();
+        let count = self.settings.pushes.len() as f64;
+        for (index, settings) in self.settings.pushes.iter().enumerate() {
+            let present = before.and_then(|before| before.push(settings.name.as_str()));
+            let (push, wanted) = match (diff.pushes.fate(&settings.name), present) {
+                (Some(Fate::Kept), Some(present)) => (Arc::clone(present), present.is_wanted()),
+                (Some(Fate::Adjusted), Some(present)) => {
+                    (present.with(settings), self.wants(settings, Some(present)).await)
+                }
+                (Some(_) | None, present) => {
+                    let wanted = self.wants(settings, present).await;
+                    let stream = self.roster.find(&settings.stream);
+                    let stream = stream.expect("the check refuses a push without its stream");
+                    let (push, task) = Push::spawn(settings, stream.hub(), index as f64 / count);
+                    tasks.push(task);
+                    (push, wanted)
+                }
+            };
+            wishes.push(Wish { push, wanted });
+        }
+        let own = wishes.iter().find(|wish| wish.push.settings().stream == first);
+        let own = Arc::clone(&own.expect("the settings have a push of the first stream").push);
+        let stream = Arc::clone(self.roster.first().expect("there is a first stream"));
+        let before = before.and_then(|before| before.livebox.as_deref());
+        let memory = Arc::clone(&self.memory);
+        let livebox = Livebox::new(stream, own, &self.settings, memory, before).await;
+        livebox.settle().await;
+        for Wish { push, wanted } in &wishes {
+            match (wanted, push.is_wanted()) {
+                (true, false) => {
+                    if let Err(why) = livebox.resume(push, now()).await {
+                        warn!("push {} is not started: {why}", push.name());
+                    }
+                }
+                (false, true) => push.stop(),
+                (true, true) | (false, false) => {}
+            }
+        }
+        self.pushes = wishes.into_iter().map(|wish| wish.push).collect();
+        self.livebox = Some(Arc::new(livebox));
+        tasks
+    }
+
+    /// Whether a push is to run: as it does, or as an operator or the
+    /// configuration wants it where that says something else than before.
+    async fn wants(&self, push: &settings::Push, present: Option<&Arc<Push>>) -> bool {
+        match present {
+            Some(present) if present.settings().start == push.start => present.is_wanted(),
+            Some(_) | None => self.memory.wants(push).await,
+        }
+    }
+
+    /// What operators want.
+    pub fn memory(&self) -> Arc<Memory> {
+        Arc::clone(&self.memory)
+    }
+
     /// The push of this name.
     pub fn push(&self, name: &str) -> Option<&Arc<Push>> {
         self.pushes.iter().find(|push| push.name().as_str() == name)
+    }
+
+    /// What runs in a pipeline of its own, except for pushes.
+    pub fn units(&self) -> Vec<Unit> {
+        self.roster.units().chain(self.bytes.units()).collect()
     }
 
     /// Those of all feeds, streams and pushes.
@@ -45,4 +227,18 @@ impl Lineup {
             .cloned()
             .collect()
     }
+}
+
+/// The settings with a push of the first stream, which the box steers.
+fn with_own_push(mut settings: Settings) -> Settings {
+    if let Some(first) = settings.streams.first()
+        && !settings.pushes.iter().any(|push| push.stream == first.name)
+    {
+        settings.pushes.push(spare_push(first));
+    }
+    settings
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

@@ -2,9 +2,10 @@
 //! started and stopped together. What the livebox API steers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::control::{Control, Field, Refused, Shown};
 use super::memory::Memory;
@@ -27,6 +28,8 @@ pub struct Livebox {
     /// The control data as the configuration has it.
     configured: Control,
     memory: Arc<Memory>,
+    /// Whether another has taken its place.
+    replaced: AtomicBool,
 }
 
 /// Control data and when it was changed last.
@@ -65,6 +68,8 @@ pub enum BoxError {
     NoUrl,
     #[error("Cannot stop: it is {} already", .0.word())]
     Stopped(Activity),
+    #[error("The configuration has just been read again; try again")]
+    Replaced,
 }
 
 impl Activity {
@@ -80,18 +85,43 @@ impl Activity {
 
 impl Livebox {
     /// `push` is the one that is steered; the control data is what an operator
-    /// left, or what the configuration says.
+    /// left, or what the configuration says. From then on `before` answers no
+    /// more.
     pub async fn new(
         stream: Arc<Stream>,
         push: Arc<Push>,
         settings: &Settings,
         memory: Arc<Memory>,
+        before: Option<&Self>,
     ) -> Self {
         let configured = Control::of(settings, push.settings());
-        let held = memory.control(&configured).await;
+        let held = match before {
+            Some(before) if before.configured == configured => Some(before.control().await),
+            Some(_) | None => memory.control(&configured).await,
+        };
         let fresh = || Held { control: configured.clone(), changed: time::iso_stamp() };
         let control = Mutex::new(held.unwrap_or_else(fresh));
-        Self { stream, push, control, configured, memory }
+        Self { stream, push, control, configured, memory, replaced: AtomicBool::new(false) }
+    }
+
+    /// Answers no more; what it was asked before that is done when this returns.
+    pub async fn retire(&self) {
+        let _held = self.control.lock().await;
+        self.replaced.store(true, Ordering::Relaxed);
+    }
+
+    /// Sends what is sent as the control data says, where that is sent already.
+    pub async fn settle(&self) {
+        let held = self.control.lock().await;
+        if self.push.is_wanted() {
+            self.stream.follow(plan_for(&held.control, self.stream.plan())).await;
+        }
+    }
+
+    /// The control data, to change something by it.
+    async fn hold(&self) -> Result<MutexGuard<'_, Held>, BoxError> {
+        let held = self.control.lock().await;
+        if self.replaced.load(Ordering::Relaxed) { Err(BoxError::Replaced) } else { Ok(held) }
     }
 
     /// The name of its own push.
@@ -112,7 +142,7 @@ impl Livebox {
     /// # Errors
     /// A field that is refused, or that it is streaming; then nothing changes.
     pub async fn edit(&self, fields: &[Field], now: Instant) -> Result<Held, BoxError> {
-        let mut held = self.control.lock().await;
+        let mut held = self.hold().await?;
         let control = held.control.edited(fields)?;
         if self.activity(now) != Activity::Idle {
             return Err(BoxError::Streaming);
@@ -154,7 +184,7 @@ impl Livebox {
     /// # Errors
     /// Likewise.
     pub async fn resume(&self, push: &Push, now: Instant) -> Result<(), BoxError> {
-        let held = self.control.lock().await;
+        let held = self.hold().await?;
         let activity = activity_of(push, now);
         if activity != Activity::Idle {
             return Err(BoxError::Started(activity));
@@ -174,7 +204,7 @@ impl Livebox {
     /// # Errors
     /// It does not run.
     pub async fn stop_push(&self, push: &Push, now: Instant) -> Result<(), BoxError> {
-        let _held = self.control.lock().await;
+        let _held = self.hold().await?;
         match activity_of(push, now) {
             Activity::Preparing | Activity::Streaming => push.stop(),
             activity @ (Activity::Idle | Activity::Stopping) => {

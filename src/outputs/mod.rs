@@ -13,4 +13,6 @@ pub mod preflight;
 pub mod push;
 pub mod recorder;
 pub mod recordings;
+pub mod reloads;
 pub mod rtsp;
+pub mod trial;

@@ -359,7 +359,7 @@ impl Backlog {
             Read::Chunk(chunk) if chunk.has_video() && !self.chunks.is_empty() => {
                 self.chunks.push(chunk);
             }
-            Read::Chunk(_) => {}
+            Read::Chunk(_) | Read::Over => {}
         }
     }
 

@@ -31,7 +31,7 @@ const PUSH_LIMITS: Limits = Limits {
 };
 
 /// One push.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Push {
     settings: settings::Push,
     hub: Arc<hub::Stream>,
@@ -62,6 +62,11 @@ impl Push {
             wanted.subscribe(),
         );
         (Arc::new(Self { settings, hub, wanted, destination, meter, supervisor }), task)
+    }
+
+    /// The same push, by settings that change nothing of what is sent.
+    pub fn with(&self, settings: &settings::Push) -> Arc<Self> {
+        Arc::new(Self { settings: settings.clone(), ..self.clone() })
     }
 
     pub fn name(&self) -> &PushName {

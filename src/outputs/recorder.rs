@@ -101,6 +101,7 @@ impl Recorder {
                     info!("recording to {}", self.path.display());
                     self.add(&init.bytes);
                 }
+                Some(Read::Over) => break,
                 None => {}
             }
             self.put_due().await?;

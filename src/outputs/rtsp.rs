@@ -22,14 +22,14 @@ use std::time::Duration;
 
 use log::{debug, warn};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use self::conversation::converse;
-use self::datagrams::Network;
+use self::datagrams::{Group, Network};
 use super::lineup::Lineup;
 use crate::accounts::Place;
 use crate::base::queue::{self, Queue};
@@ -73,8 +73,6 @@ pub struct BindError {
 pub struct Door {
     plain: StdListener,
     encrypted: Option<(StdListener, Arc<ServerConfig>)>,
-    multicast: bool,
-    login: Option<Login>,
 }
 
 impl Door {
@@ -96,29 +94,25 @@ impl Door {
             (Some(port), Some(tls)) => Some((at(port, "rtsp.tls_port")?, tls.server_config())),
             (Some(_) | None, _) => None,
         };
-        let (multicast, login) = (settings.multicast, settings.login.clone());
-        Ok(Self { plain, encrypted, multicast, login })
+        Ok(Self { plain, encrypted })
     }
 
     /// Serves viewers until `shutdown`; must be called on a runtime.
     ///
     /// # Errors
     /// The runtime does not take the listener.
-    pub fn open(self, lineup: &Arc<Lineup>, shutdown: Shutdown) -> io::Result<JoinHandle<()>> {
+    pub fn open(
+        self,
+        lineup: watch::Receiver<Arc<Lineup>>,
+        shutdown: Shutdown,
+    ) -> io::Result<JoinHandle<()>> {
         let plain = TcpListener::from_std(self.plain)?;
         let encrypted = self.encrypted.map(|(listener, config)| {
             let acceptor = TlsAcceptor::from(config);
             TcpListener::from_std(listener).map(|listener| (listener, acceptor))
         });
         let encrypted = encrypted.transpose()?;
-        let paths = lineup.roster.streams().iter().map(|stream| stream.plan().stream.url).collect();
-        let hall = Hall {
-            lineup: Arc::clone(lineup),
-            paths,
-            multicast: self.multicast,
-            login: self.login,
-            network: Network::default(),
-        };
+        let hall = Hall { lineup, network: Network::default() };
         let hall = Arc::new(hall);
         Ok(tokio::spawn(async move {
             let plain = keep(plain, None, Arc::clone(&hall), shutdown.clone());
@@ -135,39 +129,53 @@ impl Door {
 /// What all conversations share.
 #[derive(Debug)]
 struct Hall {
-    lineup: Arc<Lineup>,
-    /// Of the streams of the roster, in its order.
-    paths: Vec<String>,
-    multicast: bool,
-    /// What a viewer must show, if anything.
-    login: Option<Login>,
+    lineup: watch::Receiver<Arc<Lineup>>,
     network: Network,
 }
 
 impl Hall {
-    /// The stream whose path begins `path`, by its place, and what is left.
-    fn find<'a>(&self, path: &'a str) -> Option<(usize, &'a str)> {
-        let below = |index: usize| {
-            let rest = path.strip_prefix(self.paths[index].as_str())?;
-            (rest.is_empty() || rest.starts_with('/')).then_some((index, rest))
+    /// What there is now.
+    fn lineup(&self) -> Arc<Lineup> {
+        Arc::clone(&self.lineup.borrow())
+    }
+
+    /// The stream whose path begins `path`, and what is left.
+    fn find<'a>(&self, path: &'a str) -> Option<(Arc<Stream>, &'a str)> {
+        let lineup = self.lineup();
+        let below = |stream: &Arc<Stream>| {
+            let rest = path.strip_prefix(stream.url())?;
+            (rest.is_empty() || rest.starts_with('/')).then(|| (Arc::clone(stream), rest))
         };
-        (0..self.paths.len()).filter_map(below).min_by_key(|(_, rest)| rest.len())
+        let found = lineup.roster.streams().iter().filter_map(below);
+        found.min_by_key(|(_, rest)| rest.len())
     }
 
     /// The stream that `path` begins with, if it has a password of its own.
     fn protected(&self, path: &str) -> Option<Place> {
-        let (index, _) = self.find(path)?;
-        self.place(index)
+        let (stream, _) = self.find(path)?;
+        self.place(&stream)
     }
 
     /// The stream, if it has a password of its own.
-    fn place(&self, index: usize) -> Option<Place> {
-        let place = Place::Stream(self.stream(index).hub().name().clone());
-        self.lineup.porter.asks_at(&place).then_some(place)
+    fn place(&self, stream: &Stream) -> Option<Place> {
+        let place = Place::Stream(stream.hub().name().clone());
+        self.lineup().porter.asks_at(&place).then_some(place)
     }
 
-    fn stream(&self, index: usize) -> &Arc<Stream> {
-        &self.lineup.roster.streams()[index]
+    /// What a viewer must show, if anything.
+    fn login(&self) -> Option<Login> {
+        self.lineup().settings.rtsp.as_ref()?.login.clone()
+    }
+
+    fn allows_multicast(&self) -> bool {
+        self.lineup().settings.rtsp.as_ref().is_some_and(|rtsp| rtsp.multicast)
+    }
+
+    /// The group of a stream, towards the network of `interface`.
+    fn group(&self, stream: &Arc<Stream>, interface: IpAddr) -> Option<Arc<Group>> {
+        let is_it = |other: &Arc<Stream>| other.hub().name() == stream.hub().name();
+        let place = self.lineup().roster.streams().iter().position(is_it)?;
+        self.network.group(stream, place, interface)
     }
 }
 

@@ -34,6 +34,12 @@ fn a_picture_comes_out_of_the_usual_containers_as_ffmpeg_makes_them() {
             format!("{X264} -c:a aac -movflags frag_keyframe+empty_moov+default_base_moof -f mp4"),
         ),
         ("c.flv", format!("{X264} -c:a aac -f flv")),
+        (
+            "d.webm",
+            "-c:v libvpx -deadline realtime -cpu-used 8 -pix_fmt yuv420p -g 25 -c:a libopus \
+             -f webm -live 1"
+                .to_owned(),
+        ),
         ("e.h264", format!("-map 0:v {X264} -f h264")),
         ("f.mjpg", "-map 0:v -c:v mjpeg -f mpjpeg".to_owned()),
     ] {

@@ -81,6 +81,24 @@ fn what_was_refused_is_shown_on_the_page_after_it() {
 }
 
 #[test]
+fn the_configuration_is_read_again_by_a_button_that_tells_what_came_of_it() {
+    let livebox = Livebox::start(CAMERA);
+    let token = token(&livebox);
+    let told = |config: &str| {
+        livebox.rewrite(config);
+        let answer = post(&livebox, "reload", &token, "");
+        assert_eq!(answer.status(), 303, "{}", answer.text());
+        livebox.get(answer.header("Location").expect("it leads somewhere")).text()
+    };
+
+    let page = told(&CAMERA.replace("750k", "800k"));
+    assert!(page.contains("read again: changed stream camera"), "{page}");
+    let page = told("feeds: {camera: {test: clok}}\nstreams: {camera: {fsp: 3}}\n");
+    assert!(page.contains("feeds.camera.test") && page.contains("streams.camera.fsp"), "{page}");
+    assert_eq!(livebox.control()["bitrate"], 800_000);
+}
+
+#[test]
 fn the_reason_of_a_failing_push_is_shown() {
     let mut receiver = Receiver::start();
     receiver.crash();

@@ -33,6 +33,7 @@ mod pushes;
 mod pushing;
 mod recording;
 mod recordings;
+mod reload;
 mod rtsp;
 mod sharing;
 mod shots;

@@ -165,7 +165,8 @@ fn other_headers_of_the_stream_keep_its_viewers() {
 fn chromium_shows_it_in_an_img_and_the_picture_moves() {
     let livebox = Livebox::start(CAMERA);
     let browser = Browser::start(Scripts::Allowed);
-    browser.open(&livebox.url("/stat"));
+    // A page whose policy lets pictures in.
+    browser.open(&livebox.url("/nothing/here"));
     browser.evaluate(
         "document.body.innerHTML = '<img style=\"position:fixed;left:0;top:0\" \
          src=\"/camera.mjpeg\">'",

@@ -49,6 +49,26 @@ fn a_camera_that_is_away_is_no_reason_to_restart_the_service() {
     assert!(!livebox.log().contains("hangs"));
 }
 
+#[test]
+fn a_reload_is_told_from_its_begin_to_its_end_with_what_came_of_it() {
+    let systemd = Systemd::new();
+    let mut livebox = systemd.start(CAMERA);
+    systemd.wait_for("READY=1");
+
+    livebox.process().signal("HUP");
+    systemd.wait_for_lines(|lines| {
+        lines[0] == "RELOADING=1" && lines[1].starts_with("MONOTONIC_USEC=")
+    });
+    systemd.wait_for_lines(|lines| lines == ["READY=1", "STATUS="]);
+    livebox.rewrite("feeds: 7\n");
+    livebox.process().signal("HUP");
+    systemd.wait_for_lines(|lines| lines[0] == "RELOADING=1");
+    systemd.wait_for_lines(|lines| {
+        lines[0] == "READY=1" && lines[1].starts_with("STATUS=The configuration is not used: ")
+    });
+    assert_eq!(livebox.get("/").status(), 200);
+}
+
 /// The end of the socket that systemd holds.
 struct Systemd {
     folder: TempDir,
@@ -72,6 +92,14 @@ impl Systemd {
     fn wait_for(&self, message: &str) {
         let what = format!("systemd is told {message}");
         wait::until(&what, LIMIT, || self.next_within(LIMIT).filter(|told| told == message));
+    }
+
+    fn wait_for_lines(&self, fit: impl Fn(&[&str]) -> bool) {
+        wait::until("systemd is told", LIMIT, || {
+            let told = self.next_within(LIMIT)?;
+            let lines: Vec<_> = told.lines().collect();
+            (lines.len() > 1 && fit(&lines)).then_some(())
+        });
     }
 
     /// Drops what has come so far.

@@ -53,7 +53,7 @@ pub struct Livebox {
     port: u16,
     rtsp_port: u16,
     rtsps_port: u16,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Launch {
@@ -101,7 +101,7 @@ impl Launch {
         let (port, rtsp_port, rtsps_port) = (ports::free(), ports::free(), ports::free());
         let mut command = self.command(folder.path(), port, [rtsp_port, rtsps_port]);
         let process = Process::start("livebox", &mut command);
-        Livebox { process, port, rtsp_port, rtsps_port, _folder: folder }
+        Livebox { process, port, rtsp_port, rtsps_port, folder }
     }
 
     /// Starts the service, which has to end by itself.
@@ -187,6 +187,20 @@ impl Livebox {
 
     pub fn get(&self, path: &str) -> Answer {
         self.http().get(path)
+    }
+
+    /// Writes another configuration into its file.
+    pub fn rewrite(&self, config: &str) {
+        let file = self.folder.path().join("livebox.yaml");
+        fs::write(file, config).expect("the folder is writable");
+    }
+
+    /// Has it read this configuration, which it has to take; returns what changed.
+    pub fn reload(&self, config: &str) -> Value {
+        self.rewrite(config);
+        let answer = self.http().request("POST", &format!("{API}/reload")).answer();
+        assert_eq!(answer.status(), 200, "reload: {}", answer.text());
+        answer.json()
     }
 
     /// The status object (row LB-41).

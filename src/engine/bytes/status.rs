@@ -5,28 +5,27 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Feed, Maker, Roster, Stream};
-use crate::model::ids::FeedName;
 use crate::model::status::{self, Past, State};
 
 impl Roster {
     /// All feeds, in the order of the configuration.
     pub fn feed_status(&self, now: Instant) -> Vec<status::ByteFeed> {
-        self.feeds.iter().map(|(name, feed)| feed.status(name, now)).collect()
+        self.feeds.iter().map(|feed| feed.status(now)).collect()
     }
 }
 
 impl Feed {
-    fn status(&self, name: &FeedName, now: Instant) -> status::ByteFeed {
+    fn status(&self, now: Instant) -> status::ByteFeed {
         let report = self.supervisor.report();
         status::ByteFeed {
-            name: name.clone(),
+            name: self.name.clone(),
             mode: self.mode.to_string(),
             state: report.state(now),
             readers: *self.flow.readers().borrow(),
             bytes: self.flow.bytes_in(),
             past: report.past(now),
             last_failure: report.last_failure,
-            streams: self.streams.clone(),
+            streams: self.streams.borrow().clone(),
         }
     }
 }

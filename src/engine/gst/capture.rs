@@ -21,6 +21,10 @@ use crate::engine::runs::{Runs, Stop};
 use crate::engine::supervisor::{Pipeline, Pulse};
 use crate::model::status::Failure;
 
+/// Of the streams that share a feed, each with the feed. They come and go; one
+/// is always there.
+pub type Plans = watch::Receiver<Vec<watch::Sender<Plan>>>;
+
 /// Runs the pipeline of a shared feed.
 #[derive(Debug)]
 pub struct CapturePipeline {
@@ -34,8 +38,7 @@ pub struct CapturePipeline {
 
 #[derive(Clone, Debug)]
 struct Job {
-    /// Of the streams that share it, each with the feed.
-    plans: Vec<watch::Receiver<Plan>>,
+    plans: Plans,
     outlet: Arc<Outlet>,
     /// What it is made from, if from another feed.
     base: Option<Base>,
@@ -43,9 +46,8 @@ struct Job {
 }
 
 impl CapturePipeline {
-    /// Each run follows the plans as they stand at its start; they are never
-    /// empty, and all have the same feed.
-    pub fn new(plans: Vec<watch::Receiver<Plan>>, outlet: Arc<Outlet>, base: Option<Base>) -> Self {
+    /// Each run follows the plans as they stand at its start; all have the same feed.
+    pub fn new(plans: Plans, outlet: Arc<Outlet>, base: Option<Base>) -> Self {
         let job = Job { plans, outlet, base, desk: Desk::default() };
         Self { job, runs: Runs::default(), need: None, given_before: AtomicU64::new(0) }
     }
@@ -85,9 +87,10 @@ impl Pipeline for CapturePipeline {
 
 impl Job {
     async fn run(self, sign: Arc<FirstSign>, mut stop: Stop) -> Failure {
-        let plans: Vec<Plan> = self.plans.iter().map(|plan| plan.borrow().clone()).collect();
+        let plans = self.plans.borrow().clone();
+        let plans: Vec<Plan> = plans.iter().map(|plan| plan.borrow().clone()).collect();
         let Some(plan) = lead(&plans) else {
-            return Failure::Build("has no stream".to_owned());
+            return no_stream();
         };
         match &self.base {
             Some(Base::Pictures(base)) => {
@@ -120,6 +123,10 @@ impl Job {
         let label = format!("feed {}", self.outlet.name());
         carry(&label, line, plan, Target::Shared(self.outlet), sign, stop).await
     }
+}
+
+pub(super) fn no_stream() -> Failure {
+    Failure::Build("has no stream".to_owned())
 }
 
 /// The plan that decides in which form a camera is captured: one that can take

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use log::debug;
-use tokio::sync::watch;
-
+use super::capture::{Plans, no_stream};
 use super::intake::{news, play_from, told};
 use super::outlet::{self, Frame, Outlet, Taking};
 use super::picture::first_decoder;
@@ -16,6 +14,7 @@ use crate::engine::runs::Stop;
 use crate::hub::bytes::{self, Flow};
 use crate::model::status::Failure;
 use crate::model::unit::TrackKind;
+use log::debug;
 
 /// The feed that another is made from.
 #[derive(Clone, Debug)]
@@ -29,7 +28,7 @@ pub enum Base {
 #[derive(Clone, Debug)]
 pub struct Pictured {
     pub outlet: Arc<Outlet>,
-    pub plan: watch::Receiver<Plan>,
+    pub plans: Plans,
 }
 
 /// While it lives, the feed that another is made from is needed.
@@ -108,9 +107,11 @@ impl Making<'_> {
             Pictures::Plain => "",
             Pictures::H264 { .. } => first_decoder()?,
         };
+        let of_base = self.base.plans.borrow().first().map(|plan| plan.borrow().clone());
+        let of_base = of_base.ok_or_else(no_stream)?;
         let line = self
             .plan
-            .made_line(&self.base.plan.borrow().clone(), pictures, decoder)
+            .made_line(&of_base, pictures, decoder)
             .map_err(|error| Failure::Build(error.to_string()))?;
         debug!("feed {} runs: {line}", self.outlet.name());
         let takes_sound = self.plan.feed.audio == FeedAudio::Own && self.given.sound;

@@ -4,8 +4,8 @@
 //! What the bytes are is found out by GStreamer, from as few as possible and for
 //! a limited time. They are somebody else's: nothing is believed.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use gstreamer as gst;
@@ -15,6 +15,7 @@ use log::debug;
 use tokio::sync::mpsc;
 
 use super::feeder::Source;
+use super::incoming::Alone;
 use super::running::Running;
 use super::unpack::to_nowhere;
 use crate::engine::bytes::Viewer;
@@ -178,18 +179,28 @@ fn start(caps: Option<&gst::Caps>, tell: mpsc::Sender<Found>) -> Result<Started,
             linked.store(true, Ordering::Relaxed);
         } else {
             to_nowhere(&pipeline, pad);
-            let (linked, tell) = (Arc::clone(&linked), tell.clone());
-            // All frames are held back until all tracks have been named.
-            pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-                if !linked.load(Ordering::Relaxed) {
-                    tell.try_send(Err(NoIntra::NoVideo)).ok();
-                }
-                gst::PadProbeReturn::Remove
-            });
+            tell_if_alone(pad, &linked, &tell);
         }
     });
     let played = running.play();
     Ok(Started { running, source, played })
+}
+
+/// Tells when frames of another kind come for long without a picture.
+fn tell_if_alone(pad: &gst::Pad, linked: &Arc<AtomicBool>, tell: &mpsc::Sender<Found>) {
+    let (linked, tell) = (Arc::clone(linked), tell.clone());
+    let alone = Mutex::new(Alone::default());
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if linked.load(Ordering::Relaxed) {
+            return gst::PadProbeReturn::Remove;
+        }
+        let mut alone = alone.lock().unwrap_or_else(PoisonError::into_inner);
+        if info.buffer().is_some_and(|frame| alone.is_it_after(frame)) {
+            tell.try_send(Err(NoIntra::NoVideo)).ok();
+            return gst::PadProbeReturn::Remove;
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 fn link(

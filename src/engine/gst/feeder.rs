@@ -49,6 +49,8 @@ pub(super) enum Over {
     /// A source takes no more; the pipeline's bus knows why.
     Refused,
     CodecChange,
+    /// The stream is taken away; who feeds is told to stop.
+    Gone,
 }
 
 #[derive(Debug)]
@@ -65,7 +67,8 @@ pub(super) async fn first_chunk(reader: &mut Reader) -> (Arc<Init>, Arc<Piece>) 
         match (reader.next().await, &init) {
             (Read::Init(new), _) => init = Some(new),
             (Read::Chunk(chunk), Some(init)) => return (Arc::clone(init), chunk),
-            (Read::Chunk(_) | Read::Skipped(_), _) => {}
+            // Who feeds is told to stop when its stream is taken away.
+            (Read::Chunk(_) | Read::Skipped(_) | Read::Over, _) => {}
         }
     }
 }
@@ -239,6 +242,7 @@ pub(super) async fn feed(
             }
             Read::Init(init) if init.generation != generation => return Over::CodecChange,
             Read::Init(_) => {}
+            Read::Over => return Over::Gone,
         }
     }
 }

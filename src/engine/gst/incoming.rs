@@ -30,6 +30,31 @@ pub(super) struct Incoming {
     tracks: Mutex<Vec<Offered>>,
 }
 
+/// Whether a sound comes without any picture. Some containers, such as FLV, do
+/// not say what is in them: a track is there when it has come.
+#[derive(Debug, Default)]
+pub(super) struct Alone {
+    first: Option<gst::ClockTime>,
+    frames: u32,
+}
+
+/// A sound that is alone for so long has no picture: more than the head start
+/// that it is given, less than people wait.
+const ALONE: gst::ClockTime = gst::ClockTime::from_mseconds(1500);
+
+/// The same, where frames have no times.
+const FRAMES_ALONE: u32 = 100;
+
+impl Alone {
+    /// Takes the next frame of the sound; whether it has been alone for too long.
+    pub(super) fn is_it_after(&mut self, frame: &gst::BufferRef) -> bool {
+        self.frames += 1;
+        let Some(time) = frame.pts() else { return self.frames > FRAMES_ALONE };
+        let first = *self.first.get_or_insert(time);
+        time.saturating_sub(first) > ALONE
+    }
+}
+
 /// What went wrong with a track.
 pub(super) type Trouble = mpsc::Receiver<Failure>;
 
@@ -59,6 +84,12 @@ impl Incoming {
 
     fn takes_sound(&self) -> bool {
         self.plan.feed.audio == FeedAudio::Own
+    }
+
+    /// Whether there is a picture among that which is taken.
+    pub(super) fn has_picture(&self) -> bool {
+        let tracks = self.tracks.lock().unwrap_or_else(PoisonError::into_inner);
+        tracks.iter().any(|track| track.kind == TrackKind::Video)
     }
 
     /// Tells those who take from the feed what it gives, before the first frame.

@@ -96,9 +96,11 @@ struct Attempt {
 
 impl Attempt {
     async fn run(self, mut reader: Reader, mut stop: Stop) -> Failure {
+        let stream = Arc::clone(reader.stream());
         let (init, first) = tokio::select! {
             start = first_chunk(&mut reader) => start,
             () = stop.requested() => return Failure::Ended,
+            () = stream.gone() => return self.over(),
         };
         let Some(begin) = first.units.first().map(|unit| unit.dts) else {
             return Failure::Build("the stream gave an empty chunk".to_owned());
@@ -124,6 +126,10 @@ impl Attempt {
                 // The bus says why.
                 Over::Refused => std::future::pending().await,
                 Over::CodecChange => Failure::CodecChange,
+                Over::Gone => {
+                    stills.wake();
+                    Failure::Ended
+                }
             }
         };
         let failure = tokio::select! {
@@ -136,6 +142,12 @@ impl Attempt {
             turn.fetch_add(1, Ordering::Relaxed);
         }
         failure
+    }
+
+    /// The stream is taken away: who watches is to notice.
+    fn over(&self) -> Failure {
+        self.stills.wake();
+        Failure::Ended
     }
 
     /// A pipeline and how its start went; it must be closed either way.

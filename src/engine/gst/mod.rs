@@ -36,7 +36,7 @@ use std::sync::OnceLock;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
-pub use capture::CapturePipeline;
+pub use capture::{CapturePipeline, Plans};
 pub use derive::{Base, Pictured};
 pub use devices::{Device, devices};
 pub use extract::{Intra, NoIntra, intra};

@@ -229,7 +229,7 @@ impl Attempt {
         let fed = async {
             match feed(&mut reader, first, sources, tell_lost).await {
                 // The bus says why.
-                Over::Refused => std::future::pending().await,
+                Over::Refused | Over::Gone => std::future::pending().await,
                 Over::CodecChange => Failure::CodecChange,
             }
         };

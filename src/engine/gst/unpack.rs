@@ -11,7 +11,7 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use log::{debug, info};
 
-use super::incoming::{self, Incoming, Trouble};
+use super::incoming::{self, Alone, Incoming, Trouble};
 use super::outlet::Outlet;
 use super::running::Running;
 use super::tap::{FirstSign, Target, Timeline, tap};
@@ -108,12 +108,18 @@ fn look_for_times(running: &Running, anchor: Arc<Mutex<Anchor>>) -> Result<(), F
 }
 
 /// All frames are held back until all tracks have been named: who sees the
-/// first one knows them.
+/// first one knows them. Only a sound may be named before its picture.
 fn announce_with_first(incoming: &Arc<Incoming>, pad: &gst::Pad) {
     let announces = Arc::clone(incoming);
-    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-        announces.announce();
-        gst::PadProbeReturn::Remove
+    let alone = Mutex::new(Alone::default());
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let mut alone = alone.lock().unwrap_or_else(PoisonError::into_inner);
+        let frame = info.buffer();
+        if announces.has_picture() || frame.is_some_and(|frame| alone.is_it_after(frame)) {
+            announces.announce();
+            return gst::PadProbeReturn::Remove;
+        }
+        gst::PadProbeReturn::Ok
     });
 }
 

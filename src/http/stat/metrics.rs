@@ -18,6 +18,8 @@ pub(super) fn prometheus(snapshot: &Snapshot) -> String {
     text.value("process_cpu_seconds_total", &[], hundredths(service.cpu.as_secs_f64()));
     text.family("process_resident_memory_bytes", "gauge", "Memory in use.");
     text.value("process_resident_memory_bytes", &[], service.memory);
+    text.family("livebox_rolled_back", "gauge", "New settings that gave nothing.");
+    text.value("livebox_rolled_back", &[], snapshot.rolled_back.len());
     let mut of_streams = |name, kind, help, value: &dyn Fn(&status::Stream) -> Option<f64>| {
         text.family(name, kind, help);
         for stream in streams {

@@ -27,7 +27,16 @@ pub(super) struct Stat<'a> {
     pub(super) streams: Vec<Stream<'a>>,
     pub(super) byte_streams: Vec<ByteStream<'a>>,
     pub(super) pushes: Vec<Push<'a>>,
+    pub(super) rolled_back: Vec<RolledBack<'a>>,
     pub(super) recordings: Recordings<'a>,
+}
+
+/// A new setting that gave nothing, since the configuration was read last.
+#[derive(Serialize)]
+pub(super) struct RolledBack<'a> {
+    /// `feed NAME` or `stream NAME`.
+    pub(super) what: &'a str,
+    pub(super) reason: &'a str,
 }
 
 /// Over all streams and pushes, since the start of the service.
@@ -137,8 +146,16 @@ pub(super) struct Push<'a> {
 }
 
 pub(super) fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
-    let Snapshot { service, feeds: shared, streams, byte_feeds, byte_streams, pushes, recordings } =
-        snapshot;
+    let Snapshot {
+        service,
+        feeds: shared,
+        streams,
+        byte_feeds,
+        byte_streams,
+        pushes,
+        recordings,
+        ..
+    } = snapshot;
     let of_bytes =
         |count: fn(&status::ByteStream) -> u64| byte_streams.iter().map(count).sum::<u64>();
     let totals = Totals {
@@ -165,6 +182,7 @@ pub(super) fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
         byte_streams: byte_streams.iter().map(byte_stream).collect(),
         pushes: pushes.iter().map(push).collect(),
         recordings: super::recordings::numbers(recordings),
+        rolled_back: snapshot.rolled_back.iter().map(rolled_back).collect(),
     }
 }
 
@@ -267,6 +285,10 @@ fn byte_stream(stream: &status::ByteStream) -> ByteStream<'_> {
         ends: ends(&stream.past),
         last_error: stream.last_failure.as_ref().map(ToString::to_string),
     }
+}
+
+fn rolled_back(one: &status::RolledBack) -> RolledBack<'_> {
+    RolledBack { what: &one.what, reason: &one.reason }
 }
 
 fn push(push: &status::Push) -> Push<'_> {

@@ -96,7 +96,8 @@ pub enum NotSteered {
 
 /// The streams of a lineup, with when each is to be recorded. The one place
 /// that asks a lineup.
-pub fn recordable(settings: &settings::Settings, lineup: &Lineup) -> Vec<Recordable> {
+pub fn recordable(lineup: &Lineup) -> Vec<Recordable> {
+    let settings = &lineup.settings;
     let tracks = settings.streams.iter().filter_map(|stream| {
         let source = Source::Tracks(Arc::clone(lineup.roster.find(&stream.name)?.hub()));
         Some(Recordable { name: stream.name.clone(), plan: stream.record.clone(), source })

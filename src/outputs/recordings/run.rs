@@ -192,6 +192,8 @@ impl<'a> Session<'a> {
                     self.close().await?;
                     self.init = Some(init);
                 }
+                // Another stream of its name takes its place, or none.
+                Some(Read::Over) => return Err(Failure::Ended),
                 None => {}
             }
             self.tick().await?;

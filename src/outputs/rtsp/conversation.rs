@@ -27,7 +27,7 @@ use super::{Hall, describe, login};
 use crate::accounts::{Busy, basic_password};
 use crate::base::queue;
 use crate::base::system;
-use crate::engine::roster::PATIENCE;
+use crate::engine::roster::{PATIENCE, Stream};
 use crate::hub::{Client, Reader};
 use crate::media::packager::Init;
 use crate::model::unit::TrackKind;
@@ -107,7 +107,7 @@ struct Conversation {
 }
 
 struct Described {
-    index: usize,
+    stream: Arc<Stream>,
     init: Arc<Init>,
     reader: Reader,
 }
@@ -176,7 +176,7 @@ impl Conversation {
                 Event::Written | Event::Heard(_) => {}
                 Event::Next(Some(next)) => self.deliver(&next).await,
                 Event::Next(None) => {
-                    info!("RTSP: {}: encoded differently now; it starts anew", self.peer);
+                    info!("RTSP: {}: its stream goes on in another way, or not at all", self.peer);
                     self.ends = true;
                     self.session = None;
                 }
@@ -194,7 +194,7 @@ impl Conversation {
 
     async fn deliver(&mut self, next: &Next) {
         let Some(session) = &self.session else { return };
-        let stream = self.hall.stream(session.index).hub();
+        let stream = session.stream.hub();
         match &session.delivery {
             Delivery::Interleaved(channels) => {
                 self.outbox.extend(channels.frame(next));
@@ -298,12 +298,12 @@ impl Conversation {
         if let Some(place) = self.hall.protected(path) {
             let challenge = || Entry::Refused(vec![login::basic_challenge(&place)]);
             let Some(password) = header.and_then(basic_password) else { return Ok(challenge()) };
-            let admitted =
-                self.hall.lineup.porter.admits(&place, &password, Some(self.peer.ip())).await;
+            let porter = self.hall.lineup().porter.clone();
+            let admitted = porter.admits(&place, &password, Some(self.peer.ip())).await;
             let is_right = admitted.map_err(|Busy| StatusCode::ServiceUnavailable)?;
             return Ok(if is_right { Entry::Free } else { challenge() });
         }
-        let Some(login) = &self.hall.login else { return Ok(Entry::Free) };
+        let Some(login) = &self.hall.login() else { return Ok(Entry::Free) };
         let method: &str = request.method().into();
         let opens = |header: &str| login::opens(login, header, method, &self.nonce);
         Ok(match header.is_some_and(opens) {
@@ -314,9 +314,8 @@ impl Conversation {
 
     async fn describe(&mut self, request: &Request<Vec<u8>>) -> Result<Answer, StatusCode> {
         let url = url_of(request)?;
-        let (index, _) = self.hall.find(url.path()).ok_or(StatusCode::NotFound)?;
-        let described = self.warmed(index).await?;
-        let stream = self.hall.stream(index);
+        let (stream, _) = self.hall.find(url.path()).ok_or(StatusCode::NotFound)?;
+        let described = self.warmed(&stream).await?;
         let name = stream.hub().name().to_string();
         let text = describe::description(&name, &described.init, self.local.ip());
         self.described = Some(described);
@@ -326,25 +325,24 @@ impl Conversation {
     }
 
     /// Joins the stream and waits for a picture, as long as that is worth it.
-    async fn warmed(&mut self, index: usize) -> Result<Described, StatusCode> {
+    async fn warmed(&mut self, stream: &Arc<Stream>) -> Result<Described, StatusCode> {
         self.described = None;
-        let stream = self.hall.stream(index);
         let (reader, init) =
             stream.join_within(PATIENCE).await.ok_or(StatusCode::ServiceUnavailable)?;
-        Ok(Described { index, init, reader })
+        Ok(Described { stream: Arc::clone(stream), init, reader })
     }
 
     async fn set_up(&mut self, request: &Request<Vec<u8>>) -> Result<Answer, StatusCode> {
-        let (index, rest) = self.hall.find(url_of(request)?.path()).ok_or(StatusCode::NotFound)?;
+        let (stream, rest) = self.hall.find(url_of(request)?.path()).ok_or(StatusCode::NotFound)?;
         let header = request.header(&TRANSPORT).ok_or(StatusCode::BadRequest)?;
-        let init = self.init_to_set_up(request, index).await?;
+        let init = self.init_to_set_up(request, &stream).await?;
         let mut places = describe::kinds(&init.tracks).enumerate();
         let named = places.find(|(place, _)| describe::control(*place) == rest.trim_matches('/'));
         let (_, kind) = named.ok_or(StatusCode::NotFound)?;
         if self.session.as_ref().is_some_and(|session| session.has(kind)) {
             return Err(StatusCode::MethodNotValidInThisState);
         }
-        let agreed = wanted(header.as_str()).find_map(|wanted| self.agree(index, kind, wanted));
+        let agreed = wanted(header.as_str()).find_map(|wanted| self.agree(&stream, kind, wanted));
         let transport = agreed.ok_or(StatusCode::UnsupportedTransport)?;
         let id = self.session.as_ref().map(|session| session.id.as_str()).unwrap_or_default();
         let session = format!("{id};timeout={}", SESSION_LASTS.as_secs());
@@ -355,20 +353,21 @@ impl Conversation {
     async fn init_to_set_up(
         &mut self,
         request: &Request<Vec<u8>>,
-        index: usize,
+        stream: &Arc<Stream>,
     ) -> Result<Arc<Init>, StatusCode> {
         if self.session.is_some() {
             let session = self.of_session(request)?;
-            return match session.index == index {
+            return match is_same(&session.stream, stream) {
                 _ if session.is_playing() => Err(StatusCode::MethodNotValidInThisState),
                 true => Ok(Arc::clone(&session.init)),
                 false => Err(StatusCode::AggregateOperationNotAllowed),
             };
         }
-        let described = self.described.take().filter(|described| described.index == index);
+        let is_it = |described: &Described| is_same(&described.stream, stream);
+        let described = self.described.take().filter(is_it);
         let described = match described {
             Some(described) => described,
-            None => self.warmed(index).await?,
+            None => self.warmed(stream).await?,
         };
         let init = Arc::clone(&described.init);
         self.described = Some(described);
@@ -376,20 +375,20 @@ impl Conversation {
     }
 
     /// Sets a track up in this way; nothing if that cannot be had.
-    fn agree(&mut self, index: usize, kind: TrackKind, wanted: Wanted) -> Option<String> {
+    fn agree(&mut self, stream: &Arc<Stream>, kind: TrackKind, wanted: Wanted) -> Option<String> {
         if let Some(session) = &mut self.session {
             return session.delivery.add(kind, wanted, self.peer);
         }
-        let mut delivery = self.delivery(index, wanted)?;
+        let mut delivery = self.delivery(stream, wanted)?;
         let transport = delivery.add(kind, wanted, self.peer)?;
         let id = system::random_token().ok()?;
-        let Described { index, init, reader } = self.described.take()?;
+        let Described { stream, init, reader } = self.described.take()?;
         self.session =
-            Some(Session { id, index, init, flow: Flow::Paused { _reader: reader }, delivery });
+            Some(Session { id, stream, init, flow: Flow::Paused { _reader: reader }, delivery });
         Some(transport)
     }
 
-    fn delivery(&self, index: usize, wanted: Wanted) -> Option<Delivery> {
+    fn delivery(&self, stream: &Arc<Stream>, wanted: Wanted) -> Option<Delivery> {
         let ip = self.local.ip();
         match wanted {
             Wanted::Interleaved(_) => Some(Delivery::Interleaved(Channels::default())),
@@ -397,9 +396,9 @@ impl Conversation {
                 Some(Delivery::Datagrams(Datagrams::new(self.hall.network.ports(ip)?)))
             }
             // What is sent to a group, all of the network can read.
-            Wanted::Multicast if self.hall.place(index).is_some() => None,
-            Wanted::Multicast if self.hall.multicast => {
-                let group = self.hall.network.group(self.hall.stream(index), index, ip)?;
+            Wanted::Multicast if self.hall.place(stream).is_some() => None,
+            Wanted::Multicast if self.hall.allows_multicast() => {
+                let group = self.hall.group(stream, ip)?;
                 Some(Delivery::Multicast(group, Vec::new()))
             }
             Wanted::Multicast => None,
@@ -421,7 +420,7 @@ impl Conversation {
         if session.is_playing() {
             return Ok(answer);
         }
-        let hub = self.hall.stream(session.index).hub();
+        let hub = session.stream.hub();
         let play = match hub.join_with_past() {
             Some((_, init, _)) if init.generation != session.init.generation => {
                 self.ends = true;
@@ -447,7 +446,7 @@ impl Conversation {
             true => answer,
             false => answer.with(RTP_INFO, begins.join(",")),
         };
-        info!("{} PLAY {} over RTSP", self.peer.ip(), self.hall.paths[session.index]);
+        info!("{} PLAY {} over RTSP", self.peer.ip(), session.stream.url());
         if let Some(session) = &mut self.session {
             session.flow = Flow::Playing(Box::new(play));
             self.nothing_played = None;
@@ -508,6 +507,11 @@ fn is_for_everybody(method: &Method) -> bool {
             | Method::Record
             | Method::Extension(_)
     )
+}
+
+/// Whether viewers of the one are viewers of the other.
+fn is_same(one: &Stream, other: &Stream) -> bool {
+    Arc::ptr_eq(one.hub(), other.hub())
 }
 
 /// The URL of what a request is about.

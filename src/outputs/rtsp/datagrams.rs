@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 use super::play::{Next, Play};
 use crate::engine::roster::Stream;
 use crate::media::rtp::packets;
+use crate::model::ids::StreamName;
 use crate::model::unit::TrackKind;
 
 /// The multicast groups, one a stream: site-local (RFC 2365), kept out of the
@@ -142,9 +143,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    fn start(stream: &Arc<Stream>, index: usize, interface: Ipv4Addr) -> io::Result<Self> {
-        let [a, b, c, d] = FIRST_GROUP;
-        let address = Ipv4Addr::new(a, b, c, d + (index % GROUPS) as u8);
+    fn start(stream: &Arc<Stream>, address: Ipv4Addr, interface: Ipv4Addr) -> io::Result<Self> {
         let mut datagrams = Datagrams::new(Arc::new(Ports::bind(interface.into())?));
         for (track, port) in GROUP_PORTS {
             let at = |port| SocketAddr::V4(SocketAddrV4::new(address, port));
@@ -191,14 +190,15 @@ impl<K: Eq + Hash, V> Shared<K, V> {
         &self,
         key: K,
         is_good: impl Fn(&V) -> bool,
-        make: impl FnOnce() -> io::Result<V>,
+        make: impl FnOnce(&[Arc<V>]) -> io::Result<V>,
     ) -> io::Result<Arc<V>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, one| one.strong_count() > 0);
         if let Some(one) = all.get(&key).and_then(Weak::upgrade).filter(|one| is_good(one)) {
             return Ok(one);
         }
-        let one = Arc::new(make()?);
+        let others: Vec<_> = all.values().filter_map(Weak::upgrade).collect();
+        let one = Arc::new(make(&others)?);
         all.insert(key, Arc::downgrade(&one));
         Ok(one)
     }
@@ -214,28 +214,39 @@ impl<K, V> Default for Shared<K, V> {
 #[derive(Debug, Default)]
 pub(super) struct Network {
     ports: Shared<IpAddr, Ports>,
-    groups: Shared<(usize, Ipv4Addr), Group>,
+    groups: Shared<(StreamName, Ipv4Addr), Group>,
 }
 
 impl Network {
     /// The ports for viewers who reached this host as `ip`.
     pub(super) fn ports(&self, ip: IpAddr) -> Option<Arc<Ports>> {
-        let ports = self.ports.get(ip, |_| true, || Ports::bind(ip));
+        let ports = self.ports.get(ip, |_| true, |_| Ports::bind(ip));
         ports.inspect_err(|error| warn!("RTSP has no ports on {ip}: {error}")).ok()
     }
 
-    /// The group of the stream at `index`, towards the network of `interface`.
+    /// The group of the stream in this place, towards the network of `interface`.
     pub(super) fn group(
         &self,
         stream: &Arc<Stream>,
-        index: usize,
+        place: usize,
         interface: IpAddr,
     ) -> Option<Arc<Group>> {
         let IpAddr::V4(interface) = interface else { return None };
-        let make = || Group::start(stream, index, interface);
-        let group = self.groups.get((index, interface), |group| !group.is_over(), make);
+        let make =
+            |others: &[Arc<Group>]| Group::start(stream, free_address(place, others), interface);
+        let key = (stream.hub().name().clone(), interface);
+        let group = self.groups.get(key, |group| !group.is_over(), make);
         group.inspect_err(|error| warn!("RTSP has no multicast on {interface}: {error}")).ok()
     }
+}
+
+/// The address of this place, or the next one that no group has: a stream may
+/// have come into the place of another.
+fn free_address(place: usize, groups: &[Arc<Group>]) -> Ipv4Addr {
+    let [a, b, c, d] = FIRST_GROUP;
+    let address = |number: usize| Ipv4Addr::new(a, b, c, d + (number % GROUPS) as u8);
+    let is_free = |one: &Ipv4Addr| !groups.iter().any(|group| group.address == *one);
+    (place..place + GROUPS).map(address).find(is_free).unwrap_or(address(place))
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ impl Play {
     }
 
     /// Waits for what comes next; nothing when the stream goes on in another
-    /// encoding. Cancelling loses nothing.
+    /// encoding, or is taken away. Cancelling loses nothing.
     pub(super) async fn next(&mut self) -> Option<Next> {
         if let (Some(piece), Some(init)) = (self.past.pop_front(), self.init.clone()) {
             return Some(self.squeezed(&piece, &init));
@@ -104,6 +104,7 @@ impl Play {
                     return Some(self.live(&piece, &init));
                 }
                 (Read::Init(new), Some(init)) if new.generation != init.generation => return None,
+                (Read::Over, _) => return None,
                 (Read::Init(new), _) => self.init = Some(new),
                 (Read::Chunk(_) | Read::Skipped(_), _) => {}
             }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::datagrams::{Datagrams, GROUP_TTL, Group};
 use super::play::{Next, Play};
 use super::transport::Wanted;
+use crate::engine::roster::Stream;
 use crate::hub::Reader;
 use crate::media::packager::Init;
 use crate::media::rtp::{channel, framed, on_channels};
@@ -17,8 +18,7 @@ use crate::model::unit::TrackKind;
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: String,
-    /// The stream's place in the roster.
-    pub(super) index: usize,
+    pub(super) stream: Arc<Stream>,
     pub(super) init: Arc<Init>,
     pub(super) flow: Flow,
     pub(super) delivery: Delivery,

@@ -1,0 +1,159 @@
+//! A feed that several streams share, or that has a pipeline of its own for
+//! another reason.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::{FEED_LIMITS, is_down};
+use crate::config::diff::Diff;
+use crate::config::settings::{self, Settings};
+use crate::engine::bytes;
+use crate::engine::demand::Demand;
+use crate::engine::gst::{self, CapturePipeline, Outlet, Pictured};
+use crate::engine::lifecycle::{Lifecycle, Limits};
+use crate::engine::plan::Plan;
+use crate::engine::supervisor::Supervisor;
+use crate::model::ids::{FeedName, StreamName};
+use crate::model::status::{self, State};
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Feed {
+    name: FeedName,
+    /// Of the streams that show it.
+    plans: watch::Sender<Vec<watch::Sender<Plan>>>,
+    /// Those that show it or sound like it.
+    streams: watch::Sender<Vec<StreamName>>,
+    outlet: Arc<Outlet>,
+    /// What it is made from, if from another feed.
+    base: Option<Arc<Feed>>,
+    /// That of the feed of bytes that it is unpacked from, if from one.
+    unpacked: Option<Supervisor>,
+    supervisor: Supervisor,
+}
+
+impl Feed {
+    /// `plans` are those of all streams, `base` is what the feed is made from.
+    pub(super) fn spawn(
+        feed: &settings::Feed,
+        base: Option<Arc<Self>>,
+        plans: &[watch::Sender<Plan>],
+        (settings, flows): (&Settings, &bytes::Roster),
+        spread: f64,
+    ) -> (Arc<Self>, JoinHandle<()>) {
+        let name = feed.name.clone();
+        let plans = watch::Sender::new(plans_of(feed, plans));
+        let outlet = Outlet::new(name.clone());
+        let made_from = base.as_ref().map(|base| {
+            let (outlet, plans) = (Arc::clone(&base.outlet), base.plans.subscribe());
+            gst::Base::Pictures(Pictured { outlet, plans })
+        });
+        let unpacked = feed.source.unpacked_from().map(|from| {
+            flows.feed(from).expect("the check refuses a feed of one that is not there")
+        });
+        let made_from = made_from.or(unpacked.map(|(flow, _)| gst::Base::Bytes(Arc::clone(flow))));
+        let unpacked = unpacked.map(|(_, supervisor)| supervisor.clone());
+        let (supervisor, task) = Supervisor::spawn(
+            format!("feed {name}"),
+            CapturePipeline::new(plans.subscribe(), Arc::clone(&outlet), made_from),
+            Lifecycle::new(Limits { spread, ..FEED_LIMITS }).resurrecting(feed.resurrect),
+            Demand::new(feed.mode),
+            outlet.needs(),
+        );
+        let streams = watch::Sender::new(settings.takers_of(feed));
+        (Arc::new(Self { name, plans, streams, outlet, base, unpacked, supervisor }), task)
+    }
+
+    /// Other streams show it from now on. It goes on as it is; how it is
+    /// captured is decided again at its next start.
+    pub(super) fn serve(
+        &self,
+        feed: &settings::Feed,
+        plans: &[watch::Sender<Plan>],
+        settings: &Settings,
+    ) {
+        let feed = self.settings().unwrap_or_else(|| feed.clone());
+        self.plans.send_replace(plans_of(&feed, plans));
+        self.streams.send_replace(settings.takers_of(&feed));
+    }
+
+    pub fn name(&self) -> &FeedName {
+        &self.name
+    }
+
+    pub(super) fn outlet(&self) -> &Arc<Outlet> {
+        &self.outlet
+    }
+
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
+    /// By which settings it runs, or will run.
+    pub(super) fn settings(&self) -> Option<settings::Feed> {
+        self.plans.borrow().first().map(|plan| plan.borrow().feed.clone())
+    }
+
+    pub(super) fn goes_on(&self, diff: &Diff) -> bool {
+        diff.shared.contains(&self.name) && diff.feeds.goes_on(&self.name)
+    }
+
+    /// Where the feed stands; where that which it is made from is not live,
+    /// where that stands.
+    pub(super) fn state(&self, now: Instant) -> State {
+        let own = self.supervisor.report().state(now);
+        let of_base = self.base.as_ref().map(|base| base.state(now));
+        let of_bytes = self.unpacked.as_ref().map(|bytes| bytes.report().state(now));
+        let of_either = of_base.or(of_bytes).filter(|state| own != State::Idle && is_down(state));
+        of_either.unwrap_or(own)
+    }
+
+    /// The supervisors of the feed and of all that it is made from.
+    pub(super) fn supervisors(&self) -> Vec<&Supervisor> {
+        let mut all = self.base.as_ref().map_or_else(Vec::new, |base| base.supervisors());
+        all.extend(&self.unpacked);
+        all.push(&self.supervisor);
+        all
+    }
+
+    pub(super) async fn follow(&self, feed: &settings::Feed) {
+        let mut changed = false;
+        let plans = self.plans.borrow().clone();
+        for plan in plans {
+            changed |= plan.send_if_modified(|current| {
+                let differs = current.feed != *feed;
+                current.feed = feed.clone();
+                differs
+            });
+        }
+        if changed {
+            self.supervisor.restart().await;
+        }
+    }
+
+    pub fn status(&self, now: Instant) -> status::Feed {
+        let report = self.supervisor.report();
+        status::Feed {
+            name: self.name.clone(),
+            state: self.state(now),
+            past: report.past(now),
+            last_failure: report.last_failure,
+            streams: self.streams.borrow().clone(),
+        }
+    }
+}
+
+/// Those of `plans` that show the feed. Where there is none, others take from
+/// it, each in its own way.
+fn plans_of(feed: &settings::Feed, plans: &[watch::Sender<Plan>]) -> Vec<watch::Sender<Plan>> {
+    let of_feed = plans.iter().filter(|plan| plan.borrow().feed.name == feed.name);
+    let mut own: Vec<_> = of_feed.cloned().collect();
+    if own.is_empty() {
+        let stream = settings::Stream::without_wishes(feed);
+        own.push(watch::Sender::new(Plan { feed: feed.clone(), stream }));
+    }
+    own
+}

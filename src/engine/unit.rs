@@ -1,0 +1,19 @@
+//! What runs by itself: the pipeline of a feed, of a stream, or of both in one.
+
+use super::lifecycle::Phase;
+use super::supervisor::Supervisor;
+use crate::model::ids::{FeedName, StreamName};
+
+/// What one pipeline runs: a feed, a stream, or both in one.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    pub feed: Option<FeedName>,
+    pub stream: Option<StreamName>,
+    pub supervisor: Supervisor,
+}
+
+impl Unit {
+    pub fn is_live(&self) -> bool {
+        matches!(self.supervisor.report().phase, Phase::Live { .. })
+    }
+}
