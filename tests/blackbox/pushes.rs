@@ -160,7 +160,8 @@ fn without_a_folder_to_write_it_runs_and_says_once_that_it_forgets() {
     assert_eq!(livebox.set_control(&json!({"fps": 20})).status(), 200);
 
     let log = livebox.log().text();
-    assert_eq!(log.matches("/nowhere/at/all").count(), 1, "{log}");
+    assert_eq!(log.matches("by hand is forgotten at the end").count(), 1, "{log}");
+    assert_eq!(log.matches("/nowhere/at/all cannot").count(), 1, "{log}");
 }
 
 #[test]
