@@ -278,13 +278,8 @@ impl Round {
                 info!("a track of a file cannot be read: {:?}", pad.current_caps());
             }
         });
-        match running.play() {
-            Ok(()) => Ok(Self { path: path.to_owned(), running, units, over: false }),
-            Err(failure) => {
-                running.pipeline().set_state(gst::State::Null).ok();
-                Err(in_file(path, failure))
-            }
-        }
+        running.play().map_err(|failure| in_file(path, failure))?;
+        Ok(Self { path: path.to_owned(), running, units, over: false })
     }
 
     /// The next frame; none at the end of the file.
@@ -328,8 +323,6 @@ impl Drop for Round {
     fn drop(&mut self) {
         // Those who hand over frames must not wait for somebody to take them.
         self.units.close();
-        let pipeline = self.running.pipeline().clone();
-        std::thread::spawn(move || pipeline.set_state(gst::State::Null));
     }
 }
 

@@ -20,11 +20,14 @@ const ABANDON_AFTER: Duration = Duration::from_secs(3);
 /// How long a pipeline may take to say goodbye to its receiver.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// A pipeline that was built. Close it; dropping it only lets go of the handle.
+/// A pipeline that was built. Close it; one that is dropped instead is stopped
+/// by and by, unseen: GStreamer must not free what still runs.
 #[derive(Debug)]
 pub(super) struct Running {
     pipeline: gst::Pipeline,
     news: mpsc::Receiver<News>,
+    /// Whether it was started, and not stopped since.
+    is_up: bool,
 }
 
 /// What the bus has to say that matters.
@@ -64,7 +67,7 @@ impl Running {
         give_times(pipeline.upcast_ref());
         pipeline.use_clock(Some(&super::clock()));
         let news = listen(&pipeline, secrets);
-        Ok(Self { pipeline, news })
+        Ok(Self { pipeline, news, is_up: false })
     }
 
     /// The element of this name.
@@ -86,6 +89,8 @@ impl Running {
     /// # Errors
     /// What the pipeline says about it on its bus.
     pub(super) fn play(&mut self) -> Result<(), Failure> {
+        // Also where that fails: a part of it may be up.
+        self.is_up = true;
         if self.pipeline.set_state(gst::State::Playing).is_ok() {
             return Ok(());
         }
@@ -117,20 +122,35 @@ impl Running {
 
     /// Stops the pipeline and lets go of its devices and sockets. One that
     /// hangs is abandoned with its thread, and that is said.
-    pub(super) async fn close(self, what: &str) {
-        let pipeline = self.pipeline;
-        let stopping = tokio::task::spawn_blocking(move || {
-            if let Some(bus) = pipeline.bus() {
-                bus.unset_sync_handler();
-            }
-            pipeline.set_state(gst::State::Null)
-        });
+    pub(super) async fn close(mut self, what: &str) {
+        self.is_up = false;
+        let pipeline = self.pipeline.clone();
+        let stopping = tokio::task::spawn_blocking(move || stop(&pipeline));
+        // The thread that stops it is the last to hold it.
+        drop(self);
         match tokio::time::timeout(ABANDON_AFTER, stopping).await {
             Ok(Ok(Ok(_))) => debug!("{what} let go"),
             Ok(Ok(Err(_)) | Err(_)) => error!("{what} did not stop properly"),
             Err(_) => error!("{what} hangs while stopping and is abandoned"),
         }
     }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.is_up {
+            let pipeline = self.pipeline.clone();
+            // It may hang, and nobody waits for it.
+            std::thread::spawn(move || stop(&pipeline));
+        }
+    }
+}
+
+fn stop(pipeline: &gst::Pipeline) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+    if let Some(bus) = pipeline.bus() {
+        bus.unset_sync_handler();
+    }
+    pipeline.set_state(gst::State::Null)
 }
 
 /// What a frame is taken to last whose duration nobody knows.
@@ -243,6 +263,19 @@ mod tests {
         source.end_of_stream().unwrap();
         assert_eq!(running.ended().await, Failure::Ended);
         running.close("test").await;
+    }
+
+    #[test]
+    fn one_that_is_dropped_is_stopped_all_the_same() {
+        let mut running = build("videotestsrc is-live=true ! fakesink").unwrap();
+        running.play().unwrap();
+        let pipeline = running.pipeline().downgrade();
+        let bus = running.pipeline().bus().unwrap();
+        drop(running);
+        // It says farewell to its bus when it has come down, and is gone.
+        while pipeline.upgrade().is_some() {
+            bus.timed_pop(gst::ClockTime::from_mseconds(1));
+        }
     }
 
     #[test]
