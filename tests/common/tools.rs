@@ -16,6 +16,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("kill", "procps"),
     ("mkfifo", "coreutils"),
+    ("motion", "motion"),
     ("nginx", "nginx-light"),
     ("nsenter", "util-linux"),
     ("openssl", "openssl"),
