@@ -31,7 +31,7 @@ fn without_a_password_only_the_box_itself_may_read_control_or_change_anything() 
     }
     let here = hosts.curl_on_box(livebox.port(), &control, CHANGE);
     assert_eq!(here.status, 200, "{here:?}");
-    livebox.log().wait_for("livebox password", std::time::Duration::from_secs(5));
+    livebox.log().wait_for("livebox password", crate::common::wait::PATIENCE);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::common::clip::{Clips, SHORT};
 use crate::common::livebox::{CAMERA, Livebox};
 use crate::common::wait;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = wait::PATIENCE;
 const TIME: &str = "return document.querySelector('video').currentTime";
 const FRAMES: &str =
     "return document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames";

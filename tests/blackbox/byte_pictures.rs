@@ -8,7 +8,7 @@ use crate::common::process::run;
 use crate::common::tools::tool;
 use crate::common::wait;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = wait::PATIENCE;
 
 /// A film of red pictures, 320 by 240, with a tone, that never ends.
 fn film(more: &str) -> String {

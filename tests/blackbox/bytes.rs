@@ -11,7 +11,7 @@ use crate::common::process::{Process, run};
 use crate::common::tools::tool;
 use crate::common::{proc, wait};
 
-pub(super) const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = wait::PATIENCE;
 
 /// Numbers its lines, about fifty a second.
 pub(super) const COUNTER: &str =
@@ -385,7 +385,7 @@ fn the_service_ends_its_commands_also_where_they_do_not_want_to() {
     process.signal("TERM");
     process.wait(LIMIT);
     assert!(wait::now() - before < Duration::from_secs(3));
-    wait::until("they are gone", Duration::from_secs(1), || {
+    wait::until("they are gone", LIMIT, || {
         all.iter().all(|pid| !proc::is_alive(*pid)).then_some(())
     });
 }

@@ -9,7 +9,7 @@ use crate::common::livebox::{Launch, binary, livebox};
 use crate::common::process::{Finished, run};
 use crate::common::wait;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = wait::PATIENCE;
 
 const WITH_TEMPLATES: &str = r#"
 templates:

@@ -8,7 +8,7 @@ use crate::common::livebox::{CAMERA, Livebox};
 use crate::common::viewer::Viewer;
 use crate::common::{probe, wait};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = wait::PATIENCE;
 const BLOCK: usize = 32 << 10;
 
 #[test]

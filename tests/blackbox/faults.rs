@@ -6,17 +6,11 @@ use crate::common::livebox::{API, CAMERA, LAVISH, Launch, Livebox};
 use crate::common::receiver::Receiver;
 use crate::common::viewer::Viewer;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = crate::common::wait::PATIENCE;
 const KEY: &str = "quiet-otter-4711-zz";
 
 /// From a receiver that listens again to what it has got, for an outage of a second.
 const BACK_AFTER_SHORT_OUTAGE: Duration = Duration::from_secs(5);
-
-/// The kernel takes its share of what a frozen receiver does not read, then no byte leaves for 5 s.
-const FREEZE_NOTICED: Duration = Duration::from_secs(45);
-
-/// The longest delay between two attempts, and the attempt.
-const NEXT_ATTEMPT: Duration = Duration::from_secs(45);
 
 #[test]
 fn a_receiver_that_dies_for_a_second_gets_the_push_back_and_no_viewer_notices() {
@@ -49,12 +43,12 @@ fn a_receiver_that_freezes_is_noticed_and_gets_the_push_back_when_it_thaws() {
     livebox.wait_for_state("streaming", LIMIT);
 
     receiver.freeze();
-    livebox.wait_for_state("preparing", FREEZE_NOTICED);
+    livebox.wait_for_state("preparing", LIMIT);
     watch(&viewer, 1.0);
     receiver.thaw();
 
-    livebox.wait_for_state("streaming", NEXT_ATTEMPT);
-    receiver.wait_for_more(500_000, NEXT_ATTEMPT);
+    livebox.wait_for_state("streaming", LIMIT);
+    receiver.wait_for_more(500_000, LIMIT);
     viewer.seen().assert_nothing_is_missing();
     assert!(longest_silence(&viewer) < Duration::from_secs(1));
 }
@@ -69,7 +63,7 @@ fn a_push_that_starts_before_its_receiver_waits_for_it() {
 
     receiver.come_back();
 
-    receiver.wait_for_more(50_000, NEXT_ATTEMPT);
+    receiver.wait_for_more(50_000, LIMIT);
     livebox.wait_for_state("streaming", LIMIT);
 }
 
@@ -84,7 +78,7 @@ fn a_push_that_cannot_connect_can_be_stopped() {
     let stopped = livebox.stop_push();
 
     assert_eq!(stopped.status(), 200, "{}", stopped.text());
-    livebox.wait_for_state("idle", Duration::from_secs(5));
+    livebox.wait_for_state("idle", LIMIT);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::common::process::run;
 use crate::common::tools::tool;
 use crate::common::{probe, wait};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = wait::PATIENCE;
 
 #[test]
 fn the_first_request_starts_the_camera_and_gets_a_playlist_of_what_really_comes() {

@@ -19,7 +19,7 @@ use crate::common::rtsp::{Client, Playing};
 use crate::common::tools::tool;
 use crate::common::wait;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = wait::PATIENCE;
 
 /// Who watches what: fifty in all.
 const OVER_HTTP: &[(&str, usize)] = &[

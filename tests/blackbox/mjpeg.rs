@@ -7,7 +7,7 @@ use crate::common::livebox::{API, CAMERA, LAVISH, Livebox};
 use crate::common::mjpeg::Mjpeg;
 use crate::common::{probe, proc, wait};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = wait::PATIENCE;
 
 #[test]
 fn ffmpeg_reads_it_at_every_url_that_it_has() {
@@ -132,7 +132,7 @@ fn who_never_reads_is_let_go() {
     let livebox = Livebox::start(LAVISH);
     let _open = livebox.http().open("/camera.mjpeg");
     // Nobody else keeps the camera running.
-    livebox.log().wait_for("camera rests", Duration::from_secs(40));
+    livebox.log().wait_for("camera rests", LIMIT);
 }
 
 #[test]

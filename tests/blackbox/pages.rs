@@ -8,7 +8,7 @@ use crate::common::livebox::{CAMERA, Launch, Livebox};
 use crate::common::wait;
 
 const REFRESH: &str = "http-equiv=\"refresh\"";
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = wait::PATIENCE;
 
 #[test]
 fn the_pages_have_a_video_and_no_script() {

@@ -17,7 +17,7 @@ use crate::common::tools::tool;
 use crate::common::viewer::Viewer;
 use crate::common::{probe, proc, wait};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = wait::PATIENCE;
 
 /// Every way in which the first stream leaves.
 const WAYS: &[&str] = &[

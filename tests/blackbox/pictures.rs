@@ -6,7 +6,7 @@ use crate::common::http::Answer;
 use crate::common::livebox::{CAMERA, Livebox};
 use crate::common::{probe, wait};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = wait::PATIENCE;
 
 #[test]
 fn a_picture_is_the_newest_frame_as_a_whole_file() {

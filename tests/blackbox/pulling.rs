@@ -6,10 +6,7 @@ use crate::common::livebox::{CAMERA, Launch, Livebox, livebox};
 use crate::common::viewer::Viewer;
 use crate::common::{ports, probe};
 
-const LIMIT: Duration = Duration::from_secs(30);
-
-/// A server that is silent is noticed after five seconds, and asked again soon.
-const BACK: Duration = Duration::from_secs(40);
+const LIMIT: Duration = crate::common::wait::PATIENCE;
 
 const PASSWORD: &str = "quiet otter:4711@zz";
 
@@ -66,7 +63,7 @@ fn viewers_stay_connected_when_the_server_dies_and_comes_back() {
     livebox.log().wait_for("feed far failed", LIMIT);
     let _again = server(port, "");
 
-    viewer.wait_for_more(50, BACK).assert_time_goes_forward();
+    viewer.wait_for_more(50, LIMIT).assert_time_goes_forward();
 }
 
 #[test]
@@ -81,7 +78,7 @@ fn a_server_that_falls_silent_is_asked_anew() {
     livebox.log().wait_for("feed far failed: nothing came out for 5 s", LIMIT);
     far.process().signal("CONT");
 
-    viewer.wait_for_more(50, BACK).assert_time_goes_forward();
+    viewer.wait_for_more(50, LIMIT).assert_time_goes_forward();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::common::livebox::{API, CAMERA, Launch, Livebox};
 use crate::common::receiver::Receiver;
 use crate::common::wait;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = wait::PATIENCE;
 const KEY: &str = "quiet-otter-4711-zz";
 
 #[test]
@@ -47,7 +47,7 @@ fn advice_says_what_the_receiver_will_not_like() {
         .replace("bitrate: 750k", "bitrate: 150k, gop: 5s");
     let livebox = Livebox::start(&config);
 
-    wait::until("all three are told", Duration::from_secs(30), || {
+    wait::until("all three are told", LIMIT, || {
         let advice = far(&livebox)["preflight"]["advice"].to_string();
         ["5.0 s apart", "are little for", "silence is sent"]
             .iter()
@@ -71,7 +71,7 @@ fn a_failing_push_tells_its_last_error_and_when_it_tries_again() {
     assert!(error.contains("refused"), "{error}");
 
     receiver.come_back();
-    let push = wait::until("it is live", Duration::from_secs(40), || {
+    let push = wait::until("it is live", LIMIT, || {
         let push = far(&livebox);
         (push["state"] == "live").then_some(push)
     });
@@ -98,7 +98,7 @@ fn after_a_failure_the_backup_is_tried_and_then_the_first_again() {
 
     first.come_back();
     second.crash();
-    first.wait_for_more(50_000, Duration::from_secs(40));
+    first.wait_for_more(50_000, LIMIT);
     assert_eq!(far(&livebox)["using"], "url");
 }
 

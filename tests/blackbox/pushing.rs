@@ -10,7 +10,7 @@ use crate::common::receiver::Receiver;
 use crate::common::tls::TlsFront;
 use crate::common::{probe, proc, wait};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = wait::PATIENCE;
 const KEY: &str = "quiet-otter-4711-zz";
 
 #[test]
@@ -224,7 +224,7 @@ fn the_stream_key_is_shown_nowhere() {
     assert_eq!(livebox.start_push().status(), 200);
     livebox.log().wait_for("push far failed", LIMIT);
     receiver.come_back();
-    livebox.wait_for_state("streaming", Duration::from_secs(40));
+    livebox.wait_for_state("streaming", LIMIT);
     receiver.wait_for_more(50_000, LIMIT);
 
     let processes = [vec![livebox.pid()], proc::descendants(livebox.pid())].concat();

@@ -11,7 +11,7 @@ use crate::common::receiver::Receiver;
 use crate::common::tools::tool;
 use crate::common::{hosts, probe, wait};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = wait::PATIENCE;
 
 #[test]
 fn a_recording_needs_no_receiver_and_ends_in_order() {

@@ -15,9 +15,7 @@ use crate::common::rtsp::Client;
 use crate::common::viewer::Viewer;
 use crate::common::{proc, wait};
 
-const LIMIT: Duration = Duration::from_secs(20);
-/// A new setting is judged after ten seconds.
-const JUDGED: Duration = Duration::from_secs(25);
+const LIMIT: Duration = wait::PATIENCE;
 
 const ONE: &str = "  one: {test: clock, size: 320x180, fps: 25, audio: tone}\n";
 const TWO: &str = "  two: {test: clock, size: 320x180, fps: 25}\n";
@@ -382,7 +380,7 @@ fn a_setting_that_gives_nothing_is_taken_back() {
     let broken = changed(&broken, "two: {bitrate: 400k}", "two: {bitrate: 400k, url: /second}");
     livebox.reload(&broken);
 
-    livebox.log().wait_for("stream one runs by its earlier setting again", JUDGED);
+    livebox.log().wait_for("stream one runs by its earlier setting again", LIMIT);
     let count = viewer.seen().fragments.len();
     let seen = viewer.wait("the picture is back", LIMIT, |seen| seen.fragments.len() > count + 25);
     seen.assert_time_goes_forward();
@@ -411,7 +409,7 @@ fn a_command_that_dies_gives_way_to_the_one_before_it() {
     number(&mut body);
 
     livebox.reload(&config("false"));
-    livebox.log().wait_for("feed count runs by its earlier setting again", JUDGED);
+    livebox.log().wait_for("feed count runs by its earlier setting again", LIMIT);
 
     // The same connection; the counter begins anew.
     wait::until("it counts from one", LIMIT, || (number(&mut body) == 1).then_some(()));

@@ -16,7 +16,7 @@ use crate::common::tools::{path_of, tool};
 use crate::common::{probe, proc, wait};
 use crate::https::secure;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = wait::PATIENCE;
 
 /// A cold camera is waited for no longer than this, with some room for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -9,7 +9,7 @@ use crate::common::livebox::{API, Livebox};
 use crate::common::probe;
 use crate::common::viewer::Viewer;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = crate::common::wait::PATIENCE;
 
 /// A large stream and a small one without sound.
 const TWO: &str = "\

@@ -8,7 +8,7 @@ use crate::common::receiver::Receiver;
 use crate::common::viewer::Viewer;
 use crate::common::{proc, wait};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = wait::PATIENCE;
 const LAST_SECONDS: Duration = Duration::from_secs(2);
 
 #[test]

@@ -6,7 +6,7 @@ use crate::common::livebox::{Launch, Livebox};
 use crate::common::probe;
 use crate::common::viewer::Viewer;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = crate::common::wait::PATIENCE;
 
 /// A picture without sound and a sound without a picture, apart and together.
 const APART: &str = "\

@@ -12,7 +12,7 @@ use crate::common::rtsp::Client;
 use crate::common::tools::tool;
 use crate::common::wait;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = wait::PATIENCE;
 
 #[test]
 fn the_page_tells_people_and_needs_no_script() {

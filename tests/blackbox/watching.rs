@@ -14,7 +14,7 @@ use crate::common::tools::tool;
 use crate::common::viewer::Viewer;
 use crate::common::{probe, proc, wait};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = wait::PATIENCE;
 
 #[test]
 fn ffprobe_finds_h264_and_aac_of_the_configured_size_in_the_endless_mp4() {
@@ -223,7 +223,7 @@ fn a_viewer_that_stops_reading_is_let_go_and_nobody_else_notices() {
         (proc::open_files(livebox.pid()) > files_before).then_some(())
     });
 
-    wait::until("the stuck viewer is let go", Duration::from_secs(50), || {
+    wait::until("the stuck viewer is let go", LIMIT, || {
         (proc::open_files(livebox.pid()) <= files_before).then_some(())
     });
     staying.seen().assert_nothing_is_missing();
@@ -241,9 +241,8 @@ fn a_viewer_that_takes_a_little_now_and_then_is_let_go_and_nobody_else_notices()
     trickle.write_all(b"GET /camera.mp4 HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     // A kilobyte with each look: a fifteenth of the stream, and often enough
     // that the kernel never sees it stand still.
-    let ended = wait::until("the trickle is let go", Duration::from_secs(60), || {
-        trickle.read_exact(&mut [0; 1024]).err()
-    });
+    let ended =
+        wait::until("the trickle is let go", LIMIT, || trickle.read_exact(&mut [0; 1024]).err());
 
     assert_eq!(ended.kind(), ErrorKind::ConnectionReset);
     assert_eq!(settled_files(livebox.pid()), files_before);

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::process::run;
 use super::tools::tool;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = super::wait::PATIENCE;
 
 /// How a film is made.
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// Silence longer than this is a failure.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = super::wait::PATIENCE;
 
 /// Where requests go.
 #[derive(Clone, Copy, Debug)]

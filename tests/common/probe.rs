@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::process::run;
 use super::tools::tool;
 
-const LIMIT: Duration = Duration::from_secs(40);
+const LIMIT: Duration = super::wait::PATIENCE;
 const RATE: f64 = 44_100.0;
 
 /// The streams of a file or URL.

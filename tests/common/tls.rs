@@ -14,7 +14,7 @@ use super::process::run;
 use super::tools::{file_of, tool};
 
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
-const LIMIT: Duration = Duration::from_secs(15);
+const LIMIT: Duration = super::wait::PATIENCE;
 
 /// A certificate for 127.0.0.1 that is its own authority, and its key, in files.
 #[derive(Debug)]
