@@ -416,6 +416,13 @@ impl Stream {
         &self.settings
     }
 
+    /// Whether `next`, of a later configuration, gives the same readers bytes of
+    /// the same type.
+    pub fn is_continued_by(&self, next: &Self) -> bool {
+        let is_same_type = self.settings.content_type == next.settings.content_type;
+        is_same_type && Arc::ptr_eq(&self.viewers, &next.viewers)
+    }
+
     /// Whether its viewers can ask for a header and for an intra frame. Who has
     /// a process of its own gets both anyway.
     pub fn has_marks(&self) -> bool {

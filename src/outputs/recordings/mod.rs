@@ -76,7 +76,7 @@ pub struct Recordings {
 struct Taker {
     name: StreamName,
     plan: Record,
-    source: Source,
+    source: watch::Sender<Source>,
     wish: Mutex<Wish>,
     wanted: watch::Sender<usize>,
     file: watch::Receiver<Option<Name>>,
@@ -148,10 +148,13 @@ impl Recordings {
             let same = before.iter().find(|taker| {
                 taker.name == stream.name
                     && taker.plan == stream.plan
-                    && taker.source.is(&stream.source)
+                    && taker.source.borrow().goes_on_in(&stream.source)
             });
             match same {
-                Some(taker) => takers.push(Arc::clone(taker)),
+                Some(taker) => {
+                    taker.source.send_replace(stream.source);
+                    takers.push(Arc::clone(taker));
+                }
                 None => {
                     let wish = self.memory.recording(&stream.name, &stream.plan).await;
                     takers.push(self.spawn(stream, wish));
@@ -165,9 +168,10 @@ impl Recordings {
     fn spawn(&self, stream: Recordable, wish: Wish) -> Arc<Taker> {
         let Recordable { name, plan, source } = stream;
         let (wanted, (tell, file)) = (watch::Sender::new(0), watch::channel(None));
+        let source = watch::Sender::new(source);
         let job = Job {
             stream: name.clone(),
-            source: source.clone(),
+            source: source.subscribe(),
             shelf: Arc::clone(&self.shelf),
             split: self.split.subscribe(),
             file: tell,

@@ -44,10 +44,11 @@ pub enum Source {
 }
 
 impl Source {
-    pub(super) fn is(&self, other: &Self) -> bool {
+    /// Whether readers of `self` go on in `other`, which a reload has made.
+    pub(super) fn goes_on_in(&self, other: &Self) -> bool {
         match (self, other) {
             (Source::Tracks(one), Source::Tracks(other)) => Arc::ptr_eq(one, other),
-            (Source::Bytes(one), Source::Bytes(other)) => Arc::ptr_eq(one, other),
+            (Source::Bytes(one), Source::Bytes(other)) => one.is_continued_by(other),
             (Source::Tracks(_), Source::Bytes(_)) | (Source::Bytes(_), Source::Tracks(_)) => false,
         }
     }
@@ -64,7 +65,8 @@ pub(super) struct RecordingPipeline {
 #[derive(Clone, Debug)]
 pub(super) struct Job {
     pub stream: StreamName,
-    pub source: Source,
+    /// A reload may replace it by one that has the same readers.
+    pub source: watch::Receiver<Source>,
     pub shelf: Arc<Shelf>,
     pub split: watch::Receiver<Duration>,
     /// The file that is being written.
@@ -162,8 +164,13 @@ impl<'a> Session<'a> {
     }
 
     async fn go_on(&mut self) -> Failure {
-        let ended = match &self.job.source {
-            Source::Tracks(stream) => self.record_tracks(stream.join()).await,
+        let source = self.job.source.borrow().clone();
+        let ended = match source {
+            Source::Tracks(stream) => {
+                let reader = stream.join();
+                drop(stream);
+                self.record_tracks(reader).await
+            }
             Source::Bytes(stream) => self.record_bytes(stream).await,
         };
         match ended {
@@ -202,12 +209,12 @@ impl<'a> Session<'a> {
 
     async fn record_bytes(
         &mut self,
-        stream: &bytes::Stream,
+        stream: Arc<bytes::Stream>,
     ) -> Result<std::convert::Infallible, Failure> {
         self.job.make_room(Room::Begin).await?;
-        let begin = if stream.has_marks() { Begin::Key } else { Begin::Edge };
-        let join = || stream.join(begin).map_err(|full| Failure::Command(full.to_string()));
-        let mut viewer = join()?;
+        let ending = ending_of(&stream.settings().content_type);
+        let mut viewer = join(&stream)?;
+        drop(stream);
         loop {
             let read = tokio::select! {
                 read = viewer.next() => Some(read),
@@ -218,10 +225,12 @@ impl<'a> Session<'a> {
                     if self.is_long_enough() {
                         // The container begins anew; what came meanwhile is in both files.
                         self.close().await?;
-                        viewer = join()?;
+                        if let Source::Bytes(stream) = &*self.job.source.borrow() {
+                            viewer = join(stream)?;
+                        }
                         continue;
                     }
-                    self.add(ending_of(&stream.settings().content_type), &[bytes])?;
+                    self.add(ending, &[bytes])?;
                 }
                 Some(Err(cause)) => return Err(cause.unwrap_or(Failure::Ended)),
                 None => {}
@@ -336,6 +345,12 @@ impl Open {
     fn known(&self) -> Option<Known> {
         self.from.map(|_| Known { span: self.span(), frames: self.frames })
     }
+}
+
+/// A viewer of the stream, from where its bytes can be understood.
+fn join(stream: &bytes::Stream) -> Result<bytes::Viewer, Failure> {
+    let begin = if stream.has_marks() { Begin::Key } else { Begin::Edge };
+    stream.join(begin).map_err(|full| Failure::Command(full.to_string()))
 }
 
 /// What people are told, without the path: the folder is named elsewhere.
