@@ -4,6 +4,7 @@
 
 pub mod backoff;
 pub mod heap;
+pub mod program;
 pub mod queue;
 pub mod schedule;
 pub mod secret;

@@ -8,12 +8,12 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::livebox::{API, CAMERA, Launch, Livebox};
+use crate::common::livebox::{API, CAMERA, Launch, Livebox, binary};
 use crate::common::process::run;
 use crate::common::tools::tool;
 use crate::common::{hosts, probe, proc, wait};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = wait::PATIENCE;
 
 #[test]
 fn what_is_recorded_by_hand_becomes_a_plain_film_with_its_index_in_front() {
@@ -156,9 +156,7 @@ fn what_a_crash_left_half_done_is_cleared_away() {
 fn a_stream_that_is_always_recorded_is_cut_at_key_frames_and_nothing_is_missing() {
     let place = Place::new();
     let livebox = place.start_with("recordings: {split: 10s, ", ", record: always");
-    wait::until("three files", Duration::from_secs(60), || {
-        (list(&livebox).len() >= 3).then_some(())
-    });
+    wait::until("three files", LIMIT, || (list(&livebox).len() >= 3).then_some(()));
     wait::until("two are finished", LIMIT, || {
         (list(&livebox).iter().filter(|one| is_finished(one)).count() >= 2).then_some(())
     });
@@ -249,9 +247,7 @@ fn a_full_disk_takes_the_oldest_first_and_recording_goes_on_by_itself() {
     let why = stopped["last_error"].as_str().unwrap_or_default();
     assert!(why.contains("disk"), "{stopped}");
     fs::remove_file(&filler).expect("it is there");
-    wait::until("it goes on", Duration::from_secs(60), || {
-        Some(state()).filter(|now| now["state"] == "live")
-    });
+    wait::until("it goes on", LIMIT, || Some(state()).filter(|now| now["state"] == "live"));
     assert!(inside.join("mine").exists());
 }
 
@@ -266,9 +262,8 @@ fn bytes_of_a_command_are_recorded_as_they_come() {
         place.folder().display()
     );
     let livebox = Launch::with(&config).start();
-    let film = wait::until("one is finished", Duration::from_secs(60), || {
-        list(&livebox).into_iter().find(is_finished)
-    });
+    let film =
+        wait::until("one is finished", LIMIT, || list(&livebox).into_iter().find(is_finished));
     let file = place.folder().join(name_of(&film));
     assert!(name_of(&film).ends_with(".ts"));
     assert_eq!(
@@ -352,6 +347,51 @@ fn a_recording_follows_the_configuration_when_that_is_read_again() {
     livebox.reload(&place.config("recordings: {", ""));
     wait_for_first(&livebox, is_finished);
     watching.take_bytes(200_000).expect("who watches notices nothing");
+}
+
+#[test]
+fn a_reload_that_changes_nothing_cuts_no_recording_of_bytes() {
+    let place = Place::new();
+    let count = "sh -c 'while :; do echo yes; sleep 0.05; done'";
+    let config = format!(
+        "feeds: {{count: {{command: {count:?}}}}}\nstreams: {{raw: {{feed: count, type: text/plain, \
+         record: always}}, cooked: {{feed: count, command: cat, type: text/plain, record: always}}}}\n\
+         recordings: {{folder: {}}}\n",
+        place.folder().display()
+    );
+    let livebox = Launch::with(&config).start();
+    let bytes = || list(&livebox).iter().map(|one| one["bytes"].as_u64()).collect::<Vec<_>>();
+    wait::until("both are recorded", LIMIT, || {
+        (bytes().len() == 2 && bytes().iter().all(|bytes| *bytes > Some(0))).then_some(())
+    });
+    let before = bytes();
+    for _ in 0..20 {
+        livebox.reload(&config);
+    }
+    wait::until("both go on", LIMIT, || {
+        bytes().iter().zip(&before).all(|(now, before)| now > before).then_some(())
+    });
+    assert_eq!(files(place.folder()).len(), 2, "{:?}", files(place.folder()));
+    assert!(list(&livebox).iter().all(|one| one["state"] == "recording"));
+}
+
+#[test]
+fn a_recording_is_finished_although_an_upgrade_has_deleted_the_program_that_runs() {
+    let place = Place::new();
+    let program = place.home.path().join("livebox");
+    fs::copy(binary(), &program).expect("there is room for it");
+    let config = place.config("recordings: {", "");
+    let livebox = Launch::with(&config).copy(&program).start();
+    steer(&livebox, "start");
+    wait_for_first(&livebox, |one| one["bytes"].as_u64() > Some(50_000));
+    // As dpkg does it: another file takes the name, and nothing is left of the first.
+    let other = place.home.path().join("livebox.new");
+    fs::write(&other, "#!/bin/sh\nexit 1\n").expect("the folder is writable");
+    fs::rename(&other, &program).expect("the folder is writable");
+    steer(&livebox, "stop");
+    let film = wait_for_first(&livebox, is_finished);
+    let boxes = boxes(&place.folder().join(name_of(&film)));
+    assert!(!boxes.contains(&"moof".to_owned()), "it stays in fragments: {boxes:?}");
 }
 
 /// A folder for recordings, and one for the state, over several starts.

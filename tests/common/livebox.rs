@@ -14,7 +14,7 @@ use super::process::{Finished, Output, Process, run};
 use super::{ports, wait};
 
 /// How long a start may take on a busy machine with a cold plugin registry.
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = wait::PATIENCE;
 
 /// The folder of the API.
 pub const API: &str = "/api/livebox/v1";
@@ -41,6 +41,8 @@ pub struct Launch {
     config: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// A copy of the binary under test.
+    binary: Option<PathBuf>,
     /// A program with arguments that livebox is run by.
     runner: Option<Command>,
     bind: Option<String>,
@@ -83,6 +85,12 @@ impl Launch {
         self
     }
 
+    /// Starts this copy of the binary instead of the binary itself.
+    pub fn copy(mut self, binary: &Path) -> Self {
+        self.binary = Some(binary.to_owned());
+        self
+    }
+
     /// Runs it by `runner`, which becomes livebox by `exec`.
     pub fn run_by(mut self, runner: Command) -> Self {
         self.runner = Some(runner);
@@ -113,10 +121,14 @@ impl Launch {
     }
 
     fn command(self, folder: &Path, port: u16, rtsp_ports: [u16; 2]) -> Command {
-        let mut command = self.runner.unwrap_or_else(|| Command::new(binary()));
-        if !command.get_program().eq(binary().as_os_str()) {
-            command.arg(binary());
-        }
+        let binary = self.binary.unwrap_or_else(binary);
+        let mut command = match self.runner {
+            None => Command::new(binary),
+            Some(mut runner) => {
+                runner.arg(binary);
+                runner
+            }
+        };
         let state = folder.join("state");
         fs::create_dir_all(&state).expect("the folder is writable");
         command.arg("serve").current_dir(folder).env("STATE_DIRECTORY", state);

@@ -11,6 +11,7 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 use super::packages;
+use crate::base::program;
 use crate::engine::encoder::{CANDIDATES, Trial, Trials};
 
 /// A driver that has not answered after this long does not work.
@@ -53,13 +54,8 @@ pub(super) fn try_all_here() -> Trials {
 }
 
 async fn in_child(name: &str) -> Trial {
-    let own = match std::env::current_exe() {
-        Ok(own) => own,
-        Err(error) => return Trial::Fails(format!("cannot find myself: {error}")),
-    };
-    let mut command = Command::new(own);
+    let mut command = Command::from(program::again());
     command.args(["try-encoder", name]).stdin(Stdio::null()).stderr(Stdio::null());
-    without_settings(&mut command);
     command.kill_on_drop(true);
     match tokio::time::timeout(PATIENCE, command.output()).await {
         Err(_) => Trial::Fails("it hangs".to_owned()),
@@ -70,15 +66,6 @@ async fn in_child(name: &str) -> Trial {
             let told = told.lines().next().unwrap_or_default();
             let why = if told.is_empty() { output.status.to_string() } else { told.to_owned() };
             Trial::Fails(why)
-        }
-    }
-}
-
-/// Settings may hold a stream key; a child needs none of them.
-pub(super) fn without_settings(command: &mut Command) {
-    for (key, _) in std::env::vars_os() {
-        if key.to_string_lossy().starts_with("LIVEBOX") {
-            command.env_remove(key);
         }
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use super::running::Running;
+use crate::base::program;
 use crate::engine::plan::{RemuxPlan, remux_line};
 use crate::model::status::Failure;
 
@@ -43,15 +44,12 @@ pub struct Remux {
 /// [`Failure::Disk`] if the disk is to blame, anything else if the file is.
 pub async fn remux_in_child(job: &Remux) -> Result<(), Failure> {
     let failed = |what: String| Failure::Build(what);
-    let own = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
-    let mut command = Command::new("nice");
-    command.args(["-n", "15"]).arg(own).arg("finish-recording");
-    command.args([&job.from, &job.to, &job.through]);
+    let mut command = Command::from(program::again());
+    command.arg("finish-recording").args([&job.from, &job.to, &job.through]);
     if let Some((span, frames)) = job.expected {
         command.args([span.as_millis().to_string(), frames.to_string()]);
     }
     command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    super::probe::without_settings(&mut command);
     let megabytes = u32::try_from(job.bytes >> 20).unwrap_or(u32::MAX);
     let limit = PATIENCE + PATIENCE_PER_MEGABYTE.saturating_mul(megabytes);
     match tokio::time::timeout(limit, command.output()).await {
