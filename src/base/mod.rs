@@ -4,6 +4,7 @@
 
 pub mod backoff;
 pub mod heap;
+pub mod incident;
 pub mod program;
 pub mod queue;
 pub mod schedule;
