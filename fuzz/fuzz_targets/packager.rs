@@ -14,6 +14,7 @@ use livebox::model::unit::{AccessUnit, TrackKind};
 #[derive(Arbitrary, Debug)]
 enum Step {
     Run {
+        begin: u32,
         video: bool,
         audio: bool,
     },
@@ -47,9 +48,9 @@ fuzz_target!(|steps: Vec<Step>| {
     let mut generation = 0;
     for step in steps {
         let unit = match step {
-            Step::Run { video, audio } => {
+            Step::Run { begin, video, audio } => {
                 let video = video.then(|| Duration::from_millis(33));
-                packager.begin_run(Expect { video, audio });
+                packager.begin_run(at(begin), Expect { video, audio });
                 continue;
             }
             Step::KnownSound { mono } => {
@@ -93,8 +94,12 @@ fn unit(
     duration: Option<u32>,
     data: Vec<u8>,
 ) -> AccessUnit {
-    let dts = MediaTime(MediaTime::ORIGIN.0 + u64::from(time) * 1000);
+    let dts = at(time);
     let pts = MediaTime(dts.0.saturating_add_signed(i64::from(ahead) * 1_000_000));
     let duration = duration.map(|micros| Duration::from_micros(micros.into()));
     AccessUnit { track, pts, dts, duration, data: data.into() }
+}
+
+fn at(time: u32) -> MediaTime {
+    MediaTime(MediaTime::ORIGIN.0 + u64::from(time) * 1000)
 }

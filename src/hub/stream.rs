@@ -14,7 +14,7 @@ use super::lease::Lease;
 use super::piece::{Piece, Placer};
 use super::reader::Reader;
 use super::ring::{Cursor, Limits, Past, Ring, Step};
-use crate::base::time;
+use crate::base::time::{self, MediaTime};
 use crate::media::edge::Padder;
 use crate::media::hls::Window;
 use crate::media::packager::{Expect, Init, Packaged, Packager};
@@ -127,12 +127,12 @@ impl Stream {
     }
 
     /// A new run of the feed begins and promises these tracks, at about so
-    /// many bits a second.
-    pub fn begin_run(&self, expect: Expect, bitrate: u32) {
+    /// many bits a second. Frames from before `begin` are refused.
+    pub fn begin_run(&self, begin: MediaTime, expect: Expect, bitrate: u32) {
         let mut inner = self.lock();
         let frame = expect.video.unwrap_or_default();
         inner.placer.repad(Padder::new(bitrate, frame));
-        inner.packager.begin_run(expect);
+        inner.packager.begin_run(begin, expect);
         inner.gauge = Gauge::default();
         inner.ring.close_run();
     }

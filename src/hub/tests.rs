@@ -149,7 +149,11 @@ fn another_picture_size_comes_with_a_new_beginning() {
     let stream = stream(Duration::from_secs(60), 16 << 20);
     let mut reader = stream.join();
     for (size, second) in [("320x240", 0), ("160x120", 10)] {
-        stream.begin_run(Expect { video: Some(FRAME), audio: false }, 2_000_000);
+        stream.begin_run(
+            MediaTime::default(),
+            Expect { video: Some(FRAME), audio: false },
+            2_000_000,
+        );
         let video = Video { size, ..Video::default() };
         for unit in video.timed(MediaTime::ORIGIN + Duration::from_secs(second)) {
             stream.publish(unit).unwrap();
@@ -209,7 +213,7 @@ fn stream(span: Duration, bytes: usize) -> Arc<Stream> {
 
 /// A whole run: it begins, and gives the frames `from..to`.
 fn run(stream: &Stream, from: u32, to: u32) {
-    stream.begin_run(Expect { video: Some(FRAME), audio: false }, 2_000_000);
+    stream.begin_run(MediaTime::default(), Expect { video: Some(FRAME), audio: false }, 2_000_000);
     publish(stream, from, to);
 }
 

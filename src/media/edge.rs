@@ -206,7 +206,7 @@ mod tests {
 
     fn chunks(count: u32) -> Vec<Arc<Chunk>> {
         let mut packager = Packager::new();
-        packager.begin_run(Expect { video: Some(FRAME), audio: false });
+        packager.begin_run(MediaTime::default(), Expect { video: Some(FRAME), audio: false });
         let units = placeholders(MediaTime::ORIGIN, count, 15);
         let packaged = units.into_iter().flat_map(|unit| packager.push(unit).unwrap());
         packaged
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn a_picture_that_comes_sooner_than_expected_is_still_after_the_burst() {
         let mut packager = Packager::new();
-        packager.begin_run(Expect { video: Some(FRAME), audio: false });
+        packager.begin_run(MediaTime::default(), Expect { video: Some(FRAME), audio: false });
         let mut units = placeholders(MediaTime::ORIGIN, 46, 15);
         // The camera's clock trembles: the last one is a quarter of a frame after the one before.
         units[45].dts = units[44].dts + FRAME / 4;

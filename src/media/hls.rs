@@ -262,7 +262,8 @@ mod tests {
         }
 
         fn run(&mut self, units: Vec<AccessUnit>) -> &Window {
-            self.packager.begin_run(Expect { video: Some(FRAME), audio: false });
+            self.packager
+                .begin_run(MediaTime::default(), Expect { video: Some(FRAME), audio: false });
             for unit in units {
                 let came_ms =
                     1_795_240_290_000 + unit.pts.since(MediaTime::ORIGIN).as_millis() as u64;

@@ -19,6 +19,7 @@ pub use chunk::{Chunk, Init, Unit};
 use super::aac::FRAME_SAMPLES;
 use super::fmp4;
 use super::h264::{MAX_UNIT, Malformed};
+use crate::base::time::MediaTime;
 use crate::model::track::{AudioInfo, Tracks, VideoInfo};
 use crate::model::unit::{AccessUnit, TrackKind};
 use chunk::Writer;
@@ -58,6 +59,8 @@ pub enum Packaged {
 /// See the module's description.
 #[derive(Debug)]
 pub struct Packager {
+    /// When the run began.
+    begin: MediaTime,
     expect: Expect,
     gate: Gate,
     /// Pictures are of no use before the next key frame.
@@ -88,6 +91,7 @@ impl Default for Packager {
 impl Packager {
     pub fn new() -> Self {
         Self {
+            begin: MediaTime::default(),
             expect: Expect::default(),
             gate: Gate::Closed(Held::default()),
             awaiting_key: true,
@@ -100,12 +104,15 @@ impl Packager {
     }
 
     /// Begins a run. Nothing of the run before is used any further, except
-    /// that equal tracks go on as the same generation.
-    pub fn begin_run(&mut self, expect: Expect) {
+    /// that equal tracks go on as the same generation. Units that were captured
+    /// before `begin` are refused: they would be followed by a hole.
+    pub fn begin_run(&mut self, begin: MediaTime, expect: Expect) {
+        self.begin = begin;
         self.expect = expect;
         self.gate = Gate::Closed(Held::default());
         self.awaiting_key = true;
         self.sets = None;
+        self.audio = None;
         self.pending.clear();
     }
 
@@ -129,11 +136,15 @@ impl Packager {
 
     /// Takes one access unit and returns what is complete with it, in order.
     ///
-    /// A unit of a track that the run did not promise is ignored. A malformed
+    /// A unit of a track that the run did not promise, or from before the run,
+    /// is ignored. A malformed
     /// one leaves everything as it was, except that after a malformed key frame
     /// pictures are skipped up to the next one.
     pub fn push(&mut self, unit: AccessUnit) -> Result<Vec<Packaged>, Malformed> {
         let mut out = Vec::new();
+        if unit.pts < self.begin {
+            return Ok(out);
+        }
         match unit.track {
             TrackKind::Video if self.expect.video.is_some() => self.push_video(unit, &mut out)?,
             TrackKind::Audio if self.expect.audio => self.push_audio(unit, &mut out)?,

@@ -357,7 +357,7 @@ mod tests {
 
     fn chunks(count: u32) -> Vec<Arc<Chunk>> {
         let mut packager = Packager::new();
-        packager.begin_run(Expect { video: Some(FRAME_SPAN), audio: false });
+        packager.begin_run(MediaTime::default(), Expect { video: Some(FRAME_SPAN), audio: false });
         packaged(&mut packager, placeholders(MediaTime::ORIGIN, count, 15))
     }
 
@@ -425,7 +425,7 @@ mod tests {
     #[test]
     fn sound_stands_before_the_picture_with_its_size() {
         let mut packager = Packager::new();
-        packager.begin_run(Expect { video: Some(FRAME_SPAN), audio: true });
+        packager.begin_run(MediaTime::default(), Expect { video: Some(FRAME_SPAN), audio: true });
         packager.audio_config(crate::media::aac::lc_config(48_000, 2).unwrap());
         let sounds = [371, 5000].map(|length| AccessUnit {
             track: TrackKind::Audio,

@@ -270,7 +270,7 @@ mod tests {
     fn second(b_frames: u32) -> Vec<u8> {
         let frame = Duration::from_secs(1) / 30;
         let mut packager = Packager::new();
-        packager.begin_run(Expect { video: Some(frame), audio: true });
+        packager.begin_run(MediaTime::default(), Expect { video: Some(frame), audio: true });
         packager.audio_config(aac::lc_config(48_000, 2).unwrap());
         let video = Video { b_frames, ..Video::default() };
         let units = interleaved(video.timed(MediaTime::ORIGIN), samples::tone(MediaTime::ORIGIN));
@@ -338,7 +338,10 @@ mod tests {
 
     fn sample_unit(at: MediaTime) -> Unit {
         let mut packager = Packager::new();
-        packager.begin_run(Expect { video: Some(Duration::from_millis(33)), audio: false });
+        packager.begin_run(
+            MediaTime::default(),
+            Expect { video: Some(Duration::from_millis(33)), audio: false },
+        );
         let unit = samples::placeholders(at, 1, 1).remove(0);
         let packaged = packager.push(unit).unwrap();
         packaged

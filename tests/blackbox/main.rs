@@ -35,6 +35,7 @@ mod pushing;
 mod recording;
 mod recordings;
 mod reload;
+mod resting;
 mod rtsp;
 mod sharing;
 mod shots;

@@ -102,8 +102,8 @@ impl Job {
             None => {}
         }
         if let Source::Rtsp(pull) = &plan.feed.source {
-            self.outlet.begin_run();
-            return pull::carry(plan, pull, self.outlet, sign, stop).await;
+            let run = self.outlet.begin_run(super::now());
+            return pull::carry(plan, pull, run.writer(), sign, stop).await;
         }
         let found = tokio::select! {
             found = look(plan) => found,
@@ -118,10 +118,10 @@ impl Job {
             Ok(line) => line,
             Err(error) => return Failure::Build(error.to_string()),
         };
-        self.outlet.begin_run();
-        self.outlet.promise(Given { pictures, sound: plan.feed_sounds(capture) });
+        let run = self.outlet.begin_run(super::now());
+        run.writer().promise(Given { pictures, sound: plan.feed_sounds(capture) });
         let label = format!("feed {}", self.outlet.name());
-        carry(&label, line, plan, Target::Shared(self.outlet), sign, stop).await
+        carry(&label, line, plan, Target::Shared(run.writer()), sign, stop).await
     }
 }
 

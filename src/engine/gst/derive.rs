@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::capture::{Plans, no_stream};
 use super::intake::{news, play_from, told};
-use super::outlet::{self, Frame, Outlet, Taking};
+use super::outlet::{self, Frame, Outlet, Taking, Writer};
 use super::picture::first_decoder;
 use super::running::Running;
 use super::tap::{FirstSign, SINKS, Target, Timeline, tap};
@@ -69,7 +69,8 @@ pub(super) async fn carry(
             given = told(&mut known) => given,
             () = stop.requested() => return Failure::Ended,
         };
-        let making = Making { plan, base, outlet, sign, given };
+        let run = outlet.begin_run(base.outlet.earliest(super::now()));
+        let making = Making { plan, base, writer: run.writer(), sign, given };
         let (mut running, taken) = match making.start().await {
             Ok(started) => started,
             Err(failure) => return failure,
@@ -91,7 +92,7 @@ pub(super) async fn carry(
 struct Making<'a> {
     plan: &'a Plan,
     base: &'a Pictured,
-    outlet: &'a Arc<Outlet>,
+    writer: Writer,
     sign: &'a Arc<FirstSign>,
     given: Given,
 }
@@ -113,13 +114,12 @@ impl Making<'_> {
             .plan
             .made_line(&of_base, pictures, decoder)
             .map_err(|error| Failure::Build(error.to_string()))?;
-        debug!("feed {} runs: {line}", self.outlet.name());
+        debug!("feed {} runs: {line}", self.writer.name());
         let takes_sound = self.plan.feed.audio == FeedAudio::Own && self.given.sound;
         let capture = Capture { sound: takes_sound, ..Capture::plain(self.plan.feed.fps) };
         let sound = self.plan.feed_sounds(capture);
-        self.outlet.begin_run();
-        self.outlet.promise(Given { pictures: Some(Pictures::Plain), sound });
-        let target = Target::Shared(Arc::clone(self.outlet));
+        self.writer.promise(Given { pictures: Some(Pictures::Plain), sound });
+        let target = Target::Shared(self.writer.clone());
         let (from, sign) = (Arc::clone(&self.base.outlet), Arc::clone(self.sign));
         let started = tokio::task::spawn_blocking(move || {
             let mut running = Running::build(&line, Vec::new())?;
@@ -134,12 +134,12 @@ impl Making<'_> {
     }
 
     fn hand_on_sound(&self) -> Taking {
-        let outlet = Arc::clone(self.outlet);
+        let writer = self.writer.clone();
         self.base.outlet.take(TrackKind::Audio, move |frame| match frame {
             Frame::Unit(unit) => {
-                outlet.unit(unit.clone());
+                writer.unit(unit.clone());
             }
-            Frame::Sound(info) => outlet.audio_config(info.clone()),
+            Frame::Sound(info) => writer.audio_config(info.clone()),
             Frame::Plain(_) => {}
         })
     }

@@ -80,7 +80,7 @@ impl Job {
         };
         let label = format!("the feed of stream {}", self.stream.name());
         let expect = Expect { video: Some(plan.fps().frame()), audio: plan.sounds(capture) };
-        self.stream.begin_run(expect, plan.stream.bitrate.bps());
+        self.stream.begin_run(super::now(), expect, plan.stream.bitrate.bps());
         let target = Target::Stream(Arc::clone(&self.stream));
         let failure = carry(&label, line, &plan, target, sign, stop).await;
         self.stream.end_run();

@@ -7,7 +7,7 @@ use gstreamer::prelude::*;
 use log::debug;
 use tokio::sync::mpsc;
 
-use super::outlet::Outlet;
+use super::outlet::Writer;
 use super::packages;
 use super::running::{Running, give_times};
 use super::tap::{FirstSign, Target, Timeline, tap};
@@ -23,7 +23,7 @@ const H265_DECODERS: [&str; 3] = ["v4l2slh265dec", "libde265dec", "avdec_h265"];
 /// One life of a feed whose tracks are known only while it runs.
 pub(super) struct Incoming {
     pub plan: Plan,
-    pub outlet: Arc<Outlet>,
+    pub writer: Writer,
     pub sign: Arc<FirstSign>,
     tell: mpsc::Sender<Failure>,
     /// What is taken of that which is offered, at most one of each kind.
@@ -59,15 +59,11 @@ impl Alone {
 pub(super) type Trouble = mpsc::Receiver<Failure>;
 
 impl Incoming {
-    pub(super) fn new(
-        plan: &Plan,
-        outlet: Arc<Outlet>,
-        sign: Arc<FirstSign>,
-    ) -> (Arc<Self>, Trouble) {
+    pub(super) fn new(plan: &Plan, writer: Writer, sign: Arc<FirstSign>) -> (Arc<Self>, Trouble) {
         // The first trouble ends the run.
         let (tell, trouble) = mpsc::channel(1);
         let tracks = Mutex::new(Vec::new());
-        (Arc::new(Self { plan: plan.clone(), outlet, sign, tell, tracks }), trouble)
+        (Arc::new(Self { plan: plan.clone(), writer, sign, tell, tracks }), trouble)
     }
 
     /// Whether a track that is offered is taken. All are to be asked about
@@ -102,8 +98,8 @@ impl Incoming {
             FeedAudio::Silence | FeedAudio::Tone | FeedAudio::Alsa(_) => true,
         };
         let pictures = of(TrackKind::Video).map(Offered::pictures);
-        debug!("feed {} gives {pictures:?}, sound {sound}", self.outlet.name());
-        self.outlet.promise(Given { pictures, sound });
+        debug!("feed {} gives {pictures:?}, sound {sound}", self.writer.name());
+        self.writer.promise(Given { pictures, sound });
     }
 
     /// Links a pad to what becomes of its track; what goes wrong ends the run.
@@ -126,7 +122,7 @@ impl Incoming {
             .plan
             .pulled_line(track, decoder)
             .map_err(|error| Failure::Build(error.to_string()))?;
-        debug!("feed {} links: {line}", self.outlet.name());
+        debug!("feed {} links: {line}", self.writer.name());
         let bin = gst::parse::bin_from_description(&line, true)
             .map_err(|error| build(&error.to_string()))?;
         let sinks: &[&str] = match track.kind {
@@ -140,7 +136,7 @@ impl Incoming {
             sink.set_property("async", false);
         }
         pipeline.add(&bin).map_err(|error| build(&error.to_string()))?;
-        tap(on, sinks, &Target::Shared(Arc::clone(&self.outlet)), &self.sign)?;
+        tap(on, sinks, &Target::Shared(self.writer.clone()), &self.sign)?;
         bin.sync_state_with_parent().map_err(|error| build(&error.to_string()))?;
         let sink = bin.static_pad("sink").ok_or_else(|| build("it has no way in"))?;
         pad.link(&sink).map_err(|error| build(&error.to_string()))?;

@@ -26,7 +26,7 @@ const HELD: gst::ClockTime = gst::ClockTime::from_seconds(1);
 /// The pipeline does not start.
 pub(super) fn play_from(running: &mut Running, outlet: &Arc<Outlet>) -> Result<Taking, Failure> {
     // Its time begins with the oldest picture that it is given.
-    let now = super::media_time(super::clock().time());
+    let now = super::now();
     let begin = outlet.begin().map_or(now, |past| past.min(now));
     let mut intake = Intake::new(running.element("frames")?, begin)?;
     let pipeline = running.pipeline();

@@ -138,6 +138,11 @@ fn epoch() -> gst::ClockTime {
     *EPOCH.get_or_init(|| clock().time())
 }
 
+/// The moment on the media timeline.
+fn now() -> MediaTime {
+    media_time(clock().time())
+}
+
 /// A moment of the system clock on the media timeline. Before the epoch there
 /// is only a second or so, which the timeline's origin has room for.
 fn media_time(absolute: gst::ClockTime) -> MediaTime {

@@ -1,8 +1,9 @@
 //! Where a feed gives its frames to several streams.
 //!
-//! Frames go to whoever takes them, on the feed's own thread; a taker never
-//! waits. What must be had from the start (the pictures since the newest key
-//! frame, the configuration of the sound) is kept for those who come later.
+//! Frames go to every taker on the feed's own thread; a taker never waits.
+//! What must be had from the start (the pictures since the newest key frame,
+//! the configuration of the sound) is kept for later takers while the run goes
+//! on. It belongs to that run: none of it is there before the next one begins.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -58,11 +59,34 @@ type Taker = Box<dyn FnMut(&Frame) + Send>;
 struct Inner {
     takers: Vec<(u64, TrackKind, Taker)>,
     next_id: u64,
+    /// The run that goes on.
+    run: Option<Kept>,
+    /// The number of the latest run.
+    latest_run: u64,
+    /// Whether pictures have been found to be in another order, in any run.
+    disordered: bool,
+}
+
+/// What is kept of a run.
+struct Kept {
+    run: u64,
+    begin: MediaTime,
     sound: Option<AudioInfo>,
     past: Past,
     order: Order,
-    /// Whether pictures have been found to be in another order, in any run.
-    disordered: bool,
+}
+
+/// A run of the feed. Dropping it ends the run: nothing of it is handed out
+/// any more.
+#[derive(Debug)]
+pub(super) struct FeedRun(Writer);
+
+/// Where a run's frames enter. Those of a run that has ended go nowhere, so
+/// that a pipeline which hangs while stopping does not write into the next run.
+#[derive(Clone)]
+pub(super) struct Writer {
+    outlet: Arc<Outlet>,
+    run: u64,
 }
 
 /// Whether pictures come in the order in which they are shown.
@@ -131,79 +155,27 @@ impl Outlet {
         self.given.subscribe()
     }
 
-    /// A run begins. Nothing of the run before is handed on.
-    pub(super) fn begin_run(&self) {
+    /// Begins a run at `now`. One that goes on still is over.
+    pub(super) fn begin_run(self: &Arc<Self>, now: MediaTime) -> FeedRun {
         let mut inner = self.lock();
-        inner.past = Past::default();
-        inner.order = Order::default();
-        inner.sound = None;
+        inner.latest_run += 1;
+        let run = inner.latest_run;
+        let (past, order) = (Past::default(), Order::default());
+        inner.run = Some(Kept { run, begin: now, sound: None, past, order });
+        FeedRun(Writer { outlet: Arc::clone(self), run })
     }
 
-    /// What this run gives, before its first frame. Where pictures were once
-    /// found to be in another order, they are taken to be so again: who passes
-    /// them through would have to begin anew after each run's first pictures.
-    pub(super) fn promise(&self, mut given: Given) {
-        if self.lock().disordered {
-            disorder(&mut given);
-        }
-        self.given.send_if_modified(|known| {
-            let differs = *known != Some(given);
-            *known = Some(given);
-            differs
-        });
-    }
-
-    /// Whether anybody takes pictures: a copy of each would be in vain.
-    pub(super) fn has_viewers(&self) -> bool {
-        self.lock().takers.iter().any(|(_, track, _)| *track == TrackKind::Video)
-    }
-
-    /// Hands out a plain picture.
-    pub(super) fn plain(&self, plain: Plain) {
-        self.lock().hand_out(TrackKind::Video, &Frame::Plain(plain));
-    }
-
-    /// Whether frames of this kind show that the feed is alive: a sound does
-    /// only where there is no picture, as a camera may be silent beside it.
-    pub(super) fn lives_by(&self, track: TrackKind) -> bool {
-        let has_pictures = self.given.borrow().is_some_and(|given| given.pictures.is_some());
-        (track == TrackKind::Video) == has_pictures
-    }
-
-    /// Counts a frame that the feed lives by, whether it is handed out or not.
-    pub(super) fn count_frame(&self) {
-        self.frames.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Hands out an encoded picture or a sound. Pictures before the first key
-    /// frame of a run go nowhere. Returns whether it is of any use.
-    pub(super) fn unit(&self, unit: AccessUnit) -> bool {
-        let track = unit.track;
-        let mut inner = self.lock();
-        if track == TrackKind::Video {
-            if !inner.past.push(&unit) {
-                return false;
-            }
-            if inner.order.is_broken_by(unit.pts) {
-                inner.disordered = true;
-                self.given.send_if_modified(|given| given.as_mut().is_some_and(disorder));
-            }
-        }
-        inner.hand_out(track, &Frame::Unit(unit));
-        true
-    }
-
-    pub(super) fn audio_config(&self, info: AudioInfo) {
-        let mut inner = self.lock();
-        inner.sound = Some(info.clone());
-        inner.hand_out(TrackKind::Audio, &Frame::Sound(info));
+    /// From when on the frames are that a taker gets who comes at `now`: some
+    /// may be of the past, but none from before the run.
+    pub(super) fn earliest(&self, now: MediaTime) -> MediaTime {
+        self.lock().run.as_ref().map_or(now, |kept| kept.begin.min(now))
     }
 
     /// The decoding time of the oldest picture that a new taker gets, if it is
     /// one of the past.
     pub(super) fn begin(&self) -> Option<MediaTime> {
         let inner = self.lock();
-        inner.past.for_joiners().next().map(|unit| unit.dts)
+        inner.run.as_ref()?.past.for_joiners().next().map(|unit| unit.dts)
     }
 
     /// Hands all frames of a track to `taker` from now on, those first that it
@@ -215,13 +187,14 @@ impl Outlet {
         mut taker: impl FnMut(&Frame) + Send + 'static,
     ) -> Taking {
         let mut inner = self.lock();
-        match track {
-            TrackKind::Video => {
-                inner.past.for_joiners().for_each(|unit| taker(&Frame::Unit(unit.clone())));
+        match (track, &inner.run) {
+            (TrackKind::Video, Some(kept)) => {
+                kept.past.for_joiners().for_each(|unit| taker(&Frame::Unit(unit.clone())));
             }
-            TrackKind::Audio => {
-                inner.sound.iter().for_each(|info| taker(&Frame::Sound(info.clone())));
+            (TrackKind::Audio, Some(kept)) => {
+                kept.sound.iter().for_each(|info| taker(&Frame::Sound(info.clone())));
             }
+            (_, None) => {}
         }
         let id = inner.next_id;
         inner.next_id += 1;
@@ -232,6 +205,106 @@ impl Outlet {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A taker that panics leaves the list as it is.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FeedRun {
+    pub(super) fn writer(&self) -> Writer {
+        self.0.clone()
+    }
+}
+
+impl Writer {
+    /// The name of the feed.
+    pub(super) fn name(&self) -> &FeedName {
+        &self.outlet.name
+    }
+
+    /// What this run gives, before its first frame. Where pictures were once
+    /// found to be in another order, they are taken to be so again: a stream
+    /// that passes them through would begin anew after each run's first pictures.
+    pub(super) fn promise(&self, mut given: Given) {
+        let Some(inner) = self.lock() else { return };
+        if inner.disordered {
+            disorder(&mut given);
+        }
+        self.outlet.given.send_if_modified(|known| {
+            let differs = *known != Some(given);
+            *known = Some(given);
+            differs
+        });
+    }
+
+    /// Whether anybody takes pictures: a copy of each would be in vain.
+    pub(super) fn has_viewers(&self) -> bool {
+        let is_video = |(_, track, _): &(u64, TrackKind, Taker)| *track == TrackKind::Video;
+        self.lock().is_some_and(|inner| inner.takers.iter().any(is_video))
+    }
+
+    /// Whether frames of this kind show that the feed is alive: a sound does
+    /// only where there is no picture, as a camera may be silent beside it.
+    pub(super) fn lives_by(&self, track: TrackKind) -> bool {
+        let has_pictures = self.outlet.given.borrow().is_some_and(|given| given.pictures.is_some());
+        (track == TrackKind::Video) == has_pictures
+    }
+
+    /// Counts a frame that the feed lives by, whether it is handed out or not.
+    pub(super) fn count_frame(&self) {
+        self.outlet.frames.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Hands out a plain picture.
+    pub(super) fn plain(&self, plain: Plain) {
+        if let Some(mut inner) = self.lock() {
+            inner.hand_out(TrackKind::Video, &Frame::Plain(plain));
+        }
+    }
+
+    /// Hands out an encoded picture or a sound. Pictures before the first key
+    /// frame of a run go nowhere. Returns whether it is of any use.
+    pub(super) fn unit(&self, unit: AccessUnit) -> bool {
+        let track = unit.track;
+        let Some(mut inner) = self.lock() else { return false };
+        if track == TrackKind::Video {
+            let Some(kept) = &mut inner.run else { return false };
+            if !kept.past.push(&unit) {
+                return false;
+            }
+            if kept.order.is_broken_by(unit.pts) {
+                inner.disordered = true;
+                self.outlet.given.send_if_modified(|given| given.as_mut().is_some_and(disorder));
+            }
+        }
+        inner.hand_out(track, &Frame::Unit(unit));
+        true
+    }
+
+    pub(super) fn audio_config(&self, info: AudioInfo) {
+        let Some(mut inner) = self.lock() else { return };
+        if let Some(kept) = &mut inner.run {
+            kept.sound = Some(info.clone());
+        }
+        inner.hand_out(TrackKind::Audio, &Frame::Sound(info));
+    }
+
+    /// The outlet's state, while this run goes on.
+    fn lock(&self) -> Option<MutexGuard<'_, Inner>> {
+        let inner = self.outlet.lock();
+        inner.goes_on(self.run).then_some(inner)
+    }
+}
+
+impl Drop for FeedRun {
+    fn drop(&mut self) {
+        if let Some(mut inner) = self.0.lock() {
+            inner.run = None;
+        }
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("outlet", &self.outlet).field("run", &self.run).finish()
     }
 }
 
@@ -254,6 +327,10 @@ impl Drop for Taking {
 }
 
 impl Inner {
+    fn goes_on(&self, run: u64) -> bool {
+        self.run.as_ref().is_some_and(|kept| kept.run == run)
+    }
+
     fn hand_out(&mut self, track: TrackKind, frame: &Frame) {
         for (_, wanted, taker) in &mut self.takers {
             if *wanted == track {
@@ -314,153 +391,4 @@ pub(super) fn is_key(annex_b: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-
-    use super::*;
-
-    const GIVEN: Given = Given { pictures: Some(Pictures::H264 { in_order: true }), sound: true };
-
-    fn outlet() -> Arc<Outlet> {
-        let outlet = Outlet::new("front".parse().unwrap());
-        outlet.begin_run();
-        outlet.promise(GIVEN);
-        outlet
-    }
-
-    fn picture(header: u8, at: u64, bytes: usize) -> AccessUnit {
-        let mut data = vec![1; bytes];
-        data[..5].copy_from_slice(&[0, 0, 0, 1, header]);
-        let time = MediaTime(at);
-        AccessUnit {
-            track: TrackKind::Video,
-            pts: time,
-            dts: time,
-            duration: None,
-            data: Bytes::from(data),
-        }
-    }
-
-    fn key(at: u64) -> AccessUnit {
-        picture(0x65, at, 100)
-    }
-
-    fn delta(at: u64) -> AccessUnit {
-        picture(0x41, at, 100)
-    }
-
-    /// A taker of pictures that notes their times.
-    fn taken(outlet: &Arc<Outlet>) -> (Taking, UnboundedReceiver<u64>) {
-        let (tell, times) = unbounded_channel();
-        let taking = outlet.take(TrackKind::Video, move |frame| {
-            if let Frame::Unit(unit) = frame {
-                tell.send(unit.dts.0).unwrap();
-            }
-        });
-        (taking, times)
-    }
-
-    fn all(times: &mut UnboundedReceiver<u64>) -> Vec<u64> {
-        std::iter::from_fn(|| times.try_recv().ok()).collect()
-    }
-
-    #[test]
-    fn who_comes_late_gets_the_pictures_since_the_newest_key_frame() {
-        let outlet = outlet();
-        for unit in [key(1), delta(2), key(3), delta(4)] {
-            assert!(outlet.unit(unit));
-        }
-        assert_eq!(outlet.begin(), Some(MediaTime(3)));
-
-        let (_taking, mut times) = taken(&outlet);
-        outlet.unit(delta(5));
-
-        assert_eq!(all(&mut times), [3, 4, 5]);
-    }
-
-    #[test]
-    fn pictures_before_the_first_key_frame_of_a_run_go_nowhere() {
-        let outlet = outlet();
-        let (_taking, mut times) = taken(&outlet);
-        assert!(!outlet.unit(delta(1)));
-        assert!(outlet.unit(key(2)));
-        outlet.begin_run();
-        assert!(!outlet.unit(delta(3)));
-        assert_eq!(all(&mut times), [2]);
-        assert_eq!(outlet.begin(), None);
-    }
-
-    #[test]
-    fn a_group_of_pictures_that_is_too_long_is_not_kept() {
-        let outlet = outlet();
-        outlet.unit(key(1));
-        outlet.unit(picture(0x41, 2, PAST_BYTES));
-        outlet.unit(delta(3));
-        assert_eq!(outlet.begin(), None);
-        outlet.unit(key(4));
-        assert_eq!(outlet.begin(), Some(MediaTime(4)));
-    }
-
-    #[test]
-    fn who_lets_go_gets_nothing_more() {
-        let outlet = outlet();
-        let (taking, mut times) = taken(&outlet);
-        assert!(outlet.has_viewers());
-        drop(taking);
-        outlet.unit(key(1));
-        assert!(!outlet.has_viewers());
-        assert!(all(&mut times).is_empty());
-    }
-
-    #[test]
-    fn a_feed_is_needed_for_as_long_as_anybody_needs_it() {
-        let outlet = outlet();
-        let count = outlet.needs();
-        let (one, other) = (outlet.need(), outlet.need());
-        assert_eq!(*count.borrow(), 2);
-        drop((one, other));
-        assert_eq!(*count.borrow(), 0);
-    }
-
-    #[test]
-    fn a_run_that_gives_the_same_is_no_change() {
-        let outlet = outlet();
-        let mut given = outlet.given();
-        given.mark_unchanged();
-        outlet.promise(GIVEN);
-        assert!(!given.has_changed().unwrap());
-        outlet.promise(Given { sound: false, ..GIVEN });
-        assert!(given.has_changed().unwrap());
-    }
-
-    #[test]
-    fn pictures_that_were_once_out_of_order_are_not_trusted_again() {
-        const MS: u64 = 1_000_000;
-        let outlet = outlet();
-        for time in [40, 160, 80, 120, 280, 200, 240] {
-            outlet.unit(key(time * MS));
-        }
-        outlet.begin_run();
-        outlet.promise(GIVEN);
-        let pictures = outlet.given().borrow().unwrap().pictures;
-        assert_eq!(pictures, Some(Pictures::H264 { in_order: false }));
-    }
-
-    #[test]
-    fn pictures_that_are_shown_in_another_order_are_told_of() {
-        const MS: u64 = 1_000_000;
-        let in_order = |times: &[u64]| {
-            let outlet = outlet();
-            for time in times {
-                outlet.unit(key(time * MS));
-            }
-            let given = *outlet.given().borrow();
-            given.unwrap().pictures == GIVEN.pictures
-        };
-        assert!(in_order(&[40, 80, 120, 160]));
-        assert!(!in_order(&[40, 160, 80, 120, 280, 200, 240]));
-        // A server whose clock was set back goes on from there.
-        assert!(in_order(&[5000, 5040, 40, 80, 120]));
-    }
-}
+mod tests;

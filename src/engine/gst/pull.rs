@@ -7,7 +7,7 @@ use gstreamer::prelude::*;
 use log::{debug, info};
 
 use super::incoming::{self, Incoming};
-use super::outlet::Outlet;
+use super::outlet::Writer;
 use super::running::Running;
 use super::tap::{FirstSign, Target, Timeline, tap};
 use crate::config::settings::Pull;
@@ -19,12 +19,12 @@ use crate::model::status::Failure;
 pub(super) async fn carry(
     plan: &Plan,
     pull: &Pull,
-    outlet: Arc<Outlet>,
+    writer: Writer,
     sign: Arc<FirstSign>,
     mut stop: Stop,
 ) -> Failure {
-    let label = format!("feed {}", outlet.name());
-    let (incoming, mut trouble) = Incoming::new(plan, outlet, sign);
+    let label = format!("feed {}", writer.name());
+    let (incoming, mut trouble) = Incoming::new(plan, writer, sign);
     let pull = pull.clone();
     let started = tokio::task::spawn_blocking(move || start(&pull, &incoming)).await;
     let mut running = match started {
@@ -42,7 +42,7 @@ fn start(pull: &Pull, incoming: &Arc<Incoming>) -> Result<Running, Failure> {
         .plan
         .pull_line(pull.transport)
         .map_err(|error| Failure::Build(error.to_string()))?;
-    debug!("feed {} runs: {line}", incoming.outlet.name());
+    debug!("feed {} runs: {line}", incoming.writer.name());
     let mut running = Running::build(&line, pull.secrets())?;
     let source = running.element("source")?;
     source.set_property("location", pull.url.reveal());
@@ -66,7 +66,7 @@ fn start(pull: &Pull, incoming: &Arc<Incoming>) -> Result<Running, Failure> {
         }
     });
     // A sound that is made here.
-    let target = Target::Shared(Arc::clone(&incoming.outlet));
+    let target = Target::Shared(incoming.writer.clone());
     tap(&timeline, &["audio"], &target, &incoming.sign)?;
     running.play()?;
     Ok(running)
@@ -76,7 +76,7 @@ fn start(pull: &Pull, incoming: &Arc<Incoming>) -> Result<Running, Failure> {
 fn choose(incoming: &Incoming, caps: &gst::Caps) -> bool {
     let Some((media, encoding)) = described(caps) else { return false };
     let Some(track) = Offered::new(&media, &encoding) else {
-        let name = incoming.outlet.name();
+        let name = incoming.writer.name();
         info!("feed {name} offers {media} as {encoding}, which is not used");
         return false;
     };

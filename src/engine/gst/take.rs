@@ -199,7 +199,8 @@ impl Job {
         let video = given.pictures.map(|_| plan.fps().frame());
         // A sound alone is not padded: it would be mostly that.
         let bitrate = video.map_or(0, |_| plan.stream.bitrate.bps());
-        self.stream.begin_run(Expect { video, audio }, bitrate);
+        let begin = self.outlet.earliest(super::now());
+        self.stream.begin_run(begin, Expect { video, audio }, bitrate);
     }
 
     /// Takes a track's encoded frames into the ring as they are.

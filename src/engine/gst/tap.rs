@@ -12,7 +12,7 @@ use gstreamer_app as gst_app;
 use log::debug;
 use tokio::sync::mpsc;
 
-use super::outlet::{Outlet, Plain};
+use super::outlet::{Plain, Writer};
 use crate::base::time::MediaTime;
 use crate::engine::anchor::Anchor;
 use crate::engine::lifecycle::{Event, Run};
@@ -26,7 +26,7 @@ use crate::model::unit::{AccessUnit, TrackKind};
 #[derive(Clone, Debug)]
 pub(super) enum Target {
     Stream(Arc<hub::Stream>),
-    Shared(Arc<Outlet>),
+    Shared(Writer),
 }
 
 /// Tells the supervisor once that a run gives frames.
@@ -58,10 +58,10 @@ impl Target {
                 Ok(false) => {}
                 Err(error) => debug!("stream {}: a frame is skipped: {error}", stream.name()),
             },
-            Target::Shared(outlet) => {
-                let is_life = outlet.lives_by(unit.track);
-                if outlet.unit(unit) && is_life {
-                    outlet.count_frame();
+            Target::Shared(writer) => {
+                let is_life = writer.lives_by(unit.track);
+                if writer.unit(unit) && is_life {
+                    writer.count_frame();
                     sign.give();
                 }
             }
@@ -71,7 +71,7 @@ impl Target {
     pub(super) fn audio_config(&self, info: AudioInfo) {
         match self {
             Target::Stream(stream) => stream.audio_config(info),
-            Target::Shared(outlet) => outlet.audio_config(info),
+            Target::Shared(writer) => writer.audio_config(info),
         }
     }
 }
@@ -99,7 +99,7 @@ pub(super) fn tap(
             .map_err(|_| Failure::Build(format!("{name:?} is not an appsink")))?;
         let (clock, sign) = (timeline.clone(), Arc::clone(sign));
         sink.set_callbacks(match (*name, target) {
-            ("plain", Target::Shared(outlet)) => plain(clock, Arc::clone(outlet), sign),
+            ("plain", Target::Shared(writer)) => plain(clock, writer.clone(), sign),
             ("audio", _) => encoded(TrackKind::Audio, clock, target.clone(), sign),
             _ => encoded(TrackKind::Video, clock, target.clone(), sign),
         });
@@ -126,15 +126,15 @@ fn encoded(
 
 /// The callbacks of a sink that gets plain pictures: each is copied once, so
 /// that whoever keeps it keeps none of the camera's few buffers.
-fn plain(clock: Timeline, outlet: Arc<Outlet>, sign: Arc<FirstSign>) -> gst_app::AppSinkCallbacks {
+fn plain(clock: Timeline, writer: Writer, sign: Arc<FirstSign>) -> gst_app::AppSinkCallbacks {
     gst_app::AppSinkCallbacks::builder()
         .new_sample(move |sink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-            outlet.count_frame();
-            if outlet.has_viewers()
+            writer.count_frame();
+            if writer.has_viewers()
                 && let Some(copy) = copied(&sample, &clock)
             {
-                outlet.plain(copy);
+                writer.plain(copy);
             }
             sign.give();
             Ok(gst::FlowSuccess::Ok)

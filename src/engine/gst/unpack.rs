@@ -40,8 +40,8 @@ pub(super) async fn carry(
         runs.mark_unchanged();
         // Before the pipeline is there: nothing of the beginning is lost.
         let reader = flow.listen(flow.decodable());
-        outlet.begin_run();
-        let (incoming, trouble) = Incoming::new(plan, Arc::clone(outlet), Arc::clone(sign));
+        let run = outlet.begin_run(super::now());
+        let (incoming, trouble) = Incoming::new(plan, run.writer(), Arc::clone(sign));
         let started = tokio::task::spawn_blocking(move || start(&incoming)).await;
         let mut running = match started {
             Ok(Ok(running)) => running,
@@ -61,7 +61,7 @@ pub(super) async fn carry(
 
 fn start(incoming: &Arc<Incoming>) -> Result<Running, Failure> {
     let line = incoming.plan.unpack_line().map_err(|error| Failure::Build(error.to_string()))?;
-    debug!("feed {} runs: {line}", incoming.outlet.name());
+    debug!("feed {} runs: {line}", incoming.writer.name());
     let mut running = Running::build(&line, Vec::new())?;
     let found = running.element("found")?;
     let anchor: Arc<Mutex<Anchor>> = Arc::default();
@@ -71,7 +71,7 @@ fn start(incoming: &Arc<Incoming>) -> Result<Running, Failure> {
     found.connect_pad_added(move |_, pad| {
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
         let Some(track) = described(&caps).filter(|track| links.choose(track.clone())) else {
-            info!("feed {} has a track that is not used: {caps}", links.outlet.name());
+            info!("feed {} has a track that is not used: {caps}", links.writer.name());
             if let Some(pipeline) = on.pipeline() {
                 to_nowhere(&pipeline, pad);
             }
@@ -80,7 +80,7 @@ fn start(incoming: &Arc<Incoming>) -> Result<Running, Failure> {
         announce_with_first(&links, pad);
         links.link(&on, pad, &track);
     });
-    let target = Target::Shared(Arc::clone(&incoming.outlet));
+    let target = Target::Shared(incoming.writer.clone());
     // A sound that is made here.
     tap(&Timeline::of(running.pipeline()), &["audio"], &target, &incoming.sign)?;
     running.play()?;

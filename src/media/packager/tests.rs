@@ -41,8 +41,31 @@ fn a_run_begins_with_its_first_key_frame() {
     let out = push_all(&mut packager, &pictures()[15..17]);
     assert!(matches!(out[..], [Packaged::Init(_), Packaged::Chunk(_), Packaged::Chunk(_)]));
 
-    packager.begin_run(VIDEO);
+    packager.begin_run(MediaTime::default(), VIDEO);
     assert!(push_all(&mut packager, &pictures()[17..20]).is_empty());
+}
+
+#[test]
+fn frames_from_before_the_run_are_refused() {
+    let mut packager = Packager::new();
+    packager.begin_run(pictures()[15].pts, VIDEO);
+    assert!(push_all(&mut packager, &pictures()[..15]).is_empty());
+    let out = push_all(&mut packager, &pictures()[15..16]);
+    assert_eq!(chunks(&out)[0].start(), pictures()[15].dts);
+}
+
+#[test]
+fn a_run_waits_for_its_own_sound() {
+    let mut packager = running(BOTH);
+    packager.audio_config(aac::lc_config(48_000, 2).unwrap());
+    push_all(&mut packager, &pictures()[..3]);
+
+    packager.begin_run(START, BOTH);
+    assert!(push_all(&mut packager, &pictures()[15..18]).is_empty());
+    packager.audio_config(aac::lc_config(48_000, 2).unwrap());
+    let out = push_all(&mut packager, &pictures()[18..19]);
+    assert!(inits(&out).is_empty(), "the same tracks go on");
+    assert_eq!(chunks(&out).len(), 4);
 }
 
 #[test]
@@ -169,7 +192,7 @@ fn a_restart_with_equal_tracks_goes_unnoticed() {
     let mut packager = running(BOTH);
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
     push_all(&mut packager, &both());
-    packager.begin_run(BOTH);
+    packager.begin_run(MediaTime::default(), BOTH);
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
     let out = push_all(&mut packager, &both());
     assert!(inits(&out).is_empty());
@@ -183,14 +206,15 @@ fn other_tracks_are_another_generation() {
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
     push_all(&mut packager, &both());
 
-    packager.begin_run(BOTH);
+    packager.begin_run(MediaTime::default(), BOTH);
+    packager.audio_config(aac::lc_config(48_000, 2).unwrap());
     let smaller = Video { size: "160x120", ..Video::default() }.timed(START);
     let out = push_all(&mut packager, &smaller[..2]);
     let [Packaged::Init(init), Packaged::Chunk(chunk), ..] = &out[..] else { panic!("{out:?}") };
     assert_eq!((init.generation, chunk.generation), (2, 2));
     assert_eq!(init.tracks.video.as_ref().unwrap().width, 160);
 
-    packager.begin_run(VIDEO);
+    packager.begin_run(MediaTime::default(), VIDEO);
     let out = push_all(&mut packager, &smaller[..1]);
     assert_eq!(inits(&out)[0].generation, 3);
     assert_eq!(inits(&out)[0].tracks.audio, None);
@@ -316,7 +340,7 @@ fn annex_b_has_the_same_nal_units_but_delimiters_and_filler_and_is_made_once() {
 fn units_of_a_track_that_was_not_promised_are_ignored() {
     let mut packager = running(VIDEO);
     assert!(push_all(&mut packager, sounds()).is_empty());
-    packager.begin_run(AUDIO);
+    packager.begin_run(MediaTime::default(), AUDIO);
     assert!(push_all(&mut packager, pictures()).is_empty());
 }
 
@@ -395,7 +419,7 @@ fn expectations() -> impl Strategy<Value = Expect> {
 
 fn running(expect: Expect) -> Packager {
     let mut packager = Packager::new();
-    packager.begin_run(expect);
+    packager.begin_run(MediaTime::default(), expect);
     packager
 }
 

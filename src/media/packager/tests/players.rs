@@ -78,7 +78,7 @@ fn two_runs_are_one_timeline_with_a_gap() {
     let sound = aac::lc_config(48_000, 2).unwrap();
     packager.audio_config(sound.clone());
     let mut out = push_all(&mut packager, &both());
-    packager.begin_run(BOTH);
+    packager.begin_run(MediaTime::default(), BOTH);
     packager.audio_config(sound);
     let gap = Duration::from_millis(3500);
     let later: Vec<_> = both().iter().map(|unit| shifted(unit, gap)).collect();
