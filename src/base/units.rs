@@ -3,6 +3,7 @@
 //! Each type is read from the spellings of the config, the command line and
 //! the API, and printed in one canonical way.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 #[error("{text:?} is not {wanted}")]
 pub struct BadUnit {
     pub text: String,
-    pub wanted: &'static str,
+    pub wanted: Cow<'static, str>,
 }
 
 /// Bits per second, 100 kbit/s to 50 Mbit/s.
@@ -59,9 +60,17 @@ impl FromStr for Bitrate {
     type Err = BadUnit;
 
     /// Reads `N`, `Nk`, `Nkb`, `Nkbps`, `NM`, `NMb`, `NMbps`, and the original
-    /// manual's misspelling `Nkpbs`; decimal multipliers, any letter case.
+    /// manual's misspelling `Nkpbs`; decimal multipliers, any letter case but for
+    /// `B`, which would be bytes.
     fn from_str(text: &str) -> Result<Self, BadUnit> {
-        let bad = || BadUnit { text: text.to_owned(), wanted: Self::WANTED };
+        let bad = || BadUnit { text: text.to_owned(), wanted: Self::WANTED.into() };
+        if let Some((bits, _)) = text.trim().split_once('B') {
+            let wanted = match bits.parse::<Self>() {
+                Ok(_) => format!("a bit rate: B stands for bytes; write {bits} for bits a second"),
+                Err(bad) => bad.wanted.into_owned(),
+            };
+            return Err(BadUnit { text: text.to_owned(), wanted: wanted.into() });
+        }
         let lower = text.trim().to_ascii_lowercase();
         let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
         let factor = match &lower[digits.len()..] {
@@ -113,7 +122,7 @@ impl FromStr for FrameRate {
     type Err = BadUnit;
 
     fn from_str(text: &str) -> Result<Self, BadUnit> {
-        let bad = || BadUnit { text: text.to_owned(), wanted: Self::WANTED };
+        let bad = || BadUnit { text: text.to_owned(), wanted: Self::WANTED.into() };
         text.trim().parse().ok().and_then(Self::new).ok_or_else(bad)
     }
 }
@@ -171,7 +180,7 @@ impl FromStr for Size {
         lower
             .split_once('x')
             .and_then(|(width, height)| Self::new(width.parse().ok()?, height.parse().ok()?))
-            .ok_or_else(|| BadUnit { text: text.to_owned(), wanted: Self::WANTED })
+            .ok_or_else(|| BadUnit { text: text.to_owned(), wanted: Self::WANTED.into() })
     }
 }
 
@@ -185,7 +194,7 @@ impl fmt::Display for Size {
 pub fn parse_span(text: &str) -> Result<Duration, BadUnit> {
     let bad = || BadUnit {
         text: text.to_owned(),
-        wanted: "a span of time (examples: 1s, 500ms, 2, 0.5, 5m)",
+        wanted: "a span of time (examples: 1s, 500ms, 2, 0.5, 5m)".into(),
     };
     let lower = text.trim().to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -213,7 +222,7 @@ fn plain_number(digits: &str) -> Option<f64> {
 pub fn parse_bytes(text: &str) -> Result<u64, BadUnit> {
     let bad = || BadUnit {
         text: text.to_owned(),
-        wanted: "a number of bytes (examples: 10G, 500M, 1.5G)",
+        wanted: "a number of bytes (examples: 10G, 500M, 1.5G)".into(),
     };
     let lower = text.trim().to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -275,6 +284,23 @@ mod tests {
             ("100000", 100_000),
         ] {
             assert_eq!(text.parse::<Bitrate>().map(Bitrate::bps), Ok(bps), "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_no_bits() {
+        for (text, meant) in
+            [("2MB", "2M"), ("800kB", "800k"), ("1.5MBps", "1.5M"), ("100000B", "100000")]
+        {
+            let error = text.parse::<Bitrate>().unwrap_err().to_string();
+            assert!(
+                error.contains("bytes") && error.contains(&format!("write {meant} ")),
+                "{error}"
+            );
+        }
+        for text in ["B", "xB", "2GB"] {
+            let error = text.parse::<Bitrate>().unwrap_err().to_string();
+            assert!(error.contains("100k to 50M"), "{error}");
         }
     }
 
