@@ -46,7 +46,7 @@ pub(super) struct Stream {
     #[arg(long, alias = "framerate", value_name = "RATE", default_value = "25")]
     fps: FrameRate,
     /// The sound that is sent; feed is the camera's own, or silence where it has none
-    #[arg(long, value_enum, ignore_case = true, default_value = "1kHz")]
+    #[arg(long, value_enum, ignore_case = true, default_value = "feed")]
     audio: Audio,
     /// Encode for this quality, 10 (best) to 40, instead of the bit rate
     #[arg(long, value_name = "QUALITY", value_parser = clap::value_parser!(u8).range(10..=40))]

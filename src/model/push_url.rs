@@ -28,6 +28,8 @@ pub enum BadPushUrl {
     Host,
     #[error("the port in the URL is not one from 1 to 65535")]
     Port,
+    #[error("the end of the URL is a placeholder; put the stream key of your channel there")]
+    Placeholder,
 }
 
 /// The longest text that makes sense as a URL with a key.
@@ -59,7 +61,11 @@ impl FromStr for PushUrl {
         if port.is_some_and(|port| !is_port(port)) {
             return Err(BadPushUrl::Port);
         }
-        Ok(Self(Secret::new(text)))
+        let url = Self(Secret::new(text));
+        if url.key().is_some_and(|key| is_placeholder(key.reveal())) {
+            return Err(BadPushUrl::Placeholder);
+        }
+        Ok(url)
     }
 }
 
@@ -99,6 +105,19 @@ impl PushUrl {
             _ => format!("{scheme}://{host}/{path}"),
         }
     }
+}
+
+/// Whether a stream key is one that an example shows, or a masked one, in the
+/// place of somebody's own: sending with it cannot work.
+pub fn is_placeholder(key: &str) -> bool {
+    let key = key.split(['?', '/']).next().unwrap_or_default();
+    let is_masked = key.contains(['…', '•', '<', '>']) || key.contains("...");
+    let is_blank = key.len() >= 3 && key.chars().all(|c| matches!(c, 'x' | 'X' | '*' | '-' | '_'));
+    let letters: String = key.chars().filter(char::is_ascii_alphanumeric).collect();
+    let word = letters.to_ascii_lowercase();
+    let is_named = word.starts_with("your") && word.contains("key");
+    let is_word = ["streamkey", "changeme", "placeholder"].contains(&word.as_str());
+    is_masked || is_blank || is_named || is_word
 }
 
 /// A name, an IPv4 address, or an IPv6 address in brackets.
@@ -180,6 +199,33 @@ mod tests {
         }
         assert_eq!(url("rtmp://a.example/live2/KEY-1").key(), Some(key));
         assert_eq!(url("rtmp://a.example").key(), None);
+    }
+
+    #[test]
+    fn what_examples_show_instead_of_a_key_is_no_key() {
+        for text in [
+            "…",
+            "...",
+            "YOUR-KEY",
+            "your_stream_key",
+            "<key>",
+            "xxxx-xxxx-xxxx-xxxx",
+            "XXX",
+            "********",
+            "••••••zz",
+            "stream-key",
+            "changeme",
+            "YOUR-KEY?backup=1",
+        ] {
+            assert!(is_placeholder(text), "{text}");
+            let in_url = format!("rtmp://a.example/live2/{text}").parse::<PushUrl>();
+            assert_eq!(in_url.unwrap_err(), BadPushUrl::Placeholder, "{text}");
+        }
+        for text in
+            ["quiet-otter-4711-zz", "live_123_Xxxyour", "x", "KEY-1", "a1b2-xxxx-c3d4", "youth-key"]
+        {
+            assert!(!is_placeholder(text), "{text}");
+        }
     }
 
     proptest::proptest! {

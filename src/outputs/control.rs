@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::base::secret::Secret;
 use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::config::settings::{self, PushAudio, Settings};
-use crate::model::push_url::PushUrl;
+use crate::model::push_url::{PushUrl, is_placeholder};
 
 /// Control data: what is sent, and where to.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,13 +142,14 @@ impl Control {
     }
 
     fn name_from(&self, field: &Field) -> Result<Option<Secret>, Refused> {
-        let valid = "a stream key without spaces, or null";
+        let valid = "the stream key of your channel, without spaces, or null";
         let Some(text) = filled(field) else { return Ok(None) };
         if Some(text) == self.shown_name().as_deref() {
             return Ok(self.name.clone());
         }
-        let plain = text.len() <= LONGEST && text.chars().all(|c| c.is_ascii_graphic());
-        plain.then(|| Some(Secret::new(text))).ok_or_else(|| refused(field, valid))
+        let is_graphic = text.chars().all(|c| c.is_ascii_graphic());
+        let is_key = is_graphic && text.len() <= LONGEST && !is_placeholder(text);
+        is_key.then(|| Some(Secret::new(text))).ok_or_else(|| refused(field, valid))
     }
 
     fn url_from(&self, field: &Field) -> Result<Option<PushUrl>, Refused> {
@@ -160,7 +161,7 @@ impl Control {
     }
 }
 
-const URLS: &str = "rtmp://host/app or rtmps://host/app, a port from 1 to 65535, or null";
+const URLS: &str = "rtmp://host/app or rtmps://host/app, a port from 1 to 65535, no placeholder as its key, or null";
 const RESOLUTIONS: &str = "240p, 360p, 480p, 720p, 1080p, or WIDTHxHEIGHT";
 const BITRATES: &str = "100k to 50M, like 800k, 1M or 100000";
 const FRAME_RATES: &str = "1 to 120";
@@ -258,6 +259,8 @@ mod tests {
             ("url", "rtmp://x:99999/y"),
             ("url", "rtmp://[::zz]/y"),
             ("name", "two words"),
+            ("name", "YOUR-KEY"),
+            ("url", "rtmp://x/live2/xxxx-xxxx"),
             ("colour", "red"),
         ] {
             assert!(control().edited(&[field(key, value)]).is_err(), "{key}={value}");

@@ -35,7 +35,7 @@ fn control_of_the_default_has_the_promised_values() {
         ("url", Value::Null),
         ("resolution", json!("360p")),
         ("bitrate", json!(750_000)),
-        ("audio", json!("1kHz")),
+        ("audio", json!("feed")),
         ("fps", json!(25)),
         ("quality", Value::Null),
     ] {

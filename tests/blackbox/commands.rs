@@ -133,7 +133,7 @@ fn a_dry_run_prints_the_control_data_for_every_spelling() {
     assert_eq!(control["quality"], 20);
     let default = dry_run(&[]);
     assert_eq!((&default["resolution"], &default["fps"]), (&json!("360p"), &json!(25)));
-    assert_eq!((&default["audio"], &default["bitrate"]), (&json!("1kHz"), &json!(750_000)));
+    assert_eq!((&default["audio"], &default["bitrate"]), (&json!("feed"), &json!(750_000)));
     assert_eq!(default["url"], "rtmp://127.0.0.1/live2/••••••");
 }
 

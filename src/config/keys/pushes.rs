@@ -8,7 +8,7 @@ use crate::config::problem::quote;
 use crate::config::section::{Report, Spot, flag, word};
 use crate::config::settings::{Push, PushAudio, Stream};
 use crate::model::ids::{PushName, StreamName};
-use crate::model::push_url::{BadPushUrl, PushUrl};
+use crate::model::push_url::{BadPushUrl, PushUrl, is_placeholder};
 
 pub(in crate::config) const PUSH: [&str; 6] = ["stream", "url", "backup", "key", "audio", "start"];
 
@@ -70,6 +70,9 @@ fn address(text: &str) -> Result<PushUrl, String> {
 }
 
 fn stream_key(text: &str) -> Result<Secret, String> {
+    if is_placeholder(text) {
+        return Err("the key is a placeholder; put the stream key of your channel there".to_owned());
+    }
     let is_clean = !text.is_empty() && !text.chars().any(|c| c.is_whitespace() || c.is_control());
     let wrong = || "the key is empty or has a space or a control character in it".to_owned();
     is_clean.then(|| Secret::new(text)).ok_or_else(wrong)

@@ -145,9 +145,9 @@ fn without_a_file_the_original_defaults_are_built_in() {
     let (feed, stream, push) = (&settings.feeds[0], &settings.streams[0], &settings.pushes[0]);
     assert_eq!((feed.name.as_str(), feed.fps.fps()), ("camera", 25));
     assert_eq!(feed.size, Size { width: 640, height: 360 });
-    assert_eq!((&feed.audio, feed.mode), (&FeedAudio::Tone, Mode::OnDemand));
+    assert_eq!((&feed.audio, feed.mode), (&FeedAudio::Silence, Mode::OnDemand));
     assert_eq!((stream.bitrate.kbps(), stream.url.as_str()), (750, "/camera"));
-    assert_eq!((push.name.as_str(), push.audio, push.start), ("livebox", PushAudio::Tone, false));
+    assert_eq!((push.name.as_str(), push.audio, push.start), ("livebox", PushAudio::Feed, false));
 
     fs::write(&path, SMALL).unwrap();
     let (text, origin) = text_of(&Place::Default, &path).unwrap();
