@@ -118,9 +118,10 @@ async fn send(settings: &Settings, recorder: Option<Recorder>) -> anyhow::Result
     let stream = roster.first().context("there is nothing to send")?;
     let mut push = None;
     if let Some(wanted) = settings.pushes.first() {
-        let (sending, task) = Push::spawn(wanted, stream.hub(), 0.0);
+        let (sending, task) = Push::spawn(wanted, stream, 0.0);
         tasks.push(task);
-        sending.start(push::destination(wanted).context("there is nowhere to send to")?);
+        let to = push::destination(wanted, stream).context("there is nowhere to send to")?;
+        sending.start(to).await;
         push = Some(sending);
     }
     let until_the_end = async {

@@ -4,7 +4,6 @@
 
 pub mod backoff;
 pub mod heap;
-pub mod incident;
 pub mod program;
 pub mod queue;
 pub mod schedule;

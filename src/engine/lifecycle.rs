@@ -62,6 +62,11 @@ pub enum Event {
     Unwanted,
     /// An operator wants a fresh start now.
     Restart,
+    /// An operator wants the next attempt now, without a fresh start of what runs.
+    TryNow,
+    /// An operator has started, stopped or edited it: earlier failures tell
+    /// nothing about what comes next.
+    Forget,
     /// The first frame of a run came out.
     FirstSign(Run),
     /// How many frames (or bytes) have come out of a run so far.
@@ -89,6 +94,8 @@ pub struct Lifecycle {
     wanted: bool,
     run: Run,
     failures: u32,
+    /// What went wrong first since it was live for long, or an operator came.
+    first_failure: Option<Failure>,
     last_failure: Option<Failure>,
     /// The newest ends of runs, the last one at the end.
     ends: VecDeque<(Instant, Failure)>,
@@ -104,6 +111,7 @@ impl Lifecycle {
             wanted: false,
             run: 0,
             failures: 0,
+            first_failure: None,
             last_failure: None,
             ends: VecDeque::new(),
             limits,
@@ -137,6 +145,12 @@ impl Lifecycle {
         self.failures
     }
 
+    /// Why it went down first since it was live for ten seconds: what came
+    /// after that is often only the consequence.
+    pub fn first_failure(&self) -> Option<&Failure> {
+        self.first_failure.as_ref()
+    }
+
     /// Why it went down the last time, however long ago that was.
     pub fn last_failure(&self) -> Option<&Failure> {
         self.last_failure.as_ref()
@@ -162,6 +176,8 @@ impl Lifecycle {
             Event::Wanted => self.on_wanted(now),
             Event::Unwanted => self.on_unwanted(now),
             Event::Restart => self.on_restart(now),
+            Event::TryNow => self.on_try_now(now),
+            Event::Forget => self.on_forget(),
             Event::FirstSign(run) if run == self.run => self.on_first_sign(now),
             Event::Progress(run, count) if run == self.run => self.on_progress(count, now),
             Event::AtRest(run) if run == self.run => self.on_rest(now),
@@ -209,6 +225,27 @@ impl Lifecycle {
         }
     }
 
+    fn on_try_now(&mut self, now: Instant) -> Option<Effect> {
+        match self.phase {
+            Phase::Waiting { ref mut retry_at, .. } => {
+                self.failures = 0;
+                *retry_at = now;
+                None
+            }
+            Phase::Over { .. } => Some(self.start(now)),
+            Phase::Idle | Phase::Starting { .. } | Phase::Live { .. } | Phase::Stopping { .. } => {
+                None
+            }
+        }
+    }
+
+    fn on_forget(&mut self) -> Option<Effect> {
+        self.failures = 0;
+        self.first_failure = None;
+        self.last_failure = None;
+        None
+    }
+
     fn on_first_sign(&mut self, now: Instant) -> Option<Effect> {
         if matches!(self.phase, Phase::Starting { .. }) {
             self.has_lived = true;
@@ -225,6 +262,7 @@ impl Lifecycle {
             *progressed_at = now;
             if now.duration_since(*since) >= FORGIVENESS {
                 self.failures = 0;
+                self.first_failure = None;
             }
         }
         None
@@ -281,6 +319,7 @@ impl Lifecycle {
     }
 
     fn wait(&mut self, cause: Failure, now: Instant) {
+        self.first_failure.get_or_insert_with(|| cause.clone());
         self.failures += 1;
         self.last_failure = Some(cause.clone());
         self.note_end(cause.clone(), now);
@@ -301,207 +340,4 @@ impl Lifecycle {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: Limits = Limits {
-        first_sign: Duration::from_secs(10),
-        silence: Duration::from_secs(5),
-        letting_go: Duration::from_secs(3),
-        backoff: Backoff::PUSH,
-        spread: 0.0,
-    };
-
-    fn second(n: u64) -> Duration {
-        Duration::from_secs(n)
-    }
-
-    fn live(now: Instant) -> Lifecycle {
-        let mut life = Lifecycle::new(LIMITS);
-        assert_eq!(life.on(Event::Wanted, now), Some(Effect::Start(1)));
-        life.on(Event::FirstSign(1), now);
-        life
-    }
-
-    #[test]
-    fn a_camera_that_never_delivers_is_stopped_and_retried_later_each_time() {
-        let mut now = zero();
-        let mut life = Lifecycle::new(LIMITS);
-        assert_eq!(life.on(Event::Wanted, now), Some(Effect::Start(1)));
-
-        for (run, wait_ms) in [(2, 0), (3, 500), (4, 1000), (5, 2000)] {
-            now = life.deadline().unwrap();
-            assert_eq!(life.on(Event::Tick, now), Some(Effect::Stop));
-            assert_eq!(life.deadline(), Some(now + Duration::from_millis(wait_ms)));
-
-            now = life.deadline().unwrap();
-            assert_eq!(life.on(Event::Tick, now), Some(Effect::Start(run)));
-        }
-    }
-
-    #[test]
-    fn what_is_not_resurrected_stays_down_until_it_is_wanted_anew() {
-        let now = zero();
-        let mut life = Lifecycle::new(LIMITS).resurrecting(false);
-        life.on(Event::Wanted, now);
-        life.on(Event::FirstSign(1), now);
-        life.on(Event::Ended(1, Failure::Ended), now);
-        assert_eq!(*life.phase(), Phase::Over { cause: Failure::Ended });
-        assert_eq!(life.deadline(), None);
-        assert_eq!(life.on(Event::Tick, now + second(100)), None);
-
-        assert_eq!(life.on(Event::Unwanted, now + second(101)), None);
-        assert_eq!(life.on(Event::Wanted, now + second(102)), Some(Effect::Start(2)));
-    }
-
-    #[test]
-    fn a_live_camera_that_falls_silent_is_stuck_whatever_it_says() {
-        let now = zero();
-        let mut life = live(now);
-        life.on(Event::Progress(1, 30), now + second(1));
-        life.on(Event::Progress(1, 30), now + second(4));
-
-        assert_eq!(life.on(Event::Tick, now + second(5)), None);
-        assert_eq!(life.on(Event::Tick, now + second(6)), Some(Effect::Stop));
-        let Phase::Waiting { cause, .. } = life.phase() else { panic!("should wait") };
-        assert_eq!(*cause, Failure::NoFrames { after: second(5) });
-    }
-
-    #[test]
-    fn one_good_frame_does_not_forgive_but_ten_seconds_do() {
-        let now = zero();
-        let mut life = live(now);
-        life.on(Event::Ended(1, Failure::Ended), now);
-        life.on(Event::Tick, now);
-        life.on(Event::FirstSign(2), now);
-        life.on(Event::Progress(2, 1), now + second(9));
-        assert_eq!(life.failures(), 1);
-
-        life.on(Event::Progress(2, 2), now + second(10));
-        assert_eq!(life.failures(), 0);
-        assert_eq!(life.last_failure(), Some(&Failure::Ended));
-    }
-
-    #[test]
-    fn news_of_an_earlier_run_changes_nothing() {
-        let now = zero();
-        let mut life = live(now);
-        life.on(Event::Ended(1, Failure::Ended), now);
-        life.on(Event::Tick, now);
-        let before = life.phase().clone();
-
-        life.on(Event::Ended(1, Failure::Ended), now);
-        life.on(Event::FirstSign(1), now);
-        life.on(Event::Progress(1, 99), now);
-        assert_eq!(*life.phase(), before);
-    }
-
-    #[test]
-    fn stopping_waits_until_the_device_is_free() {
-        let now = zero();
-        let mut life = live(now);
-        assert_eq!(life.on(Event::Unwanted, now), Some(Effect::Stop));
-        assert!(matches!(life.phase(), Phase::Stopping { .. }));
-        life.on(Event::Ended(1, Failure::Ended), now);
-        assert_eq!(*life.phase(), Phase::Idle);
-    }
-
-    #[test]
-    fn who_is_wanted_again_while_stopping_starts_when_that_is_over() {
-        let now = zero();
-        let mut life = live(now);
-        life.on(Event::Unwanted, now);
-        assert_eq!(life.on(Event::Wanted, now), None);
-        assert_eq!(life.on(Event::Ended(1, Failure::Ended), now), Some(Effect::Start(2)));
-    }
-
-    #[test]
-    fn a_pipeline_that_hangs_while_stopping_is_given_up() {
-        let now = zero();
-        let mut life = live(now);
-        life.on(Event::Unwanted, now);
-        life.on(Event::Tick, now + second(3));
-        assert_eq!(*life.phase(), Phase::Idle);
-    }
-
-    #[test]
-    fn the_newest_ends_are_remembered_with_their_causes() {
-        let mut now = zero();
-        let mut life = live(now);
-        life.on(Event::Restart, now);
-        assert_eq!(*life.ends(), [(now, Failure::Restart)]);
-        for run in 2..12 {
-            now += second(60);
-            life.on(Event::Tick, now);
-            life.on(Event::Ended(run, Failure::Ended), now);
-        }
-        assert_eq!(life.ends().len(), ENDS);
-        assert_eq!(life.ends().back(), Some(&(now, Failure::Ended)));
-    }
-
-    #[test]
-    fn an_operators_restart_does_not_count_as_a_failure() {
-        let now = zero();
-        let mut life = live(now);
-        assert_eq!(life.on(Event::Restart, now), Some(Effect::Stop));
-        assert_eq!(life.failures(), 0);
-        assert_eq!(life.on(Event::Tick, now), Some(Effect::Start(2)));
-    }
-
-    #[test]
-    fn a_failing_pipeline_that_nobody_wants_any_more_rests() {
-        let now = zero();
-        let mut life = live(now);
-        life.on(Event::Ended(1, Failure::Ended), now);
-        assert_eq!(life.on(Event::Unwanted, now), None);
-        assert_eq!(*life.phase(), Phase::Idle);
-        assert_eq!(life.deadline(), None);
-    }
-
-    #[test]
-    fn a_camera_that_fails_each_new_viewer_is_not_news_each_time() {
-        let now = zero();
-        let mut life = Lifecycle::new(LIMITS);
-        for viewer in 1..=3 {
-            assert_eq!(life.on(Event::Wanted, now), Some(Effect::Start(viewer)));
-            life.on(Event::Ended(viewer, Failure::Ended), now);
-            life.on(Event::Unwanted, now);
-        }
-        assert_eq!(life.failures(), 3);
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "tests choose their own zero")]
-    fn zero() -> Instant {
-        Instant::now()
-    }
-
-    proptest::proptest! {
-        /// Whatever happens: it never runs twice at once, and a wanted pipeline
-        /// always has a deadline or is about to be told something.
-        #[test]
-        fn a_wanted_pipeline_never_rests(events in proptest::collection::vec(0u8..7, 0..200)) {
-            let mut now = zero();
-            let mut life = Lifecycle::new(LIMITS);
-            let mut running = false;
-            for event in events {
-                now += Duration::from_millis(700);
-                let run = life.run();
-                let effect = life.on(match event {
-                    0 => Event::Wanted,
-                    1 => Event::Unwanted,
-                    2 => Event::Restart,
-                    3 => Event::FirstSign(run),
-                    4 => Event::Progress(run, u64::from(run)),
-                    5 => { running = false; Event::Ended(run, Failure::Ended) }
-                    _ => Event::Tick,
-                }, now);
-                match effect {
-                    Some(Effect::Start(_)) => running = true,
-                    Some(Effect::Stop) => assert!(running || life.run() > 0),
-                    None => {}
-                }
-                assert!(!life.wanted || life.deadline().is_some());
-            }
-        }
-    }
-}
+mod tests;

@@ -15,6 +15,7 @@ use crate::config::settings::{
     Control, EncoderWish, Feed, FeedAudio, Overlay, Profile, PushAudio, Rotation, Sound, Source,
     Stream, Turn,
 };
+use crate::media::flv::Audio;
 use crate::profile::{self, Kind, ProfileError, Slot};
 
 /// A stream with its feed: what one pipeline runs.
@@ -94,6 +95,18 @@ pub enum Format {
 /// AAC at 64 kbit/s: what the test sounds need, and what YouTube accepts.
 const AUDIO_BPS: u32 = 64_000;
 
+/// Silence and the test tone, as their profiles make them.
+pub const MADE_SOUND: Audio = Audio { rate: 44_100, channels: 2, bps: Some(AUDIO_BPS as u64) };
+
+/// What a stream is planned to be, before anything of it was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nominal {
+    pub fps: u32,
+    pub video_bps: u32,
+    /// Nothing where the sound passes through, or is another feed's.
+    pub audio_bps: Option<u32>,
+}
+
 /// Access units leave in Annex B form, parameter sets before each key frame.
 /// The sink never holds more than the unit that is being taken.
 const VIDEO_TAIL: &str = "! h264parse config-interval=-1 \
@@ -132,6 +145,17 @@ impl Plan {
     /// The size that the stream is encoded in.
     pub fn size(&self) -> Size {
         self.stream.size.unwrap_or(self.feed.size)
+    }
+
+    /// What its frames are expected to be.
+    pub fn nominal(&self) -> Nominal {
+        let is_encoded = self.stream.sound == Sound::Feed
+            && !matches!(self.feed.audio, FeedAudio::None | FeedAudio::Own);
+        Nominal {
+            fps: self.fps().fps(),
+            video_bps: self.stream.bitrate.bps(),
+            audio_bps: is_encoded.then_some(AUDIO_BPS),
+        }
     }
 
     /// The pictures per second that the stream is encoded with.

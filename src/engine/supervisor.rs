@@ -61,6 +61,11 @@ pub struct Supervisor {
 enum Request {
     /// An operator wants a fresh start.
     Restart,
+    /// An operator wants the next attempt now.
+    TryNow,
+    /// An operator has changed what it does; answered when that has happened, so
+    /// that what comes next is not forgotten with it.
+    Forget(oneshot::Sender<()>),
     /// Somebody wants to know whether the task still listens.
     Answer(oneshot::Sender<()>),
     /// It is needed no more, whoever still holds it.
@@ -74,6 +79,8 @@ pub struct Report {
     pub run: Run,
     /// Failures in a row.
     pub failures: u32,
+    /// The first failure since it was live for long.
+    pub first_failure: Option<Failure>,
     /// The last failure of all, however long ago.
     pub last_failure: Option<Failure>,
     /// When and why runs ended: the newest few, the last one at the end.
@@ -107,6 +114,21 @@ impl Supervisor {
     pub async fn restart(&self) {
         // A closed inbox means the service is going down; nothing is owed then.
         self.requests.send(Request::Restart).await.ok();
+    }
+
+    /// Ends a wait between attempts; returns once the request is queued.
+    pub async fn try_now(&self) {
+        // As with a restart: a closed inbox is owed nothing.
+        self.requests.send(Request::TryNow).await.ok();
+    }
+
+    /// Forgets earlier failures, so that the delays between attempts begin anew;
+    /// returns when that has happened.
+    pub async fn forget(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.requests.send(Request::Forget(answer)).await.is_ok() {
+            answered.await.ok();
+        }
     }
 
     /// Stops the pipeline for good; returns when it has let go of its devices
@@ -202,6 +224,7 @@ fn report_of(lifecycle: &Lifecycle) -> Report {
         phase: lifecycle.phase().clone(),
         run: lifecycle.run(),
         failures: lifecycle.failures(),
+        first_failure: lifecycle.first_failure().cloned(),
         last_failure: lifecycle.last_failure().cloned(),
         ends: lifecycle.ends().iter().cloned().collect(),
         deadline: lifecycle.deadline(),
@@ -233,6 +256,12 @@ impl<P: Pipeline> Task<P> {
             let event = tokio::select! {
                 request = requests.recv() => match request {
                     Some(Request::Restart) => Some(Event::Restart),
+                    Some(Request::TryNow) => Some(Event::TryNow),
+                    Some(Request::Forget(done)) => {
+                        self.handle(Event::Forget, &tell);
+                        done.send(()).ok();
+                        None
+                    }
                     Some(Request::Answer(to)) => {
                         // Who asked may have lost patience.
                         to.send(()).ok();
@@ -285,10 +314,13 @@ impl<P: Pipeline> Task<P> {
 
     fn handle(&mut self, event: Event, tell: &mpsc::Sender<Event>) {
         let before = self.lifecycle.phase().clone();
+        let forgets = event == Event::Forget;
         match event {
             Event::Wanted => self.pipeline.hold(),
             Event::Unwanted => self.pipeline.let_go(),
             Event::Restart
+            | Event::TryNow
+            | Event::Forget
             | Event::FirstSign(_)
             | Event::Progress(..)
             | Event::AtRest(_)
@@ -301,7 +333,9 @@ impl<P: Pipeline> Task<P> {
             None => {}
         }
         let report = report_of(&self.lifecycle);
-        if report.phase != before {
+        if forgets {
+            self.published.send_replace(report);
+        } else if report.phase != before {
             self.tell_people(&before, &report.phase);
             self.published.send_replace(report);
         }

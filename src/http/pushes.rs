@@ -36,6 +36,8 @@ struct Shown {
     /// Frames left out because the receiver was too slow.
     drops: u64,
     restarts: u32,
+    /// What the failures began with, until it has been live for ten seconds.
+    first_error: Option<String>,
     last_error: Option<String>,
     next_retry_seconds: Option<f64>,
     preflight: Fitness,
@@ -87,6 +89,20 @@ pub(super) async fn stop(
     Ok(answer(&shown(push, now())))
 }
 
+/// `PUT /api/livebox/v1/pushes/{name}/retry`
+pub(super) async fn retry(
+    caller: Caller,
+    request: HttpRequest,
+    name: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require_operator().await?;
+    let lineup = state.lineup();
+    let push = named(&lineup, &name, &request)?;
+    livebox(&lineup)?.try_push_now(push, now()).await?;
+    Ok(answer(&shown(push, now())))
+}
+
 /// The push of this name.
 ///
 /// # Errors
@@ -123,6 +139,7 @@ fn shown(push: &Push, now: Instant) -> Shown {
         bitrate: status.bitrate,
         drops: status.lost,
         restarts: status.past.restarts,
+        first_error: status.first_failure.map(|failure| failure.to_string()),
         last_error: status.last_failure.map(|failure| failure.to_string()),
         next_retry_seconds,
         preflight: fitness(push.preflight()),

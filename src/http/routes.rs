@@ -156,6 +156,7 @@ fn api(service: &mut web::ServiceConfig, base: &str) {
         .service(resource(&at("pushes"), READ).route(read().to(pushes::all)))
         .service(resource(&at("pushes/{name}/start"), "PUT").route(web::put().to(pushes::start)))
         .service(resource(&at("pushes/{name}/stop"), "PUT").route(web::put().to(pushes::stop)))
+        .service(resource(&at("pushes/{name}/retry"), "PUT").route(web::put().to(pushes::retry)))
         .service(resource(&at("recordings"), READ).route(read().to(recordings::all)))
         .service(
             resource(&at("recordings/{name}"), "DELETE")

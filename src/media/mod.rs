@@ -7,6 +7,7 @@ pub mod aac;
 mod bits;
 pub mod container;
 pub mod edge;
+pub mod flv;
 pub mod fmp4;
 pub mod h264;
 pub mod hls;

@@ -245,8 +245,18 @@ pub struct Push {
     pub url: Option<String>,
     /// Whether it sends, or will try next, to its backup; nothing where it has none.
     pub on_backup: Option<bool>,
+    /// Why it went down first since it was live for long: what follows is often
+    /// only the consequence.
+    pub first_failure: Option<Failure>,
     /// Why it went down the last time, however long ago.
     pub last_failure: Option<Failure>,
+}
+
+impl Push {
+    /// The first failure, where it is another one than the last.
+    pub fn first_cause(&self) -> Option<&Failure> {
+        self.first_failure.as_ref().filter(|first| Some(*first) != self.last_failure.as_ref())
+    }
 }
 
 /// Everything at one moment; all pages and APIs render this.

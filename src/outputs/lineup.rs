@@ -163,7 +163,7 @@ impl Lineup {
                     let wanted = self.wants(settings, present).await;
                     let stream = self.roster.find(&settings.stream);
                     let stream = stream.expect("the check refuses a push without its stream");
-                    let (push, task) = Push::spawn(settings, stream.hub(), index as f64 / count);
+                    let (push, task) = Push::spawn(settings, stream, index as f64 / count);
                     tasks.push(task);
                     (push, wanted)
                 }

@@ -68,6 +68,8 @@ pub enum BoxError {
     NoUrl,
     #[error("Cannot stop: it is {} already", .0.word())]
     Stopped(Activity),
+    #[error("Cannot try now: it is {}, and waits for nothing", .0.word())]
+    NotWaiting(Activity),
     #[error("The configuration has just been read again; try again")]
     Replaced,
 }
@@ -147,9 +149,35 @@ impl Livebox {
         if self.activity(now) != Activity::Idle {
             return Err(BoxError::Streaming);
         }
-        *held = Held { control, changed: time::iso_stamp() };
-        self.memory.keep_control(&self.configured, &held).await;
+        self.keep(&mut held, control).await;
         Ok(held.clone())
+    }
+
+    /// Edits the control data and starts sending by it, or does neither.
+    ///
+    /// # Errors
+    /// A field that is refused, or that it runs already or has nowhere to send to.
+    pub async fn edit_and_start(&self, fields: &[Field], now: Instant) -> Result<(), BoxError> {
+        let mut held = self.hold().await?;
+        let control = held.control.edited(fields)?;
+        if control.url.is_none() {
+            return Err(BoxError::NoUrl);
+        }
+        let activity = self.activity(now);
+        if activity != Activity::Idle {
+            return Err(BoxError::Started(activity));
+        }
+        self.keep(&mut held, control).await;
+        self.launch(&self.push, &held, now).await?;
+        drop(held);
+        self.memory.keep_wanted(self.push.settings(), true).await;
+        Ok(())
+    }
+
+    async fn keep(&self, held: &mut Held, control: Control) {
+        *held = Held { control, changed: time::iso_stamp() };
+        self.push.forget().await;
+        self.memory.keep_control(&self.configured, held).await;
     }
 
     /// Starts sending; returns when that is under way.
@@ -185,17 +213,39 @@ impl Livebox {
     /// Likewise.
     pub async fn resume(&self, push: &Push, now: Instant) -> Result<(), BoxError> {
         let held = self.hold().await?;
+        self.launch(push, &held, now).await
+    }
+
+    async fn launch(&self, push: &Push, held: &Held, now: Instant) -> Result<(), BoxError> {
         let activity = activity_of(push, now);
         if activity != Activity::Idle {
             return Err(BoxError::Started(activity));
         }
         if push.name() != self.push.name() {
-            push.start(destination(push.settings()).ok_or(BoxError::NoUrl)?);
+            let to = destination(push.settings(), push.stream()).ok_or(BoxError::NoUrl)?;
+            push.start(to).await;
             return Ok(());
         }
-        let to = self.own_destination(&held.control).ok_or(BoxError::NoUrl)?;
+        if held.control.url.is_none() {
+            return Err(BoxError::NoUrl);
+        }
         self.stream.follow(plan_for(&held.control, self.stream.plan())).await;
-        push.start(to);
+        push.start(self.own_destination(&held.control).ok_or(BoxError::NoUrl)?).await;
+        Ok(())
+    }
+
+    /// Ends the wait of any push between two attempts.
+    ///
+    /// # Errors
+    /// It does not wait.
+    pub async fn try_push_now(&self, push: &Push, now: Instant) -> Result<(), BoxError> {
+        let _held = self.hold().await?;
+        match push.state(now) {
+            State::Waiting { .. } | State::Over { .. } => push.try_now().await,
+            State::Idle | State::Starting | State::Live { .. } | State::Stopping => {
+                return Err(BoxError::NotWaiting(activity_of(push, now)));
+            }
+        }
         Ok(())
     }
 
@@ -218,14 +268,15 @@ impl Livebox {
     fn own_destination(&self, control: &Control) -> Option<Destination> {
         let settings = self.push.settings();
         let backup = settings.backup.clone();
-        destination(&settings::Push {
+        let settings = settings::Push {
             url: control.url.clone(),
             // The key must not reach the backup of a receiver that it is not for.
             backup: backup.filter(|_| control.url == self.configured.url),
             key: control.name.clone(),
             audio: control.audio,
             ..settings.clone()
-        })
+        };
+        destination(&settings, &self.stream)
     }
 }
 
@@ -267,7 +318,7 @@ pub fn spare_push(stream: &settings::Stream) -> settings::Push {
         url: None,
         key: None,
         backup: None,
-        audio: PushAudio::Tone,
+        audio: PushAudio::Feed,
         start: false,
     }
 }

@@ -14,8 +14,8 @@ use crate::config::settings::{self, Mode};
 use crate::engine::demand::Demand;
 use crate::engine::gst::{Destination, Meter, PushPipeline};
 use crate::engine::lifecycle::{Lifecycle, Limits, Phase};
+use crate::engine::roster;
 use crate::engine::supervisor::{Report, Supervisor};
-use crate::hub;
 use crate::model::ids::PushName;
 use crate::model::status::{self, Failure, State};
 
@@ -34,7 +34,7 @@ const PUSH_LIMITS: Limits = Limits {
 #[derive(Clone, Debug)]
 pub struct Push {
     settings: settings::Push,
-    hub: Arc<hub::Stream>,
+    stream: Arc<roster::Stream>,
     wanted: watch::Sender<usize>,
     destination: watch::Sender<Option<Destination>>,
     meter: Arc<Meter>,
@@ -46,12 +46,13 @@ impl Push {
     /// runtime. The task ends when the push is dropped.
     pub fn spawn(
         push: &settings::Push,
-        stream: &Arc<hub::Stream>,
+        stream: &Arc<roster::Stream>,
         spread: f64,
     ) -> (Arc<Self>, JoinHandle<()>) {
-        let (settings, hub) = (push.clone(), Arc::clone(stream));
-        let (destination, destinations) = watch::channel(destination(push));
-        let pipeline = PushPipeline::new(push.name.to_string(), destinations, Arc::clone(stream));
+        let (settings, stream) = (push.clone(), Arc::clone(stream));
+        let (destination, destinations) = watch::channel(destination(push, &stream));
+        let hub = Arc::clone(stream.hub());
+        let pipeline = PushPipeline::new(push.name.to_string(), destinations, hub);
         let meter = pipeline.meter();
         let wanted = watch::Sender::new(0);
         let (supervisor, task) = Supervisor::spawn(
@@ -61,7 +62,7 @@ impl Push {
             Demand::new(Mode::Linger(Duration::ZERO)),
             wanted.subscribe(),
         );
-        (Arc::new(Self { settings, hub, wanted, destination, meter, supervisor }), task)
+        (Arc::new(Self { settings, stream, wanted, destination, meter, supervisor }), task)
     }
 
     /// The same push, by settings that change nothing of what is sent.
@@ -87,14 +88,31 @@ impl Push {
         *self.wanted.borrow() > 0
     }
 
-    /// Sends to `destination` from now on, for as long as it takes.
-    pub fn start(&self, destination: Destination) {
+    /// The stream that it sends.
+    pub fn stream(&self) -> &roster::Stream {
+        &self.stream
+    }
+
+    /// Sends to `destination` from now on, for as long as it takes. What failed
+    /// before counts no more.
+    pub async fn start(&self, destination: Destination) {
+        self.supervisor.forget().await;
         self.destination.send_replace(Some(destination));
         self.wanted.send_replace(1);
     }
 
     pub fn stop(&self) {
         self.wanted.send_replace(0);
+    }
+
+    /// Ends a wait between two attempts.
+    pub async fn try_now(&self) {
+        self.supervisor.try_now().await;
+    }
+
+    /// Forgets why it failed: it will send elsewhere, or something else.
+    pub async fn forget(&self) {
+        self.supervisor.forget().await;
     }
 
     pub fn state(&self, now: Instant) -> State {
@@ -120,10 +138,10 @@ impl Push {
 
     /// Whether its stream is fit for the receiver.
     pub fn preflight(&self) -> Preflight {
-        let init = self.hub.init();
+        let init = self.stream.hub().init();
         let tracks = init.as_ref().map(|init| &init.tracks);
         let audio = self.destination.borrow().as_ref().map_or(self.settings.audio, |to| to.audio);
-        preflight(tracks, self.hub.measured(), audio)
+        preflight(tracks, self.stream.hub().measured(), audio)
     }
 
     pub fn status(&self, now: Instant) -> status::Push {
@@ -146,18 +164,21 @@ impl Push {
             past: report.past(now),
             url: url.map(|url| url.shown(None)),
             on_backup,
+            first_failure: report.first_failure,
             last_failure: report.last_failure,
         }
     }
 }
 
-/// Where the settings of a push lead; nowhere without a URL.
-pub fn destination(push: &settings::Push) -> Option<Destination> {
+/// Where the settings of a push lead, and what of `stream` goes there; nowhere
+/// without a URL.
+pub fn destination(push: &settings::Push, stream: &roster::Stream) -> Option<Destination> {
     let (url, key) = (push.url.as_ref()?, push.key.as_ref());
     Some(Destination {
         url: url.with_key(key),
         backup: push.backup.as_ref().map(|backup| backup.with_key(key)),
         key: push.key.clone().or_else(|| url.key()),
         audio: push.audio,
+        nominal: stream.plan().nominal(),
     })
 }

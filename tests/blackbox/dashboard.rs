@@ -20,7 +20,7 @@ fn the_page_shows_state_values_pushes_and_streams_and_links_lead_to_it() {
     let page = livebox.get("/dashboard");
 
     assert_eq!(page.status(), 200, "{}", page.text());
-    for part in ["idle", "360p", "750000", "1kHz", "Restart", "Start", "/camera/"] {
+    for part in ["idle", "360p", "750000", "1kHz", "feed", "Restart", "Start", "/camera/"] {
         assert!(page.text().contains(part), "{part} is missing in {}", page.text());
     }
     assert!(!page.text().contains("<script"), "{}", page.text());

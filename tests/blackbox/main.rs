@@ -20,7 +20,6 @@ mod edge;
 mod faults;
 mod feeds;
 mod files;
-mod guessing;
 mod harness;
 mod hls;
 mod https;

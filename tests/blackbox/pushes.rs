@@ -80,6 +80,72 @@ fn a_failing_push_tells_its_last_error_and_when_it_tries_again() {
 }
 
 #[test]
+fn what_the_failures_began_with_stays_beside_the_newest() {
+    // The first answers nothing that is RTMP, the second refuses the connection.
+    let web = Receiver::start();
+    let mut gone = Receiver::start();
+    gone.crash();
+    let url = format!("rtmp://127.0.0.1:{}/live2", web.http_port());
+    let backup = format!("start: true, backup: \"{}\"", gone.url());
+    let livebox = Livebox::start(&with_push(&url, &backup));
+
+    let push = wait::until("both have failed", LIMIT, || {
+        let push = far(&livebox);
+        let refused = push["last_error"].as_str().is_some_and(|error| error.contains("refused"));
+        refused.then_some(push)
+    });
+
+    let first = push["first_error"].as_str().expect("there is a first error");
+    assert!(!first.contains("refused"), "{push}");
+    let page = livebox.get("/dashboard").text();
+    assert!(page.contains("First error:"), "{page}");
+}
+
+#[test]
+fn an_operator_ends_the_wait_for_the_next_try() {
+    let mut receiver = Receiver::start();
+    receiver.crash();
+    let livebox = Livebox::start(&with_push(&receiver.url(), "start: true"));
+    let retry = || livebox.http().put(&format!("{API}/pushes/far/retry"));
+    let long_wait = || far(&livebox)["next_retry_seconds"].as_f64().filter(|wait| *wait > 12.0);
+    wait::until("it waits for long", LIMIT * 3, long_wait);
+    receiver.come_back();
+
+    let answer = retry();
+
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    let at = wait::now();
+    receiver.wait_for_more(1, LIMIT);
+    assert!(at.elapsed() < Duration::from_secs(10), "{:?}", at.elapsed());
+    let answer =
+        wait::until("it is live", LIMIT, || (far(&livebox)["state"] == "live").then(retry));
+    assert_eq!(answer.status(), 400, "{}", answer.text());
+    assert_eq!(far(&livebox)["state"], "live", "it is disturbed");
+}
+
+#[test]
+fn a_push_that_is_started_again_by_hand_does_not_wait_for_what_failed_before() {
+    let mut old = Receiver::start();
+    old.crash();
+    let livebox = Livebox::start(&with_push(&old.url(), "start: true"));
+    let long_wait = || far(&livebox)["next_retry_seconds"].as_f64().filter(|wait| *wait > 3.0);
+    wait::until("it waits for long", LIMIT * 3, long_wait);
+
+    assert_eq!(livebox.stop_push().status(), 200);
+    assert_ne!(far(&livebox)["last_error"], Value::Null, "one wants to read it");
+    let mut new = Receiver::start();
+    new.crash();
+    let set = livebox.set_control(&json!({"url": new.url()}));
+    assert_eq!(set.status(), 200, "{}", set.text());
+    let push = far(&livebox);
+    assert_eq!((&push["first_error"], &push["last_error"]), (&Value::Null, &Value::Null));
+
+    assert_eq!(livebox.start_push().status(), 200);
+    let wait = wait::until("it waits", LIMIT, || far(&livebox)["next_retry_seconds"].as_f64());
+    assert!(wait <= 4.0, "{wait} s: the delays go on where they were");
+}
+
+#[test]
 fn after_a_failure_the_backup_is_tried_and_then_the_first_again() {
     let (mut first, mut second) = (Receiver::start(), Receiver::start());
     let backup = format!("start: true, backup: \"{}\"", second.url());

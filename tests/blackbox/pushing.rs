@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::common::livebox::{API, CAMERA, Launch, Livebox};
 use crate::common::receiver::Receiver;
 use crate::common::tls::TlsFront;
-use crate::common::{probe, proc, wait};
+use crate::common::{flv, probe, proc, wait};
 
 const LIMIT: Duration = wait::PATIENCE;
 const KEY: &str = "quiet-otter-4711-zz";
@@ -17,6 +17,7 @@ const KEY: &str = "quiet-otter-4711-zz";
 fn a_push_goes_from_idle_to_streaming_and_back_and_the_receiver_gets_picture_and_tone() {
     let receiver = Receiver::start();
     let livebox = Launch::on_default().start();
+    assert_eq!(livebox.set_control(&json!({"audio": "1kHz"})).status(), 200);
     let over = AtomicBool::new(false);
 
     let states = std::thread::scope(|scope| {
@@ -64,6 +65,54 @@ fn every_frame_of_picture_and_sound_reaches_the_receiver() {
             assert!(missing.is_empty(), "audio {audio}: {kind} is missing between {missing:?}");
         }
     }
+}
+
+#[test]
+fn a_receiver_is_told_once_and_completely_what_follows() {
+    let receiver = Receiver::with("record all; record_unique on; meta copy;");
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let file = folder.path().join("seen.flv");
+    let _player = receiver.play_into(KEY, &file);
+    let livebox = Livebox::start(&with_push(&receiver));
+
+    // Parsers tell a new average bit rate several times a second at the beginning.
+    let tags = wait::until("six seconds are passed on", LIMIT * 2, || {
+        let tags = flv::tags(&file);
+        tags.last().is_some_and(|last| last.time >= 6000).then_some(tags)
+    });
+
+    let told: Vec<_> = tags.iter().filter(|tag| tag.is_metadata()).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    for (name, value) in [
+        ("width", 640.0),
+        ("height", 360.0),
+        ("framerate", 25.0),
+        ("videocodecid", 7.0),
+        ("audiocodecid", 10.0),
+        ("audiosamplerate", 44_100.0),
+        ("audiodatarate", 64.0),
+    ] {
+        assert_eq!(told[0].number(name), Some(value), "{name}");
+    }
+    let rate = told[0].number("videodatarate").expect("it is told");
+    assert!((100.0..=1500.0).contains(&rate), "{rate}");
+    let first = tags.iter().position(|tag| matches!(tag.kind, 8 | 9)).expect("there is media");
+    assert!(tags[..first].iter().any(flv::Tag::is_metadata), "media comes first");
+    assert!(!livebox.log().contains("assertion"), "GStreamer is not content");
+}
+
+#[test]
+fn no_tone_is_sent_that_nobody_asked_for() {
+    let receiver = Receiver::start();
+    let livebox = Launch::on_default().start();
+
+    livebox.push_to(&receiver.url(), KEY);
+    receiver.wait_for_more(200_000, LIMIT);
+    livebox.stop_push();
+
+    let recording = only_recording(&receiver);
+    assert_eq!(probe::streams(&recording, None).first("audio")["codec_name"], "aac");
+    assert!(probe::listen(&recording, 1).loudness < 0.0005);
 }
 
 #[test]
@@ -240,6 +289,12 @@ fn the_stream_key_is_shown_nowhere() {
     livebox.wait_for_state("idle", LIMIT);
     assert!(livebox.log().contains("DEBUG"), "the log is not talkative");
     assert!(!livebox.log().contains(KEY), "the log has the key");
+}
+
+/// A camera with a tone that is sent to `receiver` from the start on.
+fn with_push(receiver: &Receiver) -> String {
+    let url = receiver.url();
+    format!("{CAMERA}pushes: {{far: {{url: \"{url}\", key: {KEY}, start: true}}}}\n")
 }
 
 /// The states seen until `over`, each repetition once.

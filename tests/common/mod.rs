@@ -6,6 +6,7 @@
 
 pub mod browser;
 pub mod clip;
+pub mod flv;
 pub mod fmp4;
 pub mod hosts;
 pub mod http;
@@ -18,7 +19,6 @@ pub mod proc;
 pub mod process;
 pub mod receiver;
 pub mod rtsp;
-pub mod sources;
 pub mod tls;
 pub mod tools;
 pub mod viewer;

@@ -2,12 +2,13 @@
 //! loopback, writing what it receives to a folder.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::http::Http;
 use super::nginx::{Nginx, RTMP};
 use super::process::Process;
+use super::tools::tool;
 use super::{ports, wait};
 
 /// A receiver. Dropping it kills it.
@@ -44,9 +45,23 @@ impl Receiver {
         self.rtmp_port
     }
 
+    /// Has a player write what it is sent of the stream `key` to `file`, as FLV.
+    pub fn play_into(&self, key: &str, file: &Path) -> Process {
+        let mut command = tool("gst-launch-1.0");
+        command.args(["-q", "rtmp2src", &format!("location={}/{key}", self.url())]);
+        command.args(["!", "filesink", "buffer-mode=unbuffered"]);
+        command.arg(format!("location={}", file.display()));
+        Process::start("the player", &mut command)
+    }
+
     /// Its web server.
     pub fn http(&self) -> Http {
         Http::local(self.nginx.port())
+    }
+
+    /// The port of its web server.
+    pub fn http_port(&self) -> u16 {
+        self.nginx.port()
     }
 
     pub fn nginx(&self) -> &Process {

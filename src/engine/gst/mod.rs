@@ -14,6 +14,7 @@ mod feeder;
 mod film;
 mod incoming;
 mod intake;
+mod metadata;
 mod mjpeg;
 mod outlet;
 mod packages;

@@ -12,16 +12,17 @@ use log::warn;
 use tokio::sync::{mpsc, watch};
 
 use super::feeder::{Over, Sources, WhenLate, feed, first_chunk};
+use super::metadata::{self, metadata};
 use super::running::Running;
 use super::wire::Wire;
 use crate::base::secret::Secret;
 use crate::base::time::MediaTime;
 use crate::config::settings::PushAudio;
 use crate::engine::lifecycle::{Event, Run};
-use crate::engine::plan::push_line;
+use crate::engine::plan::{Nominal, push_line};
 use crate::engine::runs::{Runs, Stop};
 use crate::engine::supervisor::{Pipeline, Pulse};
-use crate::hub::{self, Reader};
+use crate::hub::{self, Measured, Reader};
 use crate::media::packager::Init;
 use crate::model::push_url::PushUrl;
 use crate::model::status::Failure;
@@ -44,6 +45,8 @@ pub struct Destination {
     /// What else must not be seen in messages: the key by itself.
     pub key: Option<Secret>,
     pub audio: PushAudio,
+    /// What the stream is planned to be.
+    pub nominal: Nominal,
 }
 
 /// Runs the pipeline of one push.
@@ -152,6 +155,7 @@ impl Pipeline for PushPipeline {
             name: self.name.clone(),
             destination,
             is_new,
+            stream: Arc::clone(&self.stream),
             meter: Arc::clone(&self.meter),
             run,
             tell: news.clone(),
@@ -181,6 +185,7 @@ struct Attempt {
     destination: Destination,
     /// Whether an operator has set the destination since the last run.
     is_new: bool,
+    stream: Arc<hub::Stream>,
     meter: Arc<Meter>,
     run: Run,
     tell: mpsc::Sender<Event>,
@@ -215,7 +220,9 @@ impl Attempt {
         };
         let destination = self.destination.clone();
         let wire = Wire::new(destination.url.secret());
-        let started = tokio::task::spawn_blocking(move || start(&destination, &init, begin)).await;
+        let measured = self.stream.measured();
+        let build = move || start(&destination, &init, measured, begin);
+        let started = tokio::task::spawn_blocking(build).await;
         let Pipes { mut running, sources, sink } = match started {
             Ok(Ok(pipes)) => pipes,
             Ok(Err(failure)) => return failure,
@@ -279,7 +286,12 @@ struct Pipes {
     sink: gst::Element,
 }
 
-fn start(destination: &Destination, init: &Init, begin: MediaTime) -> Result<Pipes, Failure> {
+fn start(
+    destination: &Destination,
+    init: &Init,
+    measured: Measured,
+    begin: MediaTime,
+) -> Result<Pipes, Failure> {
     let line = push_line(destination.audio, init.tracks.audio.is_some())
         .map_err(|error| Failure::Build(error.to_string()))?;
     let mut secrets = vec![destination.url.secret().clone()];
@@ -287,6 +299,10 @@ fn start(destination: &Destination, init: &Init, begin: MediaTime) -> Result<Pip
     let mut running = Running::build(&line, secrets)?;
     let sink = running.element("sink")?;
     sink.set_property("location", destination.url.secret().reveal());
+    let Destination { audio, nominal, .. } = destination;
+    if let Some(metadata) = metadata(&init.tracks, *audio, measured, *nominal) {
+        metadata::replace(&sink, &metadata);
+    }
 
     let audio = match &init.tracks.audio {
         Some(info) if destination.audio == PushAudio::Feed => {

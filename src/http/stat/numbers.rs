@@ -142,6 +142,7 @@ pub(super) struct Push<'a> {
     pub(super) lost: u64,
     pub(super) restarts: u32,
     pub(super) ends: Vec<End>,
+    pub(super) first_error: Option<String>,
     pub(super) last_error: Option<String>,
 }
 
@@ -302,6 +303,7 @@ fn push(push: &status::Push) -> Push<'_> {
         lost: push.lost,
         restarts: push.past.restarts,
         ends: ends(&push.past),
+        first_error: push.first_failure.as_ref().map(ToString::to_string),
         last_error: push.last_failure.as_ref().map(ToString::to_string),
     }
 }

@@ -1,0 +1,81 @@
+//! `onMetaData` of a push: sent once, and complete.
+//!
+//! `flvmux` writes one for each tag event that comes to it, which parsers send
+//! for each new average bit rate (measured: 260 in 185 s), and the first before
+//! it knows of the sound. Its own are taken out in front of the sink.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+
+use crate::config::settings::PushAudio;
+use crate::engine::plan::{MADE_SOUND, Nominal};
+use crate::hub::Measured;
+use crate::media::flv::{Audio, Metadata, is_script};
+use crate::model::track::Tracks;
+
+/// What the receiver is told about a stream of `tracks`: as measured, or else
+/// as planned. Nothing where there is no picture.
+pub(super) fn metadata(
+    tracks: &Tracks,
+    sound: PushAudio,
+    measured: Measured,
+    nominal: Nominal,
+) -> Option<Metadata> {
+    let video = tracks.video.as_ref()?;
+    let audio = match (&tracks.audio, sound) {
+        (Some(own), PushAudio::Feed) => {
+            Audio { rate: own.rate, channels: own.channels, bps: nominal.audio_bps.map(u64::from) }
+        }
+        (None, PushAudio::Feed) | (_, PushAudio::Silence | PushAudio::Tone) => MADE_SOUND,
+    };
+    let of_stream = nominal.audio_bps.filter(|_| tracks.audio.is_some()).unwrap_or(0);
+    let measured_bps = measured.bitrate.map(|bps| bps.saturating_sub(of_stream.into()));
+    let by_sps = video.frame_duration.map(|frame| 1.0 / frame.as_secs_f64());
+    Some(Metadata {
+        width: video.width,
+        height: video.height,
+        fps: by_sps.or(measured.fps).or(Some(nominal.fps.into())),
+        video_bps: measured_bps.or(Some(nominal.video_bps.into())),
+        audio: Some(audio),
+    })
+}
+
+/// Lets `metadata` pass into `sink` in the place of the first script tag, and no
+/// other one.
+pub(super) fn replace(sink: &gst::Element, metadata: &Metadata) {
+    let Some(pad) = sink.static_pad("sink") else { return };
+    let (tag, is_sent) = (metadata.tag(), AtomicBool::new(false));
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data else {
+            return gst::PadProbeReturn::Ok;
+        };
+        if !buffer.map_readable().is_ok_and(|bytes| is_script(&bytes)) {
+            return gst::PadProbeReturn::Ok;
+        }
+        if is_sent.swap(true, Ordering::Relaxed) {
+            // The bindings have taken the buffer, and GStreamer must not free it again.
+            return gst::PadProbeReturn::Handled;
+        }
+        let mut ours = gst::Buffer::from_slice(tag.clone());
+        let fresh = ours.get_mut().expect("a new buffer has one owner");
+        fresh.set_pts(buffer.pts());
+        fresh.set_dts(buffer.dts());
+        *buffer = ours;
+        gst::PadProbeReturn::Ok
+    });
+    // The caps hold the muxer's first tags once more, and the sink prefers those.
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
+        if let Some(gst::PadProbeData::Event(event)) = &mut info.data
+            && let gst::EventView::Caps(caps) = event.view()
+        {
+            let mut caps = caps.caps_owned();
+            for structure in caps.make_mut().iter_mut() {
+                structure.remove_field("streamheader");
+            }
+            *event = gst::event::Caps::new(&caps);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}

@@ -1,0 +1,283 @@
+//! What the machine does, told by events and times.
+
+use super::*;
+
+const LIMITS: Limits = Limits {
+    first_sign: Duration::from_secs(10),
+    silence: Duration::from_secs(5),
+    letting_go: Duration::from_secs(3),
+    backoff: Backoff::PUSH,
+    spread: 0.0,
+};
+
+fn second(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn live(now: Instant) -> Lifecycle {
+    let mut life = Lifecycle::new(LIMITS);
+    assert_eq!(life.on(Event::Wanted, now), Some(Effect::Start(1)));
+    life.on(Event::FirstSign(1), now);
+    life
+}
+
+#[test]
+fn a_camera_that_never_delivers_is_stopped_and_retried_later_each_time() {
+    let mut now = zero();
+    let mut life = Lifecycle::new(LIMITS);
+    assert_eq!(life.on(Event::Wanted, now), Some(Effect::Start(1)));
+
+    for (run, wait_ms) in [(2, 0), (3, 500), (4, 1000), (5, 2000)] {
+        now = life.deadline().unwrap();
+        assert_eq!(life.on(Event::Tick, now), Some(Effect::Stop));
+        assert_eq!(life.deadline(), Some(now + Duration::from_millis(wait_ms)));
+
+        now = life.deadline().unwrap();
+        assert_eq!(life.on(Event::Tick, now), Some(Effect::Start(run)));
+    }
+}
+
+#[test]
+fn what_is_not_resurrected_stays_down_until_it_is_wanted_anew() {
+    let now = zero();
+    let mut life = Lifecycle::new(LIMITS).resurrecting(false);
+    life.on(Event::Wanted, now);
+    life.on(Event::FirstSign(1), now);
+    life.on(Event::Ended(1, Failure::Ended), now);
+    assert_eq!(*life.phase(), Phase::Over { cause: Failure::Ended });
+    assert_eq!(life.deadline(), None);
+    assert_eq!(life.on(Event::Tick, now + second(100)), None);
+
+    assert_eq!(life.on(Event::Unwanted, now + second(101)), None);
+    assert_eq!(life.on(Event::Wanted, now + second(102)), Some(Effect::Start(2)));
+}
+
+#[test]
+fn a_live_camera_that_falls_silent_is_stuck_whatever_it_says() {
+    let now = zero();
+    let mut life = live(now);
+    life.on(Event::Progress(1, 30), now + second(1));
+    life.on(Event::Progress(1, 30), now + second(4));
+
+    assert_eq!(life.on(Event::Tick, now + second(5)), None);
+    assert_eq!(life.on(Event::Tick, now + second(6)), Some(Effect::Stop));
+    let Phase::Waiting { cause, .. } = life.phase() else { panic!("should wait") };
+    assert_eq!(*cause, Failure::NoFrames { after: second(5) });
+}
+
+#[test]
+fn one_good_frame_does_not_forgive_but_ten_seconds_do() {
+    let now = zero();
+    let mut life = live(now);
+    life.on(Event::Ended(1, Failure::Ended), now);
+    life.on(Event::Tick, now);
+    life.on(Event::FirstSign(2), now);
+    life.on(Event::Progress(2, 1), now + second(9));
+    assert_eq!(life.failures(), 1);
+
+    life.on(Event::Progress(2, 2), now + second(10));
+    assert_eq!(life.failures(), 0);
+    assert_eq!(life.last_failure(), Some(&Failure::Ended));
+}
+
+#[test]
+fn news_of_an_earlier_run_changes_nothing() {
+    let now = zero();
+    let mut life = live(now);
+    life.on(Event::Ended(1, Failure::Ended), now);
+    life.on(Event::Tick, now);
+    let before = life.phase().clone();
+
+    life.on(Event::Ended(1, Failure::Ended), now);
+    life.on(Event::FirstSign(1), now);
+    life.on(Event::Progress(1, 99), now);
+    assert_eq!(*life.phase(), before);
+}
+
+#[test]
+fn stopping_waits_until_the_device_is_free() {
+    let now = zero();
+    let mut life = live(now);
+    assert_eq!(life.on(Event::Unwanted, now), Some(Effect::Stop));
+    assert!(matches!(life.phase(), Phase::Stopping { .. }));
+    life.on(Event::Ended(1, Failure::Ended), now);
+    assert_eq!(*life.phase(), Phase::Idle);
+}
+
+#[test]
+fn who_is_wanted_again_while_stopping_starts_when_that_is_over() {
+    let now = zero();
+    let mut life = live(now);
+    life.on(Event::Unwanted, now);
+    assert_eq!(life.on(Event::Wanted, now), None);
+    assert_eq!(life.on(Event::Ended(1, Failure::Ended), now), Some(Effect::Start(2)));
+}
+
+#[test]
+fn a_pipeline_that_hangs_while_stopping_is_given_up() {
+    let now = zero();
+    let mut life = live(now);
+    life.on(Event::Unwanted, now);
+    life.on(Event::Tick, now + second(3));
+    assert_eq!(*life.phase(), Phase::Idle);
+}
+
+#[test]
+fn the_newest_ends_are_remembered_with_their_causes() {
+    let mut now = zero();
+    let mut life = live(now);
+    life.on(Event::Restart, now);
+    assert_eq!(*life.ends(), [(now, Failure::Restart)]);
+    for run in 2..12 {
+        now += second(60);
+        life.on(Event::Tick, now);
+        life.on(Event::Ended(run, Failure::Ended), now);
+    }
+    assert_eq!(life.ends().len(), ENDS);
+    assert_eq!(life.ends().back(), Some(&(now, Failure::Ended)));
+}
+
+#[test]
+fn an_operators_restart_does_not_count_as_a_failure() {
+    let now = zero();
+    let mut life = live(now);
+    assert_eq!(life.on(Event::Restart, now), Some(Effect::Stop));
+    assert_eq!(life.failures(), 0);
+    assert_eq!(life.on(Event::Tick, now), Some(Effect::Start(2)));
+}
+
+#[test]
+fn a_failing_pipeline_that_nobody_wants_any_more_rests() {
+    let now = zero();
+    let mut life = live(now);
+    life.on(Event::Ended(1, Failure::Ended), now);
+    assert_eq!(life.on(Event::Unwanted, now), None);
+    assert_eq!(*life.phase(), Phase::Idle);
+    assert_eq!(life.deadline(), None);
+}
+
+#[test]
+fn a_camera_that_fails_each_new_viewer_is_not_news_each_time() {
+    let now = zero();
+    let mut life = Lifecycle::new(LIMITS);
+    for viewer in 1..=3 {
+        assert_eq!(life.on(Event::Wanted, now), Some(Effect::Start(viewer)));
+        life.on(Event::Ended(viewer, Failure::Ended), now);
+        life.on(Event::Unwanted, now);
+    }
+    assert_eq!(life.failures(), 3);
+}
+
+/// Fails `times` in a row.
+fn failing(times: u32, now: Instant) -> Lifecycle {
+    let mut life = Lifecycle::new(LIMITS);
+    life.on(Event::Wanted, now);
+    for time in 1..=times {
+        let run = life.run();
+        let cause = if time == 1 { "the key is wrong" } else { "connection reset" };
+        life.on(Event::Ended(run, Failure::Build(cause.to_owned())), now);
+        if time < times {
+            life.on(Event::Tick, life.deadline().unwrap());
+        }
+    }
+    life
+}
+
+#[test]
+fn the_first_failure_is_known_beside_the_last_until_it_has_been_live_for_long() {
+    let now = zero();
+    let mut life = failing(4, now);
+    let text = |failure: Option<&Failure>| failure.map(ToString::to_string);
+    assert_eq!(text(life.first_failure()).as_deref(), Some("the key is wrong"));
+    assert_eq!(text(life.last_failure()).as_deref(), Some("connection reset"));
+
+    life.on(Event::Tick, life.deadline().unwrap());
+    let run = life.run();
+    life.on(Event::FirstSign(run), now);
+    life.on(Event::Progress(run, 1), now + second(9));
+    assert!(life.first_failure().is_some());
+    life.on(Event::Progress(run, 2), now + second(10));
+    assert_eq!(life.first_failure(), None);
+    assert!(life.last_failure().is_some());
+}
+
+#[test]
+fn what_an_operator_changed_starts_without_earlier_failures() {
+    let now = zero();
+    let mut life = failing(9, now);
+    life.on(Event::Unwanted, now);
+    life.on(Event::Forget, now);
+    assert_eq!((life.failures(), life.first_failure(), life.last_failure()), (0, None, None));
+
+    life.on(Event::Wanted, now);
+    let run = life.run();
+    life.on(Event::Ended(run, Failure::Ended), now);
+    assert_eq!(life.deadline(), Some(now), "the first retry is immediate");
+}
+
+#[test]
+fn an_operator_ends_the_wait_and_the_delays_begin_anew() {
+    let now = zero();
+    let mut life = failing(9, now);
+    assert!(life.deadline().unwrap() >= now + second(20));
+    assert_eq!(life.on(Event::TryNow, now), None);
+    assert_eq!(life.on(Event::Tick, now), Some(Effect::Start(10)));
+    assert!(life.last_failure().is_some());
+    life.on(Event::Ended(10, Failure::Ended), now);
+    assert_eq!(life.deadline(), Some(now));
+}
+
+#[test]
+fn trying_now_disturbs_nothing_that_runs_or_rests() {
+    let now = zero();
+    let mut life = live(now);
+    let before = life.phase().clone();
+    assert_eq!(life.on(Event::TryNow, now), None);
+    assert_eq!(*life.phase(), before);
+
+    let mut idle = Lifecycle::new(LIMITS);
+    assert_eq!(idle.on(Event::TryNow, now), None);
+    assert_eq!(*idle.phase(), Phase::Idle);
+
+    let mut over = Lifecycle::new(LIMITS).resurrecting(false);
+    over.on(Event::Wanted, now);
+    over.on(Event::Ended(1, Failure::Ended), now);
+    assert_eq!(over.on(Event::TryNow, now), Some(Effect::Start(2)));
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests choose their own zero")]
+fn zero() -> Instant {
+    Instant::now()
+}
+
+proptest::proptest! {
+    /// Whatever happens: it never runs twice at once, and a wanted pipeline
+    /// always has a deadline or is about to be told something.
+    #[test]
+    fn a_wanted_pipeline_never_rests(events in proptest::collection::vec(0u8..9, 0..200)) {
+        let mut now = zero();
+        let mut life = Lifecycle::new(LIMITS);
+        let mut running = false;
+        for event in events {
+            now += Duration::from_millis(700);
+            let run = life.run();
+            let effect = life.on(match event {
+                0 => Event::Wanted,
+                1 => Event::Unwanted,
+                2 => Event::Restart,
+                3 => Event::FirstSign(run),
+                4 => Event::Progress(run, u64::from(run)),
+                7 => Event::TryNow,
+                8 => Event::Forget,
+                5 => { running = false; Event::Ended(run, Failure::Ended) }
+                _ => Event::Tick,
+            }, now);
+            match effect {
+                Some(Effect::Start(_)) => running = true,
+                Some(Effect::Stop) => assert!(running || life.run() > 0),
+                None => {}
+            }
+            assert!(!life.wanted || life.deadline().is_some());
+        }
+    }
+}
