@@ -1,6 +1,7 @@
 //! Wiring: what starts in which order, and how it ends. The only place that
 //! knows everyone.
 
+mod limits;
 mod reload;
 
 use std::convert::Infallible;
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use self::reload::Reader;
 pub use self::reload::Source;
+use crate::base::disk::{Disk, Folders};
 use crate::base::shutdown::{self, Shutdown, Trigger};
 use crate::base::system;
 use crate::base::tls::{News, Tls};
@@ -43,8 +45,18 @@ use crate::outputs::rtsp::Door;
 /// count on it.
 const LEAVE_AFTER: Duration = Duration::from_millis(1800);
 
+/// A folder that has not answered by then is used once it does.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// How often the certificate's files are looked at: two system calls.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// What is bound before anything starts.
+struct Listeners {
+    server: http::Server,
+    door: Option<Door>,
+    tls: Option<Tls>,
+}
 
 /// Runs the service on what was `loaded` from `source`, until it is told to end.
 ///
@@ -52,16 +64,25 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// It cannot be reached or cannot start; says why.
 pub fn serve(loaded: Loaded, source: Source) -> anyhow::Result<()> {
     let settings = &loaded.settings;
+    limits::take_open_files()?;
     let tls = tls(settings)?;
+    let mut folders = Folders::default();
     if let Some(folder) = &settings.log.folder {
-        system::try_folder(folder).map_err(|error| {
+        let (disk, own) = (Disk::at(folder)?, folder.clone());
+        let tried = disk.run_blocking(PATIENCE, move || system::try_folder(&own));
+        // One that does not answer may do so later.
+        tried.unwrap_or(Ok(())).map_err(|error| {
             anyhow::anyhow!("log.folder: cannot write into {folder:?}: {error}")
         })?;
+        folders.add("log.folder", disk);
+    }
+    if let Some(folder) = &settings.server.docroot {
+        folders.add("server.docroot", Disk::at(folder)?);
     }
     let server = http::Server::bind(&settings.server, tls.as_ref())?;
     let door = settings.rtsp.as_ref();
     let door = door.map(|rtsp| Door::bind(settings.server.bind, rtsp, tls.as_ref())).transpose()?;
-    on_a_runtime(run(loaded, source, server, door, tls))
+    on_a_runtime(run(loaded, source, Listeners { server, door, tls }, folders))
 }
 
 /// The certificate that the configuration names, if it names one.
@@ -92,7 +113,12 @@ pub fn exposure(tls: &Tls) -> Option<String> {
 /// or the disk takes no more; says why. Later failures of camera and receiver
 /// are tried again for ever.
 pub fn stream(settings: &Settings, output: Option<&Path>) -> anyhow::Result<()> {
-    let recorder = output.map(Recorder::create).transpose()?;
+    let recorder = output.map(|path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let disk = Disk::at(folder.unwrap_or(Path::new(".")))?;
+        Ok::<_, anyhow::Error>(Recorder::create(path, disk)?)
+    });
+    let recorder = recorder.transpose()?;
     on_a_runtime(send(settings, recorder))
 }
 
@@ -184,20 +210,17 @@ async fn all_end(tasks: Vec<JoinHandle<()>>) {
 async fn run(
     loaded: Loaded,
     source: Source,
-    server: http::Server,
-    door: Option<Door>,
-    tls: Option<Tls>,
+    Listeners { server, door, tls }: Listeners,
+    mut folders: Folders,
 ) -> anyhow::Result<()> {
     let Loaded { settings, origin, .. } = loaded;
     let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
     let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     info!("configuration: {origin}; {}", gst::version());
-    if let Err(error) = system::allow_open_files() {
-        warn!("the number of open files stays limited: {error}");
-    }
     let shown = (source.show)(&settings);
-    let memory = Memory::open(&state_folder(&settings));
+    let memory = Memory::open(&state_folder(&settings)).await?;
+    folders.add("server.state", memory.disk().clone());
     let (lineup, mut tasks) = Lineup::new(settings.clone(), shown, memory).await;
     let lineup = watch::Sender::new(Arc::new(lineup));
     if let Some(tls) = tls {
@@ -210,8 +233,12 @@ async fn run(
     let watched = lineup.subscribe();
     let present = Arc::clone(&lineup.borrow());
     let recordings = recordings(&present, shutdown.clone()).await?;
+    if let Some(recordings) = &recordings {
+        folders.add("recordings.folder", recordings.disk().clone());
+    }
     let (reloads, asked) = Reloads::channel();
-    let state = Arc::new(http::State::new(present, reloads, recordings.clone()));
+    let memory = present.memory();
+    let state = Arc::new(http::State::new(present, reloads, recordings.clone(), folders));
     let server = server.start(Arc::clone(&state))?;
     let handle = server.handle();
     let server = tokio::spawn(server);
@@ -229,6 +256,7 @@ async fn run(
         asked,
         hangups,
         trials,
+        reading: None,
     };
     let reader = tokio::spawn(reader.read(shutdown.clone()));
     tell_systemd(&[NotifyState::Ready]);
@@ -236,6 +264,8 @@ async fn run(
     tokio::select! {
         () = shutdown.requested() => {}
         never = feed_watchdog(&watched, recordings.as_deref()) => match never {},
+        never = state.watch_disk() => match never {},
+        never = memory.keep_trying() => match never {},
     }
     info!("ending");
     tell_systemd(&[NotifyState::Stopping]);
@@ -258,7 +288,8 @@ async fn run(
 
 /// Takes a renewed certificate into use, for as long as the service runs.
 async fn renew(tls: Tls, mut shutdown: Shutdown) {
-    if let Some(warning) = exposure(&tls) {
+    let looking = tls.clone();
+    if let Ok(Some(warning)) = tokio::task::spawn_blocking(move || exposure(&looking)).await {
         warn!("{warning}");
     }
     let mut looks = tokio::time::interval(LOOK_EVERY);
@@ -290,14 +321,15 @@ async fn recordings(
     let settings = &*lineup.settings;
     let own = state_folder(settings).join("recordings");
     if settings.recordings.folder.is_none() {
+        let folder = own.clone();
         // What comes of it is seen right below.
-        std::fs::create_dir(&own).ok();
+        Disk::at(&own)?.run(PATIENCE, move || std::fs::create_dir(&folder).ok()).await.ok();
     }
     let folder = settings.recordings.folder.clone().unwrap_or(own);
     let shown = folder.display().to_string();
     let recordable = recordings::recordable(lineup);
     let is_planned = recordable.iter().any(|stream| stream.plan != settings::Record::Off);
-    match Recordings::open(&settings.recordings, folder, lineup.memory(), shutdown) {
+    match Recordings::open(&settings.recordings, folder, lineup.memory(), shutdown).await {
         Ok(recordings) => {
             recordings.follow(&settings.recordings, recordable).await;
             Ok(Some(recordings))

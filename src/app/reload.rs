@@ -59,6 +59,8 @@ pub(super) struct Reader {
     pub asked: mpsc::Receiver<Asked>,
     pub hangups: Signal,
     pub trials: Vec<Trial>,
+    /// A read that was given up: its thread waits for the disk, and no other shall.
+    pub reading: Option<JoinHandle<Result<Loaded, Refused>>>,
 }
 
 impl Reader {
@@ -124,10 +126,13 @@ impl Reader {
     }
 
     /// The configuration as the file has it now.
-    async fn loaded(&self) -> Result<Loaded, Refused> {
+    async fn loaded(&mut self) -> Result<Loaded, Refused> {
+        if self.reading.as_ref().is_some_and(|reading| !reading.is_finished()) {
+            return Err(plainly("its disk does not answer".to_owned()));
+        }
         let (source, running) =
             (Arc::clone(&self.source), Arc::clone(&self.lineup.borrow().settings));
-        let reading = tokio::task::spawn_blocking(move || {
+        let mut reading = tokio::task::spawn_blocking(move || {
             let loaded = (source.load)().map_err(refused)?;
             // Files that the next start would stumble over.
             if loaded.settings.server.tls != running.server.tls {
@@ -135,10 +140,13 @@ impl Reader {
             }
             Ok(loaded)
         });
-        match tokio::time::timeout(READ_WITHIN, reading).await {
+        match tokio::time::timeout(READ_WITHIN, &mut reading).await {
             Ok(Ok(read)) => read,
             Ok(Err(panic)) => Err(plainly(panic.to_string())),
-            Err(_) => Err(plainly(format!("it cannot be read within {} s", READ_WITHIN.as_secs()))),
+            Err(_) => {
+                self.reading = Some(reading);
+                Err(plainly(format!("it cannot be read within {} s", READ_WITHIN.as_secs())))
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 //! Nothing here knows about video or the configuration.
 
 pub mod backoff;
+pub mod disk;
 pub mod heap;
 pub mod program;
 pub mod queue;

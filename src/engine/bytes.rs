@@ -475,6 +475,11 @@ impl Stream {
         }
     }
 
+    /// Bytes handed to viewers since the start of the service.
+    pub fn bytes_out(&self) -> u64 {
+        self.bytes_out.load(Ordering::Relaxed)
+    }
+
     pub fn count_bytes_out(&self, bytes: usize) {
         self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
     }

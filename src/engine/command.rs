@@ -4,6 +4,7 @@
 //! with it. It gets its three standard files and no others.
 
 use std::io;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,12 +19,16 @@ use tokio::task::JoinHandle;
 
 use super::command_log::CommandLog;
 use super::last_words::LastWords;
+use crate::base::disk::Disk;
 use crate::config::settings::CommandLine;
 use crate::hub::bytes::{Read, Reader};
 use crate::model::status::Failure;
 
 /// From being asked to end to being ended: the service itself leaves within two seconds.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// A program that is not started by then lies on a disk that hangs.
+const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// How often a group that was asked to end is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -77,10 +82,15 @@ impl Program {
     /// # Errors
     /// There is no such program, or it may not be run.
     pub(super) async fn start(&self, input: Input) -> Result<Process, Failure> {
-        let program = self.clone();
-        // A file system that hangs must hold up nobody else.
-        let started = tokio::task::spawn_blocking(move || program.spawn(input)).await;
-        started.unwrap_or_else(|panic| Err(Failure::Command(panic.to_string())))
+        let (program, runtime) = (self.clone(), tokio::runtime::Handle::current());
+        let failed = |error: io::Error| Failure::Command(error.to_string());
+        // The program may lie on a disk that hangs; then its next start is refused at once.
+        let disk = Disk::at(Path::new(&self.line.program)).map_err(failed)?;
+        let started = disk.run(START_LIMIT, move || {
+            let _runtime = runtime.enter();
+            program.spawn(input)
+        });
+        started.await.unwrap_or_else(|silent| Err(failed(silent.into())))
     }
 
     fn spawn(&self, input: Input) -> Result<Process, Failure> {
@@ -219,10 +229,7 @@ async fn keep(mut from: ChildStderr, log: Arc<CommandLog>, last: Arc<LastWords>)
     let mut said = vec![0; LEAST_ROOM];
     while let Ok(length @ 1..) = from.read(&mut said).await {
         last.hear(&said[..length]);
-        let (log, said) = (Arc::clone(&log), said[..length].to_vec());
-        let now = tokio::time::Instant::now().into_std();
-        // The disk may be slow; what is said next waits in the pipe.
-        tokio::task::spawn_blocking(move || log.write(&said, now)).await.ok();
+        log.keep(&said[..length], tokio::time::Instant::now().into_std()).await;
     }
 }
 

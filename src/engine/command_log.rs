@@ -6,11 +6,13 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use log::{debug, warn};
+use log::debug;
 
+use crate::base::disk::{Disk, PATIENCE};
 use crate::base::time::log_stamp;
 
 /// A file that is longer becomes `NAME.log.old`, in the place of the one before.
@@ -30,6 +32,10 @@ const LONGEST_LINE: usize = 200;
 pub(super) struct CommandLog {
     /// As the service's log names it: `feed clip`.
     what: String,
+    /// Makes the calls into the folder, where there is one.
+    disk: Option<Disk>,
+    /// Bytes that were too many, or that the disk did not take, since the last that were kept.
+    left_out: AtomicUsize,
     inner: Mutex<Inner>,
 }
 
@@ -37,8 +43,10 @@ pub(super) struct CommandLog {
 struct Inner {
     place: Place,
     budget: Budget,
-    /// Bytes that were too many since the last that were not.
-    left_out: usize,
+    /// Of the service's log, for what the file does not take.
+    lines: Budget,
+    /// Whether the disk did not take what was said last.
+    has_failed: bool,
 }
 
 #[derive(Debug)]
@@ -78,37 +86,59 @@ impl CommandLog {
     /// `kind` and `name` name the file: `feed_clip.log` in `folder`. Without a
     /// folder the service's log has it, at debug.
     pub(super) fn new(folder: Option<&Path>, kind: &str, name: &str) -> Self {
-        let (place, budget) = match folder {
+        let place = match folder {
             Some(folder) => {
                 let path = folder.join(format!("{kind}_{name}.log"));
-                (Place::File { path, open: None }, Budget::new(BURST, BYTES_A_SECOND))
+                Place::File { path, open: None }
             }
-            None => (Place::Service, Budget::new(LINES_BURST, LINES_A_SECOND)),
+            None => Place::Service,
         };
-        let inner = Mutex::new(Inner { place, budget, left_out: 0 });
-        Self { what: format!("{kind} {name}"), inner }
+        let budget = Budget::new(BURST, BYTES_A_SECOND);
+        let lines = Budget::new(LINES_BURST, LINES_A_SECOND);
+        let inner = Mutex::new(Inner { place, budget, lines, has_failed: false });
+        // Without a thread there is no file either, and what is said goes to the service's log.
+        let disk = folder.and_then(|folder| Disk::at(folder).ok());
+        Self { what: format!("{kind} {name}"), disk, left_out: AtomicUsize::new(0), inner }
     }
 
-    /// Keeps what was said. May wait for the disk.
-    pub(super) fn write(&self, said: &[u8], now: Instant) {
+    /// Keeps what was said, or leaves it out where the disk does not answer: a
+    /// program must not wait until it does.
+    pub(super) async fn keep(self: &Arc<Self>, said: &[u8], now: Instant) {
+        let Some(disk) = &self.disk else { return self.write(said, now) };
+        let (own, bytes) = (Arc::clone(self), said.to_vec());
+        if disk.run(PATIENCE, move || own.write(&bytes, now)).await.is_err() {
+            self.left_out.fetch_add(said.len(), Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps what was said; may block.
+    fn write(&self, said: &[u8], now: Instant) {
         // What is kept is whole at every moment.
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { place, budget, left_out } = &mut *inner;
-        let Place::File { path, open } = place else {
-            self.tell(said, budget, now);
+        let Inner { place, budget, lines, has_failed } = &mut *inner;
+        let (Place::File { path, open }, Some(disk)) = (place, &self.disk) else {
+            self.tell(said, lines, now);
             return;
         };
         if !budget.take(said.len() as f64, now) {
-            *left_out += said.len();
+            self.left_out.fetch_add(said.len(), Ordering::Relaxed);
             return;
         }
-        let gap = std::mem::take(left_out);
+        let gap = self.left_out.swap(0, Ordering::Relaxed);
         let note = if gap > 0 { format!("\n[{gap} bytes are left out]\n") } else { String::new() };
-        if let Err(error) = append(path, open, &[note.as_bytes(), said]) {
-            warn!("{}: its log {path:?} cannot be written: {error}", self.what);
-            *place = Place::Service;
-            *budget = Budget::new(LINES_BURST, LINES_A_SECOND);
+        match append(path, open, &[note.as_bytes(), said]) {
+            Ok(()) if *has_failed => disk.note(None),
+            Ok(()) => {}
+            Err(error) => {
+                *open = None;
+                disk.note(Some(format!("cannot be written: {error}")));
+                self.left_out.fetch_add(gap + said.len(), Ordering::Relaxed);
+                self.tell(said, lines, now);
+                *has_failed = true;
+                return;
+            }
         }
+        *has_failed = false;
     }
 
     fn tell(&self, said: &[u8], budget: &mut Budget, now: Instant) {
@@ -117,6 +147,18 @@ impl CommandLog {
             if !line.is_empty() && budget.take(1.0, now) {
                 debug!("{} says: {}", self.what, line.escape_debug());
             }
+        }
+    }
+}
+
+impl Drop for CommandLog {
+    fn drop(&mut self) {
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let (Place::File { open, .. }, Some(disk)) = (&mut inner.place, &self.disk)
+            && let Some(file) = open.take()
+        {
+            // Closing may hang as well.
+            disk.post(move || drop(file));
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::net::unix::pipe::{OpenOptions, Receiver};
 
 use super::bytes::Sign;
 use super::command::Blocks;
+use crate::base::disk::{Disk, DiskFile, PATIENCE};
 use crate::hub::bytes::{Clock, Flow};
 use crate::model::status::Failure;
 
@@ -20,7 +21,7 @@ const PIECE: usize = 64 << 10;
 
 enum Opened {
     Pipe(Receiver),
-    File(File),
+    File(DiskFile),
 }
 
 /// Passes on what is in `path`, round after round if `again`.
@@ -53,18 +54,24 @@ pub(super) async fn read(path: &Path, again: bool, flow: &Flow, sign: &mut Sign)
 }
 
 async fn open(path: PathBuf) -> io::Result<Opened> {
-    let opened = tokio::task::spawn_blocking(move || {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let disk = Disk::at(folder.unwrap_or(Path::new(".")))?;
+    let runtime = tokio::runtime::Handle::current();
+    let of_file = disk.clone();
+    let opened = disk.run(PATIENCE, move || {
+        // Pipes are waited for by the runtime.
+        let _runtime = runtime.enter();
         let kind = fs::metadata(&path)?.file_type();
         if kind.is_fifo() {
             // Does not wait for a writer.
             Ok(Opened::Pipe(OpenOptions::new().open_receiver(&path)?))
         } else if kind.is_file() {
-            Ok(Opened::File(File::open(&path)?))
+            Ok(Opened::File(DiskFile::new(File::open(&path)?, of_file)))
         } else {
             Err(io::Error::other("it is neither a named pipe nor a file"))
         }
     });
-    opened.await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+    opened.await?
 }
 
 /// From its first writer to its last.
@@ -88,22 +95,21 @@ async fn round_of_pipe(pipe: &Receiver, flow: &Flow, sign: &mut Sign) -> io::Res
 }
 
 /// As fast as its fastest reader takes it: a file has no clock of its own.
-async fn round_of_file(mut file: File, flow: &Flow, sign: &mut Sign) -> io::Result<()> {
+async fn round_of_file(file: DiskFile, flow: &Flow, sign: &mut Sign) -> io::Result<()> {
     flow.set_clock(Clock::Readers);
     flow.begin_run();
     loop {
         flow.room().await;
-        let read = tokio::task::spawn_blocking(move || {
+        let read = file.wait(|mut file| {
             let mut piece = vec![0; PIECE];
             let length = file.read(&mut piece)?;
             piece.truncate(length);
-            io::Result::Ok((file, piece))
+            Ok(piece)
         });
-        let (same, piece) = read.await.unwrap_or_else(|panic| Err(io::Error::other(panic)))?;
+        let piece = read.await?;
         if piece.is_empty() {
             return Ok(());
         }
-        file = same;
         flow.publish(Bytes::from(piece));
         sign.give();
     }

@@ -22,6 +22,15 @@ const OTHER_FILES: usize = 256;
 /// A viewer's connection takes its socket twice.
 const FILES_EACH: usize = 2;
 
+/// Files that a process must be allowed to open for as many connections as
+/// there may be.
+pub const FILES_FOR_ALL: usize = OTHER_FILES + PLACES * FILES_EACH;
+
+/// As many connections as fit where a process may open so many files.
+pub fn places(files: usize) -> usize {
+    (files.saturating_sub(OTHER_FILES) / FILES_EACH).clamp(1, PLACES)
+}
+
 /// Those who have asked for something, and are still connected.
 #[derive(Debug)]
 pub(super) struct Crowd {
@@ -45,8 +54,7 @@ pub(super) struct Seat {
 impl Crowd {
     /// As many as fit where a process may open so many files.
     pub(super) fn with_files(files: usize) -> Arc<Self> {
-        let places = files.saturating_sub(OTHER_FILES) / FILES_EACH;
-        Arc::new(Self { places: places.clamp(1, PLACES), inside: Mutex::default() })
+        Arc::new(Self { places: places(files), inside: Mutex::default() })
     }
 
     /// Lets somebody in from `address`; nothing where it is full.

@@ -151,6 +151,7 @@ struct Dashboard<'a> {
     control: Shown,
     rows: &'a [Row],
     streams: Vec<status::Stream>,
+    problems: Vec<status::Problem>,
 }
 
 /// A push on the page.
@@ -256,7 +257,7 @@ pub(super) async fn restart(
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
     named_stream(&state.lineup(), &name, &request)?.restart().await;
-    Ok(back(&state, Ok(())))
+    Ok(back_to("/dashboard", &state, Ok(())))
 }
 
 /// `POST /dashboard/reload`
@@ -300,7 +301,20 @@ pub(super) async fn form(
 }
 
 fn back(state: &State, done: Result<(), ApiError>) -> HttpResponse {
-    back_to("/dashboard", state, done)
+    changed_at("/dashboard", state, done)
+}
+
+/// Back to the page at `place` after a change, which says so where that will be
+/// forgotten.
+pub(super) fn changed_at(
+    place: &'static str,
+    state: &State,
+    done: Result<(), ApiError>,
+) -> HttpResponse {
+    match (&done, state.forgets()) {
+        (Ok(()), Some(warning)) => see(format!("{place}?told={}", state.desk.leave(warning))),
+        (Ok(()) | Err(_), _) => back_to(place, state, done),
+    }
 }
 
 /// Back to the page at `place`, with what went wrong.
@@ -364,6 +378,7 @@ async fn rendered(
         control: held.shown(),
         rows: &rows,
         streams: state.snapshot(now).streams,
+        problems: state.problems(),
     };
     let mut response = pages::html(StatusCode::OK, &page, POLICY);
     let never = header::HeaderValue::from_static("no-store");

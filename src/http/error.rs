@@ -7,6 +7,7 @@ use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
 
 use crate::accounts::Busy;
+use crate::base::disk::Silent;
 use crate::engine::bytes::{NoSeat, NoShot};
 use crate::model::status::Failure;
 use crate::outputs::control::Refused;
@@ -73,6 +74,8 @@ pub(super) enum ApiError {
     Steered(#[from] NotSteered),
     #[error(transparent)]
     Deleted(#[from] NotDeleted),
+    #[error("Not now: {0}")]
+    Silent(#[from] Silent),
     #[error(transparent)]
     Wish(#[from] BadWish),
     #[error("Not reloaded: {0}")]
@@ -114,6 +117,9 @@ impl ApiError {
                 (StatusCode::CONFLICT, None)
             }
             ApiError::Deleted(NotDeleted::Disk) => (StatusCode::INTERNAL_SERVER_ERROR, None),
+            ApiError::Deleted(NotDeleted::Silent) | ApiError::Silent(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(5)))
+            }
             ApiError::Wish(_) | ApiError::NoMarks { .. } => (StatusCode::BAD_REQUEST, None),
             ApiError::Undecoded(NoPicture::Busy | NoPicture::Failed(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)))

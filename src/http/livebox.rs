@@ -34,6 +34,8 @@ struct Status {
     timestamp: String,
     /// New settings that gave nothing, since the configuration was read last.
     rolled_back: Vec<String>,
+    /// What is wrong with the folders of the box, each in one line.
+    problems: Vec<String>,
 }
 
 /// `GET /api/livebox/v1/status`
@@ -60,7 +62,7 @@ pub(super) async fn edit(
     caller.require_operator().await?;
     let fields = fields(&request, payload).await?;
     let held = livebox(&state.lineup())?.edit(&fields, now()).await?;
-    Ok(answer(&held.shown()))
+    Ok(changed(&state, &held.shown()))
 }
 
 /// `PUT /api/livebox/v1/start`
@@ -70,7 +72,7 @@ pub(super) async fn start(
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
     livebox(&state.lineup())?.start(now()).await?;
-    Ok(answer(&status_of(&state)))
+    Ok(changed(&state, &status_of(&state)))
 }
 
 /// `PUT /api/livebox/v1/stop`
@@ -80,7 +82,7 @@ pub(super) async fn stop(
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
     livebox(&state.lineup())?.stop(now()).await?;
-    Ok(answer(&status_of(&state)))
+    Ok(changed(&state, &status_of(&state)))
 }
 
 /// `POST /api/livebox/v1/reload`
@@ -113,6 +115,16 @@ pub(super) fn answer(body: &impl Serialize) -> HttpResponse {
     json(&mut HttpResponse::Ok(), body)
 }
 
+/// The answer to what an operator has changed, with a `warning` where that
+/// will be forgotten.
+pub(super) fn changed(state: &State, body: &impl Serialize) -> HttpResponse {
+    let Some(warning) = state.forgets() else { return answer(body) };
+    let body = serde_json::to_value(body).expect("our own structs have string keys only");
+    let serde_json::Value::Object(mut fields) = body else { return answer(&body) };
+    fields.insert("warning".to_owned(), warning.into());
+    answer(&fields)
+}
+
 /// The box as one thing.
 ///
 /// # Errors
@@ -141,7 +153,7 @@ fn status_of(state: &State) -> Status {
         product: "com.youtube.livebox",
         version: env!("CARGO_PKG_VERSION"),
         name: system::hostname(),
-        id: system::mac_address(),
+        id: state.mac_address.clone(),
         status: state
             .lineup()
             .livebox
@@ -149,10 +161,11 @@ fn status_of(state: &State) -> Status {
             .map_or(Activity::Idle, |livebox| livebox.activity(now))
             .word(),
         cpu: state.cpu_percent(now),
-        disk: system::disk_used_percent(&std::env::temp_dir()).round(),
-        net: state.bytes_out(now),
+        disk: state.disk_percent(),
+        net: state.bytes_out(),
         timestamp: time::iso_stamp(),
         rolled_back: state.lineup().rolled_back.iter().map(|one| one.what.clone()).collect(),
+        problems: state.problems().iter().map(ToString::to_string).collect(),
     }
 }
 

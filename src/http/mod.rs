@@ -11,7 +11,9 @@ mod bytes;
 mod connection;
 mod crowd;
 mod dashboard;
+mod docroot;
 mod error;
+mod files;
 mod head;
 mod hls;
 mod journal;
@@ -31,4 +33,5 @@ mod stat;
 mod table;
 mod viewer;
 
+pub use crowd::{FILES_FOR_ALL, places};
 pub use server::{ServeError, Server, State, stop};

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::access::Caller;
 use super::error::ApiError;
-use super::livebox::{answer, livebox};
+use super::livebox::{answer, changed, livebox};
 use super::server::{State, now};
 use crate::model::status;
 use crate::outputs::lineup::Lineup;
@@ -72,7 +72,7 @@ pub(super) async fn start(
     let lineup = state.lineup();
     let push = named(&lineup, &name, &request)?;
     livebox(&lineup)?.start_push(push, now()).await?;
-    Ok(answer(&shown(push, now())))
+    Ok(changed(&state, &shown(push, now())))
 }
 
 /// `PUT /api/livebox/v1/pushes/{name}/stop`
@@ -86,7 +86,7 @@ pub(super) async fn stop(
     let lineup = state.lineup();
     let push = named(&lineup, &name, &request)?;
     livebox(&lineup)?.stop_push(push, now()).await?;
-    Ok(answer(&shown(push, now())))
+    Ok(changed(&state, &shown(push, now())))
 }
 
 /// `PUT /api/livebox/v1/pushes/{name}/retry`

@@ -8,16 +8,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_files::NamedFile;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde::{Deserialize, Serialize};
 
 use super::access::{self, Caller};
-use super::dashboard::{self, Refusal, back_to, form};
+use super::dashboard::{self, Refusal, back_to, changed_at, form};
 use super::error::ApiError;
-use super::livebox::answer;
+use super::files::{self, Facts};
+use super::livebox::{answer, changed};
 use super::pages;
 use super::server::{State, now};
 use crate::base::system;
@@ -141,16 +141,9 @@ pub(super) async fn file(
     let name = named(&name, &request)?;
     access::require_viewer(&request, name.stream()).await?;
     let missing = || ApiError::NoSuchPath(request.path().to_owned());
-    let (file, path) = recordings(&state)?.file(&name).await.ok_or_else(missing)?;
-    let file = NamedFile::from_file(file, path).map_err(|_| missing())?;
-    let mut response = file.prefer_utf8(false).into_response(&request);
-    let kind = header::HeaderValue::from_static(name.content_type());
-    if response.headers().contains_key(header::CONTENT_TYPE) {
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    }
-    let private = header::HeaderValue::from_static("private, no-cache");
-    response.headers_mut().insert(header::CACHE_CONTROL, private);
-    Ok(response)
+    let (file, facts) = recordings(&state)?.file(&name).await?.ok_or_else(missing)?;
+    let found = (file, Facts::of(&facts));
+    Ok(files::answer(&request, found, name.content_type(), "private, no-cache"))
 }
 
 /// The page, with buttons for operators.
@@ -238,7 +231,7 @@ pub(super) async fn start_form(
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
     let started = recordings(&state)?.start(&name).await;
-    Ok(back_to(DESK, &state, started.map_err(ApiError::from)))
+    Ok(changed_at(DESK, &state, started.map_err(ApiError::from)))
 }
 
 /// `POST /dashboard/streams/{name}/record/stop`
@@ -251,7 +244,7 @@ pub(super) async fn stop_form(
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
     let stopped = recordings(&state)?.stop(&name).await;
-    Ok(back_to(DESK, &state, stopped.map_err(ApiError::from)))
+    Ok(changed_at(DESK, &state, stopped.map_err(ApiError::from)))
 }
 
 fn recordings(state: &State) -> Result<&Arc<Recordings>, ApiError> {
@@ -301,7 +294,7 @@ fn shown(name: &Name, entry: &Entry) -> Shown {
 fn one_recorded(state: &State, stream: &str) -> Result<HttpResponse, ApiError> {
     let all = recordings(state)?.status(now()).streams;
     let found = all.iter().find(|one| one.stream.as_str() == stream);
-    Ok(answer(&found.map(recorded)))
+    Ok(changed(state, &found.map(recorded)))
 }
 
 fn recorded(one: &status::Recorded) -> Recorded {

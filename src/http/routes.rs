@@ -3,13 +3,13 @@
 //! The paths that the configuration gives stand in a table, which a reload
 //! replaces; all others are fixed.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use actix_web::guard::{Any, Get, Guard, Head, fn_guard};
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
+use super::docroot::{self, Docroot};
 use super::error::ApiError;
 use super::server::State;
 use super::table::{Table, What, Whom, asks_for, is_placed};
@@ -111,7 +111,7 @@ fn placed() -> Resource {
         .route(at(What::Config).to(stat::config))
 }
 
-pub(super) fn all(service: &mut web::ServiceConfig, docroot: Option<&Path>) {
+pub(super) fn all(service: &mut web::ServiceConfig, docroot: Option<&Docroot>) {
     service.service(resource("/", READ).guard(has_home()).route(read().to(pages::home)));
     for asset in assets::ALL {
         service.service(
@@ -126,11 +126,9 @@ pub(super) fn all(service: &mut web::ServiceConfig, docroot: Option<&Path>) {
     recorded(service);
     service.service(placed().wrap(from_fn(access::guard)));
     match docroot {
-        Some(folder) => {
-            let files = actix_files::Files::new("/", folder)
-                .index_file("index.html")
-                .default_handler(web::to(pages::not_found));
-            service.service(files);
+        Some(docroot) => {
+            service.app_data(web::Data::new(docroot.clone()));
+            service.default_service(web::to(docroot::serve));
         }
         None => {
             service.default_service(web::to(pages::not_found));

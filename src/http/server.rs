@@ -1,8 +1,9 @@
 //! The listener: its socket options, its workers, its end.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,17 +17,19 @@ use tokio::sync::watch;
 use super::bell::Bells;
 use super::connection;
 use super::dashboard::Desk;
+use super::docroot::Docroot;
 use super::journal::{self, Told};
 use super::origin::Scheme;
 use super::porch::{Porch, Wire};
 use super::routes;
 use super::table::Table;
+use crate::base::disk::{Disk, Folders, PATIENCE};
 use crate::base::sockets;
 use crate::base::system::{self, CpuMeter};
 use crate::base::time;
 use crate::base::tls::Tls;
 use crate::config::settings;
-use crate::model::status::{Service, Snapshot};
+use crate::model::status::{Problem, Service, Snapshot};
 use crate::outputs::lineup::Lineup;
 use crate::outputs::mjpeg::Mjpegs;
 use crate::outputs::picture::Pictures;
@@ -43,6 +46,9 @@ const WORKERS_AT_MOST: usize = 4;
 
 /// The porch bounds connections, and must see all of them for that.
 const CONNECTIONS_PER_WORKER: usize = 1 << 16;
+
+/// How often the disk of temporary files is looked at.
+const DISK_EVERY: Duration = Duration::from_secs(10);
 
 /// A request takes no longer to arrive, and a connection no longer to end.
 const REQUEST_AT_MOST: Duration = Duration::from_secs(5);
@@ -62,6 +68,11 @@ pub struct State {
     /// Seconds since 1970, and on the clock that handlers go by.
     started: (u64, Instant),
     cpu: Mutex<CpuMeter>,
+    /// Of the first network interface; names the box.
+    pub(super) mac_address: String,
+    folders: Folders,
+    /// How full the disk of temporary files is, in hundredths of a percent.
+    disk_used: AtomicU64,
 }
 
 /// What there is, and where it is found.
@@ -91,13 +102,19 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
-    docroot: Option<PathBuf>,
+    docroot: Option<Docroot>,
     porch: Porch,
     scheme: Scheme,
 }
 
 impl State {
-    pub fn new(lineup: Arc<Lineup>, reloads: Reloads, recordings: Option<Arc<Recordings>>) -> Self {
+    /// `folders` are those whose troubles are shown.
+    pub fn new(
+        lineup: Arc<Lineup>,
+        reloads: Reloads,
+        recordings: Option<Arc<Recordings>>,
+        folders: Folders,
+    ) -> Self {
         let cpu = Mutex::new(CpuMeter::new(now(), system::cpu_time()));
         let started = (time::unix().as_secs(), now());
         Self {
@@ -109,6 +126,9 @@ impl State {
             mjpegs: Mjpegs::default(),
             started,
             cpu,
+            mac_address: system::mac_address(),
+            folders,
+            disk_used: AtomicU64::new(0),
         }
     }
 
@@ -147,16 +167,49 @@ impl State {
             pushes: pushes.iter().map(|push| push.status(now)).collect(),
             recordings: self.recordings.as_ref().map(|all| all.status(now)).unwrap_or_default(),
             rolled_back: rolled_back.clone(),
+            problems: self.problems(),
         }
     }
 
+    /// What is wrong with the folders of the configuration.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let troubles = self.folders.troubles().into_iter();
+        troubles.map(|(what, text)| Problem { what, text: format!("the folder {text}") }).collect()
+    }
+
+    /// Why what an operator has just changed will be forgotten, if it will.
+    pub(super) fn forgets(&self) -> Option<String> {
+        let trouble = self.lineup().memory().trouble()?;
+        Some(format!("This counts until the next start only: the folder of the state {trouble}"))
+    }
+
+    /// Looks how full the disk of temporary files is, for as long as it is polled.
+    pub async fn watch_disk(&self) -> Infallible {
+        let folder = std::env::temp_dir();
+        let Ok(disk) = Disk::at(&folder) else { return std::future::pending().await };
+        let mut looks = tokio::time::interval(DISK_EVERY);
+        loop {
+            looks.tick().await;
+            let own = folder.clone();
+            let used = disk.run(PATIENCE, move || system::disk_used_percent(&own)).await;
+            if let Ok(percent) = used {
+                self.disk_used.store((percent * 100.0) as u64, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// How full the disk of temporary files was at the last look, in percent.
+    pub(super) fn disk_percent(&self) -> f64 {
+        (self.disk_used.load(Ordering::Relaxed) as f64 / 100.0).round()
+    }
+
     /// Bytes that have left the box since the start.
-    pub(super) fn bytes_out(&self, now: Instant) -> u64 {
-        let snapshot = self.snapshot(now);
-        let viewers: u64 = snapshot.streams.iter().map(|stream| stream.bytes_out).sum();
-        let pushes: u64 = snapshot.pushes.iter().map(|push| push.bytes_out).sum();
-        let bytes: u64 = snapshot.byte_streams.iter().map(|stream| stream.bytes_out).sum();
-        viewers + bytes + pushes
+    pub(super) fn bytes_out(&self) -> u64 {
+        let Lineup { roster, bytes, pushes, .. } = &*self.lineup();
+        let viewers: u64 = roster.streams().iter().map(|stream| stream.hub().bytes_out()).sum();
+        let of_bytes: u64 = bytes.streams().iter().map(|stream| stream.bytes_out()).sum();
+        let pushes: u64 = pushes.iter().map(|push| push.bytes_out()).sum();
+        viewers + of_bytes + pushes
     }
 
     /// Percent of one core that this process uses.
@@ -183,12 +236,9 @@ impl Server {
         let listener =
             sockets::listen(address).map_err(|source| ServeError::Bind { address, source })?;
         let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
-        Ok(Self {
-            listener,
-            docroot: settings.docroot.clone(),
-            porch: Porch::new(tls, system::open_files_at_most()),
-            scheme,
-        })
+        let docroot = settings.docroot.as_deref().map(Disk::at).transpose();
+        let docroot = docroot.map_err(ServeError::Start)?.map(Docroot::new);
+        Ok(Self { listener, docroot, porch: Porch::new(tls, system::open_files_at_most()), scheme })
     }
 
     /// Starts to answer. The returned future ends when `handle.stop` is called.
@@ -208,7 +258,7 @@ impl Server {
                 .wrap(middleware::from_fn(connection::end_soon))
                 .wrap(middleware::from_fn(journal::note))
                 .wrap(middleware::DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
-                .configure(|service| routes::all(service, docroot.as_deref()));
+                .configure(|service| routes::all(service, docroot.as_ref()));
             let http = HttpService::build()
                 .client_request_timeout(REQUEST_AT_MOST)
                 .client_disconnect_timeout(GOODBYE_AT_MOST)

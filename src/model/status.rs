@@ -271,6 +271,8 @@ pub struct Snapshot {
     pub pushes: Vec<Push>,
     /// Since the configuration was read last.
     pub rolled_back: Vec<RolledBack>,
+    /// What is wrong with the folders of the configuration.
+    pub problems: Vec<Problem>,
     pub recordings: Recordings,
 }
 
@@ -303,6 +305,21 @@ pub struct Recorded {
     /// The file that is being written.
     pub file: Option<String>,
     pub last_failure: Option<Failure>,
+}
+
+/// Something of the box that does not work, and that no stream or push can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The key of the configuration that it is about.
+    pub what: &'static str,
+    /// A sentence without an end.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.text)
+    }
 }
 
 /// A setting that gave nothing, so that an earlier one is in force again.

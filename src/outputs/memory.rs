@@ -6,10 +6,11 @@
 //! then; an edit of the configuration wins.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use log::{info, warn};
@@ -19,6 +20,7 @@ use tokio::sync::Mutex;
 use super::control::{Control, Field};
 use super::livebox::Held;
 use super::recordings::Wish;
+use crate::base::disk::Disk;
 use crate::base::secret::Secret;
 use crate::config::settings::{self, Record};
 use crate::model::ids::StreamName;
@@ -29,12 +31,24 @@ const FILE: &str = "state.json";
 /// A card that takes longer than this to write is not waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How soon a write that failed is tried again.
+const TRY_EVERY: Duration = Duration::from_secs(10);
+
 /// What is kept, and where.
 #[derive(Debug)]
 pub struct Memory {
-    /// Nothing where no folder may be written.
-    file: Option<PathBuf>,
-    kept: Mutex<Kept>,
+    disk: Disk,
+    /// Whether the folder is of no use until the next start.
+    is_forgetful: bool,
+    kept: Mutex<Now>,
+}
+
+/// What is to be kept, and what the file says.
+#[derive(Debug, Default)]
+struct Now {
+    kept: Kept,
+    /// Nothing as long as the last write has not succeeded.
+    saved: Option<Kept>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -72,38 +86,51 @@ struct KeptControl {
 type Values = BTreeMap<String, Option<String>>;
 
 impl Memory {
-    /// Reads what is kept in `folder`. Where nothing can be kept there, it
-    /// says so once in the log.
-    pub fn open(folder: &Path) -> Self {
-        let file = folder.join(FILE);
-        let mode = nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK;
-        if let Err(error) = nix::unistd::access(folder, mode) {
-            info!(
-                "what is started, stopped and set by hand is forgotten at the end: {} cannot be \
-                 written ({})",
-                folder.display(),
-                error.desc()
-            );
-            return Self { file: None, kept: Mutex::default() };
-        }
-        let kept = match fs::read_to_string(&file) {
-            Ok(text) => parsed(&text).unwrap_or_else(|error| {
-                warn!("{} is not read: {error}", file.display());
-                Kept::default()
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::default(),
-            Err(error) => {
-                warn!("{} is not read: {error}", file.display());
-                Kept::default()
+    /// Reads what is kept in `folder`. Where nothing can be kept there, the log
+    /// and the status say so.
+    ///
+    /// # Errors
+    /// The system gives no thread for the folder.
+    pub async fn open(folder: &Path) -> io::Result<Self> {
+        let disk = Disk::at(folder)?;
+        let own = folder.to_owned();
+        let why = match disk.run(PATIENCE, move || read(&own)).await {
+            Ok(Ok(kept)) => {
+                let kept = Mutex::new(Now { saved: Some(kept.clone()), kept });
+                return Ok(Self { disk, is_forgetful: false, kept });
             }
+            Ok(Err(error)) => format!("cannot be written ({})", error.desc()),
+            // What it holds is not known, and must not be replaced.
+            Err(silent) => format!("cannot be read ({silent})"),
         };
-        Self { file: Some(file), kept: Mutex::new(kept) }
+        disk.note(Some(format!(
+            "{why}: what is started, stopped and set by hand is forgotten at the end"
+        )));
+        Ok(Self { disk, is_forgetful: true, kept: Mutex::default() })
+    }
+
+    /// Where it is kept.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// Why what was changed last is not kept, if it is not.
+    pub fn trouble(&self) -> Option<String> {
+        self.disk.trouble()
+    }
+
+    /// Writes again what could not be written, for as long as it is polled.
+    pub async fn keep_trying(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(TRY_EVERY).await;
+            self.save(&mut *self.kept.lock().await).await;
+        }
     }
 
     /// Whether `push` is to run: as an operator left it, else as configured.
     pub async fn wants(&self, push: &settings::Push) -> bool {
-        let kept = self.kept.lock().await;
-        let kept = kept.pushes.get(push.name.as_str());
+        let now = self.kept.lock().await;
+        let kept = now.kept.pushes.get(push.name.as_str());
         kept.filter(|kept| kept.configured == push.start).map_or(push.start, |kept| kept.wanted)
     }
 
@@ -118,8 +145,8 @@ impl Memory {
     /// What an operator wanted of the recording of `stream`, as long as it is
     /// planned as it was then.
     pub async fn recording(&self, stream: &StreamName, plan: &Record) -> Wish {
-        let kept = self.kept.lock().await;
-        let kept = kept.recordings.get(stream.as_str());
+        let now = self.kept.lock().await;
+        let kept = now.kept.recordings.get(stream.as_str());
         let kept = kept.filter(|kept| kept.configured == plan.to_string());
         kept.map_or(Wish::Plan, |kept| kept.wish)
     }
@@ -138,7 +165,7 @@ impl Memory {
 
     /// The control data as an operator left it.
     pub async fn control(&self, configured: &Control) -> Option<Held> {
-        let kept = self.kept.lock().await.control.clone()?;
+        let kept = self.kept.lock().await.kept.control.clone()?;
         if kept.configured != values(configured) {
             info!("the configuration has changed; the control data set by hand is forgotten");
             return None;
@@ -160,20 +187,49 @@ impl Memory {
 
     /// Changes what is kept; returns when it is on the disk, or cannot be.
     async fn change(&self, edit: impl FnOnce(&mut Kept)) {
-        let mut kept = self.kept.lock().await;
-        let before = kept.clone();
-        edit(&mut kept);
-        let (Some(file), true) = (self.file.clone(), *kept != before) else { return };
-        let text = serde_json::to_vec_pretty(&*kept).expect("our own structs have string keys");
-        let named = file.display().to_string();
-        let written = tokio::task::spawn_blocking(move || write(&file, &text));
-        match tokio::time::timeout(PATIENCE, written).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => warn!("{named} cannot be written: {error}"),
-            Ok(Err(panic)) => warn!("{named} cannot be written: {panic}"),
-            Err(_) => warn!("{named} is not written yet after {} s", PATIENCE.as_secs()),
+        let mut now = self.kept.lock().await;
+        edit(&mut now.kept);
+        self.save(&mut now).await;
+    }
+
+    async fn save(&self, now: &mut Now) {
+        if self.is_forgetful || now.saved.as_ref() == Some(&now.kept) {
+            return;
+        }
+        let text = serde_json::to_vec_pretty(&now.kept);
+        let text = text.expect("our own structs have string keys");
+        let file = self.disk.folder().join(FILE);
+        now.saved = None;
+        let written = self.disk.run(PATIENCE, move || write(&file, &text)).await;
+        match written.map_err(io::Error::from).flatten() {
+            Ok(()) => {
+                now.saved = Some(now.kept.clone());
+                self.disk.note(None);
+            }
+            Err(error) => self.disk.note(Some(format!("cannot be written: {error}"))),
         }
     }
+}
+
+/// What is kept in `folder`; blocks.
+///
+/// # Errors
+/// Nothing can be kept there.
+fn read(folder: &Path) -> nix::Result<Kept> {
+    let mode = nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK;
+    nix::unistd::access(folder, mode)?;
+    let file = folder.join(FILE);
+    Ok(match fs::read_to_string(&file) {
+        Ok(text) => parsed(&text).unwrap_or_else(|error| {
+            warn!("{} is not read: {error}", file.display());
+            Kept::default()
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::default(),
+        Err(error) => {
+            warn!("{} is not read: {error}", file.display());
+            Kept::default()
+        }
+    })
 }
 
 fn parsed(text: &str) -> Result<Kept, serde_json::Error> {
@@ -241,11 +297,11 @@ mod tests {
     async fn what_an_operator_set_is_there_after_a_restart_and_for_its_owner_alone() {
         let folder = tempfile::tempdir().unwrap();
         let (configured, push) = control(CONFIG);
-        let before = Memory::open(folder.path());
+        let before = Memory::open(folder.path()).await.unwrap();
         before.keep_wanted(&push, true).await;
         before.keep_control(&configured, &edited(&configured)).await;
 
-        let after = Memory::open(folder.path());
+        let after = Memory::open(folder.path()).await.unwrap();
         assert!(after.wants(&push).await);
         let held = after.control(&configured).await.unwrap();
         assert_eq!(held.control, edited(&configured).control);
@@ -258,25 +314,28 @@ mod tests {
     async fn a_recording_that_was_started_by_hand_goes_on_after_a_power_cut() {
         let folder = tempfile::tempdir().unwrap();
         let stream = "front".parse().unwrap();
-        let before = Memory::open(folder.path());
+        let before = Memory::open(folder.path()).await.unwrap();
         before.keep_recording(&stream, &Record::Off, Wish::On).await;
 
-        let after = Memory::open(folder.path());
+        let after = Memory::open(folder.path()).await.unwrap();
         assert_eq!(after.recording(&stream, &Record::Off).await, Wish::On);
         assert_eq!(after.recording(&stream, &Record::Always).await, Wish::Plan);
         after.keep_recording(&stream, &Record::Off, Wish::Plan).await;
-        assert_eq!(Memory::open(folder.path()).recording(&stream, &Record::Off).await, Wish::Plan);
+        assert_eq!(
+            Memory::open(folder.path()).await.unwrap().recording(&stream, &Record::Off).await,
+            Wish::Plan
+        );
     }
 
     #[tokio::test]
     async fn an_edit_of_the_configuration_wins_over_what_was_set_before() {
         let folder = tempfile::tempdir().unwrap();
         let (configured, push) = control(CONFIG);
-        let before = Memory::open(folder.path());
+        let before = Memory::open(folder.path()).await.unwrap();
         before.keep_wanted(&push, true).await;
         before.keep_control(&configured, &edited(&configured)).await;
 
-        let after = Memory::open(folder.path());
+        let after = Memory::open(folder.path()).await.unwrap();
         let (other, _) = control(&CONFIG.replace("360p", "480p"));
         assert!(after.control(&other).await.is_none());
         let started = settings::Push { start: true, ..push };
@@ -290,7 +349,7 @@ mod tests {
         let (configured, push) = control(CONFIG);
         fs::write(folder.path().join(FILE), "{\"pushes\": {\"tube\"").unwrap();
         for folder in [folder.path(), Path::new("/nowhere/at/all")] {
-            let memory = Memory::open(folder);
+            let memory = Memory::open(folder).await.unwrap();
             assert!(!memory.wants(&push).await);
             assert!(memory.control(&configured).await.is_none());
             memory.keep_wanted(&push, true).await;

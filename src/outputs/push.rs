@@ -144,6 +144,11 @@ impl Push {
         preflight(tracks, self.stream.hub().measured(), audio)
     }
 
+    /// Bytes sent since the start of the service.
+    pub fn bytes_out(&self) -> u64 {
+        self.meter.total()
+    }
+
     pub fn status(&self, now: Instant) -> status::Push {
         let report = self.supervisor.report();
         let is_live = matches!(report.phase, Phase::Live { .. });

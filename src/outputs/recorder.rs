@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use log::{info, warn};
 
+use crate::base::disk::{Disk, DiskFile};
 use crate::base::shutdown::Shutdown;
 use crate::hub::{Read, Reader};
 
@@ -30,6 +31,8 @@ pub enum RecordError {
     NoFolder(PathBuf),
     #[error("{} is there already, and a recording replaces nothing; name another file", .0.display())]
     Exists(PathBuf),
+    #[error("too many recordings begin in this second")]
+    Many,
     #[error("cannot begin the recording {}", .path.display())]
     Create { path: PathBuf, source: io::Error },
     #[error("the disk is full: the recording {} ends here", .0.display())]
@@ -45,16 +48,18 @@ pub enum RecordError {
 pub struct Recorder {
     path: PathBuf,
     disk: Disk,
+    file: DiskFile,
+    written: Written,
     gathered: Gathered,
     has_begun: bool,
 }
 
 impl Recorder {
-    /// Creates the file.
+    /// Creates the file in the folder of `disk`; blocks.
     ///
     /// # Errors
     /// There is one already, or none can be made there.
-    pub fn create(path: &Path) -> Result<Self, RecordError> {
+    pub fn create(path: &Path, disk: Disk) -> Result<Self, RecordError> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
             return Err(RecordError::NoFolder(folder.to_owned()));
@@ -68,8 +73,8 @@ impl Recorder {
             }
             Err(source) => return Err(RecordError::Create { path, source }),
         };
-        let disk = Disk { file, length: 0, is_ahead: false };
-        Ok(Self { path, disk, gathered: Gathered::new(now()), has_begun: false })
+        let (file, gathered) = (DiskFile::new(file, disk.clone()), Gathered::new(now()));
+        Ok(Self { path, disk, file, written: Written::default(), gathered, has_begun: false })
     }
 
     /// Records until `shutdown`; then everything is on the disk.
@@ -128,7 +133,7 @@ impl Recorder {
         if let Some(due) = self.gathered.due(now()) {
             self.put(due).await?;
         }
-        Ok(self.disk.length)
+        Ok(self.written.length)
     }
 
     /// Brings everything to the disk; returns how many bytes the file has.
@@ -137,24 +142,19 @@ impl Recorder {
     /// Likewise.
     pub async fn finish(mut self) -> Result<u64, RecordError> {
         self.put(Due::Sync).await?;
-        Ok(self.disk.length)
+        Ok(self.written.length)
     }
 
     /// Brings what has gathered to the disk.
     async fn put(&mut self, due: Due) -> Result<(), RecordError> {
         let bytes = self.gathered.take(due, now());
-        if bytes.is_empty() && !self.disk.is_ahead {
+        let before = self.written;
+        if bytes.is_empty() && !before.is_ahead {
             return Ok(());
         }
-        let mut disk = self.disk.again().map_err(|error| self.failed(error))?;
-        let written = tokio::task::spawn_blocking(move || disk.put(&bytes, due).map(|()| disk));
-        match written.await.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
-            Ok(disk) => {
-                self.disk = disk;
-                Ok(())
-            }
-            Err(error) => Err(self.failed(error)),
-        }
+        let written = self.file.wait(move |file| before.and(file, &bytes, due)).await;
+        self.written = written.map_err(|error| self.failed(error))?;
+        Ok(())
     }
 
     fn failed(&self, source: io::Error) -> RecordError {
@@ -170,7 +170,8 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         // An empty file is of no use, and would be in the way of the next try.
         if !self.has_begun {
-            std::fs::remove_file(&self.path).ok();
+            let path = std::mem::take(&mut self.path);
+            self.disk.post(move || drop(std::fs::remove_file(path)));
         }
     }
 }
@@ -218,32 +219,27 @@ impl Gathered {
     }
 }
 
-/// The file, and up to where it holds whole chunks.
-#[derive(Debug)]
-struct Disk {
-    file: File,
+/// Up to where a file holds whole chunks.
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
     length: u64,
     /// Whether something is on its way to the disk.
     is_ahead: bool,
 }
 
-impl Disk {
-    fn again(&self) -> io::Result<Self> {
-        Ok(Self { file: self.file.try_clone()?, length: self.length, is_ahead: self.is_ahead })
-    }
-
-    fn put(&mut self, bytes: &[u8], due: Due) -> io::Result<()> {
-        let written = self.file.write_all(bytes);
+impl Written {
+    /// Appends `bytes`; blocks.
+    fn and(self, mut file: &File, bytes: &[u8], due: Due) -> io::Result<Self> {
+        let written = file.write_all(bytes);
         if written.is_err() {
             // Half a chunk at the end would trouble players.
-            self.file.set_len(self.length).ok();
+            file.set_len(self.length).ok();
         }
         written?;
-        self.length += bytes.len() as u64;
-        self.is_ahead |= !bytes.is_empty();
+        let length = self.length + bytes.len() as u64;
         match due {
-            Due::Write => Ok(()),
-            Due::Sync => self.file.sync_data().inspect(|()| self.is_ahead = false),
+            Due::Write => Ok(Self { length, is_ahead: self.is_ahead || !bytes.is_empty() }),
+            Due::Sync => file.sync_data().map(|()| Self { length, is_ahead: false }),
         }
     }
 }
@@ -255,6 +251,7 @@ fn now() -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::disk::PATIENCE;
 
     fn gathered(pieces: &[usize]) -> (Gathered, Instant) {
         let begin = now();
@@ -284,13 +281,17 @@ mod tests {
     #[test]
     fn a_recording_replaces_nothing_and_needs_its_folder() {
         let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::at(folder.path()).unwrap();
+        let create = |path: &Path| {
+            let (path, own) = (path.to_owned(), disk.clone());
+            disk.run_blocking(PATIENCE, move || Recorder::create(&path, own)).unwrap()
+        };
         let path = folder.path().join("a.mp4");
-        let unused = Recorder::create(&path).unwrap();
-        assert!(matches!(Recorder::create(&path), Err(RecordError::Exists(_))));
+        let unused = create(&path).unwrap();
+        assert!(matches!(create(&path), Err(RecordError::Exists(_))));
         drop(unused);
-        drop(Recorder::create(&path).unwrap());
-        let lost = folder.path().join("lost/a.mp4");
-        assert!(matches!(Recorder::create(&lost), Err(RecordError::NoFolder(_))));
-        assert!(matches!(Recorder::create(folder.path()), Err(RecordError::Exists(_))));
+        drop(create(&path).unwrap());
+        assert!(matches!(create(&folder.path().join("lost/a.mp4")), Err(RecordError::NoFolder(_))));
+        assert!(matches!(create(folder.path()), Err(RecordError::Exists(_))));
     }
 }

@@ -16,6 +16,7 @@ mod commands;
 mod configuration;
 mod crowds;
 mod dashboard;
+mod disks;
 mod edge;
 mod faults;
 mod feeds;

@@ -8,6 +8,7 @@ pub mod browser;
 pub mod clip;
 pub mod flv;
 pub mod fmp4;
+pub mod hanging;
 pub mod hosts;
 pub mod http;
 pub mod livebox;

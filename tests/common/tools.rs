@@ -6,12 +6,15 @@ use std::process::Command;
 /// Program and the Debian package that has it.
 const PACKAGES: &[(&str, &str)] = &[
     ("timeout", "coreutils"),
+    ("bindfs", "bindfs"),
     ("chromedriver", "chromium-driver"),
     ("chromium", "chromium"),
     ("curl", "curl"),
     ("ffmpeg", "ffmpeg"),
     ("ffprobe", "ffmpeg"),
     ("firefox-esr", "firefox-esr"),
+    ("fusermount", "fuse"),
+    ("fusermount3", "fuse3"),
     ("gst-launch-1.0", "gstreamer1.0-tools"),
     ("ip", "iproute2"),
     ("kill", "procps"),
@@ -42,6 +45,11 @@ pub fn path_of(program: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{program:?} is not in the table of tools"));
     find(program)
         .unwrap_or_else(|| panic!("this test needs {program:?}: apt-get install {package}"))
+}
+
+/// The first of `programs` that is installed; fails with the package of the first where none is.
+pub fn path_of_any(programs: &[&str]) -> PathBuf {
+    programs.iter().find_map(|program| find(program)).unwrap_or_else(|| path_of(programs[0]))
 }
 
 /// A file that a package brings; fails with the package's name where it is missing.

@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
 use log::LevelFilter;
 
+use crate::base::disk::{Disk, Silent};
 use crate::base::secret::Secret;
 use crate::config::problem::quote;
 use crate::config::section::{Report, Spot, flag, word};
@@ -17,6 +19,9 @@ const TLS: [&str; 2] = ["certificate", "key"];
 pub(in crate::config) const ACCESS: [&str; 1] = ["password"];
 pub(in crate::config) const RTSP: [&str; 5] = ["port", "tls_port", "multicast", "user", "password"];
 pub(in crate::config) const LOG: [&str; 2] = ["level", "folder"];
+
+/// A folder that is not found by then does not answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 const PORT: u16 = 8000;
 const RTSP_PORT: u16 = 8554;
@@ -161,7 +166,13 @@ fn port_or_off(text: &str) -> Result<Option<u16>, String> {
 
 pub(super) fn folder(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
-    if path.is_dir() { Ok(path) } else { Err(format!("{} is not an existing folder", quote(text))) }
+    let own = path.clone();
+    let is_folder = Disk::at(&path).map(|disk| disk.run_blocking(PATIENCE, move || own.is_dir()));
+    match is_folder {
+        Ok(Ok(false)) => Err(format!("{} is not an existing folder", quote(text))),
+        // A folder that does not answer may be there; the service runs without it until it does.
+        Ok(Ok(true) | Err(Silent)) | Err(_) => Ok(path),
+    }
 }
 
 fn file(text: &str) -> Result<PathBuf, String> {

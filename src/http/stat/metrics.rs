@@ -20,6 +20,8 @@ pub(super) fn prometheus(snapshot: &Snapshot) -> String {
     text.value("process_resident_memory_bytes", &[], service.memory);
     text.family("livebox_rolled_back", "gauge", "New settings that gave nothing.");
     text.value("livebox_rolled_back", &[], snapshot.rolled_back.len());
+    text.family("livebox_problems", "gauge", "Folders that do not answer or cannot be written.");
+    text.value("livebox_problems", &[], snapshot.problems.len());
     let mut of_streams = |name, kind, help, value: &dyn Fn(&status::Stream) -> Option<f64>| {
         text.family(name, kind, help);
         for stream in streams {

@@ -28,6 +28,7 @@ pub(super) struct Stat<'a> {
     pub(super) byte_streams: Vec<ByteStream<'a>>,
     pub(super) pushes: Vec<Push<'a>>,
     pub(super) rolled_back: Vec<RolledBack<'a>>,
+    pub(super) problems: Vec<Problem<'a>>,
     pub(super) recordings: Recordings<'a>,
 }
 
@@ -37,6 +38,14 @@ pub(super) struct RolledBack<'a> {
     /// `feed NAME` or `stream NAME`.
     pub(super) what: &'a str,
     pub(super) reason: &'a str,
+}
+
+/// Something of the box that does not work.
+#[derive(Serialize)]
+pub(super) struct Problem<'a> {
+    /// The key of the configuration that it is about.
+    what: &'static str,
+    text: &'a str,
 }
 
 /// Over all streams and pushes, since the start of the service.
@@ -184,6 +193,7 @@ pub(super) fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
         pushes: pushes.iter().map(push).collect(),
         recordings: super::recordings::numbers(recordings),
         rolled_back: snapshot.rolled_back.iter().map(rolled_back).collect(),
+        problems: snapshot.problems.iter().map(problem).collect(),
     }
 }
 
@@ -290,6 +300,10 @@ fn byte_stream(stream: &status::ByteStream) -> ByteStream<'_> {
 
 fn rolled_back(one: &status::RolledBack) -> RolledBack<'_> {
     RolledBack { what: &one.what, reason: &one.reason }
+}
+
+fn problem(one: &status::Problem) -> Problem<'_> {
+    Problem { what: one.what, text: &one.text }
 }
 
 fn push(push: &status::Push) -> Push<'_> {

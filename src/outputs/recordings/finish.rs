@@ -4,6 +4,7 @@
 //! original goes when the new file is on the disk under its name, and not
 //! before: a crash leaves one of them, and the next start goes on.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::engine::gst::{Remux, remux_in_child};
 use crate::model::status::Failure;
 
 /// How often the folder is looked after: unfinished recordings, age, size.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// How soon a recording that has ended is noticed.
 const NOTICE_EVERY: Duration = Duration::from_millis(500);
@@ -25,7 +26,7 @@ const NOTICE_EVERY: Duration = Duration::from_millis(500);
 /// Reads the folder and looks after it, until the service ends.
 pub(super) async fn look_after(shelf: Arc<Shelf>, mut shutdown: Shutdown) {
     let all = async {
-        on_disk(&shelf, |shelf| shelf.read()).await;
+        shelf.on_disk(Shelf::read).await.ok();
         let mut looks = tokio::time::interval(LOOK_EVERY);
         let mut notices = tokio::time::interval(NOTICE_EVERY);
         notices.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -35,7 +36,7 @@ pub(super) async fn look_after(shelf: Arc<Shelf>, mut shutdown: Shutdown) {
                 _ = looks.tick() => {
                     is_stuck = false;
                     // Where there is no room, whoever records says so.
-                    on_disk(&shelf, |shelf| shelf.make_room(Room::Going).ok()).await;
+                    shelf.on_disk(|shelf| shelf.make_room(Room::Going).ok()).await.ok();
                 }
                 _ = notices.tick(), if !is_stuck => {
                     if let Some(next) = shelf.unfinished() {
@@ -58,11 +59,11 @@ async fn finish(shelf: &Arc<Shelf>, (name, known, bytes): (Name, Option<Known>, 
     }
     if bytes == 0 {
         let empty = name.clone();
-        on_disk(shelf, move |shelf| shelf.delete(&empty).ok()).await;
+        shelf.on_disk(move |shelf| shelf.delete(&empty).ok()).await.ok();
         return true;
     }
-    let room = on_disk(shelf, move |shelf| shelf.make_room(Room::For(bytes + bytes / 16)));
-    if let Some(Err(failure)) = room.await {
+    let room = shelf.on_disk(move |shelf| shelf.make_room(Room::For(bytes + bytes / 16)));
+    if let Ok(Err(failure)) = room.await {
         shelf.trouble(format!("{name} stays in fragments for now: {failure}"));
         return false;
     }
@@ -78,20 +79,25 @@ async fn finish(shelf: &Arc<Shelf>, (name, known, bytes): (Name, Option<Known>, 
         expected: known.map(|known| (known.span, known.frames)),
     };
     let made = remux_in_child(&job).await;
-    shelf.remove(&name, Stage::Through);
+    let (own, is_made) = (name.clone(), made.is_ok());
+    let clear = move |shelf: &Shelf| {
+        shelf.remove(&own, Stage::Through);
+        if !is_made {
+            shelf.remove(&own, Stage::New);
+        }
+    };
+    shelf.on_disk(clear).await.ok();
     match made {
         Ok(()) => {
             debug!("{name} is finished");
             in_place(shelf, &name, Stage::New).await
         }
         Err(Failure::Disk(why)) => {
-            shelf.remove(&name, Stage::New);
             shelf.ended(&name, known);
             shelf.trouble(format!("{name} stays in fragments for now: {why}"));
             false
         }
         Err(failure) => {
-            shelf.remove(&name, Stage::New);
             warn!("{name} stays in fragments: {failure}");
             in_place(shelf, &name, Stage::Part).await
         }
@@ -100,19 +106,11 @@ async fn finish(shelf: &Arc<Shelf>, (name, known, bytes): (Name, Option<Known>, 
 
 async fn in_place(shelf: &Arc<Shelf>, name: &Name, made: Stage) -> bool {
     let own = name.clone();
-    let done = on_disk(shelf, move |shelf| shelf.finished(&own, made)).await;
-    if let Some(Err(error)) = done {
+    let done = shelf.on_disk(move |shelf| shelf.finished(&own, made)).await;
+    if let Err(error) = done.map_err(io::Error::from).flatten() {
         shelf.ended(name, None);
         shelf.trouble(format!("{name} cannot be finished: {error}"));
         return false;
     }
     true
-}
-
-async fn on_disk<T: Send + 'static>(
-    shelf: &Arc<Shelf>,
-    work: impl FnOnce(&Shelf) -> T + Send + 'static,
-) -> Option<T> {
-    let shelf = Arc::clone(shelf);
-    tokio::task::spawn_blocking(move || work(&shelf)).await.ok()
 }

@@ -12,7 +12,7 @@ mod run;
 mod shelf;
 mod wish;
 
-use std::fs::File;
+use std::fs::Metadata;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,8 +24,9 @@ use tokio::task::JoinHandle;
 use super::lineup::Lineup;
 use super::memory::Memory;
 use crate::base::backoff::Backoff;
+use crate::base::disk::{Disk, DiskFile, Silent};
 use crate::base::shutdown::Shutdown;
-use crate::base::{system, time};
+use crate::base::time;
 use crate::config::settings::{self, Mode, Record};
 use crate::engine::demand::Demand;
 use crate::engine::lifecycle::{Lifecycle, Limits};
@@ -39,7 +40,7 @@ pub use shelf::{Entry, NotDeleted, State};
 pub use wish::Wish;
 
 use run::{Job, Progress, RecordingPipeline};
-use shelf::Shelf;
+use shelf::{Shelf, Sums};
 
 /// A disk may be busy for long: cards clean up after themselves.
 const LIMITS: Limits = Limits {
@@ -116,14 +117,14 @@ impl Recordings {
     /// runtime. Nothing is recorded before [`Recordings::follow`].
     ///
     /// # Errors
-    /// The folder is not there or may not be written.
-    pub fn open(
+    /// The folder is not there or may not be written. One that does not answer is no error.
+    pub async fn open(
         settings: &settings::Recordings,
         folder: PathBuf,
         memory: Arc<Memory>,
         shutdown: Shutdown,
     ) -> std::io::Result<Arc<Self>> {
-        let shelf = Arc::new(Shelf::open(folder, settings.keep)?);
+        let shelf = Arc::new(Shelf::open(folder, settings.keep).await?);
         let looks = tokio::spawn(finish::look_after(Arc::clone(&shelf), shutdown.clone()));
         let recordings = Arc::new(Self {
             shelf,
@@ -234,35 +235,43 @@ impl Recordings {
         self.shelf.list(before, limit)
     }
 
-    /// A recording to be served: its file, and what that is called. A file that
-    /// grows is served up to where it is.
-    pub async fn file(&self, name: &Name) -> Option<(File, PathBuf)> {
-        let (shelf, name) = (Arc::clone(&self.shelf), name.clone());
-        tokio::task::spawn_blocking(move || shelf.serve(&name)).await.ok()?
+    /// The file of a recording, to be served, and what the disk says of it. One that grows is served up to
+    /// where it is.
+    ///
+    /// # Errors
+    /// The disk does not answer.
+    pub async fn file(&self, name: &Name) -> Result<Option<(DiskFile, Metadata)>, Silent> {
+        let name = name.clone();
+        self.shelf.soon_on_disk(move |shelf| shelf.serve(&name)).await
     }
 
     /// Deletes a recording.
     ///
     /// # Errors
-    /// It is not there or in use.
+    /// It is not there or in use, or the disk does not answer.
     pub async fn delete(&self, name: &Name) -> Result<(), NotDeleted> {
-        let (shelf, own) = (Arc::clone(&self.shelf), name.clone());
-        let deleted = tokio::task::spawn_blocking(move || shelf.delete(&own)).await;
-        deleted.unwrap_or(Err(NotDeleted::Disk)).inspect(|()| info!("{name} is deleted by hand"))
+        let own = name.clone();
+        let deleted = self.shelf.soon_on_disk(move |shelf| shelf.delete(&own)).await;
+        deleted.unwrap_or(Err(NotDeleted::Silent)).inspect(|()| info!("{name} is deleted by hand"))
     }
 
     pub fn status(&self, now: Instant) -> status::Recordings {
-        let (count, bytes, wear, last_error) = self.shelf.sums();
+        let Sums { count, bytes, free, wear, last_error } = self.shelf.sums();
         status::Recordings {
             streams: self.all().iter().map(|taker| taker.status(now)).collect(),
             count,
             bytes,
-            free: system::disk_free(self.shelf.folder()).ok(),
+            free,
             written: wear.all,
             written_today: wear.today,
             written_yesterday: wear.yesterday,
             last_error,
         }
+    }
+
+    /// Their folder.
+    pub fn disk(&self) -> &Disk {
+        self.shelf.disk()
     }
 
     pub fn supervisors(&self) -> Vec<Supervisor> {

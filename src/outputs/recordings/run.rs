@@ -12,7 +12,7 @@ use log::{info, warn};
 use tokio::sync::{mpsc, watch};
 
 use super::keep::Room;
-use super::name::{Name, Stage, ending_of};
+use super::name::{Name, ending_of};
 use super::shelf::{Known, Shelf};
 use crate::base::time::MediaTime;
 use crate::engine::bytes;
@@ -129,9 +129,8 @@ impl Job {
     }
 
     async fn make_room(&self, room: Room) -> Result<(), Failure> {
-        let shelf = Arc::clone(&self.shelf);
-        let made = tokio::task::spawn_blocking(move || shelf.make_room(room));
-        self.with_disk(made).await.unwrap_or_else(|panic| Err(Failure::Disk(panic.to_string())))
+        let made = self.shelf.on_disk(move |shelf| shelf.make_room(room));
+        self.with_disk(made).await.unwrap_or_else(|silent| Err(Failure::Disk(silent.to_string())))
     }
 }
 
@@ -230,7 +229,7 @@ impl<'a> Session<'a> {
                         }
                         continue;
                     }
-                    self.add(ending, &[bytes])?;
+                    self.add(ending, &[bytes]).await?;
                 }
                 Some(Err(cause)) => return Err(cause.unwrap_or(Failure::Ended)),
                 None => {}
@@ -251,7 +250,7 @@ impl<'a> Session<'a> {
         if self.open.is_none() && !(piece.key && self.init.is_some()) {
             return Ok(());
         }
-        self.add("mp4", &bytes)?;
+        self.add("mp4", &bytes).await?;
         if let Some(open) = &mut self.open {
             open.from.get_or_insert(piece.start());
             open.frames += piece.units.len() as u64;
@@ -262,9 +261,9 @@ impl<'a> Session<'a> {
     }
 
     /// Adds to the file, which is made if there is none.
-    fn add(&mut self, ending: &'static str, all: &[Bytes]) -> Result<(), Failure> {
+    async fn add(&mut self, ending: &'static str, all: &[Bytes]) -> Result<(), Failure> {
         if self.open.is_none() {
-            self.open = Some(self.create(ending)?);
+            self.open = Some(self.create(ending).await?);
             // A full channel means that the supervisor hears of this run already.
             self.tell.try_send(Event::FirstSign(self.run)).ok();
         }
@@ -274,15 +273,13 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn create(&self, ending: &'static str) -> Result<Open, Failure> {
+    async fn create(&self, ending: &'static str) -> Result<Open, Failure> {
         let Job { shelf, stream, file, .. } = self.job;
-        let many = || Failure::Disk("too many recordings begin in this second".to_owned());
-        let name = shelf.begin(stream, ending).ok_or_else(many)?;
-        let recorder = Recorder::create(&name.path(shelf.folder(), Stage::Part));
-        let recorder = recorder.map_err(|error| {
-            shelf.forget(&name);
-            told(&error)
-        })?;
+        let own = stream.clone();
+        let made = shelf.on_disk(move |shelf| shelf.create(&own, ending));
+        let made =
+            self.job.with_disk(made).await.map_err(|hung| Failure::Disk(hung.to_string()))?;
+        let (name, recorder) = made.map_err(|error| told(&error))?;
         info!("stream {stream} is recorded to {name}");
         file.send_replace(Some(name.clone()));
         let (begun, came) = (now(), now());
@@ -356,6 +353,7 @@ fn join(stream: &bytes::Stream) -> Result<bytes::Viewer, Failure> {
 /// What people are told, without the path: the folder is named elsewhere.
 fn told(error: &RecordError) -> Failure {
     Failure::Disk(match error {
+        RecordError::Many => error.to_string(),
         RecordError::Full(_) => "the disk is full".to_owned(),
         RecordError::NoFolder(folder) => format!("there is no folder {}", folder.display()),
         RecordError::Exists(_) | RecordError::CodecChange(_) => error.to_string(),

@@ -5,11 +5,11 @@
 //! deleted that has not a name of livebox's own, and no link is followed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -20,10 +20,12 @@ use log::{info, warn};
 use super::index::span_of;
 use super::keep::{Held, Room};
 use super::name::{Name, Stage};
+use crate::base::disk::{Disk, DiskFile, PATIENCE, Silent};
 use crate::base::{system, time};
 use crate::config::settings::Keep;
 use crate::model::ids::StreamName;
 use crate::model::status::Failure;
+use crate::outputs::recorder::{RecordError, Recorder};
 
 /// So many recordings of a stream begin in one second at most.
 const NUMBERS: std::ops::RangeInclusive<u8> = 1..=200;
@@ -35,8 +37,10 @@ const TRIAL: &str = ".livebox-may-write";
 #[derive(Debug)]
 pub(super) struct Shelf {
     folder: PathBuf,
-    /// Whether it lies on another disk than the system.
-    is_apart: bool,
+    /// Makes every call into the folder.
+    disk: Disk,
+    /// Whether it lies on another disk than the system; not known until that has answered once.
+    is_apart: OnceLock<bool>,
     keep: Mutex<Keep>,
     books: Mutex<Books>,
 }
@@ -45,7 +49,20 @@ pub(super) struct Shelf {
 struct Books {
     all: BTreeMap<Name, Entry>,
     wear: Wear,
+    /// What the disk had room for at the last look.
+    free: Option<u64>,
     last_error: Option<String>,
+}
+
+/// All recordings in numbers.
+#[derive(Clone, Debug)]
+pub(super) struct Sums {
+    pub count: usize,
+    pub bytes: u64,
+    /// Nothing where the disk does not say.
+    pub free: Option<u64>,
+    pub wear: Wear,
+    pub last_error: Option<String>,
 }
 
 /// What is known of one recording.
@@ -126,27 +143,56 @@ pub enum NotDeleted {
     Finishing,
     #[error("The disk does not let it go")]
     Disk,
+    #[error("The disk does not answer; it is deleted once it does")]
+    Silent,
 }
 
 impl Shelf {
+    /// A folder that does not answer is taken as it is: it may answer later.
+    ///
     /// # Errors
     /// The folder is not there or may not be written.
-    pub(super) fn open(folder: PathBuf, keep: Keep) -> io::Result<Self> {
-        if !folder.is_dir() {
-            return Err(io::ErrorKind::NotADirectory.into());
+    pub(super) async fn open(folder: PathBuf, keep: Keep) -> io::Result<Self> {
+        let disk = Disk::at(&folder)?;
+        let shelf = Self {
+            folder: folder.clone(),
+            disk: disk.clone(),
+            is_apart: OnceLock::new(),
+            keep: Mutex::new(keep),
+            books: Mutex::default(),
+        };
+        match disk.run(PATIENCE, move || try_folder(&folder)).await {
+            Ok(tried) => tried.map(|()| shelf),
+            Err(Silent) => Ok(shelf),
         }
-        // Rights alone tell little: the disk may be read-only, or no disk at all.
-        let trial = folder.join(TRIAL);
-        let made = OpenOptions::new().write(true).create_new(true).open(&trial);
-        match made {
-            Ok(_) => fs::remove_file(&trial)?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            // There is room once the oldest recordings are gone.
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
-            Err(error) => return Err(error),
-        }
-        let is_apart = is_apart(&folder)?;
-        Ok(Self { folder, is_apart, keep: Mutex::new(keep), books: Mutex::default() })
+    }
+
+    /// Does something in the folder, however long that takes.
+    ///
+    /// # Errors
+    /// Too much has to be done there.
+    pub(super) async fn on_disk<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, Silent> {
+        let own = Arc::clone(self);
+        self.disk.wait(move || work(&own)).await
+    }
+
+    /// As [`Shelf::on_disk`], for somebody who waits for the answer.
+    ///
+    /// # Errors
+    /// The disk does not answer in time.
+    pub(super) async fn soon_on_disk<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, Silent> {
+        let own = Arc::clone(self);
+        self.disk.run(PATIENCE, move || work(&own)).await
+    }
+
+    pub(super) fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -207,19 +253,37 @@ impl Shelf {
         self.books().all.entry(name).or_insert(Entry { state, bytes, span, begun });
     }
 
-    /// The name of a recording that begins, which is in the books from then on.
+    /// Begins a recording, which is in the books from then on; blocks.
+    ///
+    /// # Errors
+    /// The disk takes none.
+    pub(super) fn create(
+        &self,
+        stream: &StreamName,
+        ending: &'static str,
+    ) -> Result<(Name, Recorder), RecordError> {
+        let name = self.begin(stream, ending).ok_or(RecordError::Many)?;
+        match Recorder::create(&name.path(&self.folder, Stage::Part), self.disk.clone()) {
+            Ok(recorder) => Ok((name, recorder)),
+            Err(error) => {
+                self.forget(&name);
+                Err(error)
+            }
+        }
+    }
+
+    /// The name of a recording that begins, which is in the books from then on; blocks.
     pub(super) fn begin(&self, stream: &StreamName, ending: &'static str) -> Option<Name> {
         let now = time::local();
-        let mut books = self.books();
+        // The books stay free while the disk is asked: only its own thread begins recordings.
         let name = NUMBERS
             .map(|number| Name::new(stream.clone(), now.datetime(), number, ending))
             .find(|name| {
                 let is_there = |stage| name.path(&self.folder, stage).symlink_metadata().is_ok();
-                let mut stages = [Stage::Whole, Stage::Part].into_iter();
-                !books.all.contains_key(name) && !stages.any(is_there)
+                self.find(name).is_none() && ![Stage::Whole, Stage::Part].into_iter().any(is_there)
             })?;
         let entry = Entry { state: State::Recording, bytes: 0, span: None, begun: now.timestamp() };
-        books.all.insert(name.clone(), entry);
+        self.books().all.insert(name.clone(), entry);
         Some(name)
     }
 
@@ -315,9 +379,10 @@ impl Shelf {
             Failure::Disk(format!("the folder {} is not there: {error}", self.folder.display()))
         };
         let keep = self.keep();
-        let free = system::disk_free(&self.folder).map_err(gone)?;
+        let free = self.look_free().map_err(gone)?;
         // Where a disk was, its mount point is left, which is the system's own disk.
-        if self.is_apart && !is_apart(&self.folder).map_err(gone)? {
+        let is_apart = is_apart(&self.folder).map_err(gone)?;
+        if *self.is_apart.get_or_init(|| is_apart) && !is_apart {
             return Err(gone(io::Error::other("its disk is unplugged")));
         }
         let now = Timestamp::now();
@@ -326,7 +391,7 @@ impl Shelf {
                 info!("{name} is deleted to make room");
             }
         }
-        let free = system::disk_free(&self.folder).map_err(gone)?;
+        let free = self.look_free().map_err(gone)?;
         if free >= keep.wanted(room) {
             return Ok(());
         }
@@ -334,6 +399,13 @@ impl Shelf {
         Err(Failure::Disk(format!(
             "the disk has {left} left, and {wanted} are to be free (recordings.keep.free)"
         )))
+    }
+
+    /// What the disk has room for, which the books then say; blocks.
+    fn look_free(&self) -> io::Result<u64> {
+        let free = system::disk_free(&self.folder);
+        self.books().free = free.as_ref().ok().copied();
+        free
     }
 
     fn surplus(&self, keep: &Keep, free: u64, room: Room, now: Timestamp) -> Vec<Name> {
@@ -366,8 +438,8 @@ impl Shelf {
         (found.collect(), books.all.len())
     }
 
-    /// A file that is served.
-    pub(super) fn serve(&self, name: &Name) -> Option<(File, PathBuf)> {
+    /// A file that is served; blocks.
+    pub(super) fn serve(&self, name: &Name) -> Option<(DiskFile, Metadata)> {
         let state = self.find(name)?.state;
         let stages = match state {
             State::Finished => [Stage::Whole, Stage::Part],
@@ -375,16 +447,21 @@ impl Shelf {
         };
         stages.into_iter().find_map(|stage| {
             let file = open_plain(&name.path(&self.folder, stage)).ok()?;
-            Some((file, name.path(&self.folder, Stage::Whole)))
+            let facts = file.metadata().ok()?;
+            Some((DiskFile::new(file, self.disk.clone()), facts))
         })
     }
 
-    /// How many, their bytes, what was written, and what went wrong last.
-    pub(super) fn sums(&self) -> (usize, u64, Wear, Option<String>) {
+    pub(super) fn sums(&self) -> Sums {
         let mut books = self.books();
         books.wear.turn(time::local().date());
-        let bytes = books.all.values().map(|entry| entry.bytes).sum();
-        (books.all.len(), bytes, books.wear, books.last_error.clone())
+        Sums {
+            count: books.all.len(),
+            bytes: books.all.values().map(|entry| entry.bytes).sum(),
+            free: books.free.filter(|_| !self.disk.is_silent()),
+            wear: books.wear,
+            last_error: books.last_error.clone(),
+        }
     }
 
     /// What went wrong is told once in the log, and shown.
@@ -412,6 +489,22 @@ impl Shelf {
     fn books(&self) -> MutexGuard<'_, Books> {
         // Every step is complete in itself.
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether recordings can be kept in the folder; blocks.
+fn try_folder(folder: &Path) -> io::Result<()> {
+    if !folder.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    // Rights alone tell little: the disk may be read-only, or no disk at all.
+    let trial = folder.join(TRIAL);
+    match OpenOptions::new().write(true).create_new(true).open(&trial) {
+        Ok(_) => fs::remove_file(&trial),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        // There is room once the oldest recordings are gone.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
