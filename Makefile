@@ -6,13 +6,14 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/livebox/tools
 DENY := 0.20.2
 ARGS ?=
+CLIENTS ?=
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 600
 SOAK_VIEWERS ?= 200
 KILLS_SECONDS ?= 120
 KILLS_SEED ?= 1
 
-.PHONY: help run test lint advisories golden fuzz deb vm-test fresh-root bench soak kills clean
+.PHONY: help run test clients clients-quick lint advisories golden fuzz deb vm-test fresh-root bench soak kills clean
 
 help:  ## what can be made (this list)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -25,6 +26,14 @@ test: cargo-is-new-enough  ## run every test; ARGS="NAME" for some
 	@scripts/needs test
 	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run --locked $(ARGS); \
 	else set -x; cargo test --locked --lib --bins --tests $(ARGS); fi
+
+clients: cargo-is-new-enough  ## real players on every way out, into docs/clients.md (half an hour); CLIENTS="WORDS" for some
+	@scripts/needs test clients
+	CLIENTS="$(CLIENTS)" cargo test --locked --test clients -- --ignored --nocapture every_client
+
+clients-quick: cargo-is-new-enough  ## each of these players on its usual way out (three minutes)
+	@scripts/needs test clients
+	cargo test --locked --test clients -- --ignored --nocapture each_client
 
 # cargo-deny reads the crates of every platform; a build fetches only those of this one.
 lint: cargo-is-new-enough $(TOOLS)/cargo-deny-$(DENY)/bin/cargo-deny  ## formatting, clippy, licences and sources

@@ -11,6 +11,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("chromium", "chromium"),
     ("curl", "curl"),
     ("ffmpeg", "ffmpeg"),
+    ("ffplay", "ffmpeg"),
     ("ffprobe", "ffmpeg"),
     ("firefox-esr", "firefox-esr"),
     ("fusermount", "fuse"),
@@ -20,13 +21,16 @@ const PACKAGES: &[(&str, &str)] = &[
     ("kill", "procps"),
     ("mkfifo", "coreutils"),
     ("motion", "motion"),
+    ("mpv", "mpv"),
     ("nginx", "nginx-light"),
+    ("npm", "npm"),
     ("nsenter", "util-linux"),
     ("openssl", "openssl"),
     ("pkg-config", "pkg-config"),
     ("setpriv", "util-linux"),
     ("sh", "dash"),
     ("unshare", "util-linux"),
+    ("vlc", "vlc-bin"),
 ];
 
 /// Where Debian keeps programs that an ordinary user's PATH may lack.

@@ -1,0 +1,32 @@
+//! Combinations that fail for a known reason.
+//!
+//! One that works fails the test, so that nothing stands here that has been
+//! put right.
+
+use crate::client::Client;
+use crate::way::{Case, Way};
+
+/// One entry; an empty list stands for all.
+struct Known {
+    clients: &'static [Client],
+    ways: &'static [Way],
+    cases: &'static [Case],
+    reason: &'static str,
+}
+
+const KNOWN: &[Known] = &[Known {
+    clients: &[Client::Ffmpeg, Client::FfmpegNoBuffer],
+    ways: &[Way::Mp4],
+    cases: &[Case::Running, Case::Silent],
+    reason: "ffmpeg takes the rate of the first pictures, which are squeezed, for that of the stream",
+}];
+
+/// Why this combination fails, where that is known.
+pub(crate) fn reason(client: Client, way: Way, case: Case) -> Option<&'static str> {
+    let is_meant = |known: &&Known| {
+        (known.clients.is_empty() || known.clients.contains(&client))
+            && (known.ways.is_empty() || known.ways.contains(&way))
+            && (known.cases.is_empty() || known.cases.contains(&case))
+    };
+    KNOWN.iter().find(is_meant).map(|known| known.reason)
+}

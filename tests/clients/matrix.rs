@@ -1,0 +1,179 @@
+//! Playing combinations of client, way and case, two at a time, and judging them.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::client::{Client, exists};
+use crate::common::livebox::Livebox;
+use crate::common::viewer::Viewer;
+use crate::common::wait;
+use crate::made::Made;
+use crate::measure::{self, Seen};
+use crate::player::now_ms;
+use crate::programs::Task;
+use crate::way::{Case, Served, Way};
+use crate::{browser, film, known};
+
+const AT_ONCE: usize = 2;
+const LIMIT: Duration = Duration::from_secs(30);
+/// What the viewer before a rest sees.
+const BEFORE_REST: usize = 60;
+
+/// One client on one way to one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Combination {
+    pub(crate) client: Client,
+    pub(crate) way: Way,
+    pub(crate) case: Case,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) of: Combination,
+    pub(crate) seen: Result<Seen, String>,
+}
+
+impl Combination {
+    /// All that are possible, in the order of the table.
+    pub(crate) fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for client in Client::ALL {
+            for way in Way::ALL.into_iter().filter(|way| client.limit(*way).is_none()) {
+                let cases = Case::ALL.into_iter().filter(|case| exists(way, *case));
+                all.extend(cases.map(|case| Self { client, way, case }));
+            }
+        }
+        all
+    }
+
+    /// Each client on its usual way.
+    pub(crate) fn usual() -> Vec<Self> {
+        let usual = |client: Client| Self { client, way: client.usual(), case: Case::Running };
+        Client::ALL.map(usual).to_vec()
+    }
+
+    pub(crate) fn title(self) -> String {
+        format!("{} | {} | {}", self.client.title(), self.way.title(), self.case.title())
+    }
+}
+
+impl Outcome {
+    /// Why the combination does not do, if so.
+    pub(crate) fn fault(&self) -> Option<String> {
+        match &self.seen {
+            Ok(seen) => seen.fault(),
+            Err(why) => Some(why.clone()),
+        }
+    }
+
+    /// What the test says of it, if anything.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        let Combination { client, way, case } = self.of;
+        let title = self.of.title();
+        match (self.fault(), known::reason(client, way, case)) {
+            (Some(fault), None) => Some(format!("{title}: {fault}")),
+            (None, Some(reason)) => {
+                Some(format!("{title}: works, and stands among the known failures: {reason}"))
+            }
+            (None, None) | (Some(_), Some(_)) => None,
+        }
+    }
+}
+
+/// Plays all of them; the outcomes are in their order.
+pub(crate) fn play(combinations: &[Combination]) -> Vec<Outcome> {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let film = film::make(folder.path());
+    let docroot = folder.path().join("web");
+    std::fs::create_dir(&docroot).expect("the folder is writable");
+    browser::write_page(&docroot);
+    let waiting = Mutex::new(combinations.iter().copied().enumerate());
+    let outcomes = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((index, of)) = next(&waiting) {
+                    let seen = apart(of, &film, &docroot);
+                    let outcome = Outcome { of, seen };
+                    tell(&outcome);
+                    outcomes.lock().expect("no worker panics").push((index, outcome));
+                }
+            });
+        }
+    });
+    let mut outcomes = outcomes.into_inner().expect("no worker panics");
+    outcomes.sort_by_key(|(index, _)| *index);
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+fn next<T>(waiting: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
+    waiting.lock().expect("no worker panics").next()
+}
+
+/// Plays one on a thread of its own, whose panic is an outcome like any other.
+fn apart(of: Combination, film: &Path, docroot: &Path) -> Result<Seen, String> {
+    std::thread::scope(|scope| {
+        let played = scope.spawn(|| of.play(film, docroot)).join();
+        played.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(text.unwrap_or("it panicked").to_owned())
+        })
+    })
+}
+
+fn tell(outcome: &Outcome) {
+    let title = outcome.of.title();
+    match (&outcome.seen, outcome.fault()) {
+        (Ok(seen), fault) => {
+            let fault = fault.map_or(String::new(), |fault| format!(" FAILS: {fault}"));
+            eprintln!("{title}: {seen}{fault}");
+        }
+        (Err(why), _) => eprintln!("{title}: FAILS: {why}"),
+    }
+}
+
+impl Combination {
+    fn play(self, film: &Path, docroot: &Path) -> Result<Seen, String> {
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let served = Served::start(self.case, film, docroot);
+        let task = Task { served: &served, way: self.way, folder: folder.path() };
+        let start = self.client.prepare(&task);
+        match self.case {
+            Case::Resting => let_rest(&served.livebox),
+            Case::Running | Case::Password | Case::Silent => {
+                show_first(&served.livebox, self.case.open_stream());
+            }
+        }
+        let started_ms = now_ms();
+        let mut player = start();
+        if self.way.is_sound() {
+            return measure::sound(player.as_mut(), started_ms);
+        }
+        let http = served.livebox.http();
+        let look_folder = folder.path().to_owned();
+        let path = format!("{}.mp4", self.case.open_stream());
+        measure::pictures(player.as_mut(), started_ms, move || {
+            Made::look(http, &path, &look_folder)
+        })
+    }
+}
+
+/// Waits until a stream shows a picture.
+fn show_first(livebox: &Livebox, stream: &str) {
+    let viewer = Viewer::connect(livebox.http(), &format!("{stream}.mp4"));
+    viewer.wait_for_more(1, LIMIT);
+}
+
+/// Has the stream watched, and then waits until its feed rests.
+fn let_rest(livebox: &Livebox) {
+    let viewer = Viewer::connect(livebox.http(), "/camera.mp4");
+    viewer.wait_for_more(BEFORE_REST, LIMIT);
+    drop(viewer);
+    wait::until("the feed rests", LIMIT, || {
+        let feeds = livebox.get("/stat.json").json();
+        (feeds["feeds"][0]["state"] == "idle").then_some(())
+    });
+}
