@@ -4,6 +4,8 @@
 //! of the protocols over which they are shown, which ask it.
 
 mod book;
+mod checks;
 mod porter;
+mod throttle;
 
 pub use porter::{Busy, Place, Porter, basic_password};

@@ -11,18 +11,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use blake2::Blake2sMac256;
 use blake2::digest::{KeyInit as _, Mac as _};
-use tokio::sync::{Semaphore, watch};
+use log::warn;
+use tokio::sync::watch;
 
-use super::book::{Answer, Book, Digest, Source};
+use super::book::{Answer, Book, Digest};
+use super::checks::Checks;
+use super::throttle::{Source, Turn};
 use crate::base::secret::Secret;
 use crate::base::sockets::network_of;
 use crate::base::system;
 use crate::config::settings::Access;
 use crate::model::ids::StreamName;
-
-/// How many passwords are checked at once. Each takes 19 MiB and a whole core;
-/// with two at once, an encoder on a board with two cores was seen to lose frames.
-const CHECKS: usize = 1;
 
 /// No honest password is longer, in bytes.
 const LONGEST: usize = 1024;
@@ -36,6 +35,16 @@ pub enum Place {
     Pages,
     /// One stream, whichever way it leaves.
     Stream(StreamName),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Box => f.write_str("the box"),
+            Self::Pages => f.write_str("the pages"),
+            Self::Stream(name) => write!(f, "the stream {name}"),
+        }
+    }
 }
 
 /// Too many passwords wait to be checked.
@@ -54,7 +63,7 @@ struct Shared {
     /// Of this process, so that what is known tells nothing outside it.
     key: [u8; 32],
     book: Mutex<Book>,
-    checks: Arc<Semaphore>,
+    checks: Arc<Checks>,
 }
 
 impl fmt::Debug for Porter {
@@ -69,8 +78,7 @@ impl Porter {
         let mut mac = Blake2sMac256::new(&[0; 32].into());
         mac.update(format!("{}{}", half(), half()).as_bytes());
         let key = mac.finalize().into_bytes().into();
-        let checks = Arc::new(Semaphore::new(CHECKS));
-        let shared = Shared { key, book: Mutex::default(), checks };
+        let shared = Shared { key, book: Mutex::default(), checks: Arc::default() };
         Self { access: Arc::new(access), shared: Arc::new(shared) }
     }
 
@@ -103,17 +111,55 @@ impl Porter {
         from: Option<IpAddr>,
     ) -> Result<bool, Busy> {
         let hashes = self.hashes(place);
-        if hashes.is_empty() || password.reveal().len() > LONGEST {
+        if hashes.is_empty() {
             return Ok(false);
         }
-        let (digest, from) = (self.digest(&hashes, password), from.map(network_of));
-        let answer = self.book().ask(digest, from, now());
+        let is_short = password.reveal().len() <= LONGEST;
+        let is_right = is_short && self.is_right(hashes, password, from.map(network_of)).await?;
+        if !is_right {
+            self.log_refusal(place, from);
+        }
+        Ok(is_right)
+    }
+
+    /// Whether a user name and password that are compared by `fits`, which
+    /// costs nothing, open what they are shown for. Guesses are as slow as
+    /// those of passwords that have a hash.
+    ///
+    /// # Errors
+    /// Too many wait to be told the same.
+    pub async fn admits_login(
+        &self,
+        from: Option<IpAddr>,
+        fits: impl FnOnce() -> bool,
+    ) -> Result<bool, Busy> {
+        let source = from.map(network_of);
+        let turn = self.book().throttle.reserve(source, now()).ok_or(Busy)?;
+        let reserved = Reserved { porter: self, source };
+        tokio::time::sleep_until(turn.begin_at.into()).await;
+        let is_right = fits();
+        drop(reserved);
+        if !is_right {
+            self.book().throttle.add_wrong(source, now());
+            self.log_refusal(&"RTSP", from);
+        }
+        Ok(is_right)
+    }
+
+    async fn is_right(
+        &self,
+        hashes: Vec<Secret>,
+        password: &Secret,
+        source: Source,
+    ) -> Result<bool, Busy> {
+        let digest = self.digest(&hashes, password);
+        let answer = self.book().ask(digest, source, now());
         let mut told = match answer {
             Answer::Known(is_right) => return Ok(is_right),
             Answer::Full => return Err(Busy),
             Answer::Running(told) => told,
-            Answer::Check { begin_at, send, told } => {
-                let check = Check { hashes, password: password.clone(), digest, from, begin_at };
+            Answer::Check { turn, send, told } => {
+                let check = Check { hashes, password: password.clone(), digest, source, turn };
                 // Others may wait for it, whether this one goes on waiting or not.
                 tokio::spawn(self.clone().check(check, send));
                 told
@@ -124,17 +170,28 @@ impl Porter {
     }
 
     async fn check(self, check: Check, send: watch::Sender<Option<bool>>) {
-        let Check { hashes, password, digest, from, begin_at } = check;
-        tokio::time::sleep_until(begin_at.into()).await;
-        let permit = Arc::clone(&self.shared.checks).acquire_owned().await;
+        let Check { hashes, password, digest, source, turn } = check;
+        tokio::time::sleep_until(turn.begin_at.into()).await;
+        let permit = self.shared.checks.permit(turn.rank).await;
         let verify = move || {
             let _permit = permit;
             hashes.iter().any(|hash| fits(hash, &password))
         };
         // A panic in there is no admission.
         let is_right = tokio::task::spawn_blocking(verify).await.unwrap_or(false);
-        self.book().found(digest, from, is_right, now());
+        self.book().found(digest, source, is_right, now());
         send.send_replace(Some(is_right));
+    }
+
+    /// One line an incident and at each doubling, as guesses come by the thousand.
+    fn log_refusal(&self, what: &dyn fmt::Display, from: Option<IpAddr>) {
+        let count = self.book().throttle.refused(from.map(network_of), now());
+        let shown = from.map_or_else(|| "a client".to_owned(), |ip| ip.to_canonical().to_string());
+        match count {
+            Some(1) => warn!("{shown} has shown a wrong password for {what}"),
+            Some(count) => warn!("{shown} has shown {count} wrong passwords, the last for {what}"),
+            None => {}
+        }
     }
 
     /// What opens `place`. The password of the box opens everything.
@@ -168,8 +225,20 @@ struct Check {
     hashes: Vec<Secret>,
     password: Secret,
     digest: Digest,
-    from: Source,
-    begin_at: Instant,
+    source: Source,
+    turn: Turn,
+}
+
+/// A place among the checks that wait, given back when it is dropped.
+struct Reserved<'a> {
+    porter: &'a Porter,
+    source: Source,
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.porter.book().throttle.release(self.source);
+    }
 }
 
 /// Takes as long whatever differs.

@@ -5,6 +5,7 @@
 pub mod backoff;
 pub mod disk;
 pub mod heap;
+pub mod incident;
 pub mod program;
 pub mod queue;
 pub mod schedule;

@@ -12,7 +12,6 @@ use actix_web::dev::{Extensions, Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, ResponseError as _, web};
-use log::warn;
 
 use super::error::ApiError;
 use super::origin::{Facts, PROXY_HEADERS, Scheme, Verdict, is_untold, judge};
@@ -73,7 +72,6 @@ async fn enter(request: &HttpRequest, place: &Place, porter: &Porter) -> Result<
     if porter.admits(place, &password, from).await? {
         return Ok(Entry::Shown);
     }
-    warn!("{} showed a wrong password for {}", shown(from), request.path());
     Err(needed())
 }
 
@@ -146,10 +144,6 @@ fn keep_private(headers: &mut HeaderMap) {
     }
 }
 
-fn shown(from: Option<IpAddr>) -> String {
-    from.map_or_else(|| "somebody".to_owned(), |ip| ip.to_canonical().to_string())
-}
-
 /// Whoever sent the request.
 #[derive(Debug)]
 pub(super) struct Caller {
@@ -193,7 +187,6 @@ impl Caller {
         if porter.admits(&Place::Box, password, self.peer).await? {
             return Ok(());
         }
-        warn!("{} showed a wrong password", shown(self.peer));
         Err(needed())
     }
 }

@@ -5,6 +5,7 @@
 //! who asks for it and by nobody else. All viewers of a stream share its
 //! packets, byte for byte; a connection is written once for each picture.
 
+mod access;
 mod answer;
 mod conversation;
 mod datagrams;

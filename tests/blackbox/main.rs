@@ -21,6 +21,7 @@ mod edge;
 mod faults;
 mod feeds;
 mod files;
+mod guessing;
 mod harness;
 mod hls;
 mod https;

@@ -20,6 +20,7 @@ pub mod proc;
 pub mod process;
 pub mod receiver;
 pub mod rtsp;
+pub mod sources;
 pub mod tls;
 pub mod tools;
 pub mod viewer;

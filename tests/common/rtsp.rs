@@ -41,6 +41,11 @@ struct Counts {
 impl Client {
     pub fn connect(port: u16, path: &str) -> Self {
         let socket = TcpStream::connect(("127.0.0.1", port)).expect("RTSP is listened to");
+        Self::over(socket, port, path)
+    }
+
+    /// The same over a connection that is there already.
+    pub fn over(socket: TcpStream, port: u16, path: &str) -> Self {
         socket.set_read_timeout(Some(LIMIT)).expect("a limit can be set");
         let url = format!("rtsp://127.0.0.1:{port}{path}");
         Self { reader: BufReader::new(socket), port, url, sequence: 0, session: None }

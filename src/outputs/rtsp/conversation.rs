@@ -8,23 +8,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use log::{debug, info, warn};
+use log::{debug, info};
 use rtsp_types::headers::{
-    ALLOW, AUTHORIZATION, CONTENT_BASE, CONTENT_TYPE, CSEQ, PUBLIC, RANGE, RETRY_AFTER, RTP_INFO,
-    SERVER, SESSION, TRANSPORT, WWW_AUTHENTICATE,
+    ALLOW, CONTENT_BASE, CONTENT_TYPE, CSEQ, PUBLIC, RANGE, RETRY_AFTER, RTP_INFO, SERVER, SESSION,
+    TRANSPORT,
 };
 use rtsp_types::{Message, Method, ParseError, Request, Response, StatusCode, Url, Version};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::access::Entry;
 use super::answer::Answer;
 use super::datagrams::{Datagrams, PACE};
 use super::play::{Next, Play};
 use super::session::{Channels, Delivery, Flow, Session};
 use super::transport::{Wanted, wanted};
-use super::{Hall, describe, login};
-use crate::accounts::{Busy, basic_password};
+use super::{Hall, describe};
 use crate::base::queue;
 use crate::base::system;
 use crate::engine::roster::{PATIENCE, Stream};
@@ -86,14 +86,16 @@ pub(super) async fn converse<S>(
     }
 }
 
-struct Conversation {
-    hall: Arc<Hall>,
+pub(super) struct Conversation {
+    pub(super) hall: Arc<Hall>,
     /// Dropped once something is played.
     nothing_played: Option<oneshot::Sender<Infallible>>,
-    peer: SocketAddr,
+    pub(super) peer: SocketAddr,
     local: SocketAddr,
-    nonce: String,
-    refusals: u32,
+    pub(super) nonce: String,
+    /// Whether the login was right on this connection already.
+    pub(super) is_logged_in: bool,
+    pub(super) refusals: u32,
     requests: u32,
     /// When the last whole message came.
     heard: Instant,
@@ -110,12 +112,6 @@ struct Described {
     stream: Arc<Stream>,
     init: Arc<Init>,
     reader: Reader,
-}
-
-/// Whether a request is acted on, or what is asked for first.
-enum Entry {
-    Free,
-    Refused(Vec<String>),
 }
 
 /// What can happen next.
@@ -138,6 +134,7 @@ impl Conversation {
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             local: SocketAddr::new(local.ip().to_canonical(), local.port()),
             nonce: system::random_token()?,
+            is_logged_in: false,
             refusals: 0,
             requests: 0,
             heard: Instant::now(),
@@ -254,10 +251,8 @@ impl Conversation {
     }
 
     async fn act(&mut self, request: &Request<Vec<u8>>) -> Result<Answer, StatusCode> {
-        if !is_for_everybody(request.method())
-            && let Entry::Refused(challenges) = self.let_in(request).await?
-        {
-            return Ok(self.refuse(request, &challenges));
+        if let Entry::Refused(challenges) = self.authenticate(request).await? {
+            return Ok(self.challenge(request, &challenges));
         }
         match request.method() {
             Method::Options => Ok(Answer::ok().with(PUBLIC, METHODS)),
@@ -279,37 +274,6 @@ impl Conversation {
             Method::Pause => self.pause(request),
             Method::Teardown => self.of_session(request).map(|_| Answer::ok()),
         }
-    }
-
-    fn refuse(&mut self, request: &Request<Vec<u8>>, challenges: &[String]) -> Answer {
-        if request.header(&AUTHORIZATION).is_some() {
-            warn!("{} showed a wrong password over RTSP", self.peer.ip());
-            self.refusals += 1;
-        }
-        let refused = Answer::plain(StatusCode::Unauthorized);
-        challenges.iter().fold(refused, |answer, one| answer.with(WWW_AUTHENTICATE, one))
-    }
-
-    /// A stream with a password of its own asks for that one, and nothing else
-    /// opens it; every other one asks for the login, if there is one.
-    async fn let_in(&self, request: &Request<Vec<u8>>) -> Result<Entry, StatusCode> {
-        let header = request.header(&AUTHORIZATION).map(|header| header.as_str());
-        let path = request.request_uri().map(Url::path).unwrap_or_default();
-        if let Some(place) = self.hall.protected(path) {
-            let challenge = || Entry::Refused(vec![login::basic_challenge(&place)]);
-            let Some(password) = header.and_then(basic_password) else { return Ok(challenge()) };
-            let porter = self.hall.lineup().porter.clone();
-            let admitted = porter.admits(&place, &password, Some(self.peer.ip())).await;
-            let is_right = admitted.map_err(|Busy| StatusCode::ServiceUnavailable)?;
-            return Ok(if is_right { Entry::Free } else { challenge() });
-        }
-        let Some(login) = &self.hall.login() else { return Ok(Entry::Free) };
-        let method: &str = request.method().into();
-        let opens = |header: &str| login::opens(login, header, method, &self.nonce);
-        Ok(match header.is_some_and(opens) {
-            true => Entry::Free,
-            false => Entry::Refused(login::challenges(&self.nonce).into()),
-        })
     }
 
     async fn describe(&mut self, request: &Request<Vec<u8>>) -> Result<Answer, StatusCode> {
@@ -494,19 +458,6 @@ impl Conversation {
         }
         self.outbox.push_back(bytes.into());
     }
-}
-
-/// Whether a method shows nothing, so that nobody need be let in for it.
-fn is_for_everybody(method: &Method) -> bool {
-    matches!(
-        method,
-        Method::Options
-            | Method::PlayNotify
-            | Method::Redirect
-            | Method::Announce
-            | Method::Record
-            | Method::Extension(_)
-    )
 }
 
 /// Whether viewers of the one are viewers of the other.
