@@ -53,6 +53,12 @@ pub(super) async fn guard(
     }
 }
 
+/// Whether what a request asks for, as noted, needs no password.
+pub(super) fn is_open(request: &ServiceRequest) -> bool {
+    let noted = request.extensions().get::<Behind>().cloned();
+    noted.is_some_and(|Behind(place, porter)| !porter.asks_at(&place))
+}
+
 /// Why somebody is let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Entry {

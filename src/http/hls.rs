@@ -119,13 +119,9 @@ fn playlist(text: String) -> HttpResponse {
     shared("application/vnd.apple.mpegurl", "no-cache").body(text)
 }
 
-/// Players on other sites may read it: viewing is public.
 fn shared(content_type: &str, cached: &str) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
-    response
-        .content_type(content_type)
-        .insert_header((header::CACHE_CONTROL, cached))
-        .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"));
+    response.content_type(content_type).insert_header((header::CACHE_CONTROL, cached));
     response
 }
 

@@ -9,6 +9,7 @@ mod bell;
 mod body;
 mod bytes;
 mod connection;
+mod cors;
 mod crowd;
 mod dashboard;
 mod docroot;

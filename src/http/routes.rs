@@ -14,7 +14,7 @@ use super::error::ApiError;
 use super::server::State;
 use super::table::{Table, What, Whom, asks_for, is_placed};
 use super::{
-    access, assets, bytes, dashboard, hls, livebox, media, mjpeg, pages, picture, pushes,
+    access, assets, bytes, cors, dashboard, hls, livebox, media, mjpeg, pages, picture, pushes,
     recordings, stat,
 };
 use crate::outputs::lineup::Lineup;
@@ -124,7 +124,7 @@ pub(super) fn all(service: &mut web::ServiceConfig, docroot: Option<&Docroot>) {
         api(service, base);
     }
     recorded(service);
-    service.service(placed().wrap(from_fn(access::guard)));
+    service.service(placed().wrap(from_fn(access::guard)).wrap(from_fn(cors::share)));
     match docroot {
         Some(docroot) => {
             service.app_data(web::Data::new(docroot.clone()));

@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use actix_web::dev::Url;
+use actix_web::dev::{ServiceRequest, Url};
 use actix_web::guard::{Guard, GuardContext, fn_guard};
-use actix_web::web;
+use actix_web::{HttpMessage as _, web};
 
 use super::access;
 use super::server::State;
@@ -40,6 +40,26 @@ pub(super) enum What {
     StatJson,
     Metrics,
     Config,
+}
+
+impl What {
+    /// Whether it is pictures or sound of a stream, or leads to them.
+    fn is_media(self) -> bool {
+        match self {
+            What::Mp4
+            | What::H264
+            | What::Ts
+            | What::Aac
+            | What::Mjpeg
+            | What::Picture
+            | What::Playlist
+            | What::Segments
+            | What::Segment
+            | What::Bytes
+            | What::PictureOfBytes => true,
+            What::Player | What::Stat | What::StatJson | What::Metrics | What::Config => false,
+        }
+    }
 }
 
 /// Whom a path is about.
@@ -112,6 +132,11 @@ fn note(context: &GuardContext<'_>, (what, whom): &(What, Whom), porter: &Porter
 /// Lets a request pass that was found to ask for `what`.
 pub(super) fn asks_for(what: What) -> impl Guard {
     fn_guard(move |context| context.req_data().get::<What>() == Some(&what))
+}
+
+/// Whether a request that passed [`is_placed`] asks for media of a stream.
+pub(super) fn asks_for_media(request: &ServiceRequest) -> bool {
+    request.extensions().get::<What>().is_some_and(|what| what.is_media())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod bytes;
 mod bytes_broken;
 mod commands;
 mod configuration;
+mod cors;
 mod crowds;
 mod dashboard;
 mod disks;
