@@ -96,6 +96,7 @@ pub struct Lifecycle {
     failures: u32,
     /// What went wrong first since it was live for long, or an operator came.
     first_failure: Option<Failure>,
+    all_failures: u32,
     last_failure: Option<Failure>,
     /// The newest ends of runs, the last one at the end.
     ends: VecDeque<(Instant, Failure)>,
@@ -112,6 +113,7 @@ impl Lifecycle {
             run: 0,
             failures: 0,
             first_failure: None,
+            all_failures: 0,
             last_failure: None,
             ends: VecDeque::new(),
             limits,
@@ -149,6 +151,11 @@ impl Lifecycle {
     /// after that is often only the consequence.
     pub fn first_failure(&self) -> Option<&Failure> {
         self.first_failure.as_ref()
+    }
+
+    /// Failures since this lifecycle began, forgiven ones included.
+    pub fn all_failures(&self) -> u32 {
+        self.all_failures
     }
 
     /// Why it went down the last time, however long ago that was.
@@ -321,6 +328,7 @@ impl Lifecycle {
     fn wait(&mut self, cause: Failure, now: Instant) {
         self.first_failure.get_or_insert_with(|| cause.clone());
         self.failures += 1;
+        self.all_failures += 1;
         self.last_failure = Some(cause.clone());
         self.note_end(cause.clone(), now);
         if !self.resurrect {

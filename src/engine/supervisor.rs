@@ -81,6 +81,8 @@ pub struct Report {
     pub failures: u32,
     /// The first failure since it was live for long.
     pub first_failure: Option<Failure>,
+    /// Failures since the supervisor began.
+    pub all_failures: u32,
     /// The last failure of all, however long ago.
     pub last_failure: Option<Failure>,
     /// When and why runs ended: the newest few, the last one at the end.
@@ -195,16 +197,13 @@ impl Report {
         }
     }
 
-    /// Starts after the first, and why runs ended, as people are told.
+    /// Failures, and why runs ended, as people are told.
     pub fn past(&self, now: Instant) -> Past {
         let ended = |(at, cause): &(Instant, Failure)| Ended {
             ago: now.saturating_duration_since(*at),
             cause: cause.clone(),
         };
-        Past {
-            restarts: self.run.saturating_sub(1),
-            ends: self.ends.iter().rev().map(ended).collect(),
-        }
+        Past { restarts: self.all_failures, ends: self.ends.iter().rev().map(ended).collect() }
     }
 
     /// Whether it is down and has failed `times` in a row, or will not be tried again.
@@ -225,6 +224,7 @@ fn report_of(lifecycle: &Lifecycle) -> Report {
         run: lifecycle.run(),
         failures: lifecycle.failures(),
         first_failure: lifecycle.first_failure().cloned(),
+        all_failures: lifecycle.all_failures(),
         last_failure: lifecycle.last_failure().cloned(),
         ends: lifecycle.ends().iter().cloned().collect(),
         deadline: lifecycle.deadline(),

@@ -105,7 +105,8 @@ impl State {
 /// What has happened to a pipeline so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Past {
-    /// Starts after the first.
+    /// Failures, each of which is followed by another start; a start on demand
+    /// or by an operator does not count.
     pub restarts: u32,
     /// The newest few, the last one first.
     pub ends: Vec<Ended>,

@@ -36,7 +36,7 @@ fn the_numbers_of_page_programs_and_prometheus_go_with_what_happens() {
         serde_json::from_str(&livebox.http().get("/stat.json").text()).expect("it is JSON")
     };
     let before = stat();
-    assert_eq!(before["schema"], 1);
+    assert_eq!(before["schema"], 2);
     assert_eq!(before["feeds"][0]["running"], false);
     assert_eq!(before["totals"]["clients"], 0);
 

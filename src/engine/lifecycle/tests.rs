@@ -147,6 +147,26 @@ fn an_operators_restart_does_not_count_as_a_failure() {
 }
 
 #[test]
+fn only_failures_are_counted_and_none_is_forgotten() {
+    let now = zero();
+    let mut life = live(now);
+    life.on(Event::Unwanted, now);
+    life.on(Event::Ended(1, Failure::Ended), now);
+    life.on(Event::Wanted, now);
+    life.on(Event::FirstSign(2), now);
+    life.on(Event::Restart, now);
+    assert_eq!(life.all_failures(), 0);
+
+    life.on(Event::Tick, now);
+    life.on(Event::FirstSign(3), now);
+    life.on(Event::Ended(3, Failure::Ended), now);
+    life.on(Event::Tick, now);
+    life.on(Event::FirstSign(4), now);
+    life.on(Event::Progress(4, 1), now + second(10));
+    assert_eq!((life.failures(), life.all_failures()), (0, 1));
+}
+
+#[test]
 fn a_failing_pipeline_that_nobody_wants_any_more_rests() {
     let now = zero();
     let mut life = live(now);

@@ -49,7 +49,7 @@ pub(super) fn prometheus(snapshot: &Snapshot) -> String {
     of_streams("livebox_stream_malformed_frames_total", "counter", "Damaged.", &|s| {
         Some(s.malformed as f64)
     });
-    of_streams("livebox_stream_restarts_total", "counter", "Starts after the first.", &|s| {
+    of_streams("livebox_stream_restarts_total", "counter", "Starts after a failure.", &|s| {
         Some(f64::from(s.past.restarts))
     });
     of_streams("livebox_stream_frame_age_seconds", "gauge", "Of the newest frame.", &|s| {
@@ -68,7 +68,7 @@ pub(super) fn prometheus(snapshot: &Snapshot) -> String {
     of_pushes("livebox_push_lost_frames_total", "counter", "Too slow for them.", &|push| {
         push.lost as f64
     });
-    of_pushes("livebox_push_restarts_total", "counter", "Starts after the first.", &|push| {
+    of_pushes("livebox_push_restarts_total", "counter", "Starts after a failure.", &|push| {
         f64::from(push.past.restarts)
     });
     super::recordings::metrics(&mut text, &snapshot.recordings);
@@ -97,7 +97,7 @@ fn of_bytes(
     of_byte_feeds(
         "livebox_byte_feed_restarts_total",
         "counter",
-        "Starts after the first.",
+        "Starts after a failure.",
         &|feed| f64::from(feed.past.restarts),
     );
     let mut of_bytes = |name, kind, help, value: &dyn Fn(&status::ByteStream) -> f64| {
@@ -111,7 +111,7 @@ fn of_bytes(
     of_bytes("livebox_byte_stream_sent_bytes_total", "counter", "Handed to viewers.", &|s| {
         s.bytes_out as f64
     });
-    of_bytes("livebox_byte_stream_restarts_total", "counter", "Starts after the first.", &|s| {
+    of_bytes("livebox_byte_stream_restarts_total", "counter", "Starts after a failure.", &|s| {
         f64::from(s.past.restarts)
     });
 }

@@ -7,7 +7,7 @@ use crate::base::time::iso_s;
 use crate::model::status::{self, Snapshot};
 
 /// Grows by one when a field goes or changes its meaning; new ones may come any time.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// `GET /stat.json`.
 #[derive(Serialize)]
