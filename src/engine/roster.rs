@@ -24,7 +24,7 @@ use super::unit::Unit;
 use crate::base::backoff::Backoff;
 use crate::config::diff::Diff;
 use crate::config::settings::{self, Mode, Settings, Sound, Source};
-use crate::hub::{self, Read, Reader};
+use crate::hub::{self, Measured, Read, Reader};
 use crate::media::packager::Init;
 use crate::model::ids::{FeedName, StreamName};
 use crate::model::status::{self, Encoder, Failure, Picture, State};
@@ -374,7 +374,10 @@ impl Stream {
     pub fn status(&self, now: Instant) -> status::Stream {
         let plan = self.plan();
         let report = self.supervisor.report();
-        let measured = self.hub.measured();
+        let state = self.state(now);
+        // What the last run gave is no rate of a stream that gives nothing.
+        let is_live = matches!(state, State::Live { .. });
+        let measured = if is_live { self.hub.measured() } else { Measured::default() };
         status::Stream {
             set_to: match plan.feed.source {
                 Source::SoundOnly => "a sound alone".to_owned(),
@@ -393,7 +396,7 @@ impl Stream {
             name: plan.stream.name,
             url: self.url.clone(),
             feed: plan.feed.name,
-            state: self.state(now),
+            state,
             readers: self.hub.reader_count(),
             bytes_in: self.hub.bytes_in(),
             bytes_out: self.hub.bytes_out(),

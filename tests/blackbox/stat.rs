@@ -10,6 +10,7 @@ use crate::common::livebox::{CAMERA, Livebox};
 use crate::common::process::run;
 use crate::common::rtsp::Client;
 use crate::common::tools::tool;
+use crate::common::viewer::Viewer;
 use crate::common::wait;
 
 const LIMIT: Duration = wait::PATIENCE;
@@ -59,6 +60,32 @@ fn the_numbers_of_page_programs_and_prometheus_go_with_what_happens() {
     assert_eq!(value_of(&metrics, "livebox_stream_readers{stream=\"camera\"}"), 1.0);
     assert!(value_of(&metrics, "livebox_stream_sent_bytes_total{stream=\"camera\"}") > 1e5);
     drop(watching);
+}
+
+#[test]
+fn rest_has_no_rate_and_a_start_on_demand_is_no_restart() {
+    let livebox = Livebox::start(
+        "feeds: {camera: {test: clock, size: 320x180, fps: 15, audio: tone}}\n\
+         streams: {camera: {bitrate: 300k}}\n",
+    );
+    let stream = || livebox.get("/stat.json").json()["streams"][0].clone();
+    for visit in 1..=2 {
+        let watching = Viewer::connect(livebox.http(), "/camera.mp4");
+        // Sound leaves alone between some of so few pictures.
+        wait::until("the rate is right", LIMIT, || {
+            let fps = stream()["fps"].as_f64().unwrap_or_default();
+            ((14.5..15.5).contains(&fps)).then_some(())
+        });
+        assert!(stream()["bitrate"].as_u64() > Some(0), "visit {visit}");
+        drop(watching);
+        wait::until("it rests", LIMIT, || (stream()["state"] == "idle").then_some(()));
+    }
+
+    let rests = stream();
+    assert_eq!((&rests["fps"], &rests["bitrate"]), (&Value::Null, &Value::Null), "{rests}");
+    assert_eq!(rests["restarts"], 0, "{rests}");
+    let metrics = livebox.get("/metrics").text();
+    assert_eq!(value_of(&metrics, "livebox_stream_restarts_total{stream=\"camera\"}"), 0.0);
 }
 
 #[test]
