@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use actix_web::error::QueryPayloadError;
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
 
 use crate::accounts::Busy;
@@ -25,6 +26,8 @@ pub(super) enum ApiError {
     Unreadable(String),
     #[error("Invalid value for '{0}': use 0 or 1")]
     BadQuery(String),
+    #[error("Invalid query: {0}")]
+    UnreadableQuery(String),
     #[error("Not Found: {0}")]
     NoSuchPath(String),
     #[error("Method Not Allowed: use {allow}")]
@@ -95,6 +98,7 @@ impl ApiError {
             ApiError::Box(_)
             | ApiError::Unreadable(_)
             | ApiError::BadQuery(_)
+            | ApiError::UnreadableQuery(_)
             | ApiError::NotReloaded(_) => (StatusCode::BAD_REQUEST, None),
             ApiError::NoSuchPath(_)
             | ApiError::NoTracks
@@ -193,6 +197,15 @@ impl ResponseError for ApiError {
         let body = Body { code, reason, valid: self.valid(), problems };
         json(&mut response, &body)
     }
+}
+
+/// A query whose values are not of the kinds that they should be.
+pub(super) fn unreadable_query(error: QueryPayloadError, _: &HttpRequest) -> actix_web::Error {
+    let why = match &error {
+        QueryPayloadError::Deserialize(why) => why.to_string(),
+        other => other.to_string(),
+    };
+    ApiError::UnreadableQuery(why).into()
 }
 
 /// What a command said, as a page that runs nothing.

@@ -24,6 +24,7 @@ use crate::base::system;
 use crate::base::time::iso_s;
 use crate::base::units::{duration_in_words, size_in_words};
 use crate::model::status;
+use crate::outputs::picture::BadWish;
 use crate::outputs::recordings::{Entry, Name, Recordings};
 
 /// So many recordings at once, unless fewer are asked for; and at most.
@@ -76,22 +77,21 @@ struct Recorded {
     last_error: Option<String>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 pub(super) struct Asked {
     before: Option<String>,
-    limit: Option<usize>,
+    limit: Option<String>,
     told: Option<u64>,
 }
 
 /// `GET /api/livebox/v1/recordings`
 pub(super) async fn all(
     request: HttpRequest,
-    asked: Option<web::Query<Asked>>,
+    asked: web::Query<Asked>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
+    let limit = asked.limit.as_deref().map_or(Ok(USUAL), limit)?;
     let recordings = recordings(&state)?;
-    let asked = asked.map(web::Query::into_inner).unwrap_or_default();
-    let limit = asked.limit.unwrap_or(USUAL).clamp(1, MOST);
     let (found, next) = listed(&request, recordings, asked.before.as_deref(), limit)?;
     let streams = streams(&request, recordings).iter().map(recorded).collect();
     let recordings = found.iter().map(|(name, entry)| shown(name, entry)).collect();
@@ -187,22 +187,22 @@ struct Sums {
 /// `GET /recordings`: for everybody.
 pub(super) async fn page(
     request: HttpRequest,
-    asked: Option<web::Query<Asked>>,
+    asked: web::Query<Asked>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
-    Ok(rendered(&request, asked, &state, None, pages::POLICY)?)
+    Ok(rendered(&request, &asked, &state, None, pages::POLICY)?)
 }
 
 /// `GET /dashboard/recordings`: with buttons, for operators.
 pub(super) async fn desk(
     caller: Caller,
     request: HttpRequest,
-    asked: Option<web::Query<Asked>>,
+    asked: web::Query<Asked>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     caller.require_operator().await?;
     let token = Some(state.desk.token());
-    let mut response = rendered(&request, asked, &state, token, dashboard::POLICY_WITH_MEDIA)?;
+    let mut response = rendered(&request, &asked, &state, token, dashboard::POLICY_WITH_MEDIA)?;
     let never = header::HeaderValue::from_static("no-store");
     response.headers_mut().insert(header::CACHE_CONTROL, never);
     Ok(response)
@@ -273,6 +273,12 @@ fn listed(
     Ok((found, next))
 }
 
+/// How many recordings a program asks for at once.
+fn limit(text: &str) -> Result<usize, BadWish> {
+    let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
+    number.ok_or(BadWish { field: "limit", valid: "1 to 1000" })
+}
+
 fn streams(request: &HttpRequest, recordings: &Recordings) -> Vec<status::Recorded> {
     let mut streams = recordings.status(now()).streams;
     streams.retain(|stream| access::is_listed(request, &stream.stream));
@@ -310,13 +316,12 @@ fn recorded(one: &status::Recorded) -> Recorded {
 
 fn rendered(
     request: &HttpRequest,
-    asked: Option<web::Query<Asked>>,
+    asked: &Asked,
     state: &State,
     token: Option<&str>,
     policy: &'static str,
 ) -> Result<HttpResponse, ApiError> {
     let recordings = recordings(state)?;
-    let asked = asked.map(web::Query::into_inner).unwrap_or_default();
     let (found, next) = listed(request, recordings, asked.before.as_deref(), ON_A_PAGE)?;
     let sums = recordings.status(now());
     let rows: Vec<_> = found.iter().map(|(name, entry)| row(name, entry)).collect();

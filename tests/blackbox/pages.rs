@@ -73,6 +73,30 @@ fn a_box_with_several_streams_plays_the_first_and_lists_them_all() {
 }
 
 #[test]
+fn a_number_in_a_query_that_is_none_is_refused() {
+    let livebox = Livebox::start(CAMERA);
+
+    for query in [
+        "/api/livebox/v1/recordings?limit=a",
+        "/api/livebox/v1/recordings?limit=0",
+        "/api/livebox/v1/recordings?limit=1001",
+        "/api/livebox/v1/recordings?limit=1&limit=2",
+        "/recordings?told=a",
+        "/camera.mjpeg?fps=a",
+        "/camera.mjpeg?quality=a",
+        "/camera/pic?width=a",
+        "/camera/pic?ago=a",
+        "/camera.mp4?pad=a",
+    ] {
+        let answer = livebox.get(query);
+        assert_eq!((answer.status(), &answer.json()["code"]), (400, &400.into()), "{query}");
+    }
+    let refused = livebox.get("/api/livebox/v1/recordings?limit=a").json();
+    assert_eq!(refused["valid"], "1 to 1000");
+    assert_eq!(livebox.get("/api/livebox/v1/recordings?limit=7").status(), 200);
+}
+
+#[test]
 fn an_unknown_path_is_not_found_and_a_wrong_method_names_the_allowed_ones() {
     let livebox = Livebox::start(CAMERA);
 
