@@ -11,7 +11,7 @@ use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Extensions, Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest, ResponseError as _, web};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 
 use super::error::ApiError;
 use super::origin::{Facts, PROXY_HEADERS, Scheme, Verdict, is_untold, judge};
@@ -49,7 +49,7 @@ pub(super) async fn guard(
             keep_private(response.headers_mut());
             Ok(response)
         }
-        Err(error) => Ok(request.into_response(error.error_response()).map_into_right_body()),
+        Err(error) => Ok(request.error_response(error).map_into_right_body()),
     }
 }
 

@@ -14,6 +14,7 @@ mod crowd;
 mod dashboard;
 mod docroot;
 mod error;
+mod error_page;
 mod files;
 mod head;
 mod hls;

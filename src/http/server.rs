@@ -23,7 +23,7 @@ use super::origin::Scheme;
 use super::porch::{Porch, Wire};
 use super::routes;
 use super::table::Table;
-use super::error;
+use super::{error, error_page};
 use crate::base::disk::{Disk, Folders, PATIENCE};
 use crate::base::sockets;
 use crate::base::system::{self, CpuMeter};
@@ -257,6 +257,7 @@ impl Server {
                 .app_data(scheme)
                 .app_data(Bells::default())
                 .app_data(web::QueryConfig::default().error_handler(error::unreadable_query))
+                .wrap(middleware::from_fn(error_page::show))
                 .wrap(middleware::from_fn(connection::end_soon))
                 .wrap(middleware::from_fn(journal::note))
                 .wrap(middleware::DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::common::clip::{Clips, SHORT};
 use crate::common::http::Http;
-use crate::common::livebox::{CAMERA, Launch, Livebox};
+use crate::common::livebox::{CAMERA, Launch, Livebox, livebox};
 use crate::common::wait;
 
 const REFRESH: &str = "http-equiv=\"refresh\"";
@@ -70,6 +70,30 @@ fn a_box_with_several_streams_plays_the_first_and_lists_them_all() {
 
     assert!(text.contains("/right.mp4"), "{text}");
     assert!(text.contains("/left/") && text.contains("/right/"), "{text}");
+}
+
+#[test]
+fn a_browser_is_told_in_words_and_a_program_in_json() {
+    let hash = livebox(&["password"], "secret\n").stdout;
+    let livebox = Livebox::start(&format!(
+        "feeds: {{camera: {{test: clock}}}}\nstreams: {{camera: {{password: '{}'}}}}\n",
+        hash.trim()
+    ));
+    let asked = |accept: &str| {
+        livebox.http().request("GET", "/camera/?a=1").header("Accept", accept).answer()
+    };
+
+    let page = asked("text/html,application/xhtml+xml,*/*;q=0.8");
+    assert_eq!(page.status(), 401);
+    assert!(page.header("WWW-Authenticate").is_some());
+    assert_eq!(page.header("Content-Type"), Some("text/html; charset=utf-8"));
+    let text = page.text();
+    assert!(text.contains("A password is needed") && text.contains("/camera/?a=1"), "{text}");
+
+    for accept in ["*/*", "application/json"] {
+        let answer = asked(accept);
+        assert_eq!((answer.status(), &answer.json()["code"]), (401, &401.into()));
+    }
 }
 
 #[test]
