@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use actix_web::guard::{Any, Get, Guard, Head, fn_guard};
+use actix_web::guard::{Any, Get, Guard, Head, Not, fn_guard};
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
@@ -14,8 +14,8 @@ use super::error::ApiError;
 use super::server::State;
 use super::table::{Table, What, Whom, asks_for, is_placed};
 use super::{
-    access, assets, bytes, cors, dashboard, hls, livebox, media, mjpeg, pages, picture, pushes,
-    recordings, stat,
+    access, assets, bytes, cors, dashboard, hls, livebox, media, mjpeg, pages, picture,
+    pushes, recordings, stat,
 };
 use crate::outputs::lineup::Lineup;
 
@@ -23,7 +23,7 @@ use crate::outputs::lineup::Lineup;
 const READ: &str = "GET, HEAD";
 
 /// Where a stream of tracks is found, behind its URL.
-const OF_STREAM: [(&str, What); 12] = [
+const OF_STREAM: [(&str, What); 16] = [
     ("", What::Player),
     ("/", What::Player),
     (".mp4", What::Mp4),
@@ -36,10 +36,15 @@ const OF_STREAM: [(&str, What); 12] = [
     ("/pic", What::Picture),
     ("/hls/live.m3u8", What::Segments),
     ("/hls/", What::Segment),
+    // As mjpg-streamer has them, for programs that were made for it.
+    ("?action=stream", What::Mjpeg),
+    ("/?action=stream", What::Mjpeg),
+    ("?action=snapshot", What::Picture),
+    ("/?action=snapshot", What::Picture),
 ];
 
 /// The first stream is also the one that is meant where none is named.
-const OF_FIRST: [(&str, What); 9] = [
+const OF_FIRST: [(&str, What); 11] = [
     ("/stream.mp4", What::Mp4),
     ("/stream.h264", What::H264),
     ("/stream.ts", What::Ts),
@@ -49,6 +54,8 @@ const OF_FIRST: [(&str, What); 9] = [
     ("/stream.m3u8", What::Playlist),
     ("/streaminf.m3u8", What::Segments),
     ("/stream/pic", What::Picture),
+    ("/?action=stream", What::Mjpeg),
+    ("/?action=snapshot", What::Picture),
 ];
 
 /// Where a stream of bytes is found, behind its URL.
@@ -112,7 +119,8 @@ fn placed() -> Resource {
 }
 
 pub(super) fn all(service: &mut web::ServiceConfig, docroot: Option<&Docroot>) {
-    service.service(resource("/", READ).guard(has_home()).route(read().to(pages::home)));
+    let home = resource("/", READ).guard(has_home()).guard(Not(is_placed()));
+    service.service(home.route(read().to(pages::home)));
     for asset in assets::ALL {
         service.service(
             resource(asset.path, READ)

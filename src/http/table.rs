@@ -78,17 +78,29 @@ pub(super) struct Table {
 
 impl Table {
     /// Adds a row, unless the path has one already. A path with a slash at its
-    /// end also stands for everything one piece below it.
+    /// end also stands for everything one piece below it; one with `?action=`
+    /// behind it stands for a query that has it among others.
     pub(super) fn add(&mut self, path: String, what: What, whom: &Whom) {
         self.rows.entry(path).or_insert_with(|| (what, whom.clone()));
     }
 
-    fn find(&self, path: &str) -> Option<&(What, Whom)> {
+    fn find(&self, path: &str, query: Option<&str>) -> Option<&(What, Whom)> {
+        if let Some(action) = query.and_then(action_of)
+            && let Some(row) = self.rows.get(&format!("{path}?action={action}"))
+        {
+            return Some(row);
+        }
         self.rows.get(path).or_else(|| {
             let folder = &path[..=path.rfind('/')?];
             self.rows.get(folder).filter(|(what, _)| *what == What::Segment)
         })
     }
+}
+
+/// The `action` of a query, without the number of mjpg-streamer's only input.
+fn action_of(query: &str) -> Option<&str> {
+    let action = query.split('&').find_map(|pair| pair.strip_prefix("action="))?;
+    Some(action.strip_suffix("_0").unwrap_or(action))
 }
 
 /// Lets a request pass whose path is in the table that counts, and notes for
@@ -99,12 +111,15 @@ pub(super) fn is_placed() -> impl Guard {
         let uri = &context.head().uri;
         let present = state.present();
         let porter = &present.lineup.porter;
-        match present.table.find(uri.path()) {
+        match present.table.find(uri.path(), uri.query()) {
             Some(row) => note(context, row, porter),
             // Characters may be written in another way (RFC 3986, section 2.3).
             None if uri.path().contains('%') => {
                 let url = Url::new(uri.clone());
-                present.table.find(url.path()).is_some_and(|row| note(context, row, porter))
+                present
+                    .table
+                    .find(url.path(), uri.query())
+                    .is_some_and(|row| note(context, row, porter))
             }
             None => false,
         }
@@ -150,6 +165,7 @@ mod tests {
             ("/a/", What::Player),
             ("/a/hls/", What::Segment),
             ("/a/hls/live.m3u8", What::Segments),
+            ("/a/?action=stream", What::Mjpeg),
         ] {
             table.add(path.to_owned(), what, &Whom::Box);
         }
@@ -159,7 +175,7 @@ mod tests {
     #[test]
     fn a_path_answers_as_it_stands_and_segments_answer_one_piece_below() {
         let table = table();
-        let found = |path| table.find(path).map(|(what, _)| *what);
+        let found = |path| table.find(path, None).map(|(what, _)| *what);
         assert_eq!(found("/a"), Some(What::Player));
         assert_eq!(found("/a/hls/live.m3u8"), Some(What::Segments));
         assert_eq!(found("/a/hls/1-2.m4s"), Some(What::Segment));
@@ -169,9 +185,21 @@ mod tests {
     }
 
     #[test]
+    fn an_action_of_mjpg_streamer_stands_before_the_path_alone() {
+        let table = table();
+        let found = |query| table.find("/a/", Some(query)).map(|(what, _)| *what);
+        for query in ["action=stream", "fps=5&action=stream_0&1700000000"] {
+            assert_eq!(found(query), Some(What::Mjpeg), "{query}");
+        }
+        for query in ["action=else", "action=", "reaction=stream", ""] {
+            assert_eq!(found(query), Some(What::Player), "{query}");
+        }
+    }
+
+    #[test]
     fn who_came_first_keeps_its_path() {
         let mut table = table();
         table.add("/a".to_owned(), What::Stat, &Whom::Box);
-        assert_eq!(table.find("/a").map(|(what, _)| *what), Some(What::Player));
+        assert_eq!(table.find("/a", None).map(|(what, _)| *what), Some(What::Player));
     }
 }

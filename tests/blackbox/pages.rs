@@ -97,6 +97,22 @@ fn a_browser_is_told_in_words_and_a_program_in_json() {
 }
 
 #[test]
+fn a_stream_answers_where_programs_look_for_mjpg_streamer() {
+    let livebox = Livebox::start(CAMERA);
+
+    for path in ["/camera/", "/camera", "/"] {
+        let picture = livebox.get(&format!("{path}?action=snapshot"));
+        assert_eq!(picture.header("Content-Type"), Some("image/jpeg"), "{path}");
+        assert!(picture.body.starts_with(b"\xff\xd8\xff"), "{path}");
+        let (head, mut body) = livebox.http().open(&format!("{path}?action=stream&1700000000"));
+        let kind = head.header("Content-Type").expect("there is one").to_owned();
+        assert!(kind.starts_with("multipart/x-mixed-replace"), "{path}: {kind}");
+        body.take_bytes(10_000).expect("pictures come");
+        assert!(livebox.get(&format!("{path}?action=fly")).text().contains("<video"), "{path}");
+    }
+}
+
+#[test]
 fn a_number_in_a_query_that_is_none_is_refused() {
     let livebox = Livebox::start(CAMERA);
 
