@@ -16,7 +16,7 @@ const RESERVED: &str = "api apiv1 stat stat.json metrics config dashboard kiosk 
 const SUFFIXES: [&str; 7] = [".mp4", ".h264", ".m3u8", ".ts", ".aac", ".mjpeg", ".mjpg"];
 
 /// What a stream serves below its own URL.
-const BELOW: [&str; 5] = ["ws", "ws.h264", "hls", "pic", "whep"];
+const BELOW: [&str; 6] = ["ws", "ws.h264", "hls", "pic", "whep", "live.json"];
 
 /// The longest URL of a stream.
 const LONGEST: usize = 200;

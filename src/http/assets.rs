@@ -23,6 +23,11 @@ pub(super) const ALL: &[Asset] = &[
         bytes: include_bytes!("../../web/stat.js"),
     },
     Asset {
+        path: "/assets/player.js",
+        content_type: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../../web/player.js"),
+    },
+    Asset {
         path: "/assets/stat.schema.json",
         content_type: "application/schema+json",
         bytes: include_bytes!("../../web/stat.schema.json"),

@@ -19,6 +19,7 @@ mod files;
 mod head;
 mod hls;
 mod journal;
+mod live;
 mod livebox;
 mod media;
 mod mjpeg;

@@ -1,4 +1,5 @@
-//! Pages for people, rendered here; they need no JavaScript.
+//! Pages for people, rendered here. They are complete without JavaScript; the
+//! player's page recovers by itself where scripts run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +24,14 @@ pub(super) const POLICY: &str = "default-src 'none'; style-src 'self'; media-src
                       form-action 'self'; base-uri 'none'";
 
 /// How long a page waits for the first picture of a feed that it has started.
+/// The same with the script that watches over the player.
+const PLAYER_POLICY: &str = "default-src 'none'; style-src 'self'; media-src 'self'; img-src 'self'; \
+                      script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'";
+
 /// A camera takes a second or two; one that is away says so at once.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How soon a page without a picture looks again.
+/// How soon a page without a picture looks again where no script does.
 const LOOK_AGAIN_S: u32 = 2;
 
 /// Plays one stream and lists the rest of the box.
@@ -107,7 +112,7 @@ async fn player(
         away: away.as_ref(),
         look_again_s: LOOK_AGAIN_S,
     };
-    html(StatusCode::OK, &page, POLICY)
+    html(StatusCode::OK, &page, PLAYER_POLICY)
 }
 
 /// Why the stream shows nothing; nothing where it does, or may do so soon.

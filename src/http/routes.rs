@@ -14,7 +14,7 @@ use super::error::ApiError;
 use super::server::State;
 use super::table::{Table, What, Whom, asks_for, is_placed};
 use super::{
-    access, assets, bytes, cors, dashboard, hls, livebox, media, mjpeg, pages, picture,
+    access, assets, bytes, cors, dashboard, hls, live, livebox, media, mjpeg, pages, picture,
     pushes, recordings, stat,
 };
 use crate::outputs::lineup::Lineup;
@@ -23,7 +23,7 @@ use crate::outputs::lineup::Lineup;
 const READ: &str = "GET, HEAD";
 
 /// Where a stream of tracks is found, behind its URL.
-const OF_STREAM: [(&str, What); 16] = [
+const OF_STREAM: [(&str, What); 17] = [
     ("", What::Player),
     ("/", What::Player),
     (".mp4", What::Mp4),
@@ -36,6 +36,7 @@ const OF_STREAM: [(&str, What); 16] = [
     ("/pic", What::Picture),
     ("/hls/live.m3u8", What::Segments),
     ("/hls/", What::Segment),
+    ("/live.json", What::Live),
     // As mjpg-streamer has them, for programs that were made for it.
     ("?action=stream", What::Mjpeg),
     ("/?action=stream", What::Mjpeg),
@@ -112,6 +113,7 @@ fn placed() -> Resource {
         .route(at(What::Bytes).to(bytes::bytes))
         .route(at(What::PictureOfBytes).to(picture::of_bytes))
         .route(at(What::Player).to(pages::stream))
+        .route(at(What::Live).to(live::now_of))
         .route(at(What::Stat).to(stat::page))
         .route(at(What::StatJson).to(stat::numbers))
         .route(at(What::Metrics).to(stat::metrics))

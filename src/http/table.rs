@@ -36,6 +36,8 @@ pub(super) enum What {
     /// A stream of bytes.
     Bytes,
     PictureOfBytes,
+    /// Where a stream stands, for players.
+    Live,
     Stat,
     StatJson,
     Metrics,
@@ -56,7 +58,8 @@ impl What {
             | What::Segments
             | What::Segment
             | What::Bytes
-            | What::PictureOfBytes => true,
+            | What::PictureOfBytes
+            | What::Live => true,
             What::Player | What::Stat | What::StatJson | What::Metrics | What::Config => false,
         }
     }

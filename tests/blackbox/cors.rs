@@ -55,8 +55,7 @@ fn pages_figures_and_protected_streams_are_for_no_other_site() {
     // Of anybody with the password `secret`.
     let secret = "Basic YW55Ym9keTpzZWNyZXQ=";
 
-    for path in
-        ["/", "/open/", "/stat", "/stat.json", "/metrics", "/api/v1/status", "/closed.m3u8"]
+    for path in ["/", "/open/", "/stat", "/stat.json", "/metrics", "/api/v1/status", "/closed.m3u8"]
     {
         let request = livebox.http().request("GET", path).header("Origin", ORIGIN);
         let (head, _) = request.header("Authorization", secret).send().expect("it is answered");

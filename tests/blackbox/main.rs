@@ -36,6 +36,7 @@ mod pushes;
 mod pushing;
 mod recording;
 mod recordings;
+mod recovery;
 mod reload;
 mod resting;
 mod rtsp;

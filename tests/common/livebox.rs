@@ -45,6 +45,7 @@ pub struct Launch {
     binary: Option<PathBuf>,
     /// A program with arguments that livebox is run by.
     runner: Option<Command>,
+    port: Option<u16>,
     bind: Option<String>,
 }
 
@@ -79,6 +80,12 @@ impl Launch {
         self
     }
 
+    /// Listens on `port`, which an earlier service has left.
+    pub fn on_port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
     /// Listens on `address` instead of loopback.
     pub fn bind(mut self, address: &str) -> Self {
         self.bind = Some(address.to_owned());
@@ -106,7 +113,8 @@ impl Launch {
 
     pub fn start_without_waiting(self) -> Livebox {
         let folder = tempfile::tempdir().expect("there is room for a folder");
-        let (port, rtsp_port, rtsps_port) = (ports::free(), ports::free(), ports::free());
+        let port = self.port.unwrap_or_else(ports::free);
+        let (rtsp_port, rtsps_port) = (ports::free(), ports::free());
         let mut command = self.command(folder.path(), port, [rtsp_port, rtsps_port]);
         let process = Process::start("livebox", &mut command);
         Livebox { process, port, rtsp_port, rtsps_port, folder }

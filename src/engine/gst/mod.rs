@@ -152,6 +152,11 @@ fn media_time(absolute: gst::ClockTime) -> MediaTime {
     MediaTime(from_origin.nseconds())
 }
 
+/// What the media timeline shows now: a picture of this moment has this time.
+pub fn media_now() -> MediaTime {
+    media_time(clock().time())
+}
+
 /// The opposite of [`media_time`].
 fn absolute(time: MediaTime) -> gst::ClockTime {
     (gst::ClockTime::from_nseconds(time.0) + epoch())
