@@ -173,6 +173,19 @@ impl Caller {
         self.require_operator_by_token().await
     }
 
+    /// Whether the caller is known to be an operator already. No password is
+    /// checked for a page that only shows more to one.
+    pub(super) fn is_known_operator(&self) -> bool {
+        match self.verdict {
+            Verdict::Box => true,
+            Verdict::OtherOrigin => false,
+            Verdict::Stranger => {
+                let shown = self.porter.as_ref().zip(self.password.as_ref());
+                shown.is_some_and(|(porter, password)| porter.knows(&Place::Box, password))
+            }
+        }
+    }
+
     /// As [`Caller::require_operator`], for forms that show by a token of
     /// their own that they are this site's.
     ///

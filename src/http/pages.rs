@@ -9,7 +9,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use askama::Template;
 
-use super::access::{close, may_see};
+use super::access::{Caller, close, may_see};
 use super::error::ApiError;
 use super::media::joined_within;
 use super::server::{State, now};
@@ -17,17 +17,18 @@ use crate::accounts::Place;
 use crate::base::system;
 use crate::engine::roster::Stream;
 use crate::model::status::{self, Closed, Failure, Snapshot};
+use crate::outputs::lineup::Lineup;
 
 /// Only what this server has, and no scripts at all. Other sites may frame the
 /// pages: that is how a camera gets onto one's home page.
 pub(super) const POLICY: &str = "default-src 'none'; style-src 'self'; media-src 'self'; img-src 'self'; \
                       form-action 'self'; base-uri 'none'";
 
-/// How long a page waits for the first picture of a feed that it has started.
 /// The same with the script that watches over the player.
 const PLAYER_POLICY: &str = "default-src 'none'; style-src 'self'; media-src 'self'; img-src 'self'; \
                       script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'";
 
+/// How long a page waits for the first picture of a feed that it has started.
 /// A camera takes a second or two; one that is away says so at once.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -40,6 +41,9 @@ const LOOK_AGAIN_S: u32 = 2;
 struct Player<'a> {
     host: &'a str,
     version: &'a str,
+    links: Links<'a>,
+    /// Whether more is shown than viewers need.
+    is_operator: bool,
     /// The one that is played; absent where livebox encodes none.
     stream: Option<&'a status::Stream>,
     box_: &'a Snapshot,
@@ -48,6 +52,27 @@ struct Player<'a> {
     /// Why there is nothing to play.
     away: Option<&'a Failure>,
     look_again_s: u32,
+}
+
+/// Where the pages of this box lead.
+pub(super) struct Links<'a> {
+    pub(super) home: bool,
+    pub(super) recordings: bool,
+    /// The state page, where it is shown.
+    pub(super) stat: Option<&'a str>,
+    pub(super) control: bool,
+}
+
+impl<'a> Links<'a> {
+    pub(super) fn of(state: &State, lineup: &'a Lineup) -> Self {
+        let pages = &lineup.settings.pages;
+        Self {
+            home: pages.home,
+            recordings: state.recordings.is_some(),
+            stat: pages.stat.as_deref(),
+            control: lineup.livebox.is_some(),
+        }
+    }
 }
 
 #[derive(Template)]
@@ -59,7 +84,11 @@ struct NotFound<'a> {
 }
 
 /// `GET /`: the first stream, for those who may see it.
-pub(super) async fn home(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+pub(super) async fn home(
+    caller: Caller,
+    request: HttpRequest,
+    state: web::Data<State>,
+) -> HttpResponse {
     let lineup = state.lineup();
     let mut first = lineup.roster.first();
     if let Some(stream) = first {
@@ -68,16 +97,17 @@ pub(super) async fn home(request: HttpRequest, state: web::Data<State>) -> HttpR
             first = None;
         }
     }
-    player(&request, &state, first).await
+    player(&caller, &request, &state, first).await
 }
 
 /// `GET /<stream>/`
 pub(super) async fn stream(
+    caller: Caller,
     request: HttpRequest,
     state: web::Data<State>,
     stream: web::ReqData<Arc<Stream>>,
 ) -> HttpResponse {
-    player(&request, &state, Some(&stream)).await
+    player(&caller, &request, &state, Some(&stream)).await
 }
 
 /// Every path that nothing answers.
@@ -91,6 +121,7 @@ pub(super) async fn not_found(request: HttpRequest) -> HttpResponse {
 }
 
 async fn player(
+    caller: &Caller,
     request: &HttpRequest,
     state: &State,
     stream: Option<&Arc<Stream>>,
@@ -103,9 +134,12 @@ async fn player(
     let shown = stream.map(|stream| stream.status(now));
     let mut snapshot = state.snapshot(now);
     let closed = close(request, &mut snapshot);
+    let lineup = state.lineup();
     let page = Player {
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
+        links: Links::of(state, &lineup),
+        is_operator: caller.is_known_operator(),
         stream: shown.as_ref(),
         box_: &snapshot,
         closed: &closed,

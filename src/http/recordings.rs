@@ -18,7 +18,7 @@ use super::dashboard::{self, Refusal, back_to, changed_at, form};
 use super::error::ApiError;
 use super::files::{self, Facts};
 use super::livebox::{answer, changed};
-use super::pages;
+use super::pages::{self, Links};
 use super::server::{State, now};
 use crate::base::system;
 use crate::base::time::iso_s;
@@ -152,6 +152,7 @@ pub(super) async fn file(
 struct Page<'a> {
     host: &'a str,
     version: &'a str,
+    links: Links<'a>,
     place: &'static str,
     /// For operators: what their forms carry.
     token: Option<&'a str>,
@@ -325,10 +326,11 @@ fn rendered(
     let (found, next) = listed(request, recordings, asked.before.as_deref(), ON_A_PAGE)?;
     let sums = recordings.status(now());
     let rows: Vec<_> = found.iter().map(|(name, entry)| row(name, entry)).collect();
-    let host = system::hostname();
+    let (host, lineup) = (system::hostname(), state.lineup());
     let page = Page {
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
+        links: Links::of(state, &lineup),
         place: if token.is_some() { DESK } else { PAGE },
         token,
         notice: asked.told.filter(|_| token.is_some()).and_then(|told| state.desk.notice(told)),

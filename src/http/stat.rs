@@ -16,7 +16,7 @@ use self::metrics::prometheus;
 use self::numbers::{Stat, stat};
 use super::access::close_page;
 use super::error::json;
-use super::pages;
+use super::pages::{self, Links};
 use super::server::{State, now};
 use crate::base::units::{duration_in_words, size_in_words};
 use crate::model::status::{Closed, Snapshot};
@@ -32,6 +32,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; c
 struct Page<'a> {
     host: &'a str,
     version: &'a str,
+    links: Links<'a>,
     stat: &'a Stat<'a>,
     box_: &'a Snapshot,
     /// Streams that only show their name.
@@ -61,6 +62,7 @@ pub(super) async fn page(request: HttpRequest, state: web::Data<State>) -> HttpR
     let page = Page {
         host: &snapshot.service.host,
         version: snapshot.service.version,
+        links: Links::of(&state, &lineup),
         stat: &stat,
         box_: &snapshot,
         closed: &closed,

@@ -72,6 +72,63 @@ fn every_page_fits_a_phone_and_no_number_is_parted_from_its_unit() {
     assert_eq!(browser.evaluate(SECOND_PAIR_BELOW), true, "the first table has four columns");
 }
 
+#[test]
+fn every_page_has_one_landmark_and_nothing_that_a_finger_misses() {
+    let away =
+        "pushes: {away: {stream: camera, url: \"rtmp://127.0.0.1:9/live2\", key: k, start: true}}";
+    let livebox = Livebox::start(&format!("{CAMERA}{away}\n"));
+    let browser = Browser::start(Scripts::Allowed);
+    browser.become_phone(390, 844);
+
+    for path in ["/", "/camera/", "/stat", "/recordings"] {
+        browser.open(&livebox.url(path));
+        assert_eq!(browser.evaluate(OUTSIDE), serde_json::json!([]), "{path}: outside of main");
+    }
+    for path in ["/", "/camera/", "/stat", "/recordings", "/dashboard", "/dashboard/recordings"] {
+        browser.open(&livebox.url(path));
+        assert_eq!(browser.number(LANDMARKS), 1.0, "{path}");
+        assert_eq!(browser.evaluate(SMALL), serde_json::json!([]), "{path}: too small");
+    }
+}
+
+#[test]
+fn pages_are_as_light_or_dark_as_the_browser_is() {
+    let livebox = Livebox::start(CAMERA);
+    let browser = Browser::start(Scripts::Allowed);
+
+    for path in ["/", "/stat", "/dashboard", "/recordings", "/nothing"] {
+        browser.prefer_colours("light");
+        browser.open(&livebox.url(path));
+        let light = [browser.number(&lightness("background")), browser.number(&lightness("text"))];
+        browser.prefer_colours("dark");
+        let dark = [browser.number(&lightness("background")), browser.number(&lightness("text"))];
+        assert!(light[0] > 200.0 && light[1] < 60.0, "{path}: {light:?}");
+        assert!(dark[0] < 60.0 && dark[1] > 200.0, "{path}: {dark:?}");
+    }
+}
+
+/// How light a colour of the page is, from 0 to 255.
+fn lightness(of: &str) -> String {
+    let property = if of == "text" { "color" } else { "backgroundColor" };
+    format!(
+        "const colour = getComputedStyle(document.body).{property};\
+         return Math.max(...colour.match(/\\d+/g).map(Number))"
+    )
+}
+
+const LANDMARKS: &str = "return document.querySelectorAll('main').length";
+const OUTSIDE: &str = "
+const content = [...document.querySelectorAll('h1, h2, table, video, form, p')];
+return content.filter(one => !one.closest('main')).map(one => one.innerText)";
+/// What is to be hit and is not 24 pixels wide and high.
+const SMALL: &str = "
+const targets = [...document.querySelectorAll('a, button, input:not([type=hidden]), select')]
+    .filter(target => !target.closest('video'));
+if (targets.length < 2) return 'there is nothing to hit';
+const box = target => target.getBoundingClientRect();
+const small = targets.filter(target => box(target).width < 24 || box(target).height < 24);
+return small.map(target => target.outerHTML)";
+
 /// The sizes and rates in tables that take more than a line.
 const PARTED: &str = "
 const cells = [...document.querySelectorAll('td')];

@@ -77,6 +77,31 @@ fn a_box_with_several_streams_plays_the_first_and_lists_them_all() {
 }
 
 #[test]
+fn a_viewer_is_shown_streams_and_an_operator_the_box() {
+    let hash = livebox(&["password"], "secret\n").stdout;
+    let more = "pushes: {far: {stream: camera, url: \"rtmp://127.0.0.1:9/live2\", key: k}}";
+    let livebox =
+        Livebox::start(&format!("{CAMERA}{more}\naccess: {{password: '{}'}}\n", hash.trim()));
+    // Of anybody with the password `secret`.
+    let secret = "Basic YW55Ym9keTpzZWNyZXQ=";
+    let home = || livebox.http().request("GET", "/").host("box.example");
+
+    let viewers = home().answer().text();
+    assert!(viewers.contains("/camera.m3u8") && viewers.contains("<video"), "{viewers}");
+    for part in ["far", "Readers", "x264enc", "API", "/api/"] {
+        assert!(!viewers.contains(part), "{part} is not for viewers: {viewers}");
+    }
+    for link in ["href=\"/stat\"", "href=\"/recordings\"", "href=\"/dashboard\""] {
+        assert!(viewers.contains(link), "{link} is missing: {viewers}");
+    }
+
+    let desk = livebox.http().request("GET", "/dashboard").host("box.example");
+    assert_eq!(desk.header("Authorization", secret).answer().status(), 200);
+    let operators = home().header("Authorization", secret).answer().text();
+    assert!(operators.contains("far") && operators.contains("Readers"), "{operators}");
+}
+
+#[test]
 fn a_browser_is_told_in_words_and_a_program_in_json() {
     let hash = livebox(&["password"], "secret\n").stdout;
     let livebox = Livebox::start(&format!(

@@ -78,6 +78,16 @@ impl Browser {
         self.command("goog/cdp/execute", &command);
     }
 
+    /// Prefers `light` or `dark` pages.
+    pub fn prefer_colours(&self, scheme: &str) {
+        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        let params = json!({"features": features});
+        self.command(
+            "goog/cdp/execute",
+            &json!({"cmd": "Emulation.setEmulatedMedia", "params": params}),
+        );
+    }
+
     /// Evaluates the body of a JavaScript function in the page.
     pub fn evaluate(&self, script: &str) -> Value {
         self.command("execute/sync", &json!({"script": script, "args": []}))
