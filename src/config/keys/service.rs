@@ -184,13 +184,28 @@ fn file(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// What one check of a password may take: memory in KiB (what RFC 9106 has for
+/// small machines: 64 MiB, of the 512 of a small board), passes over it, threads.
+const DEAREST: (u32, u32, u32) = (64 << 10, 10, 8);
+
 /// The hash is not shown: a plain password may stand in its place.
 fn hash(text: &str) -> Result<Secret, String> {
-    let is_hash = text.starts_with("$argon2") && PasswordHash::new(text).is_ok();
-    is_hash.then(|| Secret::new(text)).ok_or_else(|| {
+    let parsed = PasswordHash::new(text).ok().filter(|_| text.starts_with("$argon2"));
+    let params = parsed.and_then(|parsed| argon2::Params::try_from(&parsed).ok());
+    let params = params.ok_or_else(|| {
         "the password is not an argon2 hash; `livebox password` makes one from a password"
             .to_owned()
-    })
+    })?;
+    let (memory, passes, threads) = DEAREST;
+    let cost = (params.m_cost(), params.t_cost(), params.p_cost());
+    if cost.0 > memory || cost.1 > passes || cost.2 > threads {
+        return Err(format!(
+            "each check of the password would take m={},t={},p={}; at most m={memory},t={passes},\
+             p={threads} is allowed, and `livebox password` makes a hash that costs less",
+            cost.0, cost.1, cost.2
+        ));
+    }
+    Ok(Secret::new(text))
 }
 
 #[cfg(test)]
@@ -210,6 +225,23 @@ mod tests {
         assert_eq!(file("/a/b.pem"), Ok(PathBuf::from("/a/b.pem")));
         for bad in ["", "-----BEGIN PRIVATE KEY----- MIIE"] {
             assert_eq!(file(bad), Err("must be the path of a PEM file".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_hash_that_costs_too_much_is_refused_and_not_repeated() {
+        let with = |cost: &str| {
+            hash(&format!("$argon2id$v=19${cost}$c29tZXNhbHRzb21l$YXNoYXNoYXNoYXNoYXNoYXNo"))
+        };
+        for fine in ["m=19456,t=2,p=1", "m=65536,t=3,p=4", "m=4096,t=3,p=1"] {
+            assert!(with(fine).is_ok(), "{fine}");
+        }
+        for bad in ["m=65537,t=1,p=1", "m=4194304,t=1,p=1", "m=8192,t=11,p=1", "m=8192,t=1,p=9"] {
+            let problem = with(bad).unwrap_err();
+            assert!(problem.contains(bad) && !problem.contains("c29tZXNh"), "{problem}");
+        }
+        for none in ["m=x,t=1,p=1", "m=4294967295999,t=1,p=1", "m=0,t=1,p=1"] {
+            assert!(with(none).unwrap_err().contains("not an argon2 hash"), "{none}");
         }
     }
 
