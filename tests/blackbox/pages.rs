@@ -225,10 +225,19 @@ fn the_docroot_gives_away_nothing_hidden_and_nothing_outside() {
         assert!(matches!(answer.status(), 400 | 403 | 404), "{path}: {}", answer.status());
         assert!(!answer.text().contains("outside"), "{path}");
     }
-    for path in ["/.git/config", "/.hidden", "/sub/.hidden"] {
+    for path in ["/.git/config", "/.hidden", "/sub/.hidden", "/link.txt", "/folder/secret.txt"] {
         let answer = http.get(path);
         assert!(matches!(answer.status(), 400 | 403 | 404), "{path}: {}", answer.status());
+        assert!(!answer.text().contains("outside"), "{path}");
     }
+    drop(livebox);
+}
+
+#[test]
+fn an_authority_that_issues_certificates_finds_its_proof_in_the_docroot() {
+    let (livebox, http) = with_docroot();
+
+    assert_eq!(http.get("/.well-known/acme-challenge/token").text(), "proof");
     drop(livebox);
 }
 
@@ -250,11 +259,15 @@ fn with_docroot() -> ((Livebox, tempfile::TempDir), Http) {
         ("www/.hidden", "hidden"),
         ("www/sub/.hidden", "hidden"),
         ("www/.git/config", "hidden"),
+        ("www/.well-known/acme-challenge/token", "proof"),
         ("secret.txt", "outside"),
     ] {
         let path = folder.path().join(path);
         std::fs::create_dir_all(path.parent().expect("files have a folder")).expect("writable");
         std::fs::write(path, content).expect("the folder is writable");
+    }
+    for (link, to) in [("link.txt", "../secret.txt"), ("folder", "..")] {
+        std::os::unix::fs::symlink(to, root.join(link)).expect("the folder is writable");
     }
     let livebox = Launch::with(CAMERA)
         .argument("--docroot")
