@@ -1,5 +1,6 @@
 //! Events that would fill the log: told at the first one, and at each doubling.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// An incident is over after this long without an event.
@@ -20,6 +21,17 @@ impl Incident {
         let count = before + 1;
         self.0 = Some((count, now));
         count.is_power_of_two().then_some(count)
+    }
+}
+
+/// An incident that several tasks add to.
+#[derive(Debug, Default)]
+pub struct Shared(Mutex<Incident>);
+
+impl Shared {
+    /// As [`Incident::add`].
+    pub fn add(&self, now: Instant) -> Option<u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).add(now)
     }
 }
 

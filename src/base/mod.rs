@@ -11,6 +11,7 @@ pub mod queue;
 pub mod schedule;
 pub mod secret;
 pub mod shutdown;
+pub mod slots;
 pub mod sockets;
 pub mod system;
 pub mod time;

@@ -10,9 +10,11 @@ mod answer;
 mod conversation;
 mod datagrams;
 mod describe;
+mod groups;
 mod login;
 mod play;
 mod report;
+mod requests;
 mod session;
 mod transport;
 
@@ -21,34 +23,32 @@ use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{debug, warn};
+use log::{debug, info, warn};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use self::conversation::converse;
-use self::datagrams::{Group, Network};
+use self::datagrams::AllPorts;
+use self::groups::{Group, Groups};
 use super::lineup::Lineup;
 use crate::accounts::Place;
-use crate::base::queue::{self, Queue};
+use crate::base::incident;
 use crate::base::shutdown::Shutdown;
+use crate::base::slots::{Limits, Priority, Slot, Slots};
 use crate::base::sockets;
 use crate::base::tls::Tls;
 use crate::config::settings::{self, Login};
 use crate::engine::roster::Stream;
 
-/// More players than this are turned away.
-const CONNECTIONS: usize = 1024;
-
-/// So many may be about to say what they want; the one that has been longest
-/// makes room.
-const HESITANT: usize = 256;
-
-/// Those who have made room take a moment to go.
-const GOING: usize = 64;
+/// So many players may be connected, half of them from one address. Those that
+/// play nothing, as they have just come or are paused, are fewer; they make
+/// room for others, the longest idle first.
+const PLACES: Limits =
+    Limits { total: 1024, per_address: 512, reserved: 0, idle: 256, leaving: 256 };
 
 /// A TLS handshake takes two round trips; this is enough for the worst of links.
 const HANDSHAKE_AT_MOST: Duration = Duration::from_secs(10);
@@ -113,8 +113,14 @@ impl Door {
             TcpListener::from_std(listener).map(|listener| (listener, acceptor))
         });
         let encrypted = encrypted.transpose()?;
-        let hall = Hall { lineup, network: Network::default() };
-        let hall = Arc::new(hall);
+        let hall = Arc::new(Hall {
+            lineup,
+            ports: AllPorts::default(),
+            groups: Groups::default(),
+            places: Slots::new(PLACES),
+            malformed: incident::Shared::default(),
+            turned_away: incident::Shared::default(),
+        });
         Ok(tokio::spawn(async move {
             let plain = keep(plain, None, Arc::clone(&hall), shutdown.clone());
             match encrypted {
@@ -131,7 +137,11 @@ impl Door {
 #[derive(Debug)]
 struct Hall {
     lineup: watch::Receiver<Arc<Lineup>>,
-    network: Network,
+    ports: AllPorts,
+    groups: Groups,
+    places: Arc<Slots>,
+    malformed: incident::Shared,
+    turned_away: incident::Shared,
 }
 
 impl Hall {
@@ -168,6 +178,19 @@ impl Hall {
         self.lineup().settings.rtsp.as_ref()?.login.clone()
     }
 
+    fn log_turned_away(&self, from: IpAddr) {
+        let (count, from) = (self.turned_away.add(Instant::now().into_std()), from.to_canonical());
+        if let Some(count) = count {
+            warn!("RTSP: too many players: {count} turned away, the last from {from}");
+        }
+    }
+
+    fn log_malformed(&self, from: IpAddr) {
+        if let Some(count) = self.malformed.add(Instant::now().into_std()) {
+            info!("RTSP: malformed requests: {count}, the last from {from}");
+        }
+    }
+
     fn allows_multicast(&self) -> bool {
         self.lineup().settings.rtsp.as_ref().is_some_and(|rtsp| rtsp.multicast)
     }
@@ -176,7 +199,7 @@ impl Hall {
     fn group(&self, stream: &Arc<Stream>, interface: IpAddr) -> Option<Arc<Group>> {
         let is_it = |other: &Arc<Stream>| other.hub().name() == stream.hub().name();
         let place = self.lineup().roster.streams().iter().position(is_it)?;
-        self.network.group(stream, place, interface)
+        self.groups.of(stream, place, interface)
     }
 }
 
@@ -187,23 +210,27 @@ async fn keep(
     hall: Arc<Hall>,
     mut shutdown: Shutdown,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS + HESITANT + GOING));
-    let hesitant = Queue::new(HESITANT);
     let mut conversations = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
-                    let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                        debug!("RTSP: {peer} is turned away, {CONNECTIONS} are connected");
+                    let now = Instant::now().into_std();
+                    let place = hall.places.enter(peer.ip(), Priority::Normal, now);
+                    let Some((slot, eviction)) = place else {
+                        hall.log_turned_away(peer.ip());
                         continue;
                     };
+                    slot.idle(now, now);
                     let (hall, acceptor) = (Arc::clone(&hall), acceptor.clone());
-                    let waits = hesitant.enter();
                     conversations.spawn(async move {
-                        meet(socket, peer, acceptor, hall, waits).await;
-                        drop(place);
+                        tokio::select! {
+                            () = meet(socket, peer, acceptor, hall, slot) => {}
+                            () = eviction => debug!("RTSP: {peer}: makes room"),
+                        }
                     });
+                    // So that evicted ones end before there are more.
+                    tokio::task::yield_now().await;
                 }
                 Err(error) => {
                     // Most often too few files: waiting is all that helps.
@@ -223,21 +250,17 @@ async fn meet(
     peer: SocketAddr,
     acceptor: Option<TlsAcceptor>,
     hall: Arc<Hall>,
-    mut waits: queue::Place,
+    slot: Slot,
 ) {
     let local = match sockets::set_for_viewer(&socket).and_then(|()| socket.local_addr()) {
         Ok(local) => local,
         Err(error) => return debug!("RTSP: {peer}: {error}"),
     };
     let Some(acceptor) = acceptor else {
-        return converse(socket, (peer, local), hall, waits).await;
+        return converse(socket, (peer, local), hall, slot).await;
     };
-    let greeted = tokio::select! {
-        greeted = timeout(HANDSHAKE_AT_MOST, acceptor.accept(socket)) => greeted,
-        () = waits.is_needed() => return debug!("RTSP: {peer}: makes room"),
-    };
-    match greeted {
-        Ok(Ok(socket)) => converse(socket, (peer, local), hall, waits).await,
+    match timeout(HANDSHAKE_AT_MOST, acceptor.accept(socket)).await {
+        Ok(Ok(socket)) => converse(socket, (peer, local), hall, slot).await,
         Ok(Err(error)) => debug!("RTSP: {peer}: no handshake: {error}"),
         Err(_) => debug!("RTSP: {peer}: no handshake in time"),
     }

@@ -40,6 +40,7 @@ mod recovery;
 mod reload;
 mod resting;
 mod rtsp;
+mod rtsp_places;
 mod sharing;
 mod shots;
 mod shutdown;

@@ -20,6 +20,7 @@ pub struct Client {
     url: String,
     sequence: u32,
     session: Option<String>,
+    transport: String,
 }
 
 /// A client that plays. Dropping it closes the connection.
@@ -48,7 +49,30 @@ impl Client {
     pub fn over(socket: TcpStream, port: u16, path: &str) -> Self {
         socket.set_read_timeout(Some(LIMIT)).expect("a limit can be set");
         let url = format!("rtsp://127.0.0.1:{port}{path}");
-        Self { reader: BufReader::new(socket), port, url, sequence: 0, session: None }
+        Self {
+            reader: BufReader::new(socket),
+            port,
+            url,
+            sequence: 0,
+            session: None,
+            transport: String::new(),
+        }
+    }
+
+    /// The status of the answer to `method`; nothing where the connection has ended.
+    pub fn try_ask(&mut self, method: &str) -> Option<u16> {
+        self.send(method, &self.url.clone(), "").ok()?;
+        self.reader.fill_buf().is_ok_and(|bytes| !bytes.is_empty()).then(|| self.answer().0)
+    }
+
+    /// How the track that was set up last is sent.
+    pub fn transport(&self) -> &str {
+        &self.transport
+    }
+
+    /// A handle to the connection.
+    pub fn socket(&self) -> TcpStream {
+        self.reader.get_ref().try_clone().expect("a file is left")
     }
 
     /// The status of the answer to `method`, and its body.
@@ -110,12 +134,21 @@ impl Client {
     }
 
     fn ask_at(&mut self, method: &str, url: &str, more: &str) -> (u16, String) {
+        self.send(method, url, more).expect("the request is taken");
+        self.answer()
+    }
+
+    fn send(&mut self, method: &str, url: &str, more: &str) -> std::io::Result<()> {
         self.sequence += 1;
         let session = self.session.iter().map(|id| format!("Session: {id}\r\n"));
         let session: String = session.collect();
         let sequence = self.sequence;
         let request = format!("{method} {url} RTSP/1.0\r\nCSeq: {sequence}\r\n{session}{more}\r\n");
-        self.reader.get_mut().write_all(request.as_bytes()).expect("the request is taken");
+        self.reader.get_mut().write_all(request.as_bytes())
+    }
+
+    fn answer(&mut self) -> (u16, String) {
+        let sequence = self.sequence;
         self.skip_packets();
         let status = self.line();
         let status = status.split(' ').nth(1).and_then(|code| code.parse().ok());
@@ -129,6 +162,7 @@ impl Client {
                 Some(("Session", id)) => {
                     self.session = id.split(';').next().map(str::to_owned);
                 }
+                Some(("Transport", transport)) => transport.clone_into(&mut self.transport),
                 _ if line.is_empty() => break,
                 _ => {}
             }

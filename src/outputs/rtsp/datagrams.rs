@@ -1,29 +1,23 @@
-//! Packets as datagrams: to one viewer, or to a group on the local network.
+//! Packets as datagrams, and what comes back of them: reports of viewers, which
+//! tell that they are still there.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use log::{debug, warn};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
-use super::play::{Next, Play};
-use crate::engine::roster::Stream;
+use super::groups::GROUP_TTL;
+use super::play::Next;
 use crate::media::rtp::packets;
-use crate::model::ids::StreamName;
 use crate::model::unit::TrackKind;
-
-/// The multicast groups, one a stream: site-local (RFC 2365), kept out of the
-/// internet, and no further than the local network.
-const FIRST_GROUP: [u8; 4] = [239, 255, 85, 1];
-const GROUPS: usize = 250;
-pub(super) const GROUP_TTL: u8 = 1;
-const GROUP_PORTS: [(TrackKind, u16); 2] = [(TrackKind::Video, 5600), (TrackKind::Audio, 5602)];
 
 /// So many times a pair of neighbouring ports is looked for.
 const TRIES: usize = 64;
@@ -31,11 +25,17 @@ const TRIES: usize = 64;
 /// Who is sent more than its socket holds loses it: the past is sent in steps.
 pub(super) const PACE: Duration = Duration::from_millis(2);
 
-/// A pair of ports that packets and their reports leave from.
+/// How long to wait after an error of a socket that should give reports.
+const AFTER_ERROR: Duration = Duration::from_millis(100);
+
+/// A pair of ports that packets and their reports leave from. Reports of
+/// viewers are received on the second one.
 #[derive(Debug)]
 pub(super) struct Ports {
     rtp: UdpSocket,
-    rtcp: UdpSocket,
+    rtcp: Arc<UdpSocket>,
+    viewers: Arc<Viewers>,
+    receiver: AbortHandle,
 }
 
 impl Ports {
@@ -43,14 +43,17 @@ impl Ports {
     ///
     /// # Errors
     /// The address is not one of this machine, or no pair is free.
-    fn bind(ip: IpAddr) -> io::Result<Self> {
+    pub(super) fn bind(ip: IpAddr) -> io::Result<Arc<Self>> {
         for _ in 0..TRIES {
             let rtp = socket(ip, 0)?;
             let port = rtp.local_addr()?.port();
             if port % 2 == 0
                 && let Ok(rtcp) = socket(ip, port + 1)
             {
-                return Ok(Self { rtp, rtcp });
+                let (rtcp, viewers) = (Arc::new(rtcp), Arc::<Viewers>::default());
+                let receiver = tokio::spawn(receive(Arc::clone(&rtcp), Arc::clone(&viewers)));
+                let receiver = receiver.abort_handle();
+                return Ok(Arc::new(Self { rtp, rtcp, viewers, receiver }));
             }
         }
         Err(io::ErrorKind::AddrInUse.into())
@@ -60,6 +63,12 @@ impl Ports {
     pub(super) fn numbers(&self) -> (u16, u16) {
         let port = |socket: &UdpSocket| socket.local_addr().map_or(0, |address| address.port());
         (port(&self.rtp), port(&self.rtcp))
+    }
+}
+
+impl Drop for Ports {
+    fn drop(&mut self) {
+        self.receiver.abort();
     }
 }
 
@@ -75,11 +84,57 @@ fn socket(ip: IpAddr, port: u16) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
+/// Notes which viewers send reports; what stands in them does not matter.
+async fn receive(rtcp: Arc<UdpSocket>, viewers: Arc<Viewers>) {
+    // The rest of a longer datagram is thrown away.
+    let mut start = [0; 8];
+    loop {
+        match rtcp.recv_from(&mut start).await {
+            Ok((_, from)) => viewers.heard(from),
+            Err(error) => {
+                debug!("RTSP: no reports: {error}");
+                tokio::time::sleep(AFTER_ERROR).await;
+            }
+        }
+    }
+}
+
+/// From where the reports of each viewer come.
+#[derive(Debug, Default)]
+struct Viewers(Mutex<HashMap<SocketAddr, Weak<Heard>>>);
+
+/// When a viewer was heard of last.
+#[derive(Debug)]
+struct Heard(Mutex<Instant>);
+
+impl Viewers {
+    fn add(&self, address: SocketAddr, viewer: &Arc<Heard>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, viewer| viewer.strong_count() > 0);
+        all.insert(address, Arc::downgrade(viewer));
+    }
+
+    fn heard(&self, from: SocketAddr) {
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(viewer) = all.get(&from).and_then(Weak::upgrade) {
+            *viewer.lock() = Instant::now();
+        }
+    }
+}
+
+impl Heard {
+    fn lock(&self) -> MutexGuard<'_, Instant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Where the datagrams of each track go.
 #[derive(Debug)]
 pub(super) struct Datagrams {
     ports: Arc<Ports>,
     targets: HashMap<TrackKind, Target>,
+    heard: Arc<Heard>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +145,8 @@ struct Target {
 
 impl Datagrams {
     pub(super) fn new(ports: Arc<Ports>) -> Self {
-        Self { ports, targets: HashMap::new() }
+        let heard = Arc::new(Heard(Mutex::new(Instant::now())));
+        Self { ports, targets: HashMap::new(), heard }
     }
 
     pub(super) fn ports(&self) -> (u16, u16) {
@@ -98,7 +154,13 @@ impl Datagrams {
     }
 
     pub(super) fn add(&mut self, track: TrackKind, rtp: SocketAddr, rtcp: SocketAddr) {
+        self.ports.viewers.add(rtcp, &self.heard);
         self.targets.insert(track, Target { rtp, rtcp });
+    }
+
+    /// When the viewer has sent a report last; at first, when it set this up.
+    pub(super) fn heard(&self) -> Instant {
+        *self.heard.lock()
     }
 
     pub(super) fn has(&self, track: TrackKind) -> bool {
@@ -135,62 +197,16 @@ impl Datagrams {
     }
 }
 
-/// One stream on its way to a multicast group, as long as somebody holds it.
-#[derive(Debug)]
-pub(super) struct Group {
-    address: Ipv4Addr,
-    task: AbortHandle,
-}
-
-impl Group {
-    fn start(stream: &Arc<Stream>, address: Ipv4Addr, interface: Ipv4Addr) -> io::Result<Self> {
-        let mut datagrams = Datagrams::new(Arc::new(Ports::bind(interface.into())?));
-        for (track, port) in GROUP_PORTS {
-            let at = |port| SocketAddr::V4(SocketAddrV4::new(address, port));
-            datagrams.add(track, at(port), at(port + 1));
-        }
-        let hub = Arc::clone(stream.hub());
-        let task = tokio::spawn(async move {
-            let mut play = Play::from_key(hub.join());
-            while let Some(next) = play.next().await {
-                datagrams.deliver(&next).await;
-                hub.count_bytes_out(next.length());
-            }
-        });
-        Ok(Self { address, task: task.abort_handle() })
-    }
-
-    pub(super) fn address(&self) -> Ipv4Addr {
-        self.address
-    }
-
-    /// The ports of a track's packets and reports.
-    pub(super) fn ports(track: TrackKind) -> (u16, u16) {
-        let port = GROUP_PORTS.iter().find(|(kind, _)| *kind == track).map_or(0, |(_, port)| *port);
-        (port, port + 1)
-    }
-
-    fn is_over(&self) -> bool {
-        self.task.is_finished()
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 /// What is shared as long as somebody holds it.
 #[derive(Debug)]
-struct Shared<K, V>(Mutex<HashMap<K, Weak<V>>>);
+pub(super) struct Shared<K, V>(Mutex<HashMap<K, Weak<V>>>);
 
 impl<K: Eq + Hash, V> Shared<K, V> {
-    fn get(
+    pub(super) fn get(
         &self,
         key: K,
         is_good: impl Fn(&V) -> bool,
-        make: impl FnOnce(&[Arc<V>]) -> io::Result<V>,
+        make: impl FnOnce(&[Arc<V>]) -> io::Result<Arc<V>>,
     ) -> io::Result<Arc<V>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, one| one.strong_count() > 0);
@@ -198,7 +214,7 @@ impl<K: Eq + Hash, V> Shared<K, V> {
             return Ok(one);
         }
         let others: Vec<_> = all.values().filter_map(Weak::upgrade).collect();
-        let one = Arc::new(make(&others)?);
+        let one = make(&others)?;
         all.insert(key, Arc::downgrade(&one));
         Ok(one)
     }
@@ -210,47 +226,22 @@ impl<K, V> Default for Shared<K, V> {
     }
 }
 
-/// The ports and groups that are in use.
+/// The ports that are in use.
 #[derive(Debug, Default)]
-pub(super) struct Network {
-    ports: Shared<IpAddr, Ports>,
-    groups: Shared<(StreamName, Ipv4Addr), Group>,
-}
+pub(super) struct AllPorts(Shared<IpAddr, Ports>);
 
-impl Network {
+impl AllPorts {
     /// The ports for viewers who reached this host as `ip`.
-    pub(super) fn ports(&self, ip: IpAddr) -> Option<Arc<Ports>> {
-        let ports = self.ports.get(ip, |_| true, |_| Ports::bind(ip));
+    pub(super) fn of(&self, ip: IpAddr) -> Option<Arc<Ports>> {
+        let ports = self.0.get(ip, |_| true, |_| Ports::bind(ip));
         ports.inspect_err(|error| warn!("RTSP has no ports on {ip}: {error}")).ok()
     }
-
-    /// The group of the stream in this place, towards the network of `interface`.
-    pub(super) fn group(
-        &self,
-        stream: &Arc<Stream>,
-        place: usize,
-        interface: IpAddr,
-    ) -> Option<Arc<Group>> {
-        let IpAddr::V4(interface) = interface else { return None };
-        let make =
-            |others: &[Arc<Group>]| Group::start(stream, free_address(place, others), interface);
-        let key = (stream.hub().name().clone(), interface);
-        let group = self.groups.get(key, |group| !group.is_over(), make);
-        group.inspect_err(|error| warn!("RTSP has no multicast on {interface}: {error}")).ok()
-    }
-}
-
-/// The address of this place, or the next one that no group has: a stream may
-/// have come into the place of another.
-fn free_address(place: usize, groups: &[Arc<Group>]) -> Ipv4Addr {
-    let [a, b, c, d] = FIRST_GROUP;
-    let address = |number: usize| Ipv4Addr::new(a, b, c, d + (number % GROUPS) as u8);
-    let is_free = |one: &Ipv4Addr| !groups.iter().any(|group| group.address == *one);
-    (place..place + GROUPS).map(address).find(is_free).unwrap_or(address(place))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[tokio::test]
@@ -262,12 +253,35 @@ mod tests {
 
     #[tokio::test]
     async fn viewers_of_one_address_share_the_ports_until_the_last_is_gone() {
-        let network = Network::default();
+        let all = AllPorts::default();
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let first = network.ports(ip).unwrap();
-        assert_eq!(network.ports(ip).unwrap().numbers(), first.numbers());
+        let first = all.of(ip).unwrap();
+        assert_eq!(all.of(ip).unwrap().numbers(), first.numbers());
         let gone = Arc::downgrade(&first);
         drop(first);
         assert!(gone.upgrade().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_report_shows_that_its_viewer_is_there_and_nobody_else() {
+        let ports = Ports::bind(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.numbers().1));
+        let viewer = socket(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
+        let other = socket(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
+        let watching = |socket: &UdpSocket| {
+            let mut datagrams = Datagrams::new(Arc::clone(&ports));
+            let at = socket.local_addr().unwrap();
+            datagrams.add(TrackKind::Video, at, at);
+            datagrams
+        };
+        let (watching, others) = (watching(&viewer), watching(&other));
+        let (before, others_before) = (watching.heard(), others.heard());
+
+        while watching.heard() == before {
+            viewer.send_to(b"report", to).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+
+        assert_eq!(others.heard(), others_before);
     }
 }

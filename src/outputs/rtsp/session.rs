@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
-use super::datagrams::{Datagrams, GROUP_TTL, Group};
+use super::datagrams::Datagrams;
+use super::groups::{GROUP_TTL, Group, Sending};
 use super::play::{Next, Play};
 use super::transport::Wanted;
 use crate::engine::roster::Stream;
@@ -13,6 +16,13 @@ use crate::hub::Reader;
 use crate::media::packager::Init;
 use crate::media::rtp::{channel, framed, on_channels};
 use crate::model::unit::TrackKind;
+
+/// Without a sign of life a session ends, as its header says.
+pub(super) const SESSION_LASTS: Duration = Duration::from_secs(60);
+
+/// A paused session ends after this long however often the viewer says that it
+/// is there: it keeps the camera running.
+const PAUSED_AT_MOST: Duration = Duration::from_secs(600);
 
 /// A session (RFC 2326, section 3.4): the tracks of one stream, controlled together.
 #[derive(Debug)]
@@ -27,7 +37,7 @@ pub(super) struct Session {
 /// Whether a session is being sent anything. Its reader keeps the feed going.
 #[derive(Debug)]
 pub(super) enum Flow {
-    Paused { _reader: Reader },
+    Paused { _reader: Reader, since: Instant },
     Playing(Box<Play>),
 }
 
@@ -36,7 +46,16 @@ pub(super) enum Flow {
 pub(super) enum Delivery {
     Interleaved(Channels),
     Datagrams(Datagrams),
-    Multicast(Arc<Group>, Vec<TrackKind>),
+    Multicast(Multicast),
+}
+
+/// What a viewer of a multicast group has set up.
+#[derive(Debug)]
+pub(super) struct Multicast {
+    group: Arc<Group>,
+    tracks: Vec<TrackKind>,
+    /// Keeps the group being sent to while this viewer plays.
+    sending: Option<Arc<Sending>>,
 }
 
 /// The channels of each track's packets, for the tracks that were set up.
@@ -110,7 +129,7 @@ impl Session {
         match &self.delivery {
             Delivery::Interleaved(channels) => channels.of(track).is_some(),
             Delivery::Datagrams(datagrams) => datagrams.has(track),
-            Delivery::Multicast(_, tracks) => tracks.contains(&track),
+            Delivery::Multicast(multicast) => multicast.tracks.contains(&track),
         }
     }
 
@@ -124,6 +143,71 @@ impl Session {
 
     pub(super) fn is_playing(&self) -> bool {
         matches!(self.flow, Flow::Playing(_))
+    }
+
+    /// When the session ends, if the last request came at `heard` and nothing
+    /// more comes.
+    pub(super) fn ends_at(&self, heard: Instant) -> Option<Instant> {
+        let signs = match (&self.flow, &self.delivery) {
+            (Flow::Paused { since, .. }, _) => Signs::Paused(*since),
+            (Flow::Playing(_), Delivery::Datagrams(datagrams)) => Signs::Report(datagrams.heard()),
+            (Flow::Playing(_), Delivery::Interleaved(_) | Delivery::Multicast(_)) => {
+                Signs::Connection
+            }
+        };
+        signs.end(heard)
+    }
+
+    /// Sends the viewer what `play` gives.
+    ///
+    /// # Errors
+    /// Its multicast group has no sockets.
+    pub(super) fn play(&mut self, play: Play) -> std::io::Result<()> {
+        if let Delivery::Multicast(multicast) = &mut self.delivery {
+            multicast.sending = Some(multicast.group.send()?);
+        }
+        self.flow = Flow::Playing(Box::new(play));
+        Ok(())
+    }
+
+    /// The session, sending nothing.
+    pub(super) fn paused(mut self, now: Instant) -> Self {
+        if let Delivery::Multicast(multicast) = &mut self.delivery {
+            multicast.sending = None;
+        }
+        let flow = match self.flow {
+            Flow::Playing(play) => Flow::Paused { _reader: play.into_reader(), since: now },
+            paused @ Flow::Paused { .. } => paused,
+        };
+        Self { flow, ..self }
+    }
+}
+
+/// What else than its requests tells that a viewer is there.
+enum Signs {
+    /// Nothing: it is paused since then.
+    Paused(Instant),
+    /// It has sent its last report then.
+    Report(Instant),
+    /// It takes what is sent over its connection, or, of a multicast viewer,
+    /// the connection is open.
+    Connection,
+}
+
+impl Signs {
+    /// When the session ends, if nothing is heard after `heard`.
+    fn end(self, heard: Instant) -> Option<Instant> {
+        match self {
+            Self::Paused(since) => Some((heard + SESSION_LASTS).min(since + PAUSED_AT_MOST)),
+            Self::Report(last) => Some(heard.max(last) + SESSION_LASTS),
+            Self::Connection => None,
+        }
+    }
+}
+
+impl Multicast {
+    pub(super) fn new(group: Arc<Group>) -> Self {
+        Self { group, tracks: Vec::new(), sending: None }
     }
 }
 
@@ -150,15 +234,15 @@ impl Delivery {
                     "RTP/AVP;unicast;client_port={rtp}-{rtcp};server_port={from}-{reports_from}"
                 ))
             }
-            (Self::Multicast(group, tracks), Wanted::Multicast) => {
-                tracks.push(track);
+            (Self::Multicast(multicast), Wanted::Multicast) => {
+                multicast.tracks.push(track);
                 let (rtp, rtcp) = Group::ports(track);
-                let address = group.address();
+                let address = multicast.group.address();
                 Some(format!(
                     "RTP/AVP;multicast;destination={address};port={rtp}-{rtcp};ttl={GROUP_TTL}"
                 ))
             }
-            (Self::Interleaved(_) | Self::Datagrams(_) | Self::Multicast(..), _) => None,
+            (Self::Interleaved(_) | Self::Datagrams(_) | Self::Multicast(_), _) => None,
         }
     }
 }
@@ -175,6 +259,18 @@ mod tests {
         assert_eq!(channels.add(TrackKind::Video, Some((4, 6))), None, "no neighbours");
         assert_eq!(channels.add(TrackKind::Video, None), Some((2, 3)));
         assert_eq!(channels.of(TrackKind::Audio), Some(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_lasts_as_long_as_its_viewer_shows_that_it_is_there() {
+        let begin = Instant::now();
+        let after = |seconds| begin + Duration::from_secs(seconds);
+        assert_eq!(Signs::Report(begin).end(after(10)), Some(after(70)));
+        assert_eq!(Signs::Report(after(30)).end(begin), Some(after(90)));
+        assert_eq!(Signs::Connection.end(begin), None);
+        // Asking for nothing keeps a paused session, but not for ever.
+        assert_eq!(Signs::Paused(begin).end(after(30)), Some(after(90)));
+        assert_eq!(Signs::Paused(begin).end(after(590)), Some(after(600)));
     }
 
     #[test]
