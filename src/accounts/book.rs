@@ -6,6 +6,7 @@
 //! an address may have passwords checked is up to the throttle.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -23,11 +24,15 @@ const RIGHT: (usize, Duration) = (256, Duration::from_secs(3600));
 /// The same for wrong ones. Players repeat what they were told at the start.
 const WRONG: (usize, Duration) = (256, Duration::from_secs(60));
 
+/// So many addresses from which the password of the box was shown, and for how long.
+const OPERATORS: (usize, Duration) = (64, Duration::from_secs(3600));
+
 /// What is known, and who waits.
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    right: Known,
-    wrong: Known,
+    right: Known<Digest>,
+    wrong: Known<Digest>,
+    operators: Known<Source>,
     running: HashMap<Digest, watch::Receiver<Option<bool>>>,
     pub(super) throttle: Throttle,
 }
@@ -49,17 +54,27 @@ pub(super) enum Answer {
     Full,
 }
 
-/// Digests with the time at which each was found, the oldest first.
-#[derive(Debug, Default)]
-struct Known {
-    at: HashMap<Digest, Instant>,
-    order: VecDeque<Digest>,
+/// What was found and at which time, the oldest first.
+#[derive(Debug)]
+struct Known<K> {
+    at: HashMap<K, Instant>,
+    order: VecDeque<K>,
 }
 
 impl Book {
     /// Whether it is known to be right.
     pub(super) fn knows(&self, digest: &Digest, now: Instant) -> bool {
         self.right.has(digest, RIGHT.1, now)
+    }
+
+    /// The password of the box was shown from there.
+    pub(super) fn add_operator(&mut self, from: Source, now: Instant) {
+        self.operators.add(from, OPERATORS.0, now);
+    }
+
+    /// Whether that was so of late.
+    pub(super) fn has_operated(&self, from: Source, now: Instant) -> bool {
+        from.is_some() && self.operators.has(&from, OPERATORS.1, now)
     }
 
     /// What to do about a password that `from` shows.
@@ -92,15 +107,21 @@ impl Book {
     }
 }
 
-impl Known {
-    fn has(&self, digest: &Digest, lifetime: Duration, now: Instant) -> bool {
-        let at = self.at.get(digest);
+impl<K> Default for Known<K> {
+    fn default() -> Self {
+        Self { at: HashMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<K: Copy + Eq + Hash> Known<K> {
+    fn has(&self, key: &K, lifetime: Duration, now: Instant) -> bool {
+        let at = self.at.get(key);
         at.is_some_and(|at| now.saturating_duration_since(*at) < lifetime)
     }
 
-    fn add(&mut self, digest: Digest, most: usize, now: Instant) {
-        if self.at.insert(digest, now).is_none() {
-            self.order.push_back(digest);
+    fn add(&mut self, key: K, most: usize, now: Instant) {
+        if self.at.insert(key, now).is_none() {
+            self.order.push_back(key);
         }
         if self.order.len() > most
             && let Some(oldest) = self.order.pop_front()

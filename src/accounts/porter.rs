@@ -118,8 +118,15 @@ impl Porter {
         let is_right = is_short && self.is_right(hashes, password, from.map(network_of)).await?;
         if !is_right {
             self.log_refusal(place, from);
+        } else if *place == Place::Box {
+            self.book().add_operator(from.map(network_of), now());
         }
         Ok(is_right)
+    }
+
+    /// Whether the password of the box was shown from `address` within the last hour.
+    pub fn has_operated(&self, address: IpAddr) -> bool {
+        self.book().has_operated(Some(network_of(address)), now())
     }
 
     /// Whether a user name and password that are compared by `fits`, which
@@ -331,6 +338,23 @@ mod tests {
         let all = (0..500).map(|_| opens(&porter, &place, "one"));
         let told = futures_util::future::join_all(all).await;
         assert_eq!(told, vec![true; 500]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operator_is_known_by_its_address_for_an_hour() {
+        let porter = Porter::new(access());
+        let (operator, viewer) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+        let shows = |place: Place, from, password| {
+            let porter = porter.clone();
+            async move { porter.admits(&place, &Secret::new(password), Some(from)).await }
+        };
+        assert_eq!(shows(Place::Box, operator, "all").await, Ok(true));
+        assert_eq!(shows(Place::Box, viewer, "one").await, Ok(false));
+        assert_eq!(shows(front(), viewer, "one").await, Ok(true));
+        assert!(porter.has_operated(operator) && !porter.has_operated(viewer));
+
+        tokio::time::advance(std::time::Duration::from_secs(3600)).await;
+        assert!(!porter.has_operated(operator));
     }
 
     #[tokio::test(start_paused = true)]

@@ -132,6 +132,13 @@ fn porter_of(request: &HttpRequest) -> Option<Porter> {
     request.app_data::<web::Data<State>>().map(|state| state.lineup().porter.clone())
 }
 
+/// Whether connections from `address` may take the places that are reserved
+/// for operating the service: the box itself, and where its password was shown
+/// of late.
+pub(super) fn is_privileged(state: &State, address: IpAddr) -> bool {
+    address.is_loopback() || state.lineup().porter.has_operated(address)
+}
+
 /// What browsers keep a password for.
 fn realm(place: &Place) -> String {
     match place {

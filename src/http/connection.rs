@@ -7,21 +7,17 @@
 //! Here the kernel is offered the shared bytes themselves.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, IoSlice, Write as _};
+use std::io::{self, ErrorKind, IoSlice, Write as _};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsFd as _;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix_http::ConnectionType;
 use actix_web::HttpRequest;
-use actix_web::body::MessageBody;
-use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
-use actix_web::middleware::Next;
+use actix_web::dev::Extensions;
 use bytes::{Buf as _, Bytes};
 use log::debug;
 
-use super::crowd::Seat;
 use super::porch::Wire;
 
 /// What the kernel is offered with one call; a chunk and its padding are fewer.
@@ -35,30 +31,35 @@ pub(super) struct Connection {
     is_plain: bool,
 }
 
-/// Keeps the socket of a connection for [`Connection::of`], and its seat.
+/// Keeps what a connection's requests need: its socket, and what goes on on it.
 pub(super) fn keep(wire: &Wire, known: &mut Extensions) {
-    let (stream, is_plain) = wire.socket();
-    known.insert(wire.seat());
+    known.insert(wire.exchange());
     // Without it everything goes through the server, which works as well.
-    if let Ok(socket) = stream.as_fd().try_clone_to_owned() {
-        known.insert(Rc::new(Connection { socket: socket.into(), is_plain }));
+    if let Some(connection) = wire.connection() {
+        known.insert(connection);
     }
-}
-
-/// Ends a connection with its answer where others need the place.
-pub(super) async fn end_soon(
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let is_wanted = request.conn_data::<Rc<Seat>>().is_some_and(|seat| seat.is_wanted());
-    let mut response = next.call(request).await?;
-    if is_wanted {
-        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
-    }
-    Ok(response)
 }
 
 impl Connection {
+    /// Another handle to a socket, on which the bytes are those of HTTP if it
+    /// `is_plain`.
+    ///
+    /// # Errors
+    /// The process may open no more files.
+    pub(super) fn beside(socket: &impl AsFd, is_plain: bool) -> io::Result<Self> {
+        let socket = socket.as_fd().try_clone_to_owned()?.into();
+        Ok(Self { socket, is_plain })
+    }
+
+    /// Tells the client why its connection ends, if that can be said at once.
+    pub(super) fn say(&self, answer: &str) {
+        if self.is_plain
+            && let Err(error) = (&self.socket).write_all(answer.as_bytes())
+        {
+            debug!("a client does not hear why it is refused: {error}");
+        }
+    }
+
     /// The connection on which `request` came.
     pub(super) fn of(request: &HttpRequest) -> Option<Rc<Self>> {
         request.conn_data::<Rc<Self>>().cloned()

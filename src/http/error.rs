@@ -24,6 +24,8 @@ pub(super) enum ApiError {
     Box(#[from] BoxError),
     #[error("Invalid control information: {0}")]
     Unreadable(String),
+    #[error("The request took too long to arrive")]
+    TooSlow,
     #[error("Invalid value for '{0}': use 0 or 1")]
     BadQuery(String),
     #[error("Invalid query: {0}")]
@@ -103,6 +105,7 @@ impl ApiError {
             ApiError::NoSuchPath(_)
             | ApiError::NoTracks
             | ApiError::Undecoded(NoPicture::OutOfReach(_)) => (StatusCode::NOT_FOUND, None),
+            ApiError::TooSlow => (StatusCode::REQUEST_TIMEOUT, None),
             ApiError::WrongMethod { .. } => (StatusCode::METHOD_NOT_ALLOWED, None),
             ApiError::PasswordNeeded { .. } => (StatusCode::UNAUTHORIZED, None),
             ApiError::NoPasswordSet | ApiError::OtherOrigin | ApiError::ForeignForm => {
@@ -175,6 +178,9 @@ impl ResponseError for ApiError {
         let mut response = HttpResponse::build(status);
         if let Some(delay) = retry_after {
             response.insert_header(("Retry-After", delay.as_secs()));
+        }
+        if let ApiError::TooSlow = self {
+            response.force_close();
         }
         if let ApiError::WrongMethod { allow } = self {
             response.insert_header(("Allow", *allow));

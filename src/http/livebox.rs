@@ -1,6 +1,7 @@
 //! The livebox API: `/api/livebox/v1/…`, also at `/api/v1/…`.
 
-use actix_multipart::Multipart;
+use actix_http::error::PayloadError;
+use actix_multipart::{Multipart, MultipartError};
 use actix_web::http::header;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use futures_util::TryStreamExt;
@@ -8,6 +9,7 @@ use serde::Serialize;
 
 use super::access::Caller;
 use super::error::{ApiError, json};
+use super::exchange::is_too_slow;
 use super::server::{State, now};
 use crate::base::{system, time};
 use crate::engine::roster::Stream;
@@ -197,7 +199,15 @@ async fn whole(payload: web::Payload) -> Result<web::Bytes, ApiError> {
         .to_bytes_limited(LONGEST_BODY)
         .await
         .map_err(|_| ApiError::Unreadable("the body is too long".to_owned()))?
-        .map_err(|error| ApiError::Unreadable(error.to_string()))
+        .map_err(unread)
+}
+
+/// Why a body was not read.
+fn unread(error: actix_web::Error) -> ApiError {
+    match error.as_error::<PayloadError>() {
+        Some(error) if is_too_slow(error) => ApiError::TooSlow,
+        Some(_) | None => ApiError::Unreadable(error.to_string()),
+    }
 }
 
 fn as_text(body: &[u8]) -> Result<&str, ApiError> {
@@ -228,8 +238,14 @@ async fn multipart_fields(
     request: &HttpRequest,
     payload: web::Payload,
 ) -> Result<Vec<Field>, ApiError> {
-    let unreadable =
-        |error: actix_multipart::MultipartError| ApiError::Unreadable(error.to_string());
+    let unreadable = |error: MultipartError| {
+        if let MultipartError::Payload(cause) = &error
+            && is_too_slow(cause)
+        {
+            return ApiError::TooSlow;
+        }
+        ApiError::Unreadable(error.to_string())
+    };
     let mut parts = Multipart::from_request(request, &mut payload.into_inner())
         .await
         .map_err(|error| ApiError::Unreadable(error.to_string()))?;

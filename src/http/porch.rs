@@ -3,7 +3,7 @@
 //!
 //! Whoever hesitates here is bounded in time and number: where too many do, the
 //! one that has hesitated longest makes room, so that nobody is kept out. Those
-//! who have asked for something are bounded in number as well (`crowd`).
+//! who have asked for something are bounded in number as well.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -11,28 +11,29 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::rt::net::TcpStream;
 use bytes::{Buf as _, Bytes, BytesMut};
-use log::debug;
+use log::{debug, info, warn};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::crowd::{Crowd, Seat};
+use super::connection::Connection;
+use super::exchange::{Exchange, HEAD_AT_MOST};
 use super::head::{Heard, Refusal, heard};
 use super::plain;
+use super::server::now;
+use crate::base::incident;
 use crate::base::queue::Queue;
+use crate::base::slots::{Eviction, Limits, Priority, Slots};
 use crate::base::sockets;
 use crate::base::tls::Tls;
 
 /// A handshake takes two round trips; this is enough for the worst of links.
 const HANDSHAKE_AT_MOST: Duration = Duration::from_secs(10);
-
-/// A request takes no longer to arrive.
-const REQUEST_AT_MOST: Duration = Duration::from_secs(5);
 
 /// So many may be at it at once, on the whole box: more than the viewers that
 /// come back together when it has started again.
@@ -51,12 +52,46 @@ const FAREWELL_AT_MOST: Duration = Duration::from_secs(1);
 /// unread bytes would make the kernel take the answer back.
 const LAST_WORDS: u64 = 64 << 10;
 
+/// So many may be connected that have asked for something. Measured: 11 KiB
+/// each, and 40 for a viewer, so 160 MiB for all.
+const PLACES: usize = 4096;
+
+/// So many of them, or an eighth where there are few, are for the box itself
+/// and its operators.
+const RESERVED: usize = 64;
+
+/// Files that the cameras, pushes and pages need, whoever is connected, and
+/// those of connections that were evicted.
+const OTHER_FILES: usize = 256;
+const LEAVING: usize = 64;
+
+/// A viewer's connection takes its socket twice.
+const FILES_EACH: usize = 2;
+
+/// Files that a process must be allowed to open for as many connections as
+/// there may be.
+pub const FILES_FOR_ALL: usize = OTHER_FILES + PLACES * FILES_EACH;
+
+/// As many connections as fit where a process may open so many files.
+pub fn places(files: usize) -> usize {
+    (files.saturating_sub(OTHER_FILES) / FILES_EACH).clamp(1, PLACES)
+}
+
 /// Lets connections in. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Porch {
     acceptor: Option<TlsAcceptor>,
     hesitant: Arc<Queue>,
-    crowd: Arc<Crowd>,
+    places: Arc<Slots>,
+    is_privileged: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    told: Arc<Told>,
+}
+
+/// What would fill the log if it was told each time.
+#[derive(Debug, Default)]
+struct Told {
+    malformed: incident::Shared,
+    turned_away: incident::Shared,
 }
 
 impl fmt::Debug for Porch {
@@ -71,7 +106,9 @@ pub(super) struct Wire {
     line: Line,
     /// What was read already.
     heard: Bytes,
-    seat: Rc<Seat>,
+    exchange: Rc<Exchange>,
+    connection: Option<Rc<Connection>>,
+    eviction: Option<Eviction>,
 }
 
 /// What a connection runs over.
@@ -103,7 +140,31 @@ impl Porch {
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
             TlsAcceptor::from(Arc::new(config))
         });
-        Self { acceptor, hesitant: Queue::new(HESITANT), crowd: Crowd::with_files(files) }
+        Self {
+            acceptor,
+            hesitant: Queue::new(HESITANT),
+            places: Slots::new(limits(files)),
+            is_privileged: Arc::new(|_| false),
+            told: Arc::default(),
+        }
+    }
+
+    /// Connections from addresses for which this holds may take the reserved places.
+    pub(super) fn reserving(self, is: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        Self { is_privileged: Arc::new(is), ..self }
+    }
+
+    /// Somebody has sent what is no request.
+    pub(super) fn log_malformed(&self, from: Option<IpAddr>) {
+        if let Some(count) = self.told.malformed.add(now()) {
+            info!("malformed requests: {count}, the last from {}", shown(from));
+        }
+    }
+
+    fn log_turned_away(&self, from: IpAddr) {
+        if let Some(count) = self.told.turned_away.add(now()) {
+            warn!("too many connections: {count} turned away, the last from {}", shown(Some(from)));
+        }
     }
 
     /// The connection once it has asked for something; nothing if it may not.
@@ -139,36 +200,66 @@ impl Porch {
             }
         };
         let mut head = BytesMut::new();
-        let asked = tokio::time::timeout(REQUEST_AT_MOST, line.ask(&mut head)).await;
+        let asked = tokio::time::timeout(HEAD_AT_MOST, line.ask(&mut head)).await;
         match asked {
             Ok(Ok(Heard::Whole)) => {}
-            Ok(Ok(Heard::TooLong)) => return Err(Gone::Refused(line, Refusal::TooLong)),
+            Ok(Ok(Heard::TooLong)) => {
+                self.log_malformed(Some(address));
+                return Err(Gone::Refused(line, Refusal::TooLong));
+            }
             Ok(Ok(Heard::Part)) => return Err(Gone::Over(io::ErrorKind::UnexpectedEof.into())),
             Ok(Err(error)) => return Err(Gone::Over(error)),
             Err(_) => return Err(Gone::Refused(line, Refusal::TooSlow)),
         }
-        match self.crowd.enter(address) {
-            Some(seat) => Ok(Wire { line, heard: head.freeze(), seat: Rc::new(seat) }),
-            None => Err(Gone::Refused(line, Refusal::Full)),
-        }
+        let priority = match (self.is_privileged)(address) {
+            true => Priority::Privileged,
+            false => Priority::Normal,
+        };
+        let Some((slot, eviction)) = self.places.enter(address, priority, now()) else {
+            self.log_turned_away(address);
+            return Err(Gone::Refused(line, Refusal::Full));
+        };
+        let connection = line.socket_of_its_own();
+        let (exchange, eviction) = (Exchange::new(slot), Some(eviction));
+        Ok(Wire { line, heard: head.freeze(), exchange, connection, eviction })
     }
 }
 
+fn limits(files: usize) -> Limits {
+    let total = places(files);
+    let reserved = RESERVED.min(total / 8);
+    Limits { total, per_address: total.div_ceil(2), reserved, idle: total, leaving: LEAVING }
+}
+
+fn shown(from: Option<IpAddr>) -> String {
+    from.map_or_else(|| "a client".to_owned(), |ip| ip.to_canonical().to_string())
+}
+
 impl Wire {
-    /// The socket, and whether what is on it is HTTP.
-    pub(super) fn socket(&self) -> (&TcpStream, bool) {
-        match &self.line {
-            Line::Plain(socket) => (socket, true),
-            Line::Tls(encrypted) => (encrypted.get_ref().0, false),
-        }
+    pub(super) fn exchange(&self) -> Rc<Exchange> {
+        Rc::clone(&self.exchange)
     }
 
-    pub(super) fn seat(&self) -> Rc<Seat> {
-        Rc::clone(&self.seat)
+    /// Its socket; nothing where there are too few files for that.
+    pub(super) fn connection(&self) -> Option<Rc<Connection>> {
+        self.connection.clone()
+    }
+
+    /// What tells that the connection must end. To be taken once.
+    pub(super) fn eviction(&mut self) -> Option<Eviction> {
+        self.eviction.take()
     }
 }
 
 impl Line {
+    fn socket_of_its_own(&self) -> Option<Rc<Connection>> {
+        let (socket, is_plain) = match self {
+            Line::Plain(socket) => (socket, true),
+            Line::Tls(encrypted) => (encrypted.get_ref().0, false),
+        };
+        Connection::beside(socket, is_plain).map(Rc::new).ok()
+    }
+
     /// Reads until there is a request, or no more of one.
     async fn ask(&mut self, head: &mut BytesMut) -> io::Result<Heard> {
         loop {
@@ -289,8 +380,14 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.heard.is_empty() {
-            return Pin::new(&mut self.line).poll_read(context, buffer);
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut self.line).poll_read(context, buffer))?;
+            if buffer.filled().len() > before {
+                self.exchange.heard();
+            }
+            return Poll::Ready(Ok(()));
         }
+        self.exchange.heard();
         let count = self.heard.len().min(buffer.remaining());
         buffer.put_slice(&self.heard[..count]);
         self.heard.advance(count);
@@ -308,7 +405,9 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.line).poll_write(context, bytes)
+        let written = Pin::new(&mut self.line).poll_write(context, bytes);
+        self.exchange.wrote(written.is_ready());
+        written
     }
 
     fn poll_write_vectored(
@@ -316,7 +415,9 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.line).poll_write_vectored(context, pieces)
+        let written = Pin::new(&mut self.line).poll_write_vectored(context, pieces);
+        self.exchange.wrote(written.is_ready());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -324,10 +425,29 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.line).poll_flush(context)
+        let flushed = Pin::new(&mut self.line).poll_flush(context);
+        // Of an encrypted connection, this is where bytes wait for the client.
+        self.exchange.wrote(flushed.is_ready());
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.line).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_place_however_few_files_there_are() {
+        let of = |files| {
+            let Limits { total, per_address, reserved, .. } = limits(files);
+            (total, per_address, reserved)
+        };
+        assert_eq!(of(0), (1, 1, 0));
+        assert_eq!(of(OTHER_FILES + 2 * 20), (20, 10, 2));
+        assert_eq!(of(1 << 20), (PLACES, PLACES / 2, RESERVED));
     }
 }

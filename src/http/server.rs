@@ -8,16 +8,23 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix_http::HttpService;
-use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
+use actix_http::error::DispatchError;
+use actix_service::{
+    Service as _, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config,
+};
 use actix_web::dev::{AppConfig, ServerHandle};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, middleware, web};
+use log::debug;
 use tokio::sync::watch;
 
+use super::access;
 use super::bell::Bells;
-use super::connection;
+use super::connection::{self, Connection};
 use super::dashboard::Desk;
 use super::docroot::Docroot;
+use super::exchange::{self, Ended, HEAD_AT_MOST};
+use super::head::Refusal;
 use super::journal::{self, Told};
 use super::origin::Scheme;
 use super::porch::{Porch, Wire};
@@ -51,8 +58,7 @@ const CONNECTIONS_PER_WORKER: usize = 1 << 16;
 /// How often the disk of temporary files is looked at.
 const DISK_EVERY: Duration = Duration::from_secs(10);
 
-/// A request takes no longer to arrive, and a connection no longer to end.
-const REQUEST_AT_MOST: Duration = Duration::from_secs(5);
+/// A connection takes no longer to end.
 const GOODBYE_AT_MOST: Duration = Duration::from_secs(1);
 
 /// Everything that handlers may ask.
@@ -249,6 +255,8 @@ impl Server {
     pub fn start(self, state: Arc<State>) -> Result<actix_web::dev::Server, ServeError> {
         let state = web::Data::from(state);
         let Self { listener, docroot, porch, scheme } = self;
+        let operators = state.clone();
+        let porch = porch.reserving(move |address| access::is_privileged(&operators, address));
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         // By hand what `HttpServer` does, because that has no place for a porch.
         let serve = move || {
@@ -258,12 +266,12 @@ impl Server {
                 .app_data(Bells::default())
                 .app_data(web::QueryConfig::default().error_handler(error::unreadable_query))
                 .wrap(middleware::from_fn(error_page::show))
-                .wrap(middleware::from_fn(connection::end_soon))
+                .wrap(middleware::from_fn(exchange::answer))
                 .wrap(middleware::from_fn(journal::note))
                 .wrap(middleware::DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
                 .configure(|service| routes::all(service, docroot.as_ref()));
             let http = HttpService::build()
-                .client_request_timeout(REQUEST_AT_MOST)
+                .client_request_timeout(HEAD_AT_MOST)
                 .client_disconnect_timeout(GOODBYE_AT_MOST)
                 .h1_write_buffer_size(WRITE_BUFFER)
                 // Who has gone is noticed also where there is nothing to send.
@@ -272,9 +280,19 @@ impl Server {
                     known.insert(Told::default());
                     connection::keep(wire, known);
                 })
-                .h1(map_config(app, |()| AppConfig::default()))
-                .map_err(|_| ());
-            let porch = porch.clone();
+                .h1(map_config(app, |()| AppConfig::default()));
+            let (porch, known) = (porch.clone(), porch.clone());
+            let http = apply_fn_factory(http, move |(mut wire, peer): Admitted, http| {
+                let (exchange, connection) = (wire.exchange(), wire.connection());
+                let (eviction, porch) = (wire.eviction(), known.clone());
+                let served = http.call((wire, peer));
+                async move {
+                    let ended = exchange::serve(&exchange, eviction, served).await;
+                    end(ended, connection.as_deref(), &porch, peer);
+                    Ok::<_, DispatchError>(())
+                }
+            });
+            let http = http.map_err(|_| ());
             fn_service(move |socket| admit(porch.clone(), socket)).and_then(http)
         };
         let server = actix_server::Server::build()
@@ -288,9 +306,38 @@ impl Server {
 }
 
 /// A connection that may ask, and whose it is.
-async fn admit(porch: Porch, socket: TcpStream) -> Result<(Wire, Option<SocketAddr>), ()> {
+type Admitted = (Wire, Option<SocketAddr>);
+
+async fn admit(porch: Porch, socket: TcpStream) -> Result<Admitted, ()> {
     let peer = socket.peer_addr().ok();
     porch.admit(socket).await.map(|wire| (wire, peer)).ok_or(())
+}
+
+/// What is still to be done when a connection has been served.
+fn end(
+    ended: Ended<Result<(), DispatchError>>,
+    connection: Option<&Connection>,
+    porch: &Porch,
+    peer: Option<SocketAddr>,
+) {
+    match ended {
+        Ended::Served(Err(DispatchError::Parse(error))) => {
+            debug!("a malformed request: {error}");
+            porch.log_malformed(peer.map(|peer| peer.ip()));
+        }
+        Ended::Served(Ok(()) | Err(_)) => {}
+        Ended::Overdue => {
+            if let Some(connection) = connection {
+                connection.say(&Refusal::TooSlow.answer());
+            }
+        }
+        Ended::Evicted => {
+            debug!("a client that takes nothing makes room");
+            if let Some(connection) = connection {
+                connection.cut();
+            }
+        }
+    }
 }
 
 /// Ends all connections at once; live ones never end by themselves.

@@ -56,6 +56,11 @@ impl Hosts {
         self.other.enter()
     }
 
+    /// Gives the other host one more address.
+    pub fn add_to_other(&self, address: &str) {
+        self.other.ip(&["address", "add", &format!("{address}/24"), "dev", "wire"]);
+    }
+
     /// Fetches from the box itself, over loopback.
     pub fn curl_on_box(&self, port: u16, path: &str, arguments: &[&str]) -> Fetched {
         curl(self.the_box.enter(), &format!("http://127.0.0.1:{port}{path}"), arguments)
