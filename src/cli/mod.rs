@@ -3,6 +3,7 @@
 mod check;
 mod controls;
 mod devices;
+mod inspect;
 mod journal;
 mod password;
 mod pipeline;
@@ -78,7 +79,8 @@ enum Command {
         #[arg(short, long)]
         list_controls: bool,
     },
-    /// Look for mistakes in the configuration, and print it whole, without its secrets
+    /// Look for mistakes in the configuration and for what this machine lacks of it; print it
+    /// whole, without its secrets
     Check {
         #[command(flatten)]
         from: From,
@@ -186,13 +188,7 @@ fn follow(arguments: Arguments) -> anyhow::Result<()> {
             gst::init_plain()?;
             say(&devices::list())
         }
-        Command::Check { from } => {
-            let settings = load(&place(from))?;
-            if let Some(warning) = app::tls(&settings)?.and_then(|tls| app::exposure(&tls)) {
-                warn(&warning);
-            }
-            say(&check::yaml(&settings))
-        }
+        Command::Check { from } => inspect(&place(from)),
         Command::Pipeline { name, from } => {
             let settings = load(&place(from))?;
             gst::init_plain()?;
@@ -250,6 +246,27 @@ fn load(place: &Place) -> Result<Settings, config::LoadError> {
         warn(warning);
     }
     Ok(loaded.settings)
+}
+
+/// Prints the configuration as it counts; what is to be said of it, and the
+/// verdict at the end, go to stderr.
+fn inspect(place: &Place) -> anyhow::Result<()> {
+    let loaded = config::load(place, &Overrides::default(), environment()).map_err(|error| {
+        let config::LoadError::Problems { problems, .. } = &error else { return error.into() };
+        let count = inspect::counted(problems.len(), "problem", "problems");
+        anyhow::anyhow!("{error}\nthe configuration is not valid: {count}")
+    })?;
+    let settings = &loaded.settings;
+    let mut warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+    let missing = inspect::missing(settings);
+    if !missing.iter().any(|what| what.starts_with("server.tls.")) {
+        warnings.extend(app::tls(settings)?.and_then(|tls| app::exposure(&tls)));
+    }
+    warnings.extend(missing);
+    warnings.iter().for_each(warn);
+    say(&check::yaml(settings))?;
+    writeln!(std::io::stderr(), "livebox: {}", inspect::verdict(settings, warnings.len())).ok();
+    Ok(())
 }
 
 /// Tells on stderr what is not as it should be and hinders nothing.

@@ -186,9 +186,47 @@ fn check_names_all_problems_and_ends_with_1() {
     let finished = check("feeds: {camera: {test: clock, fps: 999}}\nstreams: {camera: {gpo: 1}}\n");
 
     assert_eq!(finished.code, Some(1), "{}", finished.stdout);
-    assert!(finished.stderr.contains("2 problems"), "{}", finished.stderr);
     assert!(finished.stderr.contains("fps") && finished.stderr.contains("gop"));
+    assert!(finished.stderr.trim_end().ends_with("not valid: 2 problems"), "{}", finished.stderr);
     assert_eq!(finished.stdout, "");
+}
+
+#[test]
+fn check_ends_with_a_verdict_and_warns_of_what_this_machine_lacks() {
+    let whole = check(CAMERA);
+    assert_eq!(
+        whole.stderr.trim_end(),
+        "livebox: the configuration is valid: 1 feed, 1 stream, 0 pushes"
+    );
+
+    let lacking = check(
+        "feeds: {cam: {v4l2: /dev/no-camera}, film: {file: /no/film.mp4}, raw: {command: no-such-program}}\n\
+         streams: {cam: {}, film: {}, raw: {}}\n",
+    );
+
+    assert_eq!(lacking.code, Some(0), "{}", lacking.stderr);
+    for part in ["/dev/no-camera", "/no/film.mp4", "no-such-program"] {
+        let told = lacking
+            .stderr
+            .lines()
+            .any(|line| line.contains("warning: feeds.") && line.contains(part));
+        assert!(told, "{part}: {}", lacking.stderr);
+    }
+    let verdict = lacking.stderr.lines().last().unwrap_or_default();
+    assert!(verdict.ends_with("valid: 3 feeds, 3 streams, 0 pushes, 3 warnings"), "{verdict}");
+}
+
+#[test]
+fn check_refuses_what_can_only_be_a_mistake() {
+    let finished = check(
+        "feeds: {camera: {test: clock}}\nstreams: {camera: {bitrate: 2MB}}\n\
+         pushes: {tube: {url: 'rtmp://a.example/live2', key: '…'}}\n",
+    );
+
+    assert_eq!(finished.code, Some(1), "{}", finished.stdout);
+    assert!(finished.stderr.contains("streams.camera.bitrate (line 2)"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("write 2M for bits a second"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("the key is a placeholder"), "{}", finished.stderr);
 }
 
 #[test]

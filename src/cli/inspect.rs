@@ -1,0 +1,151 @@
+//! What `livebox check` says besides mistakes: what the configuration names and
+//! this machine lacks, and the verdict.
+//!
+//! What is missing makes no configuration wrong: it may be meant for another
+//! machine, or the camera is not plugged in yet.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use crate::config::Settings;
+use crate::config::settings::{ByteSource, CommandLine, Source};
+
+/// The files, devices and programs that are not on this machine, each with its
+/// key and why.
+pub(super) fn missing(settings: &Settings) -> Vec<String> {
+    let Settings { server, feeds, byte_feeds, byte_streams, .. } = settings;
+    let mut found = Vec::new();
+    let mut look = |key: String, why: Option<String>| {
+        found.extend(why.map(|why| format!("{key}: {why}")));
+    };
+    if let Some(tls) = &server.tls {
+        look("server.tls.certificate".to_owned(), lack_of_file(&tls.certificate));
+        look("server.tls.key".to_owned(), lack_of_file(&tls.key));
+    }
+    for feed in feeds {
+        match &feed.source {
+            Source::V4l2(device) => {
+                look(format!("feeds.{}.v4l2", feed.name), lack_of_device(device));
+            }
+            Source::File(file) => look(format!("feeds.{}.file", feed.name), lack_of_file(file)),
+            Source::TestClock
+            | Source::Rtsp(_)
+            | Source::SoundOnly
+            | Source::Made(_)
+            | Source::Unpacked(_) => {}
+        }
+    }
+    for feed in byte_feeds {
+        match &feed.source {
+            ByteSource::Command(command) | ByteSource::Made(command, _) => {
+                look(format!("feeds.{}.command", feed.name), lack_of_program(command));
+            }
+            ByteSource::Pipe(pipe) => look(format!("feeds.{}.pipe", feed.name), lack_of(pipe)),
+        }
+    }
+    for stream in byte_streams {
+        let why = stream.command.as_ref().and_then(lack_of_program);
+        look(format!("streams.{}.command", stream.name), why);
+    }
+    found
+}
+
+/// One line about a configuration without mistakes.
+pub(super) fn verdict(settings: &Settings, warnings: usize) -> String {
+    let feeds = settings.feeds.len() + settings.byte_feeds.len();
+    let streams = settings.streams.len() + settings.byte_streams.len();
+    let mut words = vec![
+        counted(feeds, "feed", "feeds"),
+        counted(streams, "stream", "streams"),
+        counted(settings.pushes.len(), "push", "pushes"),
+    ];
+    if warnings > 0 {
+        words.push(counted(warnings, "warning", "warnings"));
+    }
+    format!("the configuration is valid: {}", words.join(", "))
+}
+
+pub(super) fn counted(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
+fn lack_of(path: &Path) -> Option<String> {
+    let error = fs::metadata(path).err()?;
+    if error.kind() == ErrorKind::NotFound {
+        Some(format!("{path:?} is not on this machine"))
+    } else {
+        Some(format!("{path:?} cannot be looked at: {error}"))
+    }
+}
+
+fn lack_of_file(path: &Path) -> Option<String> {
+    lack_of(path).or_else(|| (!path.is_file()).then(|| format!("{path:?} is not a file")))
+}
+
+fn lack_of_device(path: &Path) -> Option<String> {
+    let is_device = || fs::metadata(path).is_ok_and(|found| found.file_type().is_char_device());
+    lack_of(path).or_else(|| (!is_device()).then(|| format!("{path:?} is not a device")))
+}
+
+/// As a program is looked for when it is started: a name in `PATH`, a path as it is.
+fn lack_of_program(command: &CommandLine) -> Option<String> {
+    let program = Path::new(&command.program);
+    if command.program.contains('/') {
+        let unfit = || (!is_program(program)).then(|| format!("{program:?} is not a program"));
+        return lack_of(program).or_else(unfit);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = std::env::split_paths(&path).any(|folder| is_program(&folder.join(program)));
+    (!is_there).then(|| format!("the program {program:?} is not installed"))
+}
+
+fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse_text;
+
+    #[test]
+    fn what_is_not_here_is_named_with_its_key() {
+        let settings = parse_text(
+            "server: {tls: {certificate: /no/cert.pem, key: /no/key.pem}}\n\
+             feeds:\n\
+             \x20 cam: {v4l2: /dev/no-camera}\n\
+             \x20 odd: {v4l2: /dev/shm}\n\
+             \x20 film: {file: /no/film.mp4}\n\
+             \x20 raw: {command: 'no-such-program -x'}\n\
+             \x20 fifo: {pipe: /no/fifo}\n\
+             streams: {cam: {}, odd: {}, film: {}, raw: {feed: raw, command: /etc/hostname}, fifo: {}}\n",
+        );
+        let settings = settings.unwrap();
+        assert_eq!(
+            missing(&settings),
+            [
+                "server.tls.certificate: \"/no/cert.pem\" is not on this machine",
+                "server.tls.key: \"/no/key.pem\" is not on this machine",
+                "feeds.cam.v4l2: \"/dev/no-camera\" is not on this machine",
+                "feeds.odd.v4l2: \"/dev/shm\" is not a device",
+                "feeds.film.file: \"/no/film.mp4\" is not on this machine",
+                "feeds.raw.command: the program \"no-such-program\" is not installed",
+                "feeds.fifo.pipe: \"/no/fifo\" is not on this machine",
+                "streams.raw.command: \"/etc/hostname\" is not a program",
+            ]
+        );
+        let verdict = verdict(&settings, 8);
+        assert_eq!(verdict, "the configuration is valid: 5 feeds, 5 streams, 0 pushes, 8 warnings");
+    }
+
+    #[test]
+    fn what_is_here_is_not_missed() {
+        let settings = parse_text(
+            "feeds: {cam: {v4l2: /dev/null}, film: {file: /etc/hostname}, raw: {command: 'cat x'}}\n\
+             streams: {cam: {}, film: {}, raw: {feed: raw, command: /bin/cat}}\n",
+        );
+        assert_eq!(missing(&settings.unwrap()), Vec::<String>::new());
+    }
+}
