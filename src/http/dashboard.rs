@@ -1,31 +1,40 @@
 //! The control page: `/dashboard`, a plain form that needs no JavaScript.
 //!
-//! It does what the livebox API does, for the same callers. Every form carries
+//! What the forms do is in [`forms`]; here the page is put together. It does what
+//! the livebox API does, for the same callers. Every form carries
 //! a token of this page, because a browser sends a password along with what
 //! another site made it post, and old ones do not say which site that was. For
 //! the same reason the page may stand in no frame.
 
+mod forms;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use actix_web::http::{StatusCode, header};
-use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use actix_web::{HttpResponse, ResponseError, web};
 use askama::Template;
 use serde::Deserialize;
 
 use super::access::Caller;
 use super::error::ApiError;
-use super::livebox::{fields, livebox, named_stream};
+use super::livebox::livebox;
 use super::pages;
-use super::pushes::named;
 use super::server::{State, now};
 use crate::base::system;
-use crate::base::units::Bitrate;
+use crate::model::ids::PushName;
 use crate::model::status;
 use crate::outputs::control::{Field, Shown};
 use crate::outputs::lineup::Lineup;
-use crate::outputs::livebox::{Activity, Livebox};
+use crate::outputs::livebox::Activity;
+use crate::outputs::push::Push;
+
+pub(super) use forms::{
+    back_to, changed_at, edit, form, reload, restart, retry_push, start, start_push, stop,
+    stop_push,
+};
 
 /// No frames: a page around this one could have its visitors click on it.
 const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
@@ -52,7 +61,24 @@ pub(super) struct Desk {
 #[derive(Default)]
 struct Notices {
     next: u64,
-    waiting: VecDeque<(u64, String)>,
+    waiting: VecDeque<(u64, Notice)>,
+}
+
+/// What came of a form.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Notice {
+    pub(super) text: String,
+    is_good: bool,
+}
+
+impl Notice {
+    fn good(text: &str) -> Self {
+        Self { text: text.to_owned(), is_good: true }
+    }
+
+    fn bad(text: String) -> Self {
+        Self { text, is_good: false }
+    }
 }
 
 impl fmt::Debug for Desk {
@@ -72,21 +98,21 @@ impl Desk {
         &self.token
     }
 
-    fn leave(&self, text: String) -> u64 {
+    fn leave(&self, notice: Notice) -> u64 {
         let mut notices = self.lock();
         let number = notices.next;
         notices.next += 1;
-        notices.waiting.push_back((number, text));
+        notices.waiting.push_back((number, notice));
         if notices.waiting.len() > NOTICES {
             notices.waiting.pop_front();
         }
         number
     }
 
-    pub(super) fn notice(&self, number: u64) -> Option<String> {
+    pub(super) fn notice(&self, number: u64) -> Option<Notice> {
         let notices = self.lock();
         let found = notices.waiting.iter().find(|(known, _)| *known == number);
-        found.map(|(_, text)| text.clone())
+        found.map(|(_, notice)| notice.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Notices> {
@@ -118,7 +144,12 @@ impl ResponseError for Refusal {
     fn error_response(&self) -> HttpResponse {
         let host = system::hostname();
         let reason = self.0.to_string();
-        let page = Refused { host: &host, version: env!("CARGO_PKG_VERSION"), reason: &reason };
+        let page = Refused {
+            host: &host,
+            version: env!("CARGO_PKG_VERSION"),
+            reason: &reason,
+            is_without_password: matches!(self.0, ApiError::NoPasswordSet),
+        };
         let mut response = pages::html(self.status_code(), &page, POLICY);
         let plain = self.0.error_response();
         for name in [header::WWW_AUTHENTICATE, header::RETRY_AFTER] {
@@ -136,6 +167,9 @@ struct Refused<'a> {
     host: &'a str,
     version: &'a str,
     reason: &'a str,
+    /// Nobody but the box itself may do it, as no password is set: this page
+    /// says how to set one.
+    is_without_password: bool,
 }
 
 #[derive(Template)]
@@ -144,27 +178,82 @@ struct Dashboard<'a> {
     host: &'a str,
     version: &'a str,
     token: &'a str,
-    notice: Option<String>,
+    notice: Option<Notice>,
+    /// The push of which it is asked whether to end it.
+    ends: Option<&'a Row>,
     activity: Activity,
     look_again_s: Option<u32>,
     own: Option<&'a Row>,
-    control: Shown,
+    values: Values,
     rows: &'a [Row],
     streams: Vec<status::Stream>,
     problems: Vec<status::Problem>,
+}
+
+/// The values of the form, as they are or as they were typed.
+struct Values {
+    url: String,
+    name: String,
+    resolution: String,
+    bitrate: String,
+    fps: String,
+    quality: String,
+    audio: String,
+}
+
+impl Values {
+    fn new(shown: Shown, typed: &[Field]) -> Self {
+        let text = |number: Option<u8>| number.map(|number| number.to_string());
+        let mut values = Self {
+            url: shown.url.unwrap_or_default(),
+            name: shown.name.unwrap_or_default(),
+            resolution: shown.resolution,
+            bitrate: shown.bitrate.to_string(),
+            fps: shown.fps.to_string(),
+            quality: text(shown.quality).unwrap_or_default(),
+            audio: shown.audio.to_owned(),
+        };
+        for Field { key, value } in typed {
+            let place = match key.as_str() {
+                "url" => &mut values.url,
+                "name" => &mut values.name,
+                "resolution" => &mut values.resolution,
+                "bitrate" => &mut values.bitrate,
+                "fps" => &mut values.fps,
+                "quality" => &mut values.quality,
+                "audio" => &mut values.audio,
+                _ => continue,
+            };
+            *place = value.clone().unwrap_or_default();
+        }
+        values
+    }
 }
 
 /// A push on the page.
 struct Row {
     push: status::Push,
     wanted: bool,
+    /// Whether it waits for its next try.
+    waits: bool,
+    /// Whether the form above is about it.
+    is_own: bool,
     bitrate: String,
     advice: Vec<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 pub(super) struct Asked {
     told: Option<u64>,
+    /// The push to end, if it is so.
+    end: Option<String>,
+}
+
+/// What the page asks before it does it.
+enum Question {
+    None,
+    /// Whether to end this push.
+    End(String),
 }
 
 /// `GET /dashboard`
@@ -174,208 +263,41 @@ pub(super) async fn page(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     caller.require_operator().await?;
-    let notice = asked.and_then(|asked| state.desk.notice(asked.told?));
-    let lineup = state.lineup();
-    Ok(rendered(&state, &lineup, livebox(&lineup)?, notice).await)
+    let asked = asked.map(web::Query::into_inner).unwrap_or_default();
+    let notice = asked.told.and_then(|number| state.desk.notice(number));
+    let question = asked.end.map_or(Question::None, Question::End);
+    rendered(&state, &state.lineup(), notice, question, &[]).await
 }
 
-/// `POST /dashboard/start`
-pub(super) async fn start(
-    caller: Caller,
-    request: HttpRequest,
-    payload: web::Payload,
-    state: web::Data<State>,
-) -> Result<HttpResponse, Refusal> {
-    form(&caller, &request, payload, &state).await?;
-    Ok(back(&state, livebox(&state.lineup())?.start(now()).await.map_err(ApiError::from)))
-}
-
-/// `POST /dashboard/stop`
-pub(super) async fn stop(
-    caller: Caller,
-    request: HttpRequest,
-    payload: web::Payload,
-    state: web::Data<State>,
-) -> Result<HttpResponse, Refusal> {
-    form(&caller, &request, payload, &state).await?;
-    Ok(back(&state, livebox(&state.lineup())?.stop(now()).await.map_err(ApiError::from)))
-}
-
-/// `POST /dashboard/control`
-pub(super) async fn edit(
-    caller: Caller,
-    request: HttpRequest,
-    payload: web::Payload,
-    state: web::Data<State>,
-) -> Result<HttpResponse, Refusal> {
-    let mut fields = form(&caller, &request, payload, &state).await?;
-    let lineup = state.lineup();
-    let livebox = livebox(&lineup)?;
-    let present = livebox.control().await.control.bitrate;
-    // The form sends every value. A bit rate that was not touched must not
-    // keep a new resolution from bringing its own.
-    fields.retain(|field| field.key != "bitrate" || rate_of(field) != Some(present));
-    let edited = livebox.edit(&fields, now()).await;
-    Ok(back(&state, edited.map(|_| ()).map_err(ApiError::from)))
-}
-
-/// `POST /dashboard/pushes/{name}/start`
-pub(super) async fn start_push(
-    caller: Caller,
-    request: HttpRequest,
-    payload: web::Payload,
-    name: web::Path<String>,
-    state: web::Data<State>,
-) -> Result<HttpResponse, Refusal> {
-    form(&caller, &request, payload, &state).await?;
-    let lineup = state.lineup();
-    let push = named(&lineup, &name, &request)?;
-    Ok(back(&state, livebox(&lineup)?.start_push(push, now()).await.map_err(ApiError::from)))
-}
-
-/// `POST /dashboard/pushes/{name}/stop`
-pub(super) async fn stop_push(
-    caller: Caller,
-    request: HttpRequest,
-    payload: web::Payload,
-    name: web::Path<String>,
-    state: web::Data<State>,
-) -> Result<HttpResponse, Refusal> {
-    form(&caller, &request, payload, &state).await?;
-    let lineup = state.lineup();
-    let push = named(&lineup, &name, &request)?;
-    Ok(back(&state, livebox(&lineup)?.stop_push(push, now()).await.map_err(ApiError::from)))
-}
-
-/// `POST /dashboard/streams/{name}/restart`
-pub(super) async fn restart(
-    caller: Caller,
-    request: HttpRequest,
-    payload: web::Payload,
-    name: web::Path<String>,
-    state: web::Data<State>,
-) -> Result<HttpResponse, Refusal> {
-    form(&caller, &request, payload, &state).await?;
-    named_stream(&state.lineup(), &name, &request)?.restart().await;
-    Ok(back_to("/dashboard", &state, Ok(())))
-}
-
-/// `POST /dashboard/reload`
-pub(super) async fn reload(
-    caller: Caller,
-    request: HttpRequest,
-    payload: web::Payload,
-    state: web::Data<State>,
-) -> Result<HttpResponse, Refusal> {
-    form(&caller, &request, payload, &state).await?;
-    let told = match state.reloads.ask().await {
-        Ok(changes) => format!("The configuration was read again: {}", changes.in_words()),
-        Err(refused) => {
-            let problems = refused.problems.iter().map(|problem| format!("; {problem}"));
-            let problems: String = problems.collect();
-            format!("{}{problems}", ApiError::from(refused))
-        }
-    };
-    Ok(told_on_the_page(&state, told))
-}
-
-/// The fields of a form of this page.
-///
-/// # Errors
-/// The caller may not, or the form is another page's.
-pub(super) async fn form(
-    caller: &Caller,
-    request: &HttpRequest,
-    payload: web::Payload,
-    state: &State,
-) -> Result<Vec<Field>, Refusal> {
-    caller.require_operator_by_token().await?;
-    let mut fields = fields(request, payload).await?;
-    let is_token = |field: &Field| field.key == "token";
-    let ours = |field: &Field| field.value.as_deref() == Some(state.desk.token.as_str());
-    if !fields.iter().find(|field| is_token(field)).is_some_and(ours) {
-        return Err(ApiError::ForeignForm.into());
-    }
-    fields.retain(|field| !is_token(field));
-    Ok(fields)
-}
-
-fn back(state: &State, done: Result<(), ApiError>) -> HttpResponse {
-    changed_at("/dashboard", state, done)
-}
-
-/// Back to the page at `place` after a change, which says so where that will be
-/// forgotten.
-pub(super) fn changed_at(
-    place: &'static str,
-    state: &State,
-    done: Result<(), ApiError>,
-) -> HttpResponse {
-    match (&done, state.forgets()) {
-        (Ok(()), Some(warning)) => see(format!("{place}?told={}", state.desk.leave(warning))),
-        (Ok(()) | Err(_), _) => back_to(place, state, done),
-    }
-}
-
-/// Back to the page at `place`, with what went wrong.
-pub(super) fn back_to(
-    place: &'static str,
-    state: &State,
-    done: Result<(), ApiError>,
-) -> HttpResponse {
-    match done {
-        Ok(()) => see(place.to_owned()),
-        Err(error) => {
-            let valid = error.valid().map_or_else(String::new, |valid| format!("; use {valid}"));
-            see(format!("{place}?told={}", state.desk.leave(format!("{error}{valid}"))))
-        }
-    }
-}
-
-fn told_on_the_page(state: &State, text: String) -> HttpResponse {
-    see(format!("/dashboard?told={}", state.desk.leave(text)))
-}
-
-fn see(place: String) -> HttpResponse {
-    HttpResponse::SeeOther().insert_header((header::LOCATION, place)).finish()
-}
-
-fn rate_of(field: &Field) -> Option<Bitrate> {
-    field.value.as_deref()?.parse().ok()
-}
-
+/// The page, with `typed` in the place of the values that count.
 async fn rendered(
     state: &State,
     lineup: &Lineup,
-    livebox: &Livebox,
-    notice: Option<String>,
-) -> HttpResponse {
+    notice: Option<Notice>,
+    question: Question,
+    typed: &[Field],
+) -> Result<HttpResponse, Refusal> {
+    let livebox = livebox(lineup)?;
     let held = livebox.control().await;
     let (now, host) = (now(), system::hostname());
-    let rows: Vec<_> = lineup
-        .pushes
-        .iter()
-        .map(|push| {
-            let status = push.status(now);
-            let bitrate = format!("{} kbit/s", status.bitrate / 1000);
-            let advice = push.preflight().advice;
-            Row { push: status, wanted: push.is_wanted(), bitrate, advice }
-        })
-        .collect();
+    let own = livebox.push_name();
+    let rows: Vec<_> = lineup.pushes.iter().map(|push| row(push, own, now)).collect();
     let activity = livebox.activity(now);
+    let ends = match &question {
+        Question::End(name) => rows.iter().find(|row| row.wanted && row.push.name.as_str() == name),
+        Question::None => None,
+    };
     let page = Dashboard {
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
         token: &state.desk.token,
         notice,
+        ends,
         activity,
-        look_again_s: match activity {
-            Activity::Idle => None,
-            Activity::Streaming => Some(LOOK_AGAIN_S),
-            Activity::Preparing | Activity::Stopping => Some(LOOK_SOON_S),
-        },
-        own: rows.iter().find(|row| row.push.name == *livebox.push_name()),
-        control: held.shown(),
+        // A question must not go away while somebody reads it.
+        look_again_s: look_again(activity).filter(|_| ends.is_none()),
+        own: rows.iter().find(|row| row.is_own),
+        values: Values::new(held.shown(), typed),
         rows: &rows,
         streams: state.snapshot(now).streams,
         problems: state.problems(),
@@ -383,7 +305,27 @@ async fn rendered(
     let mut response = pages::html(StatusCode::OK, &page, POLICY);
     let never = header::HeaderValue::from_static("no-store");
     response.headers_mut().insert(header::CACHE_CONTROL, never);
-    response
+    Ok(response)
+}
+
+fn look_again(activity: Activity) -> Option<u32> {
+    match activity {
+        Activity::Idle => None,
+        Activity::Streaming => Some(LOOK_AGAIN_S),
+        Activity::Preparing | Activity::Stopping => Some(LOOK_SOON_S),
+    }
+}
+
+fn row(push: &Push, own: &PushName, now: Instant) -> Row {
+    let status = push.status(now);
+    Row {
+        wanted: push.is_wanted(),
+        waits: matches!(status.state, status::State::Waiting { .. }),
+        is_own: status.name == *own,
+        bitrate: format!("{} kbit/s", status.bitrate / 1000),
+        advice: push.preflight().advice,
+        push: status,
+    }
 }
 
 #[cfg(test)]
@@ -393,10 +335,11 @@ mod tests {
     #[test]
     fn an_answer_is_found_by_its_number_until_many_newer_ones_came() {
         let desk = Desk::new();
-        let first = desk.leave("no".to_owned());
-        assert_eq!(desk.notice(first).as_deref(), Some("no"));
+        let notice = Notice::bad("no".to_owned());
+        let first = desk.leave(notice.clone());
+        assert_eq!(desk.notice(first), Some(notice.clone()));
         for _ in 0..NOTICES {
-            desk.leave("more".to_owned());
+            desk.leave(notice.clone());
         }
         assert_eq!(desk.notice(first), None);
     }

@@ -333,7 +333,11 @@ fn rendered(
         links: Links::of(state, &lineup),
         place: if token.is_some() { DESK } else { PAGE },
         token,
-        notice: asked.told.filter(|_| token.is_some()).and_then(|told| state.desk.notice(told)),
+        notice: asked
+            .told
+            .filter(|_| token.is_some())
+            .and_then(|told| state.desk.notice(told))
+            .map(|notice| notice.text),
         player: rows.iter().find(|row| row.is_video).map(|row| row.name.clone()),
         rows,
         next: next.map(|next| next.to_string()),

@@ -203,6 +203,7 @@ fn control_page(service: &mut web::ServiceConfig) {
         .service(form("control", web::post().to(dashboard::edit)))
         .service(form("pushes/{name}/start", web::post().to(dashboard::start_push)))
         .service(form("pushes/{name}/stop", web::post().to(dashboard::stop_push)))
+        .service(form("pushes/{name}/retry", web::post().to(dashboard::retry_push)))
         .service(form("streams/{name}/restart", web::post().to(dashboard::restart)))
         .service(form("recordings/{name}/delete", web::post().to(recordings::delete_form)))
         .service(form("streams/{name}/record/start", web::post().to(recordings::start_form)))

@@ -131,6 +131,19 @@ impl Control {
         Ok(edited)
     }
 
+    /// As [`Control::edited`], for a form, which sends every value: a bit rate
+    /// that was not touched must not keep a new resolution from bringing its own.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn edited_by_form(&self, fields: &[Field]) -> Result<Self, Refused> {
+        let rate = |field: &Field| field.value.as_deref()?.parse::<Bitrate>().ok();
+        let is_untouched =
+            |field: &Field| field.key == "bitrate" && rate(field) == Some(self.bitrate);
+        let touched = fields.iter().filter(|field| !is_untouched(field)).cloned();
+        self.edited(&touched.collect::<Vec<_>>())
+    }
+
     /// The key as it may be shown.
     pub fn shown_name(&self) -> Option<String> {
         self.name.as_ref().map(Secret::masked)
@@ -235,6 +248,14 @@ mod tests {
     fn a_bit_rate_in_the_same_edit_wins_in_any_order() {
         let both = [field("bitrate", "800k"), field("resolution", "240p")];
         assert_eq!(control().edited(&both).unwrap().bitrate.bps(), 800_000);
+    }
+
+    #[test]
+    fn a_form_that_leaves_the_bit_rate_alone_has_not_chosen_one() {
+        let sent = [field("bitrate", "750000"), field("resolution", "480p")];
+        assert_eq!(control().edited_by_form(&sent).unwrap().bitrate.bps(), 1_000_000);
+        let sent = [field("bitrate", "900k"), field("resolution", "480p")];
+        assert_eq!(control().edited_by_form(&sent).unwrap().bitrate.bps(), 900_000);
     }
 
     #[test]

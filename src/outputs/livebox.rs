@@ -146,20 +146,30 @@ impl Livebox {
     pub async fn edit(&self, fields: &[Field], now: Instant) -> Result<Held, BoxError> {
         let mut held = self.hold().await?;
         let control = held.control.edited(fields)?;
-        if self.activity(now) != Activity::Idle {
-            return Err(BoxError::Streaming);
-        }
+        self.require_idle(now)?;
         self.keep(&mut held, control).await;
         Ok(held.clone())
     }
 
-    /// Edits the control data and starts sending by it, or does neither.
+    /// As [`Livebox::edit`], by a form that sends every value.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub async fn edit_by_form(&self, fields: &[Field], now: Instant) -> Result<(), BoxError> {
+        let mut held = self.hold().await?;
+        let control = held.control.edited_by_form(fields)?;
+        self.require_idle(now)?;
+        self.keep(&mut held, control).await;
+        Ok(())
+    }
+
+    /// Edits the control data by a form and starts sending, or does neither.
     ///
     /// # Errors
     /// A field that is refused, or that it runs already or has nowhere to send to.
-    pub async fn edit_and_start(&self, fields: &[Field], now: Instant) -> Result<(), BoxError> {
+    pub async fn go_live(&self, fields: &[Field], now: Instant) -> Result<(), BoxError> {
         let mut held = self.hold().await?;
-        let control = held.control.edited(fields)?;
+        let control = held.control.edited_by_form(fields)?;
         if control.url.is_none() {
             return Err(BoxError::NoUrl);
         }
@@ -172,6 +182,15 @@ impl Livebox {
         drop(held);
         self.memory.keep_wanted(self.push.settings(), true).await;
         Ok(())
+    }
+
+    fn require_idle(&self, now: Instant) -> Result<(), BoxError> {
+        match self.activity(now) {
+            Activity::Idle => Ok(()),
+            Activity::Preparing | Activity::Streaming | Activity::Stopping => {
+                Err(BoxError::Streaming)
+            }
+        }
     }
 
     async fn keep(&self, held: &mut Held, control: Control) {

@@ -20,7 +20,8 @@ fn the_page_shows_state_values_pushes_and_streams_and_links_lead_to_it() {
     let page = livebox.get("/dashboard");
 
     assert_eq!(page.status(), 200, "{}", page.text());
-    for part in ["idle", "360p", "750000", "1kHz", "feed", "Restart", "Start", "/camera/"] {
+    for part in ["idle", "360p", "750000", "1kHz", "feed", "Restart", "Save", "Go live", "/camera/"]
+    {
         assert!(page.text().contains(part), "{part} is missing in {}", page.text());
     }
     assert!(!page.text().contains("<script"), "{}", page.text());
@@ -38,7 +39,7 @@ fn the_forms_set_start_and_stop_what_is_sent() {
     let values = format!(
         "url={url}&name={KEY}&resolution=240p&bitrate=750000&fps=15&quality=&audio=silence"
     );
-    assert_back(&post(&livebox, "control", &token, &values));
+    assert_saved(&livebox, &post(&livebox, "control", &token, &values));
     let control = livebox.control();
     assert_eq!((&control["resolution"], &control["fps"]), (&json!("240p"), &json!(15)));
     assert_eq!(control["bitrate"], 400_000, "a new resolution brings its usual bit rate");
@@ -64,20 +65,100 @@ fn what_was_refused_is_shown_on_the_page_after_it() {
     let livebox = Launch::on_default().start();
     let token = token(&livebox);
 
-    for (action, values, part) in [
-        ("control", "resolution=999p&fps=15", "Invalid value for &#39;resolution&#39;; use 240p"),
-        ("start", "", "&#39;url&#39; is not set"),
-        ("stop", "", "idle already"),
-    ] {
-        let answer = post(&livebox, action, &token, values);
-        assert_eq!(answer.status(), 303, "{action}: {}", answer.text());
-        let place = answer.header("Location").expect("it leads somewhere").to_owned();
-        let page = livebox.get(&place).text();
-        assert!(page.contains(part), "{action}: {page}");
-    }
+    let answer = post(&livebox, "stop", &token, "");
+    assert_eq!(answer.status(), 303, "{}", answer.text());
+    let place = answer.header("Location").expect("it leads somewhere").to_owned();
+    let page = livebox.get(&place).text();
+    assert!(page.contains("idle already"), "{page}");
     assert_eq!(livebox.control()["fps"], 25, "a refused edit changed something");
     assert_eq!(post(&livebox, "pushes/nobody/start", &token, "").status(), 404);
     assert_eq!(livebox.get("/dashboard/start").status(), 405);
+}
+
+#[test]
+fn what_was_typed_is_still_there_when_it_is_refused() {
+    let livebox = Launch::on_default().start();
+    let token = token(&livebox);
+    let typed = "url=rtmp%3A%2F%2F127.0.0.1%3A1%2Flive2&name=typed-key-1&resolution=720p&bitrate=1M\
+                 &fps=15&quality=30&audio=silence";
+
+    for (action, values, part) in [
+        (
+            "control",
+            typed.replace("720p", "999p"),
+            "Invalid value for &#39;resolution&#39;; use 240p",
+        ),
+        (
+            "start",
+            typed.replace("720p", "999p"),
+            "Invalid value for &#39;resolution&#39;; use 240p",
+        ),
+        (
+            "start",
+            typed.replace("url=rtmp%3A%2F%2F127.0.0.1%3A1%2Flive2", "url="),
+            "&#39;url&#39; is not set",
+        ),
+        ("control", typed.replace("typed-key-1", "YOUR-KEY"), "the stream key of your channel"),
+    ] {
+        let answer = post(&livebox, action, &token, &values);
+
+        assert_eq!(answer.status(), 400, "{action}: {}", answer.text());
+        let page = answer.text();
+        assert!(page.contains(part) && page.contains("role=\"alert\""), "{action}: {page}");
+        for pair in values.split('&').filter(|pair| !pair.starts_with("audio=")) {
+            let (_, value) = pair.split_once('=').expect("it is a pair");
+            let value = value.replace("%3A", ":").replace("%2F", "/");
+            assert!(page.contains(&format!("value=\"{value}\"")), "{action} {value}: {page}");
+        }
+        assert!(page.contains("<option selected>silence</option>"), "{page}");
+    }
+    assert_eq!(livebox.control()["fps"], 25, "a refused edit changed something");
+}
+
+#[test]
+fn going_live_takes_the_values_of_the_form_and_ending_asks_first() {
+    let receiver = Receiver::start();
+    let livebox = Launch::on_default().start();
+    let token = token(&livebox);
+    let url = receiver.url().replace(':', "%3A").replace('/', "%2F");
+    let values =
+        format!("url={url}&name={KEY}&resolution=240p&bitrate=750000&fps=15&audio=silence");
+
+    assert_back(&post(&livebox, "start", &token, &values));
+
+    receiver.wait_for_more(30_000, LIMIT);
+    livebox.wait_for_state("streaming", LIMIT);
+    let control = livebox.control();
+    assert_eq!((&control["resolution"], &control["fps"]), (&json!("240p"), &json!(15)));
+    assert_eq!(control["bitrate"], 400_000, "a new resolution brings its usual bit rate");
+    let page = livebox.get("/dashboard").text();
+    assert!(!page.contains("/stop\""), "one click ends it: {page}");
+    let question = livebox.get("/dashboard?end=livebox").text();
+    assert!(question.contains("End sending livebox?"), "{question}");
+    assert!(question.contains("action=\"/dashboard/pushes/livebox/stop\""), "{question}");
+    assert!(!question.contains("http-equiv"), "the question goes away by itself: {question}");
+    assert!(!livebox.get("/dashboard?end=nobody").text().contains("End sending"));
+    assert_eq!(livebox.state(), "streaming", "asking ends nothing");
+}
+
+#[test]
+fn a_wait_is_ended_by_a_button() {
+    let mut receiver = Receiver::start();
+    receiver.crash();
+    let livebox = Launch::on_default().start();
+    let token = token(&livebox);
+    livebox.push_to(&receiver.url(), KEY);
+    wait::until("the button is there", LIMIT, || {
+        livebox.get("/dashboard").text().contains("/dashboard/pushes/livebox/retry").then_some(())
+    });
+    receiver.come_back();
+
+    post(&livebox, "pushes/livebox/retry", &token, "");
+    livebox.wait_for_state("streaming", LIMIT);
+
+    let answer = post(&livebox, "pushes/livebox/retry", &token, "");
+    let place = answer.header("Location").expect("it leads somewhere").to_owned();
+    assert!(livebox.get(&place).text().contains("waits for nothing"), "{place}");
 }
 
 #[test]
@@ -147,10 +228,11 @@ fn a_form_that_is_not_of_the_page_changes_nothing_whatever_its_headers_say() {
     assert_eq!(to_the_api.status(), 403, "{}", to_the_api.text());
     assert_eq!(livebox.control()["fps"], 25);
     let by_token = old_browser("/dashboard/control").form(&format!("token={token}&fps=20"));
-    assert_back(&by_token.answer());
+    assert_saved(&livebox, &by_token.answer());
     assert_eq!(livebox.control()["fps"], 20);
     let ours = request(&livebox, "control").form(&format!("token={token}&fps=15"));
-    assert_back(&ours.header("Origin", &own).header("Sec-Fetch-Site", "same-origin").answer());
+    let ours = ours.header("Origin", &own).header("Sec-Fetch-Site", "same-origin");
+    assert_saved(&livebox, &ours.answer());
     assert_eq!(livebox.control()["fps"], 15);
 }
 
@@ -173,7 +255,10 @@ fn others_are_asked_for_the_password_or_told_that_there_is_none() {
     };
     let refused = from_afar(&open).answer();
     assert_eq!(refused.status(), 403, "{}", refused.text());
-    assert!(refused.text().contains("livebox password"), "{}", refused.text());
+    for part in ["livebox password", "access: {password:", "systemctl reload livebox"] {
+        assert!(refused.text().contains(part), "{}", refused.text());
+    }
+    assert!(!refused.text().contains("href=\"/dashboard\""), "it leads to itself");
 
     let locked = Livebox::start(&with_password());
     let asked = from_afar(&locked).answer();
@@ -194,6 +279,7 @@ fn chromium_without_scripts_sets_a_value_and_starts_and_stops_a_push() {
     let receiver = Receiver::start();
     let livebox = Launch::on_default().start();
     let browser = Browser::start(Scripts::Blocked);
+    browser.become_phone(390, 844);
     browser.open(&livebox.url("/dashboard"));
 
     // WebDriver types and clicks as a person does; the page itself runs nothing.
@@ -206,14 +292,23 @@ fn chromium_without_scripts_sets_a_value_and_starts_and_stops_a_push() {
         (livebox.control()["resolution"] == "240p").then_some(())
     });
     save_screenshot(&browser, "idle");
-    browser.click("form[action$='/dashboard/start'] button");
+    let shown = browser.evaluate("return document.querySelector('[role=status]')?.textContent");
+    assert!(shown.as_str().is_some_and(|text| text.starts_with("Saved")), "{shown}");
+    browser.fill("input[name=fps]", "10");
+    browser.click("button[formaction$='/dashboard/start']");
     receiver.wait_for_more(30_000, LIMIT);
     wait::until("the page looks again by itself", LIMIT, || {
         let shown = browser.evaluate("return document.querySelector('h1 .state').textContent");
         (shown == "streaming").then_some(())
     });
+    assert_eq!(livebox.control()["fps"], 10, "it went live by other values than were typed");
+    let widest = "return Math.max(...[...document.querySelectorAll('table, table button')]\
+                  .map(part => part.getBoundingClientRect().right))";
+    assert!(browser.number(widest) <= 390.0, "one has to scroll for a button");
     save_screenshot(&browser, "streaming");
-    browser.click("form[action$='/dashboard/stop'] button");
+    browser.open(&livebox.url("/dashboard?end=livebox"));
+    save_screenshot(&browser, "question");
+    browser.click(".question button");
     livebox.wait_for_state("idle", LIMIT);
     browser.open(&livebox.url("/dashboard"));
     browser.fill("input[name=resolution]", "999p");
@@ -248,6 +343,14 @@ fn token(livebox: &Livebox) -> String {
     let page = livebox.get("/dashboard").text();
     let (_, rest) = page.split_once("name=\"token\" value=\"").expect("forms have a token");
     rest.split('"').next().expect("it is quoted").to_owned()
+}
+
+/// The answer leads to a page that says so.
+fn assert_saved(livebox: &Livebox, answer: &Answer) {
+    assert_eq!(answer.status(), 303, "{}", answer.text());
+    let place = answer.header("Location").expect("it leads somewhere");
+    let page = livebox.get(place).text();
+    assert!(page.contains("role=\"status\">Saved."), "{page}");
 }
 
 fn assert_back(answer: &Answer) {
