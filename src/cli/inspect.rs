@@ -120,7 +120,7 @@ mod tests {
              \x20 film: {file: /no/film.mp4}\n\
              \x20 raw: {command: 'no-such-program -x'}\n\
              \x20 fifo: {pipe: /no/fifo}\n\
-             streams: {cam: {}, odd: {}, film: {}, raw: {feed: raw, command: /etc/hostname}, fifo: {}}\n",
+             streams: {cam: {}, odd: {}, film: {}, raw: {feed: raw, command: /etc/passwd}, fifo: {}}\n",
         );
         let settings = settings.unwrap();
         assert_eq!(
@@ -133,7 +133,7 @@ mod tests {
                 "feeds.film.file: \"/no/film.mp4\" is not on this machine",
                 "feeds.raw.command: the program \"no-such-program\" is not installed",
                 "feeds.fifo.pipe: \"/no/fifo\" is not on this machine",
-                "streams.raw.command: \"/etc/hostname\" is not a program",
+                "streams.raw.command: \"/etc/passwd\" is not a program",
             ]
         );
         let verdict = verdict(&settings, 8);
