@@ -23,8 +23,9 @@ const UNSENT_AT_MOST: u32 = 128 << 10;
 /// The kernel asks a silent peer after this long whether it is still there.
 const ASK_AFTER: Duration = Duration::from_secs(30);
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 1024;
+/// Connections that wait to be accepted: as many as the kernel allows as it
+/// comes. Where they are too many, each further one waits for a second and more.
+const BACKLOG: i32 = 4096;
 
 /// Takes a port, for a runtime to accept on. All addresses of IPv6 are those
 /// of IPv4 as well.

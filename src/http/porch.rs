@@ -10,11 +10,12 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::rt::net::TcpStream;
+use actix_web::rt::task::spawn_blocking;
 use bytes::{Buf as _, Bytes, BytesMut};
 use log::{debug, info, warn};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
@@ -26,6 +27,7 @@ use super::exchange::{Exchange, HEAD_AT_MOST};
 use super::head::{Heard, Refusal, heard};
 use super::plain;
 use super::server::now;
+use crate::base::heap;
 use crate::base::incident;
 use crate::base::queue::Queue;
 use crate::base::slots::{Eviction, Limits, Priority, Slots};
@@ -85,6 +87,7 @@ pub(super) struct Porch {
     places: Arc<Slots>,
     is_privileged: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
     told: Arc<Told>,
+    crowd: Arc<Mutex<heap::Crowd>>,
 }
 
 /// What would fill the log if it was told each time.
@@ -146,6 +149,17 @@ impl Porch {
             places: Slots::new(limits(files)),
             is_privileged: Arc::new(|_| false),
             told: Arc::default(),
+            crowd: Arc::default(),
+        }
+    }
+
+    /// A connection has ended. With the last of many, their memory is given back.
+    pub(super) fn look_after(&self) {
+        let count = self.places.taken();
+        let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+        if crowd.has_gone(count) {
+            debug!("most of many connections have ended, {count} are left");
+            spawn_blocking(heap::trim);
         }
     }
 

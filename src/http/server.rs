@@ -289,6 +289,7 @@ impl Server {
                 async move {
                     let ended = exchange::serve(&exchange, eviction, served).await;
                     end(ended, connection.as_deref(), &porch, peer);
+                    porch.look_after();
                     Ok::<_, DispatchError>(())
                 }
             });
