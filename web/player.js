@@ -33,9 +33,10 @@ const AMPLE_STORE_S = 0.5;
 const SMALL_STORE_S = 0.25;
 const FASTER = 1.1;
 
-/** A player that begins further from the clock of the service counts from
- * elsewhere (Firefox, HLS): its delay is not known. */
-const PLAUSIBLE_S = 10;
+/** A picture that is this much older than its connection, or newer than now,
+ * tells that the player counts from elsewhere (Firefox, HLS): the delay is not known. */
+const OLDEST_AT_START_S = 10;
+const NEWER_THAN_NOW_S = 1;
 
 const sleep = (/** @type {number} */ ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -98,6 +99,10 @@ class Player {
     this.url = url;
     this.status = /** @type {HTMLElement} */ (screen.querySelector("[role=status]"));
     this.delay = /** @type {HTMLElement} */ (screen.querySelector(".delay"));
+    // Keeps its shape while a new connection has no picture yet.
+    video.addEventListener("loadedmetadata", () => {
+      [video.width, video.height] = [video.videoWidth, video.videoHeight];
+    });
     video.addEventListener("playing", () => this.#onPlaying());
     video.addEventListener("pause", () => (this.#pausedByUser = !video.ended && !video.error));
     video.addEventListener("play", () => this.#onPlay());
@@ -251,10 +256,12 @@ class Player {
     if (!this.#clock) {
       return null;
     }
-    const clock_s = this.#clock.clock_s + (now - this.#clock.at_ms) / 1000;
-    const behind = clock_s - this.video.currentTime;
-    this.#hasTimeline ??= Math.abs(behind) < PLAUSIBLE_S;
-    return this.#hasTimeline ? behind : null;
+    const { clock_s, at_ms } = this.#clock;
+    const behindAt = (/** @type {number} */ ms) =>
+      clock_s + (ms - at_ms) / 1000 - this.video.currentTime;
+    this.#hasTimeline ??=
+      behindAt(this.#connectedAt) < OLDEST_AT_START_S && behindAt(now) > -NEWER_THAN_NOW_S;
+    return this.#hasTimeline ? behindAt(now) : null;
   }
 
   /** Plays a little faster while more lies in store than is needed. */

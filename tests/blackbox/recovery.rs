@@ -19,6 +19,10 @@ const STATUS: &str = "return document.querySelector('[role=status]').innerText";
 const BEHIND: &str = "
 const text = document.querySelector('.delay').innerText;
 return text.endsWith(' s behind') ? Number.parseFloat(text) : 1000";
+/// Seconds of media that wait to be shown.
+const STORE: &str = "
+const { buffered, currentTime } = document.querySelector('video');
+return buffered.length ? buffered.end(buffered.length - 1) - currentTime : 1000";
 /// The clock of the service, and the time of the picture, in seconds.
 const CLOCK: &str = "
 return fetch('/camera/live.json').then(answer => answer.json()).then(live => live.clock_s)";
@@ -29,14 +33,15 @@ const PAUSE: &str = "document.querySelector('video').pause()";
 const PAUSED: &str = "return document.querySelector('video').paused";
 
 #[test]
-fn a_cold_stream_comes_to_the_live_edge_and_the_page_says_how_near() {
+fn a_cold_stream_comes_to_the_live_edge_and_the_page_says_how_near_it_is() {
     let livebox = Livebox::start(CAMERA);
     let browser = Browser::start(Scripts::Allowed);
 
     browser.open(&livebox.url("/camera/"));
 
     is_live(&browser);
-    wait_for("it comes to the edge", || browser.number(BEHIND) < 1.0);
+    // On a busy machine pictures come late; what has come is not kept in store.
+    wait_for("nothing is kept in store", || browser.number(STORE) < 0.6);
     // What is shown is a quarter of a second old, and an answer takes a moment.
     wait_for("it says the truth", || {
         let (clock, shown) = (browser.number(CLOCK), browser.number(SHOWN));
