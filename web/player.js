@@ -40,15 +40,14 @@ const NEWER_THAN_NOW_S = 1;
 
 const sleep = (/** @type {number} */ ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Asks where the stream stands; throws where there is no answer. */
+/** Asks where the stream stands; throws where there is no answer. An error of the
+ * service is the state `refused`. */
 async function ask(/** @type {string} */ url) {
   const asked = performance.now();
   const signal = AbortSignal.timeout(ANSWER_WITHIN_MS);
   const answer = await fetch(url, { cache: "no-store", signal });
-  if (!answer.ok) {
-    throw new Error(`${answer.status}`);
-  }
-  const live = /** @type {Live} */ (await answer.json());
+  const refused = { state: "refused", cause: `${answer.status}`, clock_s: 0, newest_age_s: null };
+  const live = /** @type {Live} */ (answer.ok ? await answer.json() : refused);
   // Half of the way there and back lies behind the answer.
   return { ...live, at_ms: (asked + performance.now()) / 2 };
 }
@@ -63,6 +62,8 @@ function inWords(/** @type {Live} */ live) {
   switch (live.state) {
     case "waiting":
       return `There is no picture now: ${live.cause}. Trying again…`;
+    case "refused":
+      return `The service refuses the stream (${live.cause}). Open this page again.`;
     case "over":
       return `There is no picture: ${live.cause}. It is not started again.`;
     case "live":
@@ -118,7 +119,7 @@ class Player {
     // `autoplay` waits until the browser has more than it needs; this does not.
     this.video.play().catch(() => {});
     const live = await ask(this.url).catch(() => null);
-    this.#clock = live;
+    this.#clock = live?.state === "refused" ? null : live;
     if (live && !isGiving(live) && this.#startedAt === null) {
       this.#tell(inWords(live));
     }
@@ -165,12 +166,15 @@ class Player {
     this.#recovering = true;
     this.screen.classList.add("lost");
     this.delay.textContent = "";
-    for (let live = null; !live || !isGiving(live); ) {
+    for (;;) {
       await sleep(this.#retryMs);
-      live = await ask(this.url).catch(() => null);
+      const live = await ask(this.url).catch(() => null);
       const most = live ? RETRY_AT_MOST_MS : RECONNECT_AT_MOST_MS;
       this.#retryMs = Math.min(Math.max(2 * this.#retryMs, FIRST_RETRY_MS), most);
-      this.#clock = live;
+      if (live && isGiving(live)) {
+        this.#clock = live;
+        break;
+      }
       this.#tell(live ? inWords(live) : "Connection lost. Trying again…");
     }
     this.#recovering = false;

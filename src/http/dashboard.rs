@@ -21,7 +21,7 @@ use serde::Deserialize;
 use super::access::Caller;
 use super::error::ApiError;
 use super::livebox::livebox;
-use super::pages;
+use super::pages::{self, Links};
 use super::server::{State, now};
 use crate::base::system;
 use crate::model::ids::PushName;
@@ -177,6 +177,7 @@ struct Refused<'a> {
 struct Dashboard<'a> {
     host: &'a str,
     version: &'a str,
+    links: Links<'a>,
     token: &'a str,
     notice: Option<Notice>,
     /// The push of which it is asked whether to end it.
@@ -242,7 +243,7 @@ struct Row {
     advice: Vec<String>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 pub(super) struct Asked {
     told: Option<u64>,
     /// The push to end, if it is so.
@@ -259,11 +260,11 @@ enum Question {
 /// `GET /dashboard`
 pub(super) async fn page(
     caller: Caller,
-    asked: Option<web::Query<Asked>>,
+    asked: web::Query<Asked>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     caller.require_operator().await?;
-    let asked = asked.map(web::Query::into_inner).unwrap_or_default();
+    let asked = asked.into_inner();
     let notice = asked.told.and_then(|number| state.desk.notice(number));
     let question = asked.end.map_or(Question::None, Question::End);
     rendered(&state, &state.lineup(), notice, question, &[]).await
@@ -290,6 +291,7 @@ async fn rendered(
     let page = Dashboard {
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
+        links: Links::of(state, lineup),
         token: &state.desk.token,
         notice,
         ends,

@@ -151,6 +151,7 @@ fn a_number_in_a_query_that_is_none_is_refused() {
         "/api/livebox/v1/recordings?limit=1001",
         "/api/livebox/v1/recordings?limit=1&limit=2",
         "/recordings?told=a",
+        "/dashboard?told=a",
         "/camera.mjpeg?fps=a",
         "/camera.mjpeg?quality=a",
         "/camera/pic?width=a",

@@ -64,6 +64,18 @@ fn a_reload_that_changes_the_size_is_followed() {
 }
 
 #[test]
+fn a_stream_that_is_taken_away_is_told() {
+    let livebox = Livebox::start(CAMERA);
+    let browser = Browser::start(Scripts::Allowed);
+    browser.open(&livebox.url("/camera/"));
+    is_live(&browser);
+
+    livebox.reload(&CAMERA.replace("streams:\n  camera:", "streams:\n  other:"));
+
+    wait_for("the page says so", || told(&browser).contains("refuses the stream (404)"));
+}
+
+#[test]
 fn a_crash_of_the_service_is_told_and_survived() {
     let mut livebox = Livebox::start(CAMERA);
     let browser = Browser::start(Scripts::Allowed);
