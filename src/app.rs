@@ -21,10 +21,11 @@ use self::reload::Reader;
 pub use self::reload::Source;
 use crate::base::disk::{Disk, Folders};
 use crate::base::shutdown::{self, Shutdown, Trigger};
+use crate::base::sockets::SocketFile;
 use crate::base::system;
 use crate::base::tls::{News, Tls};
 use crate::config::Loaded;
-use crate::config::settings::{self, Settings};
+use crate::config::settings::{self, Local, Settings, UnixSocket};
 use crate::engine::bytes;
 use crate::engine::gst;
 use crate::engine::roster::{self, Roster};
@@ -54,6 +55,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// What is bound before anything starts.
 struct Listeners {
     server: http::Server,
+    socket: Option<SocketFile>,
     door: Option<Door>,
     tls: Option<Tls>,
 }
@@ -79,10 +81,12 @@ pub fn serve(loaded: Loaded, source: Source) -> anyhow::Result<()> {
     if let Some(folder) = &settings.server.docroot {
         folders.add("server.docroot", Disk::at(folder)?);
     }
-    let server = http::Server::bind(&settings.server, tls.as_ref())?;
+    let mut server = http::Server::bind(&settings.server, tls.as_ref())?;
+    let socket = socket_path(&settings.server).map(|path| server.bind_socket(&path)).transpose()?;
     let door = settings.rtsp.as_ref();
     let door = door.map(|rtsp| Door::bind(settings.server.bind, rtsp, tls.as_ref())).transpose()?;
-    on_a_runtime(run(loaded, source, Listeners { server, door, tls }, folders))
+    let listeners = Listeners { server, socket, door, tls };
+    on_a_runtime(run(loaded, source, listeners, folders))
 }
 
 /// The certificate that the configuration names, if it names one.
@@ -210,9 +214,10 @@ async fn all_end(tasks: Vec<JoinHandle<()>>) {
 async fn run(
     loaded: Loaded,
     source: Source,
-    Listeners { server, door, tls }: Listeners,
+    listeners: Listeners,
     mut folders: Folders,
 ) -> anyhow::Result<()> {
+    let Listeners { server, socket, door, tls } = listeners;
     let Loaded { settings, origin, .. } = loaded;
     let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
@@ -245,17 +250,15 @@ async fn run(
     announce(&settings);
     let announcement =
         settings.server.mdns.then(|| announce::announce(&system::hostname(), &settings.server));
-    let (source, trials) = (Arc::new(source), Vec::new());
-    let (shown_by, recorded_by) = (Arc::clone(&state), recordings.clone());
     let reader = Reader {
-        source,
+        source: Arc::new(source),
         lineup,
-        state: shown_by,
-        recordings: recorded_by,
+        state: Arc::clone(&state),
+        recordings: recordings.clone(),
         tasks,
         asked,
         hangups,
-        trials,
+        trials: Vec::new(),
         reading: None,
     };
     let reader = tokio::spawn(reader.read(shutdown.clone()));
@@ -273,6 +276,7 @@ async fn run(
     in_time(async {
         http::stop(&handle).await;
         server.await.ok();
+        remove(socket).await;
         let tasks = reader.await.unwrap_or_default();
         if let Some(recordings) = recordings {
             recordings.end().await;
@@ -284,6 +288,13 @@ async fn run(
     .await;
     info!("ended");
     Ok(())
+}
+
+/// Removes the file of the Unix socket.
+async fn remove(socket: Option<SocketFile>) {
+    if let Some(socket) = socket {
+        tokio::task::spawn_blocking(|| socket.remove()).await.ok();
+    }
 }
 
 /// Takes a renewed certificate into use, for as long as the service runs.
@@ -371,15 +382,38 @@ fn state_folder(settings: &Settings) -> PathBuf {
     found.unwrap_or_else(|| PathBuf::from("/var/lib/livebox"))
 }
 
+/// Where the Unix socket is: as configured, or where systemd says.
+fn socket_path(server: &settings::Server) -> Option<PathBuf> {
+    match &server.socket {
+        UnixSocket::Off => None,
+        UnixSocket::At(path) => Some(path.clone()),
+        UnixSocket::Own => {
+            let folders = std::env::var("RUNTIME_DIRECTORY").ok()?;
+            // Several are separated by colons; the first is ours.
+            let folder = folders.split(':').next().filter(|folder| !folder.is_empty())?;
+            Some(Path::new(folder).join("livebox.sock"))
+        }
+    }
+}
+
 fn announce(settings: &Settings) {
     let settings::Server { bind, port, .. } = &settings.server;
     info!("listening on {}://{}:{port}/", settings.server.scheme(), host(*bind));
+    if let Some(path) = socket_path(&settings.server) {
+        info!("listening on the Unix socket {path:?}, whose users may change everything");
+    }
     announce_streams(settings, |_| false);
-    if settings.access.password.is_none() && !bind.is_loopback() {
-        info!(
-            "no password is set: only this machine itself may change anything; run `livebox \
-             password` and put the result into the configuration as access.password"
-        );
+    match (&settings.access.password, settings.access.local) {
+        (None, _) => info!(
+            "no password is set: only this machine itself may change anything, and so may \
+             everybody whom a proxy on it lets through; run `livebox password` and put the result \
+             into the configuration as access.password"
+        ),
+        (Some(_), Local::Trusted) => info!(
+            "access.local is trusted: this machine, and everybody whom a proxy on it lets \
+             through, may change everything without the password"
+        ),
+        (Some(_), Local::Ask) => {}
     }
 }
 

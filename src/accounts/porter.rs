@@ -20,7 +20,7 @@ use super::throttle::{Source, Turn};
 use crate::base::secret::Secret;
 use crate::base::sockets::network_of;
 use crate::base::system;
-use crate::config::settings::Access;
+use crate::config::settings::{Access, Local};
 use crate::model::ids::StreamName;
 
 /// No honest password is longer, in bytes.
@@ -91,6 +91,11 @@ impl Porter {
     /// Whether a password is asked for.
     pub fn asks_at(&self, place: &Place) -> bool {
         !self.hashes(place).is_empty()
+    }
+
+    /// Whether programs on this machine may do everything without a password.
+    pub fn trusts_loopback(&self) -> bool {
+        self.access.password.is_none() || self.access.local == Local::Trusted
     }
 
     /// Whether `password` opens `place`, as far as that is known without a check.
@@ -203,7 +208,7 @@ impl Porter {
 
     /// What opens `place`. The password of the box opens everything.
     fn hashes(&self, place: &Place) -> Vec<Secret> {
-        let Access { password, pages, streams: _ } = &*self.access;
+        let Access { password, pages, .. } = &*self.access;
         let own = match place {
             Place::Box => return password.iter().cloned().collect(),
             Place::Pages => pages.as_ref(),
@@ -286,7 +291,8 @@ mod tests {
 
     fn access() -> Access {
         let front = ("front".parse().unwrap(), hash("one"));
-        Access { password: Some(hash("all")), pages: Some(hash("two")), streams: vec![front] }
+        let (password, pages) = (Some(hash("all")), Some(hash("two")));
+        Access { password, pages, streams: vec![front], ..Access::default() }
     }
 
     fn front() -> Place {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows about video or the configuration.
 
+pub mod authority;
 pub mod backoff;
 pub mod disk;
 pub mod heap;

@@ -5,13 +5,16 @@
 //! whether bytes really go out looks here. Linux only (`proc(5)`).
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 /// A peer that takes nothing for this long is gone, whatever it does not say.
 pub const GONE_AFTER: Duration = Duration::from_secs(10);
@@ -43,6 +46,71 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// The file of a Unix socket on which this process listens.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    /// Another process may have put its own there since.
+    identity: Identity,
+}
+
+/// Device, inode and birth of a file: a number of an inode is soon used again.
+type Identity = (u64, u64, i64, i64);
+
+fn identity(found: &fs::Metadata) -> Identity {
+    (found.dev(), found.ino(), found.mtime(), found.mtime_nsec())
+}
+
+/// Listens on a Unix socket that only its user and group may open. What an
+/// earlier process has left behind is replaced; blocks.
+///
+/// # Errors
+/// A program listens there, a file of another kind is in the way, or its folder
+/// may not be written.
+pub fn listen_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    make_way(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    // Nobody can connect before it listens, so nobody gets in before this.
+    fs::set_permissions(path, Permissions::from_mode(0o660))?;
+    let found = fs::symlink_metadata(path)?;
+    let file = SocketFile { path: path.to_owned(), identity: identity(&found) };
+    socket.listen(BACKLOG)?;
+    Ok((socket.into(), file))
+}
+
+/// Removes the socket of a process that is gone.
+fn make_way(path: &Path) -> io::Result<()> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !found.file_type().is_socket() {
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "a file that is no socket is there",
+        ));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) => Err(error),
+    }
+}
+
+impl SocketFile {
+    /// Removes the file if it is still the one that was made; blocks.
+    pub fn remove(self) {
+        let is_ours = |found: fs::Metadata| identity(&found) == self.identity;
+        if fs::symlink_metadata(&self.path).is_ok_and(is_ours) {
+            // What stays is replaced by the next start.
+            fs::remove_file(&self.path).ok();
+        }
+    }
 }
 
 /// Sets the socket of a viewer: each write leaves at once, and who takes
@@ -147,6 +215,36 @@ mod tests {
             .collect();
         assert_eq!(ours.len(), 1);
         assert!(ours[0].queued > 100_000, "{ours:?}");
+    }
+
+    #[test]
+    fn a_socket_that_was_left_behind_is_replaced_and_one_in_use_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sock");
+        drop(listen_unix(&path).unwrap());
+        let (listener, file) = listen_unix(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+
+        assert_eq!(listen_unix(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        file.remove();
+        assert!(!path.exists());
+        drop(listener);
+    }
+
+    #[test]
+    fn what_is_not_its_own_socket_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sock");
+        fs::write(&path, "precious").unwrap();
+        assert_eq!(listen_unix(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        fs::remove_file(&path).unwrap();
+
+        let (listener, file) = listen_unix(&path).unwrap();
+        drop(listener);
+        let (_other, _) = listen_unix(&path).unwrap();
+        file.remove();
+        assert!(path.exists());
     }
 
     #[test]

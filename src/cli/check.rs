@@ -7,8 +7,8 @@ use std::fmt::{Display, Write as _};
 
 use crate::config::settings::{
     Access, ByteFeed, ByteSource, ByteStream, Client, CommandLine, Control, EncoderWish, Feed,
-    FeedAudio, Keep, Log, Mode, Overlay, Pages, Pull, Push, PushAudio, Recordings, Rotation, Rtsp,
-    Server, Settings, Sound, Source, Stream, Transport, Turn,
+    FeedAudio, Keep, Local, Log, Mode, Overlay, Pages, Pull, Push, PushAudio, Recordings, Rotation,
+    Rtsp, Server, Settings, Sound, Source, Stream, Transport, Turn, UnixSocket,
 };
 use crate::model::push_url::PushUrl;
 
@@ -18,9 +18,14 @@ pub(super) fn yaml(settings: &Settings) -> String {
     let Settings { feeds, byte_feeds, streams, byte_streams, .. } = settings;
     let mut page = Page::default();
     write_server(&mut page, server);
-    let Access { password, pages: of_pages, streams: _ } = access;
+    let Access { password, local, pages: of_pages, streams: _ } = access;
     page.section("access");
     page.hidden(1, "password", password.is_some());
+    let local = match local {
+        Local::Ask => "ask",
+        Local::Trusted => "trusted",
+    };
+    page.key(1, "local", local);
     write_rtsp(&mut page, rtsp.as_ref());
     page.section("feeds");
     feeds.iter().for_each(|feed| write_feed(&mut page, feed));
@@ -47,10 +52,17 @@ pub(super) fn yaml(settings: &Settings) -> String {
 }
 
 fn write_server(page: &mut Page, server: &Server) {
-    let Server { bind, port, docroot, mdns, priority, state, tls } = server;
+    let Server { bind, port, socket, hosts, docroot, mdns, priority, state, tls } = server;
     page.section("server");
     page.key(1, "bind", quoted(bind));
     page.key(1, "port", port);
+    match socket {
+        UnixSocket::Own => page.key(1, "socket", "null"),
+        UnixSocket::At(path) => page.key(1, "socket", quoted(path.display())),
+        UnixSocket::Off => page.key(1, "socket", "off"),
+    }
+    let hosts: Vec<_> = hosts.iter().map(quoted).collect();
+    page.key(1, "hosts", format_args!("[{}]", hosts.join(", ")));
     page.key(1, "docroot", or_null(docroot.as_ref().map(|path| quoted(path.display()))));
     page.key(1, "mdns", mdns);
     page.key(1, "priority", priority);
@@ -325,7 +337,7 @@ mod tests {
 
     /// Every key with a value other than its default.
     const FILE: &str = "\
-server: {bind: '::1', port: 8123, docroot: /tmp, mdns: true, priority: -5, state: /tmp,
+server: {bind: '::1', port: 8123, socket: /run/x.sock, hosts: [box.example, b], docroot: /tmp, mdns: true, priority: -5, state: /tmp,
   tls: {certificate: /tmp/cert.pem, key: '/tmp/k: #.pem'}}
 feeds:
   '2': {v4l2: '/dev/v4l/by-id/a b: #1', mode: 2.5, resurrect: no, size: 800x600, fps: 12, audio: tone,

@@ -262,6 +262,7 @@ pub fn taking_effect(running: &Settings, mut new: Settings) -> (Settings, Vec<&'
     let (old, server) = (&running.server, &mut new.server);
     keep("server.bind", &old.bind, &mut server.bind, &mut later);
     keep("server.port", &old.port, &mut server.port, &mut later);
+    keep("server.socket", &old.socket, &mut server.socket, &mut later);
     keep("server.docroot", &old.docroot, &mut server.docroot, &mut later);
     keep("server.mdns", &old.mdns, &mut server.mdns, &mut later);
     keep("server.priority", &old.priority, &mut server.priority, &mut later);

@@ -158,6 +158,29 @@ impl Report {
     }
 }
 
+impl Report {
+    /// The values of a list at this place, or of a text with commas between
+    /// them, as `parse` reads each; its errors are told.
+    pub(super) fn read_list<T>(
+        &mut self,
+        spot: &Spot<'_>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        let texts: Vec<&str> = match spot.value.map(|value| &value.kind) {
+            None | Some(ValueKind::Nil) => Vec::new(),
+            Some(ValueKind::Array(items)) => items.iter().map(text_of).collect(),
+            Some(_) => self.text(spot).map_or_else(Vec::new, |text| text.split(',').collect()),
+        };
+        let read = texts.into_iter().map(|text| parse(text.trim()));
+        read.filter_map(|one| one.map_err(|told| self.tell(spot, told)).ok()).collect()
+    }
+}
+
+/// Empty where it is something else, which is no value of any list.
+fn text_of(item: &Value) -> &str {
+    if let ValueKind::String(text) = &item.kind { text } else { "" }
+}
+
 /// Reads one of a few words, in any letter case.
 pub(super) fn word<T: Clone>(
     what: &'static str,

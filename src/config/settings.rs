@@ -19,7 +19,7 @@ use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::model::ids::{FeedName, PushName, StreamName};
 use crate::model::push_url::PushUrl;
 
-pub use access::Access;
+pub use access::{Access, Local};
 pub use recordings::{Keep, Record, Recordings};
 
 /// The whole configuration, in the order of the file: the first stream is the
@@ -101,6 +101,10 @@ impl Settings {
 pub struct Server {
     pub bind: IpAddr,
     pub port: u16,
+    /// Where it listens on this machine besides.
+    pub socket: UnixSocket,
+    /// The names that it answers to; all where this is empty.
+    pub hosts: Vec<String>,
     /// Static files for every path that nothing else answers.
     pub docroot: Option<PathBuf>,
     /// Whether the service is announced on the local network.
@@ -118,6 +122,16 @@ impl Server {
     pub fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
     }
+}
+
+/// A Unix socket for the operators of the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum UnixSocket {
+    /// In the folder that systemd makes for the service; none without that.
+    #[default]
+    Own,
+    At(PathBuf),
+    Off,
 }
 
 /// PEM files.

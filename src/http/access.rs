@@ -13,10 +13,13 @@ use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 
+use super::ambiguity::FETCH_SITE;
+use super::connection::OverUnixSocket;
 use super::error::ApiError;
-use super::origin::{Facts, PROXY_HEADERS, Scheme, Verdict, is_untold, judge};
+use super::origin::{Facts, Peer, Scheme, Verdict, is_of_proxy, is_untold, judge};
 use super::server::State;
 use crate::accounts::{Place, Porter, basic_password};
+use crate::base::authority::Authority;
 use crate::base::secret::Secret;
 use crate::model::ids::StreamName;
 use crate::model::status::{Closed, Snapshot};
@@ -64,13 +67,16 @@ pub(super) fn is_open(request: &ServiceRequest) -> bool {
 enum Entry {
     /// Everybody is.
     Open,
-    /// A password was shown.
+    /// A password was shown, or an operator needs none.
     Shown,
 }
 
 async fn enter(request: &HttpRequest, place: &Place, porter: &Porter) -> Result<Entry, ApiError> {
     if !porter.asks_at(place) {
         return Ok(Entry::Open);
+    }
+    if is_operator(request) {
+        return Ok(Entry::Shown);
     }
     let needed = || ApiError::PasswordNeeded { realm: realm(place) };
     let password = password_of(request.headers()).ok_or_else(needed)?;
@@ -111,7 +117,7 @@ pub(super) fn is_listed(request: &HttpRequest, stream: &StreamName) -> bool {
     };
     let password = password_of(request.headers());
     let knows = |password| porter.knows(&place, password);
-    !porter.asks_at(&place) || password.as_ref().is_some_and(knows)
+    !porter.asks_at(&place) || is_operator(request) || password.as_ref().is_some_and(knows)
 }
 
 /// Takes out of `snapshot` what is not for whoever asks, and returns the
@@ -183,12 +189,14 @@ impl Caller {
     /// Whether the caller is known to be an operator already. No password is
     /// checked for a page that only shows more to one.
     pub(super) fn is_known_operator(&self) -> bool {
+        let Some(porter) = &self.porter else { return false };
         match self.verdict {
-            Verdict::Box => true,
+            Verdict::Operator => true,
             Verdict::OtherOrigin => false,
-            Verdict::Stranger => {
-                let shown = self.porter.as_ref().zip(self.password.as_ref());
-                shown.is_some_and(|(porter, password)| porter.knows(&Place::Box, password))
+            Verdict::Loopback if porter.trusts_loopback() => true,
+            Verdict::Loopback | Verdict::Stranger => {
+                let shown = self.password.as_ref();
+                shown.is_some_and(|password| porter.knows(&Place::Box, password))
             }
         }
     }
@@ -199,12 +207,13 @@ impl Caller {
     /// # Errors
     /// Likewise.
     pub(super) async fn require_operator_by_token(&self) -> Result<(), ApiError> {
-        match self.verdict {
-            Verdict::Box => return Ok(()),
-            Verdict::OtherOrigin => return Err(ApiError::OtherOrigin),
-            Verdict::Stranger => {}
-        }
         let porter = self.porter.as_ref().ok_or(ApiError::NoPasswordSet)?;
+        match self.verdict {
+            Verdict::Operator => return Ok(()),
+            Verdict::OtherOrigin => return Err(ApiError::OtherOrigin),
+            Verdict::Loopback if porter.trusts_loopback() => return Ok(()),
+            Verdict::Loopback | Verdict::Stranger => {}
+        }
         if !porter.asks_at(&Place::Box) {
             return Err(ApiError::NoPasswordSet);
         }
@@ -222,27 +231,42 @@ impl FromRequest for Caller {
     type Future = Ready<Result<Self, Self::Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let headers = request.headers();
-        let text = |name: header::HeaderName| headers.get(name)?.to_str().ok();
-        let peer = request.peer_addr().map(|address| address.ip());
-        let facts = Facts {
-            peer,
-            host: text(header::HOST),
-            // An origin that is not even text is another one.
-            origin: headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or("null")),
-            fetch_site: text(header::HeaderName::from_static("sec-fetch-site")),
-            user_agent: text(header::USER_AGENT),
-            changes: !request.method().is_safe(),
-            scheme: request.app_data::<Scheme>().copied().unwrap_or_default(),
-            proxied: PROXY_HEADERS.iter().any(|name| headers.contains_key(*name)),
-        };
+        let facts = facts(request);
         ready(Ok(Self {
             verdict: judge(&facts),
             untold: is_untold(&facts),
-            password: password_of(headers),
-            peer,
+            password: password_of(request.headers()),
+            peer: request.peer_addr().map(|address| address.ip()),
             porter: porter_of(request),
         }))
+    }
+}
+
+/// Whether the request came in a way that only operators have.
+fn is_operator(request: &HttpRequest) -> bool {
+    judge(&facts(request)) == Verdict::Operator
+}
+
+/// What a request shows of where it comes from. No header counts that is there
+/// twice: such requests are refused before (`ambiguity`).
+fn facts(request: &HttpRequest) -> Facts<'_> {
+    let headers = request.headers();
+    let text = |name: header::HeaderName| headers.get(name)?.to_str().ok();
+    let peer = match request.peer_addr() {
+        _ if request.conn_data::<OverUnixSocket>().is_some() => Peer::UnixSocket,
+        Some(address) => Peer::Address(address.ip()),
+        None => Peer::Unknown,
+    };
+    Facts {
+        peer,
+        host: text(header::HOST).and_then(Authority::parse),
+        // An origin that is not even text is another one.
+        origin: headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or("null")),
+        fetch_site: text(FETCH_SITE),
+        user_agent: text(header::USER_AGENT),
+        changes: !request.method().is_safe(),
+        scheme: request.app_data::<Scheme>().copied().unwrap_or_default(),
+        proxied: headers.keys().any(|name| is_of_proxy(name.as_str())),
     }
 }
 

@@ -7,9 +7,9 @@
 //! Here the kernel is offered the shared bytes themselves.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice, Write as _};
-use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsFd;
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use actix_web::HttpRequest;
 use actix_web::dev::Extensions;
 use bytes::{Buf as _, Bytes};
 use log::debug;
+use rustix::io::{Errno, write, writev};
 
 use super::porch::Wire;
 
@@ -26,14 +27,21 @@ const AT_ONCE: usize = 32;
 /// The socket of a connection, beside the server's own handle.
 #[derive(Debug)]
 pub(super) struct Connection {
-    socket: TcpStream,
+    socket: OwnedFd,
     /// Whether the bytes on it are those of HTTP.
     is_plain: bool,
 }
 
+/// Marks a connection that came through the Unix socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OverUnixSocket;
+
 /// Keeps what a connection's requests need: its socket, and what goes on on it.
 pub(super) fn keep(wire: &Wire, known: &mut Extensions) {
     known.insert(wire.exchange());
+    if wire.is_local() {
+        known.insert(OverUnixSocket);
+    }
     // Without it everything goes through the server, which works as well.
     if let Some(connection) = wire.connection() {
         known.insert(connection);
@@ -47,14 +55,14 @@ impl Connection {
     /// # Errors
     /// The process may open no more files.
     pub(super) fn beside(socket: &impl AsFd, is_plain: bool) -> io::Result<Self> {
-        let socket = socket.as_fd().try_clone_to_owned()?.into();
+        let socket = socket.as_fd().try_clone_to_owned()?;
         Ok(Self { socket, is_plain })
     }
 
     /// Tells the client why its connection ends, if that can be said at once.
     pub(super) fn say(&self, answer: &str) {
         if self.is_plain
-            && let Err(error) = (&self.socket).write_all(answer.as_bytes())
+            && let Err(error) = write(&self.socket, answer.as_bytes())
         {
             debug!("a client does not hear why it is refused: {error}");
         }
@@ -79,14 +87,14 @@ impl Connection {
                 *slice = IoSlice::new(bytes);
                 offered += bytes.len();
             }
-            match (&self.socket).write_vectored(&slices[..count]) {
+            match writev(&self.socket, &slices[..count]) {
                 Ok(taken) => {
                     take_away(bytes, taken);
                     if taken < offered {
                         return;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(Errno::INTR) => {}
                 // It is full, or broken: the server waits, or finds out.
                 Err(_) => return,
             }
@@ -95,9 +103,9 @@ impl Connection {
 
     /// Ends the connection at once; what is still unsent is thrown away.
     pub(super) fn cut(&self) {
-        let cut = socket2::SockRef::from(&self.socket)
-            .set_linger(Some(Duration::ZERO))
-            .and_then(|()| self.socket.shutdown(Shutdown::Both));
+        let socket = socket2::SockRef::from(&self.socket);
+        let cut =
+            socket.set_linger(Some(Duration::ZERO)).and_then(|()| socket.shutdown(Shutdown::Both));
         if let Err(error) = cut {
             debug!("a connection was over already: {error}");
         }
@@ -118,7 +126,7 @@ fn take_away(bytes: &mut VecDeque<Bytes>, mut count: usize) {
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -127,7 +135,7 @@ mod tests {
         let there = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (here, _) = listener.accept().unwrap();
         here.set_nonblocking(true).unwrap();
-        (Connection { socket: here, is_plain: true }, there)
+        (Connection { socket: here.into(), is_plain: true }, there)
     }
 
     #[test]

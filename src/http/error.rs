@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actix_web::error::QueryPayloadError;
 use actix_web::http::StatusCode;
+use actix_web::http::header::HeaderName;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
 
@@ -41,6 +42,10 @@ pub(super) enum ApiError {
          and put the result into the configuration as access.password"
     )]
     NoPasswordSet,
+    #[error("Bad Request: the header {0} may be there once, as plain text")]
+    Ambiguous(HeaderName),
+    #[error("Misdirected Request: this server does not answer to that name (server.hosts)")]
+    OtherHost,
     #[error("A page of another site may not do this")]
     OtherOrigin,
     #[error(
@@ -101,6 +106,7 @@ impl ApiError {
             | ApiError::Unreadable(_)
             | ApiError::BadQuery(_)
             | ApiError::UnreadableQuery(_)
+            | ApiError::Ambiguous(_)
             | ApiError::NotReloaded(_) => (StatusCode::BAD_REQUEST, None),
             ApiError::NoSuchPath(_)
             | ApiError::NoTracks
@@ -108,6 +114,7 @@ impl ApiError {
             ApiError::TooSlow => (StatusCode::REQUEST_TIMEOUT, None),
             ApiError::WrongMethod { .. } => (StatusCode::METHOD_NOT_ALLOWED, None),
             ApiError::PasswordNeeded { .. } => (StatusCode::UNAUTHORIZED, None),
+            ApiError::OtherHost => (StatusCode::MISDIRECTED_REQUEST, None),
             ApiError::NoPasswordSet | ApiError::OtherOrigin | ApiError::ForeignForm => {
                 (StatusCode::FORBIDDEN, None)
             }

@@ -4,6 +4,7 @@
 //! one table (`error.rs`), callers are judged in one place (`access.rs`).
 
 mod access;
+mod ambiguity;
 mod assets;
 mod bell;
 mod body;

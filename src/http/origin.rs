@@ -1,16 +1,18 @@
 //! Who is asking, judged from what a request shows. Pure.
 //!
-//! Only the box itself may change things without a password: a peer on the
-//! loopback interface, that did not come through a proxy, and whose browser
-//! was not sent here by another site.
+//! The Unix socket is for operators, whom its permissions choose. A direct
+//! connection from loopback is told apart from all others: whether it may do
+//! more than a stranger is a setting. A page of another site may do nothing.
 
 use std::net::IpAddr;
+
+use crate::base::authority::Authority;
 
 /// What a request shows of where it comes from.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts<'a> {
-    pub peer: Option<IpAddr>,
-    pub host: Option<&'a str>,
+    pub peer: Peer,
+    pub host: Option<Authority<'a>>,
     pub origin: Option<&'a str>,
     pub fetch_site: Option<&'a str>,
     pub user_agent: Option<&'a str>,
@@ -19,6 +21,16 @@ pub(super) struct Facts<'a> {
     /// Whether any header says that a proxy stands between.
     pub proxied: bool,
     pub scheme: Scheme,
+}
+
+/// The other end of the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// A program that may open the Unix socket.
+    UnixSocket,
+    Address(IpAddr),
+    #[default]
+    Unknown,
 }
 
 /// What this port speaks.
@@ -31,36 +43,60 @@ pub(super) enum Scheme {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The box itself.
-    Box,
+    /// Came through the Unix socket.
+    Operator,
+    /// A direct connection from this machine, or a proxy on it that does not
+    /// say that it is one.
+    Loopback,
     /// Somebody who must show the password.
     Stranger,
     /// A page of another site had the browser send this.
     OtherOrigin,
 }
 
-/// Headers that proxies add. One of them is enough: whoever sends it by
-/// itself only loses the privilege.
-pub(super) const PROXY_HEADERS: [&str; 9] = [
+/// Headers that proxies and content delivery networks add, besides those that
+/// begin with `x-forwarded` or `x-original` or end with `client-ip`. One of them
+/// is enough: a client that sends it by itself only loses a privilege.
+const PROXY_HEADERS: [&str; 17] = [
     "forwarded",
+    "forwarded-for",
     "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-server",
-    "x-real-ip",
-    "x-client-ip",
+    "cdn-loop",
     "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "cf-ray",
+    "x-amzn-trace-id",
+    "x-appengine-user-ip",
+    "x-azure-clientip",
+    "x-azure-socketip",
+    "x-envoy-external-address",
+    "x-proxyuser-ip",
+    "x-real-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+    "x-scheme",
 ];
+
+/// Whether proxies add the header of this name, which is in lower case.
+pub(super) fn is_of_proxy(name: &str) -> bool {
+    name.starts_with("x-forwarded")
+        || name.starts_with("x-original")
+        || name.ends_with("client-ip")
+        || PROXY_HEADERS.contains(&name)
+}
 
 pub(super) fn judge(facts: &Facts<'_>) -> Verdict {
     if is_other_origin(facts) {
         return Verdict::OtherOrigin;
     }
-    let local_peer = facts.peer.is_some_and(|ip| ip.to_canonical().is_loopback());
-    // A name that leads here by a rebound DNS entry is not the box's own.
-    let local_name = facts.host.is_some_and(is_loopback_host);
-    if local_peer && local_name && !facts.proxied { Verdict::Box } else { Verdict::Stranger }
+    // A name that leads here by a rebound DNS entry is not the machine's own.
+    let has_own_name = facts.host.is_some_and(|authority| authority.host.is_loopback());
+    match facts.peer {
+        _ if facts.proxied => Verdict::Stranger,
+        Peer::UnixSocket => Verdict::Operator,
+        Peer::Address(ip) if ip.to_canonical().is_loopback() && has_own_name => Verdict::Loopback,
+        Peer::Address(_) | Peer::Unknown => Verdict::Stranger,
+    }
 }
 
 /// Whether a browser asks for a change and does not say which site had it do
@@ -73,37 +109,23 @@ pub(super) fn is_untold(facts: &Facts<'_>) -> bool {
 
 fn is_other_origin(facts: &Facts<'_>) -> bool {
     let by_fetch = facts.fetch_site.is_some_and(|site| !matches!(site, "same-origin" | "none"));
-    let by_origin = facts.origin.is_some_and(|origin| {
-        // `null` has no authority, and is nobody's origin.
-        let Some((scheme, authority)) = origin.split_once("://") else { return true };
-        !may_be_ours(scheme, facts.scheme) || !same_authority(Some(authority), facts.host)
-    });
-    by_fetch || by_origin
+    by_fetch || facts.origin.is_some_and(|origin| !is_own_origin(origin, facts))
 }
 
-/// What came unencrypted may have been changed on the way, and does not speak
-/// for a port with TLS. One without may stand behind a proxy that has it.
-fn may_be_ours(scheme: &str, ours: Scheme) -> bool {
-    match ours {
-        Scheme::Http => true,
-        Scheme::Https => scheme.eq_ignore_ascii_case("https"),
-    }
-}
-
-fn same_authority(one: Option<&str>, other: Option<&str>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
-        _ => false,
-    }
-}
-
-fn is_loopback_host(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
+/// `null` has no authority, and is nobody's origin.
+fn is_own_origin(origin: &str, facts: &Facts<'_>) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let default_port = match (scheme, facts.scheme) {
+        ("https", Scheme::Http | Scheme::Https) => 443,
+        ("http", Scheme::Http) => 80,
+        // What came unencrypted may have been changed on the way, and does not
+        // speak for a port with TLS. One without may stand behind a proxy that has it.
+        _ => return false,
     };
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+    match (Authority::parse(authority), facts.host) {
+        (Some(origin), Some(host)) => origin.is_same(&host, default_port),
+        (None, _) | (_, None) => false,
+    }
 }
 
 #[cfg(test)]
@@ -111,37 +133,42 @@ mod tests {
     use super::*;
 
     fn local() -> Facts<'static> {
-        Facts {
-            peer: Some("127.0.0.1".parse().unwrap()),
-            host: Some("localhost:8000"),
-            ..Facts::default()
-        }
+        Facts { peer: from("127.0.0.1"), host: host("localhost:8000"), ..Facts::default() }
+    }
+
+    fn from(address: &str) -> Peer {
+        Peer::Address(address.parse().unwrap())
+    }
+
+    fn host(text: &str) -> Option<Authority<'_>> {
+        Authority::parse(text)
     }
 
     #[test]
-    fn the_box_itself_is_known_by_its_loopback_address_and_name() {
-        assert_eq!(judge(&local()), Verdict::Box);
+    fn a_direct_connection_from_loopback_has_its_address_and_a_name_of_it() {
+        assert_eq!(judge(&local()), Verdict::Loopback);
         let v6 = Facts {
-            peer: Some("::1".parse().unwrap()),
-            host: Some("[::1]:8000"),
+            peer: from("::1"),
+            host: host("[::1]:8000"),
             origin: Some("http://[::1]:8000"),
             fetch_site: Some("same-origin"),
             ..Facts::default()
         };
-        assert_eq!(judge(&v6), Verdict::Box);
-        let mapped = Facts { peer: Some("::ffff:127.0.0.1".parse().unwrap()), ..local() };
-        assert_eq!(judge(&mapped), Verdict::Box);
+        assert_eq!(judge(&v6), Verdict::Loopback);
+        let mapped = Facts { peer: from("::ffff:127.0.0.1"), ..local() };
+        assert_eq!(judge(&mapped), Verdict::Loopback);
     }
 
     #[test]
     fn another_host_a_proxy_and_a_rebound_name_are_strangers() {
         for facts in [
-            Facts { peer: Some("192.168.1.7".parse().unwrap()), ..local() },
-            Facts { peer: None, ..local() },
+            Facts { peer: from("192.168.1.7"), ..local() },
+            Facts { peer: Peer::Unknown, ..local() },
             Facts { proxied: true, ..local() },
-            Facts { host: Some("evil.example:8000"), ..local() },
+            Facts { host: host("evil.example:8000"), ..local() },
             Facts { host: None, ..local() },
-            Facts { host: Some("127.0.0.1.evil.example"), ..local() },
+            Facts { host: host("127.0.0.1.evil.example"), ..local() },
+            Facts { proxied: true, peer: Peer::UnixSocket, ..local() },
         ] {
             assert_eq!(judge(&facts), Verdict::Stranger, "{facts:?}");
         }
@@ -166,11 +193,11 @@ mod tests {
     fn a_page_that_came_unencrypted_does_not_speak_for_a_port_with_tls() {
         let from = |origin, scheme| judge(&Facts { origin: Some(origin), scheme, ..local() });
         let (plain, secure) = ("http://localhost:8000", "https://localhost:8000");
-        assert_eq!(from(secure, Scheme::Https), Verdict::Box);
+        assert_eq!(from(secure, Scheme::Https), Verdict::Loopback);
         assert_eq!(from(plain, Scheme::Https), Verdict::OtherOrigin);
-        assert_eq!(from(plain, Scheme::Http), Verdict::Box);
+        assert_eq!(from(plain, Scheme::Http), Verdict::Loopback);
         // A proxy in front has the TLS.
-        assert_eq!(from(secure, Scheme::Http), Verdict::Box);
+        assert_eq!(from(secure, Scheme::Http), Verdict::Loopback);
     }
 
     #[test]
@@ -179,11 +206,58 @@ mod tests {
             (Some("http://evil.example"), None),
             (Some("null"), None),
             (Some("http://localhost:9000"), None),
+            (Some("http://localhost:8000, http://evil.example"), None),
+            (Some("http://localhost:8000@evil.example"), None),
+            (Some("http://user@localhost:8000"), None),
+            (Some("ws://localhost:8000"), None),
             (None, Some("cross-site")),
             (None, Some("same-site")),
+            (None, Some("same-origin, cross-site")),
         ] {
-            let facts = Facts { origin, fetch_site, ..local() };
-            assert_eq!(judge(&facts), Verdict::OtherOrigin, "{facts:?}");
+            for peer in [local().peer, Peer::UnixSocket] {
+                let facts = Facts { origin, fetch_site, peer, ..local() };
+                assert_eq!(judge(&facts), Verdict::OtherOrigin, "{facts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_unix_socket_is_for_operators_whatever_name_they_use() {
+        for host in [host("localhost"), host("livebox"), None] {
+            let facts = Facts { peer: Peer::UnixSocket, host, ..Facts::default() };
+            assert_eq!(judge(&facts), Verdict::Operator, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn the_default_port_of_an_origin_is_that_of_its_scheme() {
+        let judged = |origin, at| judge(&Facts { origin: Some(origin), host: host(at), ..local() });
+        assert_eq!(judged("http://localhost", "localhost:80"), Verdict::Loopback);
+        assert_eq!(judged("https://localhost", "localhost:443"), Verdict::Loopback);
+        assert_eq!(judged("https://localhost", "localhost:80"), Verdict::OtherOrigin);
+    }
+
+    #[test]
+    fn every_proxy_says_in_some_way_that_it_is_one() {
+        for name in [
+            "x-forwarded",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-original-forwarded-for",
+            "x-original-url",
+            "x-client-ip",
+            "x-cluster-client-ip",
+            "true-client-ip",
+            "fastly-client-ip",
+            "fly-client-ip",
+            "x-real-ip",
+            "forwarded",
+            "via",
+        ] {
+            assert!(is_of_proxy(name), "{name}");
+        }
+        for name in ["host", "origin", "accept", "user-agent", "x-requested-with"] {
+            assert!(!is_of_proxy(name), "{name}");
         }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use actix_web::rt::net::TcpStream;
+use actix_web::rt::net::{TcpStream, UnixStream};
 use actix_web::rt::task::spawn_blocking;
 use bytes::{Buf as _, Bytes, BytesMut};
 use log::{debug, info, warn};
@@ -119,6 +119,7 @@ pub(super) struct Wire {
 enum Line {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Unix(UnixStream),
 }
 
 /// Why nobody comes in.
@@ -184,9 +185,26 @@ impl Porch {
     /// The connection once it has asked for something; nothing if it may not.
     pub(super) async fn admit(&self, socket: TcpStream) -> Option<Wire> {
         tune(&socket);
+        let address = socket.peer_addr().map(|peer| peer.ip().to_canonical());
+        let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        self.admit_line(address, self.encrypted_if_configured(socket)).await
+    }
+
+    /// As [`Porch::admit`], of the Unix socket: without TLS, and counted as
+    /// what comes from loopback.
+    pub(super) async fn admit_local(&self, socket: UnixStream) -> Option<Wire> {
+        let line = std::future::ready(Ok(Line::Unix(socket)));
+        self.admit_line(IpAddr::V4(Ipv4Addr::LOCALHOST), line).await
+    }
+
+    async fn admit_line(
+        &self,
+        address: IpAddr,
+        line: impl Future<Output = io::Result<Line>>,
+    ) -> Option<Wire> {
         let mut place = self.hesitant.enter();
         let came = tokio::select! {
-            came = self.come(socket) => came,
+            came = self.come(address, line) => came,
             () = place.is_needed() => return None,
         };
         match came {
@@ -203,16 +221,21 @@ impl Porch {
         }
     }
 
-    async fn come(&self, socket: TcpStream) -> Result<Wire, Gone> {
-        let address = socket.peer_addr().map(|peer| peer.ip().to_canonical());
-        let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let mut line = match &self.acceptor {
-            None => Line::Plain(socket),
+    async fn encrypted_if_configured(&self, socket: TcpStream) -> io::Result<Line> {
+        match &self.acceptor {
+            None => Ok(Line::Plain(socket)),
             Some(acceptor) => {
-                let greeted = tokio::time::timeout(HANDSHAKE_AT_MOST, greet(acceptor, socket));
-                greeted.await.map_err(io::Error::from)??
+                tokio::time::timeout(HANDSHAKE_AT_MOST, greet(acceptor, socket)).await?
             }
-        };
+        }
+    }
+
+    async fn come(
+        &self,
+        address: IpAddr,
+        line: impl Future<Output = io::Result<Line>>,
+    ) -> Result<Wire, Gone> {
+        let mut line = line.await?;
         let mut head = BytesMut::new();
         let asked = tokio::time::timeout(HEAD_AT_MOST, line.ask(&mut head)).await;
         match asked {
@@ -259,6 +282,11 @@ impl Wire {
         self.connection.clone()
     }
 
+    /// Whether it came through the Unix socket.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self.line, Line::Unix(_))
+    }
+
     /// What tells that the connection must end. To be taken once.
     pub(super) fn eviction(&mut self) -> Option<Eviction> {
         self.eviction.take()
@@ -267,11 +295,12 @@ impl Wire {
 
 impl Line {
     fn socket_of_its_own(&self) -> Option<Rc<Connection>> {
-        let (socket, is_plain) = match self {
-            Line::Plain(socket) => (socket, true),
-            Line::Tls(encrypted) => (encrypted.get_ref().0, false),
+        let connection = match self {
+            Line::Plain(socket) => Connection::beside(socket, true),
+            Line::Tls(encrypted) => Connection::beside(encrypted.get_ref().0, false),
+            Line::Unix(socket) => Connection::beside(socket, true),
         };
-        Connection::beside(socket, is_plain).map(Rc::new).ok()
+        connection.map(Rc::new).ok()
     }
 
     /// Reads until there is a request, or no more of one.
@@ -338,6 +367,7 @@ impl AsyncRead for Line {
         match self.get_mut() {
             Line::Plain(socket) => Pin::new(socket).poll_read(context, buffer),
             Line::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Line::Unix(socket) => Pin::new(socket).poll_read(context, buffer),
         }
     }
 }
@@ -351,6 +381,7 @@ impl AsyncWrite for Line {
         match self.get_mut() {
             Line::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
             Line::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Line::Unix(socket) => Pin::new(socket).poll_write(context, bytes),
         }
     }
 
@@ -362,6 +393,7 @@ impl AsyncWrite for Line {
         match self.get_mut() {
             Line::Plain(socket) => Pin::new(socket).poll_write_vectored(context, pieces),
             Line::Tls(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
+            Line::Unix(socket) => Pin::new(socket).poll_write_vectored(context, pieces),
         }
     }
 
@@ -369,6 +401,7 @@ impl AsyncWrite for Line {
         match self {
             Line::Plain(socket) => socket.is_write_vectored(),
             Line::Tls(stream) => stream.is_write_vectored(),
+            Line::Unix(socket) => socket.is_write_vectored(),
         }
     }
 
@@ -376,6 +409,7 @@ impl AsyncWrite for Line {
         match self.get_mut() {
             Line::Plain(socket) => Pin::new(socket).poll_flush(context),
             Line::Tls(stream) => Pin::new(stream).poll_flush(context),
+            Line::Unix(socket) => Pin::new(socket).poll_flush(context),
         }
     }
 
@@ -383,6 +417,7 @@ impl AsyncWrite for Line {
         match self.get_mut() {
             Line::Plain(socket) => Pin::new(socket).poll_shutdown(context),
             Line::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            Line::Unix(socket) => Pin::new(socket).poll_shutdown(context),
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,15 +12,16 @@ use std::time::{Duration, Instant};
 use actix_http::HttpService;
 use actix_http::error::DispatchError;
 use actix_service::{
-    Service as _, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config,
+    Service as _, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config,
 };
 use actix_web::dev::{AppConfig, ServerHandle};
-use actix_web::rt::net::TcpStream;
+use actix_web::rt::net::{TcpStream, UnixStream};
 use actix_web::{App, middleware, web};
 use log::debug;
 use tokio::sync::watch;
 
 use super::access;
+use super::ambiguity;
 use super::bell::Bells;
 use super::connection::{self, Connection};
 use super::dashboard::Desk;
@@ -32,7 +35,7 @@ use super::routes;
 use super::table::Table;
 use super::{error, error_page};
 use crate::base::disk::{Disk, Folders, PATIENCE};
-use crate::base::sockets;
+use crate::base::sockets::{self, SocketFile};
 use crate::base::system::{self, CpuMeter};
 use crate::base::time;
 use crate::base::tls::Tls;
@@ -101,6 +104,15 @@ pub enum ServeError {
         }
     )]
     Bind { address: SocketAddr, source: io::Error },
+    #[error(
+        "server.socket: cannot listen on {path:?}: {}",
+        if source.kind() == io::ErrorKind::AddrInUse {
+            "another program does so".to_owned()
+        } else {
+            source.to_string()
+        }
+    )]
+    Socket { path: PathBuf, source: io::Error },
     #[error("the web server does not start")]
     Start(#[source] io::Error),
 }
@@ -109,6 +121,7 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
+    local: Option<UnixListener>,
     docroot: Option<Docroot>,
     porch: Porch,
     scheme: Scheme,
@@ -245,7 +258,20 @@ impl Server {
         let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
         let docroot = settings.docroot.as_deref().map(Disk::at).transpose();
         let docroot = docroot.map_err(ServeError::Start)?.map(Docroot::new);
-        Ok(Self { listener, docroot, porch: Porch::new(tls, system::open_files_at_most()), scheme })
+        let porch = Porch::new(tls, system::open_files_at_most());
+        Ok(Self { listener, local: None, docroot, porch, scheme })
+    }
+
+    /// Listens on a Unix socket as well, whose users need no password; blocks.
+    /// Returns its file, which is to be removed at the end.
+    ///
+    /// # Errors
+    /// It cannot be made, or another program listens there.
+    pub fn bind_socket(&mut self, path: &Path) -> Result<SocketFile, ServeError> {
+        let at_path = |source| ServeError::Socket { path: path.to_owned(), source };
+        let (listener, file) = sockets::listen_unix(path).map_err(at_path)?;
+        self.local = Some(listener);
+        Ok(file)
     }
 
     /// Starts to answer. The returned future ends when `handle.stop` is called.
@@ -253,56 +279,85 @@ impl Server {
     /// # Errors
     /// Threads or sockets cannot be had.
     pub fn start(self, state: Arc<State>) -> Result<actix_web::dev::Server, ServeError> {
+        let Self { listener, local, docroot, porch, scheme } = self;
         let state = web::Data::from(state);
-        let Self { listener, docroot, porch, scheme } = self;
         let operators = state.clone();
         let porch = porch.reserving(move |address| access::is_privileged(&operators, address));
+        let app = Application { state, docroot, porch };
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        // By hand what `HttpServer` does, because that has no place for a porch.
-        let serve = move || {
-            let app = App::new()
-                .app_data(state.clone())
-                .app_data(scheme)
-                .app_data(Bells::default())
-                .app_data(web::QueryConfig::default().error_handler(error::unreadable_query))
-                .wrap(middleware::from_fn(error_page::show))
-                .wrap(middleware::from_fn(exchange::answer))
-                .wrap(middleware::from_fn(journal::note))
-                .wrap(middleware::DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
-                .configure(|service| routes::all(service, docroot.as_ref()));
-            let http = HttpService::build()
-                .client_request_timeout(HEAD_AT_MOST)
-                .client_disconnect_timeout(GOODBYE_AT_MOST)
-                .h1_write_buffer_size(WRITE_BUFFER)
-                // Who has gone is noticed also where there is nothing to send.
-                .h1_allow_half_closed(false)
-                .on_connect_ext(|wire: &Wire, known| {
-                    known.insert(Told::default());
-                    connection::keep(wire, known);
-                })
-                .h1(map_config(app, |()| AppConfig::default()));
-            let (porch, known) = (porch.clone(), porch.clone());
-            let http = apply_fn_factory(http, move |(mut wire, peer): Admitted, http| {
-                let (exchange, connection) = (wire.exchange(), wire.connection());
-                let (eviction, porch) = (wire.eviction(), known.clone());
-                let served = http.call((wire, peer));
-                async move {
-                    let ended = exchange::serve(&exchange, eviction, served).await;
-                    end(ended, connection.as_deref(), &porch, peer);
-                    porch.look_after();
-                    Ok::<_, DispatchError>(())
-                }
-            });
-            let http = http.map_err(|_| ());
-            fn_service(move |socket| admit(porch.clone(), socket)).and_then(http)
-        };
+        let of_socket = app.clone();
         let server = actix_server::Server::build()
             .workers(workers.min(WORKERS_AT_MOST))
             .max_concurrent_connections(CONNECTIONS_PER_WORKER)
-            .disable_signals()
-            .listen("http", listener, serve)
-            .map_err(ServeError::Start)?;
+            .disable_signals();
+        let serve = move || {
+            let porch = app.porch.clone();
+            fn_service(move |socket| admit(porch.clone(), socket)).and_then(app.http(scheme))
+        };
+        let mut server = server.listen("http", listener, serve).map_err(ServeError::Start)?;
+        if let Some(local) = local {
+            let serve = move || {
+                let porch = of_socket.porch.clone();
+                let admit = fn_service(move |socket| admit_local(porch.clone(), socket));
+                admit.and_then(of_socket.http(Scheme::Http))
+            };
+            let listening = server.listen_uds("http on a Unix socket", local, serve);
+            server = listening.map_err(ServeError::Start)?;
+        }
         Ok(server.run())
+    }
+}
+
+/// What answers on every connection.
+#[derive(Clone)]
+struct Application {
+    state: web::Data<State>,
+    docroot: Option<Docroot>,
+    porch: Porch,
+}
+
+impl Application {
+    /// By hand what `HttpServer` does, because that has no place for a porch.
+    fn http(
+        &self,
+        scheme: Scheme,
+    ) -> impl ServiceFactory<Admitted, Config = (), Response = (), Error = (), InitError = ()> + use<>
+    {
+        let Self { state, docroot, porch } = self.clone();
+        let app = App::new()
+            .app_data(state)
+            .app_data(scheme)
+            .app_data(Bells::default())
+            .app_data(web::QueryConfig::default().error_handler(error::unreadable_query))
+            .wrap(middleware::from_fn(ambiguity::refuse))
+            .wrap(middleware::from_fn(error_page::show))
+            .wrap(middleware::from_fn(exchange::answer))
+            .wrap(middleware::from_fn(journal::note))
+            .wrap(middleware::DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
+            .configure(|service| routes::all(service, docroot.as_ref()));
+        let http = HttpService::build()
+            .client_request_timeout(HEAD_AT_MOST)
+            .client_disconnect_timeout(GOODBYE_AT_MOST)
+            .h1_write_buffer_size(WRITE_BUFFER)
+            // Who has gone is noticed also where there is nothing to send.
+            .h1_allow_half_closed(false)
+            .on_connect_ext(|wire: &Wire, known| {
+                known.insert(Told::default());
+                connection::keep(wire, known);
+            })
+            .h1(map_config(app, |()| AppConfig::default()));
+        let http = apply_fn_factory(http, move |(mut wire, peer): Admitted, http| {
+            let (exchange, connection) = (wire.exchange(), wire.connection());
+            let (eviction, porch) = (wire.eviction(), porch.clone());
+            let served = http.call((wire, peer));
+            async move {
+                let ended = exchange::serve(&exchange, eviction, served).await;
+                end(ended, connection.as_deref(), &porch, peer);
+                porch.look_after();
+                Ok::<_, DispatchError>(())
+            }
+        });
+        http.map_err(|_| ()).map_init_err(|_| ())
     }
 }
 
@@ -312,6 +367,10 @@ type Admitted = (Wire, Option<SocketAddr>);
 async fn admit(porch: Porch, socket: TcpStream) -> Result<Admitted, ()> {
     let peer = socket.peer_addr().ok();
     porch.admit(socket).await.map(|wire| (wire, peer)).ok_or(())
+}
+
+async fn admit_local(porch: Porch, socket: UnixStream) -> Result<Admitted, ()> {
+    porch.admit_local(socket).await.map(|wire| (wire, None)).ok_or(())
 }
 
 /// What is still to be done when a connection has been served.

@@ -5,11 +5,13 @@ use std::process::Command;
 use crate::common::hosts::{Hosts, OTHER};
 use crate::common::http::Request;
 use crate::common::livebox::{API, CAMERA, Launch, Livebox, livebox};
+use crate::common::wait::PATIENCE;
 
 const PASSWORD: &str = "correct horse";
 const CHANGE: &[&str] =
     &["-X", "POST", "-H", "Content-Type: application/json", "-d", "{\"fps\":15}"];
 const CREDENTIALS: &str = "admin:correct horse";
+const BASIC: &str = "Basic YWRtaW46Y29ycmVjdCBob3JzZQ==";
 
 #[test]
 fn without_a_password_only_the_box_itself_may_read_control_or_change_anything() {
@@ -31,7 +33,8 @@ fn without_a_password_only_the_box_itself_may_read_control_or_change_anything() 
     }
     let here = hosts.curl_on_box(livebox.port(), &control, CHANGE);
     assert_eq!(here.status, 200, "{here:?}");
-    livebox.log().wait_for("livebox password", crate::common::wait::PATIENCE);
+    let line = livebox.log().wait_for("livebox password", PATIENCE);
+    assert!(line.contains("everybody whom a proxy on it lets through"), "{line}");
 }
 
 #[test]
@@ -65,8 +68,23 @@ fn with_a_password_another_host_may_what_the_box_may() {
     let known = ask(&["-u", CREDENTIALS]);
     assert_eq!(known.status, 200, "{known:?}");
     assert!(known.text.contains("\"fps\":15") || known.text.contains("\"fps\": 15"), "{known:?}");
-    let here = hosts.curl_on_box(livebox.port(), &control, &[]);
-    assert_eq!(here.status, 200, "{here:?}");
+    // What comes from loopback may come through a proxy.
+    let here = |arguments: &[&str]| hosts.curl_on_box(livebox.port(), &control, arguments).status;
+    assert_eq!((here(&[]), here(&["-u", CREDENTIALS])), (401, 200));
+}
+
+#[test]
+fn the_box_needs_no_password_where_the_configuration_trusts_it() {
+    let hosts = Hosts::new();
+    let trusting = with_password().replace("access: {", "access: {local: trusted, ");
+    let livebox = on_box(&hosts, &trusting);
+    let control = format!("{API}/control");
+
+    assert_eq!(hosts.curl_on_box(livebox.port(), &control, CHANGE).status, 200);
+    let by_name = hosts.curl_on_box(livebox.port(), &control, &["-H", "Host: box.example"]);
+    assert_eq!(by_name.status, 401, "{by_name:?}");
+    assert_eq!(hosts.curl_from_other(livebox.port(), &control, &[]).status, 401);
+    livebox.log().wait_for("access.local is trusted", PATIENCE);
 }
 
 #[test]
@@ -81,6 +99,11 @@ fn a_request_that_came_through_a_proxy_is_not_the_box_itself() {
         ("Via", "1.1 proxy"),
         ("X-Forwarded-Proto", "https"),
         ("X-Forwarded-Host", "box.example"),
+        ("X-Forwarded", "for=127.0.0.1"),
+        ("X-Original-Forwarded-For", "127.0.0.1"),
+        ("True-Client-IP", "127.0.0.1"),
+        ("X-Cluster-Client-IP", "127.0.0.1"),
+        ("Fly-Client-IP", "127.0.0.1"),
     ] {
         let answer = change(&livebox).header(name, value).answer();
         assert!(matches!(answer.status(), 401 | 403), "{name}: {}", answer.status());
@@ -96,13 +119,12 @@ fn a_page_of_another_origin_can_never_change_anything() {
     for origin in ["http://evil.example", "null", "http://127.0.0.1:1", "https://localhost"] {
         let answer = change(&livebox).header("Origin", origin).answer();
         assert_eq!(answer.status(), 403, "{origin}: {}", answer.text());
-        let answer = change(&livebox)
-            .header("Origin", origin)
-            .header("Authorization", "Basic YWRtaW46Y29ycmVjdCBob3JzZQ==")
-            .answer();
+        let answer =
+            change(&livebox).header("Origin", origin).header("Authorization", BASIC).answer();
         assert_eq!(answer.status(), 403, "{origin} with the password: {}", answer.text());
     }
-    assert_eq!(change(&livebox).header("Origin", &own).answer().status(), 200);
+    let ours = change(&livebox).header("Origin", &own);
+    assert_eq!(ours.header("Authorization", BASIC).answer().status(), 200);
 }
 
 #[test]
@@ -121,6 +143,54 @@ fn a_name_that_an_attacker_points_at_loopback_is_not_the_box_itself() {
     for own in [format!("localhost:{port}"), format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
         assert_eq!(change(&livebox).host(&own).answer().status(), 200, "{own}");
     }
+}
+
+#[test]
+fn a_request_that_can_be_read_in_two_ways_is_refused() {
+    let livebox = Livebox::start(CAMERA);
+    let (port, own) = (livebox.port(), livebox.url(""));
+
+    for host in ["localhost:x@evil", "[::1]evil", "localhost:80:80", "localhost@evil", "a b"] {
+        assert_eq!(change(&livebox).host(host).answer().status(), 400, "{host}");
+        let watching = livebox.http().request("GET", "/camera/").host(host);
+        assert_eq!(watching.answer().status(), 400, "{host}");
+    }
+    for (name, first, second) in [
+        ("Host", None, format!("localhost:{port}")),
+        ("Origin", Some(own.clone()), "http://evil.example".to_owned()),
+        ("Origin", Some(own.clone()), own),
+        ("Sec-Fetch-Site", Some("same-origin".to_owned()), "cross-site".to_owned()),
+        ("Authorization", Some("Basic YTpi".to_owned()), "Basic YTpj".to_owned()),
+    ] {
+        let request = first.iter().fold(change(&livebox), |all, value| all.header(name, value));
+        let answer = request.header(name, &second).answer();
+        assert_eq!(answer.status(), 400, "{name}: {}", answer.text());
+    }
+    let absolute = livebox.http().request("GET", "http://evil.example/camera/");
+    assert_eq!(absolute.answer().status(), 400);
+    assert_eq!(change(&livebox).answer().status(), 200);
+}
+
+#[test]
+fn other_names_than_the_listed_ones_are_misdirected() {
+    let listed = format!("{CAMERA}server: {{hosts: [box.example, cam.local]}}\n");
+    let livebox = Livebox::start(&listed);
+    let port = livebox.port();
+    let status = |host: &str, path: &str| {
+        livebox.http().request("GET", path).host(host).send().expect("it is answered").0.status
+    };
+
+    for path in ["/", "/camera/", "/camera.mp4", "/recordings", "/assets/livebox.css", "/none"] {
+        for host in ["evil.example", "evil.example:80", "sub.box.example", "localhost.evil.example"]
+        {
+            assert_eq!(status(host, path), 421, "{host} {path}");
+        }
+    }
+    for host in ["box.example", "CAM.local:8000", "localhost", "192.0.2.1", "[2001:db8::1]:80"] {
+        assert_eq!(status(host, "/camera/"), 200, "{host}");
+    }
+    livebox.reload(CAMERA);
+    assert_eq!(status(&format!("evil.example:{port}"), "/camera/"), 200);
 }
 
 fn change(livebox: &Livebox) -> Request {

@@ -360,5 +360,5 @@ fn assert_back(answer: &Answer) {
 
 fn with_password() -> String {
     let hash = livebox(&["password"], "correct horse\n").stdout;
-    format!("{CAMERA}access: {{password: '{}'}}\n", hash.trim())
+    format!("{CAMERA}access: {{password: '{}', local: trusted}}\n", hash.trim())
 }

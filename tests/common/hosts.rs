@@ -66,6 +66,11 @@ impl Hosts {
         curl(self.the_box.enter(), &format!("http://127.0.0.1:{port}{path}"), arguments)
     }
 
+    /// As [`Hosts::curl_on_box`]; nothing where nobody answers.
+    pub fn try_curl_on_box(&self, port: u16, path: &str) -> Option<Fetched> {
+        try_curl(self.the_box.enter(), &format!("http://127.0.0.1:{port}{path}"), &[]).ok()
+    }
+
     /// Fetches from the other host, over the wire.
     pub fn curl_from_other(&self, port: u16, path: &str, arguments: &[&str]) -> Fetched {
         curl(self.other.enter(), &format!("http://{BOX}:{port}{path}"), arguments)
@@ -134,12 +139,16 @@ pub fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
-fn curl(mut from: Command, url: &str, arguments: &[&str]) -> Fetched {
+fn curl(from: Command, url: &str, arguments: &[&str]) -> Fetched {
+    try_curl(from, url, arguments).unwrap_or_else(|told| panic!("curl {url}: {told}"))
+}
+
+/// What curl got, or what it said.
+fn try_curl(mut from: Command, url: &str, arguments: &[&str]) -> Result<Fetched, String> {
     from.arg(tool("curl").get_program());
-    from.args(["--silent", "--show-error", "--max-time", "5", "--write-out", "\n%{http_code}"]);
+    from.args(["--silent", "--show-error", "--max-time", "60", "--write-out", "\n%{http_code}"]);
     let Finished { stdout, stderr, .. } = run(from.args(arguments).arg(url), b"", LIMIT);
     let (text, code) = stdout.rsplit_once('\n').unwrap_or(("", stdout.as_str()));
-    let status = code.parse().ok().filter(|status| *status != 0);
-    let status = status.unwrap_or_else(|| panic!("curl {url}: {stderr}"));
-    Fetched { status, text: text.to_owned() }
+    let status = code.parse().ok().filter(|status| *status != 0).ok_or(stderr)?;
+    Ok(Fetched { status, text: text.to_owned() })
 }

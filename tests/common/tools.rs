@@ -17,6 +17,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("fusermount", "fuse"),
     ("fusermount3", "fuse3"),
     ("gst-launch-1.0", "gstreamer1.0-tools"),
+    ("haproxy", "haproxy"),
     ("ip", "iproute2"),
     ("kill", "procps"),
     ("mkfifo", "coreutils"),

@@ -7,16 +7,17 @@ use std::time::Duration;
 use argon2::password_hash::phc::PasswordHash;
 use log::LevelFilter;
 
+use crate::base::authority::Host;
 use crate::base::disk::{Disk, Silent};
 use crate::base::secret::Secret;
 use crate::config::problem::quote;
 use crate::config::section::{Report, Spot, flag, word};
-use crate::config::settings::{Access, Log, Login, Rtsp, Server, Tls};
+use crate::config::settings::{Access, Local, Log, Login, Rtsp, Server, Tls, UnixSocket};
 
-pub(in crate::config) const SERVER: [&str; 7] =
-    ["bind", "port", "docroot", "mdns", "priority", "state", "tls"];
+pub(in crate::config) const SERVER: [&str; 9] =
+    ["bind", "port", "socket", "hosts", "docroot", "mdns", "priority", "state", "tls"];
 const TLS: [&str; 2] = ["certificate", "key"];
-pub(in crate::config) const ACCESS: [&str; 1] = ["password"];
+pub(in crate::config) const ACCESS: [&str; 2] = ["password", "local"];
 pub(in crate::config) const RTSP: [&str; 5] = ["port", "tls_port", "multicast", "user", "password"];
 pub(in crate::config) const LOG: [&str; 2] = ["level", "folder"];
 
@@ -31,6 +32,8 @@ pub(in crate::config) fn server(spot: &Spot<'_>, report: &mut Report) -> Server 
     report.keys(spot, &SERVER);
     let bind = report.read(&spot.at("bind"), address);
     let port = report.read(&spot.at("port"), port);
+    let socket = report.read(&spot.at("socket"), unix_socket);
+    let hosts = report.read_list(&spot.at("hosts"), host);
     let docroot = report.read(&spot.at("docroot"), folder);
     let mdns = report.read(&spot.at("mdns"), flag);
     let priority = report.read(&spot.at("priority"), priority);
@@ -38,6 +41,8 @@ pub(in crate::config) fn server(spot: &Spot<'_>, report: &mut Report) -> Server 
     Server {
         bind: bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         port: port.unwrap_or(PORT),
+        socket: socket.unwrap_or_default(),
+        hosts,
         docroot,
         mdns: mdns.unwrap_or(false),
         priority: priority.unwrap_or(0),
@@ -63,8 +68,11 @@ fn tls(spot: &Spot<'_>, report: &mut Report) -> Option<Tls> {
 fn access(spot: &Spot<'_>, report: &mut Report) -> Access {
     report.keys_beside_secrets(spot, &ACCESS);
     let password = report.read(&spot.at("password"), hash);
-    Access { password, ..Access::default() }
+    let local = report.read(&spot.at("local"), word("a way to treat this machine", &LOCAL));
+    Access { password, local: local.unwrap_or_default(), ..Access::default() }
 }
+
+const LOCAL: [(&str, Local); 2] = [("ask", Local::Ask), ("trusted", Local::Trusted)];
 
 /// The passwords of the sections that have one of their own, besides `access`.
 pub(in crate::config) fn passwords(root: &Spot<'_>, report: &mut Report) -> Access {
@@ -149,6 +157,31 @@ fn address(text: &str) -> Result<IpAddr, String> {
 fn port(text: &str) -> Result<u16, String> {
     let number = text.parse().ok().filter(|port| *port > 0);
     number.ok_or_else(|| format!("{} is not a port from 1 to 65535", quote(text)))
+}
+
+/// The longest path that the kernel takes (unix(7)).
+const LONGEST_SOCKET: usize = 107;
+
+fn unix_socket(text: &str) -> Result<UnixSocket, String> {
+    if flag(text) == Ok(false) {
+        return Ok(UnixSocket::Off);
+    }
+    let fits = text.starts_with('/') && !text.ends_with('/') && text.len() <= LONGEST_SOCKET;
+    fits.then(|| UnixSocket::At(PathBuf::from(text))).ok_or_else(|| {
+        let shown = quote(text);
+        format!("{shown} is neither off nor a whole path of {LONGEST_SOCKET} bytes at most")
+    })
+}
+
+/// Without a port: a name stands for the machine.
+fn host(text: &str) -> Result<String, String> {
+    match Host::parse(text) {
+        Some(Host::Name(name)) => Ok(name.to_owned()),
+        Some(Host::Address(_)) => {
+            Err(format!("{} is an address; all of those are answered anyway", quote(text)))
+        }
+        None => Err(format!("{} is not the name of a host, as in box.example", quote(text))),
+    }
 }
 
 fn priority(text: &str) -> Result<i32, String> {
@@ -242,6 +275,23 @@ mod tests {
         }
         for none in ["m=x,t=1,p=1", "m=4294967295999,t=1,p=1", "m=0,t=1,p=1"] {
             assert!(with(none).unwrap_err().contains("not an argon2 hash"), "{none}");
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_is_a_whole_path_or_off() {
+        assert_eq!(unix_socket("off"), Ok(UnixSocket::Off));
+        assert_eq!(unix_socket("/run/a.sock"), Ok(UnixSocket::At(PathBuf::from("/run/a.sock"))));
+        for bad in ["", "a.sock", "/run/", &format!("/{}", "a".repeat(107))] {
+            assert!(unix_socket(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_the_server_is_a_host_name_alone() {
+        assert_eq!(host("box.example"), Ok("box.example".to_owned()));
+        for bad in ["", "box:8000", "http://box", "192.0.2.1", "*.example", "a b"] {
+            assert!(host(bad).is_err(), "{bad:?}");
         }
     }
 

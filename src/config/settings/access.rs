@@ -8,10 +8,21 @@ use crate::model::ids::StreamName;
 pub struct Access {
     /// Opens everything; without it only the box itself may change anything.
     pub password: Option<Secret>,
+    /// What a direct connection from loopback is worth where there is a password.
+    pub local: Local,
     /// Opens the pages on which the box tells about itself.
     pub pages: Option<Secret>,
     /// Streams that are not for everybody, each with what opens it.
     pub streams: Vec<(StreamName, Secret)>,
+}
+
+/// Whether connections from loopback need the password. Those through a proxy
+/// on the machine look the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Local {
+    #[default]
+    Ask,
+    Trusted,
 }
 
 impl Access {
