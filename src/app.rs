@@ -120,7 +120,7 @@ pub fn stream(settings: &Settings, output: Option<&Path>) -> anyhow::Result<()> 
     let recorder = output.map(|path| {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let disk = Disk::at(folder.unwrap_or(Path::new(".")))?;
-        Ok::<_, anyhow::Error>(Recorder::create(path, disk)?)
+        Ok::<_, anyhow::Error>(Recorder::create(path, disk, 0o666)?)
     });
     let recorder = recorder.transpose()?;
     on_a_runtime(send(settings, recorder))
@@ -366,6 +366,7 @@ pub fn finish_recording(job: &gst::Remux) -> Result<(), String> {
     // Before any thread is there: each begins with its maker's niceness. The
     // system refuses only where the service is less urgent already.
     system::set_priority(NICENESS_OF_FINISHING).ok();
+    system::keep_new_files_from_others();
     gst::init_plain().map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;

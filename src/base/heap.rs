@@ -14,6 +14,8 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use super::environment::{self, Environment};
+
 /// Read by glibc when a program starts (mallopt(3)); others ignore them.
 const SETTINGS: [(&str, &str); 3] = [
     ("MALLOC_ARENA_MAX", "2"),
@@ -21,16 +23,16 @@ const SETTINGS: [(&str, &str); 3] = [
     ("MALLOC_TRIM_THRESHOLD_", "131072"),
 ];
 
-/// Starts this program anew, in the same process, with those settings that the
-/// environment leaves open. Returns if there is none, or if that cannot be
-/// done; to be called before anything else.
+/// Starts this program anew, in the same process, with those settings that its
+/// environment leaves open, and without its own in it. Returns if nothing is
+/// left to do, or if that cannot be done; to be called before anything else.
 ///
 /// # Errors
 /// The program is no longer where it was started from.
-pub fn settle() -> io::Result<()> {
+pub fn settle(environment: &Environment) -> io::Result<()> {
     let open = SETTINGS.into_iter().filter(|(name, _)| env::var_os(name).is_none());
     let open: Vec<_> = open.collect();
-    if open.is_empty() {
+    if open.is_empty() && !environment::is_exposed() {
         return Ok(());
     }
     let mut again = Command::new(env::current_exe()?);
@@ -38,6 +40,7 @@ pub fn settle() -> io::Result<()> {
     if let Some(name) = arguments.next() {
         again.arg0(name);
     }
+    let _open = environment.hand_over(&mut again)?;
     Err(again.args(arguments).envs(open).exec())
 }
 

@@ -5,11 +5,13 @@
 pub mod authority;
 pub mod backoff;
 pub mod disk;
+pub mod environment;
 pub mod heap;
 pub mod incident;
 pub mod program;
 pub mod queue;
 pub mod schedule;
+pub mod scrub;
 pub mod secret;
 pub mod shutdown;
 pub mod slots;

@@ -5,6 +5,7 @@
 
 use std::fmt::{Display, Write as _};
 
+use crate::base::scrub;
 use crate::config::settings::{
     Access, ByteFeed, ByteSource, ByteStream, Client, CommandLine, Control, EncoderWish, Feed,
     FeedAudio, Keep, Local, Log, Mode, Overlay, Pages, Pull, Push, PushAudio, Recordings, Rotation,
@@ -196,31 +197,13 @@ fn write_byte_stream(page: &mut Page, stream: &ByteStream) {
     page.key(2, "url", quoted(url));
 }
 
-/// The command as the configuration has it, but for what may be secret in URLs.
+/// The command as the configuration has it, but for what may be secret.
 fn joined(command: &CommandLine) -> String {
     let CommandLine { program, arguments } = command;
-    let words: Vec<_> =
-        std::iter::once(program).chain(arguments).map(|word| shown_word(word)).collect();
+    let words = std::iter::once(program).chain(arguments).map(String::as_str);
+    let words = scrub::command(words);
     let words = words.iter().map(String::as_str);
     shlex::try_join(words).expect("the check refuses a NUL in a command")
-}
-
-/// Receivers have their keys at the end of their URLs, others a password before the host.
-fn shown_word(word: &str) -> String {
-    match word.split_once("://") {
-        Some((scheme, _)) if scheme.starts_with("rtmp") => match word.parse::<PushUrl>() {
-            Ok(url) => url.shown(None),
-            Err(_) => format!("{scheme}://\u{2022}\u{2022}\u{2022}"),
-        },
-        Some((scheme, rest)) => {
-            let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-            match rest[..end].rfind('@') {
-                Some(at) => format!("{scheme}://\u{2022}\u{2022}\u{2022}{}", &rest[at..]),
-                None => word.to_owned(),
-            }
-        }
-        None => word.to_owned(),
-    }
 }
 
 fn write_pull(page: &mut Page, pull: &Pull) {
@@ -394,7 +377,9 @@ log: {level: debug, folder: /tmp}
         let file = "feeds: {a: {test: clock}, b: {rtsp: 'rtsp://me:PASS-2@a/x?k=KEY-4'}, \
             c: {rtsp: 'rtsp://a/x', user: me, password: PASS-3}}\n\
             streams: {a: {password: HASH}, b: {}, c: {},\
-            d: {command: 'ff -i rtsp://me:PASS-5@cam/x rtmp://a/live/KEY-5'}}\n\
+            d: {command: 'ff -i rtsp://me:PASS-5@cam/x rtmp://a/live/KEY-5'},\
+            e: {command: 'curl -u me:PASS-6 --key KEY-6 --token=KEY-7 http://h/?t=KEY-8'},\
+            f: {command: \"sh -c 'curl -H \\\"Authorization: Basic KEY-9\\\" h'\"}}\n\
             access: {password: HASH}\n\
             pages: {password: HASH}\n\
             pushes: {one: {url: 'rtmp://me:PASS-1@a.example/live/KEY-1'}, \

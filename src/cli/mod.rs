@@ -19,6 +19,7 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use self::journal::log_to_stderr;
 use crate::app;
+use crate::base::environment::Environment;
 use crate::base::{heap, system};
 use crate::config::{self, Overrides, Place, Settings};
 use crate::engine::gst;
@@ -159,7 +160,8 @@ enum Shell {
 /// is 1 for them and 2 for a command line that makes no sense.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
-    match follow(arguments) {
+    let environment = Environment::take().context("cannot read the environment");
+    match environment.and_then(|environment| follow(arguments, &environment)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             writeln!(std::io::stderr(), "livebox: {error:#}").ok();
@@ -168,29 +170,30 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn follow(arguments: Arguments) -> anyhow::Result<()> {
+fn follow(arguments: Arguments, environment: &Environment) -> anyhow::Result<()> {
     if arguments.list_controls {
-        let settings = load(&arguments.from.place(From::default()))?;
+        let settings = load(&arguments.from.place(From::default()), environment)?;
         return say(&controls::of_feeds(&settings.feeds)?);
     }
     let place = |from: From| from.place(arguments.from);
     match arguments.command.unwrap_or_else(|| Command::Serve(Serve::default())) {
         Command::Serve(Serve { from, bind, port, docroot, mdns, log_level }) => {
             let mdns = mdns.then(|| "true".to_owned());
-            run_service(&place(from), &Overrides { bind, port, docroot, mdns, log_level })
+            let overrides = Overrides { bind, port, docroot, mdns, log_level };
+            run_service(&place(from), &overrides, environment)
         }
         Command::Stream(flags) => {
-            settle_heap();
-            flags.run()
+            settle_heap(environment);
+            flags.run(environment)
         }
         Command::Devices { list_controls: true } => say(&controls::of_all()?),
         Command::Devices { list_controls: false } => {
             gst::init_plain()?;
             say(&devices::list())
         }
-        Command::Check { from } => inspect(&place(from)),
+        Command::Check { from } => inspect(&place(from), environment),
         Command::Pipeline { name, from } => {
-            let settings = load(&place(from))?;
+            let settings = load(&place(from), environment)?;
             gst::init_plain()?;
             say(&pipeline::line(&settings, &name)?)
         }
@@ -209,16 +212,22 @@ fn follow(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// What runs for months must not grow; where that cannot be had, it runs as well.
-fn settle_heap() {
-    if let Err(error) = heap::settle() {
-        writeln!(std::io::stderr(), "livebox: the heap stays as it comes: {error}").ok();
+fn settle_heap(environment: &Environment) {
+    if let Err(error) = heap::settle(environment) {
+        let told = "livebox: the heap stays as it comes, and commands can read the environment";
+        writeln!(std::io::stderr(), "{told}: {error}").ok();
     }
 }
 
-fn run_service(place: &Place, overrides: &Overrides) -> anyhow::Result<()> {
-    settle_heap();
+fn run_service(
+    place: &Place,
+    overrides: &Overrides,
+    environment: &Environment,
+) -> anyhow::Result<()> {
+    settle_heap(environment);
     let (place, overrides) = (place.clone(), overrides.clone());
-    let load = move || config::load(&place, &overrides, environment());
+    let environment = environment.clone();
+    let load = move || config::load(&place, &overrides, environment.variables());
     let loaded = load()?;
     let level = log_to_stderr(loaded.settings.log.level);
     log::info!("livebox {}", env!("CARGO_PKG_VERSION"));
@@ -240,8 +249,8 @@ fn take_priority(nice: i32) {
 }
 
 /// The settings for an errand; what was passed over is told on stderr.
-fn load(place: &Place) -> Result<Settings, config::LoadError> {
-    let loaded = config::load(place, &Overrides::default(), environment())?;
+fn load(place: &Place, environment: &Environment) -> Result<Settings, config::LoadError> {
+    let loaded = config::load(place, &Overrides::default(), environment.variables())?;
     for warning in &loaded.warnings {
         warn(warning);
     }
@@ -250,12 +259,13 @@ fn load(place: &Place) -> Result<Settings, config::LoadError> {
 
 /// Prints the configuration as it counts; what is to be said of it, and the
 /// verdict at the end, go to stderr.
-fn inspect(place: &Place) -> anyhow::Result<()> {
-    let loaded = config::load(place, &Overrides::default(), environment()).map_err(|error| {
-        let config::LoadError::Problems { problems, .. } = &error else { return error.into() };
-        let count = inspect::counted(problems.len(), "problem", "problems");
-        anyhow::anyhow!("{error}\nthe configuration is not valid: {count}")
-    })?;
+fn inspect(place: &Place, environment: &Environment) -> anyhow::Result<()> {
+    let loaded =
+        config::load(place, &Overrides::default(), environment.variables()).map_err(|error| {
+            let config::LoadError::Problems { problems, .. } = &error else { return error.into() };
+            let count = inspect::counted(problems.len(), "problem", "problems");
+            anyhow::anyhow!("{error}\nthe configuration is not valid: {count}")
+        })?;
     let settings = &loaded.settings;
     let mut warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
     let missing = inspect::missing(settings);
@@ -283,12 +293,6 @@ fn completions(shell: Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "livebox", &mut script);
     String::from_utf8_lossy(&script).trim_end().to_owned()
-}
-
-/// Variables that are text; what is not cannot be meant for us.
-fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 fn say(text: &str) -> anyhow::Result<()> {

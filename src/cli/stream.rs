@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 
 use super::{log_to_stderr, say};
 use crate::app;
+use crate::base::environment::Environment;
 use crate::base::time;
 use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::config::settings::{self, PushAudio, Settings};
@@ -81,8 +82,8 @@ enum Audio {
 
 impl Stream {
     /// Streams until a signal comes, or the receiver refuses at once.
-    pub(super) fn run(&self) -> anyhow::Result<()> {
-        let settings = self.settings()?;
+    pub(super) fn run(&self, environment: &Environment) -> anyhow::Result<()> {
+        let settings = self.settings(environment)?;
         if self.dry_run {
             let push = settings.pushes.first().context("nothing would be sent without a URL")?;
             let control = Control::of(&settings, push);
@@ -96,8 +97,8 @@ impl Stream {
 
     /// The flags as the configuration that they stand for, so that one place
     /// checks both.
-    fn settings(&self) -> anyhow::Result<Settings> {
-        let url = self.address()?;
+    fn settings(&self, environment: &Environment) -> anyhow::Result<Settings> {
+        let url = self.address(environment)?;
         let text = self.text().unwrap_or_else(|why| usage(&why));
         let mut settings = config::parse_text(&text).map_err(|problems| LoadError::Problems {
             origin: "made of the flags".to_owned(),
@@ -154,8 +155,9 @@ impl Stream {
     }
 
     /// The URL, wherever it stands. It is never repeated: it may hold the key.
-    fn address(&self) -> anyhow::Result<Option<PushUrl>> {
-        let in_environment = || std::env::var(VARIABLE).ok().filter(|text| !text.is_empty());
+    fn address(&self, environment: &Environment) -> anyhow::Result<Option<PushUrl>> {
+        let text = environment.get(VARIABLE).filter(|text| !text.is_empty());
+        let in_environment = || text.map(str::to_owned);
         let text = match self.url.as_deref() {
             Some("-") => match in_environment() {
                 Some(text) => text,

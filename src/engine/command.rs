@@ -20,6 +20,8 @@ use tokio::task::JoinHandle;
 use super::command_log::CommandLog;
 use super::last_words::LastWords;
 use crate::base::disk::Disk;
+use crate::base::environment::PREFIX;
+use crate::base::scrub::Lines;
 use crate::config::settings::CommandLine;
 use crate::hub::bytes::{Read, Reader};
 use crate::model::status::Failure;
@@ -103,7 +105,7 @@ impl Program {
         command.args(arguments).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
         // Settings may hold stream keys, and readiness is the service's to tell.
-        let ours = |name: &str| name.starts_with("LIVEBOX__") || name == "NOTIFY_SOCKET";
+        let ours = |name: &str| name.starts_with(PREFIX) || name == "NOTIFY_SOCKET";
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(ours) {
                 command.env_remove(name);
@@ -224,12 +226,20 @@ fn told(status: ExitStatus) -> String {
     }
 }
 
-/// Keeps what a program says for as long as it says something.
+/// Keeps what a program says, without what may be secret in it, for as long as
+/// it says something.
 async fn keep(mut from: ChildStderr, log: Arc<CommandLog>, last: Arc<LastWords>) {
-    let mut said = vec![0; LEAST_ROOM];
-    while let Ok(length @ 1..) = from.read(&mut said).await {
-        last.hear(&said[..length]);
-        log.keep(&said[..length], tokio::time::Instant::now().into_std()).await;
+    let (mut said, mut lines) = (vec![0; LEAST_ROOM], Lines::default());
+    loop {
+        let length = from.read(&mut said).await.unwrap_or(0);
+        let text = if length > 0 { lines.push(&said[..length]) } else { lines.finish() };
+        if !text.is_empty() {
+            last.hear(&text);
+            log.keep(text.as_bytes(), tokio::time::Instant::now().into_std()).await;
+        }
+        if length == 0 {
+            return;
+        }
     }
 }
 

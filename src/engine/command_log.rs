@@ -3,8 +3,9 @@
 //! Limited in size and in rate: a program that complains for ever must neither
 //! fill nor wear out an SD card.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,9 @@ use crate::base::time::log_stamp;
 
 /// A file that is longer becomes `NAME.log.old`, in the place of the one before.
 const LONGEST: u64 = 1 << 20;
+
+/// Nobody else may read what a program says: no scrubbing finds every secret.
+const MODE: u32 = 0o640;
 
 /// So much may be said at once, and so much a second on average.
 const BURST: f64 = 65_536.0;
@@ -181,7 +185,11 @@ fn append(path: &Path, open: &mut Option<(File, u64)>, parts: &[&[u8]]) -> io::R
 
 /// The file and its length, with the line by which one sees where a start is.
 fn begin(path: &Path) -> io::Result<(File, u64)> {
-    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    let mut file = OpenOptions::new().create(true).append(true).mode(MODE).open(path)?;
+    if file.metadata()?.mode() & !MODE & 0o777 != 0 {
+        // Another user's file stays as that user wants it.
+        file.set_permissions(Permissions::from_mode(MODE)).ok();
+    }
     let first = format!("[{}] Log opened\n", log_stamp());
     file.write_all(first.as_bytes())?;
     let length = file.metadata()?.len();
@@ -210,6 +218,10 @@ mod tests {
             now += Duration::from_secs(1);
         }
         let path = folder.path().join("feed_clip.log");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let again = CommandLog::new(Some(folder.path()), "feed", "clip");
+        again.write(b"more\n", now);
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, MODE);
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with('[') && text.lines().next().unwrap().ends_with("] Log opened"));
         let size = |path: &Path| std::fs::metadata(path).unwrap().len();

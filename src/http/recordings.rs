@@ -23,6 +23,7 @@ use super::server::{State, now};
 use crate::base::system;
 use crate::base::time::iso_s;
 use crate::base::units::{duration_in_words, size_in_words};
+use crate::model::ids::StreamName;
 use crate::model::status;
 use crate::outputs::picture::BadWish;
 use crate::outputs::recordings::{Entry, Name, Recordings};
@@ -259,7 +260,8 @@ fn named(text: &str, request: &HttpRequest) -> Result<Name, ApiError> {
 
 type Found = Vec<(Name, Entry)>;
 
-/// What whoever asks may know of, and where the next page begins.
+/// The recordings that the caller may know of, and where the next page begins:
+/// behind the last of them, so that it names no other one.
 fn listed(
     request: &HttpRequest,
     recordings: &Recordings,
@@ -268,9 +270,12 @@ fn listed(
 ) -> Result<(Found, Option<Name>), ApiError> {
     let before = before.map(str::parse::<Name>).transpose();
     let before = before.map_err(|_| ApiError::BadBefore)?;
-    let (mut found, _) = recordings.list(before.as_ref(), limit);
-    let next = found.last().filter(|_| found.len() == limit).map(|(name, _)| name.clone());
-    found.retain(|(name, _)| access::is_listed(request, name.stream()));
+    let may_show = |stream: &StreamName| access::is_listed(request, stream);
+    // One more tells whether there is another page.
+    let mut found = recordings.list(before.as_ref(), limit + 1, may_show);
+    let is_last = found.len() <= limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| !is_last).map(|(name, _)| name.clone());
     Ok((found, next))
 }
 

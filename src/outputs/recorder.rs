@@ -7,6 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -55,16 +56,17 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Creates the file in the folder of `disk`; blocks.
+    /// Creates the file in the folder of `disk` with these permissions, as far as
+    /// the umask allows; blocks.
     ///
     /// # Errors
     /// There is one already, or none can be made there.
-    pub fn create(path: &Path, disk: Disk) -> Result<Self, RecordError> {
+    pub fn create(path: &Path, disk: Disk, mode: u32) -> Result<Self, RecordError> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
             return Err(RecordError::NoFolder(folder.to_owned()));
         }
-        let file = OpenOptions::new().write(true).create_new(true).open(path);
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
         let path = path.to_owned();
         let file = match file {
             Ok(file) => file,
@@ -284,7 +286,7 @@ mod tests {
         let disk = Disk::at(folder.path()).unwrap();
         let create = |path: &Path| {
             let (path, own) = (path.to_owned(), disk.clone());
-            disk.run_blocking(PATIENCE, move || Recorder::create(&path, own)).unwrap()
+            disk.run_blocking(PATIENCE, move || Recorder::create(&path, own, 0o666)).unwrap()
         };
         let path = folder.path().join("a.mp4");
         let unused = create(&path).unwrap();

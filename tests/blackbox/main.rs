@@ -44,6 +44,7 @@ mod reload;
 mod resting;
 mod rtsp;
 mod rtsp_places;
+mod secrets;
 mod sharing;
 mod shots;
 mod shutdown;

@@ -11,6 +11,7 @@ use log::{debug, error};
 use tokio::sync::mpsc;
 
 use super::packages;
+use crate::base::scrub;
 use crate::base::secret::Secret;
 use crate::model::status::Failure;
 
@@ -219,6 +220,7 @@ fn classify(message: &gst::Message, secrets: &[Secret]) -> Option<News> {
                 told = format!("{told} ({})", cause.trim());
             }
             let message = secrets.iter().fold(told, |text, secret| secret.scrub(&text));
+            let message = scrub::text(&message);
             Some(News::Failed(Failure::Element { element, message }))
         }
         gst::MessageView::Eos(_) => Some(News::End),

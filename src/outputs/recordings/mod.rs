@@ -229,10 +229,15 @@ impl Recordings {
         self.memory.keep_recording(&taker.name, &taker.plan, wish).await;
     }
 
-    /// Up to `limit` recordings before `before`, the newest first, and how many
-    /// there are in all.
-    pub fn list(&self, before: Option<&Name>, limit: usize) -> (Vec<(Name, Entry)>, usize) {
-        self.shelf.list(before, limit)
+    /// Up to `limit` recordings before `before` of streams that may be shown,
+    /// the newest first.
+    pub fn list(
+        &self,
+        before: Option<&Name>,
+        limit: usize,
+        may_show: impl Fn(&StreamName) -> bool,
+    ) -> Vec<(Name, Entry)> {
+        self.shelf.list(before, limit, may_show)
     }
 
     /// The file of a recording, to be served, and what the disk says of it. One that grows is served up to

@@ -4,7 +4,7 @@
 //! there is, so that a list costs no look at the disk. Nothing is written or
 //! deleted that has not a name of livebox's own, and no link is followed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -29,6 +29,9 @@ use crate::outputs::recorder::{RecordError, Recorder};
 
 /// So many recordings of a stream begin in one second at most.
 const NUMBERS: std::ops::RangeInclusive<u8> = 1..=200;
+
+/// Of files that hold recordings: streams may have passwords, now or later.
+const MODE: u32 = 0o640;
 
 /// Made and removed at once, to see whether the folder can be written.
 const TRIAL: &str = ".livebox-may-write";
@@ -263,7 +266,8 @@ impl Shelf {
         ending: &'static str,
     ) -> Result<(Name, Recorder), RecordError> {
         let name = self.begin(stream, ending).ok_or(RecordError::Many)?;
-        match Recorder::create(&name.path(&self.folder, Stage::Part), self.disk.clone()) {
+        let path = name.path(&self.folder, Stage::Part);
+        match Recorder::create(&path, self.disk.clone(), MODE) {
             Ok(recorder) => Ok((name, recorder)),
             Err(error) => {
                 self.forget(&name);
@@ -428,14 +432,24 @@ impl Shelf {
         self.books().all.get(name).cloned()
     }
 
-    /// Up to `limit` recordings before `before`, the newest first, and how many
-    /// there are in all.
-    pub(super) fn list(&self, before: Option<&Name>, limit: usize) -> (Vec<(Name, Entry)>, usize) {
+    /// Up to `limit` recordings before `before` of streams that may be shown,
+    /// the newest first. Each stream is asked for once.
+    pub(super) fn list(
+        &self,
+        before: Option<&Name>,
+        limit: usize,
+        may_show: impl Fn(&StreamName) -> bool,
+    ) -> Vec<(Name, Entry)> {
+        let mut known: HashMap<StreamName, bool> = HashMap::new();
+        let mut is_shown = |stream: &StreamName| match known.get(stream) {
+            Some(known) => *known,
+            None => *known.entry(stream.clone()).or_insert(may_show(stream)),
+        };
         let books = self.books();
         let newest = books.all.iter().rev();
         let older = newest.skip_while(|(name, _)| before.is_some_and(|before| *name >= before));
-        let found = older.take(limit).map(|(name, entry)| (name.clone(), entry.clone()));
-        (found.collect(), books.all.len())
+        let shown = older.filter(|(name, _)| is_shown(name.stream())).take(limit);
+        shown.map(|(name, entry)| (name.clone(), entry.clone())).collect()
     }
 
     /// A file that is served; blocks.

@@ -1,0 +1,178 @@
+//! What is hidden and what is not.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn what_holds_no_secret_is_as_it_was() {
+    for plain in [
+        "boom\n",
+        "frame=  250 fps= 25 q=28.0 size=    1024kB time=00:00:10.00 bitrate= 838.9kbits/s\r",
+        "[h264 @ 0x5581] error while decoding MB 45 12, bytestream -7\n",
+        "Connection to tcp://cam.local:554 failed",
+        "Input #0, rtsp, from 'rtsp://cam.local:554/stream1':\n",
+        "ffmpeg -f v4l2 -i /dev/video0 -c:v libx264 -g 30 -b:v 2M -f mpegts -",
+        "keyint=250 keyint_min=25 scenecut=40",
+        "date -u +%s",
+        "mail me@example.com at 12:30",
+        "Stream #0:0: Video: h264 (High), yuv420p, 1280x720, 25 fps",
+        "",
+    ] {
+        assert_eq!(text(plain), plain);
+    }
+}
+
+#[test]
+fn secrets_are_hidden_where_they_stand() {
+    for (said, shown) in [
+        ("rtsp://u:p@cam/live: 401\n", "rtsp://•••@cam/live: 401\n"),
+        ("rtsp://u:p@ss:w@cam/live", "rtsp://•••@cam/live"),
+        ("http://cam/v?user=u&pwd=p failed", "http://cam/v?••• failed"),
+        ("http://cam/#access_token=x y", "http://cam/#••• y"),
+        ("rtmps://a.example/live2/K-1: x", "rtmps://a.example/live2/••• x"),
+        ("'rtmp://a.example/app/K-1?x=y'", "'rtmp://a.example/app/•••?•••'"),
+        ("rtmp://a.example/K-1", "rtmp://a.example/•••"),
+        ("[f=flv]rtmp://a/l/K|[f=flv]rtmp://b/l/K", "[f=flv]rtmp://a/l/•••|[f=flv]rtmp://b/l/•••"),
+        ("srt://h:9000?streamid=S&passphrase=P", "srt://h:9000?•••"),
+        ("password=p1 stream_key=abc a=b", "password=••• stream_key=••• a=b"),
+        ("Token: abc", "Token: •••"),
+        ("{\"password\": \"a b\", \"n\": 1}", "{\"password\": \"•••\", \"n\": 1}"),
+        ("\"{\\\"token\\\": \\\"abc\\\"}\"", "\"{\\\"token\\\": \\\"•••\""),
+        ("> Authorization: Basic YTpi\r\n", "> Authorization: •••\r\n"),
+        ("Cookie: a=b; c=d\n", "Cookie: •••\n"),
+        (
+            "curl -H \"Authorization: Bearer x y\" http://h/",
+            "curl -H \"Authorization: •••\" http://h/",
+        ),
+        ("curl -H 'X-Api-Key: x' -u a:b h", "curl -H 'X-Api-Key: •••' -u ••• h"),
+        ("curl -u 'a:b c' -uuser:pw --user=a:b h", "curl -u '•••' -u••• --user=••• h"),
+        ("tool --password hunter2 -v", "tool --password ••• -v"),
+        ("tool --key \"a b\" -passphrase c", "tool --key \"•••\" -passphrase •••"),
+        ("sent Bearer abc.def", "sent Bearer •••"),
+        ("scp user:pw@host:/x .", "scp •••@host:/x ."),
+        ("proxy=user:p=w@host", "proxy=•••@host"),
+    ] {
+        assert_eq!(text(said), shown);
+        assert_eq!(text(shown), shown, "once more");
+    }
+}
+
+#[test]
+fn an_argument_is_one_value_whatever_is_in_it() {
+    for (words, shown) in [
+        (&["tool", "--password", "a b", "-v"][..], &["tool", "--password", "•••", "-v"][..]),
+        (&["tool", "password=a b"], &["tool", "password=•••"]),
+        (&["curl", "-u", "me:a b", "h"], &["curl", "-u", "•••", "h"]),
+        (&["curl", "-ume:a b", "--user=me:a b"], &["curl", "-u•••", "--user=•••"]),
+        (&["curl", "-H", "Authorization: Basic a b"], &["curl", "-H", "Authorization:•••"]),
+        (&["date", "-u", "+%s"], &["date", "-u", "+%s"]),
+        (&["sh", "-c", "curl -u me:a h | cat"], &["sh", "-c", "curl -u ••• h | cat"]),
+        (&["ffmpeg", "-i", "rtsp://a:b@c/d"], &["ffmpeg", "-i", "rtsp://•••@c/d"]),
+        (&["x", "-rtmp_playpath", "K"], &["x", "-rtmp_playpath", "•••"]),
+    ] {
+        assert_eq!(command(words.iter().copied()), shown);
+    }
+}
+
+#[test]
+fn what_comes_in_pieces_is_put_together_first() {
+    let mut lines = Lines::default();
+    assert_eq!(lines.push(b"rtsp://us"), "");
+    assert_eq!(lines.push(b"er:pa"), "");
+    assert_eq!(lines.push(b"ss@h/x failed\nnext: pass"), "rtsp://•••@h/x failed\n");
+    assert_eq!(lines.push(b"word=abc"), "");
+    assert_eq!(lines.finish(), "next: password=•••");
+    assert_eq!(lines.finish(), "");
+}
+
+#[test]
+fn a_line_without_end_takes_no_memory_and_shows_no_half_words() {
+    let mut lines = Lines::default();
+    for _ in 0..1000 {
+        assert_eq!(lines.push(&[b'x'; 100]), "");
+    }
+    assert!(lines.line.len() <= LONGEST_LINE);
+    assert_eq!(lines.push(b"\n"), "…\n");
+    let long = format!("{} user:{}@host\n", "x".repeat(LONGEST_LINE - 20), "y".repeat(100));
+    let shown = lines.push(long.as_bytes());
+    assert!(shown.ends_with("x…\n"), "{shown}");
+}
+
+/// Every place of a secret that is known, as a line and as words of a command.
+const PLACES: [&str; 22] = [
+    "rtsp://user:SECRET@cam.local:554/x",
+    "rtsp://SECRET@cam/x",
+    "http://cam/v?token=SECRET",
+    "http://cam/v?a=b&c=SECRET#d",
+    "rtmp://a.example/live/SECRET",
+    "rtmps://a.example:443/live2/x/SECRET?y=z",
+    "srt://h:1?streamid=SECRET",
+    "user:SECRET@host",
+    "--proxy=user:SECRET@host:80",
+    "--password SECRET",
+    "--password=SECRET",
+    "-passphrase SECRET",
+    "--stream-key SECRET",
+    "-u user:SECRET",
+    "-uuser:SECRET",
+    "--user user:SECRET",
+    "--user=user:SECRET",
+    "-H 'Authorization: Basic SECRET'",
+    "API_TOKEN=SECRET",
+    "{\"api_key\":\"SECRET\"}",
+    "'passwd: SECRET'",
+    "'Cookie: session=SECRET; other=SECRET'",
+];
+
+proptest! {
+    #[test]
+    fn no_known_place_shows_its_secret(
+        secret in "[a-zA-Z0-9]{6,12}",
+        place in 0..PLACES.len(),
+        before in "[a-z ]{0,10}",
+        after in "[a-z ]{0,10}",
+    ) {
+        let secret = format!("S{secret}7");
+        let line = format!("{before} {} {after}", PLACES[place].replace("SECRET", &secret));
+        let shown = text(&line);
+        prop_assert!(!shown.contains(&secret), "{}", shown);
+        let words = shlex::split(&line).unwrap();
+        let shown = command(words.iter().map(String::as_str)).join(" ");
+        prop_assert!(!shown.contains(&secret), "{}", shown);
+    }
+
+    #[test]
+    fn no_user_of_a_url_is_shown(user in "[a-z0-9]{8}", rest in "[A-Z /?.:]{0,20}") {
+        let shown = text(&format!("rtsp://{user}:{user}@host/{rest}"));
+        prop_assert!(!shown.contains(&user));
+    }
+
+    #[test]
+    fn it_does_not_matter_how_the_bytes_are_cut(said in "[a-z:=@/ \n\"é]{0,60}", cut in 0_usize..60) {
+        let (mut whole, mut pieces) = (Lines::default(), Lines::default());
+        let at_once = whole.push(said.as_bytes()) + &whole.finish();
+        let (one, two) = said.as_bytes().split_at(cut.min(said.len()));
+        let in_two = pieces.push(one) + &pieces.push(two) + &pieces.finish();
+        prop_assert_eq!(at_once, in_two);
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(said in "\\PC{0,80}", words in prop::collection::vec("\\PC{0,20}", 0..6)) {
+        text(&said);
+        command(words.iter().map(String::as_str));
+    }
+
+    #[test]
+    fn no_mixture_of_its_signs_makes_it_panic(said in "[-:=@/?#'\"|a-e\\\\ \n•]{0,40}key[-:=@/?#'\" \\\\]{0,9}") {
+        text(&said);
+        command([said.as_str(), "-u", said.as_str()]);
+    }
+
+    #[test]
+    fn whatever_bytes_are_said_are_survived(said in prop::collection::vec(any::<u8>(), 0..300)) {
+        let mut lines = Lines::default();
+        lines.push(&said);
+        lines.finish();
+    }
+}
