@@ -106,18 +106,35 @@ pub(super) async fn require_viewer(
 ) -> Result<(), ApiError> {
     let porter = porter_of(request);
     let porter = porter.ok_or_else(|| ApiError::NoSuchPath(request.path().to_owned()))?;
-    enter(request, &Place::Stream(stream.clone()), &porter).await.map(|_| ())
+    enter(request, &place_of_recordings(request, stream), &porter).await.map(|_| ())
+}
+
+/// Whether recordings of `stream` may stand in a list for the caller.
+pub(super) fn are_recordings_listed(request: &HttpRequest, stream: &StreamName) -> bool {
+    is_listed_at(request, &place_of_recordings(request, stream))
+}
+
+/// What opens the recordings of a stream. One that the configuration has no
+/// longer may have had a password: those are for operators.
+fn place_of_recordings(request: &HttpRequest, stream: &StreamName) -> Place {
+    let state = request.app_data::<web::Data<State>>();
+    match state.is_some_and(|state| state.lineup().settings.has_stream(stream)) {
+        true => Place::Stream(stream.clone()),
+        false => Place::Box,
+    }
 }
 
 /// Whether `stream` may stand in a list for whoever asks. No password is
 /// checked for a list: only what is known already opens anything.
 pub(super) fn is_listed(request: &HttpRequest, stream: &StreamName) -> bool {
-    let (Some(porter), place) = (porter_of(request), Place::Stream(stream.clone())) else {
-        return false;
-    };
+    is_listed_at(request, &Place::Stream(stream.clone()))
+}
+
+fn is_listed_at(request: &HttpRequest, place: &Place) -> bool {
+    let Some(porter) = porter_of(request) else { return false };
     let password = password_of(request.headers());
-    let knows = |password| porter.knows(&place, password);
-    !porter.asks_at(&place) || is_operator(request) || password.as_ref().is_some_and(knows)
+    let knows = |password| porter.knows(place, password);
+    !porter.asks_at(place) || is_operator(request) || password.as_ref().is_some_and(knows)
 }
 
 /// Takes out of `snapshot` what is not for whoever asks, and returns the

@@ -34,13 +34,16 @@ pub(super) struct Connection {
 
 /// Marks a connection that came through the Unix socket.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct OverUnixSocket;
+pub(super) struct OverUnixSocket {
+    /// Whose program it is, as far as the kernel says.
+    pub(super) user: Option<u32>,
+}
 
 /// Keeps what a connection's requests need: its socket, and what goes on on it.
 pub(super) fn keep(wire: &Wire, known: &mut Extensions) {
     known.insert(wire.exchange());
-    if wire.is_local() {
-        known.insert(OverUnixSocket);
+    if let Some(local) = wire.over_unix_socket() {
+        known.insert(local);
     }
     // Without it everything goes through the server, which works as well.
     if let Some(connection) = wire.connection() {

@@ -2,13 +2,15 @@
 //! something. A player that fetches a segment a second is one line, not
 //! thousands on an SD card; the rest is told at the level debug.
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use actix_web::HttpRequest;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use log::{Level, log};
+
+use super::connection::OverUnixSocket;
 
 /// Whether a connection has asked for something already.
 #[derive(Debug, Default)]
@@ -24,16 +26,21 @@ pub(super) async fn note(
     let is_first = told.is_none_or(|told| !told.0.swap(true, Ordering::Relaxed));
     let is_worth_it = is_first || !request.method().is_safe();
     let level = if is_worth_it { Level::Info } else { Level::Debug };
-    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    let peer = shown(request.request());
     let response = next.call(request).await?;
     let asked = response.request();
     let (method, path, status) = (asked.method(), asked.path(), response.status().as_u16());
-    log!(level, "{} {method} {} {status}", shown(peer), printable(path));
+    log!(level, "{} {method} {} {status}", peer, printable(path));
     Ok(response)
 }
 
-fn shown(peer: Option<IpAddr>) -> String {
-    peer.map_or_else(|| "somebody".to_owned(), |ip| ip.to_string())
+/// The address, or the user who came through the Unix socket.
+fn shown(request: &HttpRequest) -> String {
+    match (request.peer_addr(), request.conn_data::<OverUnixSocket>()) {
+        (Some(peer), _) => peer.ip().to_canonical().to_string(),
+        (None, Some(OverUnixSocket { user: Some(user) })) => format!("user {user}"),
+        (None, Some(OverUnixSocket { user: None }) | None) => "somebody".to_owned(),
+    }
 }
 
 /// Without what could break a line or pretend to be another, and not too long.

@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::connection::Connection;
+use super::connection::{Connection, OverUnixSocket};
 use super::exchange::{Exchange, HEAD_AT_MOST};
 use super::head::{Heard, Refusal, heard};
 use super::plain;
@@ -282,9 +282,10 @@ impl Wire {
         self.connection.clone()
     }
 
-    /// Whether it came through the Unix socket.
-    pub(super) fn is_local(&self) -> bool {
-        matches!(self.line, Line::Unix(_))
+    /// Who came, if it was through the Unix socket.
+    pub(super) fn over_unix_socket(&self) -> Option<OverUnixSocket> {
+        let Line::Unix(socket) = &self.line else { return None };
+        Some(OverUnixSocket { user: socket.peer_cred().ok().map(|peer| peer.uid()) })
     }
 
     /// What tells that the connection must end. To be taken once.

@@ -3,7 +3,7 @@
 //!
 //! Who may watch a stream may watch what was recorded of it, and nobody else
 //! learns that there is something: [`access::require_viewer`] and
-//! [`access::is_listed`] are asked before anything is told.
+//! [`access::are_recordings_listed`] are asked before anything is told.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -270,7 +270,7 @@ fn listed(
 ) -> Result<(Found, Option<Name>), ApiError> {
     let before = before.map(str::parse::<Name>).transpose();
     let before = before.map_err(|_| ApiError::BadBefore)?;
-    let may_show = |stream: &StreamName| access::is_listed(request, stream);
+    let may_show = |stream: &StreamName| access::are_recordings_listed(request, stream);
     // One more tells whether there is another page.
     let mut found = recordings.list(before.as_ref(), limit + 1, may_show);
     let is_last = found.len() <= limit;

@@ -140,6 +140,28 @@ fn strangers_page_through_recordings_without_learning_of_protected_ones() {
 }
 
 #[test]
+fn recordings_of_a_stream_that_is_gone_are_for_operators() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let name = "gone_2026-01-02_03-04-05.mp4";
+    fs::write(folder.path().join(name), "x").expect("the folder is writable");
+    let hash = livebox(&["password"], "correct horse\n").stdout;
+    let livebox = Livebox::start(&format!(
+        "{CAMERA}access: {{password: '{}'}}\nrecordings: {{folder: {}}}\n",
+        hash.trim(),
+        folder.path().display()
+    ));
+    let file = format!("/recordings/{name}");
+    let ask = |path: &str| livebox.http().request("GET", path);
+    let known = |path: &str| ask(path).header("Authorization", "Basic YW5uYTpjb3JyZWN0IGhvcnNl");
+
+    wait::until("it is known", PATIENCE, || (known(&file).answer().status() == 200).then_some(()));
+    assert_eq!(ask(&file).answer().status(), 401);
+    let list = format!("{API}/recordings");
+    assert!(!ask(&list).answer().text().contains(name));
+    assert!(known(&list).answer().text().contains(name));
+}
+
+#[test]
 fn other_users_of_the_machine_cannot_read_recordings() {
     let folder = tempfile::tempdir().expect("there is room for a folder");
     let livebox =

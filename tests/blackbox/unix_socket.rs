@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +38,8 @@ fn the_unix_socket_needs_no_password_for_anything() {
     assert_eq!(status(&socket, &control, &["-H", "X-Forwarded-For: 192.0.2.9"]), 401);
     assert_eq!(status(&socket, &control, &["-H", "Origin: http://evil.example"]), 403);
     livebox.log().wait_for("listening on the Unix socket", PATIENCE);
+    // The log tells whose program it was.
+    livebox.log().wait_for(&format!("user {} POST {API}/reload 200", own_user()), PATIENCE);
 }
 
 #[test]
@@ -94,6 +96,11 @@ fn launch(folder: &TempDir) -> Launch {
 
 fn socket_in(folder: &TempDir) -> PathBuf {
     folder.path().join("livebox.sock")
+}
+
+/// `/proc/self` belongs to the user of this process.
+fn own_user() -> u32 {
+    fs::metadata("/proc/self").expect("/proc is mounted").uid()
 }
 
 /// The status of the answer; what is behind it may have no end.
