@@ -402,6 +402,7 @@ impl Stream {
             bytes_out: self.hub.bytes_out(),
             frames: self.hub.frames(),
             lost: self.hub.lost(),
+            dropped: self.dropped(),
             newest_age: self.hub.newest_age(),
             bitrate: measured.bitrate,
             fps: measured.fps,
@@ -413,6 +414,12 @@ impl Stream {
             picture: self.picture(),
             encoder: self.chosen.borrow().clone(),
         }
+    }
+
+    /// Frames left out before its encoder, or in its feed's pipeline.
+    fn dropped(&self) -> u64 {
+        let of_feed = self.feeds.first().map_or(0, |feed| feed.outlet().dropped());
+        self.hub.dropped() + of_feed
     }
 
     fn clients(&self, now: Instant) -> Vec<status::Client> {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+use log::warn;
 use tokio::sync::watch;
 
 use super::audience::{Audience, Client};
@@ -25,6 +26,9 @@ use crate::model::unit::AccessUnit;
 
 pub use crate::media::h264::Malformed;
 
+/// A frame that is left out now and then is nothing to log.
+const WORTH_TELLING: u64 = 64;
+
 /// A stream in memory. The writer never waits for a reader; a reader that is
 /// too slow loses chunks, and learns how many.
 #[derive(Debug)]
@@ -43,6 +47,7 @@ pub struct Stream {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     lost: AtomicU64,
+    dropped: AtomicU64,
     pub(super) audience: Audience,
     pub(super) lease: Lease,
 }
@@ -84,6 +89,7 @@ impl Stream {
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             lost: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
             audience: Audience::default(),
             lease: Lease::default(),
         })
@@ -292,6 +298,19 @@ impl Stream {
 
     pub(super) fn count_lost(&self, chunks: u64) {
         self.lost.fetch_add(chunks, Ordering::Relaxed);
+    }
+
+    /// Frames that were left out because the encoder was too slow for them,
+    /// since the start of the service.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    pub fn count_dropped(&self) {
+        let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+        if dropped >= WORTH_TELLING && dropped.is_power_of_two() {
+            warn!(stream:% = self.name, dropped; "the encoder is too slow; frames are left out");
+        }
     }
 
     /// How long ago the newest chunk came; nothing if there is none in memory.

@@ -136,6 +136,9 @@ pub struct Stream {
     pub frames: u64,
     /// Chunks that readers were too slow for, since the start of the service.
     pub lost: u64,
+    /// Frames left out before the encoder, which was too slow for them, since
+    /// the start of the service.
+    pub dropped: u64,
     /// How long ago the newest chunk came; nothing if there is none in memory.
     pub newest_age: Option<Duration>,
     /// What really comes out, where it was measured.

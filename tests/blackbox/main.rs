@@ -29,6 +29,7 @@ mod hls;
 mod https;
 mod kills;
 mod mjpeg;
+mod overload;
 mod pages;
 mod passwords;
 mod pictures;

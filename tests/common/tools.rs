@@ -32,6 +32,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("prlimit", "util-linux"),
     ("setpriv", "util-linux"),
     ("sh", "dash"),
+    ("taskset", "util-linux"),
     ("unshare", "util-linux"),
     ("vlc", "vlc-bin"),
 ];

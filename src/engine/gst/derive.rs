@@ -7,7 +7,7 @@ use super::intake::{news, play_from, told};
 use super::outlet::{self, Frame, Outlet, Taking, Writer};
 use super::picture::first_decoder;
 use super::running::Running;
-use super::tap::{FirstSign, SINKS, Target, Timeline, tap};
+use super::tap::{FirstSign, SINKS, Target, Timeline, count_dropped, tap};
 use crate::config::settings::FeedAudio;
 use crate::engine::plan::{Capture, Given, Pictures, Plan};
 use crate::engine::runs::Stop;
@@ -123,8 +123,9 @@ impl Making<'_> {
         let (from, sign) = (Arc::clone(&self.base.outlet), Arc::clone(self.sign));
         let started = tokio::task::spawn_blocking(move || {
             let mut running = Running::build(&line, Vec::new())?;
+            count_dropped(running.pipeline(), &target);
             tap(&Timeline::of(running.pipeline()), &SINKS, &target, &sign)?;
-            let taking = play_from(&mut running, &from)?;
+            let taking = play_from(&mut running, &from, target)?;
             Ok((running, vec![taking]))
         });
         let started = started.await.map_err(|panic| Failure::Build(panic.to_string()))?;

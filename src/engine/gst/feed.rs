@@ -9,7 +9,7 @@ use super::encoding::{Encoding, by_itself};
 use super::film;
 use super::probe::Encoders;
 use super::running::Running;
-use super::tap::{FirstSign, SINKS, Target, Timeline, tap};
+use super::tap::{FirstSign, SINKS, Target, Timeline, count_dropped, tap};
 use super::v4l2;
 use crate::config::settings::Source;
 use crate::engine::controls::Desk;
@@ -149,6 +149,7 @@ pub(super) async fn carry(
 
 fn start(line: &str, target: &Target, sign: &Arc<FirstSign>) -> Result<Running, Failure> {
     let mut running = Running::build(line, Vec::new())?;
+    count_dropped(running.pipeline(), target);
     tap(&Timeline::of(running.pipeline()), &SINKS, target, sign)?;
     running.play()?;
     Ok(running)

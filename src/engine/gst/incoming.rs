@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::outlet::Writer;
 use super::packages;
 use super::running::{Running, give_times};
-use super::tap::{FirstSign, Target, Timeline, tap};
+use super::tap::{FirstSign, Target, Timeline, count_dropped, tap};
 use crate::config::settings::FeedAudio;
 use crate::engine::plan::{Given, Offered, Plan};
 use crate::engine::runs::Stop;
@@ -136,7 +136,9 @@ impl Incoming {
             sink.set_property("async", false);
         }
         pipeline.add(&bin).map_err(|error| build(&error.to_string()))?;
-        tap(on, sinks, &Target::Shared(self.writer.clone()), &self.sign)?;
+        let target = Target::Shared(self.writer.clone());
+        count_dropped(&bin, &target);
+        tap(on, sinks, &target, &self.sign)?;
         bin.sync_state_with_parent().map_err(|error| build(&error.to_string()))?;
         let sink = bin.static_pad("sink").ok_or_else(|| build("it has no way in"))?;
         pad.link(&sink).map_err(|error| build(&error.to_string()))?;

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::outlet::{Frame, Outlet, Taking, is_key};
 use super::running::Running;
+use super::tap::Target;
 use crate::base::time::MediaTime;
 use crate::engine::plan::Given;
 use crate::model::status::Failure;
@@ -20,15 +21,20 @@ use crate::model::unit::{AccessUnit, TrackKind};
 const HELD: gst::ClockTime = gst::ClockTime::from_seconds(1);
 
 /// Starts a pipeline whose source `frames` gets the pictures of `outlet` from
-/// now on, those first that a decoder needs of the past; blocks.
+/// now on, those first that a decoder needs of the past; blocks. Those that it
+/// is too slow for are counted for `target`.
 ///
 /// # Errors
 /// The pipeline does not start.
-pub(super) fn play_from(running: &mut Running, outlet: &Arc<Outlet>) -> Result<Taking, Failure> {
+pub(super) fn play_from(
+    running: &mut Running,
+    outlet: &Arc<Outlet>,
+    target: Target,
+) -> Result<Taking, Failure> {
     // Its time begins with the oldest picture that it is given.
     let now = super::now();
     let begin = outlet.begin().map_or(now, |past| past.min(now));
-    let mut intake = Intake::new(running.element("frames")?, begin)?;
+    let mut intake = Intake::new(running.element("frames")?, begin, target)?;
     let pipeline = running.pipeline();
     pipeline.set_start_time(gst::ClockTime::NONE);
     pipeline.set_base_time(super::absolute(begin));
@@ -57,6 +63,7 @@ pub(super) async fn news(known: &mut watch::Receiver<Option<Given>>) {
 /// Where pictures of a feed enter an encoder's pipeline.
 struct Intake {
     source: gst_app::AppSrc,
+    target: Target,
     begin: MediaTime,
     caps: Option<gst::Caps>,
     /// Whether encoded pictures are of no use before the next key frame.
@@ -64,17 +71,21 @@ struct Intake {
 }
 
 impl Intake {
-    fn new(element: gst::Element, begin: MediaTime) -> Result<Self, Failure> {
+    fn new(element: gst::Element, begin: MediaTime, target: Target) -> Result<Self, Failure> {
         let source = element
             .downcast::<gst_app::AppSrc>()
             .map_err(|_| Failure::Build("\"frames\" is not an appsrc".to_owned()))?;
-        Ok(Self { source, begin, caps: None, awaiting_key: true })
+        Ok(Self { source, target, begin, caps: None, awaiting_key: true })
     }
 
     fn take(&mut self, frame: &Frame) {
         match frame {
             Frame::Plain(plain) => {
                 self.follow(&plain.caps);
+                // The source holds one picture, and lets it go for the next.
+                if self.source.current_level_buffers() > 0 {
+                    self.target.count_dropped();
+                }
                 self.push(plain.buffer.copy(), plain.pts, None, plain.duration);
             }
             Frame::Unit(unit) => self.take_encoded(unit),

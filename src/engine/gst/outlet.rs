@@ -32,6 +32,7 @@ pub struct Outlet {
     given: watch::Sender<Option<Given>>,
     needs: watch::Sender<usize>,
     frames: AtomicU64,
+    dropped: AtomicU64,
 }
 
 /// What a taker gets.
@@ -128,6 +129,7 @@ impl Outlet {
             given: watch::Sender::new(None),
             needs: watch::Sender::new(0),
             frames: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
         })
     }
 
@@ -148,6 +150,12 @@ impl Outlet {
     /// Frames that the feed lives by, since the start of the service.
     pub(super) fn frames(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
+    }
+
+    /// Frames that were left out because the feed's own pipeline was too slow
+    /// for them, since the start of the service.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 
     /// What the feed gives; nothing before its first run has found out.
@@ -251,6 +259,11 @@ impl Writer {
     /// Counts a frame that the feed lives by, whether it is handed out or not.
     pub(super) fn count_frame(&self) {
         self.outlet.frames.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a frame that was left out because the pipeline was too slow.
+    pub(super) fn count_dropped(&self) {
+        self.outlet.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Hands out a plain picture.

@@ -3,6 +3,7 @@
 //! Building, starting and stopping block, sometimes for ever (drivers hang):
 //! they run on threads that may be abandoned.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gstreamer as gst;
@@ -66,6 +67,7 @@ impl Running {
             }
         };
         give_times(pipeline.upcast_ref());
+        keep_up(pipeline.upcast_ref());
         pipeline.use_clock(Some(&super::clock()));
         let news = listen(&pipeline, secrets);
         Ok(Self { pipeline, news, is_up: false })
@@ -180,6 +182,46 @@ pub(super) fn give_times(bin: &gst::Bin) {
     }
 }
 
+/// A test source that is later than this leaves pictures out.
+const LATE: gst::ClockTime = gst::ClockTime::from_mseconds(200);
+
+/// Keeps a test source that is too slow for its rate near the clock: it counts
+/// on from its first picture, and would be farther behind with each. A picture
+/// that is too late gets the newest time of the source's rate that is not; of
+/// several with one time the first goes on.
+fn keep_up(bin: &gst::Bin) {
+    let sources = bin.iterate_all_by_element_factory_name("videotestsrc").into_iter();
+    for src in sources.filter_map(|source| source.ok()?.static_pad("src")) {
+        let latest = AtomicU64::new(0);
+        src.add_probe(gst::PadProbeType::BUFFER, move |src, info| {
+            let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data else {
+                return gst::PadProbeReturn::Ok;
+            };
+            let now = src.parent_element().and_then(|source| source.current_running_time());
+            let (Some(pts), Some(now)) = (buffer.pts(), now) else {
+                return gst::PadProbeReturn::Ok;
+            };
+            let frame = buffer.duration().unwrap_or(USUAL_FRAME);
+            let time = in_time(pts.nseconds(), now.saturating_sub(LATE).nseconds(), frame);
+            // Rounded to nanoseconds, equal times differ a little.
+            if latest.fetch_max(time + frame.nseconds() / 2, Ordering::Relaxed) > time {
+                return gst::PadProbeReturn::Drop;
+            }
+            if time != pts.nseconds() {
+                buffer.make_mut().set_pts(gst::ClockTime::from_nseconds(time));
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+}
+
+/// The time of a picture that must not be before `earliest`, at a distance of
+/// whole frames from its own.
+fn in_time(pts: u64, earliest: u64, frame: gst::ClockTime) -> u64 {
+    let late = earliest.saturating_sub(pts);
+    pts + late - late % frame.nseconds().max(1)
+}
+
 /// Forwards what matters from the bus. Four places are enough: after the first
 /// failure the pipeline is torn down, and what does not fit is the echo of it.
 fn listen(pipeline: &gst::Pipeline, secrets: Vec<Secret>) -> mpsc::Receiver<News> {
@@ -231,6 +273,15 @@ fn classify(message: &gst::Message, secrets: &[Secret]) -> Option<News> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_late_picture_gets_a_time_of_the_sources_rate() {
+        let frame = gst::ClockTime::from_nseconds(40);
+        assert_eq!(in_time(100, 90, frame), 100);
+        assert_eq!(in_time(100, 139, frame), 100);
+        assert_eq!(in_time(100, 140, frame), 140);
+        assert_eq!(in_time(100, 1_000, frame), 980);
+    }
 
     fn build(line: &str) -> Result<Running, Failure> {
         gst::init().unwrap();

@@ -12,7 +12,7 @@ use super::outlet::{Frame, Need, Outlet, Taking};
 use super::picture::first_decoder;
 use super::probe::Encoders;
 use super::running::Running;
-use super::tap::{FirstSign, SINKS, Target, Timeline, tap};
+use super::tap::{FirstSign, SINKS, Target, Timeline, count_dropped, tap};
 use crate::config::settings::Sound;
 use crate::engine::lifecycle::{Event, Run};
 use crate::engine::plan::{Given, Pictures, Plan};
@@ -222,8 +222,9 @@ impl Job {
     fn start(&self, line: &str, sign: &Arc<FirstSign>) -> Result<(Running, Taking), Failure> {
         let mut running = Running::build(line, Vec::new())?;
         let target = Target::Stream(Arc::clone(&self.stream));
+        count_dropped(running.pipeline(), &target);
         tap(&Timeline::of(running.pipeline()), &SINKS, &target, sign)?;
-        let taking = play_from(&mut running, &self.outlet)?;
+        let taking = play_from(&mut running, &self.outlet, target)?;
         Ok((running, taking))
     }
 }

@@ -68,6 +68,14 @@ impl Target {
         }
     }
 
+    /// Counts a frame that was left out because the encoder was too slow.
+    pub(super) fn count_dropped(&self) {
+        match self {
+            Target::Stream(stream) => stream.count_dropped(),
+            Target::Shared(writer) => writer.count_dropped(),
+        }
+    }
+
     pub(super) fn audio_config(&self, info: AudioInfo) {
         match self {
             Target::Stream(stream) => stream.audio_config(info),
@@ -105,6 +113,17 @@ pub(super) fn tap(
         });
     }
     Ok(())
+}
+
+/// Counts the frames that are left out because what follows the queue `newest`
+/// of this bin is too slow: that holds one frame, and lets it go for the next.
+pub(super) fn count_dropped(bin: &impl IsA<gst::Bin>, target: &Target) {
+    let Some(newest) = bin.as_ref().by_name("newest") else { return };
+    let target = target.clone();
+    newest.connect("overrun", false, move |_| {
+        target.count_dropped();
+        None
+    });
 }
 
 /// The callbacks of a sink that gets encoded frames.

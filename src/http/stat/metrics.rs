@@ -46,6 +46,12 @@ pub(super) fn prometheus(snapshot: &Snapshot) -> String {
     of_streams("livebox_stream_lost_frames_total", "counter", "Readers were too slow.", &|s| {
         Some(s.lost as f64)
     });
+    of_streams(
+        "livebox_stream_dropped_frames_total",
+        "counter",
+        "The encoder was too slow.",
+        &|s| Some(s.dropped as f64),
+    );
     of_streams("livebox_stream_malformed_frames_total", "counter", "Damaged.", &|s| {
         Some(s.malformed as f64)
     });

@@ -92,6 +92,8 @@ pub(super) struct Stream<'a> {
     pub(super) frames: u64,
     /// Frames that readers were too slow for.
     pub(super) lost: u64,
+    /// Frames left out before the encoder, which was too slow for them.
+    pub(super) dropped: u64,
     /// Frames left out because they were damaged.
     pub(super) malformed: u64,
     pub(super) restarts: u32,
@@ -268,6 +270,7 @@ fn stream(stream: &status::Stream, shows_clients: bool) -> Stream<'_> {
         fps: stream.fps.map(hundredths),
         frames: stream.frames,
         lost: stream.lost,
+        dropped: stream.dropped,
         malformed: stream.malformed,
         restarts: stream.past.restarts,
         ends: ends(&stream.past),
