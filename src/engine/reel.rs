@@ -95,7 +95,7 @@ impl<T> Reel<T> {
         if time + duration / 2 < end {
             return None;
         }
-        Some(if time < end + duration * 3 / 2 { end } else { time })
+        Some(if time < end + duration / 2 { end } else { time })
     }
 }
 
@@ -176,6 +176,17 @@ mod tests {
     fn sound_that_is_shorter_leaves_its_gap_and_comes_back_in_step() {
         let times = played(&film(10, 10, 700), 2, TrackKind::Audio);
         assert_eq!((times[9], times[10]), ((180, 200), (400, 420)));
+    }
+
+    #[test]
+    fn sound_that_lacks_a_part_of_a_frame_never_parts_from_the_picture() {
+        let mut film = film(10, 7, 700);
+        for (index, sound) in (0..).zip(film.iter_mut().skip(10)) {
+            *sound = piece(TrackKind::Audio, 700 + index * 55, 55);
+        }
+        let times = played(&film, 5, TrackKind::Audio);
+        let apart = |round: usize| times[round * 7].0.abs_diff(round as u64 * 400);
+        assert!((0..5).all(|round| apart(round) <= 27), "{times:?}");
     }
 
     #[test]

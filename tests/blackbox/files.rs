@@ -37,6 +37,42 @@ fn a_film_plays_in_real_time_round_after_round_without_a_seam() {
 }
 
 #[test]
+fn sound_stays_with_the_picture_in_every_round() {
+    let clips = Clips::new();
+    let film = clips.folder().join("flash.mp4");
+    // White and a tone from second one to two of three; AAC has an edit list here.
+    let mut ffmpeg = tool("ffmpeg");
+    ffmpeg.args(["-v", "error", "-f", "lavfi", "-i"]);
+    ffmpeg.arg(
+        "color=black:size=160x96:rate=25:duration=3,\
+         drawbox=color=white:thickness=fill:enable='between(t,0.99,1.97)'",
+    );
+    ffmpeg.args(["-f", "lavfi", "-i"]);
+    ffmpeg.arg("aevalsrc='0.5*sin(6283*t)*between(t,1,2)':sample_rate=48000:duration=3");
+    ffmpeg.args(["-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "0", "-g", "25", "-c:a", "aac"]);
+    let made = run(ffmpeg.arg(&film), b"", LIMIT);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let livebox = Livebox::start(&feed(&film, "", ""));
+
+    let mut ffmpeg = tool("ffmpeg");
+    ffmpeg.args(["-v", "info", "-i", &livebox.url("/clip.mp4"), "-t", "14"]);
+    ffmpeg.args(["-vf", "blackdetect=d=0.5", "-af", "silencedetect=n=-20dB:d=0.5"]);
+    let watched = run(ffmpeg.args(["-f", "null", "-"]), b"", LIMIT);
+
+    let times = |key: &str| -> Vec<f64> {
+        let after = watched.stderr.split(key).skip(1);
+        after.filter_map(|rest| rest.split_whitespace().next()?.parse().ok()).collect()
+    };
+    let (flashes, tones) = (times("black_end:"), times("silence_end: "));
+    assert!(flashes.len() >= 4, "{}", watched.stderr);
+    for flash in &flashes[1..] {
+        let apart = tones.iter().map(|tone| (tone - flash).abs()).fold(f64::MAX, f64::min);
+        // A sound is laid at most half of its frame beside its time.
+        assert!(apart < 0.015, "flashes at {flashes:?}, tones at {tones:?}");
+    }
+}
+
+#[test]
 fn a_plain_h264_file_is_played_at_its_own_rate() {
     let clips = Clips::new();
     let film = clips.make("clip.h264", Film { sound: false, ..SHORT });

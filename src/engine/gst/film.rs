@@ -137,7 +137,8 @@ async fn read(
             };
             match unit {
                 Ok(Some(unit)) => {
-                    for piece in reel.push(times.piece(unit)) {
+                    let Some(piece) = times.piece(unit) else { continue };
+                    for piece in reel.push(piece) {
                         if tell.send(piece).await.is_err() {
                             break;
                         }
@@ -204,6 +205,10 @@ fn running_time(element: &impl IsA<gst::Element>) -> Option<Duration> {
     Some(Duration::from_nanos(element.current_running_time()?.nseconds()))
 }
 
+/// Where a file begins on the timeline of a round. An edit list may place the
+/// decoding of a reordered picture, or a sound, before that.
+const BEGIN: i64 = 10_000_000_000;
+
 /// Gives every frame its times, also where the file has none.
 struct Times {
     frame: u64,
@@ -216,20 +221,45 @@ impl Times {
         Self { frame: fps.frame().as_nanos() as u64, video_end: 0 }
     }
 
-    fn piece(&mut self, unit: Unit) -> Piece<gst::Sample> {
+    /// Nothing where the file's edit list leaves a sound out: what an encoder
+    /// puts before the first one (its priming).
+    fn piece(&mut self, unit: Unit) -> Option<Piece<gst::Sample>> {
         let Unit { track, sample } = unit;
-        let nanoseconds = |time: Option<gst::ClockTime>| time.map(gst::ClockTime::nseconds);
-        let buffer = sample.buffer();
-        let pts = buffer.and_then(|buffer| nanoseconds(buffer.pts()));
-        let dts = buffer.and_then(|buffer| nanoseconds(buffer.dts())).or(pts);
-        let stated = buffer.and_then(|buffer| nanoseconds(buffer.duration()));
+        let buffer = sample.buffer()?;
+        if track == TrackKind::Audio && is_cut(&sample, buffer) {
+            return None;
+        }
+        let place = |time: Option<gst::ClockTime>| running(&sample, time?);
+        let pts = place(buffer.pts());
+        let dts = place(buffer.dts()).or(pts);
+        let stated = buffer.duration().map(gst::ClockTime::nseconds);
         let duration = stated.filter(|duration| *duration > 0).unwrap_or(self.frame);
         let dts = dts.unwrap_or(self.video_end);
         if track == TrackKind::Video {
             self.video_end = dts + duration;
         }
-        Piece { track, pts: pts.unwrap_or(dts).max(dts), dts, duration, data: sample }
+        let pts = pts.unwrap_or(dts).max(dts);
+        Some(Piece { track, pts, dts, duration, data: sample })
     }
+}
+
+/// Whether all of a buffer lies outside of what its segment shows.
+fn is_cut(sample: &gst::Sample, buffer: &gst::BufferRef) -> bool {
+    let segment = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
+    let (Some(segment), Some(begin)) = (segment, buffer.pts()) else { return false };
+    let end = buffer.duration().map(|duration| begin + duration);
+    segment.clip(begin, end).is_none()
+}
+
+/// A time of a file on the timeline of its round, as the file's edit lists
+/// place it.
+fn running(sample: &gst::Sample, time: gst::ClockTime) -> Option<u64> {
+    let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
+    let running = match segment.to_running_time_full(time)? {
+        gst::Signed::Positive(after) => i64::try_from(after.nseconds()).ok()?,
+        gst::Signed::Negative(before) => -i64::try_from(before.nseconds()).ok()?,
+    };
+    u64::try_from(running.checked_add(BEGIN)?).ok()
 }
 
 /// What a look into a file finds.
