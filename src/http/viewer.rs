@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::base::sockets::GONE_AFTER;
 use crate::base::time::MediaTime;
 use crate::hub::{Piece, Read};
-use crate::media::edge::{BLOCK, Pad, RATE_UNKNOWN, STARTING};
+use crate::media::edge::{BLOCK, Pad, RATE_UNKNOWN, REST_EVERY, STARTING};
 use crate::media::packager::Init;
 
 /// What a viewer asks for behind the question mark.
@@ -86,6 +86,8 @@ pub(super) struct Viewer {
     offset: usize,
     /// When the first piece behind the burst plays.
     joined: Option<MediaTime>,
+    /// When the loader of a player that begins was let rest.
+    rested: Option<MediaTime>,
     /// What is still to be sent, and whether it counts as media.
     outbox: VecDeque<(Bytes, bool)>,
 }
@@ -93,7 +95,8 @@ pub(super) struct Viewer {
 impl Viewer {
     /// A viewer that is sent the init segment, and then what leads to the live edge.
     pub(super) fn new(shape: Shape, init: &Init, burst: Option<Bytes>) -> Self {
-        let mut viewer = Self { shape, offset: 0, joined: None, outbox: VecDeque::new() };
+        let mut viewer =
+            Self { shape, offset: 0, joined: None, rested: None, outbox: VecDeque::new() };
         let init = if shape.audio { &init.bytes } else { &init.video_bytes };
         viewer.send(init.clone(), true);
         if shape.pad && shape.chromium {
@@ -132,18 +135,33 @@ impl Viewer {
             let stamp = [16u32.to_be_bytes().as_slice(), b"free", &stamp].concat();
             self.send(stamp.into(), false);
         }
-        let padded = slot.phase.filter(|_| self.shape.pad);
-        if let Some(phase) = padded {
-            self.pad(Pad::between(self.offset, phase).as_ref());
-        }
+        let Some(phase) = slot.phase.filter(|_| self.shape.pad) else {
+            self.send(bytes, true);
+            return;
+        };
+        self.pad(Pad::between(self.offset, phase).as_ref());
         self.send(bytes, true);
-        if padded.is_some() && slot.pad.is_some() {
+        let rests = self.is_to_rest(piece.start());
+        if slot.pad.is_some() {
             self.pad(slot.pad.as_ref());
-            let joined = *self.joined.get_or_insert(piece.start());
-            if self.shape.chromium && piece.start().since(joined) < STARTING {
-                self.pad(Some(&Pad::block()));
-            }
+        } else if rests {
+            self.pad(Pad::between(self.offset, 0).as_ref());
         }
+        if rests {
+            self.pad(Some(&Pad::block()));
+        }
+    }
+
+    /// Whether the loader of a player that begins is to rest after what comes
+    /// at `now`.
+    fn is_to_rest(&mut self, now: MediaTime) -> bool {
+        let joined = *self.joined.get_or_insert(now);
+        let is_starting = self.shape.chromium && now.since(joined) < STARTING;
+        let is_due = self.rested.is_none_or(|rested| now.since(rested) >= REST_EVERY);
+        if is_starting && is_due {
+            self.rested = Some(now);
+        }
+        is_starting && is_due
     }
 
     fn pad(&mut self, pad: Option<&Pad>) {

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::media::edge::{Pad, Padder};
+use crate::media::edge::Pad;
 use crate::media::packager::Chunk;
+use crate::media::padder::Padder;
 use crate::media::rtp::{Numbers, Packets};
 use crate::media::ts::{self, Counters};
 use crate::model::track::Tracks;
@@ -97,10 +98,9 @@ impl Placer {
     }
 
     pub(super) fn place(&mut self, chunk: Arc<Chunk>, came_ns: u64) -> Piece {
-        let span = chunk.units.last().map(|unit| unit.duration).unwrap_or_default();
         let slot = |padder: &mut Padder, length| {
             let phase = padder.is_on().then(|| padder.phase());
-            Slot { phase, pad: padder.after(length, span) }
+            Slot { phase, pad: padder.after(length, chunk.start()) }
         };
         let whole = slot(&mut self.whole, chunk.bytes.len());
         let video = slot(&mut self.video, chunk.video_len());

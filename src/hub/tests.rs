@@ -71,9 +71,13 @@ fn a_picture_of_the_past_comes_with_what_it_is_decoded_from() {
 
 #[test]
 fn every_viewer_of_a_padded_stream_is_in_the_same_phase() {
-    let stream = stream(Duration::from_secs(60), 1 << 20);
+    let stream = stream(Duration::from_secs(60), 4 << 20);
     let mut reader = stream.join();
-    run(&stream, 0, 400);
+    run(&stream, 0, 1);
+    for mut unit in placeholders(at(1), 400, 10) {
+        unit.data = [&unit.data[..], &[0x55; 5000]].concat().into();
+        stream.publish(unit).unwrap();
+    }
     let (mut phase, mut pads) = (None, 0);
     while let Some(read) = reader.try_next() {
         let Read::Chunk(piece) = read else { continue };

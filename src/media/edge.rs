@@ -4,7 +4,7 @@
 //! *burst*: the frames since a key frame, with timestamps squeezed so that
 //! they end exactly where the live chunks go on. And the stream is *padded*:
 //! Chromium hands progressive media to its demuxer in blocks of 32 KiB, so
-//! every few frames a `free` box fills up to the next block.
+//! every few frames a `free` box fills up to the next block (`padder`).
 
 use std::time::Duration;
 
@@ -37,12 +37,14 @@ const SQUEEZED: u64 = 300;
 /// but GStreamer's demuxer refuses one without a fragment.
 pub const RATE_UNKNOWN: &[u8] = b"\0\0\0\x18wide\0\0\0\0mdat\0\0\0\0\0\0\0\0";
 
-/// For so long after a join there is one more block behind each padding.
+/// For so long after a join, its loader is let rest each time [`REST_EVERY`] have
+/// passed: a block is filled up, and a whole one follows.
 ///
 /// Chromium begins a `<video autoplay>` when its loader rests, and that rests
 /// when two blocks come at once. When its decoder is ready is not known here
 /// (measured: 50 to 500 ms after the join).
 pub const STARTING: Duration = Duration::from_millis(1500);
+pub const REST_EVERY: Duration = Duration::from_millis(150);
 
 /// A box's size and type.
 const BOX_HEADER: usize = 8;
@@ -139,60 +141,6 @@ impl Pad {
     }
 }
 
-/// Decides where a stream is padded, the same for all its viewers.
-///
-/// Padding and media together stay within one and a half times the bit rate
-/// that the stream is meant to have: a dark picture, which takes little of it,
-/// is padded as often as a bright one.
-#[derive(Clone, Debug)]
-pub struct Padder {
-    /// Bytes that may leave per second; none where padding gains nothing.
-    allowance: Option<f64>,
-    credit: f64,
-    phase: usize,
-}
-
-/// Unused allowance is not saved up beyond this.
-const CREDIT_AT_MOST: f64 = (2 * BLOCK) as f64;
-
-impl Padder {
-    /// For a stream of `bitrate` bits a second and frames of this length.
-    ///
-    /// Where a frame fills a block by itself, padding gains nothing and is off.
-    pub fn new(bitrate: u32, frame: Duration) -> Self {
-        let bytes = f64::from(bitrate) / 8.0;
-        let useful = bytes * frame.as_secs_f64() < BLOCK as f64;
-        Self { allowance: useful.then_some(1.5 * bytes), credit: 0.0, phase: 0 }
-    }
-
-    /// Where the next chunk begins within a block.
-    pub fn phase(&self) -> usize {
-        self.phase
-    }
-
-    /// Takes `length` bytes of media that last `span`; returns the padding
-    /// that follows them.
-    pub fn after(&mut self, length: usize, span: Duration) -> Option<Pad> {
-        let allowance = self.allowance?;
-        self.phase = (self.phase + length) % BLOCK;
-        self.credit += allowance * span.as_secs_f64() - length as f64;
-        // A key frame's debt is paid within a second or forgotten.
-        self.credit = self.credit.clamp(-allowance, CREDIT_AT_MOST);
-        let pad = Pad::between(self.phase, 0)?;
-        if pad.len() as f64 > self.credit {
-            return None;
-        }
-        self.credit -= pad.len() as f64;
-        self.phase = 0;
-        Some(pad)
-    }
-
-    /// Whether this stream is padded at all.
-    pub fn is_on(&self) -> bool {
-        self.allowance.is_some()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -260,33 +208,6 @@ mod tests {
     #[test]
     fn nothing_makes_no_burst() {
         assert!(burst(std::iter::empty()).is_none());
-    }
-
-    #[test]
-    fn padding_fills_blocks_within_the_allowance() {
-        for (bitrate, frame_bytes) in [(2_000_000, 8_333), (2_000_000, 150), (750_000, 3_750)] {
-            let mut padder = Padder::new(bitrate, FRAME);
-            let (mut offset, mut padded) = (0, 0);
-            for _ in 0..3000 {
-                assert_eq!(padder.phase(), offset % BLOCK);
-                offset += frame_bytes;
-                if let Some(pad) = padder.after(frame_bytes, FRAME) {
-                    offset += pad.len();
-                    padded += 1;
-                    assert_eq!(offset % BLOCK, 0);
-                }
-            }
-            let rate = offset as f64 * 8.0 / 100.0;
-            assert!(rate <= 1.5 * f64::from(bitrate) * 1.01, "{rate} for {bitrate}");
-            assert!(padded > 300, "{padded} pads for {bitrate} with frames of {frame_bytes}");
-        }
-    }
-
-    #[test]
-    fn a_stream_whose_frames_fill_blocks_is_not_padded() {
-        let mut padder = Padder::new(10_000_000, FRAME);
-        assert!(!padder.is_on());
-        assert!((0..100).all(|_| padder.after(41_000, FRAME).is_none()));
     }
 
     proptest::proptest! {

@@ -13,6 +13,7 @@ pub mod h264;
 pub mod hls;
 pub mod jpeg;
 pub mod packager;
+pub mod padder;
 pub mod rtp;
 #[cfg(test)]
 pub(crate) mod samples;
