@@ -46,7 +46,10 @@ pub(crate) fn open<'a>(
     }
     browser.open(&livebox.url(&format!("/{PAGE}")));
     move || {
-        browser.evaluate(&format!("players.{player}({:?})", task.served.url(task.way)));
+        let url = task.served.url(task.way);
+        browser.evaluate(&format!("button.onclick = () => players.{player}({url:?})"));
+        // Sound wants a user who has clicked.
+        browser.click("button");
         Box::new(Page(browser))
     }
 }

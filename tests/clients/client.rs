@@ -93,8 +93,8 @@ impl Client {
             Client::Vlc => Box::new(|| programs::vlc(task)),
             Client::Mpv => Box::new(|| programs::mpv(task)),
             Client::Ffplay => Box::new(|| programs::ffplay(task)),
-            Client::OpenCv => Box::new(|| programs::python(task, install::python(), "opencv.py")),
-            Client::PyAv => Box::new(|| programs::python(task, install::python(), "pyav.py")),
+            Client::OpenCv => python(task, "opencv.py"),
+            Client::PyAv => python(task, "pyav.py"),
             Client::HlsJs => Box::new(browser::open(task, "hlsjs")),
             Client::Shaka => Box::new(browser::open(task, "shaka")),
             Client::Chromium if task.way == Way::Mjpeg => Box::new(browser::open(task, "image")),
@@ -102,6 +102,11 @@ impl Client {
             Client::Chromium => Box::new(browser::open(task, "tag")),
         }
     }
+}
+
+fn python<'a>(task: &'a Task<'a>, script: &'static str) -> Start<'a> {
+    let interpreter = install::python();
+    Box::new(move || programs::python(task, interpreter, script))
 }
 
 /// Whether the stream of a case has this way at all.

@@ -14,12 +14,20 @@ struct Known {
     reason: &'static str,
 }
 
-const KNOWN: &[Known] = &[Known {
-    clients: &[Client::Ffmpeg, Client::FfmpegNoBuffer],
-    ways: &[Way::Mp4],
-    cases: &[Case::Running, Case::Silent],
-    reason: "ffmpeg takes the rate of the first pictures, which are squeezed, for that of the stream",
-}];
+const KNOWN: &[Known] = &[
+    Known {
+        clients: &[Client::Ffmpeg, Client::FfmpegNoBuffer],
+        ways: &[Way::Mp4],
+        cases: &[Case::Running, Case::Silent],
+        reason: "ffmpeg takes the pace of the first pictures, which are squeezed, for the rate",
+    },
+    Known {
+        clients: &[Client::Shaka],
+        ways: &[Way::Hls],
+        cases: &[Case::Running, Case::Resting, Case::Password],
+        reason: "segments that begin with sound: Shaka reads their time in units of the picture's",
+    },
+];
 
 /// Why this combination fails, where that is known.
 pub(crate) fn reason(client: Client, way: Way, case: Case) -> Option<&'static str> {

@@ -1,8 +1,8 @@
 //! Watching a client for as long as it takes to judge it.
 //!
-//! What is asked for are the pictures that livebox made in the ten seconds
-//! that begin with the first picture of the client: how many of them it has
-//! shown, be it later, and how long after they were made.
+//! What counts are the pictures that livebox made in the ten seconds that
+//! begin with the first picture of the client: how many of them it has shown,
+//! be it later, and how long after they were made.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,8 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::common::wait;
-use crate::film::FPS;
-use crate::made::Made;
+use crate::made::{Made, Pictures, Recording};
 use crate::player::{Player, Shown, What, now_ms};
 
 /// Of what is made in so many seconds...
@@ -21,6 +20,8 @@ const ENOUGH_PERCENT: f64 = 90.0;
 /// More than this part of the pictures is shown twice only by a client that has the rate wrong.
 const TWICE_PERCENT: f64 = 10.0;
 const DAMAGED_PERCENT: f64 = 2.0;
+/// No player that works stays further behind live than this.
+const BEHIND_S: f64 = 8.0;
 /// A picture older than this belongs to an earlier run of the feed.
 const OLD_MS: f64 = 30_000.0;
 const FIRST_LIMIT: Duration = Duration::from_secs(40);
@@ -54,6 +55,9 @@ impl Seen {
         if self.damaged_percent > DAMAGED_PERCENT {
             faults.push(format!("{:.0} % of the pictures are damaged", self.damaged_percent));
         }
+        if let Some(behind_s) = self.behind_s.filter(|behind_s| *behind_s > BEHIND_S) {
+            faults.push(format!("{behind_s:.1} s behind live"));
+        }
         if self.old > 0 {
             faults.push(format!("{} pictures are of an earlier run", self.old));
         }
@@ -71,11 +75,13 @@ impl fmt::Display for Seen {
     }
 }
 
-/// Watches `player`, which was started at `started_ms`. `look` finds out when pictures were made.
+/// Watches `player`, which was started at `started_ms`. `look` tells the pace of the film, and
+/// the recording what the stream makes of it, where it is encoded.
 pub(crate) fn pictures(
     player: &mut dyn Player,
     started_ms: f64,
     look: impl FnOnce() -> Made + Send + 'static,
+    recording: Option<Recording>,
 ) -> Result<Seen, String> {
     let mut all = first(player)?;
     let first_ms = all[0].at_ms;
@@ -100,7 +106,11 @@ pub(crate) fn pictures(
         Some(made) => made,
         None => join(look.take().expect("it is joined once"))?,
     };
-    let seen = judge(&all, made, started_ms);
+    let pictures = match recording {
+        Some(recording) => recording.finish(made),
+        None => made.between(first_ms, first_ms + SPAN_S * 1000.0),
+    };
+    let seen = judge(&all, made, pictures, started_ms);
     match (ended, seen.fault()) {
         (Some(why), Some(fault)) => Err(format!("{fault}: {why}")),
         _ => Ok(seen),
@@ -153,34 +163,38 @@ fn place(made: Made, shown: &Shown) -> Option<i64> {
     }
 }
 
-fn judge(all: &[Shown], made: Made, started_ms: f64) -> Seen {
+fn judge(all: &[Shown], made: Made, mut pictures: Pictures, started_ms: f64) -> Seen {
     let first_ms = all[0].at_ms;
-    let end_ms = first_ms + SPAN_S * 1000.0;
-    // How long after they were made the pictures of the span were shown first, and how often.
-    let mut in_span: BTreeMap<i64, (f64, u32)> = BTreeMap::new();
+    let span = first_ms..first_ms + SPAN_S * 1000.0;
+    pictures.retain(|_, picture| span.contains(&picture.made_ms));
+    // How long after they were made the pictures were shown first, and how often.
+    let mut counted: BTreeMap<i64, (f64, u32)> = BTreeMap::new();
     let (mut old, mut damaged) = (0, 0);
     for one in all {
         let Some(place) = place(made, one) else {
             damaged += 1;
             continue;
         };
-        let made_ms = made.at_ms(place);
-        if one.at_ms - made_ms > OLD_MS {
+        if one.at_ms - made.at_ms(place) > OLD_MS {
             old += 1;
-        } else if made_ms >= first_ms && made_ms < end_ms {
-            in_span.entry(place).or_insert((one.at_ms - made_ms, 0)).1 += 1;
+        } else if let Some(picture) = pictures.get(&place) {
+            counted.entry(place).or_insert((one.at_ms - picture.made_ms, 0)).1 += 1;
         }
     }
-    let distinct = in_span.len().max(1) as f64;
-    let again: u32 = in_span.values().map(|(_, times)| times - 1).sum();
-    let mut behind: Vec<f64> = in_span.values().map(|(behind_ms, _)| *behind_ms).collect();
+    let again =
+        counted.iter().map(|(place, (_, times))| times.saturating_sub(pictures[place].times));
+    let mut behind: Vec<f64> = counted.values().map(|(behind_ms, _)| *behind_ms).collect();
     behind.sort_by(f64::total_cmp);
     Seen {
-        percent: 100.0 * in_span.len() as f64 / (SPAN_S * f64::from(FPS)),
+        percent: percent(counted.len(), pictures.len()),
         first_s: (first_ms - started_ms) / 1000.0,
         behind_s: behind.get(behind.len() / 2).map(|ms| ms / 1000.0),
-        twice_percent: 100.0 * f64::from(again) / distinct,
-        damaged_percent: 100.0 * f64::from(damaged) / all.len() as f64,
+        twice_percent: percent(again.sum::<u32>() as usize, counted.len()),
+        damaged_percent: percent(damaged, all.len()),
         old,
     }
+}
+
+fn percent(part: usize, whole: usize) -> f64 {
+    100.0 * part as f64 / whole.max(1) as f64
 }

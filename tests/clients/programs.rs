@@ -72,7 +72,9 @@ pub(crate) fn gstreamer(task: &Task<'_>) -> Box<dyn Player> {
         };
         let mut command = tool(name);
         command.arg("-q").args(source).args(["!"]).args(middle.split(' ')).arg("!");
-        command.args(sink(task.way, shown));
+        // The element takes the beginning of media time for the beginning of the playlist.
+        let sync = if task.way == Way::Hls { "sync=false" } else { "sync=true" };
+        command.args(sink(task.way, shown, sync));
         command
     }))
 }
@@ -86,7 +88,7 @@ pub(crate) fn playbin(task: &Task<'_>) -> Box<dyn Player> {
         if let Some(transport) = task.way.transport() {
             url = url.replacen("rtsp://", &format!("rtsp{}://", &transport[..1]), 1);
         }
-        let sink = sink(task.way, shown).join(" ");
+        let sink = sink(task.way, shown, "sync=true").join(" ");
         let mut command = tool(name);
         command.args(["-q", "playbin3"]).arg(format!("uri={url}"));
         if task.way.is_sound() {
@@ -98,8 +100,8 @@ pub(crate) fn playbin(task: &Task<'_>) -> Box<dyn Player> {
     }))
 }
 
-/// What writes decoded pictures or sound into the pipe, when they are due.
-fn sink(way: Way, shown: &Path) -> Vec<String> {
+/// What writes decoded pictures or sound into the pipe: when they are due, if it is in sync.
+fn sink(way: Way, shown: &Path, sync: &str) -> Vec<String> {
     let convert = if way.is_sound() {
         format!("audioconvert ! audioresample ! audio/x-raw,format=S16LE,rate={SAMPLES},channels=1")
     } else {
@@ -108,7 +110,7 @@ fn sink(way: Way, shown: &Path) -> Vec<String> {
         )
     };
     let location = format!("location={}", shown.display());
-    let file = ["filesink", "buffer-mode=unbuffered", "sync=true", &location].map(str::to_owned);
+    let file = ["filesink", "buffer-mode=unbuffered", sync, &location].map(str::to_owned);
     let convert = convert.split(' ').map(str::to_owned);
     convert.chain(["!".to_owned()]).chain(file).collect()
 }

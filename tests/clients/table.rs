@@ -5,93 +5,89 @@ use std::path::Path;
 
 use crate::client::{Client, exists};
 use crate::known;
-use crate::matrix::Outcome;
+use crate::matrix::{Combination, Outcome};
+use crate::measure::Seen;
 use crate::way::{Case, Way};
 
 /// The page, from the root of the repository.
 const PAGE: &str = "docs/clients.md";
 
-const BEFORE: &str = "\
-# Real clients
+/// What stands before the table.
+const BEFORE: &str = include_str!("page.md");
 
-Every client below plays every way out of livebox that it can. `make clients` does it again and writes
-this page; `make clients-quick` takes each client on its usual way only. A combination that fails fails the test.
-
-The stream is a film of 30 pictures a second, 320x192, whose pictures carry their number as black and white bars, which
-are read from what the client shows: from its window where it has one, else from what it decodes. When a picture was
-made is when livebox's packager got it, as `?stamp=1` tells it. Each cell has three figures:
-
-- **Shown**: of the 300 pictures that livebox made in the ten seconds from the client's first picture on, those that
-  the client showed. At least 90 % are asked for. Pictures shown twice (a client that has the rate wrong), damaged
-  ones and those of an earlier run of the feed fail the test as well.
-- **First**: from the start of the client's process (in a browser: from setting the address) to its first picture.
-- **Behind**: from the packager to the client, the median of the pictures that count. The buffers of the
-  client are in it: each is used as it comes, without options for low latency. `.aac` has no pictures, so it has no
-  such figure, and what counts is seconds of sound.
-
-The streams:
-
-- **running**: encoded by livebox, with AAC, running before the client comes.
-- **at rest**: passed through, with AAC, on demand. It has been watched and is idle again when the client comes.
-- **password**: passed through, with AAC, running, with a password, which stands in the client's address.
-- **no sound**: encoded by livebox, running, only pictures.
-
-";
-
-/// Writes the page.
+/// Writes the page. What was not played this time keeps what the page says of it.
 pub(crate) fn write(outcomes: &[Outcome]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
-    std::fs::write(path, page(outcomes)).expect("the repository is writable");
+    let before = std::fs::read_to_string(&path).unwrap_or_default();
+    let folder = path.parent().expect("it is in a folder");
+    std::fs::create_dir_all(folder).expect("the repository is writable");
+    std::fs::write(path, page(outcomes, &before)).expect("the repository is writable");
 }
 
-/// The page as text.
-fn page(outcomes: &[Outcome]) -> String {
+/// The page as text; `before` is what it was.
+fn page(outcomes: &[Outcome], before: &str) -> String {
+    let rows: Vec<Vec<&str>> = before.lines().map(cells).collect();
     let mut text = BEFORE.to_owned();
     text.push_str("| client | way |");
     Case::ALL.iter().for_each(|case| add(&mut text, &format!(" {} |", case.title())));
     text.push_str("\n|---|---|---|---|---|---|\n");
     for client in Client::ALL {
         for way in Way::ALL.into_iter().filter(|way| client.limit(*way).is_none()) {
-            add(&mut text, &format!("| {} | `{}` |", client.title(), way.title()));
-            for case in Case::ALL {
-                add(&mut text, &format!(" {} |", cell(outcomes, client, way, case)));
+            let names = [client.title().to_owned(), format!("`{}`", way.title())];
+            add(&mut text, &format!("| {} | {} |", names[0], names[1]));
+            let row = rows.iter().find(|row| row.len() == 6 && row[..2] == names);
+            for (index, case) in Case::ALL.into_iter().enumerate() {
+                let of = Combination { client, way, case };
+                let kept = row.map_or("not measured", |row| row[2 + index]);
+                add(&mut text, &format!(" {} |", cell(outcomes, of, kept)));
             }
             text.push('\n');
         }
     }
-    text.push_str(&failures(outcomes));
+    text.push_str(&failures(outcomes, &rows));
     text.push_str(&limits());
     text
 }
 
-fn cell(outcomes: &[Outcome], client: Client, way: Way, case: Case) -> String {
-    if !exists(way, case) {
+/// What stands in a row of a table.
+fn cells(line: &str) -> Vec<&str> {
+    let inside = line.trim().strip_prefix('|').and_then(|line| line.strip_suffix('|'));
+    inside.map(|line| line.split('|').map(str::trim).collect()).unwrap_or_default()
+}
+
+fn cell(outcomes: &[Outcome], of: Combination, kept: &str) -> String {
+    if !exists(of.way, of.case) {
         return "–".to_owned();
     }
-    let is_meant =
-        |one: &&Outcome| one.of.client == client && one.of.way == way && one.of.case == case;
-    match outcomes.iter().find(is_meant).map(|one| (one.fault(), &one.seen)) {
-        None => "not measured".to_owned(),
+    match outcomes.iter().find(|one| one.of == of).map(|one| (one.fault(), &one.seen)) {
+        None => kept.to_owned(),
         Some((None, Ok(seen))) => seen.to_string(),
         Some(_) => "**fails**".to_owned(),
     }
 }
 
-fn failures(outcomes: &[Outcome]) -> String {
+fn failures(outcomes: &[Outcome], rows: &[Vec<&str>]) -> String {
     let mut text = String::new();
-    for one in outcomes {
-        let Some(fault) = one.fault() else { continue };
-        let reason = known::reason(one.of.client, one.of.way, one.of.case);
-        let reason = reason.unwrap_or("not known");
-        let fault = fault.replace(['|', '\n'], " ");
-        add(&mut text, &format!("| {} | {fault} | {reason} |\n", one.of.title()));
+    for of in Combination::all() {
+        let title = of.title();
+        let reason = known::reason(of.client, of.way, of.case).unwrap_or("not known");
+        let fault = match outcomes.iter().find(|one| one.of == of) {
+            Some(outcome) => outcome.fault(),
+            None => {
+                let row = rows.iter().find(|row| row.len() == 5 && row[..3].join(" | ") == title);
+                row.map(|row| row[3].to_owned())
+            }
+        };
+        if let Some(fault) = fault {
+            let fault = fault.replace(['|', '\n'], " ");
+            add(&mut text, &format!("| {title} | {fault} | {reason} |\n"));
+        }
     }
     if text.is_empty() {
         return text;
     }
-    format!(
-        "\n## What fails\n\n| client | way | stream | what is seen | why |\n|---|---|---|---|---|\n{text}"
-    )
+    let head = "| client | way | stream | what is seen | why |\n|---|---|---|---|---|\n";
+    format!("\n## What fails\n\n{head}{text}")
 }
 
 fn limits() -> String {
@@ -108,4 +104,14 @@ fn limits() -> String {
 
 fn add(text: &mut String, more: &str) {
     text.write_str(more).expect("text grows");
+}
+
+#[test]
+fn what_is_not_played_again_keeps_its_place_on_the_page() {
+    let of = |case| Combination { client: Client::Vlc, way: Way::Ts, case };
+    let good = Outcome { of: of(Case::Running), seen: Ok(Seen::default()) };
+    let bad = Outcome { of: of(Case::Resting), seen: Err("it | ended".to_owned()) };
+    let first = page(&[good, bad], "");
+    assert!(first.contains("| VLC | .ts | at rest | it   ended | not known |"), "{first}");
+    assert_eq!(page(&[], &first), first);
 }

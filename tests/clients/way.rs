@@ -102,6 +102,13 @@ impl Case {
         format!("feeds:\n  film: {{file: {file}, {feed}}}\nstreams:\n{streams}")
     }
 
+    pub(crate) fn is_encoded(self) -> bool {
+        match self {
+            Case::Running | Case::Silent => true,
+            Case::Resting | Case::Password => false,
+        }
+    }
+
     /// A stream of the same feed that needs no password.
     pub(crate) fn open_stream(self) -> &'static str {
         match self {
