@@ -15,6 +15,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::rt::net::{TcpStream, UnixStream};
+use actix_web::rt::spawn;
 use actix_web::rt::task::spawn_blocking;
 use bytes::{Buf as _, Bytes, BytesMut};
 use log::{debug, info, warn};
@@ -78,6 +79,10 @@ pub const FILES_FOR_ALL: usize = OTHER_FILES + PLACES * FILES_EACH;
 pub fn places(files: usize) -> usize {
     (files.saturating_sub(OTHER_FILES) / FILES_EACH).clamp(1, PLACES)
 }
+
+/// Of a crowd that goes, the last ones have gone as well after this long: as
+/// long as a client may take nothing, and some more.
+const SETTLED_AFTER: Duration = Duration::from_secs(15);
 
 /// Lets connections in. Cheap to clone.
 #[derive(Clone)]
@@ -160,7 +165,11 @@ impl Porch {
         let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
         if crowd.has_gone(count) {
             debug!("most of many connections have ended, {count} are left");
-            spawn_blocking(heap::trim);
+            spawn(async {
+                tokio::time::sleep(SETTLED_AFTER).await;
+                // Nothing depends on when it ends.
+                drop(spawn_blocking(heap::trim));
+            });
         }
     }
 
