@@ -261,13 +261,14 @@ fn write_stream(page: &mut Page, stream: &Stream) {
 }
 
 fn write_push(page: &mut Page, push: &Push) {
-    let Push { name, stream, url, backup, key, audio, start } = push;
+    let Push { name, stream, url, backup, key, ca, audio, start } = push;
     page.entry(name);
     page.key(2, "stream", stream);
     let address = |url: &PushUrl| quoted(url.shown(key.as_ref()));
     page.key(2, "url", or_null(url.as_ref().map(address)));
     page.key(2, "backup", or_null(backup.as_ref().map(address)));
     page.hidden(2, "key", key.is_some());
+    page.key(2, "ca", or_null(ca.as_ref().map(|path| quoted(path.display()))));
     let audio = match audio {
         PushAudio::Feed => "feed",
         PushAudio::Silence => "silence",
@@ -344,7 +345,7 @@ streams:
   small: {feed: back, size: 640x360, fps: 5, audio: none}
 pushes:
   tube: {stream: back, url: 'rtmp://a.example/live', backup: 'rtmp://b.example/live', audio: tone,
-    start: true}
+    ca: '/tmp/ca: #.pem',    start: true}
 recordings: {folder: /tmp, keep: {days: 7, size: 10G, free: 500M}, split: 10m}
 pages: {home: no, stat: /my/stat, stat_json: no, metrics: /m, config: yes, clients: yes}
 log: {level: debug, folder: /tmp}

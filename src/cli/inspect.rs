@@ -15,7 +15,7 @@ use crate::config::settings::{ByteSource, CommandLine, Source};
 /// The files, devices and programs that are not on this machine, each with its
 /// key and why.
 pub(super) fn missing(settings: &Settings) -> Vec<String> {
-    let Settings { server, feeds, byte_feeds, byte_streams, .. } = settings;
+    let Settings { server, feeds, byte_feeds, byte_streams, pushes, .. } = settings;
     let mut found = Vec::new();
     let mut look = |key: String, why: Option<String>| {
         found.extend(why.map(|why| format!("{key}: {why}")));
@@ -48,6 +48,10 @@ pub(super) fn missing(settings: &Settings) -> Vec<String> {
     for stream in byte_streams {
         let why = stream.command.as_ref().and_then(lack_of_program);
         look(format!("streams.{}.command", stream.name), why);
+    }
+    for push in pushes {
+        let why = push.ca.as_deref().and_then(lack_of_file);
+        look(format!("pushes.{}.ca", push.name), why);
     }
     found
 }
@@ -120,7 +124,8 @@ mod tests {
              \x20 film: {file: /no/film.mp4}\n\
              \x20 raw: {command: 'no-such-program -x'}\n\
              \x20 fifo: {pipe: /no/fifo}\n\
-             streams: {cam: {}, odd: {}, film: {}, raw: {feed: raw, command: /etc/passwd}, fifo: {}}\n",
+             streams: {cam: {}, odd: {}, film: {}, raw: {feed: raw, command: /etc/passwd}, fifo: {}}\n\
+             pushes: {tube: {ca: /no/ca.pem}}\n",
         );
         let settings = settings.unwrap();
         assert_eq!(
@@ -134,10 +139,11 @@ mod tests {
                 "feeds.raw.command: the program \"no-such-program\" is not installed",
                 "feeds.fifo.pipe: \"/no/fifo\" is not on this machine",
                 "streams.raw.command: \"/etc/passwd\" is not a program",
+                "pushes.tube.ca: \"/no/ca.pem\" is not on this machine",
             ]
         );
-        let verdict = verdict(&settings, 8);
-        assert_eq!(verdict, "the configuration is valid: 5 feeds, 5 streams, 0 pushes, 8 warnings");
+        let verdict = verdict(&settings, 9);
+        assert_eq!(verdict, "the configuration is valid: 5 feeds, 5 streams, 1 push, 9 warnings");
     }
 
     #[test]

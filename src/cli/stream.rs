@@ -111,6 +111,7 @@ impl Stream {
             url: Some(url),
             backup: None,
             key: None,
+            ca: None,
             audio: match self.audio {
                 // What is recorded holds the sound already.
                 _ if self.output.is_some() => PushAudio::Feed,

@@ -431,6 +431,8 @@ pub struct Push {
     pub backup: Option<PushUrl>,
     /// Stream key, joined to the URL with a slash.
     pub key: Option<Secret>,
+    /// A PEM file whose certificates are trusted besides those of the system.
+    pub ca: Option<PathBuf>,
     pub audio: PushAudio,
     /// Whether the push starts with the service.
     pub start: bool,

@@ -75,6 +75,19 @@ impl PushUrl {
         &self.0
     }
 
+    /// Whether what goes there is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.0.reveal().starts_with("rtmps://")
+    }
+
+    /// The host, with its port where that is given, and the usual port.
+    pub fn place(&self) -> (&str, u16) {
+        let (scheme, rest) = self.0.reveal().split_once("://").unwrap_or_default();
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+        (place, if scheme == "rtmps" { 443 } else { 1935 })
+    }
+
     /// The whole address: the key behind the URL, with one slash between.
     pub fn with_key(&self, key: Option<&Secret>) -> Self {
         let Some(key) = key else { return self.clone() };
@@ -152,6 +165,17 @@ mod tests {
             "rtmp://user:word@10.0.0.1/app",
         ] {
             assert_eq!(url(text).secret().reveal(), text);
+        }
+    }
+
+    #[test]
+    fn the_place_of_a_url_is_its_host_without_a_login() {
+        for (text, place) in [
+            ("rtmps://user:word@a.example:8443/app/KEY", ("a.example:8443", 443)),
+            ("rtmps://[::1]/app", ("[::1]", 443)),
+            ("rtmp://a.example?x=@b", ("a.example", 1935)),
+        ] {
+            assert_eq!(url(text).place(), place, "{text}");
         }
     }
 

@@ -336,6 +336,7 @@ pub fn spare_push(stream: &settings::Stream) -> settings::Push {
         stream: stream.name.clone(),
         url: None,
         key: None,
+        ca: None,
         backup: None,
         audio: PushAudio::Feed,
         start: false,

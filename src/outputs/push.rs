@@ -183,6 +183,7 @@ pub fn destination(push: &settings::Push, stream: &roster::Stream) -> Option<Des
         url: url.with_key(key),
         backup: push.backup.as_ref().map(|backup| backup.with_key(key)),
         key: push.key.clone().or_else(|| url.key()),
+        ca: push.ca.clone(),
         audio: push.audio,
         nominal: stream.plan().nominal(),
     })

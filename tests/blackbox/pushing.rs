@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::common::livebox::{API, CAMERA, Launch, Livebox};
 use crate::common::receiver::Receiver;
-use crate::common::tls::TlsFront;
+use crate::common::tls::{Authority, TlsFront};
 use crate::common::{flv, probe, proc, wait};
 
 const LIMIT: Duration = wait::PATIENCE;
@@ -253,11 +253,35 @@ fn a_push_over_tls_sends_nothing_to_a_receiver_whose_certificate_is_unknown() {
 
     livebox.push_to(&front.url(), KEY);
 
-    let line = livebox.log().wait_for("WARN", LIMIT);
-    assert!(line.to_ascii_lowercase().contains("certificate"), "{line}");
+    let line = livebox.log().wait_for("push livebox failed", LIMIT);
+    assert!(line.contains("is not signed by an authority this box knows"), "{line}");
+    assert!(line.contains("in `ca:` of the push"), "{line}");
     assert_eq!(livebox.state(), "preparing");
     assert!(receiver.recordings().is_empty());
     assert!(!livebox.log().contains(KEY), "the log has the key");
+}
+
+#[test]
+fn a_receiver_with_an_authority_of_its_own_is_trusted_where_the_push_names_it() {
+    let (receiver, authority) = (Receiver::start(), Authority::make());
+    let front = TlsFront::with(authority.sign("IP:127.0.0.1"), receiver.rtmp_port());
+
+    let livebox = Livebox::start(&with_authority(&front, &authority));
+
+    receiver.wait_for_more(50_000, LIMIT);
+    livebox.wait_for_state("streaming", LIMIT);
+}
+
+#[test]
+fn a_certificate_for_another_host_is_refused_whoever_has_signed_it() {
+    let (receiver, authority) = (Receiver::start(), Authority::make());
+    let front = TlsFront::with(authority.sign("DNS:a.example"), receiver.rtmp_port());
+
+    let livebox = Livebox::start(&with_authority(&front, &authority));
+
+    let line = livebox.log().wait_for("push far failed", LIMIT);
+    assert!(line.contains("certificate is refused: it is made out to another host"), "{line}");
+    assert!(receiver.recordings().is_empty());
 }
 
 #[test]
@@ -295,6 +319,13 @@ fn the_stream_key_is_shown_nowhere() {
 fn with_push(receiver: &Receiver) -> String {
     let url = receiver.url();
     format!("{CAMERA}pushes: {{far: {{url: \"{url}\", key: {KEY}, start: true}}}}\n")
+}
+
+/// A camera that is sent to `front`, trusting `authority`.
+fn with_authority(front: &TlsFront, authority: &Authority) -> String {
+    let (url, ca) = (front.url(), authority.certificate());
+    let ca = ca.display();
+    format!("{CAMERA}pushes: {{far: {{url: \"{url}\", key: {KEY}, ca: \"{ca}\", start: true}}}}\n")
 }
 
 /// The states seen until `over`, each repetition once.

@@ -20,6 +20,10 @@ const LIMIT: Duration = super::wait::PATIENCE;
 #[derive(Debug)]
 pub struct Pair(TempDir);
 
+/// A certificate that signs others, and its key, in files.
+#[derive(Debug)]
+pub struct Authority(TempDir);
+
 /// Takes TLS off and passes on. Dropping it ends it.
 #[derive(Debug)]
 pub struct TlsFront {
@@ -30,7 +34,11 @@ pub struct TlsFront {
 impl TlsFront {
     /// Passes everything on to `to`, a loopback port.
     pub fn start(to: u16) -> Self {
-        let pair = Pair::make();
+        Self::with(Pair::make(), to)
+    }
+
+    /// As [`TlsFront::start`], with a certificate of one's choice.
+    pub fn with(pair: Pair, to: u16) -> Self {
         let config = CONFIG
             .replace("@certificate@", &pair.certificate().display().to_string())
             .replace("@key@", &pair.key().display().to_string())
@@ -58,6 +66,44 @@ impl TlsFront {
     }
 }
 
+impl Authority {
+    pub fn make() -> Self {
+        let authority = Self(tempfile::tempdir().expect("there is room for a folder"));
+        let mut command = tool("openssl");
+        command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]);
+        command.args(["-subj", "/CN=authority"]);
+        command.arg("-keyout").arg(authority.key()).arg("-out").arg(authority.certificate());
+        succeed(&mut command);
+        authority
+    }
+
+    pub fn certificate(&self) -> PathBuf {
+        self.0.path().join("ca.pem")
+    }
+
+    fn key(&self) -> PathBuf {
+        self.0.path().join("ca-key.pem")
+    }
+
+    /// A pair that it has signed, for a host such as `IP:127.0.0.1` or `DNS:a.example`.
+    pub fn sign(&self, host: &str) -> Pair {
+        let pair = Pair(tempfile::tempdir().expect("there is room for a folder"));
+        let mut command = tool("openssl");
+        command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]);
+        command.args(["-subj", "/CN=receiver", "-addext", &format!("subjectAltName={host}")]);
+        command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+        command.arg("-CA").arg(self.certificate()).arg("-CAkey").arg(self.key());
+        command.arg("-keyout").arg(pair.key()).arg("-out").arg(pair.certificate());
+        succeed(&mut command);
+        pair
+    }
+}
+
+fn succeed(command: &mut Command) {
+    let finished = run(command, b"", LIMIT);
+    assert_eq!(finished.code, Some(0), "openssl: {}", finished.stderr);
+}
+
 impl Pair {
     pub fn make() -> Self {
         let pair = Self(tempfile::tempdir().expect("there is room for a folder"));
@@ -79,8 +125,7 @@ impl Pair {
         command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]);
         command.args(["-subj", "/CN=receiver", "-addext", "subjectAltName=IP:127.0.0.1"]);
         command.arg("-keyout").arg(self.key()).arg("-out").arg(self.certificate());
-        let finished = run(&mut command, b"", LIMIT);
-        assert_eq!(finished.code, Some(0), "openssl: {}", finished.stderr);
+        succeed(&mut command);
     }
 }
 

@@ -3,6 +3,7 @@
 //! A key or an address that may hold one is never repeated in a problem.
 
 use super::name;
+use super::service::file;
 use crate::base::secret::Secret;
 use crate::config::problem::quote;
 use crate::config::section::{Report, Spot, flag, word};
@@ -10,7 +11,8 @@ use crate::config::settings::{Push, PushAudio, Stream};
 use crate::model::ids::{PushName, StreamName};
 use crate::model::push_url::{BadPushUrl, PushUrl, is_placeholder};
 
-pub(in crate::config) const PUSH: [&str; 6] = ["stream", "url", "backup", "key", "audio", "start"];
+pub(in crate::config) const PUSH: [&str; 7] =
+    ["stream", "url", "backup", "key", "ca", "audio", "start"];
 
 pub(in crate::config) fn pushes(
     spot: &Spot<'_>,
@@ -31,6 +33,7 @@ fn push(key: &str, spot: &Spot<'_>, streams: &[Stream], report: &mut Report) -> 
     let url = report.read(&spot.at("url"), address);
     let backup = report.read(&spot.at("backup"), address);
     let stream_key = report.read(&spot.at("key"), stream_key);
+    let ca = report.read(&spot.at("ca"), file);
     let audio = report.read(&spot.at("audio"), word("a sound of a push", &AUDIO));
     let start = report.read(&spot.at("start"), flag).unwrap_or(false);
     if start && !spot.at("url").is_given() {
@@ -45,6 +48,7 @@ fn push(key: &str, spot: &Spot<'_>, streams: &[Stream], report: &mut Report) -> 
         url,
         backup,
         key: stream_key,
+        ca,
         audio: audio.unwrap_or(PushAudio::Feed),
         start,
     })

@@ -208,7 +208,7 @@ pub(super) fn folder(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-fn file(text: &str) -> Result<PathBuf, String> {
+pub(super) fn file(text: &str) -> Result<PathBuf, String> {
     // A key that is pasted in the place of its file must not be repeated.
     let is_pem = text.contains("-----");
     match text.is_empty() || is_pem {

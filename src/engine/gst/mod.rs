@@ -28,6 +28,7 @@ mod running;
 mod standin;
 mod take;
 mod tap;
+mod trust;
 mod unpack;
 mod v4l2;
 mod wire;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use super::feeder::{Over, Sources, WhenLate, feed, first_chunk};
 use super::metadata::{self, metadata};
 use super::running::Running;
+use super::trust::{self, Trust};
 use super::wire::Wire;
 use crate::base::secret::Secret;
 use crate::base::time::MediaTime;
@@ -44,6 +46,8 @@ pub struct Destination {
     pub backup: Option<PushUrl>,
     /// What else must not be seen in messages: the key by itself.
     pub key: Option<Secret>,
+    /// A PEM file whose certificates are trusted besides those of the system.
+    pub ca: Option<PathBuf>,
     pub audio: PushAudio,
     /// What the stream is planned to be.
     pub nominal: Nominal,
@@ -223,7 +227,7 @@ impl Attempt {
         let measured = self.stream.measured();
         let build = move || start(&destination, &init, measured, begin);
         let started = tokio::task::spawn_blocking(build).await;
-        let Pipes { mut running, sources, sink } = match started {
+        let Pipes { mut running, sources, sink, trust } = match started {
             Ok(Ok(pipes)) => pipes,
             Ok(Err(failure)) => return failure,
             Err(panic) => return Failure::Build(panic.to_string()),
@@ -250,7 +254,20 @@ impl Attempt {
             }
         };
         running.close(&label).await;
+        let failure = self.explained(failure).await;
+        drop(trust);
         failure
+    }
+
+    /// Says in words why the receiver's certificate is refused, if it is that.
+    async fn explained(&self, failure: Failure) -> Failure {
+        let Destination { url, ca, .. } = &self.destination;
+        if !url.is_encrypted() || !trust::is_refusal(&failure) {
+            return failure;
+        }
+        let (url, has_ca) = (url.clone(), ca.is_some());
+        let looked = tokio::task::spawn_blocking(move || trust::explain(&url, has_ca)).await;
+        looked.ok().flatten().unwrap_or(failure)
     }
 
     /// Keeps the meter, and tells once when media has left.
@@ -284,6 +301,7 @@ struct Pipes {
     running: Running,
     sources: Sources,
     sink: gst::Element,
+    trust: Option<Trust>,
 }
 
 fn start(
@@ -296,6 +314,7 @@ fn start(
         .map_err(|error| Failure::Build(error.to_string()))?;
     let mut secrets = vec![destination.url.secret().clone()];
     secrets.extend(destination.key.clone());
+    let trust = destination.ca.as_deref().map(Trust::of).transpose()?;
     let mut running = Running::build(&line, secrets)?;
     let sink = running.element("sink")?;
     sink.set_property("location", destination.url.secret().reveal());
@@ -317,5 +336,5 @@ fn start(
     pipeline.set_start_time(gst::ClockTime::NONE);
     pipeline.set_base_time(super::absolute(begin));
     running.play()?;
-    Ok(Pipes { running, sources, sink })
+    Ok(Pipes { running, sources, sink, trust })
 }
