@@ -27,8 +27,11 @@ const PROBED: usize = 200;
 /// A file that shows nothing for this long is broken, or on a dead disk.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// A round that shows nothing for this long is begun again: now and then, on a
-/// busy machine, a pipeline that has just been started stands still.
+/// A round that shows nothing for this long is begun again. A pipeline that is
+/// starting pauses the sinks once more that are added to it meanwhile, and each
+/// state change of a sink needs a lock that is held while a frame is handed
+/// over; frames are taken only when the start is over. So, on a busy machine,
+/// one start in some hundreds waits for itself for ever, with its thread.
 const STANDSTILL: Duration = Duration::from_secs(1);
 const BEGINNINGS: usize = 4;
 
