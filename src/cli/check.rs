@@ -9,7 +9,7 @@ use crate::base::scrub;
 use crate::config::settings::{
     Access, ByteFeed, ByteSource, ByteStream, Client, CommandLine, Control, EncoderWish, Feed,
     FeedAudio, Keep, Local, Log, Mode, Overlay, Pages, Pull, Push, PushAudio, Recordings, Rotation,
-    Rtsp, Server, Settings, Sound, Source, Stream, Transport, Turn, UnixSocket,
+    Rtsp, Server, Settings, Sound, Source, Stream, Transport, Turn, UnixSocket, WhichClock,
 };
 use crate::model::push_url::PushUrl;
 
@@ -93,13 +93,18 @@ fn write_rtsp(page: &mut Page, rtsp: Option<&Rtsp>) {
 }
 
 fn write_recordings(page: &mut Page, recordings: &Recordings) {
-    let Recordings { folder, keep: Keep { days, size, free }, split } = recordings;
+    let Recordings { folder, keep: Keep { days, size, free, clock }, split } = recordings;
     page.section("recordings");
     page.key(1, "folder", or_null(folder.as_ref().map(|path| quoted(path.display()))));
     page.line(1, "keep:");
     page.key(2, "days", or_null(days.as_ref()));
     page.key(2, "size", or_null(size.as_ref()));
     page.key(2, "free", free);
+    let clock = match clock {
+        WhichClock::Synchronised => "synchronised",
+        WhichClock::Any => "any",
+    };
+    page.key(2, "clock", clock);
     page.key(1, "split", split.as_secs_f64());
 }
 
@@ -346,7 +351,7 @@ streams:
 pushes:
   tube: {stream: back, url: 'rtmp://a.example/live', backup: 'rtmp://b.example/live', audio: tone,
     ca: '/tmp/ca: #.pem',    start: true}
-recordings: {folder: /tmp, keep: {days: 7, size: 10G, free: 500M}, split: 10m}
+recordings: {folder: /tmp, keep: {days: 7, size: 10G, free: 500M, clock: any}, split: 10m}
 pages: {home: no, stat: /my/stat, stat_json: no, metrics: /m, config: yes, clients: yes}
 log: {level: debug, folder: /tmp}
 ";

@@ -20,7 +20,7 @@ use crate::model::ids::{FeedName, PushName, StreamName};
 use crate::model::push_url::PushUrl;
 
 pub use access::{Access, Local};
-pub use recordings::{Keep, Record, Recordings};
+pub use recordings::{Keep, Record, Recordings, WhichClock};
 
 /// The whole configuration, in the order of the file: the first stream is the
 /// default one.

@@ -2,6 +2,7 @@
 //! of them when something breaks.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -207,12 +208,15 @@ fn the_oldest_go_when_there_are_too_many_and_nobody_elses() {
     wait::until("four are left", LIMIT, || (list(&livebox).len() == 4).then_some(()));
     assert_eq!(files(place.folder()).len(), 5);
     assert_eq!(name_of(&list(&livebox)[3]), "camera_2026-01-06_00-00-00.mp4");
-    let old = "{keep: {days: 30, free: 0}, ";
+    let old = "{keep: {days: 30, free: 0, clock: any}, ";
     drop(livebox);
+    // Beside a recent one the clock is believed.
+    let recent = place.recent(0);
     let livebox = place.start_with(&format!("recordings: {old}"), "");
-    // The list is empty also before the folder has been read.
-    wait::until("none is left", LIMIT, || (files(place.folder()).len() == 1).then_some(()));
-    assert!(list(&livebox).is_empty());
+    wait::until("the old ones are gone", LIMIT, || {
+        (files(place.folder()) == [place.folder().join("a.mp4"), recent.clone()]).then_some(())
+    });
+    assert_eq!(list(&livebox).len(), 1);
 }
 
 #[test]
@@ -394,6 +398,81 @@ fn a_recording_is_finished_although_an_upgrade_has_deleted_the_program_that_runs
     assert!(!boxes.contains(&"moof".to_owned()), "it stays in fragments: {boxes:?}");
 }
 
+#[test]
+fn a_clock_that_jumps_deletes_nothing_by_age_and_is_told() {
+    let place = Place::new();
+    let films = [place.recent(0), place.recent(2)];
+    let shift = place.home.path().join("shift");
+    fs::write(&shift, "+0").expect("the folder is writable");
+    let config = place.config("recordings: {keep: {days: 30, free: 0, clock: any}, ", "");
+    let livebox = Launch::with(&config)
+        .env("LD_PRELOAD", faketime())
+        .env("FAKETIME_TIMESTAMP_FILE", &shift)
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .start();
+    livebox.log().wait_for("2 recordings are in", LIMIT);
+    // The first look has been: the next one sees the step.
+    wait::until("the room is known", LIMIT, || {
+        livebox.get("/stat.json").json()["recordings"]["free_bytes"].as_u64()
+    });
+    fs::write(&shift, "+400d").expect("the folder is writable");
+    livebox.log().wait_for("no recording is deleted by its age for a day", LIMIT);
+    // Nothing is recorded before there was another look at what may go.
+    steer(&livebox, "start");
+    wait_for_first(&livebox, |one| one["bytes"].as_u64() > Some(50_000));
+    assert!(films.iter().all(|film| film.exists()));
+    assert_eq!(livebox.log().count("the clock was set by"), 1);
+
+    // A start with such a clock, which has no earlier time to compare with.
+    drop(livebox);
+    let livebox = Launch::with(&config)
+        .env("LD_PRELOAD", faketime())
+        .env("FAKETIME", "+400d")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .start();
+    livebox.log().wait_for("days from the newest recording", LIMIT);
+    livebox.log().wait_for("2 recordings are in", LIMIT);
+    assert!(films.iter().all(|film| film.exists()));
+}
+
+#[test]
+fn nothing_is_deleted_by_its_age_before_the_clock_is_set_and_names_tell_so() {
+    let place = Place::new();
+    let (old, recent) = (place.recent(40), place.recent(0));
+    // In the place of systemd's own program, which says what the kernel knows.
+    let (programs, answer) = (place.home.path().join("bin"), place.home.path().join("answer"));
+    fs::create_dir(&programs).expect("the folder is writable");
+    fs::write(&answer, "no").expect("the folder is writable");
+    let program = programs.join("timedatectl");
+    fs::write(&program, format!("#!/bin/sh\ncat {}\n", answer.display())).expect("it is writable");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let path = format!("{}:{}", programs.display(), env!("PATH"));
+    let config = place.config("recordings: {keep: {days: 30, free: 0}, ", "");
+    let start = || Launch::with(&config).env("PATH", &path).start();
+
+    let livebox = start();
+    livebox.log().wait_for("the clock is not set by the network yet", LIMIT);
+    steer(&livebox, "start");
+    let film = wait_for_first(&livebox, |one| one["bytes"].as_u64() > Some(50_000));
+    assert!(name_of(&film).ends_with("_unset-clock.mp4"), "{film}");
+    assert!(old.exists() && recent.exists());
+    drop(livebox);
+
+    fs::write(&answer, "yes").expect("the folder is writable");
+    let _livebox = start();
+    wait::until("the old one is gone", LIMIT, || (!old.exists()).then_some(()));
+    assert!(recent.exists());
+}
+
+/// The library that shows a program another time.
+fn faketime() -> PathBuf {
+    let folders = fs::read_dir("/usr/lib").expect("it is there").flatten();
+    let library = |folder: fs::DirEntry| folder.path().join("faketime/libfaketime.so.1");
+    let found = folders.map(library).find(|library| library.exists());
+    found.expect("this test needs libfaketime: apt-get install faketime")
+}
+
 /// A folder for recordings, and one for the state, over several starts.
 struct Place {
     home: TempDir,
@@ -410,6 +489,15 @@ impl Place {
 
     fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// A file of a recording that was made so many days ago.
+    fn recent(&self, days: u64) -> PathBuf {
+        let mut date = tool("date");
+        date.args([&format!("--date={days} days ago"), "+camera_%Y-%m-%d_%H-%M-%S.mp4"]);
+        let file = self.folder.join(run(&mut date, b"", LIMIT).stdout.trim());
+        fs::write(&file, "film").expect("the folder is writable");
+        file
     }
 
     fn start(&self, stream: &str) -> Livebox {

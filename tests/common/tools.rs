@@ -10,6 +10,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("chromedriver", "chromium-driver"),
     ("chromium", "chromium"),
     ("curl", "curl"),
+    ("date", "coreutils"),
     ("ffmpeg", "ffmpeg"),
     ("ffplay", "ffmpeg"),
     ("ffprobe", "ffmpeg"),

@@ -6,11 +6,14 @@ use super::service::folder;
 use super::{span, unit};
 use crate::base::units::parse_bytes;
 use crate::config::problem::quote;
-use crate::config::section::{Report, Spot, flag};
-use crate::config::settings::{Keep, Record, Recordings};
+use crate::config::section::{Report, Spot, flag, word};
+use crate::config::settings::{Keep, Record, Recordings, WhichClock};
 
 pub(in crate::config) const RECORDINGS: [&str; 3] = ["folder", "keep", "split"];
-const KEEP: [&str; 3] = ["days", "size", "free"];
+const KEEP: [&str; 4] = ["days", "size", "free", "clock"];
+
+const CLOCKS: [(&str, WhichClock); 2] =
+    [("synchronised", WhichClock::Synchronised), ("any", WhichClock::Any)];
 
 const SPLIT: Duration = Duration::from_secs(3600);
 const SHORTEST_SPLIT: Duration = Duration::from_secs(10);
@@ -33,6 +36,7 @@ pub(in crate::config) fn recordings(spot: &Spot<'_>, report: &mut Report) -> Rec
             days: report.read(&keep.at("days"), days),
             size: report.read(&keep.at("size"), |text| parse_bytes(text).map_err(unit)),
             free: free.unwrap_or(FREE),
+            clock: report.read(&keep.at("clock"), word("a clock", &CLOCKS)).unwrap_or_default(),
         },
         split: split.unwrap_or(SPLIT),
     }
@@ -71,13 +75,13 @@ mod tests {
         let text = format!(
             "{CAMERA}streams: {{a: {{record: always}}, b: {{feed: a}}, \
              c: {{feed: a, record: 'sun 9:45-11:15, wed 19:00-20:30'}}}}\n\
-             recordings: {{keep: {{days: 7, size: 10G}}, split: 10m}}\n"
+             recordings: {{keep: {{days: 7, size: 10G, clock: any}}, split: 10m}}\n"
         );
         let settings = parse_text(&text).unwrap();
         let plans: Vec<_> =
             settings.streams.iter().map(|stream| stream.record.to_string()).collect();
         assert_eq!(plans, ["always", "off", "sun 09:45-11:15, wed 19:00-20:30"]);
-        let keep = Keep { days: Some(7), size: Some(10 << 30), free: FREE };
+        let keep = Keep { days: Some(7), size: Some(10 << 30), free: FREE, clock: WhichClock::Any };
         assert_eq!(settings.recordings.keep, keep);
         assert_eq!(settings.recordings.split, Duration::from_secs(600));
     }

@@ -23,6 +23,16 @@ pub struct Keep {
     pub size: Option<u64>,
     /// At least so many bytes of the disk stay free.
     pub free: u64,
+    pub clock: WhichClock,
+}
+
+/// By which clock the ages of recordings count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhichClock {
+    /// One that was set by the network since the start of the system.
+    #[default]
+    Synchronised,
+    Any,
 }
 
 /// When a stream is recorded. By hand it can be started and stopped in any case.

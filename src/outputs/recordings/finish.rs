@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use log::{debug, warn};
 
+use super::clock;
 use super::keep::Room;
 use super::name::{Name, Stage};
 use super::shelf::{Known, Shelf};
@@ -20,6 +21,9 @@ use crate::model::status::Failure;
 /// How often the folder is looked after: unfinished recordings, age, size.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
+/// How often the system is asked whether its clock is set, until it is.
+const ASK_EVERY: Duration = Duration::from_secs(60);
+
 /// How soon a recording that has ended is noticed.
 const NOTICE_EVERY: Duration = Duration::from_millis(500);
 
@@ -27,12 +31,20 @@ const NOTICE_EVERY: Duration = Duration::from_millis(500);
 pub(super) async fn look_after(shelf: Arc<Shelf>, mut shutdown: Shutdown) {
     let all = async {
         shelf.on_disk(Shelf::read).await.ok();
+        let mut asks = tokio::time::interval(ASK_EVERY);
+        asks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut looks = tokio::time::interval(LOOK_EVERY);
         let mut notices = tokio::time::interval(NOTICE_EVERY);
         notices.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut is_stuck = false;
         loop {
             tokio::select! {
+                // Asked before the first look, which may delete.
+                biased;
+                // Once set, a clock goes on by itself.
+                _ = asks.tick(), if !shelf.is_synchronised() => {
+                    shelf.heard_of_clock(clock::ask().await);
+                }
                 _ = looks.tick() => {
                     is_stuck = false;
                     // Where there is no room, whoever records says so.

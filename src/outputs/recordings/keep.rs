@@ -57,9 +57,10 @@ impl Keep {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::WhichClock;
 
     const HOUR: Duration = Duration::from_secs(3600);
-    const NOTHING: Keep = Keep { days: None, size: None, free: 0 };
+    const NOTHING: Keep = Keep { days: None, size: None, free: 0, clock: WhichClock::Any };
 
     /// Ten recordings of 10 bytes, an hour each, the oldest first.
     fn held() -> Vec<Held> {

@@ -4,6 +4,7 @@
 //! makes it wait. What is recorded is written as it comes (`recorder`), put in
 //! order afterwards (`finish`), and kept as long as there is room (`keep`).
 
+mod clock;
 mod finish;
 mod index;
 mod keep;

@@ -32,12 +32,17 @@ const ENDINGS: [(&str, &str); 12] = [
 const STAMP: &str = "_%Y-%m-%d_%H-%M-%S";
 const STAMP_LENGTH: usize = 20;
 
+/// Behind the stamp, where the clock had not been set when the recording began.
+const UNSET: &str = "_unset-clock";
+
 /// The name of a recording, whatever state its file is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
     /// Local time.
     stamp: DateTime,
     stream: StreamName,
+    /// Whether the clock was set when it began, as far as was known.
+    is_dated: bool,
     /// From 1 on: others of this stream begin in the same second, or in the same
     /// hour when clocks go back.
     number: u8,
@@ -64,7 +69,17 @@ impl Name {
     /// `number` is 1 for the first that begins at `stamp`.
     pub fn new(stream: StreamName, stamp: DateTime, number: u8, ending: &'static str) -> Self {
         let stamp = stamp.with().subsec_nanosecond(0).build().unwrap_or(stamp);
-        Self { stamp, stream, number: number.max(1), ending }
+        Self { stamp, stream, is_dated: true, number: number.max(1), ending }
+    }
+
+    /// The same of a clock that had not been set: its stamp tells no age.
+    pub fn undated(self) -> Self {
+        Self { is_dated: false, ..self }
+    }
+
+    /// Whether its stamp tells its age.
+    pub fn is_dated(&self) -> bool {
+        self.is_dated
     }
 
     pub fn stream(&self) -> &StreamName {
@@ -92,11 +107,12 @@ impl Name {
     }
 
     fn file(&self, stage: Stage) -> String {
-        let Self { stamp, stream, number, ending } = self;
+        let Self { stamp, stream, is_dated, number, ending } = self;
         let stamp = stamp.strftime(STAMP);
+        let unset = if *is_dated { "" } else { UNSET };
         let number = if *number > 1 { format!("_{number}") } else { String::new() };
         let stage = STAGES.iter().find(|(known, _)| *known == stage).map_or("", |(_, text)| text);
-        format!("{stream}{stamp}{number}{stage}.{ending}")
+        format!("{stream}{stamp}{unset}{number}{stage}.{ending}")
     }
 
     /// Whose file this is and what it holds; nothing for a name that livebox
@@ -110,10 +126,11 @@ impl Name {
             Some((rest, digits)) if digits.len() <= 3 => (rest, digits.parse().ok()?),
             _ => (rest, 1),
         };
+        let (rest, is_dated) = rest.strip_suffix(UNSET).map_or((rest, true), |rest| (rest, false));
         let split = rest.len().checked_sub(STAMP_LENGTH).filter(|at| rest.is_char_boundary(*at))?;
         let (stream, stamp) = rest.split_at(split);
         let stamp = DateTime::strptime(STAMP, stamp).ok()?;
-        let name = Self { stamp, stream: stream.parse().ok()?, number, ending };
+        let name = Self { stamp, stream: stream.parse().ok()?, is_dated, number, ending };
         // One way to write it, and no other.
         (name.file(stage) == file).then_some((name, stage))
     }
@@ -156,6 +173,7 @@ impl Ord for Name {
             .cmp(&key(other))
             .then_with(|| self.stream.cmp(&other.stream))
             .then_with(|| self.ending.cmp(other.ending))
+            .then_with(|| self.is_dated.cmp(&other.is_dated))
     }
 }
 
@@ -189,6 +207,17 @@ mod tests {
         let nested: Name = "a_2026-11-27_18-00-07_2026-01-02_03-04-05.ts".parse().unwrap();
         assert_eq!(nested.stream().as_str(), "a_2026-11-27_18-00-07");
         assert_eq!(nested.content_type(), "video/mp2t");
+    }
+
+    #[test]
+    fn a_name_tells_whether_the_clock_was_set() {
+        let undated = name(2).undated();
+        assert_eq!(undated.to_string(), "front_2026-11-27_18-00-07_unset-clock_2.mp4");
+        for stage in STAGES.map(|(stage, _)| stage) {
+            let path = undated.path(Path::new(""), stage);
+            assert_eq!(Name::of_file(path.to_str().unwrap()), Some((undated.clone(), stage)));
+        }
+        assert!(name(2).is_dated() && !undated.is_dated());
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! there is, so that a list costs no look at the disk. Nothing is written or
 //! deleted that has not a name of livebox's own, and no link is followed.
 
+mod entry;
+mod retention;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
@@ -13,18 +16,19 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use log::{info, warn};
 
+use self::entry::Wear;
+pub use self::entry::{Entry, NotDeleted, State};
+pub(super) use self::entry::{Known, Sums};
+use super::clock::Clock;
 use super::index::span_of;
-use super::keep::{Held, Room};
 use super::name::{Name, Stage};
 use crate::base::disk::{Disk, DiskFile, PATIENCE, Silent};
-use crate::base::{system, time};
+use crate::base::time;
 use crate::config::settings::Keep;
 use crate::model::ids::StreamName;
-use crate::model::status::Failure;
 use crate::outputs::recorder::{RecordError, Recorder};
 
 /// So many recordings of a stream begin in one second at most.
@@ -45,6 +49,7 @@ pub(super) struct Shelf {
     /// Whether it lies on another disk than the system; not known until that has answered once.
     is_apart: OnceLock<bool>,
     keep: Mutex<Keep>,
+    clock: Mutex<Clock>,
     books: Mutex<Books>,
 }
 
@@ -55,99 +60,6 @@ struct Books {
     /// What the disk had room for at the last look.
     free: Option<u64>,
     last_error: Option<String>,
-}
-
-/// All recordings in numbers.
-#[derive(Clone, Debug)]
-pub(super) struct Sums {
-    pub count: usize,
-    pub bytes: u64,
-    /// Nothing where the disk does not say.
-    pub free: Option<u64>,
-    pub wear: Wear,
-    pub last_error: Option<String>,
-}
-
-/// What is known of one recording.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    pub state: State,
-    pub bytes: u64,
-    /// Not known of what an earlier start of the service has left behind.
-    pub span: Option<Duration>,
-    pub begun: Timestamp,
-}
-
-/// How far a recording is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum State {
-    Recording,
-    /// Complete, and still in fragments.
-    Waiting(Option<Known>),
-    /// Its index is being put in front.
-    Finishing,
-    Finished,
-}
-
-/// What is known of the frames of a recording when it ends.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Known {
-    pub span: Duration,
-    /// Of all tracks.
-    pub frames: u64,
-}
-
-impl State {
-    /// One word: `recording`, `finishing`, `finished`.
-    pub fn word(self) -> &'static str {
-        match self {
-            State::Recording => "recording",
-            State::Waiting(_) | State::Finishing => "finishing",
-            State::Finished => "finished",
-        }
-    }
-}
-
-/// Bytes written.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wear {
-    pub all: u64,
-    pub today: u64,
-    pub yesterday: u64,
-    day: Option<Date>,
-}
-
-impl Wear {
-    fn add(&mut self, bytes: u64, today: Date) {
-        self.turn(today);
-        self.all += bytes;
-        self.today += bytes;
-    }
-
-    fn turn(&mut self, today: Date) {
-        if self.day != Some(today) {
-            let follows =
-                self.day.is_some_and(|day| day.tomorrow().is_ok_and(|next| next == today));
-            self.yesterday = if follows { self.today } else { 0 };
-            self.today = 0;
-            self.day = Some(today);
-        }
-    }
-}
-
-/// Why a recording is not deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotDeleted {
-    #[error("No recording is called so")]
-    NoSuch,
-    #[error("It is being recorded; stop that first")]
-    Recording,
-    #[error("It is being finished; try again")]
-    Finishing,
-    #[error("The disk does not let it go")]
-    Disk,
-    #[error("The disk does not answer; it is deleted once it does")]
-    Silent,
 }
 
 impl Shelf {
@@ -162,6 +74,7 @@ impl Shelf {
             disk: disk.clone(),
             is_apart: OnceLock::new(),
             keep: Mutex::new(keep),
+            clock: Mutex::default(),
             books: Mutex::default(),
         };
         match disk.run(PATIENCE, move || try_folder(&folder)).await {
@@ -243,6 +156,7 @@ impl Shelf {
                 None => self.enter(name, State::Waiting(None), &path),
             }
         }
+        self.compare_clock();
         info!("{} recordings are in {}", self.books().all.len(), self.folder.display());
     }
 
@@ -253,7 +167,7 @@ impl Shelf {
             (state == State::Finished && name.is_mp4()).then(|| span_of(&mut file)).flatten();
         let begun = name.stamp().to_zoned(TimeZone::system());
         let begun = begun.map_or(Timestamp::UNIX_EPOCH, |begun| begun.timestamp());
-        self.books().all.entry(name).or_insert(Entry { state, bytes, span, begun });
+        self.books().all.entry(name).or_insert(Entry { state, bytes, span, begun, seen: None });
     }
 
     /// Begins a recording, which is in the books from then on; blocks.
@@ -280,13 +194,16 @@ impl Shelf {
     pub(super) fn begin(&self, stream: &StreamName, ending: &'static str) -> Option<Name> {
         let now = time::local();
         // The books stay free while the disk is asked: only its own thread begins recordings.
+        let is_set = self.clock().is_set(retention::now());
         let name = NUMBERS
             .map(|number| Name::new(stream.clone(), now.datetime(), number, ending))
+            .map(|name| if is_set { name } else { name.undated() })
             .find(|name| {
                 let is_there = |stage| name.path(&self.folder, stage).symlink_metadata().is_ok();
                 self.find(name).is_none() && ![Stage::Whole, Stage::Part].into_iter().any(is_there)
             })?;
-        let entry = Entry { state: State::Recording, bytes: 0, span: None, begun: now.timestamp() };
+        let (state, begun) = (State::Recording, now.timestamp());
+        let entry = Entry { state, bytes: 0, span: None, begun, seen: None };
         self.books().all.insert(name.clone(), entry);
         Some(name)
     }
@@ -374,60 +291,6 @@ impl Shelf {
         Ok(())
     }
 
-    /// Deletes what is too much, and says whether there is then room; blocks.
-    ///
-    /// # Errors
-    /// There is none, or the folder is gone; says so for people.
-    pub(super) fn make_room(&self, room: Room) -> Result<(), Failure> {
-        let gone = |error: io::Error| {
-            Failure::Disk(format!("the folder {} is not there: {error}", self.folder.display()))
-        };
-        let keep = self.keep();
-        let free = self.look_free().map_err(gone)?;
-        // Where a disk was, its mount point is left, which is the system's own disk.
-        let is_apart = is_apart(&self.folder).map_err(gone)?;
-        if *self.is_apart.get_or_init(|| is_apart) && !is_apart {
-            return Err(gone(io::Error::other("its disk is unplugged")));
-        }
-        let now = Timestamp::now();
-        for name in self.surplus(&keep, free, room, now) {
-            if self.delete(&name).is_ok() {
-                info!("{name} is deleted to make room");
-            }
-        }
-        let free = self.look_free().map_err(gone)?;
-        if free >= keep.wanted(room) {
-            return Ok(());
-        }
-        let [left, wanted] = [free, keep.wanted(room)].map(crate::base::units::size_in_words);
-        Err(Failure::Disk(format!(
-            "the disk has {left} left, and {wanted} are to be free (recordings.keep.free)"
-        )))
-    }
-
-    /// What the disk has room for, which the books then say; blocks.
-    fn look_free(&self) -> io::Result<u64> {
-        let free = system::disk_free(&self.folder);
-        self.books().free = free.as_ref().ok().copied();
-        free
-    }
-
-    fn surplus(&self, keep: &Keep, free: u64, room: Room, now: Timestamp) -> Vec<Name> {
-        let books = self.books();
-        let may_go = |state| matches!(state, State::Finished | State::Waiting(_));
-        let (go, stay): (Vec<_>, Vec<_>) =
-            books.all.iter().partition(|(_, entry)| may_go(entry.state));
-        let age = |entry: &Entry| {
-            let end = entry.begun.as_second() + seconds(entry.span.unwrap_or_default());
-            Duration::from_secs(u64::try_from(now.as_second() - end).unwrap_or(0))
-        };
-        let held: Vec<_> =
-            go.iter().map(|(_, entry)| Held { age: age(entry), bytes: entry.bytes }).collect();
-        let others = stay.iter().map(|(_, entry)| entry.bytes).sum();
-        let count = keep.surplus(&held, others, free, room);
-        go.into_iter().take(count).map(|(name, _)| name.clone()).collect()
-    }
-
     pub(super) fn find(&self, name: &Name) -> Option<Entry> {
         self.books().all.get(name).cloned()
     }
@@ -500,6 +363,10 @@ impl Shelf {
         self.books().all.get_mut(name).map(edit).is_some()
     }
 
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn books(&self) -> MutexGuard<'_, Books> {
         // Every step is complete in itself.
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
@@ -532,10 +399,6 @@ fn open_plain(path: &Path) -> io::Result<File> {
     let no_link = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(no_link.bits()).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
-}
-
-fn seconds(span: Duration) -> i64 {
-    i64::try_from(span.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! The books of the folder, with real files.
 
 use super::*;
+use crate::config::settings::WhichClock;
+use crate::outputs::recordings::keep::Room;
 use crate::outputs::recordings::name::ending_of;
 
-const KEEP: Keep = Keep { days: None, size: None, free: 0 };
+const KEEP: Keep = Keep { days: None, size: None, free: 0, clock: WhichClock::Synchronised };
 
 fn shelf(keep: Keep) -> (tempfile::TempDir, Shelf) {
     let folder = tempfile::tempdir().unwrap();
@@ -111,7 +113,7 @@ fn a_link_is_never_followed() {
 
 #[test]
 fn bytes_are_counted_by_day() {
-    let day = |text: &str| text.parse::<Date>().unwrap();
+    let day = |text: &str| text.parse::<jiff::civil::Date>().unwrap();
     let mut wear = Wear::default();
     wear.add(5, day("2026-11-27"));
     wear.add(7, day("2026-11-28"));
