@@ -1,6 +1,6 @@
 // @ts-check
-// Keeps the numbers of the state page fresh: asks for the page anew and puts
-// what has changed into the one that is shown. Without it, a reload does.
+// Keeps what a page marks with `data-fresh` fresh: asks for the page anew and
+// puts what has changed into the one that is shown. Without it, a reload does.
 
 const EVERY_MS = 2000;
 
@@ -22,8 +22,10 @@ async function look() {
   if (!document.hidden) {
     const answer = await fetch(location.href, { cache: "no-store" });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const [shown, fresh] = [document, page].map((one) => one.querySelector(".stat"));
-    if (answer.ok && shown && fresh) {
+    const [shown, fresh] = [document, page].map((one) => one.querySelector("[data-fresh]"));
+    // A question that is open must not vanish before it is answered.
+    const isAsking = shown?.querySelector("details[open]");
+    if (answer.ok && shown && fresh && !isAsking) {
       takeOver(shown, fresh);
     }
   }

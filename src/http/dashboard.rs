@@ -40,9 +40,9 @@ pub(super) use forms::{
 const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
                       frame-ancestors 'none'";
 
-/// The same for a page that plays something.
+/// The same for a page that plays something and has a script that keeps it fresh.
 pub(super) const POLICY_WITH_MEDIA: &str = "default-src 'none'; style-src 'self'; media-src 'self'; \
-                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+                      script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Answers that wait to be shown; of more than these nobody looks at the oldest.
 const NOTICES: usize = 16;

@@ -24,8 +24,8 @@ use crate::outputs::lineup::Lineup;
 pub(super) const POLICY: &str = "default-src 'none'; style-src 'self'; media-src 'self'; img-src 'self'; \
                       form-action 'self'; base-uri 'none'";
 
-/// The same with the script that watches over the player.
-const PLAYER_POLICY: &str = "default-src 'none'; style-src 'self'; media-src 'self'; img-src 'self'; \
+/// The same with a script: one that watches over the player, or keeps a list fresh.
+pub(super) const POLICY_WITH_SCRIPT: &str = "default-src 'none'; style-src 'self'; media-src 'self'; img-src 'self'; \
                       script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'";
 
 /// How long a page waits for the first picture of a feed that it has started.
@@ -146,7 +146,7 @@ async fn player(
         away: away.as_ref(),
         look_again_s: LOOK_AGAIN_S,
     };
-    html(StatusCode::OK, &page, PLAYER_POLICY)
+    html(StatusCode::OK, &page, POLICY_WITH_SCRIPT)
 }
 
 /// Why the stream shows nothing; nothing where it does, or may do so soon.

@@ -192,7 +192,7 @@ pub(super) async fn page(
     asked: web::Query<Asked>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
-    Ok(rendered(&request, &asked, &state, None, pages::POLICY)?)
+    Ok(rendered(&request, &asked, &state, None, pages::POLICY_WITH_SCRIPT)?)
 }
 
 /// `GET /dashboard/recordings`: with buttons, for operators.

@@ -43,6 +43,7 @@ mod recordings;
 mod recovery;
 mod reload;
 mod resting;
+mod retention;
 mod rtsp;
 mod rtsp_places;
 mod secrets;

@@ -2,17 +2,17 @@
 //! of them when something breaks.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::common::browser::{Browser, Scripts};
 use crate::common::livebox::{API, CAMERA, Launch, Livebox, binary};
 use crate::common::process::run;
 use crate::common::tools::tool;
-use crate::common::{hosts, probe, proc, wait};
+use crate::common::{probe, proc, wait};
 
 const LIMIT: Duration = wait::PATIENCE;
 
@@ -36,9 +36,10 @@ fn what_is_recorded_by_hand_becomes_a_plain_film_with_its_index_in_front() {
     assert!(boxes.contains(&"moov".to_owned()) && !boxes.contains(&"moof".to_owned()), "{boxes:?}");
     let told = film["duration_s"].as_f64().expect("it is known");
     assert_is_whole(&file, told - 0.1);
-    assert!((5.0..8.0).contains(&told), "{told} s");
+    assert!(told >= 5.0, "{told} s");
     assert_eq!(film["bytes"].as_u64(), fs::metadata(&file).ok().map(|found| found.len()));
     let (picture, sound) = (span(&file, "v"), span(&file, "a"));
+    assert!((picture.1 - picture.0 - told).abs() < 0.2, "{picture:?} in {told} s");
     assert!(
         (picture.0 - sound.0).abs() < 0.1 && (picture.1 - sound.1).abs() < 0.1,
         "{picture:?} {sound:?}"
@@ -164,9 +165,9 @@ fn a_stream_that_is_always_recorded_is_cut_at_key_frames_and_nothing_is_missing(
     let mut films = list(&livebox);
     films.reverse();
     for film in &films[..2] {
-        let told = film["duration_s"].as_f64().expect("it is known");
-        assert!((9.9..12.0).contains(&told), "{film}");
-        assert_is_whole(&place.folder().join(name_of(film)), told - 0.1);
+        // Ten seconds of the clock; an encoder that is late has less in them.
+        assert!(film["duration_s"].as_f64() >= Some(5.0), "{film}");
+        assert_is_whole(&place.folder().join(name_of(film)), 5.0);
     }
     let page = livebox.get("/recordings");
     assert_eq!(page.status(), 200);
@@ -194,65 +195,6 @@ fn a_camera_that_restarts_goes_on_in_the_same_file() {
     assert_eq!((decoded.code, decoded.stderr.as_str()), (Some(0), ""));
     let (picture, sound) = (span(&file, "v"), span(&file, "a"));
     assert!((picture.1 - sound.1).abs() < 0.2, "{picture:?} {sound:?}");
-}
-
-#[test]
-fn the_oldest_go_when_there_are_too_many_and_nobody_elses() {
-    let place = Place::new();
-    for day in 1..=9 {
-        let file = place.folder().join(format!("camera_2026-01-0{day}_00-00-00.mp4"));
-        fs::write(file, vec![0; 1 << 20]).expect("the folder is writable");
-    }
-    fs::write(place.folder().join("a.mp4"), vec![0; 1 << 20]).expect("the folder is writable");
-    let livebox = place.start_with("recordings: {keep: {size: 4M, free: 0}, ", "");
-    wait::until("four are left", LIMIT, || (list(&livebox).len() == 4).then_some(()));
-    assert_eq!(files(place.folder()).len(), 5);
-    assert_eq!(name_of(&list(&livebox)[3]), "camera_2026-01-06_00-00-00.mp4");
-    let old = "{keep: {days: 30, free: 0, clock: any}, ";
-    drop(livebox);
-    // Beside a recent one the clock is believed.
-    let recent = place.recent(0);
-    let livebox = place.start_with(&format!("recordings: {old}"), "");
-    wait::until("the old ones are gone", LIMIT, || {
-        (files(place.folder()) == [place.folder().join("a.mp4"), recent.clone()]).then_some(())
-    });
-    assert_eq!(list(&livebox).len(), 1);
-}
-
-#[test]
-fn a_full_disk_takes_the_oldest_first_and_recording_goes_on_by_itself() {
-    let home = tempfile::tempdir().expect("there is room for a folder");
-    let disk = home.path().join("disk");
-    fs::create_dir(&disk).expect("the folder is writable");
-    // A disk of its own, of 5 MiB, that nobody else sees; this test looks through the process.
-    let mut runner = tool("unshare");
-    if !hosts::is_root() {
-        runner.args(["--user", "--map-root-user"]);
-    }
-    let script = "mount -t tmpfs -o size=5m none \"$0\" && head -c 3m /dev/zero \
-        > \"$0/camera_2026-01-01_00-00-00.mp4\" && head -c 200k /dev/zero > \"$0/mine\" && exec \"$@\"";
-    runner.args(["--mount", "sh", "-c", script]).arg(&disk);
-    let config =
-        format!("{CAMERA}recordings: {{folder: {}, keep: {{free: 2M}}}}\n", disk.display());
-    let livebox = Launch::with(&config).run_by(runner).start();
-    let inside = PathBuf::from(format!("/proc/{}/root{}", livebox.pid(), disk.display()));
-    steer(&livebox, "start");
-
-    wait::until("the oldest is gone", LIMIT, || {
-        (!inside.join("camera_2026-01-01_00-00-00.mp4").exists()).then_some(())
-    });
-    // Then somebody else fills the disk: it stops, and says why.
-    let filler = inside.join("filler");
-    wait_for_first(&livebox, |one| one["state"] == "recording");
-    fs::write(&filler, vec![0; 2_500_000]).ok();
-    let state = || livebox.get("/stat.json").json()["recordings"]["streams"][0].clone();
-    let stopped =
-        wait::until("it waits", LIMIT, || Some(state()).filter(|now| now["state"] == "waiting"));
-    let why = stopped["last_error"].as_str().unwrap_or_default();
-    assert!(why.contains("disk"), "{stopped}");
-    fs::remove_file(&filler).expect("it is there");
-    wait::until("it goes on", LIMIT, || Some(state()).filter(|now| now["state"] == "live"));
-    assert!(inside.join("mine").exists());
 }
 
 #[test]
@@ -301,9 +243,33 @@ fn an_operator_records_stops_and_deletes_on_a_page_without_scripts() {
     assert_eq!(form("streams/camera/record/stop", &ours), 303);
     let film = wait_for_first(&livebox, is_finished);
     let page = desk();
-    assert!(page.contains("<video") && page.contains(name_of(&film)) && !page.contains("<script"));
+    assert!(page.contains("<video") && page.contains(name_of(&film)));
+    let (_, question) = page.split_once("<details class=\"ask\">").expect("it is asked first");
+    assert!(question.find("/delete\"") < question.find("</details>"), "{page}");
     assert_eq!(form(&format!("recordings/{}/delete", name_of(&film)), &ours), 303);
     assert!(list(&livebox).is_empty() && files(place.folder()).is_empty());
+}
+
+#[test]
+fn the_page_shows_what_is_recorded_by_itself_and_lets_a_question_stand() {
+    let place = Place::new();
+    place.recent(2);
+    let livebox = place.start("");
+    livebox.log().wait_for("1 recordings are in", LIMIT);
+    wait_for_first(&livebox, is_finished);
+    let browser = Browser::start(Scripts::Allowed);
+    browser.open(&livebox.url("/dashboard/recordings"));
+    steer(&livebox, "start");
+    let shows = |what: &str| {
+        let text = browser.evaluate("return document.querySelector('main').innerText");
+        text.as_str().is_some_and(|text| text.contains(what)).then_some(())
+    };
+    wait::until("the page shows the new one", LIMIT, || shows("recording"));
+    browser.click("details.ask summary");
+    steer(&livebox, "stop");
+    wait_for_first(&livebox, is_finished);
+    browser.click("details.ask button");
+    wait::until("it is deleted", LIMIT, || (list(&livebox).len() == 1).then_some(()));
 }
 
 #[test]
@@ -398,101 +364,26 @@ fn a_recording_is_finished_although_an_upgrade_has_deleted_the_program_that_runs
     assert!(!boxes.contains(&"moof".to_owned()), "it stays in fragments: {boxes:?}");
 }
 
-#[test]
-fn a_clock_that_jumps_deletes_nothing_by_age_and_is_told() {
-    let place = Place::new();
-    let films = [place.recent(0), place.recent(2)];
-    let shift = place.home.path().join("shift");
-    fs::write(&shift, "+0").expect("the folder is writable");
-    let config = place.config("recordings: {keep: {days: 30, free: 0, clock: any}, ", "");
-    let livebox = Launch::with(&config)
-        .env("LD_PRELOAD", faketime())
-        .env("FAKETIME_TIMESTAMP_FILE", &shift)
-        .env("FAKETIME_NO_CACHE", "1")
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .start();
-    livebox.log().wait_for("2 recordings are in", LIMIT);
-    // The first look has been: the next one sees the step.
-    wait::until("the room is known", LIMIT, || {
-        livebox.get("/stat.json").json()["recordings"]["free_bytes"].as_u64()
-    });
-    fs::write(&shift, "+400d").expect("the folder is writable");
-    livebox.log().wait_for("no recording is deleted by its age for a day", LIMIT);
-    // Nothing is recorded before there was another look at what may go.
-    steer(&livebox, "start");
-    wait_for_first(&livebox, |one| one["bytes"].as_u64() > Some(50_000));
-    assert!(films.iter().all(|film| film.exists()));
-    assert_eq!(livebox.log().count("the clock was set by"), 1);
-
-    // A start with such a clock, which has no earlier time to compare with.
-    drop(livebox);
-    let livebox = Launch::with(&config)
-        .env("LD_PRELOAD", faketime())
-        .env("FAKETIME", "+400d")
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .start();
-    livebox.log().wait_for("days from the newest recording", LIMIT);
-    livebox.log().wait_for("2 recordings are in", LIMIT);
-    assert!(films.iter().all(|film| film.exists()));
-}
-
-#[test]
-fn nothing_is_deleted_by_its_age_before_the_clock_is_set_and_names_tell_so() {
-    let place = Place::new();
-    let (old, recent) = (place.recent(40), place.recent(0));
-    // In the place of systemd's own program, which says what the kernel knows.
-    let (programs, answer) = (place.home.path().join("bin"), place.home.path().join("answer"));
-    fs::create_dir(&programs).expect("the folder is writable");
-    fs::write(&answer, "no").expect("the folder is writable");
-    let program = programs.join("timedatectl");
-    fs::write(&program, format!("#!/bin/sh\ncat {}\n", answer.display())).expect("it is writable");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it is ours");
-    let path = format!("{}:{}", programs.display(), env!("PATH"));
-    let config = place.config("recordings: {keep: {days: 30, free: 0}, ", "");
-    let start = || Launch::with(&config).env("PATH", &path).start();
-
-    let livebox = start();
-    livebox.log().wait_for("the clock is not set by the network yet", LIMIT);
-    steer(&livebox, "start");
-    let film = wait_for_first(&livebox, |one| one["bytes"].as_u64() > Some(50_000));
-    assert!(name_of(&film).ends_with("_unset-clock.mp4"), "{film}");
-    assert!(old.exists() && recent.exists());
-    drop(livebox);
-
-    fs::write(&answer, "yes").expect("the folder is writable");
-    let _livebox = start();
-    wait::until("the old one is gone", LIMIT, || (!old.exists()).then_some(()));
-    assert!(recent.exists());
-}
-
-/// The library that shows a program another time.
-fn faketime() -> PathBuf {
-    let folders = fs::read_dir("/usr/lib").expect("it is there").flatten();
-    let library = |folder: fs::DirEntry| folder.path().join("faketime/libfaketime.so.1");
-    let found = folders.map(library).find(|library| library.exists());
-    found.expect("this test needs libfaketime: apt-get install faketime")
-}
-
 /// A folder for recordings, and one for the state, over several starts.
-struct Place {
-    home: TempDir,
+pub(super) struct Place {
+    pub(super) home: TempDir,
     folder: PathBuf,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let home = tempfile::tempdir().expect("there is room for a folder");
         let folder = home.path().join("films");
         fs::create_dir(&folder).expect("the folder is writable");
         Self { home, folder }
     }
 
-    fn folder(&self) -> &Path {
+    pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// A file of a recording that was made so many days ago.
-    fn recent(&self, days: u64) -> PathBuf {
+    pub(super) fn recent(&self, days: u64) -> PathBuf {
         let mut date = tool("date");
         date.args([&format!("--date={days} days ago"), "+camera_%Y-%m-%d_%H-%M-%S.mp4"]);
         let file = self.folder.join(run(&mut date, b"", LIMIT).stdout.trim());
@@ -500,15 +391,15 @@ impl Place {
         file
     }
 
-    fn start(&self, stream: &str) -> Livebox {
+    pub(super) fn start(&self, stream: &str) -> Livebox {
         self.start_with("recordings: {", stream)
     }
 
-    fn start_with(&self, recordings: &str, stream: &str) -> Livebox {
+    pub(super) fn start_with(&self, recordings: &str, stream: &str) -> Livebox {
         Livebox::start(&self.config(recordings, stream))
     }
 
-    fn config(&self, recordings: &str, stream: &str) -> String {
+    pub(super) fn config(&self, recordings: &str, stream: &str) -> String {
         format!(
             "{}server: {{state: {}}}\n{recordings}folder: {}}}\n",
             CAMERA.replace("bitrate: 750k", &format!("bitrate: 750k{stream}")),
@@ -518,31 +409,31 @@ impl Place {
     }
 }
 
-fn steer(livebox: &Livebox, what: &str) -> u16 {
+pub(super) fn steer(livebox: &Livebox, what: &str) -> u16 {
     livebox.http().put(&format!("{API}/streams/camera/record/{what}")).status()
 }
 
 /// All recordings, the newest first.
-fn list(livebox: &Livebox) -> Vec<Value> {
+pub(super) fn list(livebox: &Livebox) -> Vec<Value> {
     let answer = livebox.get(&format!("{API}/recordings")).json();
     answer["recordings"].as_array().expect("it is a list").clone()
 }
 
-fn wait_for_first(livebox: &Livebox, is_it: impl Fn(&Value) -> bool) -> Value {
+pub(super) fn wait_for_first(livebox: &Livebox, is_it: impl Fn(&Value) -> bool) -> Value {
     wait::until("the newest recording is so", LIMIT, || {
         list(livebox).into_iter().next().filter(&is_it)
     })
 }
 
-fn is_finished(one: &Value) -> bool {
+pub(super) fn is_finished(one: &Value) -> bool {
     one["state"] == "finished"
 }
 
-fn name_of(one: &Value) -> &str {
+pub(super) fn name_of(one: &Value) -> &str {
     one["name"].as_str().expect("it has a name")
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("the folder is there");
     let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     files.sort();
