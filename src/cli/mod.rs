@@ -111,7 +111,7 @@ enum Command {
         to: PathBuf,
         through: PathBuf,
         span_ms: Option<u64>,
-        frames: Option<u64>,
+        index_bytes: Option<u64>,
     },
 }
 
@@ -203,8 +203,8 @@ fn follow(arguments: Arguments, environment: &Environment) -> anyhow::Result<()>
             gst::init_plain()?;
             gst::try_encoder(&element).or_else(|why| say(&why).and(Err(anyhow::anyhow!(why))))
         }
-        Command::FinishRecording { from, to, through, span_ms, frames } => {
-            let expected = span_ms.map(Duration::from_millis).zip(frames);
+        Command::FinishRecording { from, to, through, span_ms, index_bytes } => {
+            let expected = span_ms.map(Duration::from_millis).zip(index_bytes);
             let job = gst::Remux { from, to, through, bytes: 0, expected };
             app::finish_recording(&job).or_else(|why| say(&why).and(Err(anyhow::anyhow!(why))))
         }

@@ -7,7 +7,7 @@ mod tests;
 
 use std::time::Duration;
 
-pub use remux::{RemuxPlan, remux_line};
+pub use remux::{RemuxPlan, index_bytes, remux_line};
 pub use shared::{Given, Offered, Pictures};
 
 use crate::base::units::{FrameRate, Size};

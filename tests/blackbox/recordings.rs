@@ -9,7 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::common::browser::{Browser, Scripts};
-use crate::common::livebox::{API, CAMERA, Launch, Livebox, binary};
+use crate::common::livebox::{API, CAMERA, Launch, Livebox, binary, livebox};
 use crate::common::process::run;
 use crate::common::tools::tool;
 use crate::common::{probe, proc, wait};
@@ -49,6 +49,35 @@ fn what_is_recorded_by_hand_becomes_a_plain_film_with_its_index_in_front() {
     let metrics = livebox.get("/metrics").text();
     assert!(metrics.contains("livebox_recordings 1\n"), "{metrics}");
     assert!(livebox.get("/stat").text().contains("by hand"));
+}
+
+#[test]
+fn little_of_a_finished_recording_is_unused_room_for_its_index() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (part, film) = (path("part.mp4"), path("film.mp4"));
+    let mut ffmpeg = tool("ffmpeg");
+    ffmpeg.args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=160x90:rate=30:duration=300"]);
+    ffmpeg.args(["-f", "lavfi", "-i", "sine=sample_rate=48000:duration=300", "-c:a", "aac"]);
+    ffmpeg.args(["-c:v", "libx264", "-preset", "ultrafast", "-bf", "0", "-g", "30"]);
+    ffmpeg.args(["-movflags", "frag_every_frame+empty_moov+default_base_moof", &part]);
+    assert_eq!(run(&mut ffmpeg, b"", LIMIT).code, Some(0));
+    let frames = |kind| probe::packet_times(&part, kind).len();
+
+    // As a recorder reckons: twelve bytes for a picture, four for a sound.
+    let index = (12 * frames("v") + 4 * frames("a")).to_string();
+    let job = ["finish-recording", &part, &film, &path("through.mp4"), "300000", &index];
+    assert_eq!(livebox(&job, "").code, Some(0));
+
+    let film = fs::read(film).expect("it was made");
+    let (mut free, mut moov, mut at) = (0, 0, 0);
+    while let Some((length, rest)) = film[at..].split_first_chunk::<4>() {
+        let length = u32::from_be_bytes(*length) as usize;
+        free += if rest.starts_with(b"free") { length } else { 0 };
+        moov += if rest.starts_with(b"moov") { length } else { 0 };
+        at += length;
+    }
+    assert!(moov > 0 && free < 2 * moov, "{free} bytes beside an index of {moov}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub struct Remux {
     pub through: PathBuf,
     /// How large it is.
     pub bytes: u64,
-    /// How long it is and how many frames it has, where that is known.
+    /// How long it is, and the bytes of its frames in an index, where that is known.
     pub expected: Option<(Duration, u64)>,
 }
 
@@ -46,8 +46,8 @@ pub async fn remux_in_child(job: &Remux) -> Result<(), Failure> {
     let failed = |what: String| Failure::Build(what);
     let mut command = Command::from(program::again());
     command.arg("finish-recording").args([&job.from, &job.to, &job.through]);
-    if let Some((span, frames)) = job.expected {
-        command.args([span.as_millis().to_string(), frames.to_string()]);
+    if let Some((span, index)) = job.expected {
+        command.args([span.as_millis().to_string(), index.to_string()]);
     }
     command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     let megabytes = u32::try_from(job.bytes >> 20).unwrap_or(u32::MAX);

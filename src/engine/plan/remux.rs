@@ -4,13 +4,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{render, word};
+use crate::model::unit::TrackKind;
 use crate::profile::{Kind, ProfileError, Slot};
 
-/// The index has this many bytes for a frame: its size and how long it lasts.
-/// Where that is too little, what is muxed goes through a file after all.
-const INDEX_PER_FRAME: u64 = 12;
-/// And for everything else, a second.
+/// The index has this many bytes for a picture, its size and how long it lasts, and for a sound,
+/// which all last alike. Where that is too little, what is muxed goes through a file after all.
+const INDEX_PER_PICTURE: u64 = 12;
+const INDEX_PER_SOUND: u64 = 4;
+/// And for key frames and places of chunks, a second.
 const INDEX_PER_SECOND: u64 = 100;
+/// And for what describes the tracks.
+const INDEX_BASE: u64 = 4096;
 /// More than expected may come of rounding.
 const SLACK: Duration = Duration::from_secs(2);
 /// The element takes no more.
@@ -25,8 +29,16 @@ pub struct RemuxPlan {
     pub has_audio: bool,
     /// What goes through here if nothing is expected.
     pub through: PathBuf,
-    /// How long it is and how many frames it has.
+    /// How long it is, and the bytes of its frames in an index ([`index_bytes`]).
     pub expected: Option<(Duration, u64)>,
+}
+
+/// Bytes that a frame takes in an index at most, as a rule.
+pub fn index_bytes(track: TrackKind) -> u64 {
+    match track {
+        TrackKind::Video => INDEX_PER_PICTURE,
+        TrackKind::Audio => INDEX_PER_SOUND,
+    }
 }
 
 /// # Errors
@@ -41,10 +53,14 @@ pub fn remux_line(plan: &RemuxPlan) -> Result<String, ProfileError> {
         slots.push(("audio", word("audio_0")));
     }
     match plan.expected {
-        Some((span, frames)) => {
+        Some((span, index)) => {
             let span = span + SLACK;
-            let per_second = frames * INDEX_PER_FRAME / span.as_secs().max(1) + INDEX_PER_SECOND;
-            let per_second = u32::try_from(per_second.min(MOST_PER_SECOND)).unwrap_or(u32::MAX);
+            let seconds = span.as_secs().max(1);
+            // The element keeps so much for each track.
+            let tracks = u64::from(plan.has_video) + u64::from(plan.has_audio);
+            let whole = index + INDEX_BASE + INDEX_PER_SECOND * seconds;
+            let per_second = whole.div_ceil(seconds * tracks.max(1)).min(MOST_PER_SECOND);
+            let per_second = u32::try_from(per_second).unwrap_or(u32::MAX);
             slots.push(("room_ns", word(&span.as_nanos().to_string())));
             slots.push(("room_bytes", Slot::Int(per_second)));
         }
@@ -64,20 +80,26 @@ mod tests {
             has_video: true,
             has_audio: false,
             through: "/r/a b.tmp.mp4".into(),
-            expected: Some((Duration::from_secs(58), 58 * 30)),
+            expected: Some((Duration::from_secs(58), 58 * 30 * index_bytes(TrackKind::Video))),
         }
     }
 
     #[test]
     fn room_for_the_index_is_kept_where_its_size_can_be_reckoned() {
         let line = remux_line(&plan()).unwrap();
-        // 60 s with slack; 1740 frames of 12 bytes in them are 348 a second, and 100 more.
+        // 60 s with slack; 1740 frames of 12 bytes in them are 348 a second, 4 KiB are 69, and 100 more.
         assert!(
-            line.contains("reserved-max-duration=60000000000 reserved-bytes-per-sec=448"),
+            line.contains("reserved-max-duration=60000000000 reserved-bytes-per-sec=517"),
             "{line}"
         );
         assert!(!line.contains("faststart") && !line.contains("audio_0"), "{line}");
         assert!(line.contains("mux.video_0") && line.contains("\"/r/a b.part.mp4\""), "{line}");
+    }
+
+    #[test]
+    fn two_tracks_share_the_room() {
+        let line = remux_line(&RemuxPlan { has_audio: true, ..plan() }).unwrap();
+        assert!(line.contains("reserved-bytes-per-sec=259 "), "{line}");
     }
 
     #[test]

@@ -88,7 +88,7 @@ async fn finish(shelf: &Arc<Shelf>, (name, known, bytes): (Name, Option<Known>, 
         to: path(Stage::New),
         through: path(Stage::Through),
         bytes,
-        expected: known.map(|known| (known.span, known.frames)),
+        expected: known.map(|known| (known.span, known.index_bytes)),
     };
     let made = remux_in_child(&job).await;
     let (own, is_made) = (name.clone(), made.is_ok());

@@ -17,6 +17,7 @@ use super::shelf::{Known, Shelf};
 use crate::base::time::MediaTime;
 use crate::engine::bytes;
 use crate::engine::lifecycle::{Event, Run};
+use crate::engine::plan::index_bytes;
 use crate::engine::runs::{Runs, Stop};
 use crate::engine::supervisor::{Pipeline, Pulse};
 use crate::hub::bytes::Begin;
@@ -150,10 +151,10 @@ struct Open {
     recorder: Recorder,
     begun: Instant,
     came: Instant,
-    /// Of tracks: from the first frame to the end of the last, and how many.
+    /// Of tracks: from the first frame to the end of the last, and what they take in an index.
     from: Option<MediaTime>,
     to: MediaTime,
-    frames: u64,
+    index_bytes: u64,
     bytes: u64,
 }
 
@@ -253,7 +254,7 @@ impl<'a> Session<'a> {
         self.add("mp4", &bytes).await?;
         if let Some(open) = &mut self.open {
             open.from.get_or_insert(piece.start());
-            open.frames += piece.units.len() as u64;
+            open.index_bytes += piece.units.iter().map(|unit| index_bytes(unit.track)).sum::<u64>();
             let ends = piece.units.iter().map(|unit| unit.dts + unit.duration);
             open.to = ends.max().unwrap_or(open.to).max(open.to);
         }
@@ -284,7 +285,7 @@ impl<'a> Session<'a> {
         file.send_replace(Some(name.clone()));
         let (begun, came) = (now(), now());
         let (from, to) = (None, MediaTime::default());
-        Ok(Open { name, recorder, begun, came, from, to, frames: 0, bytes: 0 })
+        Ok(Open { name, recorder, begun, came, from, to, index_bytes: 0, bytes: 0 })
     }
 
     fn due_at(&self) -> Instant {
@@ -340,7 +341,7 @@ impl Open {
     }
 
     fn known(&self) -> Option<Known> {
-        self.from.map(|_| Known { span: self.span(), frames: self.frames })
+        self.from.map(|_| Known { span: self.span(), index_bytes: self.index_bytes })
     }
 }
 

@@ -51,8 +51,8 @@ pub enum State {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Known {
     pub span: Duration,
-    /// Of all tracks.
-    pub frames: u64,
+    /// What the frames of all tracks take in an index.
+    pub index_bytes: u64,
 }
 
 impl State {
