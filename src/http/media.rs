@@ -15,7 +15,7 @@ use super::body::{self, Source};
 use super::connection::Connection;
 use super::error::ApiError;
 use super::server::now;
-use super::viewer::{Flow, Shape, Viewer};
+use super::viewer::{self, Flow, Shape, Viewer};
 use crate::engine::roster::{PATIENCE, Stream};
 use crate::hub::{Client, Piece, Read, Reader};
 use crate::media::packager::Init;
@@ -30,7 +30,7 @@ pub(super) async fn mp4(
     stream: web::ReqData<Arc<Stream>>,
 ) -> Result<HttpResponse, ApiError> {
     let mut shape = Shape::of(&query).map_err(ApiError::BadQuery)?;
-    shape.chromium = is_chromium(&request);
+    shape.client = client(&request);
     if let Some(suffix) = better_suffix(&request) {
         let url = request.path().trim_end_matches(".mp4");
         let other = format!("{url}{suffix}");
@@ -48,7 +48,7 @@ pub(super) async fn mp4(
         }
     };
     let reader = listed(reader, &request, "mp4");
-    let viewer = Viewer::new(shape, &init, burst);
+    let viewer = Viewer::new(shape, &init, burst.as_ref());
     let source = Watching { following: Following::new(reader, &request), viewer };
     Ok(body::endless(&request, endless(&mp4_type(Some(&init), shape)), source))
 }
@@ -249,6 +249,17 @@ fn better_suffix(request: &HttpRequest) -> Option<&'static str> {
 fn agent(request: &HttpRequest) -> &str {
     let agent = request.headers().get(header::USER_AGENT);
     agent.and_then(|agent| agent.to_str().ok()).unwrap_or_default()
+}
+
+/// All browsers call themselves Mozilla, programs do not.
+fn client(request: &HttpRequest) -> viewer::Client {
+    if is_chromium(request) {
+        return viewer::Client::Chromium;
+    }
+    match agent(request).contains("Mozilla/") {
+        true => viewer::Client::OtherBrowser,
+        false => viewer::Client::Program,
+    }
 }
 
 /// Chromium and its kin name it so, Safari and Firefox do not. A program that

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::base::sockets::GONE_AFTER;
 use crate::base::time::MediaTime;
 use crate::hub::{Piece, Read};
-use crate::media::edge::{BLOCK, Pad, RATE_UNKNOWN, REST_EVERY, STARTING};
+use crate::media::edge::{BLOCK, Burst, Pad, RATE_UNKNOWN, REST_EVERY, STARTING};
 use crate::media::packager::Init;
 
 /// What a viewer asks for behind the question mark.
@@ -24,8 +24,17 @@ pub(super) struct Shape {
     /// `?stamp=1` puts before each chunk a `free` box with the time at which
     /// the encoder gave it: nanoseconds since 1970, eight bytes, big-endian.
     pub stamp: bool,
-    /// Whether Chromium asks, whose `autoplay` begins only when its loader rests.
-    pub chromium: bool,
+    pub client: Client,
+}
+
+/// Who asks, as far as that makes a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Client {
+    /// Its `autoplay` begins only when its loader rests.
+    Chromium,
+    OtherBrowser,
+    /// Takes the frame rate from what it gets first.
+    Program,
 }
 
 impl Shape {
@@ -35,7 +44,7 @@ impl Shape {
     /// # Errors
     /// The key whose value is neither 0 nor 1.
     pub(super) fn of(query: &[(String, String)]) -> Result<Self, String> {
-        let mut shape = Self { audio: true, pad: true, stamp: false, chromium: false };
+        let mut shape = Self { audio: true, pad: true, stamp: false, client: Client::Program };
         for (key, value) in query {
             let switch = match key.as_str() {
                 "audio" => &mut shape.audio,
@@ -94,15 +103,23 @@ pub(super) struct Viewer {
 
 impl Viewer {
     /// A viewer that is sent the init segment, and then what leads to the live edge.
-    pub(super) fn new(shape: Shape, init: &Init, burst: Option<Bytes>) -> Self {
+    pub(super) fn new(shape: Shape, init: &Init, burst: Option<&Burst>) -> Self {
         let mut viewer =
             Self { shape, offset: 0, joined: None, rested: None, outbox: VecDeque::new() };
         let init = if shape.audio { &init.bytes } else { &init.video_bytes };
         viewer.send(init.clone(), true);
-        if shape.pad && shape.chromium {
+        if shape.pad && shape.client == Client::Chromium {
             viewer.send(Bytes::from_static(RATE_UNKNOWN), false);
         }
-        viewer.send(burst.unwrap_or_default(), true);
+        match (burst, shape.client) {
+            (None, _) => {}
+            (Some(burst), Client::Program) => {
+                burst.with_real_rate().into_iter().for_each(|bytes| viewer.send(bytes, true));
+            }
+            (Some(burst), Client::Chromium | Client::OtherBrowser) => {
+                viewer.send(burst.bytes.clone(), true);
+            }
+        }
         viewer
     }
 
@@ -156,7 +173,7 @@ impl Viewer {
     /// at `now`.
     fn is_to_rest(&mut self, now: MediaTime) -> bool {
         let joined = *self.joined.get_or_insert(now);
-        let is_starting = self.shape.chromium && now.since(joined) < STARTING;
+        let is_starting = self.shape.client == Client::Chromium && now.since(joined) < STARTING;
         let is_due = self.rested.is_none_or(|rested| now.since(rested) >= REST_EVERY);
         if is_starting && is_due {
             self.rested = Some(now);
@@ -190,14 +207,15 @@ mod tests {
 
     #[test]
     fn a_query_switches_sound_padding_and_stamps() {
-        assert_eq!(shape(""), Ok(Shape { audio: true, pad: true, stamp: false, chromium: false }));
+        let client = Client::Program;
+        assert_eq!(shape(""), Ok(Shape { audio: true, pad: true, stamp: false, client }));
         assert_eq!(
             shape("audio=0&pad=0"),
-            Ok(Shape { audio: false, pad: false, stamp: false, chromium: false })
+            Ok(Shape { audio: false, pad: false, stamp: false, client })
         );
         assert_eq!(
             shape("stamp=1&1795240290"),
-            Ok(Shape { audio: true, pad: false, stamp: true, chromium: false })
+            Ok(Shape { audio: true, pad: false, stamp: true, client })
         );
         assert_eq!(shape("audio=no"), Err("audio".to_owned()));
     }
@@ -210,10 +228,10 @@ mod tests {
             bytes: Bytes::from_static(b"both"),
             video_bytes: Bytes::from_static(b"video"),
         };
-        let burst = Bytes::from(vec![7; 100_000]);
-        let mut viewer = Viewer::new(shape("audio=0&pad=0").unwrap(), &init, Some(burst.clone()));
+        let burst = Burst::of(vec![7; 100_000].into(), 0x0707_0707);
+        let mut viewer = Viewer::new(shape("audio=0&pad=0").unwrap(), &init, Some(&burst));
         let pieces: Vec<_> = std::iter::from_fn(|| viewer.next()).map(|(bytes, _)| bytes).collect();
-        assert_eq!(pieces.concat(), [b"video".as_slice(), &burst].concat());
+        assert_eq!(pieces.concat(), [b"video".as_slice(), &burst.bytes].concat());
         assert_eq!(viewer.offset, 100_005 % BLOCK);
     }
 
@@ -241,8 +259,9 @@ mod tests {
             video_bytes: Bytes::from_static(b"video"),
         };
         let sent = |query| {
-            let shape = Shape { chromium: true, ..shape(query).unwrap() };
-            let mut viewer = Viewer::new(shape, &init, Some(Bytes::from_static(b"burst")));
+            let shape = Shape { client: Client::Chromium, ..shape(query).unwrap() };
+            let burst = Burst::of(Bytes::from_static(b"burst"), 3000);
+            let mut viewer = Viewer::new(shape, &init, Some(&burst));
             std::iter::from_fn(|| viewer.next()).map(|(bytes, _)| bytes).collect::<Vec<_>>()
         };
         assert_eq!(sent(""), [b"both".as_slice(), RATE_UNKNOWN, b"burst"]);

@@ -7,11 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::piece::Piece;
 use super::tail::Tail;
-use crate::media::edge::{self, BURST_BYTES, BURST_FRAMES};
+use crate::media::edge::{self, BURST_BYTES, BURST_FRAMES, Burst};
 use crate::media::packager::Init;
 
 /// So many of the newest pieces keep their other shapes: viewers who keep up
@@ -43,7 +41,7 @@ pub(super) struct Ring {
     /// Joiners start at or after this: what lies before belongs to an earlier run.
     join_from: u64,
     /// The burst for who joins now, and the end that it was made for.
-    burst: Option<(u64, Bytes)>,
+    burst: Option<(u64, Burst)>,
 }
 
 /// Where one reader stands. Holds no pieces.
@@ -141,7 +139,7 @@ impl Ring {
     /// A cursor at the live edge, the init segment there, and everything that
     /// leads up to it, squeezed. Nothing before this run's first key frame, or
     /// where frames are reordered: then [`Ring::join`] is right.
-    pub(super) fn join_at_edge(&mut self) -> Option<(Cursor, Arc<Init>, Bytes)> {
+    pub(super) fn join_at_edge(&mut self) -> Option<(Cursor, Arc<Init>, Burst)> {
         let init = Arc::clone(self.init.as_ref()?);
         let end = self.end();
         let burst = match &self.burst {

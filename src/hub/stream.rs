@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use bytes::Bytes;
 use log::warn;
 use tokio::sync::watch;
 
@@ -16,6 +15,7 @@ use super::piece::{Piece, Placer};
 use super::reader::Reader;
 use super::ring::{Cursor, Limits, Past, Ring, Step};
 use crate::base::time::{self, MediaTime};
+use crate::media::edge::Burst;
 use crate::media::hls::Window;
 use crate::media::packager::{Expect, Init, Packaged, Packager};
 use crate::media::padder::Padder;
@@ -216,7 +216,7 @@ impl Stream {
     /// lead up to there: written out first, they bring a decoder to the edge
     /// at once. Nothing before the first key frame, or where frames are
     /// reordered; then [`Stream::join`] is right.
-    pub fn join_at_edge(self: &Arc<Self>) -> Option<(Reader, Arc<Init>, Bytes)> {
+    pub fn join_at_edge(self: &Arc<Self>) -> Option<(Reader, Arc<Init>, Burst)> {
         let (cursor, init, burst) = self.lock().ring.join_at_edge()?;
         Some((Reader::new(Arc::clone(self), cursor, self.end.subscribe()), init, burst))
     }

@@ -45,10 +45,10 @@ fn who_joins_at_the_edge_gets_a_burst_and_then_only_what_is_new() {
     assert!(reader.try_next().is_none());
 
     // Frame 50 is the newest key frame with forty pictures behind it.
-    let frames = burst.windows(4).filter(|window| window == b"moof").count();
+    let frames = burst.bytes.windows(4).filter(|window| window == b"moof").count();
     assert_eq!((frames, init.generation), (45, 1));
     let (_, _, again) = stream.join_at_edge().unwrap();
-    assert_eq!(again.as_ptr(), burst.as_ptr(), "made once for all who join now");
+    assert_eq!(again.bytes.as_ptr(), burst.bytes.as_ptr(), "made once for all who join now");
 
     publish(&stream, 95, 97);
     assert_eq!(numbers(&mut reader), [95, 96]);

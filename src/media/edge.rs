@@ -62,13 +62,14 @@ const DURATION: std::ops::Range<usize> = 88..92;
 ///
 /// Nothing if there is no picture, or if pictures are reordered (B-frames):
 /// those cannot be squeezed.
-pub fn burst<'a>(chunks: impl Iterator<Item = &'a Chunk>) -> Option<Bytes> {
+pub fn burst<'a>(chunks: impl Iterator<Item = &'a Chunk>) -> Option<Burst> {
     let pictures: Vec<_> = chunks.filter(|chunk| chunk.has_video()).collect();
     if pictures.iter().any(|chunk| is_reordered(chunk)) {
         return None;
     }
     let last = pictures.last()?.video_bytes();
     let end = number(&last, TFDT);
+    let frame = number(&last, DURATION) as u32;
     let length = pictures.iter().map(|chunk| chunk.video_len()).sum();
     let mut bytes = Vec::with_capacity(length);
     for (index, chunk) in pictures.iter().enumerate() {
@@ -82,7 +83,37 @@ pub fn burst<'a>(chunks: impl Iterator<Item = &'a Chunk>) -> Option<Bytes> {
         bytes[begin..][TFDT].copy_from_slice(&time.to_be_bytes());
         bytes[begin..][DURATION].copy_from_slice(&(SQUEEZED as u32).to_be_bytes());
     }
-    Some(bytes.into())
+    Some(Burst::of(bytes.into(), frame))
+}
+
+/// What leads up to the live edge.
+#[derive(Clone, Debug)]
+pub struct Burst {
+    pub bytes: Bytes,
+    /// How long its last picture is shown, in ticks of the video track.
+    frame: u32,
+}
+
+impl Burst {
+    /// One of these bytes, whose pictures are really shown for so many ticks.
+    pub fn of(bytes: Bytes, frame: u32) -> Self {
+        Self { bytes, frame }
+    }
+
+    /// The same for programs, in which the first picture is shown for as long as it really is.
+    ///
+    /// ffmpeg takes the average frame rate from the first fragment, and the real one from the
+    /// first decode times unless that is above 210 and the average below 70
+    /// (`av_guess_frame_rate`). Squeezed, it is 300, and ffmpeg repeats each picture nine times
+    /// for outputs of a constant rate.
+    pub fn with_real_rate(&self) -> [Bytes; 2] {
+        let cut = DURATION.end.min(self.bytes.len());
+        let mut head = self.bytes[..cut].to_vec();
+        if let Some(duration) = head.get_mut(DURATION) {
+            duration.copy_from_slice(&self.frame.to_be_bytes());
+        }
+        [head.into(), self.bytes.slice(cut..)]
+    }
 }
 
 /// Whether its pictures are shown in another order than they are decoded in
@@ -169,7 +200,7 @@ mod tests {
     fn a_burst_ends_exactly_where_the_live_chunks_go_on() {
         let chunks = chunks(46);
         let (past, live) = chunks.split_at(45);
-        let burst = burst(past.iter().map(AsRef::as_ref)).unwrap();
+        let burst = burst(past.iter().map(AsRef::as_ref)).unwrap().bytes;
 
         let lengths = past.iter().map(|chunk| chunk.video_len());
         let starts: Vec<_> = lengths
@@ -200,9 +231,20 @@ mod tests {
                 Packaged::Init(_) => None,
             })
             .collect();
-        let burst = burst(chunks[..45].iter().map(AsRef::as_ref)).unwrap();
+        let burst = burst(chunks[..45].iter().map(AsRef::as_ref)).unwrap().bytes;
         let last = burst.len() - chunks[44].video_len();
         assert!(number(&burst[last..], TFDT) < number(&chunks[45].bytes, TFDT));
+    }
+
+    #[test]
+    fn programs_see_the_real_rate_in_the_first_picture_and_nothing_else_differs() {
+        let chunks = chunks(45);
+        let burst = burst(chunks.iter().map(AsRef::as_ref)).unwrap();
+        let mut told = burst.with_real_rate().concat();
+        assert_eq!(number(&told, DURATION), 3000);
+        assert_eq!(number(&burst.bytes, DURATION), SQUEEZED);
+        told[DURATION].copy_from_slice(&burst.bytes[DURATION]);
+        assert_eq!(told, burst.bytes);
     }
 
     #[test]

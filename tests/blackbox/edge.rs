@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::common::clip::{Clips, SHORT};
 use crate::common::fmp4::{self, Piece};
 use crate::common::livebox::{CAMERA, Livebox};
+use crate::common::process::run;
+use crate::common::tools::tool;
 use crate::common::viewer::{Break, Viewer};
 use crate::common::{probe, wait};
 
@@ -122,6 +124,21 @@ fn safaris_probe_is_sent_to_the_playlist() {
     let answer = probe.answer();
     assert_eq!(answer.head.status, 302);
     assert_eq!(answer.head.header("Location"), Some("/camera.m3u8"));
+}
+
+#[test]
+fn ffmpeg_writes_as_many_pictures_as_the_camera_gives() {
+    let livebox = running();
+    let mut ffmpeg = tool("ffmpeg");
+    ffmpeg.args(["-v", "error", "-i", &livebox.url("/camera.mp4"), "-t", "2", "-s", "32x18"]);
+    let file = tempfile::NamedTempFile::new().expect("there is room for a file");
+    ffmpeg.args(["-pix_fmt", "gray", "-f", "rawvideo", "-y"]).arg(file.path());
+
+    let finished = run(&mut ffmpeg, b"", LIMIT);
+
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let pictures = file.as_file().metadata().expect("it is there").len() / (32 * 18);
+    assert!((48..=52).contains(&pictures), "{pictures} pictures in two seconds of 25 each");
 }
 
 #[test]

@@ -56,9 +56,11 @@ impl fmt::Display for Break {
 }
 
 impl Viewer {
-    /// Connects to `path` and reads from there on.
+    /// Connects to `path` as a browser does, and reads from there on.
     pub fn connect(http: Http, path: &str) -> Self {
-        let (_, body) = http.open(path);
+        let request = http.request("GET", path).header("User-Agent", "Mozilla/5.0");
+        let (head, body) = request.send().unwrap_or_else(|e| panic!("{path} is not answered: {e}"));
+        assert_eq!(head.status, 200, "GET {path}");
         let socket = body.socket();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let reader = std::thread::spawn({
