@@ -31,10 +31,14 @@ pub(super) async fn mp4(
 ) -> Result<HttpResponse, ApiError> {
     let mut shape = Shape::of(&query).map_err(ApiError::BadQuery)?;
     shape.client = client(&request);
-    if let Some(suffix) = better_suffix(&request) {
+    if is_safaris_probe(&request) {
         let url = request.path().trim_end_matches(".mp4");
-        let other = format!("{url}{suffix}");
-        return Ok(HttpResponse::Found().insert_header((header::LOCATION, other)).finish());
+        let playlist = format!("{url}.m3u8");
+        return Ok(HttpResponse::Found().insert_header((header::LOCATION, playlist)).finish());
+    }
+    // Not by a redirect: VLC asks the new address without the password in the old one.
+    if is_vlc_3(&request) {
+        return ts(request, stream).await;
     }
     if request.method() == Method::HEAD {
         let content_type = mp4_type(stream.hub().init().as_deref(), shape);
@@ -234,15 +238,14 @@ impl Source for Nothing {
     }
 }
 
-/// Where a player is sent that cannot play MP4 without an end.
-///
-/// Safari asks for two bytes first and refuses what does not tell its length.
-/// VLC 3 wants to seek in it and shows nothing.
-fn better_suffix(request: &HttpRequest) -> Option<&'static str> {
-    if request.headers().get(header::RANGE).is_some_and(|range| range == "bytes=0-1") {
-        return Some(".m3u8");
-    }
-    agent(request).contains("LibVLC/3").then_some(".ts")
+/// Whether Safari asks, which asks for two bytes first and refuses what does not tell its length.
+fn is_safaris_probe(request: &HttpRequest) -> bool {
+    request.headers().get(header::RANGE).is_some_and(|range| range == "bytes=0-1")
+}
+
+/// Whether VLC 3 asks, which wants to seek in MP4 and shows nothing of one without an end.
+fn is_vlc_3(request: &HttpRequest) -> bool {
+    agent(request).contains("LibVLC/3")
 }
 
 /// What the client calls itself.

@@ -142,12 +142,14 @@ fn ffmpeg_writes_as_many_pictures_as_the_camera_gives() {
 }
 
 #[test]
-fn vlc_is_sent_to_what_it_plays() {
+fn vlc_gets_at_the_same_address_what_it_plays() {
     let livebox = Livebox::start(CAMERA);
     let vlc = livebox.http().request("GET", "/camera.mp4");
-    let answer = vlc.header("User-Agent", "VLC/3.0.24 LibVLC/3.0.24").answer();
-    assert_eq!(answer.head.status, 302);
-    assert_eq!(answer.head.header("Location"), Some("/camera.ts"));
+    let vlc = vlc.header("User-Agent", "VLC/3.0.24 LibVLC/3.0.24");
+    let (head, body) = vlc.send().expect("it is answered");
+    body.close();
+    assert_eq!(head.status, 200);
+    assert_eq!(head.header("Content-Type"), Some("video/mp2t"));
 }
 
 /// A service whose ring has more than two seconds of pictures.

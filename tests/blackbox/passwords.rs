@@ -15,6 +15,7 @@ use crate::common::receiver::Receiver;
 use crate::common::rtsp::Client;
 use crate::common::tools::tool;
 use crate::common::viewer::Viewer;
+use crate::common::vlc::Vlc;
 use crate::common::{probe, proc, wait};
 
 const LIMIT: Duration = wait::PATIENCE;
@@ -158,6 +159,15 @@ fn players_that_are_given_the_password_in_the_address_play() {
     let mut curl = tool("curl");
     curl.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-u", "u:of front"]);
     assert_eq!(run(curl.arg(livebox.url("/front/pic")), b"", LIMIT).stdout, "200");
+}
+
+#[test]
+fn vlc_plays_a_stream_whose_password_stands_in_the_address() {
+    let livebox = Livebox::start(&config());
+
+    let url = livebox.url("/front.mp4").replace("http://", "http://anna:of%20front@");
+
+    Vlc::play(&url).wait(50, 320 * 180, 1);
 }
 
 #[test]

@@ -24,4 +24,5 @@ pub mod sources;
 pub mod tls;
 pub mod tools;
 pub mod viewer;
+pub mod vlc;
 pub mod wait;

@@ -11,6 +11,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("chromium", "chromium"),
     ("curl", "curl"),
     ("date", "coreutils"),
+    ("env", "coreutils"),
     ("ffmpeg", "ffmpeg"),
     ("ffplay", "ffmpeg"),
     ("ffprobe", "ffmpeg"),
