@@ -1,6 +1,10 @@
 //! The media timeline and the wall clock.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// When the media timeline began, on the monotonic clock.
+static BEGAN: OnceLock<Instant> = OnceLock::new();
 
 /// A moment on the process-wide media timeline, in nanoseconds.
 ///
@@ -14,6 +18,13 @@ impl MediaTime {
     /// Ten seconds, as other servers do it: edit lists and A/V offsets of a
     /// few seconds stay above zero.
     pub const ORIGIN: Self = Self(10_000_000_000);
+
+    /// This moment. The first call begins the timeline.
+    pub fn now() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "it is the clock of the media timeline")]
+        let now = Instant::now();
+        Self::ORIGIN + now.saturating_duration_since(*BEGAN.get_or_init(|| now))
+    }
 
     /// This time in units of `timescale` per second, rounded down.
     pub fn ticks(self, timescale: u32) -> u64 {
@@ -43,6 +54,48 @@ impl std::ops::Add<Duration> for MediaTime {
 
     fn add(self, span: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// Where the media timeline lies on the wall clock, as that was set at some moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WallClock {
+    /// Nanoseconds from 1970 to the media time 0.
+    zero_ns: i64,
+}
+
+impl WallClock {
+    /// As the wall clock is set now.
+    pub fn now() -> Self {
+        let reading = || {
+            let before = MediaTime::now();
+            let unix = unix();
+            let after = MediaTime::now();
+            (after.since(before), Self::showing(unix, before + after.since(before) / 2))
+        };
+        // A thread that pauses between the readings would find the clocks apart.
+        let readings = [reading(), reading(), reading()];
+        readings
+            .into_iter()
+            .min_by_key(|(took, _)| *took)
+            .map_or_else(|| reading().1, |best| best.1)
+    }
+
+    /// A clock that shows `unix`, the time since 1970, at the media time `at`.
+    pub fn showing(unix: Duration, at: MediaTime) -> Self {
+        let ns = |ns: u128| i64::try_from(ns).unwrap_or(i64::MAX);
+        Self { zero_ns: ns(unix.as_nanos()).saturating_sub(ns(at.0.into())) }
+    }
+
+    /// What it shows at the media time `at`: milliseconds since 1970, rounded down.
+    pub fn unix_ms(self, at: MediaTime) -> u64 {
+        let at_ns = i64::try_from(at.0).unwrap_or(i64::MAX);
+        u64::try_from(self.zero_ns.saturating_add(at_ns)).unwrap_or_default() / 1_000_000
+    }
+
+    /// By how much `other` is set to another time.
+    pub fn differs(self, other: Self) -> Duration {
+        Duration::from_nanos(self.zero_ns.abs_diff(other.zero_ns))
     }
 }
 
@@ -90,6 +143,20 @@ mod tests {
     fn ticks_do_not_overflow_after_years() {
         let ten_years = MediaTime(10 * 365 * 86_400 * 1_000_000_000);
         assert_eq!(ten_years.ticks(90_000), 10 * 365 * 86_400 * 90_000);
+    }
+
+    #[test]
+    fn the_wall_clock_goes_on_with_the_media_timeline() {
+        let clock = WallClock::showing(Duration::from_secs(1_795_240_290), MediaTime::ORIGIN);
+        let later = MediaTime::ORIGIN + Duration::from_micros(1_500_900);
+        assert_eq!(clock.unix_ms(later), 1_795_240_291_500);
+        let set = WallClock::showing(Duration::from_secs(1_795_240_300), MediaTime::ORIGIN);
+        assert_eq!(clock.differs(set), Duration::from_secs(10));
+
+        // A board without a clock that is set begins in 1970.
+        let unset = WallClock::showing(Duration::from_secs(3), MediaTime::ORIGIN);
+        assert_eq!(unset.unix_ms(MediaTime::ORIGIN), 3000);
+        assert_eq!(unset.unix_ms(MediaTime(0)), 0);
     }
 
     #[test]

@@ -67,7 +67,7 @@ fn best(trials: &Trials) -> Result<Encoder, NoEncoder> {
     };
     let because =
         if index == 0 { "it is the best one".to_owned() } else { each_told(&trials[..index]) };
-    Ok(Encoder { element: trials[index].0.to_owned(), because })
+    Ok(Encoder { element: trials[index].0.to_owned(), because, is_feed: false })
 }
 
 /// Those that are merely absent in one clause, the others each with its reason.
@@ -92,6 +92,7 @@ fn named(element: &str, trials: &Trials) -> Result<Encoder, NoEncoder> {
         Some((_, Trial::Works)) => Ok(Encoder {
             element: element.to_owned(),
             because: "the configuration asks for it".to_owned(),
+            is_feed: false,
         }),
         Some((_, trial)) => {
             Err(NoEncoder::NotThisOne { element: element.to_owned(), why: told(trial) })

@@ -46,6 +46,11 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// A feed that has failed this often in a row is not waited for.
 pub const HOPELESS: u32 = 2;
 
+/// What a segment holds beside what an encoder was asked for: sound and container,
+/// bits a second. The encoder's own buffer holds a second (VBV), and a segment
+/// lasts one at least, so that the pictures are twice the bit rate at most.
+const BESIDE_PICTURES: u64 = 256_000;
+
 /// What all rings together may hold: a fifth of a 512 MB board.
 const MEMORY: usize = 96 << 20;
 
@@ -295,6 +300,15 @@ impl Stream {
 
     pub fn plan(&self) -> Plan {
         self.plan.borrow().clone()
+    }
+
+    /// Bits a second that no HLS segment exceeds, where an encoder holds to a bit rate.
+    pub fn peak_bitrate(&self) -> Option<u64> {
+        let chosen = self.chosen.borrow();
+        let encodes = chosen.as_ref().is_some_and(|encoder| !encoder.is_feed);
+        let stream = &self.plan.borrow().stream;
+        let bitrate = u64::from(stream.bitrate.bps());
+        (encodes && stream.quality.is_none()).then_some(2 * bitrate + BESIDE_PICTURES)
     }
 
     /// Runs by another plan from now on; what is running by the old one is

@@ -9,23 +9,25 @@ use bytes::Bytes;
 
 use super::body;
 use super::error::ApiError;
-use super::media::no_picture;
+use super::media::{is_chromium, no_picture};
 use crate::engine::roster::{HOPELESS, Stream};
-use crate::media::hls::Window;
+use crate::media::hls::{FEWEST, Window};
 
 /// The first segment of a cold feed is there after its start and one group of
 /// pictures; who waits for longer is told to come back.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A segment is not held back for longer, where none follows it.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(3);
 
 /// `GET /<stream>.m3u8`: the multivariant playlist.
 pub(super) async fn multivariant(
     stream: web::ReqData<Arc<Stream>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let plan = stream.plan().stream;
     let media = format!("{}live.m3u8", prefix(&request, stream.url()));
-    let bitrate = plan.bitrate.bps();
-    let text = ready(&stream, |window| window.multivariant(&media, bitrate)).await?;
+    let bound = stream.peak_bitrate();
+    let text = ready(&stream, &request, |window| window.multivariant(&media, bound)).await?;
     Ok(playlist(text))
 }
 
@@ -39,7 +41,7 @@ pub(super) async fn media(
         false => prefix(&request, stream.url()),
     };
     let mark = stream.hub().mark();
-    let text = ready(&stream, |window| Some(window.playlist(&prefix, mark))).await?;
+    let text = ready(&stream, &request, |window| Some(window.playlist(&prefix, mark))).await?;
     Ok(playlist(text))
 }
 
@@ -56,6 +58,9 @@ pub(super) async fn piece(
             stream.hub().with_window(|window| Some(vec![window.init_of(generation)?.bytes.clone()]))
         }
         Name::Segment(number) => {
+            if plays_by_itself(&request) {
+                followed(&stream, number).await;
+            }
             stream.hub().with_window(|window| Some(window.segment(number)?.pieces.clone()))
         }
     };
@@ -92,27 +97,50 @@ fn prefix(request: &HttpRequest, url: &str) -> String {
 /// Waits until there is something to play, and reads it off the window.
 async fn ready<T>(
     stream: &Arc<Stream>,
-    read: impl Fn(&Window) -> Option<T>,
+    request: &HttpRequest,
+    read: impl Fn(&mut Window) -> Option<T>,
 ) -> Result<T, ApiError> {
     stream.hub().lease();
-    let mut ends = stream.hub().ends();
-    let waited = async {
-        loop {
-            let found = stream
-                .hub()
-                .with_window(|window| window.is_ready().then(|| read(window)).flatten());
-            match found {
-                Some(found) => return found,
-                // The sender lives in the stream.
-                None => ends.changed().await.ok(),
-            };
-        }
+    let fewest = if plays_by_itself(request) { FEWEST } else { 1 };
+    let look = |window: &mut Window| {
+        let is_ready = window.listed_count() >= fewest;
+        is_ready.then(|| read(window)).flatten()
     };
     tokio::select! {
-        found = waited => Ok(found),
+        found = until(stream, look) => Ok(found),
         () = tokio::time::sleep(PATIENCE) => Err(no_picture(stream)),
         () = stream.fails(HOPELESS) => Err(no_picture(stream)),
     }
+}
+
+/// Waits until another segment has followed this one.
+///
+/// Chromium's own player fails if it has loaded everything before it begins to
+/// play: `HlsRenditionImpl::CheckState` then throws its buffer away. So one
+/// segment is always on its way to it. It plays three segments behind the
+/// newest, so that nothing is late.
+async fn followed(stream: &Arc<Stream>, number: u64) {
+    let next = until(stream, |window| (window.newest()? != number).then_some(()));
+    tokio::time::timeout(FOLLOWED_WITHIN, next).await.ok();
+}
+
+/// Waits until `look` finds something in the window.
+async fn until<T>(stream: &Arc<Stream>, look: impl Fn(&mut Window) -> Option<T>) -> T {
+    let mut ends = stream.hub().ends();
+    loop {
+        match stream.hub().with_window(&look) {
+            Some(found) => return found,
+            // The sender lives in the stream.
+            None => ends.changed().await.ok(),
+        };
+    }
+}
+
+/// Whether the player asks that Chromium has for HLS, which asks for a range of
+/// everything; what scripts load does not.
+fn plays_by_itself(request: &HttpRequest) -> bool {
+    let range = request.headers().get(header::RANGE);
+    is_chromium(request) && range.is_some_and(|range| range == "bytes=0-")
 }
 
 fn playlist(text: String) -> HttpResponse {

@@ -11,7 +11,9 @@ use tokio::time::Instant;
 use super::reader::Reader;
 use super::stream::Stream;
 
-/// Players poll every second or so, and pause a while when they stall.
+/// Players come again after a target duration at the latest, and pause a while
+/// when they stall. A lease lasts for so many, and not less than this.
+const TARGETS: u32 = 3;
 const LASTS: Duration = Duration::from_secs(10);
 
 /// The lease of one stream; while it runs, a task holds a reader for it.
@@ -22,9 +24,9 @@ pub(super) struct Lease {
 
 impl Lease {
     /// Returns whether a task must be started that waits for the end.
-    fn renew(&self, now: Instant) -> bool {
-        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.replace(now + LASTS).is_none()
+    fn renew(&self, until: Instant) -> bool {
+        let mut ends = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.replace(until).is_none()
     }
 
     /// The end as it stands; takes the lease away if that has passed.
@@ -36,9 +38,11 @@ impl Lease {
 }
 
 impl Stream {
-    /// Counts as a reader from now on for ten seconds; must be called on a runtime.
+    /// Counts as a reader from now on for ten seconds or three target durations;
+    /// must be called on a runtime.
     pub fn lease(self: &Arc<Self>) {
-        if self.lease.renew(Instant::now()) {
+        let target = Duration::from_secs(self.with_window(|window| window.target()));
+        if self.lease.renew(Instant::now() + LASTS.max(TARGETS * target)) {
             tokio::spawn(hold(self.join()));
         }
     }
@@ -57,13 +61,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_is_needed_until_ten_seconds_after_the_last_request() {
-        let limits = Limits { span: LASTS, bytes: 1 << 20 };
+        let limits = Limits { span: LASTS, bytes: 1 << 20, gop: Duration::from_secs(1) };
         let stream = Stream::new("test".parse().unwrap(), limits);
         stream.lease();
         tokio::time::sleep(Duration::from_secs(6)).await;
         stream.lease();
         assert_eq!(stream.reader_count(), 1);
         tokio::time::sleep(Duration::from_secs(9)).await;
+        assert_eq!(stream.reader_count(), 1);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(stream.reader_count(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_player_of_long_segments_may_take_longer_until_it_comes_again() {
+        let limits = Limits { span: LASTS, bytes: 1 << 20, gop: Duration::from_secs(8) };
+        let stream = Stream::new("test".parse().unwrap(), limits);
+        stream.lease();
+        tokio::time::sleep(Duration::from_secs(23)).await;
         assert_eq!(stream.reader_count(), 1);
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(stream.reader_count(), 0);

@@ -23,13 +23,15 @@ pub struct Limits {
     pub span: Duration,
     /// At most this many bytes, whatever they span.
     pub bytes: usize,
+    /// How far apart key frames are meant to be.
+    pub gop: Duration,
 }
 
 impl Limits {
     /// The larger of 10 s and two groups of pictures, at most 32 MiB and at
     /// most the stream's `share` of the memory for all, in bytes.
     pub fn for_gop(gop: Duration, share: usize) -> Self {
-        Self { span: (2 * gop).max(Duration::from_secs(10)), bytes: share.min(32 << 20) }
+        Self { span: (2 * gop).max(Duration::from_secs(10)), bytes: share.min(32 << 20), gop }
     }
 }
 

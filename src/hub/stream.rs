@@ -14,7 +14,7 @@ use super::lease::Lease;
 use super::piece::{Piece, Placer};
 use super::reader::Reader;
 use super::ring::{Cursor, Limits, Past, Ring, Step};
-use crate::base::time::{self, MediaTime};
+use crate::base::time::{self, MediaTime, WallClock};
 use crate::media::edge::Burst;
 use crate::media::hls::Window;
 use crate::media::packager::{Expect, Init, Packaged, Packager};
@@ -74,7 +74,7 @@ impl Stream {
             packager: Packager::new(),
             placer: Placer::new(Padder::new(0, Duration::ZERO), Numbers::first(any_number())),
             ring: Ring::new(limits),
-            window: Window::new(limits.bytes),
+            window: Window::new(limits.bytes, limits.gop),
             gauge: Gauge::default(),
         };
         Arc::new(Self {
@@ -129,7 +129,7 @@ impl Stream {
     pub fn set_limits(&self, limits: Limits) {
         let mut inner = self.lock();
         inner.ring.set_limits(limits);
-        inner.window.set_most_bytes(limits.bytes);
+        inner.window.set_limits(limits.bytes, limits.gop);
     }
 
     /// A new run of the feed begins and promises these tracks, at about so
@@ -167,7 +167,7 @@ impl Stream {
     /// # Errors
     /// A malformed access unit is skipped and counted; the next one may come.
     pub fn publish(&self, unit: AccessUnit) -> Result<bool, Malformed> {
-        let came_ns = unix_ns();
+        let (came_ns, clock) = (unix_ns(), WallClock::now());
         self.bytes_in.fetch_add(unit.data.len() as u64, Ordering::Relaxed);
         let mut inner = self.lock();
         let packaged = inner.packager.push(unit).inspect_err(|_| {
@@ -182,7 +182,7 @@ impl Stream {
                 }
                 Packaged::Chunk(chunk) => {
                     inner.gauge.note(&chunk);
-                    inner.window.push(&chunk, came_ns / 1_000_000);
+                    inner.window.push(&chunk, clock);
                     let piece = inner.placer.place(chunk, came_ns);
                     inner.ring.push(piece);
                     published = true;
@@ -253,8 +253,8 @@ impl Stream {
     }
 
     /// Looks at the segments for HLS.
-    pub fn with_window<T>(&self, look: impl FnOnce(&Window) -> T) -> T {
-        look(&self.lock().window)
+    pub fn with_window<T>(&self, look: impl FnOnce(&mut Window) -> T) -> T {
+        look(&mut self.lock().window)
     }
 
     /// Changes with every chunk; for who waits for something new.

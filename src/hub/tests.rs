@@ -212,7 +212,7 @@ async fn a_waiting_reader_is_woken_by_the_next_frame() {
 }
 
 fn stream(span: Duration, bytes: usize) -> Arc<Stream> {
-    Stream::new("test".parse().unwrap(), Limits { span, bytes })
+    Stream::new("test".parse().unwrap(), Limits { span, bytes, gop: GOP * FRAME })
 }
 
 /// A whole run: it begins, and gives the frames `from..to`.

@@ -244,6 +244,46 @@ impl Fragment<'_> {
     }
 }
 
+/// Header of one fragment with the samples of two that [`Fragment`] wrote: a `moof` with both
+/// tracks, numbered as `first`, and the header of its `mdat`. The payload of `first` must follow,
+/// then that of `second`.
+///
+/// VLC 3 reads the decode time of a track only from a fragment whose number does not follow on
+/// the one before (`FragCreateTrunIndex` in its `mp4.c`). Joining a stream, it therefore knows the
+/// time of the tracks in the first fragment alone.
+pub fn joint_header(first: &[u8], second: &[u8]) -> Vec<u8> {
+    /// Where the first `traf` begins, and where its `trun` has the offset of the data.
+    const TRAF: usize = Fragment::BOX + Fragment::MFHD;
+    const DATA_OFFSET: usize = Fragment::BOX + Fragment::TFHD + Fragment::TFDT + 16;
+    let [first_traf, second_traf] =
+        [first, second].map(|one| one.get(TRAF..moof_len(one)).unwrap_or_default());
+    let payload_len = |one: &[u8]| one.len() - header_len(one);
+    let joint_len = TRAF + first_traf.len() + second_traf.len();
+    let mut out = Vec::with_capacity(joint_len + Fragment::BOX);
+    begin(&mut out, joint_len, b"moof");
+    out.extend_from_slice(first.get(Fragment::BOX..TRAF).unwrap_or_default());
+    let mut data_offset = joint_len + Fragment::BOX;
+    for (traf, fragment) in [(first_traf, first), (second_traf, second)] {
+        let at = out.len() + DATA_OFFSET;
+        out.extend_from_slice(traf);
+        if let Some(offset) = out.get_mut(at..at + 4) {
+            offset.copy_from_slice(&(data_offset as u32).to_be_bytes());
+        }
+        data_offset += payload_len(fragment);
+    }
+    begin(&mut out, Fragment::BOX + payload_len(first) + payload_len(second), b"mdat");
+    out
+}
+
+/// Bytes of a fragment before its payload.
+pub fn header_len(fragment: &[u8]) -> usize {
+    (moof_len(fragment) + Fragment::BOX).min(fragment.len())
+}
+
+fn moof_len(fragment: &[u8]) -> usize {
+    fragment.first_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize)
+}
+
 /// Writes a box header. Chunks are far below 4 GiB: their access units are bounded.
 fn begin(out: &mut Vec<u8>, length: usize, kind: &[u8; 4]) {
     words(out, [length as u32]);

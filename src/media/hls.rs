@@ -4,24 +4,24 @@
 //! is copied or written to a disk. Only text and bytes here: who asks, and
 //! what is waited for, is decided elsewhere.
 
+mod playlist;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::packager::{Chunk, Init};
-use crate::base::time::{MediaTime, iso_ms};
+use crate::base::time::{MediaTime, WallClock};
 
 /// Segments in a playlist. Apple's authoring rules want six at least.
 pub const LISTED: usize = 7;
 
-/// Segments that may still be fetched after they have left the playlist.
-const KEPT: usize = 3;
-
 /// Players start three segments before the end.
-const FEWEST: usize = 3;
+pub const FEWEST: usize = 3;
 
 /// A segment ends at the first key frame after this long.
 const SHORTEST: Duration = Duration::from_millis(900);
@@ -29,7 +29,19 @@ const SHORTEST: Duration = Duration::from_millis(900);
 /// A hole in the timeline that players must be told of.
 const HOLE: Duration = Duration::from_millis(500);
 
-/// One segment: whole groups of pictures.
+/// Rounded to whole seconds, no segment may exceed the target duration (RFC 8216, 4.3.3.1).
+const ROUNDING: Duration = Duration::from_millis(499);
+
+/// Groups of pictures may be this much longer than they are meant to be.
+const MARGIN: Duration = Duration::from_millis(100);
+
+/// A segment lasts no more seconds before a playlist was handed out, unless groups are meant to.
+const LONGEST: u64 = 10;
+
+/// The wall clock follows the monotonic one, except when it is set.
+const CLOCK_SET: Duration = Duration::from_millis(100);
+
+/// One segment: whole groups of pictures, or a part of a group that is too long.
 #[derive(Clone, Debug)]
 pub struct Segment {
     pub number: u64,
@@ -38,8 +50,14 @@ pub struct Segment {
     discontinuous: bool,
     start: MediaTime,
     duration: Duration,
-    /// When its first picture came: milliseconds since 1970.
-    came_ms: u64,
+    /// What the wall clock showed at its start: milliseconds since 1970.
+    date_ms: u64,
+    /// Its sounds have not begun yet.
+    awaits_sound: bool,
+    /// How long the longest playlist was that it stood in.
+    listed_in: Duration,
+    /// When it may be forgotten, once it has left the playlist.
+    kept_until: MediaTime,
     pub pieces: Vec<Bytes>,
     /// The length of all pieces.
     pub len: usize,
@@ -48,37 +66,77 @@ pub struct Segment {
 /// The newest segments of a stream.
 #[derive(Debug)]
 pub struct Window {
-    /// What all segments together may hold; the newest three stay whatever they hold.
+    /// What all segments together may hold; those that a playlist needs stay whatever they hold.
     most_bytes: usize,
+    /// How far apart key frames are meant to be.
+    gop: Duration,
+    /// Those that have left the playlist, and then those in it.
     segments: VecDeque<Segment>,
+    /// How many have left the playlist.
+    removed: usize,
     inits: Vec<Arc<Init>>,
     open: Option<Segment>,
     next_number: u64,
     /// Discontinuities that have left the playlist.
     discontinuities: u64,
-    /// Whole seconds; it only grows, as players may keep the first they see.
-    target: u64,
+    /// In whole seconds. Chosen with the first playlist, as it must never change (RFC 8216, 6.2.1).
+    target: Option<u64>,
+    /// Every segment of the playlist begins with a key frame.
+    independent: bool,
+    /// What comes next does not continue what came last.
+    torn: bool,
     /// Where the timeline stood at the end of the last chunk.
     reached: Option<(u32, MediaTime)>,
+    last_key: Option<MediaTime>,
+    /// Between the last two key frames.
+    group: Duration,
+    /// Dates the segments.
+    clock: Option<WallClock>,
+    /// The peak segment bit rate so far, in bits a second.
+    peak: u64,
+}
+
+/// What lies between the last chunk and the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Boundary {
+    Nothing,
+    /// A hole in the timeline, or a change of the init segment.
+    Discontinuity,
+    /// The end of a segment of whole groups.
+    Group,
+    /// The end of a segment that would become too long.
+    Length,
 }
 
 impl Window {
-    pub fn new(most_bytes: usize) -> Self {
+    /// For a stream whose key frames are meant to be `gop` apart.
+    pub fn new(most_bytes: usize, gop: Duration) -> Self {
         Self {
             most_bytes,
+            gop,
             segments: VecDeque::new(),
+            removed: 0,
             inits: Vec::new(),
             open: None,
             next_number: 0,
             discontinuities: 0,
-            target: 0,
+            target: None,
+            independent: true,
+            torn: true,
             reached: None,
+            last_key: None,
+            group: Duration::ZERO,
+            clock: None,
+            peak: 0,
         }
     }
 
-    /// All segments together may hold so many bytes from now on.
-    pub fn set_most_bytes(&mut self, most_bytes: usize) {
+    /// Changes what [`Window::new`] was given. Another `gop` begins a playlist with a new target.
+    pub fn set_limits(&mut self, most_bytes: usize, gop: Duration) {
         self.most_bytes = most_bytes;
+        if std::mem::replace(&mut self.gop, gop) != gop {
+            self.target = None;
+        }
     }
 
     /// Takes the init segment of the chunks that follow.
@@ -86,46 +144,45 @@ impl Window {
         self.inits.push(Arc::clone(init));
     }
 
-    /// Takes the next chunk, which came at `came_ms` (milliseconds since 1970).
-    pub fn push(&mut self, chunk: &Chunk, came_ms: u64) {
+    /// Takes the next chunk; `clock` tells how the wall clock is set.
+    pub fn push(&mut self, chunk: &Chunk, clock: WallClock) {
         let Some(last) = chunk.units.last() else { return };
-        let torn = self.reached.is_none_or(|(generation, reached)| {
-            generation != chunk.generation || chunk.start().since(reached) > HOLE
-        });
-        let full =
-            self.open.as_ref().is_some_and(|open| chunk.start().since(open.start) >= SHORTEST);
-        if torn {
-            self.close(None);
-        } else if chunk.key && full {
-            self.close(Some(chunk.start()));
+        let boundary = self.boundary_before(chunk);
+        match boundary {
+            Boundary::Nothing => {}
+            Boundary::Discontinuity => {
+                self.close(None);
+                self.torn = true;
+            }
+            Boundary::Group => self.close(Some(chunk.start())),
+            Boundary::Length => {
+                self.close(Some(chunk.start()));
+                self.independent = false;
+            }
         }
         self.reached = Some((chunk.generation, last.dts + last.duration));
-        if self.open.is_none() && chunk.key {
-            self.open = Some(Segment {
-                number: self.next_number,
-                generation: chunk.generation,
-                discontinuous: torn && self.next_number > 0,
-                start: chunk.start(),
-                duration: Duration::ZERO,
-                came_ms,
-                pieces: Vec::new(),
-                len: 0,
-            });
+        if chunk.key {
+            let earlier = self.last_key.replace(chunk.start()).filter(|_| !self.torn);
+            self.group = earlier.map_or(self.group, |earlier| chunk.start().since(earlier));
+        }
+        if self.open.is_none() && (chunk.key || boundary == Boundary::Length) {
+            self.open(chunk, clock);
         }
         if let Some(open) = &mut self.open {
-            open.pieces.push(chunk.bytes.clone());
-            open.len += chunk.bytes.len();
-            open.duration = (last.dts + last.duration).since(open.start);
+            open.take(chunk);
         }
     }
 
-    /// Lets go of all segments; what comes next is discontinuous with them.
+    /// Forgets all segments; what comes next is discontinuous with them.
     pub fn clear(&mut self) {
-        while let Some(gone) = self.segments.pop_front() {
-            self.discontinuities += u64::from(gone.discontinuous);
-        }
+        self.discontinuities +=
+            self.listed().filter(|segment| segment.discontinuous).count() as u64;
+        self.segments.clear();
+        self.removed = 0;
         self.open = None;
         self.reached = None;
+        self.target = None;
+        self.independent = true;
         let latest = self.inits.pop();
         self.inits = latest.into_iter().collect();
     }
@@ -140,230 +197,159 @@ impl Window {
         self.inits.iter().find(|init| init.generation == generation)
     }
 
-    /// Whether there is a segment to play.
-    pub fn is_ready(&self) -> bool {
-        !self.segments.is_empty()
+    /// How many segments the playlist has.
+    pub fn listed_count(&self) -> usize {
+        self.segments.len() - self.removed
     }
 
-    /// The media playlist. `prefix` leads from its URL to the segments, and
-    /// `mark` tells this process's segments from those of an earlier one.
-    pub fn playlist(&self, prefix: &str, mark: &str) -> String {
-        let hidden = self.segments.len().saturating_sub(LISTED);
-        let gone = self.segments.iter().take(hidden).filter(|segment| segment.discontinuous);
-        let discontinuities = self.discontinuities + gone.count() as u64;
-        let listed = || self.segments.iter().skip(hidden);
-        let first = listed().next().map_or(self.next_number, |segment| segment.number);
-        let mut text = format!(
-            "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n\
-             #EXT-X-TARGETDURATION:{}\n#EXT-X-MEDIA-SEQUENCE:{first}\n",
-            self.target.max(1)
-        );
-        if discontinuities > 0 {
-            write_line(&mut text, format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuities}"));
-        }
-        let mut generation = None;
-        for segment in listed() {
-            if segment.discontinuous {
-                write_line(&mut text, format_args!("#EXT-X-DISCONTINUITY"));
-            }
-            if generation.replace(segment.generation) != Some(segment.generation) {
-                let of = segment.generation;
-                let map = format_args!("#EXT-X-MAP:URI=\"{prefix}init-{mark}-{of}.mp4\"");
-                write_line(&mut text, map);
-            }
-            let seconds = segment.duration.as_secs_f64();
-            let (number, came) = (segment.number, iso_ms(segment.came_ms));
-            write_line(&mut text, format_args!("#EXT-X-PROGRAM-DATE-TIME:{came}"));
-            write_line(&mut text, format_args!("#EXTINF:{seconds:.5},"));
-            write_line(&mut text, format_args!("{prefix}{mark}-{number}.m4s"));
-        }
-        text
+    /// The number of the newest segment.
+    pub fn newest(&self) -> Option<u64> {
+        self.segments.back().map(|segment| segment.number)
     }
 
-    /// The multivariant playlist with one variant at `media`. `bitrate` stands
-    /// in until there are segments to measure.
-    pub fn multivariant(&self, media: &str, bitrate: u32) -> Option<String> {
-        let tracks = &self.inits.last()?.tracks;
-        let rate = |segment: &Segment| {
-            (segment.len as f64 * 8.0 / segment.duration.as_secs_f64().max(0.001)) as u64
+    /// The target duration in seconds: what it is, or what it would be.
+    pub fn target(&self) -> u64 {
+        let longest = self.segments.iter().map(|segment| segment.duration).max();
+        let measured = longest.unwrap_or_default().as_secs_f64().round() as u64;
+        self.target.unwrap_or_else(|| self.target_by_gop().max(measured))
+    }
+
+    /// What whole groups make of segments as they are meant to be.
+    fn target_by_gop(&self) -> u64 {
+        let gop = self.gop.as_secs_f64().max(0.01);
+        let groups = (SHORTEST.as_secs_f64() / gop).ceil().max(1.0);
+        ((gop * groups + MARGIN.as_secs_f64()).round() as u64).max(1)
+    }
+
+    /// No segment lasts longer.
+    fn longest(&self) -> Duration {
+        let target = self.target.unwrap_or_else(|| self.target_by_gop().max(LONGEST));
+        Duration::from_secs(target) + ROUNDING
+    }
+
+    fn boundary_before(&self, chunk: &Chunk) -> Boundary {
+        let continues = |(generation, reached): (u32, MediaTime)| {
+            generation == chunk.generation && chunk.start().since(reached) <= HOLE
         };
-        let peak = self.segments.iter().map(rate).max().unwrap_or(u64::from(bitrate));
-        let (bytes, span) = self
-            .segments
-            .iter()
-            .fold((0, Duration::ZERO), |(bytes, span), one| (bytes + one.len, span + one.duration));
-        let mean = (bytes as f64 * 8.0 / span.as_secs_f64().max(0.001)) as u64;
-        let mut text = format!(
-            "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-STREAM-INF:\
-             BANDWIDTH={peak},AVERAGE-BANDWIDTH={mean},CODECS=\"{}\"",
-            tracks.codecs()
-        );
-        if let Some(video) = &tracks.video {
-            text += &format!(",RESOLUTION={}x{}", video.width, video.height);
-            if let Some(frame) = video.frame_duration {
-                text += &format!(",FRAME-RATE={:.3}", 1.0 / frame.as_secs_f64());
-            }
+        if !self.reached.is_some_and(continues) {
+            return Boundary::Discontinuity;
         }
-        text += &format!("\n{media}\n");
-        Some(text)
+        let Some(open) = &self.open else { return Boundary::Nothing };
+        let length = chunk.start().since(open.start);
+        if chunk.key && (length >= SHORTEST || length + self.group > self.longest()) {
+            return Boundary::Group;
+        }
+        // Segments begin with a picture: one is the last if the next might not fit.
+        let duration = chunk.units.last().map(|unit| unit.duration).unwrap_or_default();
+        let needed = if chunk.has_video() { 2 * duration } else { duration };
+        let too_long = length + needed > self.longest() || open.len > self.most_bytes;
+        if too_long && !length.is_zero() { Boundary::Length } else { Boundary::Nothing }
+    }
+
+    fn open(&mut self, chunk: &Chunk, clock: WallClock) {
+        let goes_on = |known: &WallClock| !self.torn && known.differs(clock) < CLOCK_SET;
+        let clock = self.clock.filter(goes_on).unwrap_or(clock);
+        self.clock = Some(clock);
+        self.open = Some(Segment {
+            number: self.next_number,
+            generation: chunk.generation,
+            discontinuous: std::mem::take(&mut self.torn) && self.next_number > 0,
+            start: chunk.start(),
+            duration: Duration::ZERO,
+            date_ms: clock.unix_ms(chunk.start()),
+            awaits_sound: true,
+            listed_in: Duration::ZERO,
+            kept_until: chunk.start(),
+            pieces: Vec::new(),
+            len: 0,
+        });
     }
 
     /// Ends the open segment; `until` is where the next one begins, if it is known.
     fn close(&mut self, until: Option<MediaTime>) {
         let Some(mut segment) = self.open.take() else { return };
         if let Some(until) = until {
-            segment.duration = until.since(segment.start);
+            // A small hole is not worth a discontinuity, nor a broken promise.
+            segment.duration = until.since(segment.start).min(self.longest());
         }
-        // EXTINF, rounded, must not exceed the target (RFC 8216, 4.3.3.1).
-        self.target = self.target.max(segment.duration.as_secs_f64().round() as u64);
         self.next_number += 1;
+        let now = segment.start + segment.duration;
         self.segments.push_back(segment);
-        while self.is_too_large() {
-            if let Some(gone) = self.segments.pop_front() {
-                self.discontinuities += u64::from(gone.discontinuous);
-            }
+        self.peak = self.peak.max(self.newest_rate());
+        while self.lists_too_much() {
+            self.remove(now);
+        }
+        let span = self.listed().map(|segment| segment.duration).sum();
+        for segment in self.segments.iter_mut().skip(self.removed) {
+            segment.listed_in = segment.listed_in.max(span);
+        }
+        while self.removed > 0 && self.may_forget(now) {
+            self.segments.pop_front();
+            self.removed -= 1;
         }
         let oldest = self.segments.front().map(|segment| segment.generation);
         self.inits.retain(|init| oldest.is_none_or(|oldest| init.generation >= oldest));
     }
 
-    fn is_too_large(&self) -> bool {
-        let bytes: usize = self.segments.iter().map(|segment| segment.len).sum();
-        match self.segments.len() {
+    /// The segments of the playlist.
+    fn listed(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.iter().skip(self.removed)
+    }
+
+    /// Takes the oldest segment out of the playlist.
+    fn remove(&mut self, now: MediaTime) {
+        let Some(gone) = self.segments.get_mut(self.removed) else { return };
+        // RFC 8216, 6.2.2: its own duration and that of the longest playlist that held it.
+        gone.kept_until = now + gone.duration + gone.listed_in;
+        self.discontinuities += u64::from(gone.discontinuous);
+        self.removed += 1;
+    }
+
+    /// Those that leave the playlist are kept for as long as it is, so that it may have half the
+    /// memory.
+    fn lists_too_much(&self) -> bool {
+        let bytes: usize = self.listed().map(|segment| segment.len).sum();
+        match self.listed_count() {
             0..=FEWEST => false,
-            count => count > LISTED + KEPT || bytes > self.most_bytes,
+            count => count > LISTED || bytes > self.most_bytes / 2,
         }
     }
-}
 
-/// Writing to a `String` cannot fail.
-fn write_line(text: &mut String, line: std::fmt::Arguments<'_>) {
-    writeln!(text, "{line}").ok();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::media::packager::{Expect, Packaged, Packager};
-    use crate::media::samples::{Video, placeholders};
-    use crate::model::unit::AccessUnit;
-
-    const FRAME: Duration = Duration::from_nanos(33_333_333);
-
-    /// Feeds runs of frames into a window, as a stream does.
-    struct Feeder {
-        packager: Packager,
-        window: Window,
+    fn may_forget(&self, now: MediaTime) -> bool {
+        let bytes: usize = self.segments.iter().map(|segment| segment.len).sum();
+        let expired = self.segments.front().is_none_or(|oldest| oldest.kept_until <= now);
+        expired || bytes > self.most_bytes
     }
 
-    impl Feeder {
-        fn new() -> Self {
-            Self { packager: Packager::new(), window: Window::new(1 << 20) }
-        }
-
-        fn run(&mut self, units: Vec<AccessUnit>) -> &Window {
-            self.packager
-                .begin_run(MediaTime::default(), Expect { video: Some(FRAME), audio: false });
-            for unit in units {
-                let came_ms =
-                    1_795_240_290_000 + unit.pts.since(MediaTime::ORIGIN).as_millis() as u64;
-                for item in self.packager.push(unit).unwrap() {
-                    match item {
-                        Packaged::Init(init) => self.window.init(&init),
-                        Packaged::Chunk(chunk) => self.window.push(&chunk, came_ms),
-                    }
-                }
+    /// The largest bit rate of neighbouring segments, the newest among them, that last 0.5 to
+    /// 1.5 target durations together (the peak segment bit rate of RFC 8216, 4.1).
+    fn newest_rate(&self) -> u64 {
+        let target = self.target() as f64;
+        let (mut bits, mut span, mut peak) = (0.0, 0.0, 0.0_f64);
+        for segment in self.segments.iter().rev() {
+            bits += segment.len as f64 * 8.0;
+            span += segment.duration.as_secs_f64();
+            if span > 1.5 * target {
+                break;
             }
-            &self.window
+            if span >= 0.5 * target {
+                peak = peak.max(bits / span);
+            }
         }
+        peak.ceil() as u64
     }
+}
 
-    fn seconds(from: u64, count: u32) -> Vec<AccessUnit> {
-        placeholders(MediaTime::ORIGIN + Duration::from_secs(from), count * 30 + 1, 30)
-    }
-
-    #[test]
-    fn a_playlist_slides_over_segments_of_one_group_each() {
-        let mut feeder = Feeder::new();
-        let text = feeder.run(seconds(0, 9)).playlist("front/hls/", "x");
-        let expected = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n\
-            #EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:2\n\
-            #EXT-X-MAP:URI=\"front/hls/init-x-1.mp4\"\n\
-            #EXT-X-PROGRAM-DATE-TIME:2026-11-21T05:51:32.000Z\n#EXTINF:1.00000,\nfront/hls/x-2.m4s\n";
-        assert!(text.starts_with(expected), "{text}");
-        assert_eq!(text.matches("#EXTINF").count(), LISTED);
-        assert!(!text.contains("ENDLIST") && !text.contains("DISCONTINUITY"));
-    }
-
-    #[test]
-    fn a_segment_that_has_left_the_playlist_may_still_be_fetched_for_a_while() {
-        let mut feeder = Feeder::new();
-        let window = feeder.run(seconds(0, 12));
-        assert!(window.segment(2).is_some() && window.segment(1).is_none());
-        let segment = window.segment(5).unwrap();
-        assert_eq!(segment.pieces.iter().map(Bytes::len).sum::<usize>(), segment.len);
-    }
-
-    #[test]
-    fn a_window_that_would_hold_too_much_is_shorter() {
-        let mut feeder = Feeder::new();
-        feeder.window = Window::new(1);
-        let text = feeder.run(seconds(0, 9)).playlist("", "x");
-        assert_eq!(text.matches("#EXTINF").count(), FEWEST, "{text}");
-    }
-
-    #[test]
-    fn short_groups_are_gathered_and_long_ones_raise_the_target() {
-        let mut feeder = Feeder::new();
-        let short = placeholders(MediaTime::ORIGIN, 121, 10);
-        let text = feeder.run(short).playlist("", "x");
-        assert!(text.contains("#EXTINF:1.00000"), "{text}");
-
-        let mut feeder = Feeder::new();
-        let long = placeholders(MediaTime::ORIGIN, 301, 120);
-        let text = feeder.run(long).playlist("", "x");
-        assert!(text.contains("#EXT-X-TARGETDURATION:4\n"), "{text}");
-    }
-
-    #[test]
-    fn a_restart_of_the_feed_is_a_discontinuity_with_the_same_init() {
-        let mut feeder = Feeder::new();
-        feeder.run(seconds(0, 3));
-        let text = feeder.run(seconds(6, 3)).playlist("", "x");
-        assert_eq!(text.matches("#EXT-X-DISCONTINUITY\n").count(), 1, "{text}");
-        assert_eq!(text.matches("#EXT-X-MAP").count(), 1, "{text}");
-    }
-
-    #[test]
-    fn discontinuities_that_slide_out_are_counted() {
-        let mut feeder = Feeder::new();
-        feeder.run(seconds(0, 3));
-        let text = feeder.run(seconds(6, 12)).playlist("", "x");
-        assert!(text.contains("#EXT-X-DISCONTINUITY-SEQUENCE:1\n"), "{text}");
-        assert!(!text.contains("#EXT-X-DISCONTINUITY\n"), "{text}");
-    }
-
-    #[test]
-    fn another_picture_comes_with_its_own_init() {
-        let mut feeder = Feeder::new();
-        for (size, at) in [("320x240", 0), ("160x120", 5)] {
-            let video = Video { size, seconds: 3, ..Video::default() };
-            feeder.run(video.timed(MediaTime::ORIGIN + Duration::from_secs(at)));
+impl Segment {
+    fn take(&mut self, chunk: &Chunk) {
+        if chunk.has_audio() && std::mem::take(&mut self.awaits_sound) {
+            self.pieces.extend(chunk.joint());
+        } else {
+            self.pieces.push(chunk.bytes.clone());
         }
-        let text = feeder.window.playlist("", "x");
-        assert!(text.contains("init-x-1.mp4") && text.contains("init-x-2.mp4"), "{text}");
-        assert!(feeder.window.init_of(1).is_some() && feeder.window.init_of(2).is_some());
-    }
-
-    #[test]
-    fn the_multivariant_playlist_says_what_the_stream_is() {
-        let mut feeder = Feeder::new();
-        let text = feeder.run(seconds(0, 3)).multivariant("front/hls/live.m3u8", 1).unwrap();
-        assert!(
-            text.contains("CODECS=\"avc1.64000d\",RESOLUTION=320x240,FRAME-RATE=30.000\n"),
-            "{text}"
-        );
-        assert!(text.ends_with("\nfront/hls/live.m3u8\n"), "{text}");
-        assert!(Window::new(1).multivariant("x", 1).is_none());
+        self.len = self.pieces.iter().map(Bytes::len).sum();
+        if let Some(last) = chunk.units.last() {
+            self.duration = (last.dts + last.duration).since(self.start);
+        }
     }
 }

@@ -230,6 +230,8 @@ pub struct Encoder {
     pub element: String,
     /// Why it was chosen before the others.
     pub because: String,
+    /// It is the feed itself, whose H.264 passes through.
+    pub is_feed: bool,
 }
 
 /// One push.

@@ -222,7 +222,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_look_is_made_once_and_only_few_are_made() {
-        let limits = crate::hub::Limits { span: Duration::from_secs(1), bytes: 1 << 20 };
+        let limits = crate::hub::Limits::for_gop(Duration::from_secs(1), 1 << 20);
         let stream = Stream::new("test".parse().unwrap(), limits);
         let mjpegs = Mjpegs::default();
         let watch = |quality| mjpegs.watch(&stream, Look { quality, width: None });

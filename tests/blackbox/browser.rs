@@ -9,7 +9,7 @@ use crate::common::wait;
 
 const LIMIT: Duration = wait::PATIENCE;
 const TIME: &str = "return document.querySelector('video').currentTime";
-const FRAMES: &str =
+pub(crate) const FRAMES: &str =
     "return document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames";
 
 #[test]

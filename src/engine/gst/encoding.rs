@@ -35,7 +35,7 @@ impl Encoding {
             if chosen.as_ref() == Some(&encoder) {
                 return false;
             }
-            let Encoder { element, because } = &encoder;
+            let Encoder { element, because, .. } = &encoder;
             info!("stream {} is encoded by {element}: {because}", plan.stream.name);
             *chosen = Some(encoder);
             true
@@ -55,5 +55,5 @@ pub(super) fn by_itself(plan: &Plan) -> Encoder {
         | Source::Made(_) => "camera",
     };
     let because = "it gives H.264 by itself".to_owned();
-    Encoder { element: element.to_owned(), because }
+    Encoder { element: element.to_owned(), because, is_feed: true }
 }

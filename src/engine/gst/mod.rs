@@ -137,7 +137,11 @@ fn clock() -> gst::Clock {
 }
 
 fn epoch() -> gst::ClockTime {
-    *EPOCH.get_or_init(|| clock().time())
+    let begin = || {
+        let running = MediaTime::now().since(MediaTime::ORIGIN);
+        clock().time().saturating_sub(gst::ClockTime::from_nseconds(running.as_nanos() as u64))
+    };
+    *EPOCH.get_or_init(begin)
 }
 
 /// The moment on the media timeline.

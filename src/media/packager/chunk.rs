@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::frame::Frame;
 use crate::base::time::MediaTime;
 use crate::media::aac::{FRAME_SAMPLES, adts_header};
-use crate::media::fmp4::{Fragment, Sample, VIDEO_TIMESCALE};
+use crate::media::fmp4::{self, Fragment, Sample, VIDEO_TIMESCALE};
 use crate::model::track::{AudioInfo, Tracks};
 use crate::model::unit::{AccessUnit, TrackKind};
 
@@ -64,6 +64,17 @@ impl Chunk {
         self.bytes.slice(..self.audio_len)
     }
 
+    /// The same media as [`Chunk::bytes`], in pieces, with picture and sound in one fragment.
+    pub fn joint(&self) -> Vec<Bytes> {
+        let (video, audio) = (self.video_bytes(), self.audio_bytes());
+        if video.is_empty() || audio.is_empty() {
+            return vec![self.bytes.clone()];
+        }
+        let payload = |fragment: &Bytes| fragment.slice(fmp4::header_len(fragment)..);
+        let header = fmp4::joint_header(&video, &audio);
+        vec![header.into(), payload(&video), payload(&audio)]
+    }
+
     /// The length of [`Chunk::video_bytes`].
     pub fn video_len(&self) -> usize {
         self.bytes.len() - self.audio_len
@@ -71,6 +82,10 @@ impl Chunk {
 
     pub fn has_video(&self) -> bool {
         self.audio_len < self.bytes.len()
+    }
+
+    pub fn has_audio(&self) -> bool {
+        self.audio_len > 0
     }
 
     /// The decoding time of its picture, or of its first sound if it has none.
