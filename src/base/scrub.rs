@@ -64,12 +64,12 @@ pub fn command<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<String> {
 fn argument(before: &str, word: &str) -> String {
     let is_its_value =
         before.starts_with('-') && before.chars().all(is_of_name) && is_secret(before);
-    if is_its_value || (LOGINS.contains(&before) && word.contains(':')) {
+    if is_its_value || (takes_login(before) && word.contains(':')) {
         return MASK.to_owned();
     }
     let (name, value) = split_at_char(word, |c| !is_of_name(c));
     let has_value = value.starts_with(['=', ':']) && value.len() > 1 && !value.starts_with("://");
-    let is_login = LOGINS.contains(&name) && value.contains(':');
+    let is_login = takes_login(name) && value.contains(':');
     if has_value && (is_secret(name) || is_login) {
         return format!("{name}{}{MASK}", &value[..1]);
     }
@@ -79,6 +79,13 @@ fn argument(before: &str, word: &str) -> String {
         }
         Some(_) | None => text(word),
     }
+}
+
+/// Whether it is such an option, alone or behind others as in `-su`.
+fn takes_login(option: &str) -> bool {
+    let letters = option.strip_prefix('-').unwrap_or_default();
+    let is_short = letters.len() <= 4 && letters.chars().all(|c| c.is_ascii_alphabetic());
+    LOGINS.contains(&option) || (is_short && letters.ends_with(['u', 'U', 'E']))
 }
 
 /// Whether a name begins with such an option: `-uanna` of `-uanna:password`.
@@ -183,7 +190,7 @@ fn next_name(text: &str, from: usize) -> Option<Range<usize>> {
 /// Where the value of this name is, if that must not be seen.
 fn value_of(text: &str, name: &Range<usize>) -> Option<Range<usize>> {
     let (word, rest) = (&text[name.clone()], &text[name.end..]);
-    if LOGINS.contains(&word) {
+    if takes_login(word) {
         let behind = rest.strip_prefix('=').unwrap_or(rest);
         let is_apart = behind.starts_with(|c: char| c.is_whitespace() || QUOTES.contains(&c));
         let value = value_at(text, text.len() - behind.len(), None);

@@ -66,6 +66,7 @@ fn an_argument_is_one_value_whatever_is_in_it() {
         (&["curl", "-u", "me:a b", "h"], &["curl", "-u", "•••", "h"]),
         (&["curl", "-ume:a b", "--user=me:a b"], &["curl", "-u•••", "--user=•••"]),
         (&["curl", "-H", "Authorization: Basic a b"], &["curl", "-H", "Authorization:•••"]),
+        (&["curl", "-sSu", "me:pw", "h"], &["curl", "-sSu", "•••", "h"]),
         (&["date", "-u", "+%s"], &["date", "-u", "+%s"]),
         (&["sh", "-c", "curl -u me:a h | cat"], &["sh", "-c", "curl -u ••• h | cat"]),
         (&["ffmpeg", "-i", "rtsp://a:b@c/d"], &["ffmpeg", "-i", "rtsp://•••@c/d"]),
@@ -100,7 +101,7 @@ fn a_line_without_end_takes_no_memory_and_shows_no_half_words() {
 }
 
 /// Every place of a secret that is known, as a line and as words of a command.
-const PLACES: [&str; 22] = [
+const PLACES: [&str; 23] = [
     "rtsp://user:SECRET@cam.local:554/x",
     "rtsp://SECRET@cam/x",
     "http://cam/v?token=SECRET",
@@ -115,6 +116,7 @@ const PLACES: [&str; 22] = [
     "-passphrase SECRET",
     "--stream-key SECRET",
     "-u user:SECRET",
+    "-su user:SECRET",
     "-uuser:SECRET",
     "--user user:SECRET",
     "--user=user:SECRET",
