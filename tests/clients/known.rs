@@ -27,6 +27,24 @@ const KNOWN: &[Known] = &[
         cases: &[Case::Running, Case::Resting, Case::Password],
         reason: "segments that begin with sound: Shaka reads their time in units of the picture's",
     },
+    Known {
+        clients: &[Client::Chromium],
+        ways: &[Way::Hls],
+        cases: &[Case::Running, Case::Resting, Case::Password],
+        reason: "Chromium does not parse segments that have sound in front",
+    },
+    Known {
+        clients: &[Client::Playbin],
+        ways: &[Way::Hls],
+        cases: &[Case::Resting],
+        reason: "hlsdemux2 loses its place in a playlist of one segment that grows",
+    },
+    Known {
+        clients: &[Client::Vlc],
+        ways: &[Way::Mp4],
+        cases: &[Case::Password],
+        reason: "VLC is sent to the MPEG-TS and does not take the password along",
+    },
 ];
 
 /// Why this combination fails, where that is known.
