@@ -17,7 +17,7 @@ const LIMIT: Duration = wait::PATIENCE;
 fn a_recording_needs_no_receiver_and_ends_in_order() {
     let folder = tempfile::tempdir().expect("there is room for a folder");
     let file = folder.path().join("a film.mp4");
-    let mut process = record(&file, &[]);
+    let mut process = record(&file, &["--audio", "1kHz"]);
     wait_for(&file, 200_000);
     process.signal("INT");
     assert_eq!(process.wait(LIMIT).code(), Some(0), "{}", process.output().text());
