@@ -16,34 +16,16 @@ struct Known {
 
 const KNOWN: &[Known] = &[
     Known {
-        clients: &[Client::Ffmpeg, Client::FfmpegNoBuffer],
-        ways: &[Way::Mp4],
-        cases: &[Case::Running, Case::Silent],
-        reason: "ffmpeg takes the pace of the first pictures, which are squeezed, for the rate",
-    },
-    Known {
         clients: &[Client::Shaka],
         ways: &[Way::Hls],
-        cases: &[Case::Running, Case::Resting, Case::Password],
-        reason: "segments that begin with sound: Shaka reads their time in units of the picture's",
-    },
-    Known {
-        clients: &[Client::Chromium],
-        ways: &[Way::Hls],
-        cases: &[Case::Running, Case::Resting, Case::Password],
-        reason: "Chromium does not parse segments that have sound in front",
+        cases: &[Case::Resting],
+        reason: "it begins 1.3 s behind a playlist that is still short, and runs out of pictures",
     },
     Known {
         clients: &[Client::Playbin],
         ways: &[Way::Hls],
         cases: &[Case::Resting],
         reason: "hlsdemux2 loses its place in a playlist of one segment that grows",
-    },
-    Known {
-        clients: &[Client::Vlc],
-        ways: &[Way::Mp4],
-        cases: &[Case::Password],
-        reason: "VLC is sent to the MPEG-TS and does not take the password along",
     },
 ];
 
