@@ -47,6 +47,7 @@ const NEVER_ASYNC: &[&str] = &["src/base/", "src/media/", "src/model/", "src/pro
 /// Files in those folders that wait all the same, each with its reason.
 const MAY_WAIT: &[(&str, &str)] = &[
     ("src/base/disk.rs", "every layer awaits disks, and none may block on them"),
+    ("src/base/program.rs", "several layers ask programs, and none may block on them"),
     ("src/base/shutdown.rs", "every layer awaits the end of the process"),
 ];
 

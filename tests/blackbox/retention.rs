@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::recordings::{Place, files, list, name_of, steer, wait_for_first};
 use crate::common::livebox::{CAMERA, Launch};
 use crate::common::tools::tool;
-use crate::common::{hosts, wait};
+use crate::common::{hosts, proc, wait};
 
 const LIMIT: Duration = wait::PATIENCE;
 
@@ -116,14 +116,9 @@ fn a_clock_that_jumps_deletes_nothing_by_age_and_is_told() {
 fn nothing_is_deleted_by_its_age_before_the_clock_is_set_and_names_tell_so() {
     let place = Place::new();
     let (old, recent) = (place.recent(40), place.recent(0));
-    // In the place of systemd's own program, which says what the kernel knows.
-    let (programs, answer) = (place.home.path().join("bin"), place.home.path().join("answer"));
-    fs::create_dir(&programs).expect("the folder is writable");
+    let answer = place.home.path().join("answer");
     fs::write(&answer, "no").expect("the folder is writable");
-    let program = programs.join("timedatectl");
-    fs::write(&program, format!("#!/bin/sh\ncat {}\n", answer.display())).expect("it is writable");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it is ours");
-    let path = format!("{}:{}", programs.display(), env!("PATH"));
+    let path = with_timedatectl(&place, &format!("cat {}", answer.display()));
     let config = place.config("recordings: {keep: {days: 30, free: 0}, ", "");
     let start = || Launch::with(&config).env("PATH", &path).start();
 
@@ -142,6 +137,31 @@ fn nothing_is_deleted_by_its_age_before_the_clock_is_set_and_names_tell_so() {
     let _livebox = start();
     wait::until("the old one is gone", LIMIT, || (!old.exists()).then_some(()));
     assert!(recent.exists());
+}
+
+#[test]
+fn a_flood_from_the_program_that_knows_the_clock_takes_no_memory() {
+    let place = Place::new();
+    let (old, _recent) = (place.recent(40), place.recent(0));
+    let path = with_timedatectl(&place, "exec head -c 256M /dev/zero");
+    let config = place.config("recordings: {keep: {days: 30, free: 0}, ", "");
+
+    let livebox = Launch::with(&config).env("PATH", &path).start();
+    // A clock of which nothing is known is believed.
+    wait::until("the old one is gone", LIMIT, || (!old.exists()).then_some(()));
+    let most = proc::most_resident_kib(livebox.pid());
+    assert!(most < 128 << 10, "{most} KiB");
+}
+
+/// A search path with a program in the place of systemd's own, which says what
+/// the kernel knows of the clock.
+fn with_timedatectl(place: &Place, script: &str) -> String {
+    let programs = place.home.path().join("bin");
+    fs::create_dir(&programs).expect("the folder is writable");
+    let program = programs.join("timedatectl");
+    fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("it is writable");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    format!("{}:{}", programs.display(), env!("PATH"))
 }
 
 /// The library that shows a program another time.

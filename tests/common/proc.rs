@@ -21,6 +21,11 @@ pub fn resident_kib(pid: u32) -> u64 {
     number_in_status(pid, "VmRSS:")
 }
 
+/// The most memory that was ever resident, in KiB.
+pub fn most_resident_kib(pid: u32) -> u64 {
+    number_in_status(pid, "VmHWM:")
+}
+
 pub fn threads(pid: u32) -> u64 {
     number_in_status(pid, "Threads:")
 }

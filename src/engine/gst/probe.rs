@@ -1,6 +1,7 @@
 //! Finding out which encoders work, in child processes: drivers crash, and
 //! what they load stays resident.
 
+use std::io::ErrorKind;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -55,13 +56,12 @@ pub(super) fn try_all_here() -> Trials {
 
 async fn in_child(name: &str) -> Trial {
     let mut command = Command::from(program::again());
-    command.args(["try-encoder", name]).stdin(Stdio::null()).stderr(Stdio::null());
-    command.kill_on_drop(true);
-    match tokio::time::timeout(PATIENCE, command.output()).await {
-        Err(_) => Trial::Fails("it hangs".to_owned()),
-        Ok(Err(error)) => Trial::Fails(error.to_string()),
-        Ok(Ok(output)) if output.status.success() => Trial::Works,
-        Ok(Ok(output)) => {
+    command.args(["try-encoder", name]).stderr(Stdio::null());
+    match program::output(command, PATIENCE).await {
+        Err(error) if error.kind() == ErrorKind::TimedOut => Trial::Fails("it hangs".to_owned()),
+        Err(error) => Trial::Fails(error.to_string()),
+        Ok(output) if output.status.success() => Trial::Works,
+        Ok(output) => {
             let told = String::from_utf8_lossy(&output.stdout);
             let told = told.lines().next().unwrap_or_default();
             let why = if told.is_empty() { output.status.to_string() } else { told.to_owned() };

@@ -5,7 +5,7 @@
 //! file must take nothing down.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -49,14 +49,16 @@ pub async fn remux_in_child(job: &Remux) -> Result<(), Failure> {
     if let Some((span, index)) = job.expected {
         command.args([span.as_millis().to_string(), index.to_string()]);
     }
-    command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    command.stderr(Stdio::null());
     let megabytes = u32::try_from(job.bytes >> 20).unwrap_or(u32::MAX);
     let limit = PATIENCE + PATIENCE_PER_MEGABYTE.saturating_mul(megabytes);
-    match tokio::time::timeout(limit, command.output()).await {
-        Err(_) => Err(failed("it cannot be finished: that hangs".to_owned())),
-        Ok(Err(error)) => Err(failed(error.to_string())),
-        Ok(Ok(output)) if output.status.success() => Ok(()),
-        Ok(Ok(output)) => {
+    match program::output(command, limit).await {
+        Err(error) if error.kind() == ErrorKind::TimedOut => {
+            Err(failed("it cannot be finished: that hangs".to_owned()))
+        }
+        Err(error) => Err(failed(error.to_string())),
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
             let told = String::from_utf8_lossy(&output.stdout);
             let why = told.lines().next().unwrap_or_default();
             match why.strip_prefix("filesink: ") {

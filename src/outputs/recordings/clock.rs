@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::process::Command;
 
+use crate::base::program;
+
 /// No clock drifts that far between two looks.
 const STEP: u64 = 600;
 
@@ -114,15 +116,12 @@ impl Clock {
 /// clocks as well).
 pub(super) async fn ask() -> Synchronised {
     let mut command = Command::new("timedatectl");
-    command.args(["show", "--property=NTPSynchronized", "--value"]);
-    command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    match tokio::time::timeout(PATIENCE, command.output()).await {
-        Ok(Ok(output)) => match output.stdout.trim_ascii() {
-            b"yes" => Synchronised::Yes,
-            b"no" => Synchronised::No,
-            _ => Synchronised::Unknown,
-        },
-        Ok(Err(_)) | Err(_) => Synchronised::Unknown,
+    command.args(["show", "--property=NTPSynchronized", "--value"]).stderr(Stdio::null());
+    let Ok(output) = program::output(command, PATIENCE).await else { return Synchronised::Unknown };
+    match output.stdout.trim_ascii() {
+        b"yes" => Synchronised::Yes,
+        b"no" => Synchronised::No,
+        _ => Synchronised::Unknown,
     }
 }
 
