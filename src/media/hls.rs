@@ -23,6 +23,9 @@ pub const LISTED: usize = 7;
 /// Players start three segments before the end.
 pub const FEWEST: usize = 3;
 
+/// Players start this many target durations before the end (RFC 8216, 6.3.3).
+const HOLD_BACK: u64 = 3;
+
 /// A segment ends at the first key frame after this long.
 const SHORTEST: Duration = Duration::from_millis(900);
 

@@ -39,6 +39,7 @@ fn the_playlist_slides_by_a_segment_a_second() {
     });
 
     assert!(later.contains("#EXT-X-TARGETDURATION:1\n"), "{later}");
+    assert!(later.contains("#EXT-X-SERVER-CONTROL:HOLD-BACK=3\n"), "{later}");
     assert!(later.contains("#EXT-X-PROGRAM-DATE-TIME:20"), "{later}");
     assert!(!later.contains("ENDLIST") && !later.contains("DISCONTINUITY"), "{later}");
     let seconds: f64 = later

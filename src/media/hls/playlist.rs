@@ -3,7 +3,7 @@
 use std::fmt::{Arguments, Write as _};
 use std::time::Duration;
 
-use super::Window;
+use super::{HOLD_BACK, Window};
 use crate::base::time::iso_ms;
 
 impl Window {
@@ -18,6 +18,9 @@ impl Window {
             text += "#EXT-X-INDEPENDENT-SEGMENTS\n";
         }
         write_line(&mut text, format_args!("#EXT-X-TARGETDURATION:{target}"));
+        // What is meant without it as well; Shaka takes the length of a short playlist instead.
+        let back = HOLD_BACK * target;
+        write_line(&mut text, format_args!("#EXT-X-SERVER-CONTROL:HOLD-BACK={back}"));
         write_line(&mut text, format_args!("#EXT-X-MEDIA-SEQUENCE:{first}"));
         if self.discontinuities > 0 {
             let gone = self.discontinuities;

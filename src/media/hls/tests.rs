@@ -71,7 +71,7 @@ fn a_playlist_slides_over_segments_of_one_group_each() {
     let mut feeder = Feeder::new();
     let text = feeder.run(seconds(0, 9)).playlist("front/hls/", "x");
     let expected = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n\
-        #EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:2\n\
+        #EXT-X-TARGETDURATION:1\n#EXT-X-SERVER-CONTROL:HOLD-BACK=3\n#EXT-X-MEDIA-SEQUENCE:2\n\
         #EXT-X-MAP:URI=\"front/hls/init-x-1.mp4\"\n\
         #EXT-X-PROGRAM-DATE-TIME:2026-11-21T05:51:32.000Z\n#EXTINF:1.00000,\nfront/hls/x-2.m4s\n";
     assert!(text.starts_with(expected), "{text}");
