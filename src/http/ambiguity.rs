@@ -47,12 +47,14 @@ fn check(request: &HttpRequest) -> Result<(), ApiError> {
     if in_target.is_some_and(|authority| authority != text) {
         return Err(ApiError::Ambiguous(HOST));
     }
-    if text.is_empty() {
-        // No browser leaves it out, so no other site is behind this.
+    let over_unix_socket = request.conn_data::<OverUnixSocket>().is_some();
+    // HTTP/1.0 knows no host, and the server refuses HTTP/1.1 without one. Not
+    // every program has a name for what is behind a Unix socket.
+    if headers.get(HOST).is_none() || (text.is_empty() && over_unix_socket) {
         return Ok(());
     }
     let authority = Authority::parse(text).ok_or(ApiError::Ambiguous(HOST))?;
-    if request.conn_data::<OverUnixSocket>().is_none() && !is_served(request, &authority.host) {
+    if !over_unix_socket && !is_served(request, &authority.host) {
         return Err(ApiError::OtherHost);
     }
     Ok(())

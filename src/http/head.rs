@@ -3,6 +3,8 @@
 //! It is read before the server takes the connection: the server gives each
 //! one 64 KiB of buffers, and who only connects need not have them.
 
+use bytes::{BufMut as _, Bytes, BytesMut};
+
 /// A head that is longer is refused, in bytes.
 pub(super) const HEAD_AT_MOST: usize = 16 << 10;
 
@@ -29,6 +31,38 @@ pub(super) fn heard(head: &[u8], seen: usize) -> Heard {
         false if head.len() >= HEAD_AT_MOST => Heard::TooLong,
         false => Heard::Part,
     }
+}
+
+/// Gives a `POST` of HTTP/1.0 without a length the length that it has: none (RFC
+/// 9112, 6.3). The server refuses it otherwise, and a reverse proxy such as nginx
+/// makes it out of a `POST` without a body.
+pub(super) fn with_length(head: BytesMut) -> Bytes {
+    const LENGTH: &[u8] = b"Content-Length: 0\r\n";
+    match place_for_length(&head) {
+        None => head.freeze(),
+        Some(at) => {
+            let mut whole = BytesMut::with_capacity(head.len() + LENGTH.len());
+            whole.put_slice(&head[..at]);
+            whole.put_slice(LENGTH);
+            whole.put_slice(&head[at..]);
+            whole.freeze()
+        }
+    }
+}
+
+/// Behind the request line, where a length is missing.
+fn place_for_length(head: &[u8]) -> Option<usize> {
+    let begin = head.iter().position(|byte| !b"\r\n".contains(byte))?;
+    let mut lines = head[begin..].split_inclusive(|byte| *byte == b'\n');
+    let first = lines.next()?;
+    let is_line = first.starts_with(b"POST ") && first.ends_with(b"\n");
+    let is_old_post = is_line && first.trim_ascii_end().ends_with(b" HTTP/1.0");
+    let name =
+        |line: &[u8]| line.split(|byte| *byte == b':').next().map(<[u8]>::to_ascii_lowercase);
+    let mut names = lines.take_while(|line| !line.trim_ascii().is_empty()).filter_map(name);
+    let tells =
+        |name: Vec<u8>| matches!(name.trim_ascii(), b"content-length" | b"transfer-encoding");
+    (is_old_post && !names.any(tells)).then_some(begin + first.len())
 }
 
 /// Why a connection ends without the server having seen it.
@@ -85,7 +119,35 @@ mod tests {
         assert_eq!(heard(&endless[..HEAD_AT_MOST], HEAD_AT_MOST - 1), Heard::TooLong);
     }
 
+    #[test]
+    fn a_post_of_http_1_0_without_a_length_has_none() {
+        let read = |text: &str| String::from_utf8(with_length(text.into()).to_vec()).unwrap();
+        assert_eq!(
+            read("\r\nPOST /a HTTP/1.0\r\nHost: b\r\n\r\nrest"),
+            "\r\nPOST /a HTTP/1.0\r\nContent-Length: 0\r\nHost: b\r\n\r\nrest"
+        );
+        for text in [
+            "POST /a HTTP/1.1\r\nHost: b\r\n\r\n",
+            "GET /a HTTP/1.0\r\n\r\n",
+            "POST /a HTTP/1.0\r\nCONTENT-length: 5\r\n\r\nhello",
+            "POST /a HTTP/1.0\r\nA: b\r\nContent-Length : 5\r\n\r\nhello",
+            "POST /a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST /a",
+            "\u{16}\u{3}",
+        ] {
+            assert_eq!(read(text), text);
+        }
+    }
+
     proptest::proptest! {
+        #[test]
+        fn a_length_is_added_once_and_nothing_else_changes(text in "(POST / HTTP/1.0)?[A:\r\n]{0,40}") {
+            let once = with_length(text.as_str().into());
+            proptest::prop_assert_eq!(&with_length(once.as_ref().into()), &once);
+            let once = String::from_utf8(once.to_vec()).unwrap();
+            proptest::prop_assert_eq!(once.replacen("Content-Length: 0\r\n", "", 1), text);
+        }
+
         #[test]
         fn it_does_not_matter_how_the_bytes_are_cut(text in "[A\r\n]{0,40}", cut in 0_usize..40) {
             let text = format!("A{text}").into_bytes();

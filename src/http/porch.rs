@@ -25,7 +25,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::connection::{Connection, OverUnixSocket};
 use super::exchange::{Exchange, HEAD_AT_MOST};
-use super::head::{Heard, Refusal, heard};
+use super::head::{Heard, Refusal, heard, with_length};
 use super::plain;
 use super::server::now;
 use crate::base::heap;
@@ -267,7 +267,7 @@ impl Porch {
         };
         let connection = line.socket_of_its_own();
         let (exchange, eviction) = (Exchange::new(slot), Some(eviction));
-        Ok(Wire { line, heard: head.freeze(), exchange, connection, eviction })
+        Ok(Wire { line, heard: with_length(head), exchange, connection, eviction })
     }
 }
 

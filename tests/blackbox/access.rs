@@ -1,9 +1,11 @@
 //! Who may do what: the box itself, another host, a proxy, a foreign page.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::process::Command;
 
 use crate::common::hosts::{Hosts, OTHER};
-use crate::common::http::Request;
+use crate::common::http::{Request, read_answer};
 use crate::common::livebox::{API, CAMERA, Launch, Livebox, livebox};
 use crate::common::wait::PATIENCE;
 
@@ -150,7 +152,7 @@ fn a_request_that_can_be_read_in_two_ways_is_refused() {
     let livebox = Livebox::start(CAMERA);
     let (port, own) = (livebox.port(), livebox.url(""));
 
-    for host in ["localhost:x@evil", "[::1]evil", "localhost:80:80", "localhost@evil", "a b"] {
+    for host in ["localhost:x@evil", "[::1]evil", "localhost:80:80", "localhost@evil", "a b", ""] {
         assert_eq!(change(&livebox).host(host).answer().status(), 400, "{host}");
         let watching = livebox.http().request("GET", "/camera/").host(host);
         assert_eq!(watching.answer().status(), 400, "{host}");
@@ -169,6 +171,21 @@ fn a_request_that_can_be_read_in_two_ways_is_refused() {
     let absolute = livebox.http().request("GET", "http://evil.example/camera/");
     assert_eq!(absolute.answer().status(), 400);
     assert_eq!(change(&livebox).answer().status(), 200);
+}
+
+#[test]
+fn a_request_without_a_host_is_answered_only_in_http_1_0_which_knows_none() {
+    let livebox = Livebox::start(CAMERA);
+    let asked = |request: &str| {
+        let mut socket = TcpStream::connect(livebox.http().address).expect("it listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a limit can be set");
+        socket.write_all(request.as_bytes()).expect("it is taken");
+        read_answer(socket).expect("it is answered").0.status
+    };
+    assert_eq!(asked("GET /camera/ HTTP/1.1\r\n\r\n"), 400);
+    assert_eq!(asked("GET /camera/ HTTP/1.1\r\nHost:\r\n\r\n"), 400);
+    assert_eq!(asked("GET http://localhost/camera/ HTTP/1.1\r\n\r\n"), 400);
+    assert_eq!(asked("GET /camera/ HTTP/1.0\r\n\r\n"), 200);
 }
 
 #[test]
