@@ -14,12 +14,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
-use actix_web::dev::Extensions;
 use bytes::{Buf as _, Bytes};
 use log::debug;
-use rustix::io::{Errno, write, writev};
-
-use super::porch::Wire;
+use rustix::io::{Errno, writev};
 
 /// What the kernel is offered with one call; a chunk and its padding are fewer.
 const AT_ONCE: usize = 32;
@@ -39,18 +36,6 @@ pub(super) struct OverUnixSocket {
     pub(super) user: Option<u32>,
 }
 
-/// Keeps what a connection's requests need: its socket, and what goes on on it.
-pub(super) fn keep(wire: &Wire, known: &mut Extensions) {
-    known.insert(wire.exchange());
-    if let Some(local) = wire.over_unix_socket() {
-        known.insert(local);
-    }
-    // Without it everything goes through the server, which works as well.
-    if let Some(connection) = wire.connection() {
-        known.insert(connection);
-    }
-}
-
 impl Connection {
     /// Another handle to a socket, on which the bytes are those of HTTP if it
     /// `is_plain`.
@@ -60,15 +45,6 @@ impl Connection {
     pub(super) fn beside(socket: &impl AsFd, is_plain: bool) -> io::Result<Self> {
         let socket = socket.as_fd().try_clone_to_owned()?;
         Ok(Self { socket, is_plain })
-    }
-
-    /// Tells the client why its connection ends, if that can be said at once.
-    pub(super) fn say(&self, answer: &str) {
-        if self.is_plain
-            && let Err(error) = write(&self.socket, answer.as_bytes())
-        {
-            debug!("a client does not hear why it is refused: {error}");
-        }
     }
 
     /// The connection on which `request` came.

@@ -20,6 +20,7 @@ mod files;
 mod head;
 mod hls;
 mod journal;
+mod line;
 mod live;
 mod livebox;
 mod media;

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use actix_web::dev::Extensions;
 use actix_web::rt::net::{TcpStream, UnixStream};
 use actix_web::rt::spawn;
 use actix_web::rt::task::spawn_blocking;
@@ -21,11 +22,11 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use log::{debug, info, warn};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
-use super::connection::{Connection, OverUnixSocket};
+use super::connection::Connection;
 use super::exchange::{Exchange, HEAD_AT_MOST};
-use super::head::{Heard, Refusal, heard, with_length};
+use super::head::{Heard, Refusal, with_length};
+use super::line::Line;
 use super::plain;
 use super::server::now;
 use crate::base::heap;
@@ -42,14 +43,8 @@ const HANDSHAKE_AT_MOST: Duration = Duration::from_secs(10);
 /// come back together when it has started again.
 const HESITANT: usize = 1024;
 
-/// What is read of a request at a time: few are longer.
-const READ_AT_A_TIME: usize = 1 << 10;
-
 /// The first byte of every TLS connection: a record of the handshake (RFC 8446, 5.1).
 const HANDSHAKE: u8 = 22;
-
-/// So long a client may take to hear why it is refused.
-const FAREWELL_AT_MOST: Duration = Duration::from_secs(1);
 
 /// What is still read from a plain client that has been told to go elsewhere:
 /// unread bytes would make the kernel take the answer back.
@@ -117,14 +112,6 @@ pub(super) struct Wire {
     exchange: Rc<Exchange>,
     connection: Option<Rc<Connection>>,
     eviction: Option<Eviction>,
-}
-
-/// What a connection runs over.
-#[derive(Debug)]
-enum Line {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-    Unix(UnixStream),
 }
 
 /// Why nobody comes in.
@@ -202,7 +189,7 @@ impl Porch {
     /// As [`Porch::admit`], of the Unix socket: without TLS, and counted as
     /// what comes from loopback.
     pub(super) async fn admit_local(&self, socket: UnixStream) -> Option<Wire> {
-        let line = std::future::ready(Ok(Line::Unix(socket)));
+        let line = std::future::ready(Ok(Line::unix(socket)));
         self.admit_line(IpAddr::V4(Ipv4Addr::LOCALHOST), line).await
     }
 
@@ -224,7 +211,7 @@ impl Porch {
             }
             Err(Gone::Refused(line, refusal)) => {
                 debug!("nobody came in: {refusal:?}");
-                say(line, &refusal.answer()).await;
+                line.say(&refusal.answer()).await;
                 None
             }
         }
@@ -232,7 +219,7 @@ impl Porch {
 
     async fn encrypted_if_configured(&self, socket: TcpStream) -> io::Result<Line> {
         match &self.acceptor {
-            None => Ok(Line::Plain(socket)),
+            None => Ok(Line::plain(socket)),
             Some(acceptor) => {
                 tokio::time::timeout(HANDSHAKE_AT_MOST, greet(acceptor, socket)).await?
             }
@@ -291,51 +278,27 @@ impl Wire {
         self.connection.clone()
     }
 
-    /// Who came, if it was through the Unix socket.
-    pub(super) fn over_unix_socket(&self) -> Option<OverUnixSocket> {
-        let Line::Unix(socket) = &self.line else { return None };
-        Some(OverUnixSocket { user: socket.peer_cred().ok().map(|peer| peer.uid()) })
+    /// Keeps what the connection's requests need: its socket, and what goes on on it.
+    pub(super) fn keep_in(&self, known: &mut Extensions) {
+        known.insert(self.exchange());
+        if let Some(local) = self.line.over_unix_socket() {
+            known.insert(local);
+        }
+        // Without it everything goes through the server, which works as well.
+        if let Some(connection) = self.connection() {
+            known.insert(connection);
+        }
+    }
+
+    /// What it runs over, for when the server is done with it.
+    pub(super) fn line(&self) -> Line {
+        self.line.clone()
     }
 
     /// What tells that the connection must end. To be taken once.
     pub(super) fn eviction(&mut self) -> Option<Eviction> {
         self.eviction.take()
     }
-}
-
-impl Line {
-    fn socket_of_its_own(&self) -> Option<Rc<Connection>> {
-        let connection = match self {
-            Line::Plain(socket) => Connection::beside(socket, true),
-            Line::Tls(encrypted) => Connection::beside(encrypted.get_ref().0, false),
-            Line::Unix(socket) => Connection::beside(socket, true),
-        };
-        connection.map(Rc::new).ok()
-    }
-
-    /// Reads until there is a request, or no more of one.
-    async fn ask(&mut self, head: &mut BytesMut) -> io::Result<Heard> {
-        loop {
-            let seen = head.len();
-            head.reserve(READ_AT_A_TIME);
-            if self.read_buf(head).await? == 0 {
-                return Ok(Heard::Part);
-            }
-            match heard(head, seen) {
-                Heard::Part => {}
-                enough @ (Heard::Whole | Heard::TooLong) => return Ok(enough),
-            }
-        }
-    }
-}
-
-/// The last words to a client; who does not take them goes without.
-async fn say(mut line: Line, answer: &str) {
-    let said = async {
-        line.write_all(answer.as_bytes()).await?;
-        line.shutdown().await
-    };
-    tokio::time::timeout(FAREWELL_AT_MOST, said).await.ok();
 }
 
 async fn greet(acceptor: &TlsAcceptor, mut socket: TcpStream) -> io::Result<Line> {
@@ -345,7 +308,7 @@ async fn greet(acceptor: &TlsAcceptor, mut socket: TcpStream) -> io::Result<Line
         return Err(io::Error::other("it spoke plain HTTP and was answered"));
     }
     let encrypted = acceptor.accept(socket).await?;
-    Ok(Line::Tls(Box::new(encrypted)))
+    Ok(Line::tls(encrypted))
 }
 
 /// Tells a client without TLS where to go.
@@ -365,70 +328,6 @@ async fn send_elsewhere(socket: &mut TcpStream) -> io::Result<()> {
 fn tune(socket: &TcpStream) {
     if let Err(error) = sockets::set_for_viewer(socket) {
         debug!("a socket keeps its defaults: {error}");
-    }
-}
-
-impl AsyncRead for Line {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Line::Plain(socket) => Pin::new(socket).poll_read(context, buffer),
-            Line::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-            Line::Unix(socket) => Pin::new(socket).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Line {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Line::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
-            Line::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-            Line::Unix(socket) => Pin::new(socket).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Line::Plain(socket) => Pin::new(socket).poll_write_vectored(context, pieces),
-            Line::Tls(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
-            Line::Unix(socket) => Pin::new(socket).poll_write_vectored(context, pieces),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Line::Plain(socket) => socket.is_write_vectored(),
-            Line::Tls(stream) => stream.is_write_vectored(),
-            Line::Unix(socket) => socket.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Line::Plain(socket) => Pin::new(socket).poll_flush(context),
-            Line::Tls(stream) => Pin::new(stream).poll_flush(context),
-            Line::Unix(socket) => Pin::new(socket).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Line::Plain(socket) => Pin::new(socket).poll_shutdown(context),
-            Line::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-            Line::Unix(socket) => Pin::new(socket).poll_shutdown(context),
-        }
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use super::access;
 use super::ambiguity;
 use super::bell::Bells;
-use super::connection::{self, Connection};
+use super::connection::Connection;
 use super::dashboard::Desk;
 use super::docroot::Docroot;
 use super::exchange::{self, Ended, HEAD_AT_MOST};
@@ -343,16 +343,20 @@ impl Application {
             .h1_allow_half_closed(false)
             .on_connect_ext(|wire: &Wire, known| {
                 known.insert(Told::default());
-                connection::keep(wire, known);
+                wire.keep_in(known);
             })
             .h1(map_config(app, |()| AppConfig::default()));
         let http = apply_fn_factory(http, move |(mut wire, peer): Admitted, http| {
-            let (exchange, connection) = (wire.exchange(), wire.connection());
+            let (exchange, connection, line) = (wire.exchange(), wire.connection(), wire.line());
             let (eviction, porch) = (wire.eviction(), porch.clone());
             let served = http.call((wire, peer));
             async move {
                 let ended = exchange::serve(&exchange, eviction, served).await;
-                end(ended, connection.as_deref(), &porch, peer);
+                match ended {
+                    Ended::Served(served) => log_malformed(served, &porch, peer),
+                    Ended::Overdue => line.say(&Refusal::TooSlow.answer()).await,
+                    Ended::Evicted => cut(connection.as_deref()),
+                }
                 porch.look_after();
                 Ok::<_, DispatchError>(())
             }
@@ -373,30 +377,17 @@ async fn admit_local(porch: Porch, socket: UnixStream) -> Result<Admitted, ()> {
     porch.admit_local(socket).await.map(|wire| (wire, None)).ok_or(())
 }
 
-/// What is still to be done when a connection has been served.
-fn end(
-    ended: Ended<Result<(), DispatchError>>,
-    connection: Option<&Connection>,
-    porch: &Porch,
-    peer: Option<SocketAddr>,
-) {
-    match ended {
-        Ended::Served(Err(DispatchError::Parse(error))) => {
-            debug!("a malformed request: {error}");
-            porch.log_malformed(peer.map(|peer| peer.ip()));
-        }
-        Ended::Served(Ok(()) | Err(_)) => {}
-        Ended::Overdue => {
-            if let Some(connection) = connection {
-                connection.say(&Refusal::TooSlow.answer());
-            }
-        }
-        Ended::Evicted => {
-            debug!("a client that takes nothing makes room");
-            if let Some(connection) = connection {
-                connection.cut();
-            }
-        }
+fn log_malformed(served: Result<(), DispatchError>, porch: &Porch, peer: Option<SocketAddr>) {
+    if let Err(DispatchError::Parse(error)) = served {
+        debug!("a malformed request: {error}");
+        porch.log_malformed(peer.map(|peer| peer.ip()));
+    }
+}
+
+fn cut(connection: Option<&Connection>) {
+    debug!("a client that takes nothing makes room");
+    if let Some(connection) = connection {
+        connection.cut();
     }
 }
 

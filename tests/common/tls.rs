@@ -2,10 +2,15 @@
 //! platform has one: nginx with a certificate that nobody knows, unless a
 //! service is run by [`TlsFront::trusting`].
 
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
 use super::nginx::{Nginx, STREAM};
@@ -83,6 +88,26 @@ impl Authority {
 
     fn key(&self) -> PathBuf {
         self.0.path().join("ca-key.pem")
+    }
+
+    /// A connection to a loopback port whose certificate it has signed. Reads do not wait.
+    pub fn connect(&self, port: u16) -> StreamOwned<ClientConnection, TcpStream> {
+        let mut roots = RootCertStore::empty();
+        let own = CertificateDer::from_pem_file(self.certificate()).expect("openssl has made it");
+        roots.add(own).expect("it is an authority");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider);
+        let config = config.with_safe_default_protocol_versions().expect("ring knows them");
+        let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
+        let host = ServerName::from(IpAddr::from(Ipv4Addr::LOCALHOST));
+        let mut tls = ClientConnection::new(config, host).expect("an address is a name");
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        socket.set_read_timeout(Some(LIMIT)).expect("it can be set");
+        while tls.is_handshaking() {
+            tls.complete_io(&mut socket).expect("the certificate is accepted");
+        }
+        socket.set_nonblocking(true).expect("it can be set");
+        StreamOwned::new(tls, socket)
     }
 
     /// A pair that it has signed, for a host such as `IP:127.0.0.1` or `DNS:a.example`.
