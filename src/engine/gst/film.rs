@@ -9,8 +9,9 @@ use std::time::Duration;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
-use log::{debug, info};
+use log::info;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::picture;
 use super::running::Running;
@@ -26,14 +27,6 @@ const PROBED: usize = 200;
 
 /// A file that shows nothing for this long is broken, or on a dead disk.
 const PATIENCE: Duration = Duration::from_secs(8);
-
-/// A round that shows nothing for this long is begun again. A pipeline that is
-/// starting pauses the sinks once more that are added to it meanwhile, and each
-/// state change of a sink needs a lock that is held while a frame is handed
-/// over; frames are taken only when the start is over. So, on a busy machine,
-/// one start in some hundreds waits for itself for ever, with its thread.
-const STANDSTILL: Duration = Duration::from_secs(1);
-const BEGINNINGS: usize = 4;
 
 /// Frames read ahead: above a second, longer than opening the file again takes.
 const AHEAD: usize = 96;
@@ -51,9 +44,20 @@ struct Unit {
 /// A file while it is read through once.
 struct Round {
     path: PathBuf,
-    running: Running,
+    reading: Reading,
     units: mpsc::Receiver<Unit>,
-    over: bool,
+}
+
+/// The pipeline that reads a file.
+///
+/// Frames are to be taken while it starts, too. A sink that `pad-added` adds
+/// meanwhile plays at once, as its pipeline is to; then the pipeline, on its way
+/// there, pauses it once more, and that needs a lock which the sink holds while
+/// a frame of it is handed over.
+enum Reading {
+    Starts(JoinHandle<Result<Running, Failure>>),
+    Runs(Running),
+    Over,
 }
 
 /// What a file holds, for the plan of its stream.
@@ -76,10 +80,7 @@ pub(super) async fn look(path: &Path, plan: &Plan) -> Result<Capture, Failure> {
 /// # Errors
 /// As [`look`].
 pub(super) async fn order(path: &Path) -> Result<(bool, bool), Failure> {
-    let mut round = Round::open(path, true).await?;
-    let looked = tokio::time::timeout(PATIENCE, round.look()).await;
-    drop(round);
-    let found = looked.map_err(|_| broken(path, "shows nothing"))??;
+    let found = Round::open(path, true).look().await?;
     if found.pictures == 0 {
         return Err(broken(path, "holds no H.264 video"));
     }
@@ -128,17 +129,10 @@ async fn read(
 ) -> Failure {
     let mut reel = Reel::default();
     loop {
-        let (mut round, mut next) = match Round::begin(path, with_sound).await {
-            Ok(begun) => begun,
-            Err(failure) => return failure,
-        };
+        let mut round = Round::open(path, with_sound);
         let mut times = Times::new(fps);
         let read = loop {
-            let unit = match next.take() {
-                Some(first) => Ok(Some(first)),
-                None => round.next().await,
-            };
-            match unit {
+            match round.next().await {
                 Ok(Some(unit)) => {
                     let Some(piece) = times.piece(unit) else { continue };
                     for piece in reel.push(piece) {
@@ -274,63 +268,38 @@ struct Found {
 }
 
 impl Round {
-    /// A round and its first frame; none if the file is empty.
-    async fn begin(path: &Path, with_sound: bool) -> Result<(Self, Option<Unit>), Failure> {
-        for _ in 0..BEGINNINGS {
-            let begun = async {
-                let mut round = Self::open(path, with_sound).await?;
-                let first = round.next().await?;
-                Ok((round, first))
-            };
-            match tokio::time::timeout(STANDSTILL, begun).await {
-                Ok(begun) => return begun,
-                Err(_) => debug!("{} shows nothing, and is opened again", path.display()),
-            }
-        }
-        Err(broken(path, "shows nothing"))
-    }
-
-    async fn open(path: &Path, with_sound: bool) -> Result<Self, Failure> {
-        let path = path.to_owned();
-        tokio::task::spawn_blocking(move || Self::start(&path, with_sound))
-            .await
-            .map_err(|panic| Failure::Build(panic.to_string()))?
-    }
-
-    fn start(path: &Path, with_sound: bool) -> Result<Self, Failure> {
-        std::fs::File::open(path).map_err(|error| broken(path, &error.to_string()))?;
-        let mut running = Running::build("filesrc name=file ! parsebin name=parsed", Vec::new())?;
-        running.element("file")?.set_property("location", path);
+    /// Begins to read a file.
+    fn open(path: &Path, with_sound: bool) -> Self {
         // As many as the feed's pipeline takes in a moment.
         let (tell, units) = mpsc::channel(16);
-        let pipeline = running.pipeline().downgrade();
-        running.element("parsed")?.connect_pad_added(move |_, pad| {
-            if let Some(pipeline) = pipeline.upgrade()
-                && branch(&pipeline, pad, with_sound, &tell).is_none()
-            {
-                info!("a track of a file cannot be read: {:?}", pad.current_caps());
-            }
+        let file = path.to_owned();
+        let start = tokio::task::spawn_blocking(move || {
+            let mut running = build(&file, with_sound, tell)?;
+            running.play()?;
+            Ok(running)
         });
-        running.play().map_err(|failure| in_file(path, failure))?;
-        Ok(Self { path: path.to_owned(), running, units, over: false })
+        Self { path: path.to_owned(), reading: Reading::Starts(start), units }
     }
 
     /// The next frame; none at the end of the file.
+    ///
+    /// # Errors
+    /// The file cannot be read on, or shows nothing for [`PATIENCE`].
     async fn next(&mut self) -> Result<Option<Unit>, Failure> {
-        if self.over {
-            return Ok(self.units.try_recv().ok());
-        }
-        tokio::select! {
-            biased;
-            unit = self.units.recv() => Ok(unit),
-            failure = self.running.ended() => {
-                if failure != Failure::Ended {
-                    return Err(in_file(&self.path, failure));
+        let next = async {
+            tokio::select! {
+                biased;
+                Some(unit) = self.units.recv() => Ok(Some(unit)),
+                failure = self.reading.ended() => {
+                    if failure != Failure::Ended {
+                        return Err(in_file(&self.path, failure));
+                    }
+                    Ok(self.units.try_recv().ok())
                 }
-                self.over = true;
-                Ok(self.units.try_recv().ok())
             }
-        }
+        };
+        let next = tokio::time::timeout(PATIENCE, next).await;
+        next.unwrap_or_else(|_| Err(broken(&self.path, "shows nothing")))
     }
 
     async fn look(&mut self) -> Result<Found, Failure> {
@@ -352,11 +321,52 @@ impl Round {
     }
 }
 
+impl Reading {
+    /// Returns when the file has been read or cannot be read on; safe to cancel.
+    async fn ended(&mut self) -> Failure {
+        if let Self::Starts(start) = self {
+            match start.await {
+                Ok(Ok(running)) => *self = Self::Runs(running),
+                Ok(Err(failure)) => return self.end(failure),
+                Err(panic) => return self.end(Failure::Build(panic.to_string())),
+            }
+        }
+        match self {
+            Self::Runs(running) => {
+                let failure = running.ended().await;
+                self.end(failure)
+            }
+            Self::Starts(_) | Self::Over => Failure::Ended,
+        }
+    }
+
+    fn end(&mut self, failure: Failure) -> Failure {
+        *self = Self::Over;
+        failure
+    }
+}
+
 impl Drop for Round {
     fn drop(&mut self) {
         // Those who hand over frames must not wait for somebody to take them.
         self.units.close();
     }
+}
+
+/// The pipeline that gives the frames of a file to `tell`, and waits for it.
+fn build(path: &Path, with_sound: bool, tell: mpsc::Sender<Unit>) -> Result<Running, Failure> {
+    std::fs::File::open(path).map_err(|error| broken(path, &error.to_string()))?;
+    let running = Running::build("filesrc name=file ! parsebin name=parsed", Vec::new())?;
+    running.element("file")?.set_property("location", path);
+    let pipeline = running.pipeline().downgrade();
+    running.element("parsed")?.connect_pad_added(move |_, pad| {
+        if let Some(pipeline) = pipeline.upgrade()
+            && branch(&pipeline, pad, with_sound, &tell).is_none()
+        {
+            info!("a track of a file cannot be read: {:?}", pad.current_caps());
+        }
+    });
+    Ok(running)
 }
 
 /// Takes a track to an appsink, if it is one that is used, or to nowhere.
@@ -415,8 +425,49 @@ fn broken(path: &Path, what: &str) -> Failure {
 }
 
 fn in_file(path: &Path, failure: Failure) -> Failure {
-    if matches!(failure, Failure::MissingElement { .. }) {
+    if matches!(failure, Failure::MissingElement { .. } | Failure::File(_)) {
         return failure;
     }
     broken(path, &failure.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn frames_are_taken_while_the_pipeline_still_starts() {
+        gst::init().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let film = folder.path().join("film.mp4");
+        let line = format!(
+            "videotestsrc num-buffers=100 ! video/x-raw,width=64,height=48 ! x264enc ! mp4mux \
+             ! filesink location={}",
+            film.display()
+        );
+        let mut writing = Running::build(&line, Vec::new()).unwrap();
+        writing.play().unwrap();
+        assert_eq!(writing.ended().await, Failure::Ended);
+        writing.close("film").await;
+        let (tell, units) = mpsc::channel(1);
+        let (go_on, rest_of_start) = std::sync::mpsc::channel();
+        let file = film.clone();
+        let start = tokio::task::spawn_blocking(move || {
+            let mut running = build(&file, false, tell)?;
+            running.play()?;
+            rest_of_start.recv().unwrap();
+            Ok(running)
+        });
+        let mut round = Round { path: film, reading: Reading::Starts(start), units };
+
+        for _ in 0..90 {
+            assert!(round.next().await.unwrap().is_some());
+        }
+        go_on.send(()).unwrap();
+        for _ in 90..100 {
+            assert!(round.next().await.unwrap().is_some());
+        }
+        assert!(round.next().await.unwrap().is_none());
+        assert!(round.next().await.unwrap().is_none());
+    }
 }
