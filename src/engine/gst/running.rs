@@ -185,13 +185,17 @@ pub(super) fn give_times(bin: &gst::Bin) {
 /// A test source that is later than this leaves pictures out.
 const LATE: gst::ClockTime = gst::ClockTime::from_mseconds(200);
 
-/// Keeps a test source that is too slow for its rate near the clock: it counts
-/// on from its first picture, and would be farther behind with each. A picture
-/// that is too late gets the newest time of the source's rate that is not; of
-/// several with one time the first goes on.
+/// Keeps a live test source that is too slow for its rate near the clock: it
+/// counts on from its first picture, and would be farther behind with each. A
+/// picture that is too late gets the newest time of the source's rate that is
+/// not; of several with one time the first goes on.
+///
+/// A source that is not live has no clock to keep up with, and gives its first
+/// pictures before its pipeline has set the time that the clock is counted from.
 fn keep_up(bin: &gst::Bin) {
     let sources = bin.iterate_all_by_element_factory_name("videotestsrc").into_iter();
-    for src in sources.filter_map(|source| source.ok()?.static_pad("src")) {
+    let live = sources.filter_map(Result::ok).filter(|source| source.property("is-live"));
+    for src in live.filter_map(|source| source.static_pad("src")) {
         let latest = AtomicU64::new(0);
         src.add_probe(gst::PadProbeType::BUFFER, move |src, info| {
             let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data else {
@@ -329,6 +333,20 @@ mod tests {
         while pipeline.upgrade().is_some() {
             bus.timed_pop(gst::ClockTime::from_mseconds(1));
         }
+    }
+
+    #[tokio::test]
+    async fn a_source_that_is_not_live_gives_all_its_pictures_however_slow_it_is() {
+        let mut running = build(
+            "videotestsrc num-buffers=50 ! video/x-raw,width=16,height=16,framerate=1000/1 \
+             ! identity sleep-time=10000 ! fakesink name=seen",
+        )
+        .unwrap();
+        running.play().unwrap();
+        assert_eq!(running.ended().await, Failure::Ended);
+        let stats = running.element("seen").unwrap().property::<gst::Structure>("stats");
+        assert_eq!(stats.get::<u64>("rendered"), Ok(50));
+        running.close("test").await;
     }
 
     #[test]
