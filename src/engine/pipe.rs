@@ -8,7 +8,9 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use tokio::io::Interest;
 use tokio::net::unix::pipe::{OpenOptions, Receiver};
+use tokio::task::coop::consume_budget;
 
 use super::bytes::Sign;
 use super::command::Blocks;
@@ -81,16 +83,24 @@ async fn round_of_pipe(pipe: &Receiver, flow: &Flow, sign: &mut Sign) -> io::Res
     let mut blocks = Blocks::default();
     loop {
         // A pipe that nobody has opened yet does not become readable.
-        pipe.readable().await?;
+        let ready = pipe.ready(Interest::READABLE).await?;
         match blocks.fill(|room| pipe.try_read_buf(room)) {
             Ok(bytes) if bytes.is_empty() => return Ok(()),
             Ok(bytes) => {
                 flow.publish(bytes);
                 sign.give();
             }
+            // The last writer has left, and another one came before this was read. The
+            // receiver would be called readable for ever, and reading spin.
+            Err(error) if error.kind() == ErrorKind::WouldBlock && ready.is_read_closed() => {
+                return Ok(());
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
+        // Of a fast writer every read succeeds at once: readers of the flow need
+        // their turn on this thread.
+        consume_budget().await;
     }
 }
 
@@ -112,5 +122,38 @@ async fn round_of_file(file: DiskFile, flow: &Flow, sign: &mut Sign) -> io::Resu
         }
         flow.publish(Bytes::from(piece));
         sign.give();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_writer_that_follows_at_once_begins_a_new_round() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        mkfifo(&path, Mode::S_IRWXU).unwrap();
+        let flow = Flow::new(None, 1000);
+        let (tell, _news) = mpsc::channel(1);
+        let mut sign = Sign::new(1, tell, None);
+        let pipe = OpenOptions::new().open_receiver(&path).unwrap();
+        let first = File::options().write(true).open(&path).unwrap();
+        let mut round = pin!(round_of_pipe(&pipe, &flow, &mut sign));
+        let waits = tokio::time::timeout(Duration::ZERO, &mut round).await;
+        assert!(waits.is_err(), "the writer is there still");
+
+        drop(first);
+        while !pipe.ready(Interest::READABLE).await.unwrap().is_read_closed() {}
+        let _second = File::options().write(true).open(&path).unwrap();
+
+        round.await.unwrap();
     }
 }

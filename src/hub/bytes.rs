@@ -85,6 +85,8 @@ pub enum Begin {
     /// At the newest intra frame, with the header first: nothing can be
     /// decoded without it.
     Key,
+    /// Where the run begins.
+    Run,
 }
 
 /// What a reader gets.
@@ -261,6 +263,7 @@ impl Flow {
         let mut inner = self.lock();
         let place = match begin {
             Begin::Edge => Place::At(inner.edge()),
+            Begin::Run => Place::At(inner.run),
             Begin::Now if inner.enter(begin).is_none() => Place::At(inner.edge()),
             Begin::Now | Begin::Header | Begin::Key => Place::Before(begin),
         };
@@ -341,6 +344,7 @@ impl Inner {
         let place = match begin {
             Begin::Key => self.run + marks.key?,
             Begin::Edge | Begin::Now | Begin::Header => self.edge(),
+            Begin::Run => self.run,
         };
         // A group of pictures that is too large for the ring: wait for the next.
         (place >= self.first()).then_some((header, place))
@@ -492,6 +496,15 @@ mod tests {
         flow.begin_run();
         flow.publish(Bytes::from_static(b"new"));
         assert_eq!((text(&mut stays).as_str(), text(&mut joins).as_str()), ("old new", "new"));
+    }
+
+    #[test]
+    fn a_run_can_be_read_from_its_beginning_by_those_who_come_a_little_later() {
+        let flow = Flow::new(None, 1000);
+        flow.publish(Bytes::from_static(b"old "));
+        flow.begin_run();
+        flow.publish(Bytes::from_static(b"new"));
+        assert_eq!(text(&mut flow.listen(Begin::Run)), "new");
     }
 
     #[test]

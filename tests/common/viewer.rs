@@ -56,10 +56,14 @@ impl fmt::Display for Break {
 }
 
 impl Viewer {
-    /// Connects to `path` as a browser does, and reads from there on.
+    /// Connects to `path` as a browser does, and reads from there on. While a feed
+    /// has not started in time, which takes a busy machine long, it is asked for again.
     pub fn connect(http: Http, path: &str) -> Self {
-        let request = http.request("GET", path).header("User-Agent", "Mozilla/5.0");
-        let (head, body) = request.send().unwrap_or_else(|e| panic!("{path} is not answered: {e}"));
+        let (head, body) = wait::until(path, wait::PATIENCE, || {
+            let request = http.request("GET", path).header("User-Agent", "Mozilla/5.0");
+            let answer = request.send().unwrap_or_else(|e| panic!("{path} is not answered: {e}"));
+            (answer.0.status != 503).then_some(answer)
+        });
         assert_eq!(head.status, 200, "GET {path}");
         let socket = body.socket();
         let seen = Arc::new(Mutex::new(Seen::default()));
@@ -118,6 +122,12 @@ impl Seen {
         let last = of_track.next_back().unwrap_or(first);
         let units = last.decode_time + last.duration - first.decode_time;
         units as f64 / f64::from(track.timescale)
+    }
+
+    /// How many fragments of a track have come.
+    pub fn count(&self, handler: &[u8; 4]) -> usize {
+        let Some(track) = self.tracks.iter().find(|t| &t.handler == handler) else { return 0 };
+        self.of(track).count()
     }
 
     /// Where a track ends so far, in seconds of its timeline.

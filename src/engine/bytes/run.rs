@@ -66,6 +66,10 @@ pub(in crate::engine) struct Sign {
 }
 
 impl Sign {
+    pub(in crate::engine) fn new(run: Run, tell: mpsc::Sender<Event>, need: Option<Need>) -> Self {
+        Self { run, tell, given: false, need }
+    }
+
     pub(in crate::engine) fn give(&mut self) {
         if !self.given {
             self.given = true;
@@ -81,7 +85,7 @@ impl Pipeline for BytesPipeline {
         // It listens before its feed can start: nothing is lost.
         let input = self.job.input.as_ref();
         let (input, need) = input.map(|input| (input.listen(Begin::Now), input.need())).unzip();
-        let sign = Sign { run, tell: news.clone(), given: false, need };
+        let sign = Sign::new(run, news.clone(), need);
         self.runs.start(run, news, move |stop| job.run(input, sign, stop));
     }
 

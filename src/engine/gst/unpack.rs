@@ -18,7 +18,7 @@ use super::tap::{FirstSign, Target, Timeline, tap};
 use crate::engine::anchor::Anchor;
 use crate::engine::plan::{Offered, Plan};
 use crate::engine::runs::Stop;
-use crate::hub::bytes::{Flow, Read, Reader};
+use crate::hub::bytes::{Begin, Flow, Read, Reader};
 use crate::model::status::Failure;
 
 /// Bytes that may wait to be looked into; beyond that something stands still.
@@ -36,10 +36,11 @@ pub(super) async fn carry(
     mut stop: Stop,
 ) -> Failure {
     let mut runs = flow.runs();
+    let mut begin = flow.decodable();
     loop {
         runs.mark_unchanged();
         // Before the pipeline is there: nothing of the beginning is lost.
-        let reader = flow.listen(flow.decodable());
+        let reader = flow.listen(begin);
         let run = outlet.begin_run(super::now());
         let (incoming, trouble) = Incoming::new(plan, run.writer(), Arc::clone(sign));
         let started = tokio::task::spawn_blocking(move || start(&incoming)).await;
@@ -49,13 +50,16 @@ pub(super) async fn carry(
             Err(panic) => return Failure::Build(panic.to_string()),
         };
         let failure = tokio::select! {
-            failure = hand_over(&mut running, (flow, reader), trouble, &mut stop) => Some(failure),
+            biased;
             _ = runs.changed() => None,
+            failure = hand_over(&mut running, (flow, reader), trouble, &mut stop) => Some(failure),
         };
         running.close(&format!("feed {}", outlet.name())).await;
         if let Some(failure) = failure {
             return failure;
         }
+        // It has begun while the pipeline of the last one was closed.
+        begin = Begin::Run;
     }
 }
 
