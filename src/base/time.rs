@@ -87,10 +87,15 @@ impl WallClock {
         Self { zero_ns: ns(unix.as_nanos()).saturating_sub(ns(at.0.into())) }
     }
 
-    /// What it shows at the media time `at`: milliseconds since 1970, rounded down.
-    pub fn unix_ms(self, at: MediaTime) -> u64 {
+    /// What it shows at the media time `at`: the time since 1970.
+    pub fn unix(self, at: MediaTime) -> Duration {
         let at_ns = i64::try_from(at.0).unwrap_or(i64::MAX);
-        u64::try_from(self.zero_ns.saturating_add(at_ns)).unwrap_or_default() / 1_000_000
+        Duration::from_nanos(u64::try_from(self.zero_ns.saturating_add(at_ns)).unwrap_or_default())
+    }
+
+    /// The same in milliseconds, rounded down.
+    pub fn unix_ms(self, at: MediaTime) -> u64 {
+        u64::try_from(self.unix(at).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// By how much `other` is set to another time.

@@ -44,7 +44,7 @@ fn pictures_come_in_the_time_in_which_they_were_taken() {
     let steps: Vec<f64> = taken.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(steps.iter().all(|step| *step > 0.03), "{steps:?}");
     let age = wait::unix().as_secs_f64() - viewer.next().taken();
-    assert!((0.0..1.0).contains(&age), "a picture is {age} s old");
+    assert!((0.0..LIMIT.as_secs_f64()).contains(&age), "a picture is {age} s old");
 }
 
 #[test]
@@ -54,10 +54,11 @@ fn a_viewer_may_have_fewer_smaller_and_worse_pictures() {
     let mut few = Mjpeg::open(livebox.http(), "/camera.mjpeg?fps=5");
     few.next();
     let (first, mut last) = (few.next().taken(), 0.0);
-    for _ in 0..10 {
+    for _ in 0..20 {
         last = few.next().taken();
     }
-    assert!((1.7..2.4).contains(&(last - first)), "ten pictures span {}", last - first);
+    // All pictures would span 0.8 s; on a busy machine there are fewer than asked for.
+    assert!(last - first > 3.0, "twenty pictures span {}", last - first);
     let mut small = Mjpeg::open(livebox.http(), "/camera.mjpeg?width=320&quality=20");
     let small = small.next().jpeg.len();
     let usual = all.next().jpeg.len();

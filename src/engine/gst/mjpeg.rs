@@ -19,7 +19,7 @@ use super::feeder::{Over, Sources, WhenLate, feed, first_chunk};
 use super::picture::{decoders, no_decoder};
 use super::running::Running;
 use super::tap::FirstSign;
-use crate::base::time::{self, MediaTime};
+use crate::base::time::{MediaTime, WallClock};
 use crate::engine::lifecycle::{Event, Run};
 use crate::engine::plan::{mjpeg_line, narrowed};
 use crate::engine::runs::{Runs, Stop};
@@ -185,14 +185,13 @@ impl Attempt {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                 let Some(buffer) = sample.buffer_owned() else { return Ok(gst::FlowSuccess::Ok) };
                 let pts = buffer.pts().unwrap_or_default();
-                let taken = begin + Duration::from(pts);
-                let age = super::media_time(super::clock().time()).since(taken);
+                let taken = WallClock::now().unix(begin + Duration::from(pts));
                 let Ok(map) = buffer.into_mapped_buffer_readable() else {
                     return Err(gst::FlowError::Error);
                 };
                 // A copy, so that what the encoder has in reserve is not kept.
                 let jpeg = Bytes::copy_from_slice(&map);
-                self.stills.publish(jpeg, time::unix().saturating_sub(age));
+                self.stills.publish(jpeg, taken);
                 self.sign.give();
                 Ok(gst::FlowSuccess::Ok)
             })
