@@ -11,10 +11,10 @@ use std::path::Path;
 const LAYERS: &[&[&str]] = &[
     &["base"],
     &["model"],
-    &["media", "profile"],
+    &["media", "profile", "wire"],
     &["config", "hub"],
     &["engine", "store"],
-    &["accounts"],
+    &["accounts", "host"],
     &["outputs"],
     &["chat", "fleet"],
     &["http"],
@@ -42,7 +42,7 @@ const OWNERS: &[(&str, &[&str])] = &[
 ];
 
 /// Folders that only compute.
-const NEVER_ASYNC: &[&str] = &["src/base/", "src/media/", "src/model/", "src/profile/"];
+const NEVER_ASYNC: &[&str] = &["src/base/", "src/media/", "src/model/", "src/profile/", "src/wire"];
 
 /// Files in those folders that wait all the same, each with its reason.
 const MAY_WAIT: &[(&str, &str)] = &[

@@ -23,6 +23,7 @@ use crate::base::environment::Environment;
 use crate::base::{heap, system};
 use crate::config::{self, Overrides, Place, Settings};
 use crate::engine::gst;
+use crate::host;
 
 /// Live video from a camera, everywhere at once.
 #[derive(Debug, Parser)]
@@ -101,6 +102,9 @@ enum Command {
         /// The shell
         shell: Shell,
     },
+    /// Run a pipeline for the service, which gives the job over a socket at standard input
+    #[command(hide = true)]
+    Host,
     /// Open an encoder for a moment; exits with 0 if it works
     #[command(hide = true)]
     TryEncoder { element: String },
@@ -199,6 +203,7 @@ fn follow(arguments: Arguments, environment: &Environment) -> anyhow::Result<()>
         }
         Command::Password => say(&password::hash()?),
         Command::Completions { shell } => say(&completions(shell)),
+        Command::Host => host::run(),
         Command::TryEncoder { element } => {
             gst::init_plain()?;
             gst::try_encoder(&element).or_else(|why| say(&why).and(Err(anyhow::anyhow!(why))))

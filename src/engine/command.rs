@@ -228,7 +228,7 @@ fn told(status: ExitStatus) -> String {
 
 /// Keeps what a program says, without what may be secret in it, for as long as
 /// it says something.
-async fn keep(mut from: ChildStderr, log: Arc<CommandLog>, last: Arc<LastWords>) {
+pub(super) async fn keep(mut from: ChildStderr, log: Arc<CommandLog>, last: Arc<LastWords>) {
     let (mut said, mut lines) = (vec![0; LEAST_ROOM], Lines::default());
     loop {
         let length = from.read(&mut said).await.unwrap_or(0);

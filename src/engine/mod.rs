@@ -14,6 +14,7 @@ mod last_words;
 pub mod lifecycle;
 mod pipe;
 pub mod plan;
+pub mod process;
 pub mod reel;
 pub mod roster;
 pub mod runs;

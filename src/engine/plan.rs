@@ -16,6 +16,7 @@ use crate::config::settings::{
     Stream, Turn,
 };
 use crate::media::flv::Audio;
+use crate::model::picture::Format;
 use crate::profile::{self, Kind, ProfileError, Slot};
 
 /// A stream with its feed: what one pipeline runs.
@@ -80,16 +81,6 @@ enum Writes {
     /// The name of the stream.
     OfStream,
     Both,
-}
-
-/// The file that a picture becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    Jpg {
-        /// 1 to 100.
-        quality: u8,
-    },
-    Png,
 }
 
 /// AAC at 64 kbit/s: what the test sounds need, and what YouTube accepts.

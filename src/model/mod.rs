@@ -3,6 +3,7 @@
 //! Types without behaviour of their own; every folder above may speak them.
 
 pub mod ids;
+pub mod picture;
 pub mod push_url;
 pub mod status;
 pub mod track;

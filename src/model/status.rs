@@ -1,20 +1,23 @@
 //! What is going on, as every page and API shows it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::ids::{FeedName, PushName, StreamName};
 
 /// Why a pipeline is not running.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Failure {
     /// It ran, but nothing came out of it for this long.
     NoFrames { after: Duration },
     /// An element said what is wrong; secrets are taken out.
     Element { element: String, message: String },
     /// An element is not installed.
-    MissingElement { element: String, package: Option<&'static str> },
+    MissingElement { element: String, package: Option<Cow<'static, str>> },
     /// It could not be put together at all.
     Build(String),
     /// The camera cannot do what is asked of it.
@@ -25,6 +28,8 @@ pub enum Failure {
     Disk(String),
     /// The command cannot be started, or has ended.
     Command(String),
+    /// The process that its pipeline runs in has died.
+    Crash(String),
     /// Its input came to an end.
     Ended,
     /// What it passes on is encoded differently from now on.
@@ -50,7 +55,8 @@ impl fmt::Display for Failure {
             | Failure::Camera(what)
             | Failure::File(what)
             | Failure::Disk(what)
-            | Failure::Command(what) => f.write_str(what),
+            | Failure::Command(what)
+            | Failure::Crash(what) => f.write_str(what),
             Failure::Ended => f.write_str("its input came to an end"),
             Failure::CodecChange => f.write_str("its stream is encoded differently now"),
             Failure::Restart => f.write_str("restarted by an operator"),

@@ -13,11 +13,12 @@ use ::bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::base::time::MediaTime;
-use crate::engine::gst::render;
-use crate::engine::plan::{Format, narrowed};
+use crate::engine::plan::narrowed;
+use crate::engine::process::render;
 use crate::hub::{Past, Piece, Read, Reader};
 use crate::media::packager::Init;
 use crate::model::ids::StreamName;
+use crate::model::picture::Format;
 use crate::model::status::Failure;
 
 /// Decoders at work at once on the whole box: a picture must not take the

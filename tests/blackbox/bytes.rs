@@ -130,7 +130,7 @@ fn a_feed_that_a_command_makes_of_another_begins_and_ends_with_it() {
     // One in the middle that dies takes nobody with it.
     let source = running(&livebox, "while :");
     let middle = running(&livebox, "sed")[0];
-    run(tool("kill").args(["-KILL", &middle.to_string()]), b"", LIMIT);
+    proc::signal(middle, "KILL");
     wait::until("it is started again", LIMIT, || {
         running(&livebox, "sed").first().filter(|pid| **pid != middle).copied()
     });
@@ -174,8 +174,7 @@ fn a_feed_that_is_killed_comes_back_and_its_viewers_stay_connected() {
     let cat = wait_for_running(&livebox, "cat", 1);
     for _ in 0..2 {
         let feed = wait_for_running(&livebox, "while :", 1)[0];
-        let killed = tool("kill").args(["-9", &feed.to_string()]).status();
-        assert!(killed.is_ok_and(|status| status.success()));
+        proc::signal(feed, "KILL");
         for (last, body) in &mut viewers {
             let first = number_of_next_run(body, *last);
             assert_eq!(first, 1, "nothing of the beginning is lost");

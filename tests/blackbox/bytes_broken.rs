@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::bytes::{COUNTER, LIMIT, curl, make_pipe, number, running, wait_for_running, write_to};
 use crate::common::http::Body;
 use crate::common::livebox::{Launch, Livebox};
-use crate::common::tools::tool;
 use crate::common::{proc, wait};
 
 /// A second stream beside the one that breaks.
@@ -145,8 +144,7 @@ fn fifty_viewers_stay_while_feed_and_command_are_killed_again_and_again() {
     let before = files();
     for mark in ["while :", "cat", "while :", "while :", "cat", "while :"] {
         let one = wait_for_running(&livebox, mark, 1)[0];
-        let killed = tool("kill").args(["-9", &one.to_string()]).status();
-        assert!(killed.is_ok_and(|status| status.success()));
+        proc::signal(one, "KILL");
         wait::until("another runs", LIMIT, || {
             let now = running(&livebox, mark);
             (now.len() == 1 && now[0] != one).then_some(())

@@ -33,6 +33,7 @@ mod overload;
 mod pages;
 mod passwords;
 mod pictures;
+mod pipeline_hosts;
 mod places;
 mod proxies;
 mod pulling;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use super::tools::tool;
 use super::wait;
 
 /// How long ending may take on a busy machine.
@@ -54,6 +55,12 @@ pub fn descendants(pid: u32) -> Vec<u32> {
 /// Waits a little for processes that were told to end, or whose owner was.
 pub fn wait_for_ends(pids: &[u32]) {
     wait::within(LET_GO, || (!pids.iter().any(|pid| is_alive(*pid))).then_some(()));
+}
+
+/// Sends a signal by its name: `TERM`, `STOP`.
+pub fn signal(pid: u32, name: &str) {
+    let sent = tool("kill").args([format!("-{name}"), pid.to_string()]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "{name} to {pid}");
 }
 
 /// The argument list as `ps` shows it.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::tools::tool;
+use super::proc;
 use super::wait;
 
 /// How long the last lines of an ended program may take to arrive.
@@ -59,9 +59,7 @@ impl Process {
 
     /// Sends a signal by its name: `TERM`, `STOP`.
     pub fn signal(&self, name: &str) {
-        let mut command = tool("kill");
-        let sent = command.args([format!("-{name}"), self.pid().to_string()]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "{name} to {}", self.name);
+        proc::signal(self.pid(), name);
     }
 
     /// The exit status, once the program has ended by itself.

@@ -18,132 +18,63 @@ use super::feeder::Source;
 use super::incoming::Alone;
 use super::running::Running;
 use super::unpack::to_nowhere;
-use crate::engine::bytes::Viewer;
 use crate::engine::plan::{extract_line, intra_line};
-use crate::media::jpeg::Finder;
 use crate::model::status::Failure;
 
-/// No picture needs more of a stream to be found in it.
-const BYTES_AT_MOST: usize = 64 << 20;
-
-/// A picture that needs no other to be decoded.
-#[derive(Clone, Debug)]
-pub struct Intra {
-    pub(super) caps: gst::Caps,
-    pub(super) data: Bytes,
-}
-
-impl Intra {
-    /// It as it is, where it is a JPEG.
-    pub fn as_jpeg(&self) -> Option<Bytes> {
-        is_named(&self.caps, "image/jpeg").then(|| self.data.clone())
-    }
-}
-
-/// Why there is none.
+/// Why there is no picture.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NoIntra {
     /// There is sound, but no picture.
     NoVideo,
-    /// The bytes are nothing that can be taken apart here.
-    NotUnderstood(Failure),
-    /// They have ended, for this reason if one is known.
-    Ended(Option<Failure>),
+    /// The bytes are nothing that can be taken apart here, or have ended.
+    Failed(Failure),
 }
 
-/// Waits for the first picture that `viewer` is given whole, until `giving_up`
-/// says why there will be none. Its stream says that it has the type
-/// `content_type`. To be driven to its end, which leaves nothing running.
+/// The caps and the encoded form of a picture that needs no other.
+type Intra = (gst::Caps, Bytes);
+
+/// The first picture that is whole in the bytes that come, until they
+/// end; `caps` tell what they are, where that is known. To be driven to its end,
+/// which leaves nothing running.
 ///
 /// # Errors
-/// There will be none.
-pub async fn intra(
-    viewer: &mut Viewer,
-    content_type: &str,
-    giving_up: impl Future<Output = NoIntra>,
-) -> Result<Intra, NoIntra> {
-    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match kind.as_str() {
-        "multipart/x-mixed-replace" | "image/jpeg" => tokio::select! {
-            biased;
-            found = jpeg(viewer) => found,
-            why = giving_up => Err(why),
-        },
-        // In its midst it cannot be told from anything else.
-        "video/h264" => {
-            let caps = gst::Caps::builder("video/x-h264").field("stream-format", "byte-stream");
-            unpacked(viewer, Some(caps.build()), giving_up).await
-        }
-        _ => unpacked(viewer, None, giving_up).await,
-    }
-}
-
-async fn jpeg(viewer: &mut Viewer) -> Result<Intra, NoIntra> {
-    let (mut finder, mut taken) = (Finder::default(), 0);
-    while taken <= BYTES_AT_MOST {
-        let bytes = viewer.next().await.map_err(NoIntra::Ended)?;
-        taken += bytes.len();
-        if let Some(data) = finder.push(&bytes) {
-            return Ok(Intra { caps: gst::Caps::new_empty_simple("image/jpeg"), data });
-        }
-    }
-    Err(NoIntra::NotUnderstood(Failure::Build("there is no JPEG in its bytes".to_owned())))
-}
-
-async fn unpacked(
-    viewer: &mut Viewer,
-    caps: Option<gst::Caps>,
-    giving_up: impl Future<Output = NoIntra>,
-) -> Result<Intra, NoIntra> {
+/// There is none.
+pub async fn unpacked(
+    mut bytes: mpsc::Receiver<Bytes>,
+    caps: Option<&str>,
+) -> Result<(String, Bytes), NoIntra> {
+    let caps = caps.map(str::parse::<gst::Caps>).transpose();
+    let caps = caps.map_err(|error| NoIntra::Failed(Failure::Build(error.to_string())))?;
     // Two: a picture, and what came before it.
     let (tell, mut found) = mpsc::channel(2);
     let started = tokio::task::spawn_blocking(move || start(caps.as_ref(), tell)).await;
     let started = started.unwrap_or_else(|panic| Err(Failure::Build(panic.to_string())));
-    let Started { mut running, source, played } = started.map_err(NoIntra::NotUnderstood)?;
+    let Started { mut running, source, played } = started.map_err(NoIntra::Failed)?;
     if let Err(failure) = played {
         running.close("a picture").await;
-        return Err(NoIntra::NotUnderstood(failure));
+        return Err(NoIntra::Failed(failure));
     }
     let pushed = async {
-        let mut taken = 0;
-        while taken <= BYTES_AT_MOST {
-            match viewer.next().await {
-                Ok(bytes) => {
-                    taken += bytes.len();
-                    if source.push(gst::Buffer::from_slice(bytes)).is_err() {
-                        // The bus says why.
-                        std::future::pending::<()>().await;
-                    }
-                    source.has_room().await;
-                }
-                Err(cause) => {
-                    // What it has may be enough.
-                    source.end();
-                    return NoIntra::Ended(cause);
-                }
+        while let Some(bytes) = bytes.recv().await {
+            if source.push(gst::Buffer::from_slice(bytes)).is_err() {
+                // The bus says why.
+                std::future::pending::<()>().await;
             }
+            source.has_room().await;
         }
-        NoIntra::NotUnderstood(Failure::Build("there is no picture in its bytes".to_owned()))
+        // What it has may be enough.
+        source.end();
+        running_out().await;
+        NoIntra::Failed(Failure::Ended)
     };
     let result = tokio::select! {
         biased;
         Some(found) = found.recv() => found,
-        failure = running.ended() => Err(if failure == Failure::Ended {
-            NoIntra::Ended(None)
-        } else {
-            NoIntra::NotUnderstood(failure)
-        }),
-        why = async {
-            let why = pushed.await;
-            if matches!(why, NoIntra::Ended(_)) {
-                running_out().await;
-            }
-            why
-        } => Err(why),
-        why = giving_up => Err(why),
+        failure = running.ended() => Err(NoIntra::Failed(failure)),
+        why = pushed => Err(why),
     };
     running.close("a picture").await;
-    result
+    result.map(|(caps, data)| (caps.to_string(), data))
 }
 
 /// How long it takes at most until the last bytes have been looked at.
@@ -242,7 +173,7 @@ fn taken(sample: &gst::Sample) -> Option<Intra> {
         return None;
     }
     let data = Bytes::copy_from_slice(&buffer.map_readable().ok()?);
-    Some(Intra { caps, data })
+    Some((caps, data))
 }
 
 fn is_named(caps: &gst::Caps, name: &str) -> bool {

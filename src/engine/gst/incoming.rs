@@ -163,6 +163,6 @@ pub(super) fn h265_decoder() -> Result<&'static str, Failure> {
     let found = H265_DECODERS.into_iter().find(|name| gst::ElementFactory::find(name).is_some());
     found.ok_or_else(|| Failure::MissingElement {
         element: "libde265dec".to_owned(),
-        package: packages::of("libde265dec"),
+        package: packages::of("libde265dec").map(Into::into),
     })
 }

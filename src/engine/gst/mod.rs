@@ -41,7 +41,7 @@ use gstreamer::prelude::*;
 pub use capture::{CapturePipeline, Plans};
 pub use derive::{Base, Pictured};
 pub use devices::{Device, devices};
-pub use extract::{Intra, NoIntra, intra};
+pub use extract::{NoIntra, unpacked};
 pub use feed::FeedPipeline;
 pub use mjpeg::{Look, MjpegPipeline};
 pub use outlet::Outlet;

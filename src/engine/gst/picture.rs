@@ -10,10 +10,10 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use log::debug;
 
-use super::extract::Intra;
 use super::packages;
 use super::running::Running;
-use crate::engine::plan::{Format, decode_any_line, decode_line, narrowed, picture_line};
+use crate::engine::plan::{decode_any_line, decode_line, narrowed, picture_line};
+use crate::model::picture::Format;
 use crate::model::status::Failure;
 
 /// Decoders in the order in which they are tried. libav comes last: to load it
@@ -42,24 +42,27 @@ pub async fn render(
     encoded(&plain, format, size).await
 }
 
-/// The picture `intra`, at most so wide.
+/// The picture `data`, which `caps` tells the form of and which needs no other;
+/// at most so wide.
 ///
 /// # Errors
 /// Nothing is installed that decodes it, or nothing comes of it.
 pub async fn render_intra(
-    intra: &Intra,
+    caps: &str,
+    data: Bytes,
     format: Format,
     width: Option<u32>,
 ) -> Result<Bytes, Failure> {
-    let is_h264 = intra.caps.structure(0).is_some_and(|of| of.name() == "video/x-h264");
+    let caps = caps.parse::<gst::Caps>().map_err(|error| Failure::Build(error.to_string()))?;
+    let is_h264 = caps.structure(0).is_some_and(|of| of.name() == "video/x-h264");
     let plain = if is_h264 {
-        decoded(std::slice::from_ref(&intra.data)).await?
+        decoded(&[data]).await?
     } else {
         let line = decode_any_line().map_err(|error| Failure::Build(error.to_string()))?;
-        let mut buffer = gst::Buffer::from_slice(intra.data.clone());
+        let mut buffer = gst::Buffer::from_slice(data);
         let fresh = buffer.get_mut().expect("a new buffer has one owner");
         fresh.set_pts(gst::ClockTime::ZERO);
-        through(line, Some(intra.caps.clone()), vec![buffer], DECODING).await?
+        through(line, Some(caps), vec![buffer], DECODING).await?
     };
     let side = |name| {
         let side = plain.caps()?.structure(0)?.get::<i32>(name).ok()?;
@@ -99,7 +102,10 @@ pub fn first_decoder() -> Result<&'static str, Failure> {
 /// That there is no decoder, with the package of the best one.
 pub(super) fn no_decoder() -> Failure {
     let element = DECODERS[0];
-    Failure::MissingElement { element: element.to_owned(), package: packages::of(element) }
+    Failure::MissingElement {
+        element: element.to_owned(),
+        package: packages::of(element).map(Into::into),
+    }
 }
 
 async fn decoded(frames: &[Bytes]) -> Result<gst::Sample, Failure> {

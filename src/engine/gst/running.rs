@@ -51,7 +51,7 @@ impl Running {
         let flags = gst::ParseFlags::FATAL_ERRORS;
         let built = gst::parse::launch_full(line, Some(&mut context), flags);
         if let Some(element) = context.missing_elements().first() {
-            let package = packages::of(element);
+            let package = packages::of(element).map(Into::into);
             return Err(Failure::MissingElement { element: element.to_string(), package });
         }
         let built = built

@@ -55,7 +55,7 @@ pub(super) fn offers(device: &Path) -> Result<Vec<Offer>, Failure> {
         .build()
         .map_err(|_| Failure::MissingElement {
             element: "v4l2src".to_owned(),
-            package: super::packages::of("v4l2src"),
+            package: super::packages::of("v4l2src").map(Into::into),
         })?;
     let opened = source.set_state(gst::State::Ready);
     let caps = source.static_pad("src").map(|pad| pad.query_caps(None));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{FailureError, NoPicture, PATIENCE, Pictures, USUAL, Wish};
 use crate::engine::bytes::Stream;
-use crate::engine::gst::{Intra, NoIntra, intra, render_intra};
+use crate::engine::process::{NoStill, Still, extract, render_still};
 use crate::engine::roster::HOPELESS;
 use crate::model::status::Failure;
 
@@ -41,7 +41,7 @@ impl Pictures {
         }
         let turn = self.turn().await?;
         let made = tokio::spawn(async move {
-            let made = render_intra(&found, wish.format, wish.width).await;
+            let made = render_still(&found, wish.format, wish.width).await;
             drop(turn);
             made
         });
@@ -58,21 +58,21 @@ fn failed(why: String) -> NoPicture {
     NoPicture::Failed(FailureError(Failure::Build(why)))
 }
 
-async fn look_into(stream: &Stream, content_type: &str) -> Result<Intra, NoPicture> {
+async fn look_into(stream: &Stream, content_type: &str) -> Result<Still, NoPicture> {
     let mut viewer = stream.join_to_decode().map_err(|_| NoPicture::Busy)?;
     let giving_up = async {
         tokio::select! {
-            () = stream.fails(HOPELESS) => NoIntra::Ended(None),
+            () = stream.fails(HOPELESS) => NoStill::Ended(None),
             () = tokio::time::sleep(PATIENCE) => {
-                NoIntra::Ended(Some(Failure::NoFrames { after: PATIENCE }))
+                NoStill::Ended(Some(Failure::NoFrames { after: PATIENCE }))
             }
         }
     };
-    let found = intra(&mut viewer, content_type, giving_up).await;
+    let found = extract(&mut viewer, content_type, giving_up).await;
     found.map_err(|why| match why {
-        NoIntra::NoVideo => NoPicture::NoVideo,
-        NoIntra::NotUnderstood(failure) => NoPicture::NotUnderstood(failure),
-        NoIntra::Ended(cause) => {
+        NoStill::NoVideo => NoPicture::NoVideo,
+        NoStill::NotUnderstood(failure) => NoPicture::NotUnderstood(failure),
+        NoStill::Ended(cause) => {
             let cause = stream.cause().or(cause).unwrap_or(Failure::Ended);
             NoPicture::Failed(FailureError(cause))
         }

@@ -1,0 +1,267 @@
+//! What the service and a pipeline host say to each other over a socket pair.
+//!
+//! A message has a head, which says what it is, and a payload of bytes, often
+//! none. On the wire:
+//!
+//! | bytes | what |
+//! | --- | --- |
+//! | 1 | [`VERSION`] |
+//! | 1 | reserved, 0 |
+//! | 2 | length of the head, little-endian, at most [`LONGEST_HEAD`] |
+//! | 4 | length of the payload, little-endian, at most [`LONGEST_PAYLOAD`] |
+//! | … | the head, as `postcard` writes [`ToHost`] or [`FromHost`] |
+//! | … | the payload as it is |
+//!
+//! A host is a program of the same version as its service. The service does not
+//! trust it all the same: it parses what strangers send, and may be taken over.
+
+use std::marker::PhantomData;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::model::picture::Format;
+use crate::model::status::Failure;
+
+/// Both sides have the same, or do not talk.
+pub const VERSION: u8 = 1;
+
+/// A head is no longer: the longest holds a few names and a sentence.
+pub const LONGEST_HEAD: usize = 16 << 10;
+
+/// A payload is no longer: an uncompressed picture of 4096×4096 as PNG.
+pub const LONGEST_PAYLOAD: usize = 64 << 20;
+
+/// Bytes in front of the head.
+const PREFIX: usize = 8;
+
+/// From the service to a host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToHost {
+    /// What it is for; the first message, and sent once.
+    Job(Job),
+    /// A piece of what the job works on; the payload.
+    Data,
+    /// No more data follows.
+    End,
+}
+
+/// From a host to the service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromHost {
+    /// The job is done; the payload is what came of it.
+    Done,
+    /// It cannot be done; the host ends.
+    Failed(Failure),
+    /// What [`Job::Extract`] has found; the payload.
+    Found {
+        /// What it is, as a GStreamer media type: `image/jpeg, …`.
+        caps: String,
+    },
+    /// There is sound in it, but no picture.
+    NoVideo,
+}
+
+/// What a host is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Job {
+    /// A picture of the last of some H.264 access units in Annex B form, of
+    /// which the first is a key frame; each comes as [`ToHost::Data`].
+    Picture {
+        format: Format,
+        /// Width and height to scale to.
+        size: Option<(u32, u32)>,
+    },
+    /// A picture of one that needs no other; it comes as [`ToHost::Data`].
+    Still {
+        /// What it is, as a GStreamer media type: `image/jpeg, …`.
+        caps: String,
+        format: Format,
+        /// The picture becomes no wider.
+        width: Option<u32>,
+    },
+    /// The first picture of some bytes that needs no other; they come as
+    /// [`ToHost::Data`], in order.
+    Extract {
+        /// What the bytes are, where that is known, as a GStreamer media type.
+        caps: Option<String>,
+    },
+}
+
+/// A message that breaks the rules above; nothing after it can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadMessage {
+    #[error("a message of version {0}")]
+    Version(u8),
+    #[error("a message that is too long")]
+    TooLong,
+    #[error("a message that makes no sense")]
+    Malformed,
+}
+
+/// The beginning of a message with this head, which a payload of `payload`
+/// bytes follows.
+///
+/// # Errors
+/// One of the two is too long.
+pub fn encode(head: &impl Serialize, payload: usize) -> Result<Vec<u8>, BadMessage> {
+    let mut message = vec![0; PREFIX];
+    let head_length = {
+        message = postcard::to_extend(head, message).map_err(|_| BadMessage::Malformed)?;
+        message.len() - PREFIX
+    };
+    if head_length > LONGEST_HEAD || payload > LONGEST_PAYLOAD {
+        return Err(BadMessage::TooLong);
+    }
+    message[0] = VERSION;
+    message[2..4].copy_from_slice(&(head_length as u16).to_le_bytes());
+    message[4..PREFIX].copy_from_slice(&(payload as u32).to_le_bytes());
+    Ok(message)
+}
+
+/// Finds the messages in what a socket gives.
+#[derive(Debug)]
+pub struct Decoder<T> {
+    read: BytesMut,
+    of: PhantomData<T>,
+}
+
+impl<T> Default for Decoder<T> {
+    fn default() -> Self {
+        Self { read: BytesMut::new(), of: PhantomData }
+    }
+}
+
+impl<T: DeserializeOwned> Decoder<T> {
+    /// Where to put what is read next.
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        self.read.reserve(PREFIX + LONGEST_HEAD);
+        &mut self.read
+    }
+
+    /// The next whole message; nothing until more is read. Memory is taken as
+    /// bytes come, not as a message announces.
+    ///
+    /// # Errors
+    /// What was read is no message.
+    pub fn decode(&mut self) -> Result<Option<(T, Bytes)>, BadMessage> {
+        let Some(prefix) = self.read.first_chunk::<PREFIX>() else { return Ok(None) };
+        let [version, _, head @ .., p0, p1, p2, p3] = *prefix;
+        if version != VERSION {
+            return Err(BadMessage::Version(version));
+        }
+        let head = usize::from(u16::from_le_bytes(head));
+        let payload = u32::from_le_bytes([p0, p1, p2, p3]) as usize;
+        if head > LONGEST_HEAD || payload > LONGEST_PAYLOAD {
+            return Err(BadMessage::TooLong);
+        }
+        if self.read.len() < PREFIX + head + payload {
+            return Ok(None);
+        }
+        self.read.advance(PREFIX);
+        let head = self.read.split_to(head);
+        let (head, rest) = postcard::take_from_bytes(&head).map_err(|_| BadMessage::Malformed)?;
+        if !rest.is_empty() {
+            return Err(BadMessage::Malformed);
+        }
+        Ok(Some((head, self.read.split_to(payload).freeze())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message(head: &impl Serialize, payload: &[u8]) -> Vec<u8> {
+        let mut message = encode(head, payload.len()).unwrap();
+        message.extend_from_slice(payload);
+        message
+    }
+
+    fn decoder<T: DeserializeOwned>(read: &[u8]) -> Decoder<T> {
+        let mut decoder = Decoder::default();
+        decoder.buffer().extend_from_slice(read);
+        decoder
+    }
+
+    fn job() -> ToHost {
+        ToHost::Job(Job::Still {
+            caps: "image/jpeg".to_owned(),
+            format: Format::Jpg { quality: 85 },
+            width: Some(320),
+        })
+    }
+
+    #[test]
+    fn messages_come_out_as_they_went_in_however_they_are_torn() {
+        let sent = [(job(), &b""[..]), (ToHost::Data, b"picture"), (ToHost::End, b"")];
+        let stream: Vec<u8> =
+            sent.iter().flat_map(|(head, payload)| message(head, payload)).collect();
+        for size in [1, 2, 7, stream.len()] {
+            let mut decoder = Decoder::<ToHost>::default();
+            let mut came = Vec::new();
+            for piece in stream.chunks(size) {
+                decoder.buffer().extend_from_slice(piece);
+                while let Some(message) = decoder.decode().unwrap() {
+                    came.push(message);
+                }
+            }
+            assert_eq!(came.len(), sent.len());
+            for ((head, payload), (sent_head, sent_payload)) in came.iter().zip(&sent) {
+                assert_eq!((head, &payload[..]), (sent_head, *sent_payload));
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_arrives_with_its_cause() {
+        let failure = Failure::MissingElement {
+            element: "openh264dec".to_owned(),
+            package: Some("gstreamer1.0-plugins-bad".into()),
+        };
+        let head = FromHost::Failed(failure);
+        let (came, _) = decoder::<FromHost>(&message(&head, b"")).decode().unwrap().unwrap();
+        assert_eq!(came, head);
+    }
+
+    #[test]
+    fn what_breaks_the_rules_is_refused() {
+        let good = message(&FromHost::Done, b"x");
+        let refused = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut bad = good.clone();
+            change(&mut bad);
+            decoder::<FromHost>(&bad).decode().unwrap_err()
+        };
+        assert_eq!(refused(&|bad| bad[0] = 9), BadMessage::Version(9));
+        assert_eq!(refused(&|bad| bad[2..4].fill(0xff)), BadMessage::TooLong);
+        assert_eq!(refused(&|bad| bad[4..8].fill(0xff)), BadMessage::TooLong);
+        assert_eq!(refused(&|bad| bad[PREFIX] = 77), BadMessage::Malformed);
+        assert_eq!(
+            refused(&|bad| {
+                bad[2] += 1;
+                bad[4] = 0;
+            }),
+            BadMessage::Malformed
+        );
+        assert_eq!(encode(&"x".repeat(LONGEST_HEAD), 0), Err(BadMessage::TooLong));
+        assert_eq!(encode(&FromHost::Done, LONGEST_PAYLOAD + 1), Err(BadMessage::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(read in prop::collection::vec(any::<u8>(), 0..2000)) {
+            let mut decoder = decoder::<FromHost>(&read);
+            while let Ok(Some(_)) = decoder.decode() {}
+        }
+
+        #[test]
+        fn any_head_is_survived(mut head in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut read = vec![VERSION, 0, head.len() as u8, 0, 0, 0, 0, 0];
+            read.append(&mut head);
+            decoder::<FromHost>(&read).decode().ok();
+        }
+    }
+}
