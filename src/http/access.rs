@@ -22,7 +22,7 @@ use crate::accounts::{Place, Porter, basic_password};
 use crate::base::authority::Authority;
 use crate::base::secret::Secret;
 use crate::model::ids::StreamName;
-use crate::model::status::{Closed, Snapshot};
+use crate::model::status::{Closed, Recordings, Snapshot};
 
 /// What a request was found to ask for, and who knows its password: of the
 /// same lineup, so that a reload in between opens nothing.
@@ -140,7 +140,13 @@ fn is_listed_at(request: &HttpRequest, place: &Place) -> bool {
 /// Takes out of `snapshot` what is not for whoever asks, and returns the
 /// streams of which it was.
 pub(super) fn close(request: &HttpRequest, snapshot: &mut Snapshot) -> Vec<Closed> {
+    close_recordings(request, &mut snapshot.recordings);
     snapshot.close(|name| is_listed(request, name))
+}
+
+/// Takes out of the sums of recordings what is not for whoever asks.
+pub(super) fn close_recordings(request: &HttpRequest, recordings: &mut Recordings) {
+    recordings.close(|name| are_recordings_listed(request, name));
 }
 
 /// As [`close`], on a page about the box: who has shown its password sees all.

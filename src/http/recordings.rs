@@ -329,7 +329,9 @@ fn rendered(
 ) -> Result<HttpResponse, ApiError> {
     let recordings = recordings(state)?;
     let (found, next) = listed(request, recordings, asked.before.as_deref(), ON_A_PAGE)?;
-    let sums = recordings.status(now());
+    let mut status = recordings.status(now());
+    access::close_recordings(request, &mut status);
+    let total = status.total();
     let rows: Vec<_> = found.iter().map(|(name, entry)| row(name, entry)).collect();
     let (host, lineup) = (system::hostname(), state.lineup());
     let page = Page {
@@ -348,12 +350,12 @@ fn rendered(
         next: next.map(|next| next.to_string()),
         streams: streams(request, recordings),
         sums: Sums {
-            count: sums.count,
-            bytes: size_in_words(sums.bytes),
-            free: sums.free.map_or_else(|| "not known".to_owned(), size_in_words),
-            today: size_in_words(sums.written_today),
-            yesterday: size_in_words(sums.written_yesterday),
-            last_error: sums.last_error.filter(|_| token.is_some()),
+            count: total.count,
+            bytes: size_in_words(total.bytes),
+            free: status.free.map_or_else(|| "not known".to_owned(), size_in_words),
+            today: size_in_words(total.written_today),
+            yesterday: size_in_words(total.written_yesterday),
+            last_error: status.last_error.filter(|_| token.is_some()),
         },
     };
     Ok(pages::html(StatusCode::OK, &page, policy))

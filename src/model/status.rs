@@ -292,18 +292,50 @@ pub struct Snapshot {
 #[derive(Clone, Debug, Default)]
 pub struct Recordings {
     pub streams: Vec<Recorded>,
+    /// Of each stream that has recordings, also of those that the configuration
+    /// has no longer.
+    pub usage: Vec<(StreamName, Usage)>,
+    /// What the disk has room for; nothing where that is not known.
+    pub free: Option<u64>,
+    /// What went wrong the last time.
+    pub last_error: Option<String>,
+}
+
+/// What recordings take and have cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
     /// Recordings on the disk and their bytes.
     pub count: usize,
     pub bytes: u64,
-    /// What the disk has room for; nothing where that is not known.
-    pub free: Option<u64>,
     /// Bytes written since the start of the service, today and the day before:
     /// an SD card wears with them.
     pub written: u64,
     pub written_today: u64,
     pub written_yesterday: u64,
-    /// What went wrong the last time.
-    pub last_error: Option<String>,
+}
+
+impl Recordings {
+    /// Of all streams together.
+    pub fn total(&self) -> Usage {
+        let add = |sum: Usage, (_, one): &(StreamName, Usage)| Usage {
+            count: sum.count + one.count,
+            bytes: sum.bytes + one.bytes,
+            written: sum.written + one.written,
+            written_today: sum.written_today + one.written_today,
+            written_yesterday: sum.written_yesterday + one.written_yesterday,
+        };
+        self.usage.iter().fold(Usage::default(), add)
+    }
+
+    /// Takes out what the recordings of streams that are not `open` take.
+    pub fn close(&mut self, open: impl Fn(&StreamName) -> bool) {
+        let before = self.usage.len();
+        self.usage.retain(|(stream, _)| open(stream));
+        if self.usage.len() < before {
+            // It may name one of them.
+            self.last_error = None;
+        }
+    }
 }
 
 /// One stream's recording.

@@ -312,9 +312,23 @@ fn a_recording_has_the_password_of_its_stream() {
     let url = "/recordings/camera_2026-01-01_00-00-00.mp4";
     assert_eq!(livebox.get(url).status(), 401);
     assert!(list(&livebox).is_empty());
-    let mut curl = tool("curl");
-    curl.args(["-s", "-u", "me:woodpecker", &livebox.url(url)]);
-    assert_eq!(run(&mut curl, b"", LIMIT).stdout, "film");
+    let curl = |path: &str| {
+        let mut curl = tool("curl");
+        curl.args(["-s", "-u", "me:woodpecker", &livebox.url(path)]);
+        run(&mut curl, b"", LIMIT).stdout
+    };
+    assert_eq!(curl(url), "film");
+    // Nor does anybody else learn how many there are, and how large.
+    assert!(livebox.get("/recordings").text().contains("<p>0 recordings, 0 "));
+    assert!(curl("/recordings").contains("<p>1 recording, 4 "), "{}", curl("/recordings"));
+    let sums = |stat: &str| {
+        let stat: Value = serde_json::from_str(stat).expect("it is JSON");
+        (stat["recordings"]["count"].as_u64(), stat["recordings"]["bytes"].as_u64())
+    };
+    assert_eq!(sums(&livebox.get("/stat.json").text()), (Some(0), Some(0)));
+    assert_eq!(sums(&curl("/stat.json")), (Some(1), Some(4)));
+    let metrics = livebox.get("/metrics").text();
+    assert!(metrics.contains("livebox_recordings_bytes 0\n"), "{metrics}");
 }
 
 #[test]

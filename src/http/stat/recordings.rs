@@ -36,15 +36,16 @@ struct Recorded<'a> {
 }
 
 pub(super) fn numbers(all: &status::Recordings) -> Recordings<'_> {
+    let total = all.total();
     let is_live = |one: &&status::Recorded| matches!(one.state, status::State::Live { .. });
     Recordings {
         running: all.streams.iter().filter(is_live).count(),
-        count: all.count,
-        bytes: all.bytes,
+        count: total.count,
+        bytes: total.bytes,
         free_bytes: all.free,
-        written_bytes: all.written,
-        written_today_bytes: all.written_today,
-        written_yesterday_bytes: all.written_yesterday,
+        written_bytes: total.written,
+        written_today_bytes: total.written_today,
+        written_yesterday_bytes: total.written_yesterday,
         last_error: all.last_error.as_deref(),
         streams: all.streams.iter().map(recorded).collect(),
     }
@@ -69,12 +70,13 @@ pub(super) fn metrics(text: &mut Metrics, all: &status::Recordings) {
         let labels = [("stream", one.stream.as_str())];
         text.value("livebox_recording_live", &labels, u8::from(is_live));
     }
+    let total = all.total();
     text.family("livebox_recordings", "gauge", "Recordings on the disk.");
-    text.value("livebox_recordings", &[], all.count);
+    text.value("livebox_recordings", &[], total.count);
     text.family("livebox_recordings_bytes", "gauge", "Their bytes.");
-    text.value("livebox_recordings_bytes", &[], all.bytes);
+    text.value("livebox_recordings_bytes", &[], total.bytes);
     text.family("livebox_recordings_written_bytes_total", "counter", "Written to the disk.");
-    text.value("livebox_recordings_written_bytes_total", &[], all.written);
+    text.value("livebox_recordings_written_bytes_total", &[], total.written);
     if let Some(free) = all.free {
         text.family("livebox_recordings_free_bytes", "gauge", "Room left on their disk.");
         text.value("livebox_recordings_free_bytes", &[], free);

@@ -262,17 +262,9 @@ impl Recordings {
     }
 
     pub fn status(&self, now: Instant) -> status::Recordings {
-        let Sums { count, bytes, free, wear, last_error } = self.shelf.sums();
-        status::Recordings {
-            streams: self.all().iter().map(|taker| taker.status(now)).collect(),
-            count,
-            bytes,
-            free,
-            written: wear.all,
-            written_today: wear.today,
-            written_yesterday: wear.yesterday,
-            last_error,
-        }
+        let Sums { usage, free, last_error } = self.shelf.sums();
+        let streams = self.all().iter().map(|taker| taker.status(now)).collect();
+        status::Recordings { streams, usage, free, last_error }
     }
 
     /// Their folder.

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use log::{info, warn};
 
@@ -29,6 +30,7 @@ use crate::base::disk::{Disk, DiskFile, PATIENCE, Silent};
 use crate::base::time;
 use crate::config::settings::Keep;
 use crate::model::ids::StreamName;
+use crate::model::status::Usage;
 use crate::outputs::recorder::{RecordError, Recorder};
 
 /// So many recordings of a stream begin in one second at most.
@@ -56,7 +58,7 @@ pub(super) struct Shelf {
 #[derive(Debug, Default)]
 struct Books {
     all: BTreeMap<Name, Entry>,
-    wear: Wear,
+    wear: HashMap<StreamName, Wear>,
     /// What the disk had room for at the last look.
     free: Option<u64>,
     last_error: Option<String>,
@@ -215,7 +217,7 @@ impl Shelf {
         let more = bytes.saturating_sub(entry.bytes);
         (entry.bytes, entry.span) = (bytes, Some(span));
         if more > 0 {
-            books.wear.add(more, time::local().date());
+            books.wear_of(name.stream()).add(more, time::local().date());
         }
     }
 
@@ -258,7 +260,7 @@ impl Shelf {
         File::open(&self.folder)?.sync_all()?;
         if made == Stage::New {
             self.remove(name, Stage::Part);
-            self.books().wear.add(bytes, time::local().date());
+            self.books().wear_of(name.stream()).add(bytes, time::local().date());
         }
         self.change(name, |entry| {
             (entry.state, entry.bytes) = (State::Finished, bytes);
@@ -331,14 +333,9 @@ impl Shelf {
 
     pub(super) fn sums(&self) -> Sums {
         let mut books = self.books();
-        books.wear.turn(time::local().date());
-        Sums {
-            count: books.all.len(),
-            bytes: books.all.values().map(|entry| entry.bytes).sum(),
-            free: books.free.filter(|_| !self.disk.is_silent()),
-            wear: books.wear,
-            last_error: books.last_error.clone(),
-        }
+        let usage = books.usage(time::local().date());
+        let free = books.free.filter(|_| !self.disk.is_silent());
+        Sums { usage, free, last_error: books.last_error.clone() }
     }
 
     /// What went wrong is told once in the log, and shown.
@@ -370,6 +367,30 @@ impl Shelf {
     fn books(&self) -> MutexGuard<'_, Books> {
         // Every step is complete in itself.
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Books {
+    fn wear_of(&mut self, stream: &StreamName) -> &mut Wear {
+        self.wear.entry(stream.clone()).or_default()
+    }
+
+    /// What each stream's recordings take and have cost.
+    fn usage(&mut self, today: Date) -> Vec<(StreamName, Usage)> {
+        let mut usage: HashMap<&StreamName, Usage> = HashMap::new();
+        for (stream, wear) in &mut self.wear {
+            wear.turn(today);
+            let Wear { all: written, today, yesterday, .. } = *wear;
+            let (written_today, written_yesterday) = (today, yesterday);
+            let of_stream = Usage { written, written_today, written_yesterday, ..Usage::default() };
+            usage.insert(stream, of_stream);
+        }
+        for (name, entry) in &self.all {
+            let of_stream = usage.entry(name.stream()).or_default();
+            of_stream.count += 1;
+            of_stream.bytes += entry.bytes;
+        }
+        usage.into_iter().map(|(stream, usage)| (stream.clone(), usage)).collect()
     }
 }
 

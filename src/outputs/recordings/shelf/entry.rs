@@ -5,14 +5,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
+use crate::model::ids::StreamName;
+use crate::model::status::Usage;
+
 /// All recordings in numbers.
 #[derive(Clone, Debug)]
 pub(in crate::outputs::recordings) struct Sums {
-    pub count: usize,
-    pub bytes: u64,
+    pub usage: Vec<(StreamName, Usage)>,
     /// Nothing where the disk does not say.
     pub free: Option<u64>,
-    pub wear: Wear,
     pub last_error: Option<String>,
 }
 

@@ -80,7 +80,24 @@ fn a_new_file_takes_the_place_of_the_original_in_one_step() {
     assert_eq!(fs::read_dir(shelf.folder()).unwrap().count(), 1);
     let entry = shelf.find(&name).unwrap();
     assert_eq!((entry.state, entry.bytes), (State::Finished, 4));
-    assert_eq!(shelf.sums().wear.all, 13);
+    assert_eq!(shelf.sums().usage.iter().map(|(_, of)| of.written).sum::<u64>(), 13);
+}
+
+#[test]
+fn each_stream_has_its_own_sums() {
+    let (_folder, shelf) = shelf(KEEP);
+    write(&shelf, "old_2026-01-01_00-00-00.mp4");
+    write(&shelf, "front_2026-01-02_00-00-00.mp4");
+    shelf.read();
+    let name = shelf.begin(&"front".parse().unwrap(), "mp4").unwrap();
+    shelf.grown(&name, 9, Duration::from_secs(1));
+
+    let usage = shelf.sums().usage;
+    let of = |stream: &str| {
+        let (_, usage) = usage.iter().find(|(name, _)| name.as_str() == stream).unwrap();
+        (usage.count, usage.bytes, usage.written, usage.written_today)
+    };
+    assert_eq!((usage.len(), of("front"), of("old")), (2, (2, 13, 9, 9), (1, 4, 0, 0)));
 }
 
 #[test]
