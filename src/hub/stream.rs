@@ -17,12 +17,12 @@ use super::ring::{Cursor, Limits, Past, Ring, Step};
 use crate::base::time::{self, MediaTime, WallClock};
 use crate::media::edge::Burst;
 use crate::media::hls::Window;
-use crate::media::packager::{Expect, Init, Packaged, Packager};
+use crate::media::packager::{Chunk, Expect, Init, Packaged, Packager};
 use crate::media::padder::Padder;
 use crate::media::rtp::Numbers;
 use crate::model::ids::StreamName;
 use crate::model::track::AudioInfo;
-use crate::model::unit::AccessUnit;
+use crate::model::unit::{AccessUnit, TrackKind};
 
 pub use crate::media::h264::Malformed;
 
@@ -181,6 +181,7 @@ impl Stream {
                     inner.ring.set_init(init);
                 }
                 Packaged::Chunk(chunk) => {
+                    self.frames.fetch_add(inner.frames_in(&chunk), Ordering::Relaxed);
                     inner.gauge.note(&chunk);
                     inner.window.push(&chunk, clock);
                     let piece = inner.placer.place(chunk, came_ns);
@@ -192,7 +193,6 @@ impl Stream {
         let end = inner.ring.end();
         drop(inner);
         if published {
-            self.frames.fetch_add(1, Ordering::Relaxed);
             self.end.send_replace(end);
         }
         Ok(published)
@@ -277,7 +277,13 @@ impl Stream {
         *self.readers.borrow()
     }
 
-    /// Chunks published since the start of the service.
+    /// Chunks published since the start of the service; changes while anything comes.
+    pub fn chunks(&self) -> u64 {
+        *self.end.borrow()
+    }
+
+    /// Pictures since the start of the service; frames of sound where that is
+    /// all there is.
     pub fn frames(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
     }
@@ -353,6 +359,14 @@ impl Stream {
         // A panic while holding the lock cannot leave the ring inconsistent:
         // every step of it is complete in itself.
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn frames_in(&self, chunk: &Chunk) -> u64 {
+        let has_picture = self.ring.init().is_some_and(|init| init.tracks.video.is_some());
+        let counted = if has_picture { TrackKind::Video } else { TrackKind::Audio };
+        chunk.units.iter().filter(|unit| unit.track == counted).count() as u64
     }
 }
 

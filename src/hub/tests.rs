@@ -7,9 +7,10 @@ use bytes::Bytes;
 
 use super::{Limits, Read, Reader, Stream};
 use crate::base::time::MediaTime;
+use crate::media::aac;
 use crate::media::edge::BLOCK;
 use crate::media::packager::Expect;
-use crate::media::samples::{Video, placeholders};
+use crate::media::samples::{Video, placeholders, tone};
 use crate::model::unit::{AccessUnit, TrackKind};
 
 const FRAME: Duration = Duration::from_millis(40);
@@ -189,6 +190,24 @@ fn a_broken_frame_is_counted_and_the_next_one_goes_on() {
     assert!(stream.publish(broken).is_err());
     publish(&stream, 3, 5);
     assert_eq!((stream.malformed(), stream.frames()), (1, 4));
+}
+
+#[test]
+fn pictures_are_counted_or_frames_of_sound_where_that_is_all() {
+    let count = |video: Option<Duration>| {
+        let stream = stream(Duration::from_secs(10), 1 << 20);
+        stream.begin_run(MediaTime::default(), Expect { video, audio: true }, 2_000_000);
+        stream.audio_config(aac::lc_config(48_000, 2).unwrap());
+        if video.is_some() {
+            publish(&stream, 0, 1);
+        }
+        for sound in tone(at(0)).into_iter().take(20) {
+            stream.publish(sound).unwrap();
+        }
+        (stream.frames(), stream.chunks() > 1)
+    };
+    assert_eq!(count(Some(FRAME)), (1, true));
+    assert_eq!(count(None), (20, true));
 }
 
 #[test]

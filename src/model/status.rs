@@ -138,7 +138,8 @@ pub struct Stream {
     pub bytes_in: u64,
     /// Bytes handed to viewers since the start of the service.
     pub bytes_out: u64,
-    /// Chunks since the start of the service.
+    /// Pictures since the start of the service; frames of sound where that is
+    /// all there is.
     pub frames: u64,
     /// Chunks that readers were too slow for, since the start of the service.
     pub lost: u64,

@@ -10,7 +10,7 @@ use crate::common::livebox::{CAMERA, Livebox};
 use crate::common::process::run;
 use crate::common::rtsp::Client;
 use crate::common::tools::tool;
-use crate::common::viewer::Viewer;
+use crate::common::viewer::{Seen, Viewer};
 use crate::common::wait;
 
 const LIMIT: Duration = wait::PATIENCE;
@@ -28,6 +28,26 @@ fn the_page_tells_people_and_needs_no_script() {
     }
     assert!(!text.contains("http-equiv"), "it does not load anew: {text}");
     assert!(!text.contains("127.0.0.1"), "nobody's address is shown");
+}
+
+#[test]
+fn frames_are_pictures_and_not_the_sound_between_them() {
+    let livebox = Livebox::start(
+        "feeds: {slow: {test: clock, size: 320x180, fps: 4, audio: tone}}\nstreams: {slow: {}}\n",
+    );
+    let viewer = Viewer::connect(livebox.http(), "/slow.mp4");
+    viewer.wait("twenty pictures", LIMIT, |seen| pictures(seen) >= 20);
+
+    let frames = livebox.get("/stat.json").json()["streams"][0]["frames"].as_u64();
+
+    // The stream began with this viewer, who may be two seconds behind.
+    let seen = pictures(&viewer.seen());
+    assert!(frames.is_some_and(|frames| (20..seen + 8).contains(&frames)), "{frames:?}, {seen}");
+}
+
+fn pictures(seen: &Seen) -> u64 {
+    let video = seen.tracks.iter().find(|track| &track.handler == b"vide").map(|track| track.id);
+    seen.fragments.iter().filter(|fragment| Some(fragment.track) == video).count() as u64
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Pipeline for FeedPipeline {
     }
 
     fn pulse(&self) -> Pulse {
-        Pulse::Count(self.job.stream.frames())
+        Pulse::Count(self.job.stream.chunks())
     }
 }
 

@@ -76,7 +76,7 @@ impl Pipeline for MjpegPipeline {
 
     /// Pictures; at rest while the stream gives nothing.
     fn pulse(&self) -> Pulse {
-        let given = self.stream.frames();
+        let given = self.stream.chunks();
         if self.stream_before.swap(given, Ordering::Relaxed) == given {
             return Pulse::AtRest;
         }

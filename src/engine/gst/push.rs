@@ -175,7 +175,7 @@ impl Pipeline for PushPipeline {
 
     /// Bytes that left; at rest while the stream gives nothing to send.
     fn pulse(&self) -> Pulse {
-        let given = self.stream.frames();
+        let given = self.stream.chunks();
         if self.meter.stream_before.swap(given, Ordering::Relaxed) == given {
             return Pulse::AtRest;
         }

@@ -84,7 +84,7 @@ impl Pipeline for StreamPipeline {
         if self.given_before.swap(given, Ordering::Relaxed) == given {
             return Pulse::AtRest;
         }
-        Pulse::Count(self.job.stream.frames())
+        Pulse::Count(self.job.stream.chunks())
     }
 
     fn hold(&mut self) {

@@ -40,9 +40,12 @@ pub(super) fn prometheus(snapshot: &Snapshot) -> String {
     of_streams("livebox_stream_received_bytes_total", "counter", "Given by the feed.", &|s| {
         Some(s.bytes_in as f64)
     });
-    of_streams("livebox_stream_frames_total", "counter", "Frames that came.", &|s| {
-        Some(s.frames as f64)
-    });
+    of_streams(
+        "livebox_stream_frames_total",
+        "counter",
+        "Pictures, or frames of sound alone.",
+        &|s| Some(s.frames as f64),
+    );
     of_streams("livebox_stream_lost_frames_total", "counter", "Readers were too slow.", &|s| {
         Some(s.lost as f64)
     });
