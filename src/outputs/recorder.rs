@@ -19,7 +19,7 @@ use crate::base::shutdown::Shutdown;
 use crate::hub::{Read, Reader};
 
 /// What is written at once, if it gathers in time.
-const PIECE: usize = 64 << 10;
+pub const PIECE: usize = 64 << 10;
 
 /// What is on its way to the disk is no older than this: half of the two
 /// seconds that a power cut may cost, since the disk takes its time as well.
@@ -53,6 +53,20 @@ pub struct Recorder {
     written: Written,
     gathered: Gathered,
     has_begun: bool,
+}
+
+impl RecordError {
+    /// What is wrong with the folder, as the end of a sentence about it.
+    pub fn of_folder(&self) -> Option<String> {
+        match self {
+            RecordError::NoFolder(_) => Some("is not there".to_owned()),
+            RecordError::Full(_) => Some("takes no recordings: the disk is full".to_owned()),
+            RecordError::Create { source, .. } | RecordError::Write { source, .. } => {
+                Some(format!("takes no recordings: {source}"))
+            }
+            RecordError::Exists(_) | RecordError::Many | RecordError::CodecChange(_) => None,
+        }
+    }
 }
 
 impl Recorder {

@@ -185,7 +185,7 @@ fn with_noise(mode: &str) -> String {
     CAMERA.replace("streams:\n", &format!("  noisy: {{command: {NOISY:?}, mode: {mode}}}\n{feed}"))
 }
 
-fn problems(livebox: &Livebox) -> Vec<String> {
+pub(super) fn problems(livebox: &Livebox) -> Vec<String> {
     let all = livebox.status()["problems"].clone();
     serde_json::from_value(all).expect("it is a list of texts")
 }

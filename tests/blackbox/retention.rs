@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::disks::problems;
 use super::recordings::{Place, files, list, name_of, steer, wait_for_first};
 use crate::common::livebox::{CAMERA, Launch};
 use crate::common::tools::tool;
@@ -63,15 +64,19 @@ fn a_full_disk_takes_the_oldest_first_and_recording_goes_on_by_itself() {
     // Then somebody else fills the disk: it stops, and says why.
     let filler = inside.join("filler");
     wait_for_first(&livebox, |one| one["state"] == "recording");
+    assert!(problems(&livebox).is_empty());
     fs::write(&filler, vec![0; 2_500_000]).ok();
     let state = || livebox.get("/stat.json").json()["recordings"]["streams"][0].clone();
     let stopped =
         wait::until("it waits", LIMIT, || Some(state()).filter(|now| now["state"] == "waiting"));
     let why = stopped["last_error"].as_str().unwrap_or_default();
     assert!(why.contains("disk"), "{stopped}");
+    let told = problems(&livebox);
+    assert!(matches!(&told[..], [one] if one.starts_with("recordings.folder: ")), "{told:?}");
     fs::remove_file(&filler).expect("it is there");
     wait::until("it goes on", LIMIT, || Some(state()).filter(|now| now["state"] == "live"));
     assert!(inside.join("mine").exists());
+    wait::until("nothing is wrong", LIMIT, || problems(&livebox).is_empty().then_some(()));
 }
 
 #[test]

@@ -47,8 +47,7 @@ pub(super) async fn look_after(shelf: Arc<Shelf>, mut shutdown: Shutdown) {
                 }
                 _ = looks.tick() => {
                     is_stuck = false;
-                    // Where there is no room, whoever records says so.
-                    shelf.on_disk(|shelf| shelf.make_room(Room::Going).ok()).await.ok();
+                    shelf.on_disk(Shelf::look).await.ok();
                 }
                 _ = notices.tick(), if !is_stuck => {
                     if let Some(next) = shelf.unfinished() {
@@ -74,7 +73,7 @@ async fn finish(shelf: &Arc<Shelf>, (name, known, bytes): (Name, Option<Known>, 
         shelf.on_disk(move |shelf| shelf.delete(&empty).ok()).await.ok();
         return true;
     }
-    let room = shelf.on_disk(move |shelf| shelf.make_room(Room::For(bytes + bytes / 16)));
+    let room = shelf.on_disk(move |shelf| shelf.need_room(Room::For(bytes + bytes / 16)));
     if let Ok(Err(failure)) = room.await {
         shelf.trouble(format!("{name} stays in fragments for now: {failure}"));
         return false;

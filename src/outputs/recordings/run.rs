@@ -129,8 +129,16 @@ impl Job {
         done
     }
 
+    /// What ends a run because of the disk; the status has it as well.
+    fn failed(&self, error: &RecordError) -> Failure {
+        if let Some(trouble) = error.of_folder() {
+            self.shelf.disk().note(Some(trouble));
+        }
+        told(error)
+    }
+
     async fn make_room(&self, room: Room) -> Result<(), Failure> {
-        let made = self.shelf.on_disk(move |shelf| shelf.make_room(room));
+        let made = self.shelf.on_disk(move |shelf| shelf.need_room(room));
         self.with_disk(made).await.unwrap_or_else(|silent| Err(Failure::Disk(silent.to_string())))
     }
 }
@@ -280,7 +288,7 @@ impl<'a> Session<'a> {
         let made = shelf.on_disk(move |shelf| shelf.create(&own, ending));
         let made =
             self.job.with_disk(made).await.map_err(|hung| Failure::Disk(hung.to_string()))?;
-        let (name, recorder) = made.map_err(|error| told(&error))?;
+        let (name, recorder) = made.map_err(|error| self.job.failed(&error))?;
         info!("stream {stream} is recorded to {name}");
         file.send_replace(Some(name.clone()));
         let (begun, came) = (now(), now());
@@ -304,7 +312,7 @@ impl<'a> Session<'a> {
     async fn tick(&mut self) -> Result<(), Failure> {
         let Some(open) = &mut self.open else { return Ok(()) };
         let put = self.job.with_disk(open.recorder.put_due()).await;
-        open.bytes = put.map_err(|error| told(&error))?;
+        open.bytes = put.map_err(|error| self.job.failed(&error))?;
         self.job.shelf.grown(&open.name, open.bytes, open.span());
         if now().duration_since(open.came) >= GAP {
             self.close().await?;
@@ -327,7 +335,7 @@ impl<'a> Session<'a> {
             Err(error) => warn!("{}: {error}", open.name),
         }
         shelf.ended(&open.name, known);
-        done.map(|_| ()).map_err(|error| told(&error))
+        done.map(|_| ()).map_err(|error| self.job.failed(&error))
     }
 }
 

@@ -9,7 +9,7 @@ mod retention;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -31,7 +31,7 @@ use crate::base::time;
 use crate::config::settings::Keep;
 use crate::model::ids::StreamName;
 use crate::model::status::Usage;
-use crate::outputs::recorder::{RecordError, Recorder};
+use crate::outputs::recorder::{PIECE, RecordError, Recorder};
 
 /// So many recordings of a stream begin in one second at most.
 const NUMBERS: std::ops::RangeInclusive<u8> = 1..=200;
@@ -130,7 +130,10 @@ impl Shelf {
     pub(super) fn read(&self) {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
-            Err(error) => return self.trouble(format!("the folder cannot be read: {error}")),
+            Err(error) => {
+                self.disk.note(Some(format!("cannot be read: {error}")));
+                return self.trouble(format!("the folder cannot be read: {error}"));
+            }
         };
         let (mut parts, mut whole) = (Vec::new(), Vec::new());
         for entry in entries.flatten() {
@@ -408,6 +411,16 @@ fn try_folder(folder: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Whether the disk takes as much as a recording writes at once; blocks.
+fn try_writing(folder: &Path) -> io::Result<()> {
+    let trial = folder.join(TRIAL);
+    let written = File::create(&trial).and_then(|mut file| {
+        file.write_all(&[0; PIECE])?;
+        file.sync_all()
+    });
+    written.and(fs::remove_file(&trial))
 }
 
 /// Whether the folder lies on another file system than the root.

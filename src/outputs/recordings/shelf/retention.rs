@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use log::{info, warn};
 
-use super::{Entry, Shelf, State, is_apart};
+use super::{Entry, Shelf, State, is_apart, try_writing};
 use crate::base::system;
 use crate::config::settings::{Keep, WhichClock};
 use crate::model::status::Failure;
@@ -32,6 +32,7 @@ impl Shelf {
     /// There is none, or the folder is gone; says so for people.
     pub(in crate::outputs::recordings) fn make_room(&self, room: Room) -> Result<(), Failure> {
         let gone = |error: io::Error| {
+            self.disk.note(Some(format!("is not there: {error}")));
             Failure::Disk(format!("the folder {} is not there: {error}", self.folder.display()))
         };
         let keep = self.keep();
@@ -55,6 +56,34 @@ impl Shelf {
         Err(Failure::Disk(format!(
             "the disk has {left} left, and {wanted} are to be free (recordings.keep.free)"
         )))
+    }
+
+    /// As [`Shelf::make_room`], for what has to be written: without room for it
+    /// something is wrong with the folder.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub(in crate::outputs::recordings) fn need_room(&self, room: Room) -> Result<(), Failure> {
+        let made = self.make_room(room);
+        if made.is_err() && self.disk.trouble().is_none() {
+            // Without amounts, which change: the log has each text once.
+            self.disk.note(Some("has too little room (recordings.keep.free)".to_owned()));
+        }
+        made
+    }
+
+    /// Deletes what is too much, and looks whether what was wrong with the folder
+    /// still is; blocks.
+    pub(in crate::outputs::recordings) fn look(&self) {
+        let begin = self.keep().wanted(Room::Begin);
+        let has_room = |free: Option<u64>| free.is_some_and(|free| free >= begin);
+        if self.make_room(Room::Going).is_ok()
+            && self.disk.trouble().is_some()
+            && has_room(self.books().free)
+            && try_writing(&self.folder).is_ok()
+        {
+            self.disk.note(None);
+        }
     }
 
     /// What the disk has room for, which the books then say; blocks.
