@@ -67,6 +67,14 @@ impl Book {
         self.right.has(digest, RIGHT.1, now)
     }
 
+    /// A check of something else has found this out as well.
+    pub(super) fn learn(&mut self, digest: Digest, is_right: bool, now: Instant) {
+        match is_right {
+            true => self.right.add(digest, RIGHT.0, now),
+            false => self.wrong.add(digest, WRONG.0, now),
+        }
+    }
+
     /// The password of the box was shown from there.
     pub(super) fn add_operator(&mut self, from: Source, now: Instant) {
         self.operators.add(from, OPERATORS.0, now);
@@ -98,11 +106,9 @@ impl Book {
     pub(super) fn found(&mut self, digest: Digest, from: Source, is_right: bool, now: Instant) {
         self.running.remove(&digest);
         self.throttle.release(from);
-        if is_right {
-            self.right.add(digest, RIGHT.0, now);
-        } else {
+        self.learn(digest, is_right, now);
+        if !is_right {
             self.throttle.add_wrong(from, now);
-            self.wrong.add(digest, WRONG.0, now);
         }
     }
 }

@@ -100,8 +100,18 @@ impl Porter {
 
     /// Whether `password` opens `place`, as far as that is known without a check.
     pub fn knows(&self, place: &Place, password: &Secret) -> bool {
-        let hashes = self.hashes(place);
-        !hashes.is_empty() && self.book().knows(&self.digest(&hashes, password), now())
+        let is_known = |place| {
+            let hashes = self.hashes(place);
+            !hashes.is_empty() && self.book().knows(&self.digest(&hashes, password), now())
+        };
+        // The password of the box opens every place that has one.
+        is_known(place) || (self.asks_at(place) && is_known(&Place::Box))
+    }
+
+    /// Whether `password` is known to open the pages or a stream.
+    pub fn knows_viewer(&self, password: &Secret) -> bool {
+        let streams = self.access.streams.iter().map(|(name, _)| Place::Stream(name.clone()));
+        streams.chain([Place::Pages]).any(|place| self.knows(&place, password))
     }
 
     /// Whether `password`, which is shown from the address `from`, opens
@@ -119,14 +129,25 @@ impl Porter {
         if hashes.is_empty() {
             return Ok(false);
         }
+        if self.knows(place, password) {
+            self.note_operator(password, from.map(network_of));
+            return Ok(true);
+        }
         let is_short = password.reveal().len() <= LONGEST;
         let is_right = is_short && self.is_right(hashes, password, from.map(network_of)).await?;
-        if !is_right {
+        if is_right {
+            self.note_operator(password, from.map(network_of));
+        } else {
             self.log_refusal(place, from);
-        } else if *place == Place::Box {
-            self.book().add_operator(from.map(network_of), now());
         }
         Ok(is_right)
+    }
+
+    /// Where the password of the box was shown, for whatever, an operator is.
+    fn note_operator(&self, password: &Secret, source: Source) {
+        if self.knows(&Place::Box, password) {
+            self.book().add_operator(source, now());
+        }
     }
 
     /// Whether the password of the box was shown from `address` within the last hour.
@@ -185,14 +206,21 @@ impl Porter {
         let Check { hashes, password, digest, source, turn } = check;
         tokio::time::sleep_until(turn.begin_at.into()).await;
         let permit = self.shared.checks.permit(turn.rank).await;
+        let asks_box = self.access.password.as_ref().is_some_and(|own| hashes.contains(own));
+        let shown = password.clone();
         let verify = move || {
             let _permit = permit;
-            hashes.iter().any(|hash| fits(hash, &password))
+            hashes.into_iter().find(|hash| fits(hash, &shown))
         };
         // A panic in there is no admission.
-        let is_right = tokio::task::spawn_blocking(verify).await.unwrap_or(false);
-        self.book().found(digest, source, is_right, now());
-        send.send_replace(Some(is_right));
+        let fitting = tokio::task::spawn_blocking(verify).await.unwrap_or(None);
+        let is_of_box = fitting.is_some() && fitting == self.access.password;
+        if is_of_box || (asks_box && fitting.is_none()) {
+            let of_box = self.digest(&self.hashes(&Place::Box), &password);
+            self.book().learn(of_box, is_of_box, now());
+        }
+        self.book().found(digest, source, fitting.is_some(), now());
+        send.send_replace(Some(fitting.is_some()));
     }
 
     /// One line an incident and at each doubling, as guesses come by the thousand.
@@ -323,6 +351,21 @@ mod tests {
             assert_eq!(porter.knows(place, &Secret::new(password)), is_right);
         }
         assert!(porter.asks_at(&front()) && !porter.asks_at(&open));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_for_a_stream_tells_whether_it_is_the_password_of_the_box() {
+        let (porter, operator) = (Porter::new(access()), [192, 0, 2, 1].into());
+        let shown = Secret::new("all");
+        assert_eq!(porter.admits(&front(), &shown, Some(operator)).await, Ok(true));
+        assert!(porter.knows(&Place::Box, &shown) && porter.knows(&Place::Pages, &shown));
+        assert!(porter.has_operated(operator));
+
+        let viewer = Secret::new("one");
+        assert_eq!(porter.admits(&front(), &viewer, None).await, Ok(true));
+        assert!(porter.knows_viewer(&viewer) && !porter.knows(&Place::Box, &viewer));
+        assert!(!porter.knows(&Place::Pages, &viewer));
+        assert!(!porter.knows_viewer(&Secret::new("guess")));
     }
 
     #[tokio::test(start_paused = true)]

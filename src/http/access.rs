@@ -209,19 +209,22 @@ impl Caller {
         self.require_operator_by_token().await
     }
 
-    /// Whether the caller is known to be an operator already. No password is
-    /// checked for a page that only shows more to one.
-    pub(super) fn is_known_operator(&self) -> bool {
+    /// Whether the caller is an operator, for a page that shows more to one.
+    /// Browsers send viewers' passwords to it as well: what is known to be one
+    /// is not checked against the box, where it would count as a guess.
+    pub(super) async fn is_operator(&self) -> bool {
         let Some(porter) = &self.porter else { return false };
         match self.verdict {
-            Verdict::Operator => true,
-            Verdict::OtherOrigin => false,
-            Verdict::Loopback if porter.trusts_loopback() => true,
-            Verdict::Loopback | Verdict::Stranger => {
-                let shown = self.password.as_ref();
-                shown.is_some_and(|password| porter.knows(&Place::Box, password))
-            }
+            Verdict::Operator => return true,
+            Verdict::OtherOrigin => return false,
+            Verdict::Loopback if porter.trusts_loopback() => return true,
+            Verdict::Loopback | Verdict::Stranger => {}
         }
+        let Some(password) = &self.password else { return false };
+        if !porter.knows(&Place::Box, password) && porter.knows_viewer(password) {
+            return false;
+        }
+        porter.admits(&Place::Box, password, self.peer).await.unwrap_or(false)
     }
 
     /// As [`Caller::require_operator`], for forms that show by a token of

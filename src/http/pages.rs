@@ -130,6 +130,8 @@ async fn player(
         Some(stream) => away(stream).await,
         None => None,
     };
+    // First: what it finds out opens the lists as well.
+    let is_operator = caller.is_operator().await;
     let (now, host) = (now(), system::hostname());
     let shown = stream.map(|stream| stream.status(now));
     let mut snapshot = state.snapshot(now);
@@ -139,7 +141,7 @@ async fn player(
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
         links: Links::of(state, &lineup),
-        is_operator: caller.is_known_operator(),
+        is_operator,
         stream: shown.as_ref(),
         box_: &snapshot,
         closed: &closed,

@@ -95,10 +95,30 @@ fn a_viewer_is_shown_streams_and_an_operator_the_box() {
         assert!(viewers.contains(link), "{link} is missing: {viewers}");
     }
 
-    let desk = livebox.http().request("GET", "/dashboard").host("box.example");
-    assert_eq!(desk.header("Authorization", secret).answer().status(), 200);
+    // At once: nobody has shown the password before.
     let operators = home().header("Authorization", secret).answer().text();
     assert!(operators.contains("far") && operators.contains("Readers"), "{operators}");
+    let wrong = home().header("Authorization", "Basic YW55Ym9keTpndWVzcw==").answer();
+    assert_eq!((wrong.status(), wrong.text().contains("far")), (200, false));
+}
+
+#[test]
+fn a_viewer_with_the_password_of_a_stream_does_not_count_as_one_who_guesses() {
+    let [all, own] = ["secret\n", "own\n"].map(|word| livebox(&["password"], word).stdout);
+    let livebox = Livebox::start(&format!(
+        "access: {{password: '{}'}}\nfeeds: {{cam: {{test: clock, size: 320x180}}}}\n\
+         streams: {{front: {{feed: cam, password: '{}'}}, open: {{feed: cam}}}}\n",
+        all.trim(),
+        own.trim()
+    ));
+    let home = |secret: &str| livebox.http().request("GET", "/").header("Authorization", secret);
+
+    let viewers = home("Basic YW55Ym9keTpvd24=").answer().text();
+    assert!(viewers.contains("/front.mp4") && !viewers.contains("Readers"), "{viewers}");
+    assert_eq!(livebox.log().count("wrong password"), 0);
+    // An operator sees streams with passwords as well, by one check.
+    let operators = home("Basic YW55Ym9keTpzZWNyZXQ=").answer().text();
+    assert!(operators.contains("/front.mp4") && operators.contains("Readers"), "{operators}");
 }
 
 #[test]
