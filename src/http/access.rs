@@ -16,6 +16,7 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use super::ambiguity::FETCH_SITE;
 use super::connection::OverUnixSocket;
 use super::error::ApiError;
+use super::head::headers;
 use super::origin::{Facts, Peer, Scheme, Verdict, is_of_proxy, is_untold, judge};
 use super::server::State;
 use crate::accounts::{Place, Porter, basic_password};
@@ -161,11 +162,32 @@ fn porter_of(request: &HttpRequest) -> Option<Porter> {
     request.app_data::<web::Data<State>>().map(|state| state.lineup().porter.clone())
 }
 
-/// Whether connections from `address` may take the places that are reserved
-/// for operating the service: the box itself, and where its password was shown
-/// of late.
-pub(super) fn is_privileged(state: &State, address: IpAddr) -> bool {
-    address.is_loopback() || state.lineup().porter.has_operated(address)
+/// Whether a connection may take one of the places that are reserved for
+/// operating the service, judged by its first request: it comes in a way that
+/// operators need no password for, or shows one that is known, or comes from
+/// where one was shown of late. Loopback is no such address, as all that comes
+/// through a proxy on the box comes from there.
+pub(super) fn is_privileged(state: &State, peer: Peer, head: &[u8]) -> bool {
+    let porter = state.lineup().porter.clone();
+    let value = |wanted: &str| {
+        headers(head).find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
+    };
+    let facts = Facts {
+        peer,
+        host: value("host").and_then(Authority::parse),
+        proxied: headers(head).any(|(name, _)| is_of_proxy(&name.to_ascii_lowercase())),
+        ..Facts::default()
+    };
+    match judge(&facts) {
+        Verdict::Operator => return true,
+        Verdict::Loopback if porter.trusts_loopback() => return true,
+        Verdict::Loopback | Verdict::Stranger | Verdict::OtherOrigin => {}
+    }
+    let shown = value("authorization").and_then(basic_password);
+    let is_known = shown.is_some_and(|password| porter.knows(&Place::Box, &password));
+    let is_known_at =
+        |from: IpAddr| !from.to_canonical().is_loopback() && porter.has_operated(from);
+    is_known || matches!(peer, Peer::Address(from) if is_known_at(from))
 }
 
 /// What browsers keep a password for.

@@ -33,6 +33,14 @@ pub(super) fn heard(head: &[u8], seen: usize) -> Heard {
     }
 }
 
+/// The headers of a head, in their order; what is no text is left out.
+pub(super) fn headers(head: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    let lines = head.trim_ascii_start().split(|byte| *byte == b'\n').skip(1);
+    let lines = lines.map(<[u8]>::trim_ascii_end).take_while(|line| !line.is_empty());
+    let header = |line| std::str::from_utf8(line).ok()?.split_once(':');
+    lines.filter_map(header).map(|(name, value)| (name, value.trim()))
+}
+
 /// Gives a `POST` of HTTP/1.0 without a length the length that it has: none (RFC
 /// 9112, 6.3). The server refuses it otherwise, and a reverse proxy such as nginx
 /// makes it out of a `POST` without a body.
@@ -137,6 +145,13 @@ mod tests {
         ] {
             assert_eq!(read(text), text);
         }
+    }
+
+    #[test]
+    fn headers_end_with_the_head() {
+        let head = b"\r\nGET / HTTP/1.1\r\nHost: a:1\r\nA:b\nno header\n\xff: c\r\n\r\nD: e\r\n";
+        assert_eq!(headers(head).collect::<Vec<_>>(), [("Host", "a:1"), ("A", "b")]);
+        assert_eq!(headers(b"").count(), 0);
     }
 
     proptest::proptest! {

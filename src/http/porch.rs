@@ -27,6 +27,7 @@ use super::connection::Connection;
 use super::exchange::{Exchange, HEAD_AT_MOST};
 use super::head::{Heard, Refusal, with_length};
 use super::line::Line;
+use super::origin::Peer;
 use super::plain;
 use super::server::now;
 use crate::base::heap;
@@ -85,10 +86,13 @@ pub(super) struct Porch {
     acceptor: Option<TlsAcceptor>,
     hesitant: Arc<Queue>,
     places: Arc<Slots>,
-    is_privileged: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    is_privileged: Arc<Privilege>,
     told: Arc<Told>,
     crowd: Arc<Mutex<heap::Crowd>>,
 }
+
+/// Whether a connection is an operator's, by its other end and its first request.
+type Privilege = dyn Fn(Peer, &[u8]) -> bool + Send + Sync;
 
 /// What would fill the log if it was told each time.
 #[derive(Debug, Default)]
@@ -140,7 +144,7 @@ impl Porch {
             acceptor,
             hesitant: Queue::new(HESITANT),
             places: Slots::new(limits(files)),
-            is_privileged: Arc::new(|_| false),
+            is_privileged: Arc::new(|_, _| false),
             told: Arc::default(),
             crowd: Arc::default(),
         }
@@ -160,8 +164,12 @@ impl Porch {
         }
     }
 
-    /// Connections from addresses for which this holds may take the reserved places.
-    pub(super) fn reserving(self, is: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+    /// Connections for whose other end and first request this holds may take
+    /// the reserved places.
+    pub(super) fn reserving(
+        self,
+        is: impl Fn(Peer, &[u8]) -> bool + Send + Sync + 'static,
+    ) -> Self {
         Self { is_privileged: Arc::new(is), ..self }
     }
 
@@ -183,24 +191,24 @@ impl Porch {
         tune(&socket);
         let address = socket.peer_addr().map(|peer| peer.ip().to_canonical());
         let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        self.admit_line(address, self.encrypted_if_configured(socket)).await
+        self.admit_line(Peer::Address(address), self.encrypted_if_configured(socket)).await
     }
 
     /// As [`Porch::admit`], of the Unix socket: without TLS, and counted as
     /// what comes from loopback.
     pub(super) async fn admit_local(&self, socket: UnixStream) -> Option<Wire> {
         let line = std::future::ready(Ok(Line::unix(socket)));
-        self.admit_line(IpAddr::V4(Ipv4Addr::LOCALHOST), line).await
+        self.admit_line(Peer::UnixSocket, line).await
     }
 
     async fn admit_line(
         &self,
-        address: IpAddr,
+        peer: Peer,
         line: impl Future<Output = io::Result<Line>>,
     ) -> Option<Wire> {
         let mut place = self.hesitant.enter();
         let came = tokio::select! {
-            came = self.come(address, line) => came,
+            came = self.come(peer, line) => came,
             () = place.is_needed() => return None,
         };
         match came {
@@ -228,9 +236,13 @@ impl Porch {
 
     async fn come(
         &self,
-        address: IpAddr,
+        peer: Peer,
         line: impl Future<Output = io::Result<Line>>,
     ) -> Result<Wire, Gone> {
+        let address = match peer {
+            Peer::Address(address) => address,
+            Peer::UnixSocket | Peer::Unknown => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
         let mut line = line.await?;
         let mut head = BytesMut::new();
         let asked = tokio::time::timeout(HEAD_AT_MOST, line.ask(&mut head)).await;
@@ -244,7 +256,7 @@ impl Porch {
             Ok(Err(error)) => return Err(Gone::Over(error)),
             Err(_) => return Err(Gone::Refused(line, Refusal::TooSlow)),
         }
-        let priority = match (self.is_privileged)(address) {
+        let priority = match (self.is_privileged)(peer, &head) {
             true => Priority::Privileged,
             false => Priority::Normal,
         };

@@ -282,7 +282,8 @@ impl Server {
         let Self { listener, local, docroot, porch, scheme } = self;
         let state = web::Data::from(state);
         let operators = state.clone();
-        let porch = porch.reserving(move |address| access::is_privileged(&operators, address));
+        let porch =
+            porch.reserving(move |peer, head| access::is_privileged(&operators, peer, head));
         let app = Application { state, docroot, porch };
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let of_socket = app.clone();

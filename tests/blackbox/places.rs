@@ -1,6 +1,8 @@
 //! Viewers that never read, from addresses that take all places they get: they
 //! make room for others, and the service can be operated meanwhile.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use crate::common::hosts::{BOX, Hosts};
@@ -10,7 +12,14 @@ use crate::common::wait;
 
 /// Leaves 172 places, of which 21 are reserved and 86 are for one address.
 const FILES: &str = "--nofile=600";
+const PER_ADDRESS: usize = 86;
 const EACH: usize = 100;
+
+/// So few bits that whoever does not take them is not noticed for minutes.
+const CALM: &str = "\
+feeds: {calm: {test: clock, size: 160x90, fps: 5}}
+streams: {calm: {bitrate: 100k}}
+";
 
 /// Connects, asks, and reads nothing until its input ends.
 const NEVER_READS: &str = r#"
@@ -42,7 +51,8 @@ fn viewers_that_never_read_lock_out_neither_operators_nor_viewers() {
     livebox.log().wait_for("too many connections", wait::PATIENCE);
 
     for _ in 0..20 {
-        let from_the_box = hosts.curl_on_box(livebox.port(), &format!("{API}/status"), &[]);
+        let known = ["--user", "any:woodpecker"];
+        let from_the_box = hosts.curl_on_box(livebox.port(), &format!("{API}/status"), &known);
         assert_eq!(from_the_box.status, 200);
         assert_eq!(ask(operator, &control, &["--user", "any:woodpecker"]), 200);
     }
@@ -50,6 +60,40 @@ fn viewers_that_never_read_lock_out_neither_operators_nor_viewers() {
         (ask(viewer, "/camera/pic?width=160", &[]) == 200).then_some(())
     });
     drop(crowds);
+}
+
+#[test]
+fn the_box_has_reserved_places_where_it_needs_no_password_and_an_operator_on_it_always() {
+    let hash = livebox(&["password"], "woodpecker\n").stdout;
+    let start = |access: &str| {
+        let mut runner = tool("prlimit");
+        runner.arg(FILES);
+        Launch::with(&format!("{CALM}{access}")).run_by(runner).start()
+    };
+    let open = start("");
+    let all: Vec<_> = (0..EACH).filter_map(|_| let_in(&open, "")).collect();
+    assert_eq!(all.len(), EACH);
+    drop(open);
+
+    let locked = start(&format!("access: {{password: '{}'}}\n", hash.trim()));
+    let secret = "Authorization: Basic YW55Ondvb2RwZWNrZXI=\r\n";
+    let control = locked.http().request("GET", &format!("{API}/control"));
+    let (name, value) = secret.trim().split_once(": ").expect("it is a header");
+    assert_eq!(control.header(name, value).answer().status(), 200);
+    let all: Vec<_> = (0..EACH).filter_map(|_| let_in(&locked, "")).collect();
+    assert_eq!(all.len(), PER_ADDRESS);
+    assert!(let_in(&locked, secret).is_some() && let_in(&locked, "").is_none());
+}
+
+/// A viewer from loopback with these headers, if it is let in.
+fn let_in(livebox: &Livebox, more: &str) -> Option<TcpStream> {
+    let mut socket = TcpStream::connect(livebox.http().address).expect("it listens");
+    socket.set_read_timeout(Some(wait::PATIENCE)).expect("a limit can be set");
+    let request = format!("GET /calm.mp4 HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
+    socket.write_all(request.as_bytes()).expect("it is taken");
+    let mut status = [0; 12];
+    socket.read_exact(&mut status).expect("it is answered");
+    (&status == b"HTTP/1.1 200").then_some(socket)
 }
 
 fn start(hosts: &Hosts) -> Livebox {
