@@ -12,8 +12,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::common::browser::{Browser, Scripts};
+use crate::common::firefox::Firefox;
 use crate::common::livebox::Livebox;
-use crate::firefox::Firefox;
 use crate::relay::Relay;
 use crate::spread::Spread;
 use crate::stamps::{self, Pictures};
@@ -161,7 +161,7 @@ impl Tag {
                 Player::Firefox => {
                     let relay = Relay::start(livebox.http().address);
                     let source = format!("http://{}{}", relay.address, self.path);
-                    let mut browser = Firefox::start();
+                    let browser = Firefox::start();
                     browser.open(&page);
                     let told = self.play(&source, span, |script| browser.evaluate(script));
                     drop(browser);

@@ -20,7 +20,6 @@ mod common;
 mod bytes;
 mod cold;
 mod cost;
-mod firefox;
 mod glass;
 mod hls;
 mod https;

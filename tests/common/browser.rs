@@ -44,6 +44,23 @@ pub enum Scripts {
     Blocked,
 }
 
+/// The page that a browser shows.
+pub trait Page {
+    /// Evaluates the body of a JavaScript function in the page.
+    fn evaluate(&self, script: &str) -> Value;
+
+    /// A number that `script` returns; not a number counts as zero.
+    fn number(&self, script: &str) -> f64 {
+        self.evaluate(script).as_f64().unwrap_or(0.0)
+    }
+}
+
+impl Page for Browser {
+    fn evaluate(&self, script: &str) -> Value {
+        self.evaluate(script)
+    }
+}
+
 impl Browser {
     pub fn start(scripts: Scripts) -> Self {
         let profile = tempfile::tempdir().expect("there is room for a folder");

@@ -6,6 +6,7 @@
 
 pub mod browser;
 pub mod clip;
+pub mod firefox;
 pub mod flv;
 pub mod fmp4;
 pub mod hanging;
