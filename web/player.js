@@ -33,6 +33,15 @@ const AMPLE_STORE_S = 0.5;
 const SMALL_STORE_S = 0.25;
 const FASTER = 1.1;
 
+/** Firefox leaves out most pictures near the live edge: of a stream with sound, unless 1.8 s of media
+ * are in store (measured). So where the delay is not known, the store grows until pictures are shown. */
+const JUDGE_EVERY_MS = 1000;
+const MANY_DROPPED = 0.1;
+const ENOUGH_STORE_S = 2.5;
+const SLOWER = 0.8;
+/** A larger store than this is what a pause or a slow network has left. */
+const TOO_MUCH_STORE_S = 3.5;
+
 /** A picture that is this much older than its connection, or newer than now,
  * tells that the player counts from elsewhere (Firefox, HLS): the delay is not known. */
 const OLDEST_AT_START_S = 10;
@@ -88,6 +97,8 @@ class Player {
   #retryMs = 0;
   #mayJumpAt = 0;
   #jumpAgainMs = JUMP_AGAIN_AFTER_MS;
+  #judgedAt = 0;
+  #pictures = { total: 0, dropped: 0 };
 
   /**
    * @param {HTMLElement} screen
@@ -231,6 +242,8 @@ class Player {
     }
     if (behind !== null) {
       this.#pace();
+    } else if (this.#isEndless()) {
+      this.#paceByPictures(now);
     }
     this.#show(stoodMs < HOLE_AFTER_MS ? behind : null, stoodMs);
   }
@@ -243,10 +256,10 @@ class Player {
 
   /** Whether a new connection is to bring the picture to the live edge. */
   #jumps(/** @type {number | null} */ behind, /** @type {number} */ now) {
-    if (behind === null || now < this.#mayJumpAt) {
+    if (now < this.#mayJumpAt || (behind === null && !this.#isEndless())) {
       return false;
     }
-    if (behind > TOO_LATE_S) {
+    if (behind === null ? this.#store() > TOO_MUCH_STORE_S : behind > TOO_LATE_S) {
       this.#mayJumpAt = now + this.#jumpAgainMs;
       this.#jumpAgainMs = Math.min(2 * this.#jumpAgainMs, JUMP_AT_MOST_EVERY_MS);
       return true;
@@ -268,15 +281,39 @@ class Player {
     return this.#hasTimeline ? behindAt(now) : null;
   }
 
+  /** Whether the source is the endless MP4: of HLS, whole segments are in store. */
+  #isEndless() {
+    return new URL(this.video.currentSrc, location.href).pathname.endsWith(".mp4");
+  }
+
+  /** Seconds of media that wait to be shown. */
+  #store() {
+    const { buffered, currentTime } = this.video;
+    return buffered.length ? buffered.end(buffered.length - 1) - currentTime : 0;
+  }
+
   /** Plays a little faster while more lies in store than is needed. */
   #pace() {
-    const { buffered, currentTime } = this.video;
-    const store = buffered.length ? buffered.end(buffered.length - 1) - currentTime : 0;
+    const store = this.#store();
     if (store > AMPLE_STORE_S) {
       this.video.playbackRate = FASTER;
     } else if (store < SMALL_STORE_S) {
       this.video.playbackRate = 1;
     }
+  }
+
+  /** Plays slower while many pictures are left out, until enough is in store. */
+  #paceByPictures(/** @type {number} */ now) {
+    if (now - this.#judgedAt < JUDGE_EVERY_MS) {
+      return;
+    }
+    this.#judgedAt = now;
+    const { totalVideoFrames: total, droppedVideoFrames: dropped } =
+      this.video.getVideoPlaybackQuality();
+    const before = total < this.#pictures.total ? { total: 0, dropped: 0 } : this.#pictures;
+    this.#pictures = { total, dropped };
+    const isDropping = dropped - before.dropped > MANY_DROPPED * (total - before.total);
+    this.video.playbackRate = isDropping && this.#store() < ENOUGH_STORE_S ? SLOWER : 1;
   }
 
   #tell(/** @type {string} */ text) {

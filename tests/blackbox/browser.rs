@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::browser::{Browser, Scripts};
+use crate::common::browser::{Browser, Page, Scripts};
 use crate::common::clip::{Clips, SHORT};
 use crate::common::livebox::{CAMERA, Livebox};
 use crate::common::wait;
@@ -143,7 +143,7 @@ return first.offsetLeft === second.offsetLeft && first.offsetTop < second.offset
 
 /// Waits for two seconds in which the picture moves: half of its frames at
 /// least, as a busy machine leaves some out.
-pub(crate) fn plays(browser: &Browser) {
+pub(crate) fn plays(browser: &dyn Page) {
     let sample = || (browser.number(TIME), browser.number(FRAMES));
     let mut from = sample();
     wait::until("the picture moves for two seconds", LIMIT, || {

@@ -23,6 +23,7 @@ mod edge;
 mod faults;
 mod feeds;
 mod files;
+mod firefox;
 mod guessing;
 mod harness;
 mod hls;

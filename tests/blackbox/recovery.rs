@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::browser::plays;
 use super::bytes::wait_for_running;
-use crate::common::browser::{Browser, Scripts};
+use crate::common::browser::{Browser, Page, Scripts};
 use crate::common::clip::{Clips, SHORT};
 use crate::common::livebox::{CAMERA, Launch, Livebox};
 use crate::common::process::run;
@@ -155,16 +155,16 @@ fn a_page_without_a_picture_shows_it_once_there_is_one_and_does_not_load_anew_be
 }
 
 /// Returns when the page says that it is live, and fails unless it is.
-fn is_live(browser: &Browser) {
+pub(crate) fn is_live(browser: &dyn Page) {
     wait_for("the page says that it is live", || told(browser) == "Live");
     plays(browser);
     wait_for("the page still says so", || told(browser) == "Live");
 }
 
-fn told(browser: &Browser) -> String {
+pub(crate) fn told(browser: &dyn Page) -> String {
     browser.evaluate(STATUS).as_str().unwrap_or_default().to_owned()
 }
 
-fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     wait::until(what, LIMIT, || is_so().then_some(()));
 }
