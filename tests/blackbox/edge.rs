@@ -1,9 +1,10 @@
 //! Joining at the live edge, and what a viewer may ask for behind the question mark.
 
 use std::io::Read;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::common::clip::{Clips, SHORT};
+use crate::common::clip::{Clips, Film, SHORT};
 use crate::common::fmp4::{self, Piece};
 use crate::common::livebox::{CAMERA, Livebox};
 use crate::common::process::run;
@@ -38,7 +39,8 @@ fn a_joiner_gets_forty_pictures_at_once_that_end_where_live_goes_on() {
         burst[squeezed - 1].decode_time + burst[squeezed - 1].duration - burst[0].decode_time;
     assert!((span as f64 / timescale) < 0.3, "{span} ticks from the key frame to the edge");
     let waited = burst[squeezed - 1].arrived - asked;
-    assert!(waited < Duration::from_millis(500), "the burst took {waited:?}");
+    // In real time it would take longer than a second.
+    assert!(waited < Duration::from_secs(1), "the burst took {waited:?}");
 }
 
 #[test]
@@ -60,24 +62,26 @@ fn padding_fills_the_blocks_in_which_browsers_read_and_costs_at_most_half_of_the
     let clips = Clips::new();
     // It has a fifth of the default bit rate.
     let film = clips.make("clip.mp4", SHORT);
-    let passed_through = format!(
-        "feeds: {{camera: {{file: {}, size: 320x180, fps: 25}}}}\nstreams: {{camera: {{}}}}\n",
-        film.display()
-    );
-    for config in [CAMERA, &passed_through] {
+    for config in [CAMERA, &passed_through(&film)] {
         let livebox = Livebox::start(config);
-        // Without sound each picture is a fragment.
-        let boxes = boxes_of(&livebox, "/camera.mp4?audio=0", TEN_SECONDS);
-
-        let pads = boxes.iter().filter(|one| &one.kind == b"free");
-        let ends: Vec<_> = pads.map(|one| (one.begin + one.length) % BLOCK).collect();
-        // The first one may bring the joiner into the phase of all others.
-        assert!(ends.len() > 5 && ends.iter().skip(1).all(|end| *end == 0), "{ends:?}");
-        let all: usize = boxes.iter().map(|one| one.length).sum();
-        let media = boxes.iter().filter(|one| &one.kind != b"free").map(|one| one.length);
-        let times = all as f64 / media.sum::<usize>() as f64;
+        let boxes = padded_boxes(&livebox);
+        let [all, media] = lengths(&boxes);
+        let times = all as f64 / media as f64;
         assert!(times < 1.55, "{times} times the media");
     }
+}
+
+#[test]
+fn a_dark_picture_is_padded_as_one_of_300_kbit_s_is() {
+    let clips = Clips::new();
+    let dark = Film { picture: "color=c=0x101010", kbps: 40, ..SHORT };
+    let livebox = Livebox::start(&passed_through(&clips.make("dark.mp4", dark)));
+    let boxes = padded_boxes(&livebox);
+    let [all, media] = lengths(&boxes);
+    // Of pictures of ten seconds, and a block that brings the joiner into the phase.
+    assert!(media < 100_000 && all < 562_500 + BLOCK, "{media} bytes became {all}");
+    let filled = boxes.iter().filter(|one| &one.kind == b"free").count();
+    assert!(filled >= 10, "{filled} blocks were filled in ten seconds");
 }
 
 #[test]
@@ -101,8 +105,8 @@ fn stamps_tell_when_the_encoder_gave_each_chunk() {
     }
     body.close();
     delays.sort_unstable();
-    // Generous: what it measures on a quiet machine is in the README.
-    assert!(delays[25] < Duration::from_millis(100), "half of them took {:?}", delays[25]);
+    // Far more than a busy machine takes: what it measures on a quiet one is in the README.
+    assert!(delays[25] < Duration::from_secs(10), "half of them took {:?}", delays[25]);
 }
 
 #[test]
@@ -159,6 +163,30 @@ fn running() -> Livebox {
     let first = Viewer::connect(livebox.http(), "/camera.mp4");
     first.wait("three seconds of live", LIMIT, |seen| seen.span(b"vide") > 3.0);
     livebox
+}
+
+fn passed_through(film: &Path) -> String {
+    format!(
+        "feeds: {{camera: {{file: {}, size: 320x180, fps: 25}}}}\nstreams: {{camera: {{}}}}\n",
+        film.display()
+    )
+}
+
+/// Ten seconds of boxes, of which the padding ends where blocks do.
+fn padded_boxes(livebox: &Livebox) -> Vec<Box> {
+    // Without sound each picture is a fragment.
+    let boxes = boxes_of(livebox, "/camera.mp4?audio=0", TEN_SECONDS);
+    let pads = boxes.iter().filter(|one| &one.kind == b"free");
+    let ends: Vec<_> = pads.map(|one| (one.begin + one.length) % BLOCK).collect();
+    // The first one may bring the joiner into the phase of all others.
+    assert!(ends.len() > 5 && ends.iter().skip(1).all(|end| *end == 0), "{ends:?}");
+    boxes
+}
+
+/// Of everything, and without the padding.
+fn lengths(boxes: &[Box]) -> [usize; 2] {
+    let media = boxes.iter().filter(|one| &one.kind != b"free").map(|one| one.length);
+    [boxes.iter().map(|one| one.length).sum(), media.sum()]
 }
 
 struct Box {
