@@ -27,7 +27,7 @@ test: cargo-is-new-enough  ## run every test; ARGS="NAME" for some
 	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run --locked $(ARGS); \
 	else set -x; cargo test --locked --lib --bins --tests $(ARGS); fi
 
-clients: cargo-is-new-enough  ## real players on every way out, into docs/clients.md (half an hour); CLIENTS="WORDS" for some
+clients: cargo-is-new-enough  ## real players on every way out, into docs/clients.md (forty minutes); CLIENTS="WORDS" for some
 	@scripts/needs test clients
 	CLIENTS="$(CLIENTS)" cargo test --locked --test clients -- --ignored --nocapture every_client
 

@@ -18,6 +18,7 @@ mod made;
 mod matrix;
 mod measure;
 mod player;
+mod processors;
 mod programs;
 mod table;
 mod way;
@@ -32,7 +33,7 @@ fn each_client_shows_the_stream_on_its_usual_way() {
 }
 
 #[test]
-#[ignore = "half an hour, and players from elsewhere: make clients"]
+#[ignore = "forty minutes, and players from elsewhere: make clients"]
 fn every_client_shows_the_stream_on_every_way_out() {
     let words = std::env::var("CLIENTS").unwrap_or_default().to_lowercase();
     let is_meant = |one: &Combination| {

@@ -1,4 +1,4 @@
-//! Playing combinations of client, way and case, two at a time, and judging them.
+//! Playing combinations of client, way and case, some at a time, and judging them.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -16,9 +16,10 @@ use crate::measure::{self, Seen};
 use crate::player::now_ms;
 use crate::programs::Task;
 use crate::way::{Case, PASSWORD, Served, USER, Way};
-use crate::{browser, film, known};
+use crate::{browser, film, known, processors};
 
-/// How many are played at once; another number by the environment variable `CLIENTS_AT_ONCE`.
+/// How many are played at once, on at least one processor each; another number by the environment
+/// variable `CLIENTS_AT_ONCE`.
 const AT_ONCE: usize = 2;
 const LIMIT: Duration = Duration::from_secs(30);
 /// What the viewer before a rest sees.
@@ -66,10 +67,12 @@ impl Combination {
 }
 
 impl Outcome {
-    /// Plays the combination.
-    fn of(of: Combination, film: &Path, docroot: &Path) -> Self {
+    /// Plays the combination on these processors, where this thread is.
+    fn of(of: Combination, film: &Path, docroot: &Path, share: &[usize]) -> Self {
+        let (begin_ms, free_s) = (now_ms(), processors::free_seconds(share));
         let outcome = Self { of, seen: apart(of, film, docroot) };
-        let title = of.title();
+        let free = (processors::free_seconds(share) - free_s) * 1000.0 / (now_ms() - begin_ms);
+        let title = format!("{} (processors {:.0} % free)", of.title(), 100.0 * free);
         match (&outcome.seen, outcome.fault()) {
             (Ok(seen), None) => eprintln!("{title}: {seen}"),
             (Ok(seen), Some(fault)) => eprintln!("{title}: {seen} FAILS: {fault}"),
@@ -100,8 +103,7 @@ impl Outcome {
     }
 }
 
-/// Plays all of them, some at a time; the outcomes are in their order. What fails and is not known
-/// for it is played again alone, as two players and an encoder can be too much for a small machine.
+/// Plays all of them, some at a time; the outcomes are in their order.
 pub(crate) fn play(combinations: &[Combination]) -> Vec<Outcome> {
     let folder = tempfile::tempdir().expect("there is room for a folder");
     let film = film::make(folder.path());
@@ -110,23 +112,21 @@ pub(crate) fn play(combinations: &[Combination]) -> Vec<Outcome> {
     browser::write_page(&docroot);
     let waiting = Mutex::new(combinations.iter().copied().enumerate());
     let outcomes = Mutex::new(Vec::new());
+    let play_all = |share: Vec<usize>| {
+        processors::keep_to(&share);
+        while let Some((index, of)) = next(&waiting) {
+            let outcome = Outcome::of(of, &film, &docroot, &share);
+            outcomes.lock().expect("no worker panics").push((index, outcome));
+        }
+    };
     std::thread::scope(|scope| {
-        for _ in 0..at_once() {
-            scope.spawn(|| {
-                while let Some((index, of)) = next(&waiting) {
-                    let outcome = Outcome::of(of, &film, &docroot);
-                    outcomes.lock().expect("no worker panics").push((index, outcome));
-                }
-            });
+        for share in processors::shares(at_once()) {
+            scope.spawn(|| play_all(share));
         }
     });
     let mut outcomes = outcomes.into_inner().expect("no worker panics");
     outcomes.sort_by_key(|(index, _)| *index);
-    let alone = |(_, outcome): (usize, Outcome)| {
-        let is_new = outcome.fault().is_some() && outcome.complaint().is_some();
-        if is_new { Outcome::of(outcome.of, &film, &docroot) } else { outcome }
-    };
-    outcomes.into_iter().map(alone).collect()
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 fn at_once() -> usize {
