@@ -189,14 +189,14 @@ fn lengths(boxes: &[Box]) -> [usize; 2] {
     [boxes.iter().map(|one| one.length).sum(), media.sum()]
 }
 
-struct Box {
+pub(super) struct Box {
     kind: [u8; 4],
     begin: usize,
-    length: usize,
+    pub(super) length: usize,
 }
 
 /// The boxes of an endless body up to this fragment.
-fn boxes_of(livebox: &Livebox, path: &str, mut fragments: usize) -> Vec<Box> {
+pub(super) fn boxes_of(livebox: &Livebox, path: &str, mut fragments: usize) -> Vec<Box> {
     let (_, mut body) = livebox.http().open(path);
     let (mut boxes, mut begin) = (Vec::new(), 0);
     while fragments > 0 {

@@ -249,7 +249,7 @@ fn a_hundred_who_come_at_once_cost_one_check_and_who_guesses_keeps_nobody_out() 
         for _ in 0..50 {
             assert_eq!(ask("of front").unwrap().status, 200);
         }
-        assert!(wait::now() - begin < Duration::from_secs(5), "who is known waits");
+        assert!(wait::now() - begin < Duration::from_secs(25), "who is known waits");
         let told: Vec<_> = guessing.into_iter().map(|guess| guess.join().unwrap()).collect();
         let refused = |head: &Head| matches!(head.status, 401 | 503);
         assert!(told.iter().flatten().all(refused), "{told:?}");
