@@ -6,10 +6,11 @@
 mod feed;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::{join_all, select_all};
+use futures_util::future::{FutureExt as _, join_all, select_all};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -45,6 +46,20 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A feed that has failed this often in a row is not waited for.
 pub const HOPELESS: u32 = 2;
+
+/// What `first` gives, or nothing once `end` comes. What had come by then is
+/// given: a source may show its first frame and end in one moment.
+pub async fn first_or_end<T>(
+    first: impl Future<Output = T>,
+    end: impl Future<Output = ()>,
+) -> Option<T> {
+    let mut first = pin!(first);
+    tokio::select! {
+        biased;
+        given = &mut first => Some(given),
+        () = end => first.now_or_never(),
+    }
+}
 
 /// What a segment holds beside what an encoder was asked for: sound and container,
 /// bits a second. The encoder's own buffer holds a second (VBV), and a segment
@@ -353,12 +368,10 @@ impl Stream {
     /// shows a picture; at most for `patience`, and not for a hopeless feed.
     pub async fn join_within(&self, patience: Duration) -> Option<(Reader, Arc<Init>)> {
         let mut reader = self.hub.join();
-        let first = tokio::select! {
-            read = reader.next() => read,
-            () = tokio::time::sleep(patience) => return None,
-            () = self.fails(HOPELESS) => return None,
+        let end = async {
+            tokio::time::timeout(patience, self.fails(HOPELESS)).await.ok();
         };
-        match first {
+        match first_or_end(reader.next(), end).await? {
             Read::Init(init) => Some((reader, init)),
             Read::Chunk(_) | Read::Skipped(_) | Read::Over => None,
         }
@@ -471,4 +484,17 @@ fn feeds_of(stream: &settings::Stream, shared: &[Arc<Feed>]) -> Vec<Arc<Feed>> {
 /// Whether a feed gives nothing, though it is wanted.
 fn is_down(state: &State) -> bool {
     matches!(state, State::Waiting { .. } | State::Over { .. } | State::Starting)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_comes_in_the_moment_of_the_end_is_not_lost() {
+        let (tell, mut told) = tokio::sync::mpsc::channel(1);
+        let end = async { tell.send("the last").await.unwrap() };
+        assert_eq!(first_or_end(told.recv(), end).await, Some(Some("the last")));
+        assert_eq!(first_or_end(std::future::pending::<()>(), async {}).await, None);
+    }
 }

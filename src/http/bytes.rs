@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::media::endless;
 use crate::config::settings::Client;
 use crate::engine::bytes::{Stream, Viewer};
-use crate::engine::roster::{HOPELESS, PATIENCE};
+use crate::engine::roster::{HOPELESS, PATIENCE, first_or_end};
 use crate::hub::bytes::Begin;
 
 /// `GET` of a byte stream's URL: what its feed or its command gives, for as
@@ -34,12 +34,10 @@ pub(super) async fn bytes(
     }
     let mut viewer = stream.join(begin)?;
     // Bytes that are there are sent, however often the feed fails otherwise.
-    let first = tokio::select! {
-        biased;
-        first = viewer.next() => first,
-        () = stream.fails(HOPELESS) => Err(None),
-        () = tokio::time::sleep(PATIENCE) => Err(None),
+    let end = async {
+        tokio::time::timeout(PATIENCE, stream.fails(HOPELESS)).await.ok();
     };
+    let first = first_or_end(viewer.next(), end).await.unwrap_or(Err(None));
     let first = first.map_err(|cause| ApiError::NoBytes { cause: cause.or(stream.cause()) })?;
     let stream = Arc::clone(&stream);
     Ok(answer(&stream).streaming(sent(stream, viewer, first)))

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::body;
 use super::error::ApiError;
 use super::media::{is_chromium, no_picture};
-use crate::engine::roster::{HOPELESS, Stream};
+use crate::engine::roster::{HOPELESS, Stream, first_or_end};
 use crate::media::hls::{FEWEST, Window};
 
 /// The first segment of a cold feed is there after its start and one group of
@@ -106,11 +106,10 @@ async fn ready<T>(
         let is_ready = window.listed_count() >= fewest;
         is_ready.then(|| read(window)).flatten()
     };
-    tokio::select! {
-        found = until(stream, look) => Ok(found),
-        () = tokio::time::sleep(PATIENCE) => Err(no_picture(stream)),
-        () = stream.fails(HOPELESS) => Err(no_picture(stream)),
-    }
+    let end = async {
+        tokio::time::timeout(PATIENCE, stream.fails(HOPELESS)).await.ok();
+    };
+    first_or_end(until(stream, look), end).await.ok_or_else(|| no_picture(stream))
 }
 
 /// Waits until another segment has followed this one.

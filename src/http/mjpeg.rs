@@ -18,7 +18,7 @@ use super::error::ApiError;
 use super::media::{Nothing, endless, is_chromium, joined, listed};
 use super::server::{State, now};
 use super::viewer::Flow;
-use crate::engine::roster::{HOPELESS, PATIENCE, Stream};
+use crate::engine::roster::{HOPELESS, PATIENCE, Stream, first_or_end};
 use crate::hub::{Reader, Still};
 use crate::outputs::mjpeg::{Mjpeg, Pace, look};
 use crate::outputs::picture::NoPicture;
@@ -45,12 +45,10 @@ pub(super) async fn mjpeg(
         return Err(NoPicture::NoVideo.into());
     }
     let mjpeg = state.mjpegs.watch(stream.hub(), look)?;
-    tokio::select! {
-        biased;
-        _ = mjpeg.first() => {}
-        () = mjpeg.fails(HOPELESS) => return Err(none(&mjpeg)),
-        () = tokio::time::sleep(PATIENCE) => return Err(none(&mjpeg)),
-    }
+    let end = async {
+        tokio::time::timeout(PATIENCE, mjpeg.fails(HOPELESS)).await.ok();
+    };
+    first_or_end(mjpeg.first(), end).await.ok_or_else(|| none(&mjpeg))?;
     let reader = listed(reader, &request, "mjpeg");
     let bells = request.app_data::<Bells>().expect("every worker has its bells");
     let ear = Bell::listen(&bells.of(&mjpeg), Connection::of(&request));

@@ -255,7 +255,9 @@ impl Flow {
 
     /// A reader; while it lives, the flow counts as needed.
     pub fn join(self: &Arc<Self>, begin: Begin) -> Reader {
-        Reader { _need: Some(self.need()), ..self.listen(begin) }
+        // In this order: what is needed may start at once, and begin to give.
+        let reader = self.listen(begin);
+        Reader { _need: Some(self.need()), ..reader }
     }
 
     /// A reader for whom others say that the flow is needed.
