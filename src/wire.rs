@@ -63,7 +63,7 @@ pub enum FromHost {
     NoVideo,
 }
 
-/// What a host is for.
+/// What a host is for. It ends with its socket, whatever it does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Job {
     /// A picture of the last of some H.264 access units in Annex B form, of
@@ -87,6 +87,9 @@ pub enum Job {
         /// What the bytes are, where that is known, as a GStreamer media type.
         caps: Option<String>,
     },
+    /// Wait until the socket is closed, and kill then whatever has `mark` (`NAME=value`)
+    /// in its environment.
+    EndCommands { mark: String },
 }
 
 /// A message that breaks the rules above; nothing after it can be read.

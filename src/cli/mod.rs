@@ -104,7 +104,10 @@ enum Command {
     },
     /// Run a pipeline for the service, which gives the job over a socket at standard input
     #[command(hide = true)]
-    Host,
+    Host {
+        /// What a list of processes shows that it is for
+        what: String,
+    },
     /// Open an encoder for a moment; exits with 0 if it works
     #[command(hide = true)]
     TryEncoder { element: String },
@@ -203,7 +206,7 @@ fn follow(arguments: Arguments, environment: &Environment) -> anyhow::Result<()>
         }
         Command::Password => say(&password::hash()?),
         Command::Completions { shell } => say(&completions(shell)),
-        Command::Host => host::run(),
+        Command::Host { .. } => host::run(),
         Command::TryEncoder { element } => {
             gst::init_plain()?;
             gst::try_encoder(&element).or_else(|why| say(&why).and(Err(anyhow::anyhow!(why))))

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::command_log::CommandLog;
 use super::last_words::LastWords;
+use super::process::mark;
 use crate::base::disk::Disk;
 use crate::base::environment::PREFIX;
 use crate::base::scrub::Lines;
@@ -111,6 +112,8 @@ impl Program {
                 command.env_remove(name);
             }
         }
+        let (name, mark) = mark();
+        command.env(name, mark);
         // GStreamer opens cameras without the flag by which they stay ours.
         close_fds::CloseFdsBuilder::new().cloexecfrom(3);
         let mut child = command.spawn().map_err(|error| refusal(program, &error))?;

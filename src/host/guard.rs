@@ -10,11 +10,15 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, raise};
 
+use super::commands;
 use crate::wire::Job;
 
 /// Memory of its own that a host may take: a picture of 4096×4096 is decoded in
 /// 150 MiB, and the threads of a decoder have stacks.
 const MEMORY: u64 = 512 << 20;
+
+/// What a host without a pipeline needs.
+const LITTLE_MEMORY: u64 = 64 << 20;
 
 /// Files that a host may have open: pipelines have few, GStreamer's a dozen.
 const FILES: u64 = 256;
@@ -36,21 +40,24 @@ pub(super) fn lock_down() {
 pub(super) fn limit_memory(job: &Job) {
     let limit = match job {
         Job::Picture { .. } | Job::Still { .. } | Job::Extract { .. } => MEMORY,
+        Job::EndCommands { .. } => LITTLE_MEMORY,
     };
     setrlimit(Resource::RLIMIT_DATA, limit, limit).ok();
 }
 
 /// Ends this process when the other side of `socket` is closed, also while a
 /// plugin hangs: no host is left when the service is gone, however that went.
+/// What has the mark `marked` is killed before.
 ///
 /// # Errors
 /// There is no thread.
-pub(super) fn end_with(socket: UnixStream) -> io::Result<()> {
+pub(super) fn end_with(socket: UnixStream, marked: Option<String>) -> io::Result<()> {
     let watch = move || {
         loop {
             // That the other side is closed is told unasked.
             let mut events = [PollFd::new(socket.as_fd(), PollFlags::empty())];
             if poll(&mut events, PollTimeout::NONE).is_ok_and(|events| events > 0) {
+                marked.as_deref().inspect(|mark| commands::end(mark));
                 // Not by exit(3), which runs what libraries have registered.
                 raise(Signal::SIGKILL).ok();
             }

@@ -15,9 +15,11 @@ use crate::wire::{FromHost, Job};
 /// # Errors
 /// The service has gone or talks nonsense, or GStreamer does not start.
 pub(super) async fn run(job: Job, service: &mut Service) -> anyhow::Result<()> {
-    gst::init_plain()?;
     let (head, payload) = match job {
+        // All that it does is done at the end of this process.
+        Job::EndCommands { .. } => return std::future::pending().await,
         Job::Picture { format, size } => {
+            gst::init_plain()?;
             let mut frames = Vec::new();
             while let Some(frame) = service.data().await? {
                 frames.push(frame);
@@ -25,10 +27,12 @@ pub(super) async fn run(job: Job, service: &mut Service) -> anyhow::Result<()> {
             done(gst::render(frames, format, size).await)
         }
         Job::Still { caps, format, width } => {
+            gst::init_plain()?;
             let data = service.data().await?.unwrap_or_default();
             done(gst::render_intra(&caps, data, format, width).await)
         }
         Job::Extract { caps } => {
+            gst::init_plain()?;
             let (tell, bytes) = mpsc::channel(1);
             let found = tokio::select! {
                 found = gst::unpacked(bytes, caps.as_deref()) => found,

@@ -1,6 +1,7 @@
 //! What runs in a pipeline host: one job of the service, in a process that may
 //! crash, hang or leak alone.
 
+mod commands;
 mod guard;
 mod jobs;
 
@@ -24,12 +25,13 @@ pub fn run() -> anyhow::Result<()> {
     let socket = net::UnixStream::from(socket);
     socket.set_nonblocking(true).context("standard input is no socket")?;
     guard::lock_down();
-    guard::end_with(socket.try_clone()?)?;
+    let watched = socket.try_clone()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut service = Service::new(UnixStream::from_std(socket)?);
         let job = service.job().await?;
         guard::limit_memory(&job);
+        guard::end_with(watched, commands::marked(&job))?;
         jobs::run(job, &mut service).await
     })
 }

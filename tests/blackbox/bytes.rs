@@ -26,10 +26,15 @@ fn film(container: &str, more: &str) -> String {
 const X264: &str =
     "-c:v libx264 -preset ultrafast -tune zerolatency -pix_fmt yuv420p -g 25 -c:a aac";
 
-/// The processes started by livebox whose arguments contain `mark`.
+/// The commands started by livebox whose arguments contain `mark`.
 pub(super) fn running(livebox: &Livebox, mark: &str) -> Vec<u32> {
-    let all = proc::children(livebox.pid());
-    all.into_iter().filter(|pid| proc::command_line(*pid).contains(mark)).collect()
+    // Between fork(2) and execve(2) a child shows the arguments of its parent.
+    let parent = proc::command_line(livebox.pid());
+    let is_meant = |pid: &u32| {
+        let line = proc::command_line(*pid);
+        line.contains(mark) && line != parent && !line.starts_with("livebox host ")
+    };
+    proc::children(livebox.pid()).into_iter().filter(is_meant).collect()
 }
 
 pub(super) fn wait_for_running(livebox: &Livebox, mark: &str, count: usize) -> Vec<u32> {

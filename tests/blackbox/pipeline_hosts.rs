@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::clip::{Clips, SHORT};
+use crate::common::clip::{Clips, Film, SHORT};
 use crate::common::http::Answer;
 use crate::common::livebox::{Launch, Livebox};
 use crate::common::process::run;
@@ -51,8 +51,28 @@ fn no_host_is_left_when_the_service_is_killed() {
 }
 
 #[test]
+fn no_command_is_left_when_the_service_is_killed() {
+    // One in a session of its own, and one that starts others all the time.
+    let script = "setsid sleep 600 & while :; do sleep 0.01; echo; done";
+    let mut livebox = Livebox::start(&format!(
+        "feeds: {{a: {{command: {:?}, mode: continuous}}}}\nstreams: {{a: {{}}}}\n",
+        format!("sh -c {script:?}")
+    ));
+    wait::until("both run", LIMIT, || {
+        let all = proc::descendants(livebox.pid());
+        let has = |line: &str| all.iter().any(|pid| proc::command_line(*pid).trim() == line);
+        (has("sleep 600") && has("sleep 0.01") && has("livebox host commands")).then_some(())
+    });
+    let all = proc::descendants(livebox.pid());
+    livebox.process().signal("KILL");
+    wait::until("nothing is left", LIMIT, || {
+        (!all.iter().any(|pid| proc::is_alive(*pid))).then_some(())
+    });
+}
+
+#[test]
 fn a_host_has_no_settings_and_no_files_of_the_service() {
-    let livebox = Launch::with(QUIET).env("LIVEBOX__PUSHES__FAR__KEY", "hidden-key").start();
+    let livebox = Launch::with(QUIET).env("LIVEBOX__LOG__LEVEL", "debug").start();
     let http = livebox.http();
     let asked = std::thread::spawn(move || http.request("GET", "/quiet.ts/pic").try_answer());
     let host = host(&livebox);
@@ -60,8 +80,8 @@ fn a_host_has_no_settings_and_no_files_of_the_service() {
         let read = std::fs::read(format!("/proc/{host}/{name}")).expect("it runs");
         String::from_utf8_lossy(&read).into_owned()
     };
-    assert!(!read("environ").contains("hidden-key"));
-    assert_eq!(read("cmdline"), "livebox\0host\0");
+    assert!(!read("environ").contains("LIVEBOX"), "{}", read("environ"));
+    assert_eq!(read("cmdline"), "livebox\0host\0picture\0");
     assert!(read("limits").contains("Max core file size        0"));
     let listening = std::fs::read_dir(format!("/proc/{host}/fd")).expect("it runs");
     let files = listening.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
@@ -99,7 +119,7 @@ fn a_picture_that_needs_more_memory_than_there_may_be_harms_nobody() {
 
 /// A film that others watch, and the bytes of a command.
 fn with_film(clips: &Clips, command: &str) -> String {
-    let film = clips.make("film.mp4", SHORT);
+    let film = clips.make("film.mp4", Film { sound: false, ..SHORT });
     format!(
         "feeds: {{film: {{file: {}}}, bytes: {{command: {command:?}}}}}\n\
          streams: {{film: {{}}, bytes: {{feed: bytes, url: /bytes.ts}}}}\n",
@@ -111,6 +131,6 @@ fn with_film(clips: &Clips, command: &str) -> String {
 fn host(livebox: &Livebox) -> u32 {
     wait::until("a host", LIMIT, || {
         let mut children = proc::children(livebox.pid()).into_iter();
-        children.find(|child| proc::command_line(*child) == "livebox host ")
+        children.find(|child| proc::command_line(*child) == "livebox host picture ")
     })
 }

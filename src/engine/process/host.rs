@@ -53,7 +53,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Its last words come with its end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// A running host. Dropping it kills it.
+/// A running host. Dropping it kills it, unless it is to outlive the service.
 #[derive(Debug)]
 pub(super) struct Host {
     child: Child,
@@ -80,13 +80,13 @@ enum Silence {
 }
 
 impl Host {
-    /// Starts a host for `job`; `what` names it in the log. To be called on a
-    /// runtime.
+    /// Starts a host for `job`; `what` names it in the log and in lists of
+    /// processes. To be called on a runtime.
     ///
     /// # Errors
     /// The system gives no more processes or files.
     pub(super) async fn start(what: &str, job: Job) -> Result<(Self, Input), Failure> {
-        let spawned = spawn().map_err(|error| Failure::Crash(error.to_string()));
+        let spawned = spawn(what, &job).map_err(|error| Failure::Crash(error.to_string()));
         let (mut child, socket) = spawned?;
         let (from, to) = socket.into_split();
         let mut input = Input(to);
@@ -118,6 +118,15 @@ impl Host {
             Ok(answer) => Ok(answer),
             Err(Silence::Nonsense(failure)) => Err(failure),
             Err(Silence::Closed) => Err(self.death().await),
+        }
+    }
+
+    /// Waits for the end of a host that has nothing to say.
+    pub(super) async fn lasts(&mut self) -> Failure {
+        match self.from.next().await {
+            Ok(_) => Failure::Crash("its process says something".to_owned()),
+            Err(Silence::Nonsense(failure)) => failure,
+            Err(Silence::Closed) => self.death().await,
         }
     }
 
@@ -194,15 +203,17 @@ impl Replies {
     }
 }
 
-fn spawn() -> io::Result<(Child, UnixStream)> {
+fn spawn(what: &str, job: &Job) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let mut command = program::again();
     command.env_clear().envs(std::env::vars_os().filter(|(name, _)| is_needed(name)));
-    command.arg("host").stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.args(["host", what]);
+    command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut command = Command::from(command);
     // A group of its own: what a terminal sends to the service is not for it.
-    command.process_group(0).kill_on_drop(true);
+    let outlives = matches!(job, Job::EndCommands { .. });
+    command.process_group(0).kill_on_drop(!outlives);
     // GStreamer opens cameras without the flag by which they stay ours.
     close_fds::CloseFdsBuilder::new().cloexecfrom(3);
     let child = command.spawn()?;

@@ -3,7 +3,9 @@
 //! GStreamer, its plugins and codecs crash, hang and leak, and what strangers
 //! send makes them do so. A process can be limited and killed.
 
+mod guard;
 mod host;
 mod picture;
 
+pub(super) use guard::mark;
 pub use picture::{NoStill, Still, extract, render, render_still};
