@@ -355,24 +355,6 @@ async fn recordings(
     }
 }
 
-/// Less urgent than anything else on the machine: it may take its time.
-const NICENESS_OF_FINISHING: i32 = 15;
-
-/// Puts a recording's index in front; what a child of the service does.
-///
-/// # Errors
-/// Why it cannot be done, in one line.
-pub fn finish_recording(job: &gst::Remux) -> Result<(), String> {
-    // Before any thread is there: each begins with its maker's niceness. The
-    // system refuses only where the service is less urgent already.
-    system::set_priority(NICENESS_OF_FINISHING).ok();
-    system::keep_new_files_from_others();
-    gst::init_plain().map_err(|error| error.to_string())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| error.to_string())?;
-    runtime.block_on(gst::remux(job)).map_err(|failure| failure.to_string())
-}
-
 /// Where state is kept: as configured, as systemd says, or where the package
 /// has its folder.
 fn state_folder(settings: &Settings) -> PathBuf {

@@ -16,6 +16,8 @@
 //! trust it all the same: it parses what strangers send, and may be taken over.
 
 use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
@@ -86,6 +88,16 @@ pub enum Job {
     Extract {
         /// What the bytes are, where that is known, as a GStreamer media type.
         caps: Option<String>,
+    },
+    /// Make a file of fragments one with its index in front.
+    FinishRecording {
+        from: PathBuf,
+        to: PathBuf,
+        /// A file for in between; may be left behind.
+        through: PathBuf,
+        /// How long the recording is, and the bytes of its frames in an index,
+        /// where that is known.
+        expected: Option<(Duration, u64)>,
     },
     /// Wait until the socket is closed, and kill then whatever has `mark` (`NAME=value`)
     /// in its environment.

@@ -12,7 +12,6 @@ mod stream;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -111,15 +110,6 @@ enum Command {
     /// Open an encoder for a moment; exits with 0 if it works
     #[command(hide = true)]
     TryEncoder { element: String },
-    /// Put the index of a recording in front
-    #[command(hide = true)]
-    FinishRecording {
-        from: PathBuf,
-        to: PathBuf,
-        through: PathBuf,
-        span_ms: Option<u64>,
-        index_bytes: Option<u64>,
-    },
 }
 
 #[derive(Debug, Default, clap::Args)]
@@ -210,11 +200,6 @@ fn follow(arguments: Arguments, environment: &Environment) -> anyhow::Result<()>
         Command::TryEncoder { element } => {
             gst::init_plain()?;
             gst::try_encoder(&element).or_else(|why| say(&why).and(Err(anyhow::anyhow!(why))))
-        }
-        Command::FinishRecording { from, to, through, span_ms, index_bytes } => {
-            let expected = span_ms.map(Duration::from_millis).zip(index_bytes);
-            let job = gst::Remux { from, to, through, bytes: 0, expected };
-            app::finish_recording(&job).or_else(|why| say(&why).and(Err(anyhow::anyhow!(why))))
         }
     }
 }

@@ -18,7 +18,10 @@ const BETWEEN_ROUNDS: Duration = Duration::from_millis(10);
 pub(super) fn marked(job: &Job) -> Option<String> {
     match job {
         Job::EndCommands { mark } => Some(mark.clone()),
-        Job::Picture { .. } | Job::Still { .. } | Job::Extract { .. } => None,
+        Job::Picture { .. }
+        | Job::Still { .. }
+        | Job::Extract { .. }
+        | Job::FinishRecording { .. } => None,
     }
 }
 

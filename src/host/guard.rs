@@ -11,11 +11,15 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, raise};
 
 use super::commands;
+use crate::base::system;
 use crate::wire::Job;
 
 /// Memory of its own that a host may take: a picture of 4096×4096 is decoded in
 /// 150 MiB, and the threads of a decoder have stacks.
 const MEMORY: u64 = 512 << 20;
+
+/// What a recording's index may take: that of a day, twice.
+const MEMORY_OF_INDEX: u64 = 1 << 30;
 
 /// What a host without a pipeline needs.
 const LITTLE_MEMORY: u64 = 64 << 20;
@@ -40,9 +44,22 @@ pub(super) fn lock_down() {
 pub(super) fn limit_memory(job: &Job) {
     let limit = match job {
         Job::Picture { .. } | Job::Still { .. } | Job::Extract { .. } => MEMORY,
+        Job::FinishRecording { .. } => MEMORY_OF_INDEX,
         Job::EndCommands { .. } => LITTLE_MEMORY,
     };
     setrlimit(Resource::RLIMIT_DATA, limit, limit).ok();
+}
+
+/// Less urgent than anything else on the machine.
+const NICENESS: i32 = 15;
+
+/// Makes this process one that may take its time, and its files its own. To be
+/// called before it has other threads that work: each begins with its maker's
+/// niceness.
+pub(super) fn yield_to_others() {
+    // The system refuses only where the service is less urgent already.
+    system::set_priority(NICENESS).ok();
+    system::keep_new_files_from_others();
 }
 
 /// Ends this process when the other side of `socket` is closed, also while a

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::Service;
+use super::{Service, guard};
 use crate::engine::gst::{self, NoIntra};
 use crate::model::status::Failure;
 use crate::wire::{FromHost, Job};
@@ -18,6 +18,12 @@ pub(super) async fn run(job: Job, service: &mut Service) -> anyhow::Result<()> {
     let (head, payload) = match job {
         // All that it does is done at the end of this process.
         Job::EndCommands { .. } => return std::future::pending().await,
+        Job::FinishRecording { from, to, through, expected } => {
+            guard::yield_to_others();
+            gst::init_plain()?;
+            let made = gst::remux(from, to, through, expected).await;
+            done(made.map(|()| Bytes::new()))
+        }
         Job::Picture { format, size } => {
             gst::init_plain()?;
             let mut frames = Vec::new();

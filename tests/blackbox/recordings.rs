@@ -2,15 +2,20 @@
 //! of them when something breaks.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
+use livebox::wire::{self, FromHost, Job, ToHost};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::common::browser::{Browser, Scripts};
-use crate::common::livebox::{API, CAMERA, Launch, Livebox, binary, livebox};
-use crate::common::process::run;
+use crate::common::livebox::{API, CAMERA, Launch, Livebox, binary};
+use crate::common::process::{Process, run};
 use crate::common::tools::tool;
 use crate::common::{probe, proc, wait};
 
@@ -65,9 +70,11 @@ fn little_of_a_finished_recording_is_unused_room_for_its_index() {
     let frames = |kind| probe::packet_times(&part, kind).len();
 
     // As a recorder reckons: twelve bytes for a picture, four for a sound.
-    let index = (12 * frames("v") + 4 * frames("a")).to_string();
-    let job = ["finish-recording", &part, &film, &path("through.mp4"), "300000", &index];
-    assert_eq!(livebox(&job, "").code, Some(0));
+    let index = 12 * frames("v") + 4 * frames("a");
+    let (from, to, through) = (part.into(), film.clone().into(), path("through.mp4").into());
+    let expected = Some((Duration::from_secs(300), index as u64));
+    let job = Job::FinishRecording { from, to, through, expected };
+    assert_eq!(answer_of_host(job), FromHost::Done);
 
     let film = fs::read(film).expect("it was made");
     let (mut free, mut moov, mut at) = (0, 0, 0);
@@ -78,6 +85,29 @@ fn little_of_a_finished_recording_is_unused_room_for_its_index() {
         at += length;
     }
     assert!(moov > 0 && free < 2 * moov, "{free} bytes beside an index of {moov}");
+}
+
+/// What a pipeline host answers that is given `job` as the service would.
+fn answer_of_host(job: Job) -> FromHost {
+    let (mut ours, theirs) = UnixStream::pair().expect("there are sockets");
+    let mut command = Command::new(binary());
+    command.args(["host", "recording"]);
+    let _host = Process::start_with("host", &mut command, OwnedFd::from(theirs).into());
+    // Which holds its side of the socket, too.
+    drop(command);
+    let message = wire::encode(&ToHost::Job(job), 0).expect("it is short");
+    ours.write_all(&message).expect("it reads");
+    ours.set_read_timeout(Some(LIMIT)).expect("it is a socket");
+    let mut decoder = wire::Decoder::default();
+    loop {
+        if let Some((answer, _)) = decoder.decode().expect("it speaks the protocol") {
+            return answer;
+        }
+        let mut read = [0; 1024];
+        let length = ours.read(&mut read).expect("it answers");
+        assert_ne!(length, 0, "it has ended without an answer");
+        decoder.buffer().extend_from_slice(&read[..length]);
+    }
 }
 
 #[test]

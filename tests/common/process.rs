@@ -36,8 +36,13 @@ pub struct Finished {
 impl Process {
     /// Starts `command` and collects what it writes.
     pub fn start(name: &str, command: &mut Command) -> Self {
+        Self::start_with(name, command, Stdio::null())
+    }
+
+    /// As [`Process::start`], with something at its standard input.
+    pub fn start_with(name: &str, command: &mut Command, input: Stdio) -> Self {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

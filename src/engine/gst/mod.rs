@@ -48,7 +48,7 @@ pub use outlet::Outlet;
 pub use picture::{first_decoder, render, render_intra};
 pub use probe::{Encoders, try_encoder};
 pub use push::{Destination, Meter, PushPipeline};
-pub use remux::{Remux, remux, remux_in_child};
+pub use remux::remux;
 pub use take::StreamPipeline;
 
 use crate::base::time::MediaTime;

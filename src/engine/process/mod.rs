@@ -6,6 +6,15 @@
 mod guard;
 mod host;
 mod picture;
+mod recording;
 
 pub(super) use guard::mark;
 pub use picture::{NoStill, Still, extract, render, render_still};
+pub use recording::{Remux, finish_recording};
+
+use crate::model::status::Failure;
+
+/// That a host answers what its job never does.
+fn unexpected() -> Failure {
+    Failure::Crash("its process answers something else".to_owned())
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::host::Host;
+use super::unexpected;
 use crate::engine::bytes::Viewer;
 use crate::media::jpeg::Finder;
 use crate::model::picture::Format;
@@ -164,8 +165,4 @@ async fn unpacked(viewer: &mut Viewer, caps: Option<&str>) -> Result<Still, NoSt
         Err(failure) => Err(NoStill::Ended(Some(failure))),
         Ok((FromHost::Done, _)) => Err(NoStill::NotUnderstood(unexpected())),
     }
-}
-
-fn unexpected() -> Failure {
-    Failure::Crash("its process answers something else".to_owned())
 }

@@ -15,7 +15,7 @@ use super::keep::Room;
 use super::name::{Name, Stage};
 use super::shelf::{Known, Shelf};
 use crate::base::shutdown::Shutdown;
-use crate::engine::gst::{Remux, remux_in_child};
+use crate::engine::process::{Remux, finish_recording};
 use crate::model::status::Failure;
 
 /// How often the folder is looked after: unfinished recordings, age, size.
@@ -89,7 +89,7 @@ async fn finish(shelf: &Arc<Shelf>, (name, known, bytes): (Name, Option<Known>, 
         bytes,
         expected: known.map(|known| (known.span, known.index_bytes)),
     };
-    let made = remux_in_child(&job).await;
+    let made = finish_recording(job).await;
     let (own, is_made) = (name.clone(), made.is_ok());
     let clear = move |shelf: &Shelf| {
         shelf.remove(&own, Stage::Through);

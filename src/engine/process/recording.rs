@@ -1,0 +1,48 @@
+//! What was recorded becomes a plain MP4, in a host of its own: a damaged file
+//! takes nothing down, and the host is less urgent than all else.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::host::Host;
+use super::unexpected;
+use crate::model::status::Failure;
+use crate::wire::{FromHost, Job};
+
+/// A file takes no longer than this, and this much more for each megabyte: slow
+/// cards write two megabytes a second.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE_PER_MEGABYTE: Duration = Duration::from_secs(2);
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remux {
+    pub from: PathBuf,
+    pub to: PathBuf,
+    /// A file for in between; may be left behind.
+    pub through: PathBuf,
+    /// How large it is.
+    pub bytes: u64,
+    /// How long it is, and the bytes of its frames in an index, where that is known.
+    pub expected: Option<(Duration, u64)>,
+}
+
+/// Makes a file of fragments one with its index in front.
+///
+/// # Errors
+/// [`Failure::Disk`] if the disk is to blame, anything else if the file is.
+pub async fn finish_recording(remux: Remux) -> Result<(), Failure> {
+    let Remux { from, to, through, bytes, expected } = remux;
+    let megabytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+    let limit = PATIENCE + PATIENCE_PER_MEGABYTE.saturating_mul(megabytes);
+    let job = Job::FinishRecording { from, to, through, expected };
+    let (mut host, _input) = Host::start("recording", job).await?;
+    let answer = tokio::time::timeout(limit, host.answer(async {})).await;
+    host.end().await;
+    let hangs = |_| Failure::Build("it cannot be finished: that hangs".to_owned());
+    match answer.map_err(hangs)?? {
+        (FromHost::Done, _) => Ok(()),
+        (FromHost::Failed(failure), _) => Err(failure),
+        (FromHost::Found { .. } | FromHost::NoVideo, _) => Err(unexpected()),
+    }
+}
