@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::body;
 use super::error::ApiError;
-use super::media::{is_chromium, no_picture};
+use super::media::{is_chromium, is_gstreamer_1_22, no_picture};
 use crate::engine::roster::{HOPELESS, Stream, first_or_end};
 use crate::media::hls::{FEWEST, Window};
 
@@ -101,7 +101,13 @@ async fn ready<T>(
     read: impl Fn(&mut Window) -> Option<T>,
 ) -> Result<T, ApiError> {
     stream.hub().lease();
-    let fewest = if plays_by_itself(request) { FEWEST } else { 1 };
+    let fewest = if plays_by_itself(request) {
+        FEWEST
+    } else if is_gstreamer_1_22(request) {
+        2
+    } else {
+        1
+    };
     let look = |window: &mut Window| {
         let is_ready = window.listed_count() >= fewest;
         is_ready.then(|| read(window)).flatten()

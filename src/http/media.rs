@@ -248,6 +248,12 @@ fn is_vlc_3(request: &HttpRequest) -> bool {
     agent(request).contains("LibVLC/3")
 }
 
+/// Whether GStreamer 1.22 asks, whose hlsdemux2 never finds its place in a
+/// playlist that began with one segment.
+pub(super) fn is_gstreamer_1_22(request: &HttpRequest) -> bool {
+    agent(request).starts_with("GStreamer souphttpsrc 1.22.")
+}
+
 /// What the client calls itself.
 fn agent(request: &HttpRequest) -> &str {
     let agent = request.headers().get(header::USER_AGENT);

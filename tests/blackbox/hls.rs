@@ -71,6 +71,16 @@ fn dates_follow_the_media_and_not_its_arrival() {
 }
 
 #[test]
+fn gstreamer_1_22_which_needs_two_segments_gets_them_from_a_cold_stream() {
+    let livebox = Livebox::start(CAMERA);
+    let asked = livebox.http().request("GET", "/camera/hls/live.m3u8");
+    let agent = "GStreamer souphttpsrc 1.22.0 libsoup/3.2.3";
+    let answer = asked.header("User-Agent", agent).answer();
+    let text = text(&answer.body);
+    assert!(lengths(&text).len() >= 2, "{text}");
+}
+
+#[test]
 fn what_has_left_the_playlist_is_there_for_as_long_as_players_may_want_it() {
     let livebox = Livebox::start(CAMERA);
     let first = playlist(&livebox, "/camera/hls/live.m3u8");
