@@ -89,6 +89,11 @@ pub enum Job {
         /// What the bytes are, where that is known, as a GStreamer media type.
         caps: Option<String>,
     },
+    /// Open an encoder for a moment.
+    TryEncoder {
+        /// The name of GStreamer's element.
+        element: String,
+    },
     /// Make a file of fragments one with its index in front.
     FinishRecording {
         from: PathBuf,

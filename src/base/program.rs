@@ -1,36 +1,14 @@
-//! Programs that are asked something: what may crash or hang runs in a process
-//! of its own, often in another one of this program.
+//! Programs that are asked something, and may crash, hang or talk without end.
 
 use std::io;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process;
 
-use super::environment::PREFIX;
-
 /// What is read of each output of a program; more is no answer to anything.
 const LONGEST: u64 = 256 << 10;
-
-/// The kernel's own reference to the file that this process runs. It stays
-/// valid when an upgrade replaces or deletes the file, unlike its path, so a
-/// child is always of the same version as its parent.
-const RUNNING: &str = "/proc/self/exe";
-
-/// Starts this program again, with the arguments that are added. Settings are
-/// left out of its environment: they may hold a stream key.
-pub fn again() -> Command {
-    let mut command = Command::new(RUNNING);
-    command.arg0("livebox");
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with(PREFIX) {
-            command.env_remove(name);
-        }
-    }
-    command
-}
 
 /// Runs `command` to its end and returns what it wrote: the beginning of a long
 /// output, after which the program finds its pipe closed. Its standard error is

@@ -107,9 +107,6 @@ enum Command {
         /// What a list of processes shows that it is for
         what: String,
     },
-    /// Open an encoder for a moment; exits with 0 if it works
-    #[command(hide = true)]
-    TryEncoder { element: String },
 }
 
 #[derive(Debug, Default, clap::Args)]
@@ -197,10 +194,6 @@ fn follow(arguments: Arguments, environment: &Environment) -> anyhow::Result<()>
         Command::Password => say(&password::hash()?),
         Command::Completions { shell } => say(&completions(shell)),
         Command::Host { .. } => host::run(),
-        Command::TryEncoder { element } => {
-            gst::init_plain()?;
-            gst::try_encoder(&element).or_else(|why| say(&why).and(Err(anyhow::anyhow!(why))))
-        }
     }
 }
 

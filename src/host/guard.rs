@@ -14,7 +14,7 @@ use super::commands;
 use crate::base::system;
 use crate::wire::Job;
 
-/// Memory of its own that a host may take: a picture of 4096×4096 is decoded in
+/// Memory of its own that a host with a pipeline may take: a picture of 4096×4096 is decoded in
 /// 150 MiB, and the threads of a decoder have stacks.
 const MEMORY: u64 = 512 << 20;
 
@@ -43,7 +43,9 @@ pub(super) fn lock_down() {
 /// that gets no more mostly aborts, and that is what the service is told.
 pub(super) fn limit_memory(job: &Job) {
     let limit = match job {
-        Job::Picture { .. } | Job::Still { .. } | Job::Extract { .. } => MEMORY,
+        Job::Picture { .. } | Job::Still { .. } | Job::Extract { .. } | Job::TryEncoder { .. } => {
+            MEMORY
+        }
         Job::FinishRecording { .. } => MEMORY_OF_INDEX,
         Job::EndCommands { .. } => LITTLE_MEMORY,
     };

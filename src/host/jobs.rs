@@ -18,6 +18,10 @@ pub(super) async fn run(job: Job, service: &mut Service) -> anyhow::Result<()> {
     let (head, payload) = match job {
         // All that it does is done at the end of this process.
         Job::EndCommands { .. } => return std::future::pending().await,
+        Job::TryEncoder { element } => {
+            gst::init_plain()?;
+            done(gst::try_encoder(&element).map(|()| Bytes::new()))
+        }
         Job::FinishRecording { from, to, through, expected } => {
             guard::yield_to_others();
             gst::init_plain()?;

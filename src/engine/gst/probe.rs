@@ -1,22 +1,14 @@
-//! Finding out which encoders work, in child processes: drivers crash, and
-//! what they load stays resident.
-
-use std::io::ErrorKind;
-use std::process::Stdio;
-use std::time::Duration;
+//! Finding out which encoders work.
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use log::info;
-use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 use super::packages;
-use crate::base::program;
 use crate::engine::encoder::{CANDIDATES, Trial, Trials};
-
-/// A driver that has not answered after this long does not work.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::engine::process;
+use crate::model::status::Failure;
 
 /// The encoders of this machine, tried once, when the first stream asks.
 #[derive(Debug, Default)]
@@ -35,7 +27,8 @@ async fn try_all() -> Trials {
         let trial = if gst::ElementFactory::find(name).is_none() {
             Trial::NotInstalled { package: packages::of(name) }
         } else {
-            in_child(name).await
+            let tried = process::try_encoder(name).await;
+            tried.map_or_else(|why| Trial::Fails(why.to_string()), |()| Trial::Works)
         };
         trials.push((name, trial));
     }
@@ -49,37 +42,22 @@ async fn try_all() -> Trials {
 pub(super) fn try_all_here() -> Trials {
     let try_one = |name: &'static str| match gst::ElementFactory::find(name) {
         None => Trial::NotInstalled { package: packages::of(name) },
-        Some(_) => try_encoder(name).map_or_else(Trial::Fails, |()| Trial::Works),
+        Some(_) => {
+            try_encoder(name).map_or_else(|why| Trial::Fails(why.to_string()), |()| Trial::Works)
+        }
     };
     CANDIDATES.into_iter().map(|name| (name, try_one(name))).collect()
 }
 
-async fn in_child(name: &str) -> Trial {
-    let mut command = Command::from(program::again());
-    command.args(["try-encoder", name]).stderr(Stdio::null());
-    match program::output(command, PATIENCE).await {
-        Err(error) if error.kind() == ErrorKind::TimedOut => Trial::Fails("it hangs".to_owned()),
-        Err(error) => Trial::Fails(error.to_string()),
-        Ok(output) if output.status.success() => Trial::Works,
-        Ok(output) => {
-            let told = String::from_utf8_lossy(&output.stdout);
-            let told = told.lines().next().unwrap_or_default();
-            let why = if told.is_empty() { output.status.to_string() } else { told.to_owned() };
-            Trial::Fails(why)
-        }
-    }
-}
-
-/// Opens an encoder for a moment; what the child process does.
+/// Opens an encoder for a moment.
 ///
 /// # Errors
-/// Why it cannot be used, in one line.
-pub fn try_encoder(name: &str) -> Result<(), String> {
-    let element = gst::ElementFactory::make(name).build().map_err(|error| error.to_string())?;
+/// Why it cannot be used.
+pub fn try_encoder(name: &str) -> Result<(), Failure> {
+    let failed = |why: String| Failure::Build(why);
+    let element = gst::ElementFactory::make(name).build();
+    let element = element.map_err(|error| failed(error.to_string()))?;
     let opened = element.set_state(gst::State::Ready);
     element.set_state(gst::State::Null).ok();
-    match opened {
-        Ok(_) => Ok(()),
-        Err(_) => Err("it cannot open its device".to_owned()),
-    }
+    opened.map(|_| ()).map_err(|_| failed("it cannot open its device".to_owned()))
 }

@@ -9,8 +9,8 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{ExitStatus, Stdio};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{self, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,12 +22,16 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use crate::base::program;
 use crate::engine::command::keep;
 use crate::engine::command_log::CommandLog;
 use crate::engine::last_words::LastWords;
 use crate::model::status::Failure;
 use crate::wire::{Decoder, FromHost, Job, ToHost, encode};
+
+/// The kernel's own reference to the file that this process runs. It stays
+/// valid when an upgrade replaces or deletes the file, unlike its path, so a
+/// host is always of the same version as its service.
+const RUNNING: &str = "/proc/self/exe";
 
 /// What of the environment a host needs: where libraries, plugins and their
 /// registry are, the time zone of clocks in pictures, and the heap's settings.
@@ -206,8 +210,11 @@ impl Replies {
 fn spawn(what: &str, job: &Job) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
-    let mut command = program::again();
-    command.env_clear().envs(std::env::vars_os().filter(|(name, _)| is_needed(name)));
+    let mut command = process::Command::new(RUNNING);
+    command
+        .arg0("livebox")
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| is_needed(name)));
     command.args(["host", what]);
     command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut command = Command::from(command);

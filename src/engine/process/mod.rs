@@ -3,11 +3,13 @@
 //! GStreamer, its plugins and codecs crash, hang and leak, and what strangers
 //! send makes them do so. A process can be limited and killed.
 
+mod encoder;
 mod guard;
 mod host;
 mod picture;
 mod recording;
 
+pub use encoder::try_encoder;
 pub(super) use guard::mark;
 pub use picture::{NoStill, Still, extract, render, render_still};
 pub use recording::{Remux, finish_recording};
