@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::{Service, guard};
+use super::{Service, guard, sandbox};
 use crate::engine::gst::{self, NoIntra};
 use crate::model::status::Failure;
 use crate::wire::{FromHost, Job};
@@ -15,21 +15,20 @@ use crate::wire::{FromHost, Job};
 /// # Errors
 /// The service has gone or talks nonsense, or GStreamer does not start.
 pub(super) async fn run(job: Job, service: &mut Service) -> anyhow::Result<()> {
+    if !matches!(job, Job::EndCommands { .. }) {
+        gst::init_plain()?;
+    }
+    sandbox::confine(&job);
     let (head, payload) = match job {
         // All that it does is done at the end of this process.
         Job::EndCommands { .. } => return std::future::pending().await,
-        Job::TryEncoder { element } => {
-            gst::init_plain()?;
-            done(gst::try_encoder(&element).map(|()| Bytes::new()))
-        }
+        Job::TryEncoder { element } => done(gst::try_encoder(&element).map(|()| Bytes::new())),
         Job::FinishRecording { from, to, through, expected } => {
             guard::yield_to_others();
-            gst::init_plain()?;
             let made = gst::remux(from, to, through, expected).await;
             done(made.map(|()| Bytes::new()))
         }
         Job::Picture { format, size } => {
-            gst::init_plain()?;
             let mut frames = Vec::new();
             while let Some(frame) = service.data().await? {
                 frames.push(frame);
@@ -37,12 +36,10 @@ pub(super) async fn run(job: Job, service: &mut Service) -> anyhow::Result<()> {
             done(gst::render(frames, format, size).await)
         }
         Job::Still { caps, format, width } => {
-            gst::init_plain()?;
             let data = service.data().await?.unwrap_or_default();
             done(gst::render_intra(&caps, data, format, width).await)
         }
         Job::Extract { caps } => {
-            gst::init_plain()?;
             let (tell, bytes) = mpsc::channel(1);
             let found = tokio::select! {
                 found = gst::unpacked(bytes, caps.as_deref()) => found,

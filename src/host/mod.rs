@@ -4,6 +4,7 @@
 mod commands;
 mod guard;
 mod jobs;
+mod sandbox;
 
 use std::os::fd::AsFd as _;
 use std::os::unix::net;
