@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::fmp4::FIRST_DURATION;
 use super::packager::Chunk;
 
 /// What Chromium reads at a time (measured: 0.77 s behind live without a
@@ -49,10 +50,8 @@ pub const REST_EVERY: Duration = Duration::from_millis(150);
 /// A box's size and type.
 const BOX_HEADER: usize = 8;
 
-/// Where the writer of fragments puts the decoding time and the first duration
-/// of a fragment with one sample.
+/// Where the writer of fragments puts the decoding time.
 const TFDT: std::ops::Range<usize> = 60..68;
-const DURATION: std::ops::Range<usize> = 88..92;
 
 /// The pictures of `chunks`, squeezed so that they lead up to the last one,
 /// which stands where it stood.
@@ -69,7 +68,7 @@ pub fn burst<'a>(chunks: impl Iterator<Item = &'a Chunk>) -> Option<Burst> {
     }
     let last = pictures.last()?.video_bytes();
     let end = number(&last, TFDT);
-    let frame = number(&last, DURATION) as u32;
+    let frame = number(&last, FIRST_DURATION) as u32;
     let length = pictures.iter().map(|chunk| chunk.video_len()).sum();
     let mut bytes = Vec::with_capacity(length);
     for (index, chunk) in pictures.iter().enumerate() {
@@ -81,7 +80,7 @@ pub fn burst<'a>(chunks: impl Iterator<Item = &'a Chunk>) -> Option<Burst> {
         }
         let time = end.saturating_sub(left * SQUEEZED);
         bytes[begin..][TFDT].copy_from_slice(&time.to_be_bytes());
-        bytes[begin..][DURATION].copy_from_slice(&(SQUEEZED as u32).to_be_bytes());
+        bytes[begin..][FIRST_DURATION].copy_from_slice(&(SQUEEZED as u32).to_be_bytes());
     }
     Some(Burst::of(bytes.into(), frame))
 }
@@ -107,9 +106,9 @@ impl Burst {
     /// (`av_guess_frame_rate`). Squeezed, it is 300, and ffmpeg repeats each picture nine times
     /// for outputs of a constant rate.
     pub fn with_real_rate(&self) -> [Bytes; 2] {
-        let cut = DURATION.end.min(self.bytes.len());
+        let cut = FIRST_DURATION.end.min(self.bytes.len());
         let mut head = self.bytes[..cut].to_vec();
-        if let Some(duration) = head.get_mut(DURATION) {
+        if let Some(duration) = head.get_mut(FIRST_DURATION) {
             duration.copy_from_slice(&self.frame.to_be_bytes());
         }
         [head.into(), self.bytes.slice(cut..)]
@@ -208,7 +207,7 @@ mod tests {
             .collect();
         let ends: Vec<_> = starts
             .iter()
-            .map(|start| number(&burst[*start..], TFDT) + number(&burst[*start..], DURATION))
+            .map(|start| number(&burst[*start..], TFDT) + number(&burst[*start..], FIRST_DURATION))
             .collect();
         let begins = starts.iter().skip(1).map(|start| number(&burst[*start..], TFDT));
         assert!(begins.zip(&ends).all(|(begin, end)| begin == *end), "no holes");
@@ -241,9 +240,9 @@ mod tests {
         let chunks = chunks(45);
         let burst = burst(chunks.iter().map(AsRef::as_ref)).unwrap();
         let mut told = burst.with_real_rate().concat();
-        assert_eq!(number(&told, DURATION), 3000);
-        assert_eq!(number(&burst.bytes, DURATION), SQUEEZED);
-        told[DURATION].copy_from_slice(&burst.bytes[DURATION]);
+        assert_eq!(number(&told, FIRST_DURATION), 3000);
+        assert_eq!(number(&burst.bytes, FIRST_DURATION), SQUEEZED);
+        told[FIRST_DURATION].copy_from_slice(&burst.bytes[FIRST_DURATION]);
         assert_eq!(told, burst.bytes);
     }
 

@@ -5,6 +5,8 @@
 //! and every duration is 0: Chromium takes that for a live stream and keeps
 //! one frame of buffer only.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use mp4_atom::{
     Audio, Avc1, Avcc, AvccExt, Codec, Dinf, Dref, DrefEntry, Encode, Esds, FixedPoint, FourCC,
@@ -23,6 +25,10 @@ pub const VIDEO_TIMESCALE: u32 = 90_000;
 /// Sample flags: depends on nothing; or depends on others and is no sync sample.
 const SYNC: u32 = 0x0200_0000;
 const NON_SYNC: u32 = 0x0101_0000;
+
+/// Where the duration of the first sample stands in a fragment that [`Fragment`] or
+/// [`joint_header`] wrote.
+pub const FIRST_DURATION: Range<usize> = 88..92;
 
 /// The track's number in every segment, whichever tracks there are.
 pub fn track_id(kind: TrackKind) -> u32 {
@@ -194,7 +200,7 @@ impl Fragment<'_> {
     /// Writes all but the payload; the samples' bytes must follow, in order.
     ///
     /// The decode time is at bytes 60 to 67 and the first sample's duration at
-    /// bytes 88 to 91, so that a copy can be given other times.
+    /// [`FIRST_DURATION`], so that a copy can be given other times.
     pub fn write_header(&self, out: &mut Vec<u8>) {
         begin(out, self.moof_len(), b"moof");
         begin(out, Self::MFHD, b"mfhd");

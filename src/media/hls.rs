@@ -5,6 +5,7 @@
 //! what is waited for, is decided elsewhere.
 
 mod playlist;
+mod segment;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use bytes::Bytes;
 
 use super::packager::{Chunk, Init};
 use crate::base::time::{MediaTime, WallClock};
+use segment::Picture;
 
 /// Segments in a playlist. Apple's authoring rules want six at least.
 pub const LISTED: usize = 7;
@@ -64,6 +66,8 @@ pub struct Segment {
     pub pieces: Vec<Bytes>,
     /// The length of all pieces.
     pub len: usize,
+    /// The latest picture.
+    picture: Option<Picture>,
 }
 
 /// The newest segments of a stream.
@@ -151,6 +155,9 @@ impl Window {
     pub fn push(&mut self, chunk: &Chunk, clock: WallClock) {
         let Some(last) = chunk.units.last() else { return };
         let boundary = self.boundary_before(chunk);
+        if let Some(open) = self.open.as_mut().filter(|_| boundary != Boundary::Discontinuity) {
+            open.extend_picture(chunk);
+        }
         match boundary {
             Boundary::Nothing => {}
             Boundary::Discontinuity => {
@@ -265,6 +272,7 @@ impl Window {
             kept_until: chunk.start(),
             pieces: Vec::new(),
             len: 0,
+            picture: None,
         });
     }
 
@@ -340,19 +348,5 @@ impl Window {
             }
         }
         peak.ceil() as u64
-    }
-}
-
-impl Segment {
-    fn take(&mut self, chunk: &Chunk) {
-        if chunk.has_audio() && std::mem::take(&mut self.awaits_sound) {
-            self.pieces.extend(chunk.joint());
-        } else {
-            self.pieces.push(chunk.bytes.clone());
-        }
-        self.len = self.pieces.iter().map(Bytes::len).sum();
-        if let Some(last) = chunk.units.last() {
-            self.duration = (last.dts + last.duration).since(self.start);
-        }
     }
 }

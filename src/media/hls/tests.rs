@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use mp4_atom::{Any, DecodeMaybe};
+
 use super::*;
 use crate::media::aac::lc_config;
 use crate::media::packager::{Expect, Packaged, Packager};
@@ -60,6 +62,22 @@ fn lengths(playlist: &str) -> Vec<f64> {
 /// What a line of a playlist says behind its colon.
 fn value<'a>(playlist: &'a str, tag: &str) -> Option<&'a str> {
     playlist.lines().find_map(|line| line.strip_prefix(tag)?.strip_prefix(':'))
+}
+
+/// Decoding times and durations of the pictures in a segment, in ticks.
+fn pictures(segment: &Segment) -> Vec<(u64, u64)> {
+    let bytes = segment.pieces.concat();
+    let mut rest = &bytes[..];
+    let mut found = Vec::new();
+    while let Some(atom) = Any::decode_maybe(&mut rest).unwrap() {
+        let Any::Moof(moof) = atom else { continue };
+        for traf in moof.traf.iter().filter(|traf| traf.tfhd.track_id == 1) {
+            let duration = traf.trun[0].samples.get(0).unwrap().duration.unwrap();
+            let time = traf.tfdt.as_ref().unwrap().base_media_decode_time;
+            found.push((time, u64::from(duration)));
+        }
+    }
+    found
 }
 
 fn seconds(from: u64, count: u32) -> Vec<AccessUnit> {
@@ -306,6 +324,33 @@ fn a_segment_begins_with_picture_and_sound_in_one_fragment() {
     };
     assert_eq!(times("video"), (0..30).map(|frame| 900_000 + 3000 * frame).collect::<Vec<_>>());
     assert!(times("audio").windows(2).all(|pair| pair[1] - pair[0] == 1024));
+}
+
+#[test]
+fn each_picture_is_shown_until_the_next_where_some_are_missing() {
+    for audio in [false, true] {
+        let mut feeder = Feeder::new();
+        feeder.packager.begin_run(MediaTime::default(), Expect { video: Some(FRAME), audio });
+        feeder.packager.audio_config(lc_config(48_000, 2).unwrap());
+        let mut video = Video { seconds: 3, gop: 30, ..Video::default() }.timed(MediaTime::ORIGIN);
+        // After the first picture, inside the first segment, and at the end of it.
+        for missing in [29, 12, 11, 1] {
+            video.remove(missing);
+        }
+        feeder.go_on(interleaved(video, tone(MediaTime::ORIGIN.before(FRAME / 4))));
+
+        let segments = [0, 1].map(|number| feeder.window.segment(number).unwrap());
+        let pictures: Vec<_> = segments.into_iter().flat_map(pictures).collect();
+        assert_eq!(pictures.len(), 56);
+        for pair in pictures.windows(2) {
+            let [(time, duration), (next, _)] = pair else { unreachable!() };
+            assert_eq!(time + duration, *next, "{pictures:?}");
+        }
+        for segment in segments {
+            assert!(segment.pieces.iter().all(|piece| !piece.is_empty()));
+            assert_eq!(segment.pieces.iter().map(Bytes::len).sum::<usize>(), segment.len);
+        }
+    }
 }
 
 #[test]

@@ -118,7 +118,8 @@ impl Chunk {
         bytes
     }
 
-    fn video(&self) -> Option<&Unit> {
+    /// The picture, if there is one.
+    pub fn video(&self) -> Option<&Unit> {
         self.units.iter().find(|unit| unit.track == TrackKind::Video)
     }
 }

@@ -1,0 +1,71 @@
+//! What a [`Segment`] holds: chunks as they are, except for two headers.
+//!
+//! The first picture and the first sound share a fragment, and a picture that
+//! others should have followed lasts until the next one. Payloads stay shared.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Segment;
+use crate::base::time::MediaTime;
+use crate::media::fmp4::{self, FIRST_DURATION, VIDEO_TIMESCALE};
+use crate::media::packager::Chunk;
+
+/// Where a picture stands in a segment.
+#[derive(Clone, Debug)]
+pub(super) struct Picture {
+    piece: usize,
+    /// Where its fragment begins in that piece.
+    offset: usize,
+    start: MediaTime,
+    duration: Duration,
+}
+
+impl Segment {
+    /// Takes the next chunk.
+    pub(super) fn take(&mut self, chunk: &Chunk) {
+        let is_joint = chunk.has_audio() && std::mem::take(&mut self.awaits_sound);
+        if let Some(unit) = chunk.video() {
+            self.picture = Some(Picture {
+                piece: self.pieces.len(),
+                offset: if is_joint { 0 } else { chunk.bytes.len() - chunk.video_len() },
+                start: unit.dts,
+                duration: unit.duration,
+            });
+        }
+        if is_joint {
+            self.pieces.extend(chunk.joint());
+        } else {
+            self.pieces.push(chunk.bytes.clone());
+        }
+        self.len = self.pieces.iter().map(Bytes::len).sum();
+        if let Some(last) = chunk.units.last() {
+            self.duration = (last.dts + last.duration).since(self.start);
+        }
+    }
+
+    /// Shows the latest picture until that of `next`, if pictures are missing between them.
+    ///
+    /// After a step of more than two durations, Media Source Extensions ("coded frame
+    /// processing") discard everything up to the next key frame.
+    pub(super) fn extend_picture(&mut self, next: &Chunk) {
+        let Some(next) = next.video() else { return };
+        let Some(picture) = self.picture.take() else { return };
+        let Some(piece) = self.pieces.get(picture.piece) else { return };
+        if next.dts.since(picture.start) * 2 < picture.duration * 3 {
+            return;
+        }
+        let ticks = |time: MediaTime| time.nearest_ticks(VIDEO_TIMESCALE);
+        let span = ticks(next.dts).saturating_sub(ticks(picture.start)) as u32;
+        let payload = picture.offset + fmp4::header_len(&piece[picture.offset..]);
+        // Other viewers share the chunk: only the header is a copy.
+        let mut header = piece[..payload].to_vec();
+        if let Some(duration) = header[picture.offset..].get_mut(FIRST_DURATION) {
+            duration.copy_from_slice(&span.to_be_bytes());
+        }
+        let pieces = [header.into(), piece.slice(payload..)].into_iter();
+        let pieces = pieces.filter(|piece| !piece.is_empty());
+        self.pieces.splice(picture.piece..=picture.piece, pieces);
+    }
+}
