@@ -67,20 +67,28 @@ impl Client {
         }
     }
 
-    /// Why it cannot take this way, by a limit of its own.
-    pub(crate) fn limit(self, way: Way) -> Option<&'static str> {
-        match (self, way) {
-            (Client::Vlc, Way::RtspTcp | Way::RtspUdp) => {
+    /// Why it cannot show such a stream on this way, by a limit of its own.
+    pub(crate) fn limit(self, way: Way, case: Case) -> Option<&'static str> {
+        match (self, way, case) {
+            (Client::Vlc, Way::RtspTcp | Way::RtspUdp, _) => {
                 Some("Debian builds VLC without live555, which is its RTSP")
             }
-            (Client::OpenCv, Way::Aac) => Some("it reads pictures only"),
-            (Client::Chromium, Way::Ts) => Some("it has no demuxer for MPEG-TS"),
-            (Client::Chromium, Way::H264) => Some("it has no demuxer for plain H.264"),
-            (Client::Chromium, Way::RtspTcp | Way::RtspUdp) => Some("browsers speak no RTSP"),
-            (Client::HlsJs | Client::Shaka, Way::Hls) => None,
-            (Client::HlsJs | Client::Shaka, _) => Some("it plays playlists only"),
+            (Client::Vlc, Way::Hls, Case::Password) => {
+                Some("it sends the password of an address with the first request only")
+            }
+            (Client::OpenCv, Way::Aac, _) => Some("it reads pictures only"),
+            (Client::Chromium, Way::Ts, _) => Some("it has no demuxer for MPEG-TS"),
+            (Client::Chromium, Way::H264, _) => Some("it has no demuxer for plain H.264"),
+            (Client::Chromium, Way::RtspTcp | Way::RtspUdp, _) => Some("browsers speak no RTSP"),
+            (Client::HlsJs | Client::Shaka, Way::Hls, _) => None,
+            (Client::HlsJs | Client::Shaka, _, _) => Some("it plays playlists only"),
             _ => None,
         }
+    }
+
+    /// Whether the client can show this way out of any stream.
+    pub(crate) fn knows(self, way: Way) -> bool {
+        Case::ALL.into_iter().any(|case| self.limit(way, case).is_none())
     }
 
     /// Makes everything ready for the client; what is returned starts it.

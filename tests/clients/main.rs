@@ -13,7 +13,6 @@ mod browser;
 mod client;
 mod film;
 mod install;
-mod known;
 mod made;
 mod matrix;
 mod measure;

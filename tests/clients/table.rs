@@ -3,8 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::client::{Client, exists};
-use crate::known;
+use crate::client::Client;
 use crate::matrix::{Combination, Outcome};
 use crate::measure::Seen;
 use crate::way::{Case, Way};
@@ -32,7 +31,7 @@ fn page(outcomes: &[Outcome], before: &str) -> String {
     Case::ALL.iter().for_each(|case| add(&mut text, &format!(" {} |", case.title())));
     text.push_str("\n|---|---|---|---|---|---|\n");
     for client in Client::ALL {
-        for way in Way::ALL.into_iter().filter(|way| client.limit(*way).is_none()) {
+        for way in Way::ALL.into_iter().filter(|way| client.knows(*way)) {
             let names = [client.title().to_owned(), format!("`{}`", way.title())];
             add(&mut text, &format!("| {} | {} |", names[0], names[1]));
             let row = rows.iter().find(|row| row.len() == 6 && row[..2] == names);
@@ -56,7 +55,7 @@ fn cells(line: &str) -> Vec<&str> {
 }
 
 fn cell(outcomes: &[Outcome], of: Combination, kept: &str) -> String {
-    if !exists(of.way, of.case) {
+    if !of.is_possible() {
         return "–".to_owned();
     }
     match outcomes.iter().find(|one| one.of == of).map(|one| (one.fault(), &one.seen)) {
@@ -70,23 +69,22 @@ fn failures(outcomes: &[Outcome], rows: &[Vec<&str>]) -> String {
     let mut text = String::new();
     for of in Combination::all() {
         let title = of.title();
-        let reason = known::reason(of.client, of.way, of.case).unwrap_or("not known");
         let fault = match outcomes.iter().find(|one| one.of == of) {
             Some(outcome) => outcome.fault(),
             None => {
-                let row = rows.iter().find(|row| row.len() == 5 && row[..3].join(" | ") == title);
+                let row = rows.iter().find(|row| row.len() == 4 && row[..3].join(" | ") == title);
                 row.map(|row| row[3].to_owned())
             }
         };
         if let Some(fault) = fault {
             let fault = fault.replace(['|', '\n'], " ");
-            add(&mut text, &format!("| {title} | {fault} | {reason} |\n"));
+            add(&mut text, &format!("| {title} | {fault} |\n"));
         }
     }
     if text.is_empty() {
         return text;
     }
-    let head = "| client | way | stream | what is seen | why |\n|---|---|---|---|---|\n";
+    let head = "| client | way | stream | what is seen |\n|---|---|---|---|\n";
     format!("\n## What fails\n\n{head}{text}")
 }
 
@@ -94,8 +92,16 @@ fn limits() -> String {
     let mut text = "\n## What cannot work\n\n| client | way | why |\n|---|---|---|\n".to_owned();
     for client in Client::ALL {
         for way in Way::ALL {
-            if let Some(reason) = client.limit(way) {
-                add(&mut text, &format!("| {} | `{}` | {reason} |\n", client.title(), way.title()));
+            let (title, way_title) = (client.title(), way.title());
+            if let (false, Some(reason)) = (client.knows(way), client.limit(way, Case::Running)) {
+                add(&mut text, &format!("| {title} | `{way_title}` | {reason} |\n"));
+                continue;
+            }
+            for case in Case::ALL {
+                if let Some(reason) = client.limit(way, case) {
+                    let case = case.title();
+                    add(&mut text, &format!("| {title} | `{way_title}`, {case} | {reason} |\n"));
+                }
             }
         }
     }
@@ -112,6 +118,6 @@ fn what_is_not_played_again_keeps_its_place_on_the_page() {
     let good = Outcome { of: of(Case::Running), seen: Ok(Seen::default()) };
     let bad = Outcome { of: of(Case::Resting), seen: Err("it | ended".to_owned()) };
     let first = page(&[good, bad], "");
-    assert!(first.contains("| VLC | .ts | at rest | it   ended | not known |"), "{first}");
+    assert!(first.contains("| VLC | .ts | at rest | it   ended |"), "{first}");
     assert_eq!(page(&[], &first), first);
 }
