@@ -23,8 +23,10 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::base::time::MediaTime;
 use crate::model::picture::Format;
 use crate::model::status::Failure;
+use crate::model::unit::TrackKind;
 
 /// Both sides have the same, or do not talk.
 pub const VERSION: u8 = 1;
@@ -45,7 +47,9 @@ pub enum ToHost {
     Job(Job),
     /// A piece of what the job works on; the payload.
     Data,
-    /// No more data follows.
+    /// An access unit of a stream; the payload.
+    Unit(Unit),
+    /// No more follows.
     End,
 }
 
@@ -63,6 +67,25 @@ pub enum FromHost {
     },
     /// There is sound in it, but no picture.
     NoVideo,
+    /// A picture of a stream; the payload is a JPEG. More follow.
+    Picture {
+        /// That of the access unit which it was.
+        pts: MediaTime,
+    },
+}
+
+/// One access unit on its way into a pipeline: H.264 in Annex B form, or a raw
+/// AAC frame. Its times are those of the service, and come back as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    pub track: TrackKind,
+    pub pts: MediaTime,
+    pub dts: MediaTime,
+    pub duration: Duration,
+    /// Whether a decoder can start here.
+    pub key: bool,
+    /// Whether units before it are missing.
+    pub gap: bool,
 }
 
 /// What a host is for. It ends with its socket, whatever it does.
@@ -89,6 +112,8 @@ pub enum Job {
         /// What the bytes are, where that is known, as a GStreamer media type.
         caps: Option<String>,
     },
+    /// The pictures of a stream, whose video comes as [`ToHost::Unit`].
+    Mjpeg(Mjpeg),
     /// Open an encoder for a moment.
     TryEncoder {
         /// The name of GStreamer's element.
@@ -107,6 +132,19 @@ pub enum Job {
     /// Wait until the socket is closed, and kill then whatever has `mark` (`NAME=value`)
     /// in its environment.
     EndCommands { mark: String },
+}
+
+/// How a stream becomes Motion JPEG.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mjpeg {
+    /// Of the JPEG, 1 to 100.
+    pub quality: u8,
+    /// Width and height to scale to.
+    pub size: Option<(u32, u32)>,
+    /// The decoding time of the first unit.
+    pub begin: MediaTime,
+    /// Which decoder to take of those that are installed, modulo their number.
+    pub decoder: u32,
 }
 
 /// A message that breaks the rules above; nothing after it can be read.
@@ -271,6 +309,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn times_arrive_to_the_nanosecond(
+            (pts, dts, duration) in any::<(u64, u64, u64)>(),
+            (key, gap) in any::<(bool, bool)>(),
+            data in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let (pts, dts) = (MediaTime(pts), MediaTime(dts));
+            let duration = Duration::from_nanos(duration);
+            let unit = Unit { track: TrackKind::Video, pts, dts, duration, key, gap };
+            let sent = message(&ToHost::Unit(unit), &data);
+            let (came, payload) = decoder(&sent).decode().unwrap().unwrap();
+            prop_assert_eq!((came, &payload[..]), (ToHost::Unit(unit), &data[..]));
+            let sent = message(&FromHost::Picture { pts }, &data);
+            let (came, payload) = decoder(&sent).decode().unwrap().unwrap();
+            prop_assert_eq!((came, &payload[..]), (FromHost::Picture { pts }, &data[..]));
+        }
+
         #[test]
         fn any_bytes_are_survived(read in prop::collection::vec(any::<u8>(), 0..2000)) {
             let mut decoder = decoder::<FromHost>(&read);

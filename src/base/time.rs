@@ -3,6 +3,8 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
+
 /// When the media timeline began, on the monotonic clock.
 static BEGAN: OnceLock<Instant> = OnceLock::new();
 
@@ -11,7 +13,7 @@ static BEGAN: OnceLock<Instant> = OnceLock::new();
 /// The timeline starts once per process and never goes back: the running time
 /// of a pipeline begins again with every run, this does not. It starts at
 /// [`MediaTime::ORIGIN`] so that a decoder delay cannot make a time negative.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MediaTime(pub u64);
 
 impl MediaTime {

@@ -9,6 +9,7 @@ mod command_log;
 pub mod controls;
 pub mod demand;
 pub mod encoder;
+mod feeder;
 pub mod gst;
 mod last_words;
 pub mod lifecycle;

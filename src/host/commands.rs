@@ -21,6 +21,7 @@ pub(super) fn marked(job: &Job) -> Option<String> {
         Job::Picture { .. }
         | Job::Still { .. }
         | Job::Extract { .. }
+        | Job::Mjpeg(_)
         | Job::TryEncoder { .. }
         | Job::FinishRecording { .. } => None,
     }

@@ -43,9 +43,11 @@ pub(super) fn lock_down() {
 /// that gets no more mostly aborts, and that is what the service is told.
 pub(super) fn limit_memory(job: &Job) {
     let limit = match job {
-        Job::Picture { .. } | Job::Still { .. } | Job::Extract { .. } | Job::TryEncoder { .. } => {
-            MEMORY
-        }
+        Job::Picture { .. }
+        | Job::Still { .. }
+        | Job::Extract { .. }
+        | Job::Mjpeg(_)
+        | Job::TryEncoder { .. } => MEMORY,
         Job::FinishRecording { .. } => MEMORY_OF_INDEX,
         Job::EndCommands { .. } => LITTLE_MEMORY,
     };

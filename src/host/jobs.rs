@@ -3,18 +3,19 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use super::{Service, guard, sandbox};
+use super::{Input, Output, Service, guard, sandbox};
 use crate::engine::gst::{self, NoIntra};
 use crate::model::status::Failure;
-use crate::wire::{FromHost, Job};
+use crate::wire::{FromHost, Job, Mjpeg};
 
 /// Does `job`; what goes wrong with it is an answer, too.
 ///
 /// # Errors
 /// The service has gone or talks nonsense, or GStreamer does not start.
-pub(super) async fn run(job: Job, service: &mut Service) -> anyhow::Result<()> {
+pub(super) async fn run(job: Job, service: Service) -> anyhow::Result<()> {
+    let Service { mut input, mut output } = service;
     if !matches!(job, Job::EndCommands { .. }) {
         gst::init_plain()?;
     }
@@ -30,20 +31,20 @@ pub(super) async fn run(job: Job, service: &mut Service) -> anyhow::Result<()> {
         }
         Job::Picture { format, size } => {
             let mut frames = Vec::new();
-            while let Some(frame) = service.data().await? {
+            while let Some(frame) = input.data().await? {
                 frames.push(frame);
             }
             done(gst::render(frames, format, size).await)
         }
         Job::Still { caps, format, width } => {
-            let data = service.data().await?.unwrap_or_default();
+            let data = input.data().await?.unwrap_or_default();
             done(gst::render_intra(&caps, data, format, width).await)
         }
         Job::Extract { caps } => {
             let (tell, bytes) = mpsc::channel(1);
             let found = tokio::select! {
                 found = gst::unpacked(bytes, caps.as_deref()) => found,
-                Err(gone) = pass_on(service, tell) => return Err(gone),
+                Err(gone) = pass_on(async || input.data().await, tell) => return Err(gone),
             };
             match found {
                 Ok((caps, data)) => (FromHost::Found { caps }, data),
@@ -51,15 +52,47 @@ pub(super) async fn run(job: Job, service: &mut Service) -> anyhow::Result<()> {
                 Err(NoIntra::Failed(failure)) => failed(failure),
             }
         }
+        Job::Mjpeg(job) => return mjpeg(job, input, output).await,
     };
-    service.answer(&head, payload).await
+    output.send(&head, payload).await
+}
+
+/// Sends pictures until there are no more. While the service does not take one,
+/// the next ones replace each other.
+async fn mjpeg(job: Mjpeg, mut input: Input, mut output: Output) -> anyhow::Result<()> {
+    // As many as are on their way; the rest waits in the service.
+    let (tell, units) = mpsc::channel(1);
+    let (publish, mut newest) = watch::channel(None);
+    // A task of its own: it goes on while a picture is being sent.
+    let mut made = tokio::spawn(gst::mjpeg(job, units, publish));
+    let sent = async {
+        loop {
+            tokio::select! {
+                biased;
+                failure = &mut made => return output.send(&FromHost::Failed(failure?), Bytes::new()).await,
+                Ok(()) = newest.changed() => {
+                    let picture = newest.borrow_and_update().clone();
+                    if let Some((pts, jpeg)) = picture {
+                        output.send(&FromHost::Picture { pts }, jpeg).await?;
+                    }
+                }
+            }
+        }
+    };
+    tokio::select! {
+        sent = sent => sent,
+        Err(gone) = pass_on(async || input.unit().await, tell) => Err(gone),
+    }
 }
 
 /// Passes on all data that comes. Returns only if that fails.
-async fn pass_on(service: &mut Service, tell: mpsc::Sender<Bytes>) -> anyhow::Result<Infallible> {
-    while let Some(data) = service.data().await? {
-        // Who takes no more has found something.
-        tell.send(data).await.ok();
+async fn pass_on<T>(
+    mut next: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+    tell: mpsc::Sender<T>,
+) -> anyhow::Result<Infallible> {
+    while let Some(piece) = next().await? {
+        // Without a receiver the job is done, and its answer on the way.
+        tell.send(piece).await.ok();
     }
     drop(tell);
     std::future::pending().await

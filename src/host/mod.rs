@@ -13,8 +13,9 @@ use anyhow::Context as _;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
-use crate::wire::{Decoder, FromHost, Job, ToHost, encode};
+use crate::wire::{Decoder, FromHost, Job, ToHost, Unit, encode};
 
 /// Does the job that comes over the socket at standard input. The process ends
 /// with the socket, whatever is going on in it.
@@ -30,28 +31,42 @@ pub fn run() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut service = Service::new(UnixStream::from_std(socket)?);
-        let job = service.job().await?;
+        let job = service.input.job().await?;
         guard::limit_memory(&job);
         guard::end_with(watched, commands::marked(&job))?;
-        jobs::run(job, &mut service).await
+        jobs::run(job, service).await
     })
 }
 
 /// The other side of the socket.
 struct Service {
-    socket: UnixStream,
+    input: Input,
+    output: Output,
+}
+
+/// What the service sends.
+struct Input {
+    socket: OwnedReadHalf,
     decoder: Decoder<ToHost>,
 }
 
+/// Where it is answered.
+struct Output(OwnedWriteHalf);
+
 impl Service {
     fn new(socket: UnixStream) -> Self {
-        Self { socket, decoder: Decoder::default() }
+        let (socket, output) = socket.into_split();
+        Self { input: Input { socket, decoder: Decoder::default() }, output: Output(output) }
     }
+}
 
+impl Input {
     async fn job(&mut self) -> anyhow::Result<Job> {
         match self.next().await? {
             (ToHost::Job(job), _) => Ok(job),
-            (ToHost::Data | ToHost::End, _) => anyhow::bail!("it begins without a job"),
+            (ToHost::Data | ToHost::Unit(_) | ToHost::End, _) => {
+                anyhow::bail!("it begins without a job")
+            }
         }
     }
 
@@ -60,7 +75,16 @@ impl Service {
         match self.next().await? {
             (ToHost::Data, data) => Ok(Some(data)),
             (ToHost::End, _) => Ok(None),
-            (ToHost::Job(_), _) => anyhow::bail!("a second job"),
+            (ToHost::Job(_) | ToHost::Unit(_), _) => anyhow::bail!("no data"),
+        }
+    }
+
+    /// The next access unit; nothing at their end.
+    async fn unit(&mut self) -> anyhow::Result<Option<(Unit, Bytes)>> {
+        match self.next().await? {
+            (ToHost::Unit(unit), data) => Ok(Some((unit, data))),
+            (ToHost::End, _) => Ok(None),
+            (ToHost::Job(_) | ToHost::Data, _) => anyhow::bail!("no access unit"),
         }
     }
 
@@ -74,9 +98,11 @@ impl Service {
             }
         }
     }
+}
 
-    async fn answer(&mut self, head: &FromHost, payload: Bytes) -> anyhow::Result<()> {
+impl Output {
+    async fn send(&mut self, head: &FromHost, payload: Bytes) -> anyhow::Result<()> {
         let head = encode(head, payload.len())?;
-        Ok(self.socket.write_all_buf(&mut Buf::chain(&head[..], payload)).await?)
+        Ok(self.0.write_all_buf(&mut Buf::chain(&head[..], payload)).await?)
     }
 }

@@ -43,7 +43,7 @@ const DEVICES: &str = "/dev";
 /// about. A job that gets no bytes of strangers stays as it is.
 pub(super) fn confine(job: &Job) {
     let folders = match job {
-        Job::Picture { .. } | Job::Still { .. } | Job::Extract { .. } => Vec::new(),
+        Job::Picture { .. } | Job::Still { .. } | Job::Extract { .. } | Job::Mjpeg(_) => Vec::new(),
         Job::FinishRecording { from, to, through, .. } => {
             [from, to, through].into_iter().filter_map(|path| path.parent()).collect()
         }

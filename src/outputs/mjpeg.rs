@@ -2,7 +2,7 @@
 //! a viewer is shown a picture.
 //!
 //! A stream is decoded and encoded once for all who want it in one look, while
-//! there is one who does. The pipeline is `engine::gst`'s.
+//! there is one who does. The pipeline is `engine::process`'s.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -11,8 +11,8 @@ use super::picture::{BadWish, find, quality, width};
 use crate::base::backoff::Backoff;
 use crate::config::settings::Mode;
 use crate::engine::demand::Demand;
-use crate::engine::gst::{Look, MjpegPipeline};
 use crate::engine::lifecycle::{Lifecycle, Limits};
+use crate::engine::process::{Look, MjpegPipeline};
 use crate::engine::supervisor::Supervisor;
 use crate::hub::{Still, Stills, Stream};
 use crate::model::status::Failure;

@@ -1,10 +1,13 @@
 //! Processes that pipelines run in: what happens in one stays in it.
 
+use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::common::clip::{Clips, Film, SHORT};
 use crate::common::http::Answer;
-use crate::common::livebox::{Launch, Livebox};
+use crate::common::livebox::{CAMERA, Launch, Livebox};
+use crate::common::mjpeg::Mjpeg;
 use crate::common::process::run;
 use crate::common::tools::tool;
 use crate::common::viewer::Viewer;
@@ -28,15 +31,53 @@ fn a_host_that_crashes_is_told_and_takes_nobody_with_it() {
         let http = livebox.http();
         let asked = std::thread::spawn(move || http.get("/bytes.ts/pic"));
         let host = host(&livebox);
-        proc::signal(host, signal);
+        crash(host, signal);
         let answer: Answer = asked.join().expect("it asks");
         assert_eq!(answer.status(), 503, "{}", answer.text());
         assert!(answer.text().contains(told), "{}", answer.text());
-        wait::until("the host is gone", LIMIT, || (!proc::is_alive(host)).then_some(()));
     }
     viewer.wait_for_more(30, LIMIT);
     assert_eq!(livebox.get("/film/pic").status(), 200);
     viewer.wait("all that came", LIMIT, |_| true).assert_nothing_is_missing();
+}
+
+#[test]
+fn viewers_of_motion_jpeg_stay_while_its_host_dies_again_and_again() {
+    let livebox = Livebox::start(CAMERA);
+    let viewer = Viewer::connect(livebox.http(), "/camera.mp4");
+    let mut shown: Vec<_> = (0..3).map(|_| Mjpeg::open(livebox.http(), "/camera.mjpeg")).collect();
+    shown.iter_mut().for_each(|one| drop(one.next()));
+    let used = || (proc::open_files(livebox.pid()), proc::threads(livebox.pid()));
+    let before = used();
+    for signal in ["KILL", "SEGV", "ABRT"] {
+        let host = host_of(&livebox, "mjpeg");
+        crash(host, signal);
+        let killed = wait::unix().as_secs_f64();
+        for one in &mut shown {
+            while one.next().taken() < killed {}
+        }
+    }
+    livebox.log().wait_for("MJPEG of camera failed: its process has died (SIGKILL)", LIMIT);
+    viewer.wait_for_more(10, LIMIT);
+    wait::until("nothing more is in use than before", LIMIT, || {
+        let now = used();
+        (now.0 <= before.0 && now.1 <= before.1).then_some(())
+    });
+    drop(shown);
+    wait::until("no host is left", LIMIT, || hosts_of(&livebox, "mjpeg").is_empty().then_some(()));
+}
+
+#[test]
+fn a_host_of_motion_jpeg_that_hangs_is_killed_and_another_goes_on() {
+    let livebox = Livebox::start(CAMERA);
+    let mut shown = Mjpeg::open(livebox.http(), "/camera.mjpeg");
+    shown.next();
+    let host = host_of(&livebox, "mjpeg");
+    proc::signal(host, "STOP");
+    let stopped = wait::unix().as_secs_f64();
+    while shown.next().taken() < stopped {}
+    assert!(!proc::is_alive(host), "one that hangs is not left to itself");
+    assert_eq!(hosts_of(&livebox, "mjpeg").len(), 1);
 }
 
 #[test]
@@ -83,11 +124,9 @@ fn a_host_has_no_settings_and_no_files_of_the_service() {
     assert!(!read("environ").contains("LIVEBOX"), "{}", read("environ"));
     assert_eq!(read("cmdline"), "livebox\0host\0picture\0");
     assert!(read("limits").contains("Max core file size        0"));
-    let listening = std::fs::read_dir(format!("/proc/{host}/fd")).expect("it runs");
-    let files = listening.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
-    let sockets = files.filter(|file| file.to_string_lossy().starts_with("socket:")).count();
-    // Standard input, its two copies, and what the other side of GLib's wake-ups is not.
-    assert!(sockets <= 3, "{sockets} sockets");
+    let (ours, its) = (sockets(livebox.pid()), sockets(host));
+    assert!(its.iter().all(|socket| !ours.contains(socket)), "{its:?} and {ours:?}");
+    assert!(!its.is_empty(), "its standard input is one");
     drop(livebox);
     asked.join().expect("it asks").err();
 }
@@ -129,8 +168,36 @@ fn with_film(clips: &Clips, command: &str) -> String {
 
 /// The host that makes a picture, once there is one.
 fn host(livebox: &Livebox) -> u32 {
-    wait::until("a host", LIMIT, || {
-        let mut children = proc::children(livebox.pid()).into_iter();
-        children.find(|child| proc::command_line(*child) == "livebox host picture ")
-    })
+    host_of(livebox, "picture")
+}
+
+/// The sockets that a process has open, as the kernel names them.
+fn sockets(pid: u32) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs");
+    let names = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    names.filter(|name| name.to_string_lossy().starts_with("socket:")).collect()
+}
+
+/// Ends a host by a signal. It is sent until the host is gone: Rust's runtime
+/// takes the first SIGSEGV that no fault has caused.
+fn crash(host: u32, signal: &str) {
+    let mut kill = tool("kill");
+    kill.args([format!("-{signal}"), host.to_string()]).stderr(Stdio::null());
+    wait::until("the host is gone", LIMIT, || {
+        // There may be no such process any more.
+        kill.status().ok();
+        (!proc::is_alive(host)).then_some(())
+    });
+}
+
+/// A host that does such a job, once there is one.
+fn host_of(livebox: &Livebox, job: &str) -> u32 {
+    wait::until("a host", LIMIT, || hosts_of(livebox, job).into_iter().next())
+}
+
+fn hosts_of(livebox: &Livebox, job: &str) -> Vec<u32> {
+    let line = format!("livebox host {job} ");
+    let mut children = proc::children(livebox.pid());
+    children.retain(|child| proc::is_alive(*child) && proc::command_line(*child) == line);
+    children
 }

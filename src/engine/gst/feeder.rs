@@ -1,22 +1,20 @@
-//! Feeding a consumer's pipeline from a stream, at the speed at which it drains.
-//!
-//! A feeder never drops a frame by itself: dropping H.264 corrupts silently.
-//! Who falls behind goes on at a key frame, and the pipeline is told so.
+//! The sources by which encoded frames get into a pipeline, and when they are full.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use tokio::sync::watch;
 
 use crate::base::time::MediaTime;
-use crate::hub::{Piece, Read, Reader};
-use crate::media::packager::{Chunk, Init};
+use crate::engine::feeder::{Consumer, Refused, Taken, units};
+use crate::media::packager::Chunk;
 use crate::model::status::Failure;
 use crate::model::track::AudioInfo;
 use crate::model::unit::TrackKind;
+use crate::wire::Unit;
 
 /// A source of bytes that holds more than this takes no more.
 const BYTES_HELD: u64 = 1 << 20;
@@ -31,26 +29,6 @@ pub(super) struct Sources {
     video: Source,
     audio: Option<Source>,
     begin: MediaTime,
-    when_late: WhenLate,
-}
-
-/// What a feeder does whose pipeline cannot keep up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WhenLate {
-    /// It falls back until the ring lets go of what it reads.
-    FallBack,
-    /// It goes on at the newest key frame as soon as there is one ahead.
-    Jump,
-}
-
-/// Why a feeder cannot go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Over {
-    /// A source takes no more; the pipeline's bus knows why.
-    Refused,
-    CodecChange,
-    /// The stream is taken away; who feeds is told to stop.
-    Gone,
 }
 
 #[derive(Debug)]
@@ -58,19 +36,6 @@ pub(super) struct Source {
     app: gst_app::AppSrc,
     /// Whether it is full.
     full: watch::Receiver<bool>,
-}
-
-/// The first chunk, with what is needed to decode it.
-pub(super) async fn first_chunk(reader: &mut Reader) -> (Arc<Init>, Arc<Piece>) {
-    let mut init = None;
-    loop {
-        match (reader.next().await, &init) {
-            (Read::Init(new), _) => init = Some(new),
-            (Read::Chunk(chunk), Some(init)) => return (Arc::clone(init), chunk),
-            // Who feeds is told to stop when its stream is taken away.
-            (Read::Chunk(_) | Read::Skipped(_) | Read::Over, _) => {}
-        }
-    }
 }
 
 impl Sources {
@@ -82,7 +47,6 @@ impl Sources {
         video: gst::Element,
         audio: Option<(gst::Element, &AudioInfo)>,
         begin: MediaTime,
-        when_late: WhenLate,
     ) -> Result<Self, Failure> {
         let caps = gst::Caps::builder("video/x-h264")
             .field("stream-format", "byte-stream")
@@ -93,7 +57,7 @@ impl Sources {
             Some((element, info)) => Some(Source::new(element, &audio_caps(info))?),
             None => None,
         };
-        Ok(Self { video, audio, begin, when_late })
+        Ok(Self { video, audio, begin })
     }
 
     /// A moment as the pipeline's time, which begins at `begin`.
@@ -101,27 +65,50 @@ impl Sources {
         gst::ClockTime::from_nseconds(time.0.saturating_sub(self.begin.0))
     }
 
-    fn take(&self, chunk: &Chunk, gap: bool) -> Result<(), gst::FlowError> {
-        for unit in &chunk.units {
-            let (source, data) = match (unit.track, &self.audio) {
-                (TrackKind::Video, _) => (&self.video, chunk.annex_b()),
-                (TrackKind::Audio, Some(source)) => (source, chunk.payload(unit)),
-                (TrackKind::Audio, None) => continue,
-            };
-            let mut buffer = gst::Buffer::from_slice(data);
-            let fresh = buffer.get_mut().expect("a new buffer has one owner");
-            fresh.set_pts(self.running_time(unit.pts));
-            fresh.set_dts(self.running_time(unit.dts));
-            fresh.set_duration(gst::ClockTime::from_nseconds(unit.duration.as_nanos() as u64));
-            if !unit.key && unit.track == TrackKind::Video {
-                fresh.set_flags(gst::BufferFlags::DELTA_UNIT);
-            }
-            if gap {
-                fresh.set_flags(gst::BufferFlags::DISCONT);
-            }
-            source.push(buffer)?;
+    /// Hands on a unit; without effect if there is no source for it.
+    ///
+    /// # Errors
+    /// A source takes no more; the pipeline's bus knows why.
+    pub(super) fn push(&self, unit: &Unit, data: Bytes) -> Result<(), gst::FlowError> {
+        let source = match (unit.track, &self.audio) {
+            (TrackKind::Video, _) => &self.video,
+            (TrackKind::Audio, Some(source)) => source,
+            (TrackKind::Audio, None) => return Ok(()),
+        };
+        let mut buffer = gst::Buffer::from_slice(data);
+        let fresh = buffer.get_mut().expect("a new buffer has one owner");
+        fresh.set_pts(self.running_time(unit.pts));
+        fresh.set_dts(self.running_time(unit.dts));
+        fresh.set_duration(gst::ClockTime::from_nseconds(unit.duration.as_nanos() as u64));
+        if !unit.key && unit.track == TrackKind::Video {
+            fresh.set_flags(gst::BufferFlags::DELTA_UNIT);
         }
-        Ok(())
+        if unit.gap {
+            fresh.set_flags(gst::BufferFlags::DISCONT);
+        }
+        source.push(buffer)
+    }
+
+    /// Waits until the pipeline takes more video.
+    pub(super) async fn has_room(&self) {
+        self.video.has_room().await;
+    }
+
+    /// Nothing follows.
+    pub(super) fn end(&self) {
+        self.video.end();
+        self.audio.iter().for_each(Source::end);
+    }
+}
+
+impl Consumer for Sources {
+    async fn take(&mut self, chunk: &Chunk, gap: bool) -> Result<Taken, Refused> {
+        for (unit, data) in units(chunk, gap) {
+            self.push(&unit, data).map_err(|_| Refused)?;
+        }
+        let taken = if self.video.is_full() { Taken::Slowly } else { Taken::AtOnce };
+        self.has_room().await;
+        Ok(taken)
     }
 }
 
@@ -201,48 +188,5 @@ impl Source {
     pub(super) async fn has_room(&self) {
         // An error means that the source is gone, and the run with it.
         self.full.clone().wait_for(|full| !*full).await.ok();
-    }
-}
-
-/// Feeds a pipeline from `first` on. Returns when it cannot go on. `tell_lost`
-/// learns how many chunks were skipped.
-pub(super) async fn feed(
-    reader: &mut Reader,
-    first: Arc<Piece>,
-    sources: Sources,
-    tell_lost: impl Fn(u64),
-) -> Over {
-    let generation = first.generation;
-    let mut next = Some(Read::Chunk(first));
-    let mut gap = false;
-    loop {
-        let read = match next.take() {
-            Some(read) => read,
-            None => reader.next().await,
-        };
-        match read {
-            Read::Chunk(chunk) => {
-                if sources.take(&chunk, gap).is_err() {
-                    return Over::Refused;
-                }
-                gap = false;
-                let is_late = sources.video.is_full();
-                sources.video.has_room().await;
-                if is_late && sources.when_late == WhenLate::Jump {
-                    let lost = reader.jump();
-                    if lost > 0 {
-                        tell_lost(lost);
-                        gap = true;
-                    }
-                }
-            }
-            Read::Skipped(lost) => {
-                tell_lost(lost);
-                gap = true;
-            }
-            Read::Init(init) if init.generation != generation => return Over::CodecChange,
-            Read::Init(_) => {}
-            Read::Over => return Over::Gone,
-        }
     }
 }

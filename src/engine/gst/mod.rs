@@ -43,7 +43,7 @@ pub use derive::{Base, Pictured};
 pub use devices::{Device, devices};
 pub use extract::{NoIntra, unpacked};
 pub use feed::FeedPipeline;
-pub use mjpeg::{Look, MjpegPipeline};
+pub use mjpeg::{Newest, mjpeg};
 pub use outlet::Outlet;
 pub use picture::{first_decoder, render, render_intra};
 pub use probe::{Encoders, try_encoder};

@@ -12,7 +12,7 @@ use gstreamer::prelude::*;
 use log::warn;
 use tokio::sync::{mpsc, watch};
 
-use super::feeder::{Over, Sources, WhenLate, feed, first_chunk};
+use super::feeder::Sources;
 use super::metadata::{self, metadata};
 use super::running::Running;
 use super::trust::{self, Trust};
@@ -20,6 +20,7 @@ use super::wire::Wire;
 use crate::base::secret::Secret;
 use crate::base::time::MediaTime;
 use crate::config::settings::PushAudio;
+use crate::engine::feeder::{Over, WhenLate, feed, first_chunk};
 use crate::engine::lifecycle::{Event, Run};
 use crate::engine::plan::{Nominal, push_line};
 use crate::engine::runs::{Runs, Stop};
@@ -227,7 +228,7 @@ impl Attempt {
         let measured = self.stream.measured();
         let build = move || start(&destination, &init, measured, begin);
         let started = tokio::task::spawn_blocking(build).await;
-        let Pipes { mut running, sources, sink, trust } = match started {
+        let Pipes { mut running, mut sources, sink, trust } = match started {
             Ok(Ok(pipes)) => pipes,
             Ok(Err(failure)) => return failure,
             Err(panic) => return Failure::Build(panic.to_string()),
@@ -238,7 +239,7 @@ impl Attempt {
             warn!(lost; "{label} cannot keep up and goes on at a key frame");
         };
         let fed = async {
-            match feed(&mut reader, first, sources, tell_lost).await {
+            match feed(&mut reader, first, &mut sources, WhenLate::FallBack, tell_lost).await {
                 // The bus says why.
                 Over::Refused | Over::Gone => std::future::pending().await,
                 Over::CodecChange => Failure::CodecChange,
@@ -329,7 +330,7 @@ fn start(
         }
         _ => None,
     };
-    let sources = Sources::new(running.element("video")?, audio, begin, WhenLate::FallBack)?;
+    let sources = Sources::new(running.element("video")?, audio, begin)?;
     // The pipeline's time begins when the first frame was captured, so that a
     // sound made here is in step, and the receiver sees timestamps from zero.
     let pipeline = running.pipeline();

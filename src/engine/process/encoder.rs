@@ -23,6 +23,8 @@ pub async fn try_encoder(element: &str) -> Result<(), Failure> {
     match answer.map_err(|_| Failure::Build("it hangs".to_owned()))?? {
         (FromHost::Done, _) => Ok(()),
         (FromHost::Failed(failure), _) => Err(failure),
-        (FromHost::Found { .. } | FromHost::NoVideo, _) => Err(unexpected()),
+        (FromHost::Found { .. } | FromHost::NoVideo | FromHost::Picture { .. }, _) => {
+            Err(unexpected())
+        }
     }
 }

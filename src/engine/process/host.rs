@@ -10,22 +10,29 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::pin::pin;
 use std::process::{self, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
+use super::unexpected;
 use crate::engine::command::keep;
 use crate::engine::command_log::CommandLog;
+use crate::engine::feeder::{Consumer, Refused, Taken, units};
 use crate::engine::last_words::LastWords;
+use crate::media::packager::Chunk;
 use crate::model::status::Failure;
+use crate::model::unit::TrackKind;
 use crate::wire::{Decoder, FromHost, Job, ToHost, encode};
 
 /// The kernel's own reference to the file that this process runs. It stays
@@ -51,7 +58,16 @@ const VARIABLES: [&str; 10] = [
 /// Variables of GStreamer and of drivers for video.
 const PREFIXES: [&str; 2] = ["GST_", "LIBVA_"];
 
-/// A host that was killed is gone by then, or hangs in its kernel.
+/// So much of a stream waits in the socket at most, for the kernel counts double:
+/// less than a second of 300 kbit/s. It is as late as what waits in the host.
+const SEND_BUFFER: usize = 16 << 10;
+
+/// A host that has room takes a message sooner than this, however late it is
+/// given a processor.
+const FULL_AFTER: Duration = Duration::from_millis(100);
+
+/// A host that was asked to end is given so long before it is killed; one that
+/// was killed is gone by then, or hangs in its kernel.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Its last words come with its end.
@@ -118,8 +134,24 @@ impl Host {
             answer = self.from.next() => answer,
             _ = given => self.from.next().await,
         };
-        match answer {
-            Ok(answer) => Ok(answer),
+        self.explained(answer).await
+    }
+
+    /// The next message; cancelling loses nothing.
+    ///
+    /// # Errors
+    /// The host has died, or talks nonsense.
+    pub(super) async fn next(&mut self) -> Result<(FromHost, Bytes), Failure> {
+        let message = self.from.next().await;
+        self.explained(message).await
+    }
+
+    async fn explained(
+        &mut self,
+        message: Result<(FromHost, Bytes), Silence>,
+    ) -> Result<(FromHost, Bytes), Failure> {
+        match message {
+            Ok(message) => Ok(message),
             Err(Silence::Nonsense(failure)) => Err(failure),
             Err(Silence::Closed) => Err(self.death().await),
         }
@@ -127,16 +159,21 @@ impl Host {
 
     /// Waits for the end of a host that has nothing to say.
     pub(super) async fn lasts(&mut self) -> Failure {
-        match self.from.next().await {
-            Ok(_) => Failure::Crash("its process says something".to_owned()),
-            Err(Silence::Nonsense(failure)) => failure,
-            Err(Silence::Closed) => self.death().await,
+        match self.next().await {
+            Ok(_) => unexpected(),
+            Err(failure) => failure,
         }
     }
 
-    /// Kills the host, if it has not ended yet, and waits a moment for its end.
+    /// Asks the host to end, kills it where it does not, and waits a moment for that.
     pub(super) async fn end(mut self) {
-        tokio::time::timeout(GRACE, self.child.kill()).await.ok();
+        // There is no number any more of one that has ended.
+        if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()) {
+            kill(Pid::from_raw(pid), Signal::SIGTERM).ok();
+        }
+        if tokio::time::timeout(GRACE, self.child.wait()).await.is_err() {
+            tokio::time::timeout(GRACE, self.child.kill()).await.ok();
+        }
     }
 
     /// How it has died, and what it said last.
@@ -188,6 +225,26 @@ impl Input {
     }
 }
 
+/// Sends the video, which is all that hosts have a use for.
+impl Consumer for Input {
+    async fn take(&mut self, chunk: &Chunk, gap: bool) -> Result<Taken, Refused> {
+        let sent = async {
+            for (unit, data) in units(chunk, gap) {
+                if unit.track == TrackKind::Video {
+                    self.send(&ToHost::Unit(unit), data).await?;
+                }
+            }
+            Ok(())
+        };
+        let mut sent = pin!(sent);
+        let (sent, taken) = match tokio::time::timeout(FULL_AFTER, &mut sent).await {
+            Ok(sent) => (sent, Taken::AtOnce),
+            Err(_) => (sent.await, Taken::Slowly),
+        };
+        sent.map(|()| taken).map_err(|_: io::Error| Refused)
+    }
+}
+
 impl Replies {
     async fn next(&mut self) -> Result<(FromHost, Bytes), Silence> {
         loop {
@@ -210,6 +267,7 @@ impl Replies {
 fn spawn(what: &str, job: &Job) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
+    SockRef::from(&ours).set_send_buffer_size(SEND_BUFFER)?;
     let mut command = process::Command::new(RUNNING);
     command
         .arg0("livebox")
@@ -235,4 +293,65 @@ fn is_needed(name: &OsStr) -> bool {
 fn told(status: ExitStatus) -> String {
     let signal = status.signal().and_then(|number| Signal::try_from(number).ok());
     signal.map_or_else(|| status.to_string(), |signal| signal.as_str().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::MediaTime;
+    use crate::engine::feeder::first_chunk;
+    use crate::hub::{Limits, Piece, Stream};
+    use crate::media::packager::Expect;
+    use crate::media::samples::placeholders;
+
+    /// A picture of so many bytes and some.
+    async fn piece(length: usize) -> Arc<Piece> {
+        let limits = Limits::for_gop(Duration::from_secs(1), 16 << 20);
+        let stream = Stream::new("test".parse().unwrap(), limits);
+        let video = Some(Duration::from_secs(1) / 30);
+        stream.begin_run(MediaTime::default(), Expect { video, audio: false }, 2_000_000);
+        let mut reader = stream.listen();
+        for mut unit in placeholders(MediaTime::ORIGIN, 2, 10) {
+            unit.data = [&unit.data[..], &vec![0x55; length]].concat().into();
+            stream.publish(unit).unwrap();
+        }
+        first_chunk(&mut reader).await.1
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_a_host_is_full_is_noticed_and_it_gets_what_it_was_sent() {
+        let (ours, theirs) = net::UnixStream::pair().unwrap();
+        for socket in [&ours, &theirs] {
+            socket.set_nonblocking(true).unwrap();
+        }
+        SockRef::from(&ours).set_send_buffer_size(SEND_BUFFER).unwrap();
+        let (_from, to) = UnixStream::from_std(ours).unwrap().into_split();
+        let mut theirs = UnixStream::from_std(theirs).unwrap();
+        let mut input = Input(to);
+        let (small, large) = (piece(1000).await, piece(1 << 20).await);
+        assert_eq!(input.take(&small, false).await, Ok(Taken::AtOnce));
+
+        let mut decoder = Decoder::<ToHost>::default();
+        let read = async {
+            // The clock goes on when all wait for each other.
+            tokio::time::sleep(2 * FULL_AFTER).await;
+            let mut came = Vec::new();
+            while came.len() < 2 {
+                theirs.read_buf(decoder.buffer()).await.unwrap();
+                came.extend(decoder.decode().unwrap());
+            }
+            came
+        };
+        let (taken, came) = tokio::join!(input.take(&large, true), read);
+        assert_eq!(taken, Ok(Taken::Slowly));
+        for ((head, payload), (piece, gap)) in came.iter().zip([(small, false), (large, true)]) {
+            let ToHost::Unit(unit) = head else { panic!("it is {head:?}") };
+            assert_eq!((unit.pts, unit.gap), (piece.units[0].pts, gap));
+            assert_eq!(*payload, piece.annex_b());
+        }
+
+        drop(theirs);
+        let small = piece(1000).await;
+        assert_eq!(input.take(&small, false).await, Err(Refused));
+    }
 }

@@ -6,11 +6,13 @@
 mod encoder;
 mod guard;
 mod host;
+mod mjpeg;
 mod picture;
 mod recording;
 
 pub use encoder::try_encoder;
 pub(super) use guard::mark;
+pub use mjpeg::{Look, MjpegPipeline};
 pub use picture::{NoStill, Still, extract, render, render_still};
 pub use recording::{Remux, finish_recording};
 

@@ -87,7 +87,9 @@ async fn made(job: Job, data: Vec<Bytes>) -> Result<Bytes, Failure> {
     match answer.map_err(|_| Failure::NoFrames { after: MAKING })?? {
         (FromHost::Done, picture) => Ok(picture),
         (FromHost::Failed(failure), _) => Err(failure),
-        (FromHost::Found { .. } | FromHost::NoVideo, _) => Err(unexpected()),
+        (FromHost::Found { .. } | FromHost::NoVideo | FromHost::Picture { .. }, _) => {
+            Err(unexpected())
+        }
     }
 }
 
@@ -163,6 +165,8 @@ async fn unpacked(viewer: &mut Viewer, caps: Option<&str>) -> Result<Still, NoSt
         Ok((FromHost::Failed(Failure::Ended), _)) => Err(NoStill::Ended(cause)),
         Ok((FromHost::Failed(failure), _)) => Err(NoStill::NotUnderstood(failure)),
         Err(failure) => Err(NoStill::Ended(Some(failure))),
-        Ok((FromHost::Done, _)) => Err(NoStill::NotUnderstood(unexpected())),
+        Ok((FromHost::Done | FromHost::Picture { .. }, _)) => {
+            Err(NoStill::NotUnderstood(unexpected()))
+        }
     }
 }

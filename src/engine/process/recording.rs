@@ -43,6 +43,8 @@ pub async fn finish_recording(remux: Remux) -> Result<(), Failure> {
     match answer.map_err(hangs)?? {
         (FromHost::Done, _) => Ok(()),
         (FromHost::Failed(failure), _) => Err(failure),
-        (FromHost::Found { .. } | FromHost::NoVideo, _) => Err(unexpected()),
+        (FromHost::Found { .. } | FromHost::NoVideo | FromHost::Picture { .. }, _) => {
+            Err(unexpected())
+        }
     }
 }
