@@ -47,17 +47,20 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// A feed that has failed this often in a row is not waited for.
 pub const HOPELESS: u32 = 2;
 
-/// What `first` gives, or nothing once `end` comes. What had come by then is
-/// given: a source may show its first frame and end in one moment.
+/// What `first` gives, or nothing once `end` comes or `patience` is over. What
+/// had come by then is given: a source may show its first frame and end in one
+/// moment.
 pub async fn first_or_end<T>(
     first: impl Future<Output = T>,
+    patience: Duration,
     end: impl Future<Output = ()>,
 ) -> Option<T> {
     let mut first = pin!(first);
+    let end = tokio::time::timeout(patience, end);
     tokio::select! {
         biased;
         given = &mut first => Some(given),
-        () = end => first.now_or_never(),
+        _ = end => first.now_or_never(),
     }
 }
 
@@ -368,10 +371,7 @@ impl Stream {
     /// shows a picture; at most for `patience`, and not for a hopeless feed.
     pub async fn join_within(&self, patience: Duration) -> Option<(Reader, Arc<Init>)> {
         let mut reader = self.hub.join();
-        let end = async {
-            tokio::time::timeout(patience, self.fails(HOPELESS)).await.ok();
-        };
-        match first_or_end(reader.next(), end).await? {
+        match first_or_end(reader.next(), patience, self.fails(HOPELESS)).await? {
             Read::Init(init) => Some((reader, init)),
             Read::Chunk(_) | Read::Skipped(_) | Read::Over => None,
         }
@@ -494,7 +494,7 @@ mod tests {
     async fn what_comes_in_the_moment_of_the_end_is_not_lost() {
         let (tell, mut told) = tokio::sync::mpsc::channel(1);
         let end = async { tell.send("the last").await.unwrap() };
-        assert_eq!(first_or_end(told.recv(), end).await, Some(Some("the last")));
-        assert_eq!(first_or_end(std::future::pending::<()>(), async {}).await, None);
+        assert_eq!(first_or_end(told.recv(), PATIENCE, end).await, Some(Some("the last")));
+        assert_eq!(first_or_end(std::future::pending::<()>(), PATIENCE, async {}).await, None);
     }
 }

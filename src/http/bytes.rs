@@ -34,10 +34,8 @@ pub(super) async fn bytes(
     }
     let mut viewer = stream.join(begin)?;
     // Bytes that are there are sent, however often the feed fails otherwise.
-    let end = async {
-        tokio::time::timeout(PATIENCE, stream.fails(HOPELESS)).await.ok();
-    };
-    let first = first_or_end(viewer.next(), end).await.unwrap_or(Err(None));
+    let first = first_or_end(viewer.next(), PATIENCE, stream.fails(HOPELESS)).await;
+    let first = first.unwrap_or(Err(None));
     let first = first.map_err(|cause| ApiError::NoBytes { cause: cause.or(stream.cause()) })?;
     let stream = Arc::clone(&stream);
     Ok(answer(&stream).streaming(sent(stream, viewer, first)))

@@ -112,10 +112,8 @@ async fn ready<T>(
         let is_ready = window.listed_count() >= fewest;
         is_ready.then(|| read(window)).flatten()
     };
-    let end = async {
-        tokio::time::timeout(PATIENCE, stream.fails(HOPELESS)).await.ok();
-    };
-    first_or_end(until(stream, look), end).await.ok_or_else(|| no_picture(stream))
+    let found = first_or_end(until(stream, look), PATIENCE, stream.fails(HOPELESS)).await;
+    found.ok_or_else(|| no_picture(stream))
 }
 
 /// Waits until another segment has followed this one.

@@ -45,10 +45,8 @@ pub(super) async fn mjpeg(
         return Err(NoPicture::NoVideo.into());
     }
     let mjpeg = state.mjpegs.watch(stream.hub(), look)?;
-    let end = async {
-        tokio::time::timeout(PATIENCE, mjpeg.fails(HOPELESS)).await.ok();
-    };
-    first_or_end(mjpeg.first(), end).await.ok_or_else(|| none(&mjpeg))?;
+    let first = first_or_end(mjpeg.first(), PATIENCE, mjpeg.fails(HOPELESS)).await;
+    first.ok_or_else(|| none(&mjpeg))?;
     let reader = listed(reader, &request, "mjpeg");
     let bells = request.app_data::<Bells>().expect("every worker has its bells");
     let ear = Bell::listen(&bells.of(&mjpeg), Connection::of(&request));

@@ -1,7 +1,7 @@
 //! The page of a stream in Firefox, which tells no delay: it counts from the
 //! first picture that it got.
 
-use super::recovery::{is_live, told, wait_for};
+use super::recovery::{CLOCK, PAUSE, PLAY, STORE, WIDTH, is_live, told, wait_for};
 use crate::common::browser::Page;
 use crate::common::firefox::Firefox;
 use crate::common::livebox::{CAMERA, Launch, Livebox};
@@ -13,16 +13,6 @@ const { totalVideoFrames, droppedVideoFrames } =
 return [totalVideoFrames, droppedVideoFrames]";
 /// So many pictures are judged at once: three seconds.
 const ENOUGH: f64 = 75.0;
-/// Seconds of media that wait to be shown; many where none are known.
-const STORE: &str = "
-const { buffered, currentTime } = document.querySelector('video');
-return buffered.length ? buffered.end(buffered.length - 1) - currentTime : 1000";
-/// Where the clock of the service stands, in seconds.
-const CLOCK: &str = "
-return fetch('/camera/live.json').then(answer => answer.json()).then(live => live.clock_s)";
-const WIDTH: &str = "return document.querySelector('video').videoWidth";
-const PLAY: &str = "document.querySelector('video').play()";
-const PAUSE: &str = "document.querySelector('video').pause()";
 /// The page keeps less in store, and a pause is longer.
 const NEAR_S: f64 = 4.0;
 const PAUSE_S: f64 = 6.0;

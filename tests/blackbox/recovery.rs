@@ -20,16 +20,16 @@ const BEHIND: &str = "
 const text = document.querySelector('.delay').innerText;
 return text.endsWith(' s behind') ? Number.parseFloat(text) : 1000";
 /// Seconds of media that wait to be shown.
-const STORE: &str = "
+pub(super) const STORE: &str = "
 const { buffered, currentTime } = document.querySelector('video');
 return buffered.length ? buffered.end(buffered.length - 1) - currentTime : 1000";
 /// The clock of the service, and the time of the picture, in seconds.
-const CLOCK: &str = "
+pub(super) const CLOCK: &str = "
 return fetch('/camera/live.json').then(answer => answer.json()).then(live => live.clock_s)";
 const SHOWN: &str = "return document.querySelector('video').currentTime";
-const WIDTH: &str = "return document.querySelector('video').videoWidth";
-const PLAY: &str = "document.querySelector('video').play()";
-const PAUSE: &str = "document.querySelector('video').pause()";
+pub(super) const WIDTH: &str = "return document.querySelector('video').videoWidth";
+pub(super) const PLAY: &str = "document.querySelector('video').play()";
+pub(super) const PAUSE: &str = "document.querySelector('video').pause()";
 const PAUSED: &str = "return document.querySelector('video').paused";
 
 #[test]

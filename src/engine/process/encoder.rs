@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use super::host::Host;
-use super::unexpected;
 use crate::model::status::Failure;
-use crate::wire::{FromHost, Job};
+use crate::wire::Job;
 
 /// A driver that has not answered after this long does not work.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -17,14 +16,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Why it cannot be used.
 pub async fn try_encoder(element: &str) -> Result<(), Failure> {
     let job = Job::TryEncoder { element: element.to_owned() };
-    let (mut host, _input) = Host::start(element, job).await?;
-    let answer = tokio::time::timeout(PATIENCE, host.answer(async {})).await;
-    host.end().await;
-    match answer.map_err(|_| Failure::Build("it hangs".to_owned()))?? {
-        (FromHost::Done, _) => Ok(()),
-        (FromHost::Failed(failure), _) => Err(failure),
-        (FromHost::Found { .. } | FromHost::NoVideo | FromHost::Picture { .. }, _) => {
-            Err(unexpected())
-        }
-    }
+    let late = Failure::Build("it hangs".to_owned());
+    Host::run(element, job, Vec::new(), PATIENCE, late).await.map(drop)
 }

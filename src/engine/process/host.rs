@@ -115,7 +115,7 @@ impl Host {
         let log = child.stderr.take().map(|err| tokio::spawn(keep(err, log, Arc::clone(&said))));
         let from = Replies { socket: from, decoder: Decoder::default() };
         let host = Self { child, from, said, log };
-        // One that has died already tells why when it is asked.
+        // It has room in the empty socket. A host that has died tells why when it is asked.
         input.send(&ToHost::Job(job), Bytes::new()).await.ok();
         Ok((host, input))
     }
@@ -157,8 +157,38 @@ impl Host {
         }
     }
 
+    /// Has a host of its own do `job` with `data`; what comes of it. One that
+    /// takes longer than `limit` is killed, and `late` is the failure.
+    ///
+    /// # Errors
+    /// It cannot be done, or the host has died.
+    pub(super) async fn run(
+        what: &str,
+        job: Job,
+        data: Vec<Bytes>,
+        limit: Duration,
+        late: Failure,
+    ) -> Result<Bytes, Failure> {
+        let (mut host, mut input) = Self::start(what, job).await?;
+        let given = async {
+            for piece in data {
+                input.data(piece).await?;
+            }
+            input.end().await
+        };
+        let answer = tokio::time::timeout(limit, host.answer(given)).await;
+        host.end().await;
+        match answer.map_err(|_| late)?? {
+            (FromHost::Done, made) => Ok(made),
+            (FromHost::Failed(failure), _) => Err(failure),
+            (FromHost::Found { .. } | FromHost::NoVideo | FromHost::Picture { .. }, _) => {
+                Err(unexpected())
+            }
+        }
+    }
+
     /// Waits for the end of a host that has nothing to say.
-    pub(super) async fn lasts(&mut self) -> Failure {
+    pub(super) async fn ended(&mut self) -> Failure {
         match self.next().await {
             Ok(_) => unexpected(),
             Err(failure) => failure,

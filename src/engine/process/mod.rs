@@ -3,15 +3,15 @@
 //! GStreamer, its plugins and codecs crash, hang and leak, and what strangers
 //! send makes them do so. A process can be limited and killed.
 
+mod commands;
 mod encoder;
-mod guard;
 mod host;
 mod mjpeg;
 mod picture;
 mod recording;
 
+pub(super) use commands::mark;
 pub use encoder::try_encoder;
-pub(super) use guard::mark;
 pub use mjpeg::{Look, MjpegPipeline};
 pub use picture::{NoStill, Still, extract, render, render_still};
 pub use recording::{Remux, finish_recording};

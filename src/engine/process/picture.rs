@@ -75,22 +75,7 @@ pub async fn render_still(
 }
 
 async fn made(job: Job, data: Vec<Bytes>) -> Result<Bytes, Failure> {
-    let (mut host, mut input) = Host::start("picture", job).await?;
-    let given = async {
-        for piece in data {
-            input.data(piece).await?;
-        }
-        input.end().await
-    };
-    let answer = tokio::time::timeout(MAKING, host.answer(given)).await;
-    host.end().await;
-    match answer.map_err(|_| Failure::NoFrames { after: MAKING })?? {
-        (FromHost::Done, picture) => Ok(picture),
-        (FromHost::Failed(failure), _) => Err(failure),
-        (FromHost::Found { .. } | FromHost::NoVideo | FromHost::Picture { .. }, _) => {
-            Err(unexpected())
-        }
-    }
+    Host::run("picture", job, data, MAKING, Failure::NoFrames { after: MAKING }).await
 }
 
 /// Waits for the first picture that `viewer` is given whole and that needs no

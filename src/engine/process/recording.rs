@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::host::Host;
-use super::unexpected;
 use crate::model::status::Failure;
-use crate::wire::{FromHost, Job};
+use crate::wire::Job;
 
 /// A file takes no longer than this, and this much more for each megabyte: slow
 /// cards write two megabytes a second.
@@ -36,15 +35,6 @@ pub async fn finish_recording(remux: Remux) -> Result<(), Failure> {
     let megabytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
     let limit = PATIENCE + PATIENCE_PER_MEGABYTE.saturating_mul(megabytes);
     let job = Job::FinishRecording { from, to, through, expected };
-    let (mut host, _input) = Host::start("recording", job).await?;
-    let answer = tokio::time::timeout(limit, host.answer(async {})).await;
-    host.end().await;
-    let hangs = |_| Failure::Build("it cannot be finished: that hangs".to_owned());
-    match answer.map_err(hangs)?? {
-        (FromHost::Done, _) => Ok(()),
-        (FromHost::Failed(failure), _) => Err(failure),
-        (FromHost::Found { .. } | FromHost::NoVideo | FromHost::Picture { .. }, _) => {
-            Err(unexpected())
-        }
-    }
+    let late = Failure::Build("it cannot be finished: that hangs".to_owned());
+    Host::run("recording", job, Vec::new(), limit, late).await.map(drop)
 }

@@ -46,7 +46,7 @@ async fn stand(mark: &str) {
     loop {
         let job = Job::EndCommands { mark: format!("{VARIABLE}={mark}") };
         let died = match Host::start("commands", job).await {
-            Ok((mut host, _input)) => host.lasts().await,
+            Ok((mut host, _input)) => host.ended().await,
             Err(failure) => failure,
         };
         warn!("who would end the commands after a crash has to be started again: {died}");
