@@ -12,6 +12,7 @@ use std::time::Duration;
 use log::warn;
 
 use super::host::Host;
+use crate::base::incident::Incident;
 use crate::base::system::random_token;
 use crate::wire::Job;
 
@@ -43,13 +44,16 @@ pub(in crate::engine) fn mark() -> (&'static str, &'static str) {
 
 /// Keeps one process waiting, as long as this one runs.
 async fn stand(mark: &str) {
+    let mut deaths = Incident::default();
     loop {
         let job = Job::EndCommands { mark: format!("{VARIABLE}={mark}") };
         let died = match Host::start("commands", job).await {
             Ok((mut host, _input)) => host.ended().await,
             Err(failure) => failure,
         };
-        warn!("who would end the commands after a crash has to be started again: {died}");
+        if let Some(times) = deaths.add(tokio::time::Instant::now().into_std()) {
+            warn!(times; "what ends the commands after a crash is started again: {died}");
+        }
         tokio::time::sleep(AGAIN).await;
     }
 }

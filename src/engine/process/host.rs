@@ -5,6 +5,7 @@
 //! the service ends, none is left. It is not trusted: what it sends is bounded,
 //! and nothing waits for it without a limit.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,7 +13,7 @@ use std::os::unix::net;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::pin::pin;
 use std::process::{self, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -111,7 +112,7 @@ impl Host {
         let (from, to) = socket.into_split();
         let mut input = Input(to);
         let said = Arc::<LastWords>::default();
-        let log = Arc::new(CommandLog::new(None, "host", what));
+        let log = log_of(what);
         let log = child.stderr.take().map(|err| tokio::spawn(keep(err, log, Arc::clone(&said))));
         let from = Replies { socket: from, decoder: Decoder::default() };
         let host = Self { child, from, said, log };
@@ -292,6 +293,15 @@ impl Replies {
             }
         }
     }
+}
+
+/// What all hosts of one kind say in the service's log, within one limit: a new
+/// host for each picture would have a new one.
+fn log_of(what: &str) -> Arc<CommandLog> {
+    static LOGS: Mutex<BTreeMap<String, Arc<CommandLog>>> = Mutex::new(BTreeMap::new());
+    let mut logs = LOGS.lock().unwrap_or_else(PoisonError::into_inner);
+    let new = || Arc::new(CommandLog::new(None, "host", what));
+    Arc::clone(logs.entry(what.to_owned()).or_insert_with(new))
 }
 
 fn spawn(what: &str, job: &Job) -> io::Result<(Child, UnixStream)> {
