@@ -1,18 +1,20 @@
 //! The media timeline and the wall clock.
 
 use std::sync::OnceLock;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-/// When the media timeline began, on the monotonic clock.
-static BEGAN: OnceLock<Instant> = OnceLock::new();
+/// When the media timeline began: nanoseconds of the monotonic clock.
+static BEGAN: OnceLock<u64> = OnceLock::new();
 
-/// A moment on the process-wide media timeline, in nanoseconds.
+/// A moment on the media timeline, in nanoseconds.
 ///
-/// The timeline starts once per process and never goes back: the running time
-/// of a pipeline begins again with every run, this does not. It starts at
-/// [`MediaTime::ORIGIN`] so that a decoder delay cannot make a time negative.
+/// The service and its pipeline hosts have one timeline. It never goes back: the
+/// running time of a pipeline begins again with every run, this does not. It
+/// starts at [`MediaTime::ORIGIN`] so that a decoder delay cannot make a time
+/// negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MediaTime(pub u64);
 
@@ -21,11 +23,35 @@ impl MediaTime {
     /// few seconds stay above zero.
     pub const ORIGIN: Self = Self(10_000_000_000);
 
-    /// This moment. The first call begins the timeline.
+    /// This moment. The first call begins the timeline, unless it has begun.
     pub fn now() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "it is the clock of the media timeline")]
-        let now = Instant::now();
-        Self::ORIGIN + now.saturating_duration_since(*BEGAN.get_or_init(|| now))
+        // First, so that the timeline does not begin later than this moment.
+        Self::began_ns();
+        Self::of_monotonic(monotonic_ns())
+    }
+
+    /// When the timeline began, in nanoseconds of `CLOCK_MONOTONIC`, which all
+    /// processes of a machine share. The first call begins the timeline.
+    pub fn began_ns() -> u64 {
+        *BEGAN.get_or_init(monotonic_ns)
+    }
+
+    /// Continues the timeline of another process, which began at `began_ns`.
+    /// To be called before anything asks for a time: it has no effect on a
+    /// timeline that has begun.
+    pub fn begin_at(began_ns: u64) {
+        BEGAN.set(began_ns).ok();
+    }
+
+    /// The moment at which `CLOCK_MONOTONIC` shows `ns` nanoseconds. What lies
+    /// more than [`MediaTime::ORIGIN`] before the beginning counts as that.
+    pub fn of_monotonic(ns: u64) -> Self {
+        Self(ns.saturating_add(Self::ORIGIN.0).saturating_sub(Self::began_ns()))
+    }
+
+    /// The opposite of [`MediaTime::of_monotonic`].
+    pub fn monotonic_ns(self) -> u64 {
+        self.0.saturating_add(Self::began_ns()).saturating_sub(Self::ORIGIN.0)
     }
 
     /// This time in units of `timescale` per second, rounded down.
@@ -57,6 +83,11 @@ impl std::ops::Add<Duration> for MediaTime {
     fn add(self, span: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
     }
+}
+
+fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("Linux has a monotonic clock");
+    u64::try_from(Duration::from(now).as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Where the media timeline lies on the wall clock, as that was set at some moment.
@@ -144,7 +175,50 @@ pub fn iso_ms(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::env;
+    use std::io::{Write as _, stdout};
+    use std::process::Command;
+
     use super::*;
+
+    #[test]
+    fn a_moment_of_the_monotonic_clock_has_one_media_time() {
+        let now = MediaTime::now();
+        assert!(now >= MediaTime::ORIGIN, "{now:?}");
+        assert_eq!(MediaTime::of_monotonic(now.monotonic_ns()), now);
+        assert_eq!(MediaTime::of_monotonic(MediaTime::began_ns()), MediaTime::ORIGIN);
+    }
+
+    /// Tells a process of this test when the timeline began.
+    const BEGAN_NS: &str = "BEGAN_NS_OF_A_TEST";
+
+    /// A media time, between two readings of the monotonic clock as near to each
+    /// other as a thousand attempts get them.
+    fn reading() -> (u64, MediaTime, u64) {
+        let readings = (0..1000).map(|_| (monotonic_ns(), MediaTime::now(), monotonic_ns()));
+        readings.min_by_key(|(before, _, after)| after - before).unwrap()
+    }
+
+    #[test]
+    fn another_process_shows_the_same_time_to_the_microsecond() {
+        if let Ok(began) = env::var(BEGAN_NS) {
+            MediaTime::begin_at(began.parse().unwrap());
+            let (before, shown, after) = reading();
+            return writeln!(stdout(), "reading {before} {} {after}", shown.0).unwrap();
+        }
+        let output = Command::new(env::current_exe().unwrap())
+            .arg("another_process_shows_the_same_time_to_the_microsecond")
+            .env(BEGAN_NS, MediaTime::began_ns().to_string())
+            .output()
+            .unwrap();
+        let output = String::from_utf8(output.stdout).unwrap();
+        let numbers = output.split("reading ").nth(1).expect(&output).lines().next().unwrap();
+        let numbers: Vec<u64> = numbers.split(' ').map(|one| one.parse().unwrap()).collect();
+        let [before, shown, after] = numbers[..] else { panic!("{output}") };
+        assert!(after - before <= 1000, "it took {} ns", after - before);
+        let (before, after) = (MediaTime::of_monotonic(before), MediaTime::of_monotonic(after));
+        assert!((before..=after).contains(&MediaTime(shown)), "{before:?} {shown} {after:?}");
+    }
 
     #[test]
     fn ticks_do_not_overflow_after_years() {

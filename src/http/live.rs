@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::error::json;
 use super::server::now;
-use crate::engine::gst::media_now;
+use crate::base::time::MediaTime;
 use crate::engine::roster::Stream;
 use crate::model::status::State;
 
@@ -37,7 +37,7 @@ pub(super) async fn now_of(stream: web::ReqData<Arc<Stream>>) -> HttpResponse {
         State::Idle | State::Starting | State::Live { .. } | State::Stopping => None,
     };
     let newest_age_s = stream.hub().newest_age().map(|age| thousandths(age.as_secs_f64()));
-    let clock_s = thousandths(media_now().0 as f64 / 1e9);
+    let clock_s = thousandths(MediaTime::now().0 as f64 / 1e9);
     json(&mut HttpResponse::Ok(), &Live { state: state.word(), cause, clock_s, newest_age_s })
 }
 

@@ -33,10 +33,7 @@ mod unpack;
 mod v4l2;
 mod wire;
 
-use std::sync::OnceLock;
-
 use gstreamer as gst;
-use gstreamer::prelude::*;
 
 pub use capture::{CapturePipeline, Plans};
 pub use derive::{Base, Pictured};
@@ -57,9 +54,6 @@ use crate::config::settings::EncoderWish;
 use crate::engine::encoder::{NoEncoder, choose_for};
 use crate::engine::plan::{Capture, Pictures, Plan};
 use crate::model::status::Failure;
-
-/// The system clock's time at the media timeline's origin.
-static EPOCH: OnceLock<gst::ClockTime> = OnceLock::new();
 
 /// GStreamer cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +78,7 @@ pub fn init() -> Result<(), NoGStreamer> {
             LogLevel::Info | LogLevel::Debug => {}
         }
     });
-    epoch();
+    MediaTime::began_ns();
     Ok(())
 }
 
@@ -136,34 +130,32 @@ fn clock() -> gst::Clock {
     gst::SystemClock::obtain()
 }
 
-fn epoch() -> gst::ClockTime {
-    let begin = || {
-        let running = MediaTime::now().since(MediaTime::ORIGIN);
-        clock().time().saturating_sub(gst::ClockTime::from_nseconds(running.as_nanos() as u64))
-    };
-    *EPOCH.get_or_init(begin)
-}
-
 /// The moment on the media timeline.
 fn now() -> MediaTime {
-    media_time(clock().time())
+    MediaTime::now()
 }
 
-/// A moment of the system clock on the media timeline. Before the epoch there
-/// is only a second or so, which the timeline's origin has room for.
+/// A moment of the system clock, which is the monotonic one, on the media timeline.
 fn media_time(absolute: gst::ClockTime) -> MediaTime {
-    let from_origin =
-        (absolute + gst::ClockTime::from_nseconds(MediaTime::ORIGIN.0)).saturating_sub(epoch());
-    MediaTime(from_origin.nseconds())
-}
-
-/// What the media timeline shows now: a picture of this moment has this time.
-pub fn media_now() -> MediaTime {
-    media_time(clock().time())
+    MediaTime::of_monotonic(absolute.nseconds())
 }
 
 /// The opposite of [`media_time`].
 fn absolute(time: MediaTime) -> gst::ClockTime {
-    (gst::ClockTime::from_nseconds(time.0) + epoch())
-        .saturating_sub(gst::ClockTime::from_nseconds(MediaTime::ORIGIN.0))
+    gst::ClockTime::from_nseconds(time.monotonic_ns())
+}
+
+#[cfg(test)]
+mod tests {
+    use gstreamer::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_system_clock_of_gstreamer_is_the_one_of_the_media_timeline() {
+        gst::init().unwrap();
+        let (before, between, after) = (now(), media_time(clock().time()), now());
+        assert!(before <= between && between <= after, "{before:?} {between:?} {after:?}");
+        assert_eq!(media_time(absolute(between)), between);
+    }
 }
