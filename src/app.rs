@@ -28,6 +28,7 @@ use crate::config::Loaded;
 use crate::config::settings::{self, Local, Settings, UnixSocket};
 use crate::engine::bytes;
 use crate::engine::gst;
+use crate::engine::process::set_limits;
 use crate::engine::roster::{self, Roster};
 use crate::engine::watchdog;
 use crate::http;
@@ -142,6 +143,7 @@ fn on_a_runtime(all: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result
 async fn send(settings: &Settings, recorder: Option<Recorder>) -> anyhow::Result<()> {
     let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
+    set_limits(settings.limits);
     let (bytes, mut tasks) = bytes::Roster::new(settings);
     let (roster, of_tracks) = Roster::new(settings, &bytes);
     tasks.extend(of_tracks);
@@ -224,6 +226,7 @@ async fn run(
     let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     info!("configuration: {origin}; {}", gst::version());
     let shown = (source.show)(&settings);
+    set_limits(settings.limits);
     let memory = Memory::open(&state_folder(&settings)).await?;
     folders.add("server.state", memory.disk().clone());
     let (lineup, mut tasks) = Lineup::new(settings.clone(), shown, memory).await;

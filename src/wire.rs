@@ -44,7 +44,11 @@ const PREFIX: usize = 8;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToHost {
     /// What it is for; the first message, and sent once.
-    Job(Job),
+    Job {
+        job: Job,
+        /// Bytes of memory that the host may take, in place of what is usual for its job.
+        memory: Option<u64>,
+    },
     /// A piece of what the job works on; the payload.
     Data,
     /// An access unit of a stream; the payload.
@@ -246,11 +250,9 @@ mod tests {
     }
 
     fn job() -> ToHost {
-        ToHost::Job(Job::Still {
-            caps: "image/jpeg".to_owned(),
-            format: Format::Jpg { quality: 85 },
-            width: Some(320),
-        })
+        let (caps, format) = ("image/jpeg".to_owned(), Format::Jpg { quality: 85 });
+        let job = Job::Still { caps, format, width: Some(320) };
+        ToHost::Job { job, memory: Some(300 << 20) }
     }
 
     #[test]

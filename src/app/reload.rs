@@ -20,6 +20,7 @@ use crate::config::diff::taking_effect;
 use crate::config::rollback::rolled_back;
 use crate::config::settings::Settings;
 use crate::config::{LoadError, Loaded};
+use crate::engine::process::set_limits;
 use crate::engine::unit::Unit;
 use crate::http;
 use crate::model::ids::StreamName;
@@ -156,6 +157,7 @@ impl Reader {
         let diff = before.diff(&settings);
         let live: Vec<_> = before.units().into_iter().filter(|unit| unit.is_live()).collect();
         let text = (self.source.show)(&settings);
+        set_limits(settings.limits);
         let (next, tasks) = before.next(settings, text, rolled_back).await;
         let next = Arc::new(next);
         self.lineup.send_replace(Arc::clone(&next));

@@ -98,10 +98,22 @@ pub fn try_folder(folder: &Path) -> io::Result<()> {
 
 /// The memory that this process has in use (its resident set), in bytes.
 pub fn memory() -> u64 {
+    sum_in_status(["VmRSS:"])
+}
+
+/// The memory that this process alone has in use, resident or swapped out, in
+/// bytes; without files and what it shares with others.
+pub fn own_memory() -> u64 {
+    sum_in_status(["RssAnon:", "VmSwap:"])
+}
+
+fn sum_in_status<const N: usize>(names: [&str; N]) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
-    kib.unwrap_or(0u64) * 1024
+    let value = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
+    };
+    names.into_iter().filter_map(value).sum::<u64>() * 1024
 }
 
 /// 128 random bits in hexadecimal, for what must not be guessed.
@@ -168,5 +180,14 @@ mod tests {
         assert_eq!(mac_address().len(), 17);
         assert!((0.0..=100.0).contains(&disk_used_percent(Path::new("/"))));
         assert!(cpu_time() > Duration::ZERO);
+    }
+
+    #[test]
+    fn memory_that_is_written_to_counts() {
+        const LARGE: usize = 32 << 20;
+        let before = own_memory();
+        let large = std::hint::black_box(vec![1u8; LARGE]);
+        let grown = own_memory().saturating_sub(before);
+        assert!(grown > LARGE as u64 / 2 && memory() > own_memory(), "{grown} of {}", large.len());
     }
 }

@@ -45,6 +45,8 @@ pub(super) fn yaml(settings: &Settings) -> String {
     write_recordings(&mut page, &settings.recordings);
     write_pages(&mut page, pages);
     page.hidden(1, "password", of_pages.is_some());
+    page.section("limits");
+    page.key(1, "memory", or_null(settings.limits.memory.as_ref()));
     let Log { level, folder } = log;
     page.section("log");
     page.key(1, "level", level.as_str().to_ascii_lowercase());

@@ -1,6 +1,8 @@
 //! From the merged tree to settings, or to the list of all that is wrong.
 
-use super::keys::{SECTIONS, feeds, pages, pushes, recordings, refuse_templates, service, streams};
+use super::keys::{
+    SECTIONS, feeds, limits, pages, pushes, recordings, refuse_templates, service, streams,
+};
 use super::layers::Layered;
 use super::problem::Problem;
 use super::section::{Report, Spot};
@@ -25,6 +27,7 @@ pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings,
     let pushes = pushes::pushes(&root.at("pushes"), &streams, &mut report);
     let recordings = recordings::recordings(&root.at("recordings"), &mut report);
     let pages = pages::pages(&root.at("pages"), &mut report);
+    let limits = limits::limits(&root.at("limits"), &mut report);
     let log = service::log(&root.at("log"), &mut report);
     let all = All {
         feeds: &feeds,
@@ -48,6 +51,7 @@ pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings,
             pushes,
             recordings,
             pages,
+            limits,
             log,
         });
     }

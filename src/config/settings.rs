@@ -5,6 +5,7 @@
 
 mod access;
 mod controls;
+mod limits;
 mod recordings;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use crate::model::ids::{FeedName, PushName, StreamName};
 use crate::model::push_url::PushUrl;
 
 pub use access::{Access, Local};
+pub use limits::Limits;
 pub use recordings::{Keep, Record, Recordings, WhichClock};
 
 /// The whole configuration, in the order of the file: the first stream is the
@@ -40,6 +42,7 @@ pub struct Settings {
     pub pushes: Vec<Push>,
     pub recordings: Recordings,
     pub pages: Pages,
+    pub limits: Limits,
     pub log: Log,
 }
 

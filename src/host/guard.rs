@@ -1,28 +1,36 @@
 //! What a host may do, and when it ends.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
+use std::num::NonZero;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
+use std::thread;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, raise};
+use nix::unistd::alarm;
 
 use super::commands;
 use crate::base::system;
-use crate::wire::Job;
 
-/// Memory of its own that a host with a pipeline may take: a picture of 4096×4096 is decoded in
-/// 150 MiB, and the threads of a decoder have stacks.
-const MEMORY: u64 = 512 << 20;
+/// What may be reserved besides without ever being written to, which the kernel's
+/// limit counts as well: stacks, heaps, and buffers for each processor. x264 with
+/// 32 threads reserves 190 MiB for 1080p, and 1200 MiB for 4096×2160.
+const RESERVED: u64 = 256 << 20;
+const RESERVED_PER_PROCESSOR: u64 = 32 << 20;
 
-/// What a recording's index may take: that of a day, twice.
-const MEMORY_OF_INDEX: u64 = 1 << 30;
+/// How often the memory that is in use is looked at, in milliseconds; in between, the kernel's limit holds.
+const LOOK_EVERY: u16 = 1000;
 
-/// What a host without a pipeline needs.
-const LITTLE_MEMORY: u64 = 64 << 20;
+/// A host that cannot say within so many seconds why it ends does without.
+const SAYING: u32 = 1;
+
+/// Stacks of the threads that libraries start. musl gives them 128 KiB, macOS
+/// 512 KiB, and the same libraries work there.
+const STACK: usize = 1 << 20;
 
 /// Files that a host may have open: pipelines have few, GStreamer's a dozen.
 const FILES: u64 = 256;
@@ -39,20 +47,39 @@ pub(super) fn lock_down() {
     fs::write("/proc/self/oom_score_adj", OOM_SCORE).ok();
 }
 
-/// Limits the memory, from when it is known what the host is for. A library
-/// that gets no more mostly aborts, and that is what the service is told.
-pub(super) fn limit_memory(job: &Job) {
-    let limit = match job {
-        Job::Picture { .. }
-        | Job::Still { .. }
-        | Job::Extract { .. }
-        | Job::Mjpeg(_)
-        | Job::TryEncoder { .. } => MEMORY,
-        Job::FinishRecording { .. } => MEMORY_OF_INDEX,
-        Job::EndCommands { .. } => LITTLE_MEMORY,
-    };
-    setrlimit(Resource::RLIMIT_DATA, limit, limit).ok();
+/// Has the kernel refuse more than `memory` bytes, and what is reserved besides.
+/// A library that gets no more mostly aborts, and that is what the service is told.
+pub(super) fn limit_memory(memory: u64) {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get) as u64;
+    let data = memory.saturating_add(RESERVED + processors * RESERVED_PER_PROCESSOR);
+    setrlimit(Resource::RLIMIT_DATA, data, data).ok();
+    shrink_stacks();
 }
+
+/// As they come, stacks are as large as the main thread's may grow, mostly 8 MiB
+/// each, which the kernel counts as data.
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "nothing wraps this call, and RLIMIT_STACK is read before main")]
+fn shrink_stacks() {
+    use std::mem::MaybeUninit;
+
+    unsafe extern "C" {
+        safe fn pthread_setattr_default_np(attributes: &libc::pthread_attr_t) -> libc::c_int;
+    }
+    let mut attributes = MaybeUninit::uninit();
+    // SAFETY: the first call initialises what the others use, and cannot fail on Linux.
+    let attributes = unsafe {
+        libc::pthread_attr_init(attributes.as_mut_ptr());
+        libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), STACK);
+        attributes.assume_init()
+    };
+    // Where it is refused, stacks stay as they are.
+    pthread_setattr_default_np(&attributes);
+}
+
+/// Other C libraries have small ones.
+#[cfg(not(target_env = "gnu"))]
+fn shrink_stacks() {}
 
 /// Less urgent than anything else on the machine.
 const NICENESS: i32 = 15;
@@ -68,21 +95,32 @@ pub(super) fn yield_to_others() {
 
 /// Ends this process when the other side of `socket` is closed, also while a
 /// plugin hangs: no host is left when the service is gone, however that went.
-/// What has the mark `marked` is killed before.
+/// What has the mark `marked` is killed before. Ends it as well when it takes
+/// more than `memory` bytes, and says so.
 ///
 /// # Errors
 /// There is no thread.
-pub(super) fn end_with(socket: UnixStream, marked: Option<String>) -> io::Result<()> {
+pub(super) fn end_with(socket: UnixStream, marked: Option<String>, memory: u64) -> io::Result<()> {
     let watch = move || {
         loop {
             // That the other side is closed is told unasked.
             let mut events = [PollFd::new(socket.as_fd(), PollFlags::empty())];
-            if poll(&mut events, PollTimeout::NONE).is_ok_and(|events| events > 0) {
+            let is_closed =
+                poll(&mut events, PollTimeout::from(LOOK_EVERY)).is_ok_and(|events| events > 0);
+            if is_closed {
                 marked.as_deref().inspect(|mark| commands::end(mark));
-                // Not by exit(3), which runs what libraries have registered.
-                raise(Signal::SIGKILL).ok();
+            } else if system::own_memory() > memory {
+                // Ends the process where nobody reads what it says.
+                alarm::set(SAYING);
+                let told =
+                    format!("it takes more than {} MiB of memory (limits.memory)", memory >> 20);
+                writeln!(io::stderr(), "{told}").ok();
+            } else {
+                continue;
             }
+            // Not by exit(3), which runs what libraries have registered.
+            raise(Signal::SIGKILL).ok();
         }
     };
-    std::thread::Builder::new().name("end".to_owned()).spawn(watch).map(|_| ())
+    thread::Builder::new().name("end".to_owned()).spawn(watch).map(|_| ())
 }

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
+use super::needs::Needs;
 use super::{Input, Output, Service, guard, sandbox};
 use crate::engine::gst::{self, NoIntra};
 use crate::model::status::Failure;
@@ -14,12 +15,14 @@ use crate::wire::{FromHost, Job, Mjpeg};
 ///
 /// # Errors
 /// The service has gone or talks nonsense, or GStreamer does not start.
-pub(super) async fn run(job: Job, service: Service) -> anyhow::Result<()> {
+pub(super) async fn run(job: Job, needs: Needs, service: Service) -> anyhow::Result<()> {
     let Service { mut input, mut output } = service;
     if !matches!(job, Job::EndCommands { .. }) {
         gst::init_plain()?;
     }
-    sandbox::confine(&job);
+    if let Some(reach) = &needs.confined_to {
+        sandbox::confine(reach);
+    }
     let (head, payload) = match job {
         // All that it does is done at the end of this process.
         Job::EndCommands { .. } => return std::future::pending().await,

@@ -4,6 +4,7 @@
 mod commands;
 mod guard;
 mod jobs;
+mod needs;
 mod sandbox;
 
 use std::os::fd::AsFd as _;
@@ -14,6 +15,8 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+
+use needs::Needs;
 
 use crate::wire::{Decoder, FromHost, Job, ToHost, Unit, encode};
 
@@ -31,10 +34,11 @@ pub fn run() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut service = Service::new(UnixStream::from_std(socket)?);
-        let job = service.input.job().await?;
-        guard::limit_memory(&job);
-        guard::end_with(watched, commands::marked(&job))?;
-        jobs::run(job, service).await
+        let (job, memory) = service.input.job().await?;
+        let needs = Needs::of(&job, memory);
+        guard::limit_memory(needs.memory);
+        guard::end_with(watched, commands::marked(&job), needs.memory)?;
+        jobs::run(job, needs, service).await
     })
 }
 
@@ -61,9 +65,10 @@ impl Service {
 }
 
 impl Input {
-    async fn job(&mut self) -> anyhow::Result<Job> {
+    /// The job, and the memory that the configuration gives it, if it says so.
+    async fn job(&mut self) -> anyhow::Result<(Job, Option<u64>)> {
         match self.next().await? {
-            (ToHost::Job(job), _) => Ok(job),
+            (ToHost::Job { job, memory }, _) => Ok((job, memory)),
             (ToHost::Data | ToHost::Unit(_) | ToHost::End, _) => {
                 anyhow::bail!("it begins without a job")
             }
@@ -75,7 +80,7 @@ impl Input {
         match self.next().await? {
             (ToHost::Data, data) => Ok(Some(data)),
             (ToHost::End, _) => Ok(None),
-            (ToHost::Job(_) | ToHost::Unit(_), _) => anyhow::bail!("no data"),
+            (ToHost::Job { .. } | ToHost::Unit(_), _) => anyhow::bail!("no data"),
         }
     }
 
@@ -84,7 +89,7 @@ impl Input {
         match self.next().await? {
             (ToHost::Unit(unit), data) => Ok(Some((unit, data))),
             (ToHost::End, _) => Ok(None),
-            (ToHost::Job(_) | ToHost::Data, _) => anyhow::bail!("no access unit"),
+            (ToHost::Job { .. } | ToHost::Data, _) => anyhow::bail!("no access unit"),
         }
     }
 

@@ -1,17 +1,17 @@
 //! What a host that parses bytes of strangers can reach, once its libraries are
-//! there: plugins, devices, and what its job is about; no other file, no TCP
-//! connection, no other process. By Landlock, as far as the kernel has it
-//! (files since 5.13, TCP since 6.7, signals since 6.12).
+//! there: plugins, devices, and what its job is about; no other file, no
+//! connection that it does not need, no other process. By Landlock, as far as the
+//! kernel has it (files since 5.13, TCP since 6.7, signals since 6.12).
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr,
     RulesetError, Scope, path_beneath_rules,
 };
 
-use crate::wire::Job;
+use super::needs::{Network, Reach};
 
 /// The newest version whose rights are named here; of an older kernel those that it knows.
 const RIGHTS: ABI = ABI::V6;
@@ -39,34 +39,46 @@ const PLUGIN_VARIABLES: [&str; 4] = [
 /// Decoders of boards are devices.
 const DEVICES: &str = "/dev";
 
-/// Confines this thread, and all that it starts from now on, to what `job` is
-/// about. A job that gets no bytes of strangers stays as it is.
-pub(super) fn confine(job: &Job) {
-    let folders = match job {
-        Job::Picture { .. } | Job::Still { .. } | Job::Extract { .. } | Job::Mjpeg(_) => Vec::new(),
-        Job::FinishRecording { from, to, through, .. } => {
-            [from, to, through].into_iter().filter_map(|path| path.parent()).collect()
-        }
-        Job::TryEncoder { .. } | Job::EndCommands { .. } => return,
-    };
-    // A kernel or a container may refuse; then limits and privileges have to do.
-    restrict(&folders).ok();
+/// How names of other machines become addresses, and which certificates count.
+/// A file that is replaced later is not seen by this process, but by the next one.
+const NETWORK: [&str; 8] = [
+    "/etc/gai.conf",
+    "/etc/host.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/resolv.conf",
+    "/etc/services",
+    "/etc/ssl",
+    "/run/systemd/resolve",
+];
+
+/// Confines this thread, and all that it starts from now on, to `reach`. A kernel or a container may refuse; then
+/// limits and privileges have to do.
+pub(super) fn confine(reach: &Reach) {
+    restrict(reach).ok();
 }
 
-fn restrict(folders: &[&Path]) -> Result<RestrictionStatus, RulesetError> {
+fn restrict(reach: &Reach) -> Result<RestrictionStatus, RulesetError> {
     let plugins = PLUGIN_VARIABLES.into_iter().filter_map(env::var_os);
     let plugins: Vec<PathBuf> =
         plugins.flat_map(|list| env::split_paths(&list).collect::<Vec<_>>()).collect();
+    let (network, ports): (&[&str], _) = match reach.network {
+        Network::None => (&[], AccessNet::from_all(RIGHTS)),
+        Network::Client => (&NETWORK, AccessNet::BindTcp.into()),
+    };
+    let read = AccessFs::from_read(RIGHTS);
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::ReadDir | AccessFs::IoctlDev;
     Ruleset::default()
         .handle_access(AccessFs::from_all(RIGHTS))?
-        .handle_access(AccessNet::from_all(RIGHTS))?
+        .handle_access(ports)?
         .scope(Scope::from_all(RIGHTS))?
         .create()?
-        .add_rules(path_beneath_rules(LIBRARIES, AccessFs::from_read(RIGHTS)))?
-        .add_rules(path_beneath_rules(plugins, AccessFs::from_read(RIGHTS)))?
+        .add_rules(path_beneath_rules(LIBRARIES, read))?
+        .add_rules(path_beneath_rules(network, read))?
+        .add_rules(path_beneath_rules(plugins, read))?
+        .add_rules(path_beneath_rules(&reach.readable, read))?
         .add_rules(path_beneath_rules([DEVICES], device))?
-        .add_rules(path_beneath_rules(folders, AccessFs::from_all(RIGHTS)))?
+        .add_rules(path_beneath_rules(&reach.folders, AccessFs::from_all(RIGHTS)))?
         .restrict_self()
 }
 
@@ -91,7 +103,16 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let confined = std::thread::spawn(move || {
-            let status = restrict(&[own.path()]).unwrap();
+            let readable = other.path().join("certificate");
+            fs::write(&readable, "public").unwrap();
+            let reach = Reach {
+                network: Network::None,
+                folders: vec![own.path().to_owned()],
+                readable: vec![readable.clone()],
+            };
+            let status = restrict(&reach).unwrap();
+            assert_eq!(fs::read(&readable).unwrap(), b"public");
+            assert!(is_denied(fs::write(&readable, "")));
             assert!(is_denied(fs::read(other.path().join("secret"))));
             assert!(is_denied(fs::write(other.path().join("new"), "")));
             assert!(is_denied(fs::read("/etc/passwd")));
@@ -104,5 +125,22 @@ mod tests {
         });
         confined.join().unwrap();
         TcpStream::connect(address).unwrap();
+    }
+
+    #[test]
+    fn a_client_of_the_network_connects_and_does_not_listen() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let confined = std::thread::spawn(move || {
+            let (folders, readable) = (Vec::new(), Vec::new());
+            let reach = Reach { network: Network::Client, folders, readable };
+            let status = restrict(&reach).unwrap();
+            TcpStream::connect(address).unwrap();
+            fs::read("/etc/hosts").unwrap();
+            if status.ruleset == RulesetStatus::FullyEnforced {
+                assert!(is_denied(TcpListener::bind("127.0.0.1:0")));
+            }
+        });
+        confined.join().unwrap();
     }
 }

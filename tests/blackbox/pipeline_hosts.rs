@@ -81,6 +81,31 @@ fn a_host_of_motion_jpeg_that_hangs_is_killed_and_another_goes_on() {
 }
 
 #[test]
+fn a_host_that_takes_too_much_memory_is_ended_with_that_reason_and_is_back() {
+    let config = |memory: &str| {
+        format!(
+            "feeds: {{camera: {{test: clock, size: 4096x2304, fps: 2}}}}\nstreams: {{camera: {{}}}}\n\
+             limits: {{memory: {memory}}}\n"
+        )
+    };
+    let livebox = Livebox::start(&config("1G"));
+    let mut shown = Mjpeg::open(livebox.http(), "/camera.mjpeg");
+    shown.next();
+    livebox.reload(&config("64M"));
+    crash(host_of(&livebox, "mjpeg"), "KILL");
+    let why = "its process has died (SIGKILL): it takes more than 64 MiB of memory (limits.memory)";
+    livebox.log().wait_for(&format!("MJPEG of camera failed: {why}"), LIMIT);
+    livebox.reload(&config("1G"));
+    let host = wait::until("a host with more", LIMIT, || {
+        let mut hosts = hosts_of(&livebox, "mjpeg").into_iter();
+        hosts.find(|host| limit(*host, "Max data size") > 1 << 30)
+    });
+    let begin = wait::unix().as_secs_f64();
+    while shown.next().taken() < begin {}
+    assert!(proc::is_alive(host));
+}
+
+#[test]
 fn no_host_is_left_when_the_service_is_killed() {
     let mut livebox = Livebox::start(QUIET);
     let http = livebox.http();
@@ -176,6 +201,13 @@ fn sockets(pid: u32) -> Vec<PathBuf> {
     let files = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs");
     let names = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
     names.filter(|name| name.to_string_lossy().starts_with("socket:")).collect()
+}
+
+/// What a process may have at most, by the kernel's name for it.
+fn limit(pid: u32, name: &str) -> u64 {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+    let line = limits.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 /// Ends a host by a signal. It is sent until the host is gone: Rust's runtime

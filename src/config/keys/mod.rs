@@ -6,6 +6,7 @@
 pub(super) mod bytes;
 pub(super) mod controls;
 pub(super) mod feeds;
+pub(super) mod limits;
 pub(super) mod made;
 pub(super) mod pages;
 pub(super) mod pulls;
@@ -22,7 +23,7 @@ use crate::base::units::{BadUnit, parse_span};
 use crate::model::ids::BadName;
 
 /// The sections of the file.
-pub(super) const SECTIONS: [&str; 11] = [
+pub(super) const SECTIONS: [&str; 12] = [
     "server",
     "access",
     "rtsp",
@@ -33,6 +34,7 @@ pub(super) const SECTIONS: [&str; 11] = [
     "templates",
     "use",
     "pages",
+    "limits",
     "log",
 ];
 

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::config::keys::{
-    SECTIONS, feeds::FEED, pages::PAGES, pushes::PUSH, recordings::RECORDINGS, service,
-    streams::STREAM,
+    SECTIONS, feeds::FEED, limits::LIMITS, pages::PAGES, pushes::PUSH, recordings::RECORDINGS,
+    service, streams::STREAM,
 };
 use crate::config::templates::TEMPLATES;
 
@@ -64,7 +64,7 @@ fn the_readmes_recordings_load() {
 
 #[test]
 fn the_manual_knows_every_key_in_its_section() {
-    let sections: [(&str, &[&str]); 11] = [
+    let sections: [(&str, &[&str]); 12] = [
         ("server", &service::SERVER),
         ("access", &service::ACCESS),
         ("rtsp", &service::RTSP),
@@ -75,6 +75,7 @@ fn the_manual_knows_every_key_in_its_section() {
         ("templates", &TEMPLATES),
         ("use", &[]),
         ("pages", &PAGES),
+        ("limits", &LIMITS),
         ("log", &service::LOG),
     ];
     assert_eq!(sections.map(|(name, _)| name), SECTIONS);

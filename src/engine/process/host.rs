@@ -26,7 +26,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use super::unexpected;
+use super::{limits, unexpected};
 use crate::engine::command::keep;
 use crate::engine::command_log::CommandLog;
 use crate::engine::feeder::{Consumer, Refused, Taken, units};
@@ -117,7 +117,8 @@ impl Host {
         let from = Replies { socket: from, decoder: Decoder::default() };
         let host = Self { child, from, said, log };
         // It has room in the empty socket. A host that has died tells why when it is asked.
-        input.send(&ToHost::Job(job), Bytes::new()).await.ok();
+        let job = ToHost::Job { job, memory: limits::memory() };
+        input.send(&job, Bytes::new()).await.ok();
         Ok((host, input))
     }
 

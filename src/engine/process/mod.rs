@@ -6,12 +6,14 @@
 mod commands;
 mod encoder;
 mod host;
+mod limits;
 mod mjpeg;
 mod picture;
 mod recording;
 
 pub(super) use commands::mark;
 pub use encoder::try_encoder;
+pub use limits::set_limits;
 pub use mjpeg::{Look, MjpegPipeline};
 pub use picture::{NoStill, Still, extract, render, render_still};
 pub use recording::{Remux, finish_recording};

@@ -1,0 +1,102 @@
+//! What each job needs of the machine. Where bytes of strangers are parsed,
+//! everything else is refused.
+
+use std::path::{Path, PathBuf};
+
+use crate::wire::Job;
+
+/// Memory of a job that takes bytes apart, or passes them on.
+const PASSING_ON: u64 = 256 << 20;
+
+/// Memory where pictures are decoded or encoded: one of 4096×4096 is decoded in
+/// 150 MiB.
+const CODING: u64 = 512 << 20;
+
+/// Memory of a recording's index: that of a day, twice.
+const INDEX: u64 = 1 << 30;
+
+/// Memory of a host without a pipeline.
+const WITHOUT_PIPELINE: u64 = 64 << 20;
+
+/// What a host may have of the machine.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Needs {
+    /// Bytes of its own, at most.
+    pub memory: u64,
+    /// What else it can reach; everything where it parses nothing of strangers.
+    pub confined_to: Option<Reach>,
+}
+
+/// What a confined host can reach, besides libraries, plugins and devices.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Reach {
+    pub network: Network,
+    /// Folders in which it may do everything.
+    pub folders: Vec<PathBuf>,
+    /// Files and folders that it may read.
+    pub readable: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Network {
+    None,
+    /// It connects to others; nobody connects to it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for jobs that send or fetch"))]
+    Client,
+}
+
+impl Needs {
+    /// Those of `job`; it may take `memory` where the configuration says so.
+    pub(super) fn of(job: &Job, memory: Option<u64>) -> Self {
+        let or = |usual: u64| memory.unwrap_or(usual);
+        match job {
+            Job::Picture { .. } | Job::Still { .. } | Job::Mjpeg(_) => {
+                Self { memory: or(CODING), confined_to: Some(Reach::nothing()) }
+            }
+            Job::Extract { .. } => {
+                Self { memory: or(PASSING_ON), confined_to: Some(Reach::nothing()) }
+            }
+            Job::FinishRecording { from, to, through, .. } => {
+                let folders = [from, to, through].into_iter().filter_map(|path| path.parent());
+                let folders = folders.map(Path::to_owned).collect();
+                let reach = Reach { folders, ..Reach::nothing() };
+                Self { memory: or(INDEX), confined_to: Some(reach) }
+            }
+            Job::TryEncoder { .. } => Self { memory: or(CODING), confined_to: None },
+            Job::EndCommands { .. } => Self { memory: WITHOUT_PIPELINE, confined_to: None },
+        }
+    }
+}
+
+impl Reach {
+    fn nothing() -> Self {
+        Self { network: Network::None, folders: Vec::new(), readable: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_follows_the_kind_of_job_unless_the_configuration_gives_it() {
+        let extract = Job::Extract { caps: None };
+        let guard = Job::EndCommands { mark: "A=b".to_owned() };
+        let memory = |job, given| Needs::of(job, given).memory >> 20;
+        assert_eq!((memory(&extract, None), memory(&guard, None)), (256, 64));
+        assert_eq!((memory(&extract, Some(100 << 20)), memory(&guard, Some(1 << 30))), (100, 64));
+    }
+
+    #[test]
+    fn a_recording_is_finished_in_the_folders_of_its_files_and_sees_no_other() {
+        let job = Job::FinishRecording {
+            from: "/media/disk/a.part.mp4".into(),
+            to: "/media/disk/a.mp4".into(),
+            through: "/media/disk/.a".into(),
+            expected: None,
+        };
+        let reach = Needs::of(&job, None).confined_to.unwrap();
+        assert!(reach.folders.iter().all(|folder| folder == Path::new("/media/disk")));
+        assert!(reach.readable.is_empty() && reach.network == Network::None);
+    }
+}
