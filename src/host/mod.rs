@@ -6,6 +6,8 @@ mod guard;
 mod jobs;
 mod needs;
 mod sandbox;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod syscalls;
 
 use std::os::fd::AsFd as _;
 use std::os::unix::net;

@@ -1,7 +1,8 @@
 //! What a host that parses bytes of strangers can reach, once its libraries are
 //! there: plugins, devices, and what its job is about; no other file, no
 //! connection that it does not need, no other process. By Landlock, as far as the
-//! kernel has it (files since 5.13, TCP since 6.7, signals since 6.12).
+//! kernel has it (files since 5.13, TCP since 6.7, signals since 6.12), and by
+//! refusing system calls ([`super::syscalls`]).
 
 use std::env;
 use std::path::PathBuf;
@@ -12,6 +13,8 @@ use landlock::{
 };
 
 use super::needs::{Network, Reach};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use super::syscalls;
 
 /// The newest version whose rights are named here; of an older kernel those that it knows.
 const RIGHTS: ABI = ABI::V6;
@@ -52,10 +55,13 @@ const NETWORK: [&str; 8] = [
     "/run/systemd/resolve",
 ];
 
-/// Confines this thread, and all that it starts from now on, to `reach`. A kernel or a container may refuse; then
-/// limits and privileges have to do.
+/// Confines this process to `reach`. A kernel or a container may refuse; then
+/// limits and privileges have to do. Threads that were started before see all
+/// files.
 pub(super) fn confine(reach: &Reach) {
     restrict(reach).ok();
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    syscalls::refuse(reach.network).ok();
 }
 
 fn restrict(reach: &Reach) -> Result<RestrictionStatus, RulesetError> {

@@ -149,6 +149,7 @@ fn a_host_has_no_settings_and_no_files_of_the_service() {
     assert!(!read("environ").contains("LIVEBOX"), "{}", read("environ"));
     assert_eq!(read("cmdline"), "livebox\0host\0picture\0");
     assert!(read("limits").contains("Max core file size        0"));
+    wait::until("it is confined", LIMIT, || read("status").contains("Seccomp:\t2").then_some(()));
     let (ours, its) = (sockets(livebox.pid()), sockets(host));
     assert!(its.iter().all(|socket| !ours.contains(socket)), "{its:?} and {ours:?}");
     assert!(!its.is_empty(), "its standard input is one");
