@@ -36,11 +36,13 @@ clients-quick: cargo-is-new-enough  ## each of these players on its usual way ou
 	cargo test --locked --test clients -- --ignored --nocapture each_client
 
 # cargo-deny reads the crates of every platform; a build fetches only those of this one.
-lint: cargo-is-new-enough $(TOOLS)/cargo-deny-$(DENY)/bin/cargo-deny  ## formatting, clippy, licences and sources
+lint: cargo-is-new-enough $(TOOLS)/cargo-deny-$(DENY)/bin/cargo-deny  ## formatting, clippy, licences, sources, lock files
 	@scripts/needs build
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo fetch --locked
+	@# Nothing else notices that this lock file lacks a crate that livebox has got.
+	cargo fetch --locked --manifest-path fuzz/Cargo.toml
 	$(TOOLS)/cargo-deny-$(DENY)/bin/cargo-deny --offline check --hide-inclusion-graph licenses bans sources
 
 advisories: $(TOOLS)/cargo-deny-$(DENY)/bin/cargo-deny  ## known security problems of dependencies (needs the network)
