@@ -3,6 +3,8 @@
 //! Limited in size and in rate: a program that complains for ever must neither
 //! fill nor wear out an SD card.
 
+mod lines;
+
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -13,6 +15,7 @@ use std::time::Instant;
 
 use log::debug;
 
+use self::lines::LineLimit;
 use crate::base::disk::{Disk, PATIENCE};
 use crate::base::time::log_stamp;
 
@@ -25,11 +28,6 @@ const MODE: u32 = 0o640;
 /// So much may be said at once, and so much a second on average.
 const BURST: f64 = 65_536.0;
 const BYTES_A_SECOND: f64 = 1024.0;
-
-/// The service's log takes less.
-const LINES_BURST: f64 = 20.0;
-const LINES_A_SECOND: f64 = 0.5;
-const LONGEST_LINE: usize = 200;
 
 /// The standard error of a command, over all its runs.
 #[derive(Debug)]
@@ -47,8 +45,8 @@ pub(super) struct CommandLog {
 struct Inner {
     place: Place,
     budget: Budget,
-    /// Of the service's log, for what the file does not take.
-    lines: Budget,
+    /// What the service's log gets of that which the file does not take.
+    lines: LineLimit,
     /// Whether the disk did not take what was said last.
     has_failed: bool,
 }
@@ -98,7 +96,7 @@ impl CommandLog {
             None => Place::Service,
         };
         let budget = Budget::new(BURST, BYTES_A_SECOND);
-        let lines = Budget::new(LINES_BURST, LINES_A_SECOND);
+        let lines = LineLimit::default();
         let inner = Mutex::new(Inner { place, budget, lines, has_failed: false });
         // Without a thread there is no file either, and what is said goes to the service's log.
         let disk = folder.and_then(|folder| Disk::at(folder).ok());
@@ -145,11 +143,10 @@ impl CommandLog {
         *has_failed = false;
     }
 
-    fn tell(&self, said: &[u8], budget: &mut Budget, now: Instant) {
+    fn tell(&self, said: &[u8], lines: &mut LineLimit, now: Instant) {
         for line in String::from_utf8_lossy(said).split(['\n', '\r']) {
-            let line: String = line.trim().chars().take(LONGEST_LINE).collect();
-            if !line.is_empty() && budget.take(1.0, now) {
-                debug!("{} says: {}", self.what, line.escape_debug());
+            if let Some(line) = lines.admit(line, now) {
+                debug!("{} says: {line}", self.what);
             }
         }
     }

@@ -42,6 +42,21 @@ fn a_command_that_dies_at_once_for_ever_is_tried_again_and_told_of_a_few_times()
 }
 
 #[test]
+fn a_command_that_says_the_same_for_ever_is_a_few_lines_in_the_log() {
+    // `quiet` tells that all before it was heard.
+    let script = "seq 20000 | sed \"s/$/: frame lost/\" >&2; echo quiet >&2; sleep 600";
+    let command = format!("sh -c '{script}'");
+    let feed = format!("bad: {{command: {command:?}, mode: continuous}}");
+    let config = with_witness(&feed, "bad: {}");
+    let livebox = Livebox::start(&format!("{config}log: {{level: debug}}\n"));
+    livebox.log().wait_for("feed bad says: quiet", LIMIT);
+    livebox.log().wait_for("16384: frame lost [said 16384 times]", LIMIT);
+    let told = livebox.log().count("frame lost");
+    assert!(told < 20, "{}", livebox.log().text());
+    assert_serves(&livebox);
+}
+
+#[test]
 fn a_command_that_does_not_exist_is_named() {
     let livebox = Livebox::start(&with_witness(
         "bad: {command: /no/such/program -i x}",

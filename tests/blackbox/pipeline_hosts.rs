@@ -231,6 +231,7 @@ fn host_of(livebox: &Livebox, job: &str) -> u32 {
 fn hosts_of(livebox: &Livebox, job: &str) -> Vec<u32> {
     let line = format!("livebox host {job} ");
     let mut children = proc::children(livebox.pid());
-    children.retain(|child| proc::is_alive(*child) && proc::command_line(*child) == line);
+    let is_one = |child: &u32| proc::command_line(*child).starts_with(&line);
+    children.retain(|child| proc::is_alive(*child) && is_one(child));
     children
 }

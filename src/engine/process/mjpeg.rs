@@ -101,7 +101,8 @@ impl Attempt {
         let Some(begin) = first.units.first().map(|unit| unit.dts) else {
             return Failure::Build("the stream gave an empty chunk".to_owned());
         };
-        let (mut host, input) = match Host::start("mjpeg", self.job(&init, begin)).await {
+        let what = format!("mjpeg {}", stream.name());
+        let (mut host, input) = match Host::start(&what, self.job(&init, begin)).await {
             Ok(started) => started,
             Err(failure) => return failure,
         };
