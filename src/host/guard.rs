@@ -12,6 +12,7 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::alarm;
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 use super::commands;
 use crate::base::system;
@@ -45,6 +46,17 @@ pub(super) fn lock_down() {
     setrlimit(Resource::RLIMIT_CORE, 0, 0).ok();
     setrlimit(Resource::RLIMIT_NOFILE, FILES, FILES).ok();
     fs::write("/proc/self/oom_score_adj", OOM_SCORE).ok();
+}
+
+/// Gives up privileges but for those over files: a service of root may have its
+/// recordings in a folder of another user. To be called before there are other
+/// threads.
+pub(super) fn give_up_privileges() {
+    let Ok(has) = capabilities(None) else { return };
+    let kept = has.permitted & (CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH);
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: none };
+    set_capabilities(None, sets).ok();
 }
 
 /// Has the kernel refuse more than `memory` bytes, and what is reserved besides.

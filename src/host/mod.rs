@@ -39,6 +39,9 @@ pub fn run() -> anyhow::Result<()> {
         let (job, memory) = service.input.job().await?;
         let needs = Needs::of(&job, memory);
         guard::limit_memory(needs.memory);
+        if needs.confined_to.is_some() {
+            guard::give_up_privileges();
+        }
         guard::end_with(watched, commands::marked(&job), needs.memory)?;
         jobs::run(job, needs, service).await
     })
