@@ -23,9 +23,11 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::base::secret::{self, Secret};
 use crate::base::time::MediaTime;
 use crate::model::picture::Format;
 use crate::model::status::Failure;
+use crate::model::track::AudioInfo;
 use crate::model::unit::TrackKind;
 
 /// Both sides have the same, or do not talk.
@@ -76,6 +78,17 @@ pub enum FromHost {
         /// That of the access unit which it was.
         pts: MediaTime,
     },
+    /// How much of a stream was sent on, in bytes since the beginning.
+    Sent(Sent),
+}
+
+/// Bytes on their way to a receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// Given to the kernel.
+    pub written: u64,
+    /// Of these, those that the receiver's machine has acknowledged.
+    pub acknowledged: u64,
 }
 
 /// One access unit on its way into a pipeline: H.264 in Annex B form, or a raw
@@ -118,6 +131,9 @@ pub enum Job {
     },
     /// The pictures of a stream, whose video comes as [`ToHost::Unit`].
     Mjpeg(Mjpeg),
+    /// Send a stream, which comes as [`ToHost::Unit`], to a receiver. At
+    /// [`ToHost::End`] the receiver is told, and the host ends.
+    Push(Box<Push>),
     /// Open an encoder for a moment.
     TryEncoder {
         /// The name of GStreamer's element.
@@ -149,6 +165,30 @@ pub struct Mjpeg {
     pub begin: MediaTime,
     /// Which decoder to take of those that are installed, modulo their number.
     pub decoder: u32,
+}
+
+/// How a stream is sent to a receiver of RTMP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Push {
+    /// The launch line of the pipeline; without the URL, which is a secret.
+    pub line: String,
+    /// With the key.
+    #[serde(with = "secret::revealed")]
+    pub url: Secret,
+    /// The key by itself, which messages must not show either.
+    #[serde(with = "secret::revealed::option")]
+    pub key: Option<Secret>,
+    /// A PEM file whose certificates are trusted besides those of the system.
+    pub ca: Option<PathBuf>,
+    /// The sound of the stream, where that is sent.
+    pub audio: Option<AudioInfo>,
+    /// The FLV tag that tells the receiver what follows, in the place of what
+    /// the pipeline would tell.
+    pub metadata: Option<Bytes>,
+    /// The decoding time of the first unit.
+    pub begin: MediaTime,
+    /// When the media timeline began ([`MediaTime::began_ns`]).
+    pub began_ns: u64,
 }
 
 /// A message that breaks the rules above; nothing after it can be read.
@@ -274,6 +314,28 @@ mod tests {
                 assert_eq!((head, &payload[..]), (sent_head, *sent_payload));
             }
         }
+    }
+
+    #[test]
+    fn a_push_arrives_with_its_key_which_nothing_prints() {
+        let job = Push {
+            line: "appsrc ! rtmp2sink".to_owned(),
+            url: Secret::new("rtmp://a.example/live2/KEY-1"),
+            key: Some(Secret::new("KEY-1")),
+            ca: None,
+            audio: Some(AudioInfo {
+                config: Bytes::from_static(&[0x12, 0x10]),
+                rate: 44_100,
+                channels: 2,
+            }),
+            metadata: Some(Bytes::from_static(b"tag")),
+            begin: MediaTime::ORIGIN,
+            began_ns: 7,
+        };
+        let head = ToHost::Job { job: Job::Push(Box::new(job)), memory: None };
+        let (came, _) = decoder::<ToHost>(&message(&head, b"")).decode().unwrap().unwrap();
+        assert_eq!(came, head);
+        assert!(!format!("{came:?}").contains("KEY-1"), "{came:?}");
     }
 
     #[test]

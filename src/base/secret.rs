@@ -50,6 +50,36 @@ impl fmt::Display for Secret {
     }
 }
 
+/// For fields of what crosses to a pipeline host over its socket, where the text
+/// itself is needed: `#[serde(with = "secret::revealed")]`. A [`Secret`] cannot
+/// be serialised in any other way.
+pub mod revealed {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Secret;
+
+    pub fn serialize<S: Serializer>(secret: &Secret, to: S) -> Result<S::Ok, S::Error> {
+        secret.reveal().serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Secret, D::Error> {
+        String::deserialize(from).map(Secret::new)
+    }
+
+    /// The same for an `Option<Secret>`: `#[serde(with = "secret::revealed::option")]`.
+    pub mod option {
+        use super::*;
+
+        pub fn serialize<S: Serializer>(secret: &Option<Secret>, to: S) -> Result<S::Ok, S::Error> {
+            secret.as_ref().map(Secret::reveal).serialize(to)
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Secret>, D::Error> {
+            Ok(Option::<String>::deserialize(from)?.map(Secret::new))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,6 +22,7 @@ pub(super) fn marked(job: &Job) -> Option<String> {
         | Job::Still { .. }
         | Job::Extract { .. }
         | Job::Mjpeg(_)
+        | Job::Push(_)
         | Job::TryEncoder { .. }
         | Job::FinishRecording { .. } => None,
     }

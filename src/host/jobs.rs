@@ -9,7 +9,7 @@ use super::needs::Needs;
 use super::{Input, Output, Service, guard, sandbox};
 use crate::engine::gst::{self, NoIntra};
 use crate::model::status::Failure;
-use crate::wire::{FromHost, Job, Mjpeg};
+use crate::wire::{FromHost, Job, Unit};
 
 /// Does `job`; what goes wrong with it is an answer, too.
 ///
@@ -55,28 +55,45 @@ pub(super) async fn run(job: Job, needs: Needs, service: Service) -> anyhow::Res
                 Err(NoIntra::Failed(failure)) => failed(failure),
             }
         }
-        Job::Mjpeg(job) => return mjpeg(job, input, output).await,
+        Job::Mjpeg(job) => {
+            let work = |units, newest| gst::mjpeg(job, units, newest);
+            let message = |(pts, jpeg)| (FromHost::Picture { pts }, jpeg);
+            return consume((input, output), work, message).await;
+        }
+        Job::Push(job) => {
+            let work = |units, sent| gst::push(*job, units, sent);
+            let message = |sent| (FromHost::Sent(sent), Bytes::new());
+            return consume((input, output), work, message).await;
+        }
     };
     output.send(&head, payload).await
 }
 
-/// Sends pictures until there are no more. While the service does not take one,
-/// the next ones replace each other.
-async fn mjpeg(job: Mjpeg, mut input: Input, mut output: Output) -> anyhow::Result<()> {
+/// Has `work` consume access units, and tells the newest of what comes of it. While
+/// the service does not take that, the next one replaces it.
+async fn consume<T, F>(
+    (mut input, mut output): (Input, Output),
+    work: impl FnOnce(mpsc::Receiver<(Unit, Bytes)>, watch::Sender<Option<T>>) -> F,
+    message: impl Fn(T) -> (FromHost, Bytes),
+) -> anyhow::Result<()>
+where
+    T: Clone + Send + Sync + 'static,
+    F: Future<Output = Failure> + Send + 'static,
+{
     // As many as are on their way; the rest waits in the service.
     let (tell, units) = mpsc::channel(1);
     let (publish, mut newest) = watch::channel(None);
-    // A task of its own: it goes on while a picture is being sent.
-    let mut made = tokio::spawn(gst::mjpeg(job, units, publish));
+    // A task of its own: it goes on while something is being sent.
+    let mut over = tokio::spawn(work(units, publish));
     let sent = async {
         loop {
             tokio::select! {
                 biased;
-                failure = &mut made => return output.send(&FromHost::Failed(failure?), Bytes::new()).await,
+                failure = &mut over => return output.send(&FromHost::Failed(failure?), Bytes::new()).await,
                 Ok(()) = newest.changed() => {
-                    let picture = newest.borrow_and_update().clone();
-                    if let Some((pts, jpeg)) = picture {
-                        output.send(&FromHost::Picture { pts }, jpeg).await?;
+                    let made = newest.borrow_and_update().clone();
+                    if let Some((head, payload)) = made.map(&message) {
+                        output.send(&head, payload).await?;
                     }
                 }
             }

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::wire::Job;
+use crate::model::push_url::PushUrl;
+use crate::wire::{Job, Push};
 
 /// Memory of a job that takes bytes apart, or passes them on.
 const PASSING_ON: u64 = 256 << 20;
@@ -27,10 +28,12 @@ pub(super) struct Needs {
     pub confined_to: Option<Reach>,
 }
 
-/// What a confined host can reach, besides libraries, plugins and devices.
+/// What a confined host can reach, besides libraries and plugins.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Reach {
     pub network: Network,
+    /// Cameras, decoders and the like.
+    pub devices: bool,
     /// Folders in which it may do everything.
     pub folders: Vec<PathBuf>,
     /// Files and folders that it may read.
@@ -41,8 +44,12 @@ pub(super) struct Reach {
 pub(super) enum Network {
     None,
     /// It connects to others; nobody connects to it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for jobs that send or fetch"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "for jobs that fetch"))]
     Client,
+    /// The same, but over TCP to this port alone, and to that of DNS.
+    ClientOf {
+        port: u16,
+    },
 }
 
 impl Needs {
@@ -55,6 +62,9 @@ impl Needs {
             }
             Job::Extract { .. } => {
                 Self { memory: or(PASSING_ON), confined_to: Some(Reach::nothing()) }
+            }
+            Job::Push(push) => {
+                Self { memory: or(PASSING_ON), confined_to: Some(Reach::of_push(push)) }
             }
             Job::FinishRecording { from, to, through, .. } => {
                 let folders = [from, to, through].into_iter().filter_map(|path| path.parent());
@@ -69,14 +79,26 @@ impl Needs {
 }
 
 impl Reach {
+    fn of_push(push: &Push) -> Self {
+        let network = match push.url.reveal().parse::<PushUrl>() {
+            Ok(url) => Network::ClientOf { port: url.port() },
+            Err(_) => Network::None,
+        };
+        let readable = push.ca.iter().cloned().collect();
+        Self { network, devices: false, folders: Vec::new(), readable }
+    }
+
     fn nothing() -> Self {
-        Self { network: Network::None, folders: Vec::new(), readable: Vec::new() }
+        let (folders, readable) = (Vec::new(), Vec::new());
+        Self { network: Network::None, devices: true, folders, readable }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::secret::Secret;
+    use crate::base::time::MediaTime;
 
     #[test]
     fn memory_follows_the_kind_of_job_unless_the_configuration_gives_it() {
@@ -98,5 +120,23 @@ mod tests {
         let reach = Needs::of(&job, None).confined_to.unwrap();
         assert!(reach.folders.iter().all(|folder| folder == Path::new("/media/disk")));
         assert!(reach.readable.is_empty() && reach.network == Network::None);
+    }
+
+    #[test]
+    fn a_push_reaches_the_port_of_its_receiver_and_reads_the_authority_that_it_names() {
+        let job = Job::Push(Box::new(Push {
+            line: String::new(),
+            url: Secret::new("rtmps://a.example:4430/live2/KEY"),
+            key: None,
+            ca: Some("/etc/livebox/ca.pem".into()),
+            audio: None,
+            metadata: None,
+            begin: MediaTime::ORIGIN,
+            began_ns: 0,
+        }));
+        let reach = Needs::of(&job, None).confined_to.unwrap();
+        assert_eq!(reach.network, Network::ClientOf { port: 4430 });
+        assert_eq!(reach.readable, [Path::new("/etc/livebox/ca.pem")]);
+        assert!(reach.folders.is_empty());
     }
 }

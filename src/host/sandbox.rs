@@ -8,8 +8,8 @@ use std::env;
 use std::path::PathBuf;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetError, Scope, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, NetPort, RestrictionStatus, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, Scope, path_beneath_rules,
 };
 
 use super::needs::{Network, Reach};
@@ -42,10 +42,14 @@ const PLUGIN_VARIABLES: [&str; 4] = [
 /// Decoders of boards are devices.
 const DEVICES: &str = "/dev";
 
+/// Those that libraries of all kinds open.
+const PLAIN_DEVICES: [&str; 2] = ["/dev/null", "/dev/urandom"];
+
 /// How names of other machines become addresses, and which certificates count.
 /// A file that is replaced later is not seen by this process, but by the next one.
-const NETWORK: [&str; 8] = [
+const NETWORK: [&str; 9] = [
     "/etc/gai.conf",
+    "/etc/gnutls",
     "/etc/host.conf",
     "/etc/hosts",
     "/etc/nsswitch.conf",
@@ -54,6 +58,9 @@ const NETWORK: [&str; 8] = [
     "/etc/ssl",
     "/run/systemd/resolve",
 ];
+
+/// Long answers about names come over TCP.
+const DNS: u16 = 53;
 
 /// Confines this process to `reach`. A kernel or a container may refuse; then
 /// limits and privileges have to do. Threads that were started before see all
@@ -68,22 +75,26 @@ fn restrict(reach: &Reach) -> Result<RestrictionStatus, RulesetError> {
     let plugins = PLUGIN_VARIABLES.into_iter().filter_map(env::var_os);
     let plugins: Vec<PathBuf> =
         plugins.flat_map(|list| env::split_paths(&list).collect::<Vec<_>>()).collect();
-    let (network, ports): (&[&str], _) = match reach.network {
-        Network::None => (&[], AccessNet::from_all(RIGHTS)),
-        Network::Client => (&NETWORK, AccessNet::BindTcp.into()),
+    let (network, refused, ports): (&[&str], _, _) = match reach.network {
+        Network::None => (&[], AccessNet::from_all(RIGHTS), Vec::new()),
+        Network::Client => (&NETWORK, AccessNet::BindTcp.into(), Vec::new()),
+        Network::ClientOf { port } => (&NETWORK, AccessNet::from_all(RIGHTS), vec![port, DNS]),
     };
+    let ports = ports.into_iter().map(|port| NetPort::new(port, AccessNet::ConnectTcp));
+    let devices: &[&str] = if reach.devices { &[DEVICES] } else { &PLAIN_DEVICES };
     let read = AccessFs::from_read(RIGHTS);
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::ReadDir | AccessFs::IoctlDev;
     Ruleset::default()
         .handle_access(AccessFs::from_all(RIGHTS))?
-        .handle_access(ports)?
+        .handle_access(refused)?
         .scope(Scope::from_all(RIGHTS))?
         .create()?
         .add_rules(path_beneath_rules(LIBRARIES, read))?
         .add_rules(path_beneath_rules(network, read))?
+        .add_rules(ports.map(Ok::<_, RulesetError>))?
         .add_rules(path_beneath_rules(plugins, read))?
         .add_rules(path_beneath_rules(&reach.readable, read))?
-        .add_rules(path_beneath_rules([DEVICES], device))?
+        .add_rules(path_beneath_rules(devices, device))?
         .add_rules(path_beneath_rules(&reach.folders, AccessFs::from_all(RIGHTS)))?
         .restrict_self()
 }
@@ -113,6 +124,7 @@ mod tests {
             fs::write(&readable, "public").unwrap();
             let reach = Reach {
                 network: Network::None,
+                devices: true,
                 folders: vec![own.path().to_owned()],
                 readable: vec![readable.clone()],
             };
@@ -139,12 +151,31 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let confined = std::thread::spawn(move || {
             let (folders, readable) = (Vec::new(), Vec::new());
-            let reach = Reach { network: Network::Client, folders, readable };
+            let reach = Reach { network: Network::Client, devices: true, folders, readable };
             let status = restrict(&reach).unwrap();
             TcpStream::connect(address).unwrap();
             fs::read("/etc/hosts").unwrap();
             if status.ruleset == RulesetStatus::FullyEnforced {
                 assert!(is_denied(TcpListener::bind("127.0.0.1:0")));
+            }
+        });
+        confined.join().unwrap();
+    }
+
+    #[test]
+    fn a_client_of_one_port_reaches_no_other() {
+        let [its, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [its, other] = [&its, &other].map(|one| one.local_addr().unwrap());
+        let confined = std::thread::spawn(move || {
+            let network = Network::ClientOf { port: its.port() };
+            let (folders, readable) = (Vec::new(), Vec::new());
+            let reach = Reach { network, devices: false, folders, readable };
+            let status = restrict(&reach).unwrap();
+            assert!(is_denied(fs::read_dir("/dev")));
+            fs::read("/dev/null").unwrap();
+            if status.ruleset == RulesetStatus::FullyEnforced {
+                TcpStream::connect(its).unwrap();
+                assert!(is_denied(TcpStream::connect(other)));
             }
         });
         confined.join().unwrap();

@@ -88,6 +88,13 @@ impl PushUrl {
         (place, if scheme == "rtmps" { 443 } else { 1935 })
     }
 
+    /// The port: 1935, or 443 for RTMPS, unless the URL has another.
+    pub fn port(&self) -> u16 {
+        let (place, usual) = self.place();
+        let after_v6 = place.rsplit(']').next().unwrap_or_default();
+        after_v6.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(usual)
+    }
+
     /// The whole address: the key behind the URL, with one slash between.
     pub fn with_key(&self, key: Option<&Secret>) -> Self {
         let Some(key) = key else { return self.clone() };
@@ -176,6 +183,19 @@ mod tests {
             ("rtmp://a.example?x=@b", ("a.example", 1935)),
         ] {
             assert_eq!(url(text).place(), place, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_port_is_the_usual_one_unless_the_url_has_another() {
+        for (text, port) in [
+            ("rtmp://a.example/live2/x", 1935),
+            ("rtmps://a.example/live2/x:7", 443),
+            ("rtmp://u:p@a.example:1936/live2", 1936),
+            ("rtmp://[::1]:1937/live", 1937),
+            ("rtmp://[::1]/live", 1935),
+        ] {
+            assert_eq!(url(text).port(), port, "{text}");
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// An H.264 track. Equal values mean that a decoder may go on undisturbed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ impl VideoInfo {
 }
 
 /// An AAC track.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AudioInfo {
     /// The AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1).
     pub config: Bytes,

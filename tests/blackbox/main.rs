@@ -38,6 +38,7 @@ mod pipeline_hosts;
 mod places;
 mod proxies;
 mod pulling;
+mod push_hosts;
 mod pushes;
 mod pushing;
 mod recording;

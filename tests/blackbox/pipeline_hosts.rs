@@ -220,7 +220,7 @@ fn limit(pid: u32, name: &str) -> u64 {
 
 /// Ends a host by a signal. It is sent until the host is gone: Rust's runtime
 /// takes the first SIGSEGV that no fault has caused.
-fn crash(host: u32, signal: &str) {
+pub(crate) fn crash(host: u32, signal: &str) {
     let mut kill = tool("kill");
     kill.args([format!("-{signal}"), host.to_string()]).stderr(Stdio::null());
     wait::until("the host is gone", LIMIT, || {
@@ -231,11 +231,11 @@ fn crash(host: u32, signal: &str) {
 }
 
 /// A host that does such a job, once there is one.
-fn host_of(livebox: &Livebox, job: &str) -> u32 {
+pub(crate) fn host_of(livebox: &Livebox, job: &str) -> u32 {
     wait::until("a host", LIMIT, || hosts_of(livebox, job).into_iter().next())
 }
 
-fn hosts_of(livebox: &Livebox, job: &str) -> Vec<u32> {
+pub(crate) fn hosts_of(livebox: &Livebox, job: &str) -> Vec<u32> {
     let line = format!("livebox host {job} ");
     let mut children = proc::children(livebox.pid());
     let is_one = |child: &u32| proc::command_line(*child).starts_with(&line);

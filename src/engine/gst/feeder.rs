@@ -6,11 +6,9 @@ use bytes::Bytes;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::base::time::MediaTime;
-use crate::engine::feeder::{Consumer, Refused, Taken, units};
-use crate::media::packager::Chunk;
 use crate::model::status::Failure;
 use crate::model::track::AudioInfo;
 use crate::model::unit::TrackKind;
@@ -66,10 +64,7 @@ impl Sources {
     }
 
     /// Hands on a unit; without effect if there is no source for it.
-    ///
-    /// # Errors
-    /// A source takes no more; the pipeline's bus knows why.
-    pub(super) fn push(&self, unit: &Unit, data: Bytes) -> Result<(), gst::FlowError> {
+    fn push(&self, unit: &Unit, data: Bytes) -> Result<(), gst::FlowError> {
         let source = match (unit.track, &self.audio) {
             (TrackKind::Video, _) => &self.video,
             (TrackKind::Audio, Some(source)) => source,
@@ -89,26 +84,22 @@ impl Sources {
         source.push(buffer)
     }
 
-    /// Waits until the pipeline takes more video.
-    pub(super) async fn has_room(&self) {
-        self.video.has_room().await;
+    /// Hands on units at the speed at which the pipeline takes video, until there
+    /// are no more. Does not return where a source takes no more: the pipeline's
+    /// bus knows why.
+    pub(super) async fn take_all(&self, units: &mut mpsc::Receiver<(Unit, Bytes)>) {
+        while let Some((unit, data)) = units.recv().await {
+            if self.push(&unit, data).is_err() {
+                return std::future::pending().await;
+            }
+            self.video.has_room().await;
+        }
     }
 
     /// Nothing follows.
     pub(super) fn end(&self) {
         self.video.end();
         self.audio.iter().for_each(Source::end);
-    }
-}
-
-impl Consumer for Sources {
-    async fn take(&mut self, chunk: &Chunk, gap: bool) -> Result<Taken, Refused> {
-        for (unit, data) in units(chunk, gap) {
-            self.push(&unit, data).map_err(|_| Refused)?;
-        }
-        let taken = if self.video.is_full() { Taken::Slowly } else { Taken::AtOnce };
-        self.has_room().await;
-        Ok(taken)
     }
 }
 
@@ -165,10 +156,6 @@ impl Source {
                 .build(),
         );
         Ok(Self { app, full })
-    }
-
-    fn is_full(&self) -> bool {
-        *self.full.borrow()
     }
 
     /// Hands on a buffer.

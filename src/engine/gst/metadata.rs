@@ -6,47 +6,16 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
-use crate::config::settings::PushAudio;
-use crate::engine::plan::{MADE_SOUND, Nominal};
-use crate::hub::Measured;
-use crate::media::flv::{Audio, Metadata, is_script};
-use crate::model::track::Tracks;
+use crate::media::flv::is_script;
 
-/// What the receiver is told about a stream of `tracks`: as measured, or else
-/// as planned. Nothing where there is no picture.
-pub(super) fn metadata(
-    tracks: &Tracks,
-    sound: PushAudio,
-    measured: Measured,
-    nominal: Nominal,
-) -> Option<Metadata> {
-    let video = tracks.video.as_ref()?;
-    let audio = match (&tracks.audio, sound) {
-        (Some(own), PushAudio::Feed) => {
-            Audio { rate: own.rate, channels: own.channels, bps: nominal.audio_bps.map(u64::from) }
-        }
-        (None, PushAudio::Feed) | (_, PushAudio::Silence | PushAudio::Tone) => MADE_SOUND,
-    };
-    let of_stream = nominal.audio_bps.filter(|_| tracks.audio.is_some()).unwrap_or(0);
-    let measured_bps = measured.bitrate.map(|bps| bps.saturating_sub(of_stream.into()));
-    let by_sps = video.frame_duration.map(|frame| 1.0 / frame.as_secs_f64());
-    Some(Metadata {
-        width: video.width,
-        height: video.height,
-        fps: by_sps.or(measured.fps).or(Some(nominal.fps.into())),
-        video_bps: measured_bps.or(Some(nominal.video_bps.into())),
-        audio: Some(audio),
-    })
-}
-
-/// Lets `metadata` pass into `sink` in the place of the first script tag, and no
-/// other one.
-pub(super) fn replace(sink: &gst::Element, metadata: &Metadata) {
+/// Lets `tag` pass into `sink` in the place of the first script tag, and no other one.
+pub(super) fn replace(sink: &gst::Element, tag: &Bytes) {
     let Some(pad) = sink.static_pad("sink") else { return };
-    let (tag, is_sent) = (metadata.tag(), AtomicBool::new(false));
+    let (tag, is_sent) = (tag.clone(), AtomicBool::new(false));
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data else {
             return gst::PadProbeReturn::Ok;

@@ -35,12 +35,7 @@ pub async fn mjpeg(
         Err(failure) => return failure,
     };
     let fed = async {
-        while let Some((unit, data)) = units.recv().await {
-            if sources.push(&unit, data).is_err() {
-                break;
-            }
-            sources.has_room().await;
-        }
+        sources.take_all(&mut units).await;
         sources.end();
         // The bus says why.
         std::future::pending().await

@@ -31,7 +31,6 @@ mod tap;
 mod trust;
 mod unpack;
 mod v4l2;
-mod wire;
 
 use gstreamer as gst;
 
@@ -44,7 +43,7 @@ pub use mjpeg::{Newest, mjpeg};
 pub use outlet::Outlet;
 pub use picture::{first_decoder, render, render_intra};
 pub use probe::{Encoders, try_encoder};
-pub use push::{Destination, Meter, PushPipeline};
+pub use push::push;
 pub use remux::remux;
 pub use take::StreamPipeline;
 

@@ -1,16 +1,14 @@
 //! Whose certificates a push over RTMPS takes, and why one is refused, in words.
 //!
 //! `rtmp2sink` has TLS done by GIO and has no property for an authority of one's
-//! own; GIO has one list of authorities for the whole process. A file that a
-//! push names is therefore added to those of the system for as long as a run of
-//! that push lasts, and counts for other pushes over RTMPS meanwhile. The name
-//! of the host, the dates and the rest are checked as ever.
+//! own; GIO has one list of authorities for the whole process, which is that of
+//! one push. The name of the host, the dates and the rest are checked as ever.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gio::prelude::*;
 use gio::{SocketClient, SocketClientEvent, TlsBackend, TlsCertificateFlags, TlsFileDatabase};
@@ -27,81 +25,28 @@ const LONGEST: u64 = 1 << 20;
 /// Seconds for the connection that finds out why a certificate is refused.
 const LOOK_S: u32 = 5;
 
-static NAMED: Mutex<Named> = Mutex::new(Named { next: 0, files: Vec::new(), list: None });
-
-/// What the runs that go on have named.
-struct Named {
-    next: u64,
-    /// PEM texts with the number of their run.
-    files: Vec<(u64, Vec<u8>)>,
-    /// The list in use, in memory.
-    list: Option<OwnedFd>,
-}
-
-/// While it is there, the authorities of a file are trusted.
-#[derive(Debug)]
-pub(super) struct Trust(u64);
-
-impl Trust {
-    /// Trusts the certificates in the PEM file `ca`; blocks.
-    ///
-    /// # Errors
-    /// The file cannot be read or holds no certificate.
-    pub(super) fn of(ca: &Path) -> Result<Self, Failure> {
-        let wrong = |why: String| Failure::Build(format!("`ca`: {ca:?} {why}"));
-        let pem = read(ca).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-        let marker = b"-----BEGIN CERTIFICATE-----";
-        if !pem.windows(marker.len()).any(|window| window == marker) {
-            return Err(wrong("has no certificate in it; a PEM file is needed".to_owned()));
-        }
-        let mut named = lock();
-        let number = named.next;
-        named.next += 1;
-        named.files.push((number, pem));
-        // From here on the number is taken back when the value is dropped.
-        let trust = Self(number);
-        named.apply().map_err(|why| wrong(format!("cannot be used: {why}")))?;
-        Ok(trust)
+/// Trusts the certificates in the PEM file `ca` besides those of the system, in
+/// the whole process and for good; blocks.
+///
+/// # Errors
+/// The file cannot be read or holds no certificate.
+pub(super) fn trust(ca: &Path) -> Result<(), Failure> {
+    let wrong = |why: String| Failure::Build(format!("`ca`: {ca:?} {why}"));
+    let pem = read(ca).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let marker = b"-----BEGIN CERTIFICATE-----";
+    if !pem.windows(marker.len()).any(|window| window == marker) {
+        return Err(wrong("has no certificate in it; a PEM file is needed".to_owned()));
     }
-}
-
-impl Drop for Trust {
-    fn drop(&mut self) {
-        let number = self.0;
-        // Reads the authorities of the system again, which no runtime thread may.
-        std::thread::spawn(move || {
-            let mut named = lock();
-            named.files.retain(|(of, _)| *of != number);
-            if let Err(error) = named.apply() {
-                log::warn!("the list of authorities stays as it is: {error}");
-            }
-        });
-    }
-}
-
-impl Named {
-    /// Makes the list of this moment GIO's.
-    fn apply(&mut self) -> Result<(), String> {
-        let backend = TlsBackend::default();
-        if self.files.is_empty() {
-            backend.set_default_database(TlsFileDatabase::NONE);
-            self.list = None;
-            return Ok(());
-        }
-        let of_system = fs::read(OF_SYSTEM).unwrap_or_default();
-        let lists = std::iter::once(&of_system).chain(self.files.iter().map(|(_, pem)| pem));
-        let text: Vec<u8> = lists.flat_map(|pem| [pem.as_slice(), b"\n"].concat()).collect();
-        let list = in_memory(&text).map_err(|error| error.to_string())?;
-        let path = format!("/proc/self/fd/{}", list.as_raw_fd());
-        let database = TlsFileDatabase::new(path).map_err(|error| error.message().to_owned())?;
-        backend.set_default_database(Some(&database));
-        self.list = Some(list);
-        Ok(())
-    }
-}
-
-fn lock() -> MutexGuard<'static, Named> {
-    NAMED.lock().unwrap_or_else(PoisonError::into_inner)
+    let of_system = fs::read(OF_SYSTEM).unwrap_or_default();
+    let unusable = |why: String| wrong(format!("cannot be used: {why}"));
+    let list =
+        in_memory(&[of_system, pem].join(&b'\n')).map_err(|why| unusable(why.to_string()))?;
+    let path = format!("/proc/self/fd/{}", list.as_raw_fd());
+    let database = TlsFileDatabase::new(path).map_err(|why| unusable(why.message().to_owned()))?;
+    TlsBackend::default().set_default_database(Some(&database));
+    // The database may read its file again.
+    let _kept_open = list.into_raw_fd();
+    Ok(())
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -188,7 +133,7 @@ mod tests {
     #[test]
     fn a_file_that_is_no_certificate_is_named() {
         for path in ["/nowhere/ca.pem", "/etc/passwd"] {
-            let failure = Trust::of(Path::new(path)).unwrap_err().to_string();
+            let failure = trust(Path::new(path)).unwrap_err().to_string();
             assert!(failure.contains("`ca`") && failure.contains(path), "{failure}");
         }
     }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::net;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -16,7 +16,8 @@ use std::process::{self, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::buf::Chain;
+use bytes::{Buf as _, Bytes};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use socket2::SockRef;
@@ -59,6 +60,10 @@ const VARIABLES: [&str; 10] = [
 /// Variables of GStreamer and of drivers for video.
 const PREFIXES: [&str; 2] = ["GST_", "LIBVA_"];
 
+/// Where GIO looks for the settings of a desktop, of which a host has none: it
+/// would write them to a file.
+const SETTINGS: &str = "GSETTINGS_BACKEND";
+
 /// So much of a stream waits in the socket at most, for the kernel counts double:
 /// less than a second of 300 kbit/s. It is as late as what waits in the host.
 const SEND_BUFFER: usize = 16 << 10;
@@ -85,7 +90,13 @@ pub(super) struct Host {
 
 /// Where a host gets what it works on.
 #[derive(Debug)]
-pub(super) struct Input(OwnedWriteHalf);
+pub(super) struct Input {
+    socket: OwnedWriteHalf,
+    /// What is left of a message; it goes first.
+    unsent: Chain<Bytes, Bytes>,
+    /// Whether audio is fed to it as well as video.
+    takes_audio: bool,
+}
 
 /// What a host says, message by message.
 #[derive(Debug)]
@@ -110,7 +121,7 @@ impl Host {
         let spawned = spawn(what, &job).map_err(|error| Failure::Crash(error.to_string()));
         let (mut child, socket) = spawned?;
         let (from, to) = socket.into_split();
-        let mut input = Input(to);
+        let mut input = Input::new(to);
         let said = Arc::<LastWords>::default();
         let log = log_of(what);
         let log = child.stderr.take().map(|err| tokio::spawn(keep(err, log, Arc::clone(&said))));
@@ -118,8 +129,12 @@ impl Host {
         let host = Self { child, from, said, log };
         // It has room in the empty socket. A host that has died tells why when it is asked.
         let job = ToHost::Job { job, memory: limits::memory() };
-        input.send(&job, Bytes::new()).await.ok();
-        Ok((host, input))
+        match input.send(&job, Bytes::new()).await {
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                Err(Failure::Build(error.to_string()))
+            }
+            Ok(()) | Err(_) => Ok((host, input)),
+        }
     }
 
     /// The first answer; `given` gives the host what it works on meanwhile.
@@ -183,9 +198,13 @@ impl Host {
         match answer.map_err(|_| late)?? {
             (FromHost::Done, made) => Ok(made),
             (FromHost::Failed(failure), _) => Err(failure),
-            (FromHost::Found { .. } | FromHost::NoVideo | FromHost::Picture { .. }, _) => {
-                Err(unexpected())
-            }
+            (
+                FromHost::Found { .. }
+                | FromHost::NoVideo
+                | FromHost::Picture { .. }
+                | FromHost::Sent(_),
+                _,
+            ) => Err(unexpected()),
         }
     }
 
@@ -195,6 +214,16 @@ impl Host {
             Ok(_) => unexpected(),
             Err(failure) => failure,
         }
+    }
+
+    /// Tells the host that no more follows, and gives it so long to end by itself.
+    pub(super) async fn finish(mut self, mut input: Input, limit: Duration) {
+        let finished = async {
+            input.end().await.ok();
+            while self.from.next().await.is_ok() {}
+        };
+        tokio::time::timeout(limit, finished).await.ok();
+        self.end().await;
     }
 
     /// Asks the host to end, kills it where it does not, and waits a moment for that.
@@ -235,6 +264,15 @@ impl Drop for Host {
 }
 
 impl Input {
+    pub(super) fn new(socket: OwnedWriteHalf) -> Self {
+        Self { socket, unsent: Bytes::new().chain(Bytes::new()), takes_audio: false }
+    }
+
+    /// This input, which is fed audio as well as video.
+    pub(super) fn with_audio(self) -> Self {
+        Self { takes_audio: true, ..self }
+    }
+
     /// A piece of what the job works on.
     ///
     /// # Errors
@@ -251,18 +289,21 @@ impl Input {
         self.send(&ToHost::End, Bytes::new()).await
     }
 
+    /// Cancelling leaves the rest of a message to the next call.
     async fn send(&mut self, head: &ToHost, payload: Bytes) -> io::Result<()> {
-        let head = encode(head, payload.len()).map_err(io::Error::other)?;
-        self.0.write_all_buf(&mut Buf::chain(&head[..], payload)).await
+        let head = encode(head, payload.len())
+            .map_err(|bad| io::Error::new(ErrorKind::InvalidInput, bad))?;
+        self.socket.write_all_buf(&mut self.unsent).await?;
+        self.unsent = Bytes::from(head).chain(payload);
+        self.socket.write_all_buf(&mut self.unsent).await
     }
 }
 
-/// Sends the video, which is all that hosts have a use for.
 impl Consumer for Input {
     async fn take(&mut self, chunk: &Chunk, gap: bool) -> Result<Taken, Refused> {
         let sent = async {
             for (unit, data) in units(chunk, gap) {
-                if unit.track == TrackKind::Video {
+                if unit.track == TrackKind::Video || self.takes_audio {
                     self.send(&ToHost::Unit(unit), data).await?;
                 }
             }
@@ -313,7 +354,8 @@ fn spawn(what: &str, job: &Job) -> io::Result<(Child, UnixStream)> {
     command
         .arg0("livebox")
         .env_clear()
-        .envs(std::env::vars_os().filter(|(name, _)| is_needed(name)));
+        .envs(std::env::vars_os().filter(|(name, _)| is_needed(name)))
+        .env(SETTINGS, "memory");
     command.args(["host", what]);
     command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut command = Command::from(command);
@@ -368,7 +410,7 @@ mod tests {
         SockRef::from(&ours).set_send_buffer_size(SEND_BUFFER).unwrap();
         let (_from, to) = UnixStream::from_std(ours).unwrap().into_split();
         let mut theirs = UnixStream::from_std(theirs).unwrap();
-        let mut input = Input(to);
+        let mut input = Input::new(to);
         let (small, large) = (piece(1000).await, piece(1 << 20).await);
         assert_eq!(input.take(&small, false).await, Ok(Taken::AtOnce));
 

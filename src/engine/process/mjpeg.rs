@@ -152,9 +152,10 @@ impl Attempt {
                     }
                 }
                 Ok((FromHost::Failed(failure), _)) | Err(failure) => return failure,
-                Ok((FromHost::Done | FromHost::Found { .. } | FromHost::NoVideo, _)) => {
-                    return unexpected();
-                }
+                Ok((
+                    FromHost::Done | FromHost::Found { .. } | FromHost::NoVideo | FromHost::Sent(_),
+                    _,
+                )) => return unexpected(),
             }
         }
     }

@@ -7,15 +7,19 @@ mod commands;
 mod encoder;
 mod host;
 mod limits;
+mod meter;
 mod mjpeg;
 mod picture;
+mod push;
 mod recording;
 
 pub(super) use commands::mark;
 pub use encoder::try_encoder;
 pub use limits::set_limits;
+pub use meter::Meter;
 pub use mjpeg::{Look, MjpegPipeline};
 pub use picture::{NoStill, Still, extract, render, render_still};
+pub use push::{Destination, PushPipeline};
 pub use recording::{Remux, finish_recording};
 
 use crate::model::status::Failure;

@@ -150,7 +150,7 @@ async fn unpacked(viewer: &mut Viewer, caps: Option<&str>) -> Result<Still, NoSt
         Ok((FromHost::Failed(Failure::Ended), _)) => Err(NoStill::Ended(cause)),
         Ok((FromHost::Failed(failure), _)) => Err(NoStill::NotUnderstood(failure)),
         Err(failure) => Err(NoStill::Ended(Some(failure))),
-        Ok((FromHost::Done | FromHost::Picture { .. }, _)) => {
+        Ok((FromHost::Done | FromHost::Picture { .. } | FromHost::Sent(_), _)) => {
             Err(NoStill::NotUnderstood(unexpected()))
         }
     }
