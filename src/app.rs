@@ -27,7 +27,6 @@ use crate::base::tls::{News, Tls};
 use crate::config::Loaded;
 use crate::config::settings::{self, Local, Settings, UnixSocket};
 use crate::engine::bytes;
-use crate::engine::gst;
 use crate::engine::process::set_limits;
 use crate::engine::roster::{self, Roster};
 use crate::engine::watchdog;
@@ -128,7 +127,6 @@ pub fn stream(settings: &Settings, output: Option<&Path>) -> anyhow::Result<()> 
 }
 
 fn on_a_runtime(all: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    gst::init()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -224,7 +222,7 @@ async fn run(
     let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
     let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-    info!("configuration: {origin}; {}", gst::version());
+    info!("configuration: {origin}");
     let shown = (source.show)(&settings);
     set_limits(settings.limits);
     let memory = Memory::open(&state_folder(&settings)).await?;

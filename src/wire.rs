@@ -25,8 +25,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::secret::{self, Secret};
 use crate::base::time::MediaTime;
+use crate::model::given::Given;
 use crate::model::picture::Format;
-use crate::model::status::Failure;
+use crate::model::status::{Encoder, Failure};
 use crate::model::track::AudioInfo;
 use crate::model::unit::TrackKind;
 
@@ -39,13 +40,20 @@ pub const LONGEST_HEAD: usize = 16 << 10;
 /// A payload is no longer: an uncompressed picture of 4096×4096 as PNG.
 pub const LONGEST_PAYLOAD: usize = 64 << 20;
 
+/// Room that is made before a read: a frame mostly, and no more than this of
+/// what a message announces, which may never come.
+const LEAST_ROOM: usize = 16 << 10;
+const MOST_ROOM: usize = 256 << 10;
+
 /// Bytes in front of the head.
 const PREFIX: usize = 8;
 
 /// From the service to a host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToHost {
-    /// What it is for; the first message, and sent once.
+    /// Log what it does, to standard error; comes before the job if it does.
+    Debug,
+    /// What it is for; sent once.
     Job {
         job: Job,
         /// Bytes of memory that the host may take, in place of what is usual for its job.
@@ -57,6 +65,23 @@ pub enum ToHost {
     Unit(Unit),
     /// No more follows.
     End,
+    /// What a run of a feed family is to do. The service numbers its runs, each
+    /// number is used once.
+    Run { run: u32, order: Order },
+}
+
+/// What a run in the host of a feed family is to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Order {
+    /// Begin; the payload is what it is to do (`engine/work`). In a run that goes
+    /// on, what it is to do from now on.
+    Work,
+    /// What to encode with, or why nothing encodes.
+    Encoder(Result<Encoder, Failure>),
+    /// A piece of the bytes that it takes apart; the payload.
+    Data,
+    /// End; it answers with [`News::Ended`] when it has let go of everything.
+    Stop,
 }
 
 /// From a host to the service.
@@ -73,6 +98,14 @@ pub enum FromHost {
     },
     /// There is sound in it, but no picture.
     NoVideo,
+    /// What [`Job::Installed`] asks for.
+    Installed {
+        /// As it names itself: `GStreamer 1.22.0`.
+        version: String,
+        /// Of those that were asked for, each that is missing, with the Debian
+        /// package that has it where one is known.
+        missing: Vec<(String, Option<String>)>,
+    },
     /// A picture of a stream; the payload is a JPEG. More follow.
     Picture {
         /// That of the access unit which it was.
@@ -80,6 +113,8 @@ pub enum FromHost {
     },
     /// How much of a stream was sent on, in bytes since the beginning.
     Sent(Sent),
+    /// News of a run of a feed family.
+    Run { run: u32, news: News },
 }
 
 /// Bytes on their way to a receiver.
@@ -89,6 +124,37 @@ pub struct Sent {
     pub written: u64,
     /// Of these, those that the receiver's machine has acknowledged.
     pub acknowledged: u64,
+}
+
+/// What a run of a feed family has to tell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum News {
+    /// Units follow, none from before `begin`.
+    Begins {
+        begin: MediaTime,
+        /// The nominal duration of a frame, where there will be video.
+        video: Option<Duration>,
+        audio: bool,
+        /// Bits a second, about.
+        bitrate: u32,
+    },
+    /// No more follow until it begins again.
+    Pauses,
+    /// An encoded frame; the payload, as an access unit has it.
+    Unit { track: TrackKind, pts: MediaTime, dts: MediaTime, duration: Option<Duration> },
+    /// How to decode the sounds that follow.
+    Sound(AudioInfo),
+    /// What a feed gives to those who share it.
+    Gives(Given),
+    /// What a run encodes with.
+    Encoder(Encoder),
+    /// What the camera cannot be told of what is wanted of it.
+    Controls(Vec<String>),
+    /// So many frames of a feed, and so many that were left out because
+    /// something was too slow for them, since the run began.
+    Counts { frames: u64, dropped: u64 },
+    /// The run is over, for this reason; the last of it.
+    Ended(Failure),
 }
 
 /// One access unit on its way into a pipeline: H.264 in Annex B form, or a raw
@@ -134,6 +200,11 @@ pub enum Job {
     /// Send a stream, which comes as [`ToHost::Unit`], to a receiver. At
     /// [`ToHost::End`] the receiver is told, and the host ends.
     Push(Box<Push>),
+    /// Runs of a feed, of the streams that show it and of the feeds that are
+    /// made from it; [`ToHost::Run`] begins and ends them.
+    Family(Family),
+    /// Say which of these elements are installed.
+    Installed { elements: Vec<String> },
     /// Open an encoder for a moment.
     TryEncoder {
         /// The name of GStreamer's element.
@@ -152,6 +223,27 @@ pub enum Job {
     /// Wait until the socket is closed, and kill then whatever has `mark` (`NAME=value`)
     /// in its environment.
     EndCommands { mark: String },
+}
+
+/// The host of a feed family.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Family {
+    /// When the media timeline began ([`MediaTime::began_ns`]).
+    pub began_ns: u64,
+    /// What the bytes of strangers come from, if they do: all else is out of
+    /// reach of the host.
+    pub source: Option<Foreign>,
+}
+
+/// Where the bytes of strangers come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Foreign {
+    /// The network.
+    Network,
+    /// Files in a folder.
+    Folder(PathBuf),
+    /// The service.
+    Service,
 }
 
 /// How a stream becomes Motion JPEG.
@@ -236,10 +328,20 @@ impl<T> Default for Decoder<T> {
 }
 
 impl<T: DeserializeOwned> Decoder<T> {
-    /// Where to put what is read next.
+    /// Where to put what is read next, with room for some of what is missing of
+    /// the message that has begun.
     pub fn buffer(&mut self) -> &mut BytesMut {
-        self.read.reserve(PREFIX + LONGEST_HEAD);
+        let missing = self.announced().saturating_sub(self.read.len());
+        self.read.reserve(missing.clamp(LEAST_ROOM, MOST_ROOM));
         &mut self.read
+    }
+
+    /// The length of the message that has begun, as far as that is known.
+    fn announced(&self) -> usize {
+        let Some(prefix) = self.read.first_chunk::<PREFIX>() else { return 0 };
+        let [_, _, head @ .., p0, p1, p2, p3] = *prefix;
+        let payload = u32::from_le_bytes([p0, p1, p2, p3]) as usize;
+        PREFIX + usize::from(u16::from_le_bytes(head)) + payload
     }
 
     /// The next whole message; nothing until more is read. Memory is taken as

@@ -25,7 +25,7 @@ const WIRING: &[&str] = &["app", "cli", "lib", "main"];
 
 /// Crates that only one folder may name.
 const OWNERS: &[(&str, &[&str])] = &[
-    ("src/engine/gst/", &["gstreamer", "gstreamer_app", "gstreamer_video", "glib", "gio"]),
+    ("src/host/", &["gstreamer", "gstreamer_app", "gstreamer_video", "glib", "gio"]),
     (
         "src/http/",
         &[
@@ -164,7 +164,7 @@ mod every_rule_bites {
     #[test]
     fn owners() {
         assert_eq!(count(owner_offences, "src/hub/ring.rs", "use gstreamer as gst;"), 1);
-        assert_eq!(count(owner_offences, "src/engine/gst/tap.rs", "use gstreamer as gst;"), 0);
+        assert_eq!(count(owner_offences, "src/host/tap.rs", "use gstreamer as gst;"), 0);
         assert_eq!(
             count(owner_offences, "src/engine/plan.rs", "fn f() { actix_web::rt::spawn() }"),
             1

@@ -10,6 +10,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -59,13 +60,28 @@ impl Environment {
         self.0.clone().into_iter()
     }
 
-    /// Takes all settings from the environment of `again`, which is to replace
-    /// this program by `exec`, and hands them over. The returned file must be
-    /// open until then.
+    /// Starts this program anew, in the same process, without its settings in the
+    /// environment. Returns if there are none, or if that cannot be done; to be
+    /// called before anything else.
     ///
     /// # Errors
-    /// The kernel has no memory for the file.
-    pub fn hand_over(&self, again: &mut Command) -> io::Result<File> {
+    /// The program is no longer where it was started from, or the kernel has no
+    /// memory for the file.
+    pub fn conceal(&self) -> io::Result<()> {
+        if exposed().next().is_none() {
+            return Ok(());
+        }
+        let mut again = Command::new(env::current_exe()?);
+        let mut arguments = env::args_os();
+        if let Some(name) = arguments.next() {
+            again.arg0(name);
+        }
+        // Open until the program has begun again.
+        let _file = self.hand_over(&mut again)?;
+        Err(again.args(arguments).exec())
+    }
+
+    fn hand_over(&self, again: &mut Command) -> io::Result<File> {
         let mut file = File::from(memfd_create(FILE, MFdFlags::empty())?);
         for (name, value) in &self.0 {
             write!(file, "{name}={value}\0")?;
@@ -76,11 +92,6 @@ impl Environment {
         again.env(HANDED_OVER, file.as_raw_fd().to_string());
         Ok(file)
     }
-}
-
-/// Whether any setting can be read by other programs.
-pub fn is_exposed() -> bool {
-    exposed().next().is_some()
 }
 
 /// The settings that stand in the environment itself.

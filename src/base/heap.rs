@@ -1,48 +1,35 @@
 //! How the C library keeps memory that was given back to it.
 //!
-//! GStreamer allocates on threads that live for a moment. As it comes, glibc
-//! gives each of them a heap of its own, and stops returning big blocks to the
-//! system once the first one was freed: pictures alone made the process grow
-//! from 23 to 115 MiB, with these settings to 39 (measured with 200 of 720p; the
-//! processor time is the same).
+//! As it comes, glibc gives each thread a heap of its own, and stops returning
+//! big blocks to the system once the first one was freed. GStreamer allocates on
+//! threads that live for a moment: pictures alone made a process grow from 23 to
+//! 115 MiB, with these settings to 39 (measured with 200 of 720p; the processor
+//! time is the same).
 //!
 //! Small pieces are given back at the end of a heap only, where mostly something
 //! is in use. What a crowd of connections had is given back by [`trim`].
 
-use std::env;
-use std::io;
-use std::os::unix::process::CommandExt as _;
-use std::process::Command;
-
-use super::environment::{self, Environment};
-
-/// Read by glibc when a program starts (mallopt(3)); others ignore them.
-const SETTINGS: [(&str, &str); 3] = [
-    ("MALLOC_ARENA_MAX", "2"),
-    ("MALLOC_MMAP_THRESHOLD_", "131072"),
-    ("MALLOC_TRIM_THRESHOLD_", "131072"),
-];
-
-/// Starts this program anew, in the same process, with those settings that its
-/// environment leaves open, and without its own in it. Returns if nothing is
-/// left to do, or if that cannot be done; to be called before anything else.
-///
-/// # Errors
-/// The program is no longer where it was started from.
-pub fn settle(environment: &Environment) -> io::Result<()> {
-    let open = SETTINGS.into_iter().filter(|(name, _)| env::var_os(name).is_none());
-    let open: Vec<_> = open.collect();
-    if open.is_empty() && !environment::is_exposed() {
-        return Ok(());
+/// Settles the heap, but for what the environment says (mallopt(3)); to be called
+/// before there are other threads. Other C libraries have their own way.
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "the C library has no other way to be told")]
+pub fn settle() {
+    let settings = [
+        ("MALLOC_ARENA_MAX", libc::M_ARENA_MAX, 2),
+        ("MALLOC_MMAP_THRESHOLD_", libc::M_MMAP_THRESHOLD, 128 << 10),
+        ("MALLOC_TRIM_THRESHOLD_", libc::M_TRIM_THRESHOLD, 128 << 10),
+    ];
+    for (name, parameter, value) in settings {
+        if std::env::var_os(name).is_none() {
+            // SAFETY: no other thread allocates meanwhile.
+            unsafe { libc::mallopt(parameter, value) };
+        }
     }
-    let mut again = Command::new(env::current_exe()?);
-    let mut arguments = env::args_os();
-    if let Some(name) = arguments.next() {
-        again.arg0(name);
-    }
-    let _open = environment.hand_over(&mut again)?;
-    Err(again.args(arguments).envs(open).exec())
 }
+
+/// Other C libraries have their own way.
+#[cfg(not(target_env = "gnu"))]
+pub fn settle() {}
 
 /// Gives what is free back to the system. While it runs, other threads may have
 /// to wait for memory (measured: 9 ms of processor time for 90 MiB).

@@ -8,6 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A text that is not the quantity it should be; says which spellings are.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{text:?} is not {wanted}")]
@@ -20,7 +22,7 @@ pub struct BadUnit {
 ///
 /// The floor is what hardware encoders survive; the ceiling is twice what the
 /// fastest of them gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Bitrate(u32);
 
 impl Bitrate {
@@ -95,7 +97,7 @@ impl fmt::Display for Bitrate {
 }
 
 /// Whole frames per second, 1 to 120.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FrameRate(u32);
 
 impl FrameRate {
@@ -136,7 +138,7 @@ impl fmt::Display for FrameRate {
 /// Width and height in pixels: even, 32 to 4096 each.
 ///
 /// H.264 4:2:0 needs even sides; the bounds are those of the encoders in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
     pub width: u32,
     pub height: u32,

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 use crate::config::settings::{Feed, Source};
 use crate::engine::controls::{self, Kind, Offered};
-use crate::engine::gst;
 use crate::engine::plan::{Capture, Plan};
+use crate::host;
 
 const ADVICE: &str = "\nTo set one, put it into `controls` of the camera's feed, as {NAME: VALUE}, or as \
     NAME = VALUE below the device in a file of fmp4streamer.";
 
 /// The controls of every camera of this machine.
 pub(super) fn of_all() -> anyhow::Result<String> {
-    gst::init_plain()?;
-    let devices: Vec<_> = gst::devices().into_iter().map(|device| device.path).collect();
+    host::init()?;
+    let devices: Vec<_> = host::devices().into_iter().map(|device| device.path).collect();
     if devices.is_empty() {
         anyhow::bail!("no camera is found");
     }
@@ -41,7 +41,8 @@ pub(super) fn of_feeds(feeds: &[Feed]) -> anyhow::Result<String> {
 
 /// The plan with what its camera can be told; what cannot is told on stderr.
 pub(super) fn settled(plan: Plan, capture: Capture) -> anyhow::Result<Plan> {
-    let (plan, told) = runtime()?.block_on(controls::settled(plan, capture));
+    let listed = runtime()?.block_on(controls::list(&plan.feed));
+    let (plan, told) = controls::settled(plan, capture, listed.as_ref());
     for line in told {
         super::warn(&line);
     }

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use crate::engine::gst::{self, Device};
+use crate::host::{self, Device};
 
 /// The cameras of this machine, for people.
 pub(super) fn list() -> String {
-    told(&gst::devices())
+    told(&host::devices())
 }
 
 fn told(devices: &[Device]) -> String {

@@ -21,7 +21,6 @@ use crate::app;
 use crate::base::environment::Environment;
 use crate::base::{heap, system};
 use crate::config::{self, Overrides, Place, Settings};
-use crate::engine::gst;
 use crate::host;
 
 /// Live video from a camera, everywhere at once.
@@ -177,18 +176,18 @@ fn follow(arguments: Arguments, environment: &Environment) -> anyhow::Result<()>
             run_service(&place(from), &overrides, environment)
         }
         Command::Stream(flags) => {
-            settle_heap(environment);
+            settle(environment);
             flags.run(environment)
         }
         Command::Devices { list_controls: true } => say(&controls::of_all()?),
         Command::Devices { list_controls: false } => {
-            gst::init_plain()?;
+            host::init()?;
             say(&devices::list())
         }
         Command::Check { from } => inspect(&place(from), environment),
         Command::Pipeline { name, from } => {
             let settings = load(&place(from), environment)?;
-            gst::init_plain()?;
+            host::init()?;
             say(&pipeline::line(&settings, &name)?)
         }
         Command::Password => say(&password::hash()?),
@@ -197,10 +196,12 @@ fn follow(arguments: Arguments, environment: &Environment) -> anyhow::Result<()>
     }
 }
 
-/// What runs for months must not grow; where that cannot be had, it runs as well.
-fn settle_heap(environment: &Environment) {
-    if let Err(error) = heap::settle(environment) {
-        let told = "livebox: the heap stays as it comes, and commands can read the environment";
+/// Prepares this process for what runs for months: it must not grow, and commands
+/// must not read its settings.
+fn settle(environment: &Environment) {
+    heap::settle();
+    if let Err(error) = environment.conceal() {
+        let told = "livebox: commands can read the environment";
         writeln!(std::io::stderr(), "{told}: {error}").ok();
     }
 }
@@ -210,7 +211,7 @@ fn run_service(
     overrides: &Overrides,
     environment: &Environment,
 ) -> anyhow::Result<()> {
-    settle_heap(environment);
+    settle(environment);
     let (place, overrides) = (place.clone(), overrides.clone());
     let environment = environment.clone();
     let load = move || config::load(&place, &overrides, environment.variables());

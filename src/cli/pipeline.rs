@@ -2,8 +2,9 @@
 
 use super::controls;
 use crate::config::settings::{EncoderWish, Settings, Stream};
-use crate::engine::gst;
-use crate::engine::plan::{Capture, Form, Pictures, Plan, push_line};
+use crate::engine::plan::{Capture, Form, Plan, push_line};
+use crate::host;
+use crate::model::given::Pictures;
 
 /// The launch line of what is called `name`: a stream, a feed or a push. Where
 /// several streams share a feed, the feed and the stream have a line each.
@@ -69,14 +70,14 @@ fn plan(settings: &Settings, stream: &Stream) -> Plan {
 fn encoder(plan: &Plan) -> anyhow::Result<String> {
     match &plan.stream.encoder {
         EncoderWish::Named(element) => Ok(element.clone()),
-        EncoderWish::Auto => Ok(gst::find_encoder(plan.size())?),
+        EncoderWish::Auto => Ok(host::find_encoder(plan.size())?),
     }
 }
 
 /// A feed with its only stream.
 fn whole(settings: &Settings, stream: &Stream) -> anyhow::Result<String> {
     let plan = plan(settings, stream);
-    let capture = gst::find_capture(&plan).map_err(|failure| anyhow::anyhow!("{failure}"))?;
+    let capture = host::find_capture(&plan).map_err(|failure| anyhow::anyhow!("{failure}"))?;
     let plan = controls::settled(plan, capture)?;
     // Where nothing is encoded, no encoder has to be there.
     let encoder = if capture.form == Form::H264 { String::new() } else { encoder(&plan)? };
@@ -99,14 +100,14 @@ fn encode(settings: &Settings, stream: &Stream) -> anyhow::Result<String> {
     };
     let decoder = match pictures {
         Pictures::Plain => "",
-        Pictures::H264 { .. } => gst::first_decoder().map_err(|why| anyhow::anyhow!("{why}"))?,
+        Pictures::H264 { .. } => host::first_decoder().map_err(|why| anyhow::anyhow!("{why}"))?,
     };
     Ok(plan.encode_line(pictures, decoder, &encoder(&plan)?)?)
 }
 
 /// What the feed gives; plain pictures where it cannot be asked.
 fn found(plan: &Plan) -> (Capture, Option<Pictures>) {
-    gst::find_shared(plan).unwrap_or((Capture::plain(plan.feed.fps), Some(Pictures::Plain)))
+    host::find_shared(plan).unwrap_or((Capture::plain(plan.feed.fps), Some(Pictures::Plain)))
 }
 
 #[cfg(test)]

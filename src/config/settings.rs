@@ -14,8 +14,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use controls::{Control, control_name};
+use serde::{Deserialize, Serialize};
 
-use crate::base::secret::Secret;
+use crate::base::secret::{self, Secret};
 use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::model::ids::{FeedName, PushName, StreamName};
 use crate::model::push_url::PushUrl;
@@ -155,14 +156,15 @@ pub struct Rtsp {
     pub login: Option<Login>,
 }
 
-/// A name and a password as they are: RTSP's Digest cannot be checked by a hash.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A name and a password as they are: RTSP's Digest needs them, on both sides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Login {
     pub user: String,
+    #[serde(with = "secret::revealed")]
     pub password: Secret,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Feed {
     pub name: FeedName,
     pub source: Source,
@@ -179,7 +181,7 @@ pub struct Feed {
 }
 
 /// What is written over a feed's picture.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Overlay {
     pub text: Option<String>,
     /// Date and time.
@@ -189,7 +191,7 @@ pub struct Overlay {
 }
 
 /// How a feed's picture is turned: mirrored first, then rotated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {
     /// Left and right change places.
     pub hflip: bool,
@@ -199,7 +201,7 @@ pub struct Turn {
 }
 
 /// Clockwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rotation {
     #[default]
     None,
@@ -209,7 +211,7 @@ pub enum Rotation {
 }
 
 /// Where a feed's picture comes from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Source {
     /// A test picture with a running clock.
     TestClock,
@@ -267,17 +269,17 @@ impl Feed {
 }
 
 /// A stream on another machine.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pull {
     /// `rtsp://`, with the password if there is no `login`.
+    #[serde(with = "secret::revealed")]
     pub url: Secret,
-    /// Name and password.
-    pub login: Option<(String, Secret)>,
+    pub login: Option<Login>,
     pub transport: Transport,
 }
 
 /// How packets are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Transport {
     /// Over the connection itself.
     Tcp,
@@ -305,13 +307,13 @@ impl Pull {
         let mut secrets = vec![self.url.clone()];
         secrets.extend(in_url.map(|(_, password)| Secret::new(password)));
         secrets.extend(query.map(Secret::new));
-        secrets.extend(self.login.iter().map(|(_, password)| password.clone()));
+        secrets.extend(self.login.iter().map(|login| login.password.clone()));
         secrets
     }
 }
 
 /// How long a feed runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// While somebody needs it.
     OnDemand,
@@ -332,7 +334,7 @@ impl fmt::Display for Mode {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FeedAudio {
     None,
     Silence,
@@ -344,7 +346,7 @@ pub enum FeedAudio {
     Alsa(String),
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stream {
     pub name: StreamName,
     pub feed: FeedName,
@@ -360,13 +362,15 @@ pub struct Stream {
     /// Frames a second to encode, where they are fewer than the feed's.
     pub fps: Option<FrameRate>,
     pub sound: Sound,
+    /// Of no concern to its pipeline.
+    #[serde(skip)]
     pub record: Record,
     /// Path with a leading slash and without a trailing one: `/front`, `/cams/a`.
     pub url: String,
 }
 
 /// Where a stream's sound comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sound {
     /// From the feed that its pictures come from.
     Feed,
@@ -376,7 +380,7 @@ pub enum Sound {
     Of(FeedName),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EncoderWish {
     /// The best one of the board that works.
     Auto,
@@ -385,7 +389,7 @@ pub enum EncoderWish {
 }
 
 /// The H.264 profile asked for: a ceiling, the real one is in the SPS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Profile {
     Baseline,
     Main,

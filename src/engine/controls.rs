@@ -11,12 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use log::{debug, warn};
 
 pub use ask::{Unlisted, ask};
+use serde::{Deserialize, Serialize};
 
 use super::plan::{Capture, Form, Plan};
-use crate::config::settings::{Control, Source};
+use crate::config::settings::{Control, Feed, Source};
+use crate::model::ids::FeedName;
 
 /// A control as the driver describes it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Offered {
     /// The title of the group that it belongs to: `User Controls`.
     pub class: String,
@@ -28,7 +30,7 @@ pub struct Offered {
     pub is_fixed: bool,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Kind {
     Number {
         least: i64,
@@ -236,43 +238,31 @@ fn switch(value: &str) -> Option<bool> {
     }
 }
 
-/// Settles controls run after run, and tells what is wrong with them once.
-#[derive(Clone, Debug, Default)]
-pub struct Desk {
-    told: Arc<Mutex<Vec<String>>>,
-}
+/// What a camera says of its controls, or why it says nothing.
+pub type Listed = Result<Vec<Offered>, String>;
 
-impl Desk {
-    /// The plan with what its camera can be told, before it runs so.
-    pub async fn settle(&self, plan: Plan, capture: Capture) -> Plan {
-        let label = plan.feed.name.clone();
-        let (plan, told) = settled(plan, capture).await;
-        let mut before = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        for line in &told {
-            match before.contains(line) {
-                true => debug!("feed {label}: {line}"),
-                false => warn!("feed {label}: {line}"),
-            }
-        }
-        *before = told;
-        plan
+/// Asks the camera of `feed`, where something is wanted of it.
+pub async fn list(feed: &Feed) -> Option<Listed> {
+    let Source::V4l2(device) = &feed.source else { return None };
+    if feed.controls.is_empty() {
+        return None;
     }
+    Some(ask(device).await.map_err(|why| why.to_string()))
 }
 
 /// The plan with what its camera can be told, and what is to be said of the rest.
-pub async fn settled(mut plan: Plan, capture: Capture) -> (Plan, Vec<String>) {
-    let Source::V4l2(device) = &plan.feed.source else { return (plan, Vec::new()) };
+pub fn settled(mut plan: Plan, capture: Capture, listed: Option<&Listed>) -> (Plan, Vec<String>) {
     match capture.form {
         Form::H264 | Form::Coded(_) => {}
         Form::Raw | Form::Mjpeg => {
             plan.feed.controls.retain(|control| !is_of_encoder(&control.name));
         }
     }
-    if plan.feed.controls.is_empty() {
+    let Some(listed) = listed.filter(|_| !plan.feed.controls.is_empty()) else {
         return (plan, Vec::new());
-    }
-    let (settled, told) = match ask(device).await {
-        Ok(offered) => settle(&plan.feed.controls, &offered),
+    };
+    let (settled, told) = match listed {
+        Ok(offered) => settle(&plan.feed.controls, offered),
         Err(why) => {
             let (settled, mut told) = settle_unseen(&plan.feed.controls);
             told.insert(0, format!("controls are set unseen: {why}"));
@@ -281,6 +271,26 @@ pub async fn settled(mut plan: Plan, capture: Capture) -> (Plan, Vec<String>) {
     };
     plan.feed.controls = settled;
     (plan, told)
+}
+
+/// Tells what is wrong with the controls of a feed, run after run: once.
+#[derive(Clone, Debug, Default)]
+pub struct Complaints {
+    told: Arc<Mutex<Vec<String>>>,
+}
+
+impl Complaints {
+    /// Logs what is new in `lines`.
+    pub fn tell(&self, feed: &FeedName, lines: Vec<String>) {
+        let mut before = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in &lines {
+            match before.contains(line) {
+                true => debug!("feed {feed}: {line}"),
+                false => warn!("feed {feed}: {line}"),
+            }
+        }
+        *before = lines;
+    }
 }
 
 #[cfg(test)]

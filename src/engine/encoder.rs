@@ -12,7 +12,7 @@ pub const CANDIDATES: [&str; 6] =
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trial {
     Works,
-    NotInstalled { package: Option<&'static str> },
+    NotInstalled { package: Option<String> },
     Fails(String),
 }
 

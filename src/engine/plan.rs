@@ -8,7 +8,9 @@ mod tests;
 use std::time::Duration;
 
 pub use remux::{RemuxPlan, index_bytes, remux_line};
-pub use shared::{Given, Offered, Pictures};
+pub use shared::Offered;
+
+use serde::{Deserialize, Serialize};
 
 use crate::base::units::{FrameRate, Size};
 use crate::config::settings::{
@@ -16,11 +18,12 @@ use crate::config::settings::{
     Stream, Turn,
 };
 use crate::media::flv::Audio;
+use crate::model::given::{Given, Pictures};
 use crate::model::picture::Format;
 use crate::profile::{self, Kind, ProfileError, Slot};
 
 /// A stream with its feed: what one pipeline runs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub feed: Feed,
     pub stream: Stream,

@@ -17,9 +17,9 @@ use tokio::task::JoinHandle;
 pub use self::feed::Feed;
 use super::bytes;
 use super::demand::Demand;
-use super::gst::{Encoders, FeedPipeline, StreamPipeline};
 use super::lifecycle::{Lifecycle, Limits, Phase};
 use super::plan::Plan;
+use super::process::{Encoders, FeedPipeline, StreamPipeline};
 use super::supervisor::Supervisor;
 use super::unit::Unit;
 use crate::base::backoff::Backoff;
@@ -274,17 +274,17 @@ impl Stream {
         let life = Lifecycle::new(Limits { spread, ..FEED_LIMITS });
         let life = life.resurrecting(settings.feed.resurrect);
         let (needed, from, into) = (hub.readers(), plan.subscribe(), Arc::clone(&hub));
-        let mut outlets = feeds.iter().map(|feed| Arc::clone(feed.outlet()));
-        let (supervisor, task) = match outlets.next() {
+        let mut sources = feeds.iter().map(|feed| feed.source());
+        let (supervisor, task) = match sources.next() {
             None => {
                 let pipeline = FeedPipeline::new(from, into, encoders, choose);
                 let demand = Demand::new(settings.feed.mode);
                 Supervisor::spawn(what, pipeline, life, demand, needed)
             }
             // The mode is the feed's; nobody encodes what nobody watches.
-            Some(outlet) => {
-                let outlets = (outlet, outlets.next());
-                let pipeline = StreamPipeline::new(from, into, outlets, encoders, choose);
+            Some(of_picture) => {
+                let sources = (of_picture, sources.next());
+                let pipeline = StreamPipeline::new(from, into, sources, encoders, choose);
                 Supervisor::spawn(what, pipeline, life, Demand::new(Mode::OnDemand), needed)
             }
         };
@@ -445,7 +445,7 @@ impl Stream {
 
     /// Frames left out before its encoder, or in its feed's pipeline.
     fn dropped(&self) -> u64 {
-        let of_feed = self.feeds.first().map_or(0, |feed| feed.outlet().dropped());
+        let of_feed = self.feeds.first().map_or(0, |feed| feed.shared().dropped());
         self.hub.dropped() + of_feed
     }
 

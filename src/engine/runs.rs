@@ -25,6 +25,12 @@ struct Current {
 pub struct Stop(oneshot::Receiver<()>);
 
 impl Stop {
+    /// What asks for the end, and who is asked. Dropping the former asks, too.
+    pub fn pair() -> (oneshot::Sender<()>, Self) {
+        let (ask, asked) = oneshot::channel();
+        (ask, Self(asked))
+    }
+
     pub async fn requested(&mut self) {
         // A lost sender asks as well.
         (&mut self.0).await.ok();
@@ -44,13 +50,13 @@ impl Runs {
     {
         self.stop();
         let last = self.current.take().map(|current| current.task);
-        let (stop, stopped) = oneshot::channel();
+        let (stop, stopped) = Stop::pair();
         let task = tokio::spawn(async move {
             if let Some(last) = last {
                 // A run that panicked has let go of what it held, too.
                 last.await.ok();
             }
-            let failure = body(Stop(stopped)).await;
+            let failure = body(stopped).await;
             news.send(Event::Ended(run, failure)).await.ok();
         });
         self.current = Some(Current { stop: Some(stop), task });

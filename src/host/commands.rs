@@ -23,6 +23,8 @@ pub(super) fn marked(job: &Job) -> Option<String> {
         | Job::Extract { .. }
         | Job::Mjpeg(_)
         | Job::Push(_)
+        | Job::Family(_)
+        | Job::Installed { .. }
         | Job::TryEncoder { .. }
         | Job::FinishRecording { .. } => None,
     }

@@ -5,9 +5,10 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
+use super::extract::{NoIntra, unpacked};
 use super::needs::Needs;
 use super::{Input, Output, Service, guard, sandbox};
-use crate::engine::gst::{self, NoIntra};
+use super::{errands, family, mjpeg, picture, probe, push, remux};
 use crate::model::status::Failure;
 use crate::wire::{FromHost, Job, Unit};
 
@@ -18,7 +19,7 @@ use crate::wire::{FromHost, Job, Unit};
 pub(super) async fn run(job: Job, needs: Needs, service: Service) -> anyhow::Result<()> {
     let Service { mut input, mut output } = service;
     if !matches!(job, Job::EndCommands { .. }) {
-        gst::init_plain()?;
+        errands::init()?;
     }
     if let Some(reach) = &needs.confined_to {
         sandbox::confine(reach);
@@ -26,10 +27,10 @@ pub(super) async fn run(job: Job, needs: Needs, service: Service) -> anyhow::Res
     let (head, payload) = match job {
         // All that it does is done at the end of this process.
         Job::EndCommands { .. } => return std::future::pending().await,
-        Job::TryEncoder { element } => done(gst::try_encoder(&element).map(|()| Bytes::new())),
+        Job::TryEncoder { element } => done(probe::try_encoder(&element).map(|()| Bytes::new())),
         Job::FinishRecording { from, to, through, expected } => {
             guard::yield_to_others();
-            let made = gst::remux(from, to, through, expected).await;
+            let made = remux::remux(from, to, through, expected).await;
             done(made.map(|()| Bytes::new()))
         }
         Job::Picture { format, size } => {
@@ -37,16 +38,16 @@ pub(super) async fn run(job: Job, needs: Needs, service: Service) -> anyhow::Res
             while let Some(frame) = input.data().await? {
                 frames.push(frame);
             }
-            done(gst::render(frames, format, size).await)
+            done(picture::render(frames, format, size).await)
         }
         Job::Still { caps, format, width } => {
             let data = input.data().await?.unwrap_or_default();
-            done(gst::render_intra(&caps, data, format, width).await)
+            done(picture::render_intra(&caps, data, format, width).await)
         }
         Job::Extract { caps } => {
             let (tell, bytes) = mpsc::channel(1);
             let found = tokio::select! {
-                found = gst::unpacked(bytes, caps.as_deref()) => found,
+                found = unpacked(bytes, caps.as_deref()) => found,
                 Err(gone) = pass_on(async || input.data().await, tell) => return Err(gone),
             };
             match found {
@@ -56,14 +57,20 @@ pub(super) async fn run(job: Job, needs: Needs, service: Service) -> anyhow::Res
             }
         }
         Job::Mjpeg(job) => {
-            let work = |units, newest| gst::mjpeg(job, units, newest);
+            let work = |units, newest| mjpeg::mjpeg(job, units, newest);
             let message = |(pts, jpeg)| (FromHost::Picture { pts }, jpeg);
             return consume((input, output), work, message).await;
         }
         Job::Push(job) => {
-            let work = |units, sent| gst::push(*job, units, sent);
+            let work = |units, sent| push::push(*job, units, sent);
             let message = |sent| (FromHost::Sent(sent), Bytes::new());
             return consume((input, output), work, message).await;
+        }
+        Job::Family(_) => return family::run(input, output).await,
+        Job::Installed { elements } => {
+            let version = gstreamer::version_string().to_string();
+            let missing = probe::missing(elements);
+            (FromHost::Installed { version, missing }, Bytes::new())
         }
     };
     output.send(&head, payload).await

@@ -1,25 +1,69 @@
 //! What runs in a pipeline host: one job of the service, in a process that may
-//! crash, hang or leak alone.
+//! crash, hang or leak alone. The only folder that names GStreamer.
+//!
+//! Pipelines are built here from launch lines, and what they say on their bus
+//! becomes a `Failure`. Nothing here decides whether something runs or is tried
+//! again.
 
+mod anchor;
+mod capture;
+mod clock;
 mod commands;
+mod derive;
+mod devices;
+mod encoding;
+mod errands;
+mod extract;
+mod family;
+mod feed;
+mod feeder;
+mod film;
 mod guard;
+mod incoming;
+mod intake;
 mod jobs;
+mod metadata;
+mod mjpeg;
 mod needs;
+mod outbox;
+mod outlet;
+mod packages;
+mod picture;
+mod probe;
+mod pull;
+mod push;
+mod reel;
+mod remux;
+mod running;
 mod sandbox;
+#[cfg(test)]
+mod standin;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod syscalls;
+mod take;
+mod tap;
+mod trust;
+mod unpack;
+mod v4l2;
 
 use std::os::fd::AsFd as _;
 use std::os::unix::net;
 
 use anyhow::Context as _;
 use bytes::{Buf, Bytes};
+use log::{LevelFilter, Log, Metadata, Record};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
+pub use devices::{Device, devices};
+pub use errands::{NoGStreamer, find_capture, find_encoder, find_shared, init};
+pub use picture::first_decoder;
+
 use needs::Needs;
 
+use crate::base::heap;
+use crate::base::time::MediaTime;
 use crate::wire::{Decoder, FromHost, Job, ToHost, Unit, encode};
 
 /// Does the job that comes over the socket at standard input. The process ends
@@ -28,15 +72,20 @@ use crate::wire::{Decoder, FromHost, Job, ToHost, Unit, encode};
 /// # Errors
 /// Standard input is no socket of the service.
 pub fn run() -> anyhow::Result<()> {
+    heap::settle();
     let socket = std::io::stdin().as_fd().try_clone_to_owned().context("no standard input")?;
     let socket = net::UnixStream::from(socket);
     socket.set_nonblocking(true).context("standard input is no socket")?;
     guard::lock_down();
+    abort_on_panic();
     let watched = socket.try_clone()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut service = Service::new(UnixStream::from_std(socket)?);
         let (job, memory) = service.input.job().await?;
+        if let Job::Family(family) = &job {
+            MediaTime::begin_at(family.began_ns);
+        }
         let needs = Needs::of(&job, memory);
         guard::limit_memory(needs.memory);
         if needs.confined_to.is_some() {
@@ -45,6 +94,41 @@ pub fn run() -> anyhow::Result<()> {
         guard::end_with(watched, commands::marked(&job), needs.memory)?;
         jobs::run(job, needs, service).await
     })
+}
+
+/// What is logged here becomes the service's, with all else that is written to
+/// standard error.
+fn log_to_stderr() {
+    static LINES: Lines = Lines;
+    if log::set_logger(&LINES).is_ok() {
+        log::set_max_level(LevelFilter::Debug);
+    }
+}
+
+/// A task that panics ends the process, and what it says is what the service tells.
+fn abort_on_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::abort();
+    }));
+}
+
+/// Writes what is logged line by line.
+struct Lines;
+
+impl Log for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("livebox")
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            eprintln!("{}", record.args());
+        }
+    }
+
+    fn flush(&self) {}
 }
 
 /// The other side of the socket.
@@ -72,10 +156,13 @@ impl Service {
 impl Input {
     /// The job, and the memory that the configuration gives it, if it says so.
     async fn job(&mut self) -> anyhow::Result<(Job, Option<u64>)> {
-        match self.next().await? {
-            (ToHost::Job { job, memory }, _) => Ok((job, memory)),
-            (ToHost::Data | ToHost::Unit(_) | ToHost::End, _) => {
-                anyhow::bail!("it begins without a job")
+        loop {
+            match self.next().await? {
+                (ToHost::Debug, _) => log_to_stderr(),
+                (ToHost::Job { job, memory }, _) => return Ok((job, memory)),
+                (ToHost::Data | ToHost::Unit(_) | ToHost::End | ToHost::Run { .. }, _) => {
+                    anyhow::bail!("it begins without a job")
+                }
             }
         }
     }
@@ -85,7 +172,9 @@ impl Input {
         match self.next().await? {
             (ToHost::Data, data) => Ok(Some(data)),
             (ToHost::End, _) => Ok(None),
-            (ToHost::Job { .. } | ToHost::Unit(_), _) => anyhow::bail!("no data"),
+            (ToHost::Debug | ToHost::Job { .. } | ToHost::Unit(_) | ToHost::Run { .. }, _) => {
+                anyhow::bail!("no data")
+            }
         }
     }
 
@@ -94,7 +183,9 @@ impl Input {
         match self.next().await? {
             (ToHost::Unit(unit), data) => Ok(Some((unit, data))),
             (ToHost::End, _) => Ok(None),
-            (ToHost::Job { .. } | ToHost::Data, _) => anyhow::bail!("no access unit"),
+            (ToHost::Debug | ToHost::Job { .. } | ToHost::Data | ToHost::Run { .. }, _) => {
+                anyhow::bail!("no access unit")
+            }
         }
     }
 
@@ -112,7 +203,11 @@ impl Input {
 
 impl Output {
     async fn send(&mut self, head: &FromHost, payload: Bytes) -> anyhow::Result<()> {
-        let head = encode(head, payload.len())?;
-        Ok(self.0.write_all_buf(&mut Buf::chain(&head[..], payload)).await?)
+        self.write(&encode(head, payload.len())?, payload).await
+    }
+
+    /// Writes a message whose beginning is encoded.
+    async fn write(&mut self, head: &[u8], payload: Bytes) -> anyhow::Result<()> {
+        Ok(self.0.write_all_buf(&mut Buf::chain(head, payload)).await?)
     }
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::model::push_url::PushUrl;
-use crate::wire::{Job, Push};
+use crate::wire::{Foreign, Job, Push};
 
 /// Memory of a job that takes bytes apart, or passes them on.
 const PASSING_ON: u64 = 256 << 20;
@@ -18,6 +18,9 @@ const INDEX: u64 = 1 << 30;
 
 /// Memory of a host without a pipeline.
 const WITHOUT_PIPELINE: u64 = 64 << 20;
+
+/// What says which sound cards there are.
+const SOUND: [&str; 3] = ["/etc/asound.conf", "/etc/alsa", "/proc/asound"];
 
 /// What a host may have of the machine.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,7 +47,6 @@ pub(super) struct Reach {
 pub(super) enum Network {
     None,
     /// It connects to others; nobody connects to it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for jobs that fetch"))]
     Client,
     /// The same, but over TCP to this port alone, and to that of DNS.
     ClientOf {
@@ -72,7 +74,13 @@ impl Needs {
                 let reach = Reach { folders, ..Reach::nothing() };
                 Self { memory: or(INDEX), confined_to: Some(reach) }
             }
-            Job::TryEncoder { .. } => Self { memory: or(CODING), confined_to: None },
+            Job::Family(family) => Self {
+                memory: or(CODING),
+                confined_to: family.source.as_ref().map(Reach::of_family),
+            },
+            Job::Installed { .. } | Job::TryEncoder { .. } => {
+                Self { memory: or(CODING), confined_to: None }
+            }
             Job::EndCommands { .. } => Self { memory: WITHOUT_PIPELINE, confined_to: None },
         }
     }
@@ -86,6 +94,18 @@ impl Reach {
         };
         let readable = push.ca.iter().cloned().collect();
         Self { network, devices: false, folders: Vec::new(), readable }
+    }
+
+    /// What the bytes of strangers come from, and sound cards, for what is made
+    /// beside them.
+    fn of_family(source: &Foreign) -> Self {
+        let mut reach = Self { readable: SOUND.map(PathBuf::from).to_vec(), ..Self::nothing() };
+        match source {
+            Foreign::Network => reach.network = Network::Client,
+            Foreign::Folder(folder) => reach.readable.push(folder.clone()),
+            Foreign::Service => {}
+        }
+        reach
     }
 
     fn nothing() -> Self {

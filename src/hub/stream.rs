@@ -312,9 +312,12 @@ impl Stream {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    pub fn count_dropped(&self) {
-        let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
-        if dropped >= WORTH_TELLING && dropped.is_power_of_two() {
+    /// Counts `more` frames that were left out before its encoder; each doubling
+    /// of their number is told.
+    pub fn count_dropped(&self, more: u64) {
+        let before = self.dropped.fetch_add(more, Ordering::Relaxed);
+        let dropped = before.saturating_add(more);
+        if dropped >= WORTH_TELLING && dropped.checked_ilog2() != before.checked_ilog2() {
             warn!(stream:% = self.name, dropped; "the encoder is too slow; frames are left out");
         }
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// A text that cannot be a name.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{0:?} is not a name; use 1 to 64 of a-z A-Z 0-9 . _ - and begin with a letter or digit")]
@@ -19,7 +21,8 @@ fn check(text: &str) -> Result<(), BadName> {
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
         pub struct $type(String);
 
         impl $type {
@@ -33,6 +36,20 @@ macro_rules! name {
 
             fn from_str(text: &str) -> Result<Self, BadName> {
                 check(text).map(|()| Self(text.to_owned()))
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = BadName;
+
+            fn try_from(text: String) -> Result<Self, BadName> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> Self {
+                name.0
             }
         }
 

@@ -2,6 +2,7 @@
 //!
 //! Types without behaviour of their own; every folder above may speak them.
 
+pub mod given;
 pub mod ids;
 pub mod picture;
 pub mod push_url;

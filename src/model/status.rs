@@ -232,7 +232,7 @@ pub struct Picture {
 }
 
 /// The encoder in use.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Encoder {
     pub element: String,
     /// Why it was chosen before the others.

@@ -1,6 +1,6 @@
 //! What leaves the box besides HTTP, decided: pushes, RTSP, and the box as one thing.
 //!
-//! The pipelines themselves are built in `engine/gst`.
+//! The pipelines themselves are built in `host`.
 
 pub mod announce;
 pub mod control;

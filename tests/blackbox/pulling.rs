@@ -121,7 +121,7 @@ fn a_fetched_stream_is_encoded_where_another_size_is_asked() {
             .assert_time_goes_forward();
     }
     assert_eq!(probe::streams(&livebox.url("/small.mp4"), None).first("video")["width"], 320);
-    assert_eq!(livebox.log().count("feed far runs: "), 1);
+    assert_eq!(livebox.log().count("feed far is live"), 1);
 }
 
 #[test]

@@ -234,7 +234,7 @@ fn pages_password_and_log_take_effect_and_what_cannot_is_named() {
     assert_eq!((livebox.get("/stat").status(), livebox.get("/state").status()), (404, 200));
     assert!(livebox.get("/config").text().contains("level: debug"));
     livebox.get("/one/pic");
-    livebox.log().wait_for(" DEBUG the feed of stream one runs", LIMIT);
+    livebox.log().wait_for(" DEBUG host feed one says: runs", LIMIT);
     assert_eq!(Client::connect(livebox.rtsp_port(), "/one").ask("DESCRIBE").0, 401);
     let http = livebox.http();
     let ask = |header: &str| {

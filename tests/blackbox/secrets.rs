@@ -30,7 +30,7 @@ fn a_command_finds_no_setting_of_the_environment_anywhere() {
         .start();
 
     let seen = livebox.get("/spy").text();
-    assert!(seen.contains("MALLOC_ARENA_MAX=2") && seen.contains("PATH="), "{seen}");
+    assert!(seen.contains("PATH="), "{seen}");
     for part in [KEY, "LIVEBOX__", "memfd"] {
         assert!(!seen.contains(part), "{part}: {seen}");
     }

@@ -46,7 +46,7 @@ fn each_stream_of_a_feed_has_its_own_encoding_and_the_feed_is_opened_once() {
     );
     let rate = of_small.fragments.len() as f64 / of_small.span(b"vide");
     assert!(rate < 11.0, "{rate} pictures a second");
-    assert_eq!(livebox.log().count("feed camera runs: "), 1);
+    assert_eq!(livebox.log().count("feed camera is live"), 1);
     assert!(livebox.log().contains("small is encoded by openh264enc"));
     assert!(livebox.get("/large/").text().contains("<th>Feed</th>"));
 }
@@ -98,7 +98,7 @@ fn an_encoder_that_fails_does_not_disturb_the_other_streams_of_the_feed() {
     assert_eq!(answer.status(), 503);
     assert!(answer.text().contains("mpph264enc"), "{}", answer.text());
     large.wait_for_more(25, LIMIT).assert_time_goes_forward();
-    assert_eq!(livebox.log().count("feed camera runs: "), 1);
+    assert_eq!(livebox.log().count("feed camera is live"), 1);
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_feed_made_from_another_is_captured_with_it_and_rests_with_it() {
         (&found.first("video")["width"], &found.first("video")["height"]),
         (&360.into(), &640.into())
     );
-    assert_eq!(livebox.log().count("feed front runs: "), 1);
+    assert_eq!(livebox.log().count("feed front is live"), 1);
 
     let answer = livebox.http().post(&format!("{API}/streams/small/restart"), &json!({}));
     assert!(answer.status() < 300, "{}", answer.text());

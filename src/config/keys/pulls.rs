@@ -4,7 +4,7 @@
 
 use crate::base::secret::Secret;
 use crate::config::section::{Report, Spot, word};
-use crate::config::settings::{Pull, Transport};
+use crate::config::settings::{Login, Pull, Transport};
 
 /// Longer than any honest address, name or password.
 const LONGEST: usize = 1024;
@@ -27,7 +27,8 @@ pub(in crate::config) fn pull(spot: &Spot<'_>, report: &mut Report) -> Option<Pu
     if user.is_some() != password.is_some() {
         report.tell(spot, "`user` and `password` only make sense together");
     }
-    let login = user.zip(password).map(|(user, password)| (user, Secret::new(password)));
+    let login =
+        user.zip(password).map(|(user, password)| Login { user, password: Secret::new(password) });
     Some(Pull { url: url?, login, transport: transport.unwrap_or(Transport::Tcp) })
 }
 

@@ -2,8 +2,10 @@
 //!
 //! Which controls there are, and what they may be, is known to the camera alone.
 
+use serde::{Deserialize, Serialize};
+
 /// A control by the name that drivers give it, with the value as it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
     /// Of a-z, 0-9 and _.
     pub name: String,

@@ -115,14 +115,15 @@ fn without_a_list_numbers_and_switches_are_set_all_the_same() {
     assert_eq!(told, ["the control c is left out: \"50 Hz\" is no number"]);
 }
 
-#[tokio::test]
-async fn what_steers_a_cameras_encoder_is_left_out_where_livebox_encodes() {
+#[test]
+fn what_steers_a_cameras_encoder_is_left_out_where_livebox_encodes() {
     let text = "feeds: {cam: {v4l2: /dev/nowhere, controls: {h264_profile: High, video_bitrate: 1000000}}}\n\
         streams: {cam: {}}";
     let settings = config::parse_text(text).unwrap();
     let plan = Plan { feed: settings.feeds[0].clone(), stream: settings.streams[0].clone() };
     let raw = Capture::plain(plan.feed.fps);
-    let (settled, told) = super::settled(plan, raw).await;
+    let listed = Ok(Vec::new());
+    let (settled, told) = super::settled(plan, raw, Some(&listed));
     assert_eq!((settled.feed.controls, told), (Vec::new(), Vec::new()));
 }
 

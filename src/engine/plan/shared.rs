@@ -6,28 +6,9 @@ use super::{
 };
 use crate::base::units::Size;
 use crate::config::settings::{FeedAudio, Source, Transport};
+use crate::model::given::Pictures;
 use crate::model::unit::TrackKind;
 use crate::profile::{self, Kind, ProfileError, Slot};
-
-/// The pictures that a feed gives to those who share it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pictures {
-    /// Plain ones, turned and written over as the feed asks.
-    Plain,
-    /// H.264 as it came.
-    H264 {
-        /// Whether they are shown in the order in which they are decoded.
-        in_order: bool,
-    },
-}
-
-/// What a feed gives to those who share it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Given {
-    /// Nothing where it is a sound alone.
-    pub pictures: Option<Pictures>,
-    pub sound: bool,
-}
 
 /// A track that comes from elsewhere, and what is done with it.
 #[derive(Clone, Debug, PartialEq, Eq)]

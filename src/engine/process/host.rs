@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
-use std::os::unix::net;
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::pin::pin;
 use std::process::{self, ExitStatus, Stdio};
@@ -19,12 +19,14 @@ use std::time::Duration;
 use bytes::buf::Chain;
 use bytes::{Buf as _, Bytes};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
+use tokio::signal::unix;
 use tokio::task::JoinHandle;
 
 use super::{limits, unexpected};
@@ -43,22 +45,12 @@ use crate::wire::{Decoder, FromHost, Job, ToHost, encode};
 const RUNNING: &str = "/proc/self/exe";
 
 /// What of the environment a host needs: where libraries, plugins and their
-/// registry are, the time zone of clocks in pictures, and the heap's settings.
-const VARIABLES: [&str; 10] = [
-    "HOME",
-    "LANG",
-    "LD_LIBRARY_PATH",
-    "MALLOC_ARENA_MAX",
-    "MALLOC_MMAP_THRESHOLD_",
-    "MALLOC_TRIM_THRESHOLD_",
-    "PATH",
-    "TZ",
-    "XDG_CACHE_HOME",
-    "XDG_DATA_HOME",
-];
+/// registry are, and the time zone of clocks in pictures.
+const VARIABLES: [&str; 7] =
+    ["HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TZ", "XDG_CACHE_HOME", "XDG_DATA_HOME"];
 
-/// Variables of GStreamer and of drivers for video.
-const PREFIXES: [&str; 2] = ["GST_", "LIBVA_"];
+/// Variables of GStreamer, of drivers for video and of the heap.
+const PREFIXES: [&str; 3] = ["GST_", "LIBVA_", "MALLOC_"];
 
 /// Where GIO looks for the settings of a desktop, of which a host has none: it
 /// would write them to a file.
@@ -83,6 +75,8 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Host {
     child: Child,
+    /// Says when a child has ended or was stopped; absent where the system does not tell.
+    stirs: Option<unix::Signal>,
     from: Replies,
     said: Arc<LastWords>,
     log: Option<JoinHandle<()>>,
@@ -126,7 +120,11 @@ impl Host {
         let log = log_of(what);
         let log = child.stderr.take().map(|err| tokio::spawn(keep(err, log, Arc::clone(&said))));
         let from = Replies { socket: from, decoder: Decoder::default() };
-        let host = Self { child, from, said, log };
+        let stirs = unix::signal(unix::SignalKind::child()).ok();
+        let host = Self { child, stirs, from, said, log };
+        if log::max_level() >= log::LevelFilter::Debug {
+            input.send(&ToHost::Debug, Bytes::new()).await.ok();
+        }
         // It has room in the empty socket. A host that has died tells why when it is asked.
         let job = ToHost::Job { job, memory: limits::memory() };
         match input.send(&job, Bytes::new()).await {
@@ -148,8 +146,8 @@ impl Host {
         let answer = tokio::select! {
             biased;
             // It may come before the host has read all.
-            answer = self.from.next() => answer,
-            _ = given => self.from.next().await,
+            answer = heard(&mut self.from, &mut self.stirs, &self.child) => answer,
+            _ = given => heard(&mut self.from, &mut self.stirs, &self.child).await,
         };
         self.explained(answer).await
     }
@@ -159,7 +157,7 @@ impl Host {
     /// # Errors
     /// The host has died, or talks nonsense.
     pub(super) async fn next(&mut self) -> Result<(FromHost, Bytes), Failure> {
-        let message = self.from.next().await;
+        let message = heard(&mut self.from, &mut self.stirs, &self.child).await;
         self.explained(message).await
     }
 
@@ -201,8 +199,10 @@ impl Host {
             (
                 FromHost::Found { .. }
                 | FromHost::NoVideo
+                | FromHost::Installed { .. }
                 | FromHost::Picture { .. }
-                | FromHost::Sent(_),
+                | FromHost::Sent(_)
+                | FromHost::Run { .. },
                 _,
             ) => Err(unexpected()),
         }
@@ -228,9 +228,8 @@ impl Host {
 
     /// Asks the host to end, kills it where it does not, and waits a moment for that.
     pub(super) async fn end(mut self) {
-        // There is no number any more of one that has ended.
-        if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()) {
-            kill(Pid::from_raw(pid), Signal::SIGTERM).ok();
+        if let Some(pid) = pid_of(&self.child) {
+            kill(pid, Signal::SIGTERM).ok();
         }
         if tokio::time::timeout(GRACE, self.child.wait()).await.is_err() {
             tokio::time::timeout(GRACE, self.child.kill()).await.ok();
@@ -290,7 +289,10 @@ impl Input {
     }
 
     /// Cancelling leaves the rest of a message to the next call.
-    async fn send(&mut self, head: &ToHost, payload: Bytes) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The host takes no more.
+    pub(super) async fn send(&mut self, head: &ToHost, payload: Bytes) -> io::Result<()> {
         let head = encode(head, payload.len())
             .map_err(|bad| io::Error::new(ErrorKind::InvalidInput, bad))?;
         self.socket.write_all_buf(&mut self.unsent).await?;
@@ -337,6 +339,40 @@ impl Replies {
     }
 }
 
+/// The next message. A host that a signal has stopped would say nothing for good,
+/// and is killed.
+async fn heard(
+    from: &mut Replies,
+    stirs: &mut Option<unix::Signal>,
+    child: &Child,
+) -> Result<(FromHost, Bytes), Silence> {
+    loop {
+        let stir = async {
+            match stirs.as_mut() {
+                Some(stirs) => stirs.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            message = from.next() => return message,
+            _ = stir => if let Some(pid) = pid_of(child).filter(|pid| is_stopped(*pid)) {
+                kill(pid, Signal::SIGKILL).ok();
+            }
+        }
+    }
+}
+
+/// Its number; there is none any more of one that has ended.
+fn pid_of(child: &Child) -> Option<Pid> {
+    child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw)
+}
+
+fn is_stopped(pid: Pid) -> bool {
+    let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::Stopped(..)))
+}
+
 /// What all hosts of one kind say in the service's log, within one limit: a new
 /// host for each picture would have a new one.
 fn log_of(what: &str) -> Arc<CommandLog> {
@@ -347,7 +383,7 @@ fn log_of(what: &str) -> Arc<CommandLog> {
 }
 
 fn spawn(what: &str, job: &Job) -> io::Result<(Child, UnixStream)> {
-    let (ours, theirs) = net::UnixStream::pair()?;
+    let (ours, theirs) = StdUnixStream::pair()?;
     ours.set_nonblocking(true)?;
     SockRef::from(&ours).set_send_buffer_size(SEND_BUFFER)?;
     let mut command = process::Command::new(RUNNING);
@@ -403,7 +439,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn that_a_host_is_full_is_noticed_and_it_gets_what_it_was_sent() {
-        let (ours, theirs) = net::UnixStream::pair().unwrap();
+        let (ours, theirs) = StdUnixStream::pair().unwrap();
         for socket in [&ours, &theirs] {
             socket.set_nonblocking(true).unwrap();
         }

@@ -153,7 +153,12 @@ impl Attempt {
                 }
                 Ok((FromHost::Failed(failure), _)) | Err(failure) => return failure,
                 Ok((
-                    FromHost::Done | FromHost::Found { .. } | FromHost::NoVideo | FromHost::Sent(_),
+                    FromHost::Done
+                    | FromHost::Found { .. }
+                    | FromHost::NoVideo
+                    | FromHost::Sent(_)
+                    | FromHost::Installed { .. }
+                    | FromHost::Run { .. },
                     _,
                 )) => return unexpected(),
             }

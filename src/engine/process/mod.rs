@@ -4,23 +4,30 @@
 //! send makes them do so. A process can be limited and killed.
 
 mod commands;
-mod encoder;
+mod encoders;
+mod family;
+mod feeds;
 mod host;
 mod limits;
+mod listeners;
 mod meter;
 mod mjpeg;
 mod picture;
 mod push;
 mod recording;
+mod streams;
 
 pub(super) use commands::mark;
-pub use encoder::try_encoder;
+pub use encoders::Encoders;
+pub use family::Family;
+pub use feeds::{Base, CapturePipeline, FeedPipeline, Plans};
 pub use limits::set_limits;
 pub use meter::Meter;
 pub use mjpeg::{Look, MjpegPipeline};
 pub use picture::{NoStill, Still, extract, render, render_still};
 pub use push::{Destination, PushPipeline};
 pub use recording::{Remux, finish_recording};
+pub use streams::{FeedSource, StreamPipeline};
 
 use crate::model::status::Failure;
 

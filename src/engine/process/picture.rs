@@ -150,8 +150,13 @@ async fn unpacked(viewer: &mut Viewer, caps: Option<&str>) -> Result<Still, NoSt
         Ok((FromHost::Failed(Failure::Ended), _)) => Err(NoStill::Ended(cause)),
         Ok((FromHost::Failed(failure), _)) => Err(NoStill::NotUnderstood(failure)),
         Err(failure) => Err(NoStill::Ended(Some(failure))),
-        Ok((FromHost::Done | FromHost::Picture { .. } | FromHost::Sent(_), _)) => {
-            Err(NoStill::NotUnderstood(unexpected()))
-        }
+        Ok((
+            FromHost::Done
+            | FromHost::Installed { .. }
+            | FromHost::Picture { .. }
+            | FromHost::Sent(_)
+            | FromHost::Run { .. },
+            _,
+        )) => Err(NoStill::NotUnderstood(unexpected())),
     }
 }

@@ -214,7 +214,9 @@ impl Attempt {
                     FromHost::Done
                     | FromHost::Found { .. }
                     | FromHost::NoVideo
-                    | FromHost::Picture { .. },
+                    | FromHost::Picture { .. }
+                    | FromHost::Installed { .. }
+                    | FromHost::Run { .. },
                     _,
                 )) => return unexpected(),
             }

@@ -12,9 +12,10 @@ use crate::config::diff::Diff;
 use crate::config::settings::{self, Settings};
 use crate::engine::bytes;
 use crate::engine::demand::Demand;
-use crate::engine::gst::{self, CapturePipeline, Outlet, Pictured};
 use crate::engine::lifecycle::{Lifecycle, Limits};
 use crate::engine::plan::Plan;
+use crate::engine::process::{Base, CapturePipeline, Family, FeedSource};
+use crate::engine::shared::SharedFeed;
 use crate::engine::supervisor::Supervisor;
 use crate::model::ids::{FeedName, StreamName};
 use crate::model::status::{self, State};
@@ -27,7 +28,9 @@ pub struct Feed {
     plans: watch::Sender<Vec<watch::Sender<Plan>>>,
     /// Those that show it or sound like it.
     streams: watch::Sender<Vec<StreamName>>,
-    outlet: Arc<Outlet>,
+    shared: Arc<SharedFeed>,
+    /// That of the feed that it is made from, where there is one.
+    family: Arc<Family>,
     /// What it is made from, if from another feed.
     base: Option<Arc<Feed>>,
     /// That of the feed of bytes that it is unpacked from, if from one.
@@ -46,25 +49,30 @@ impl Feed {
     ) -> (Arc<Self>, JoinHandle<()>) {
         let name = feed.name.clone();
         let plans = watch::Sender::new(plans_of(feed, plans));
-        let outlet = Outlet::new(name.clone());
-        let made_from = base.as_ref().map(|base| {
-            let (outlet, plans) = (Arc::clone(&base.outlet), base.plans.subscribe());
-            gst::Base::Pictures(Pictured { outlet, plans })
-        });
+        let shared = SharedFeed::new(name.clone());
+        let own_family = || Family::of(feed);
+        let family = base.as_ref().map_or_else(own_family, |base| Arc::clone(&base.family));
+        let made_from =
+            base.as_ref().map(|base| Base::Feed(Arc::clone(&base.shared), base.plans.subscribe()));
         let unpacked = feed.source.unpacked_from().map(|from| {
             flows.feed(from).expect("the check refuses a feed of one that is not there")
         });
-        let made_from = made_from.or(unpacked.map(|(flow, _)| gst::Base::Bytes(Arc::clone(flow))));
+        let made_from = made_from.or(unpacked.map(|(flow, _)| Base::Bytes(Arc::clone(flow))));
         let unpacked = unpacked.map(|(_, supervisor)| supervisor.clone());
         let (supervisor, task) = Supervisor::spawn(
             format!("feed {name}"),
-            CapturePipeline::new(plans.subscribe(), Arc::clone(&outlet), made_from),
+            CapturePipeline::new(
+                plans.subscribe(),
+                Arc::clone(&shared),
+                Arc::clone(&family),
+                made_from,
+            ),
             Lifecycle::new(Limits { spread, ..FEED_LIMITS }).resurrecting(feed.resurrect),
             Demand::new(feed.mode),
-            outlet.needs(),
+            shared.needs(),
         );
         let streams = watch::Sender::new(settings.takers_of(feed));
-        (Arc::new(Self { name, plans, streams, outlet, base, unpacked, supervisor }), task)
+        (Arc::new(Self { name, plans, streams, shared, family, base, unpacked, supervisor }), task)
     }
 
     /// Other streams show it from now on. It goes on as it is; how it is
@@ -84,8 +92,13 @@ impl Feed {
         &self.name
     }
 
-    pub(super) fn outlet(&self) -> &Arc<Outlet> {
-        &self.outlet
+    pub(super) fn shared(&self) -> &SharedFeed {
+        &self.shared
+    }
+
+    /// What streams take from.
+    pub(super) fn source(&self) -> FeedSource {
+        FeedSource { feed: Arc::clone(&self.shared), family: Arc::clone(&self.family) }
     }
 
     pub fn supervisor(&self) -> &Supervisor {

@@ -33,7 +33,7 @@ const HIGH_DEFINITION: i32 = 720;
 ///
 /// # Errors
 /// No decoder is installed, or none makes a picture of the frames.
-pub async fn render(
+pub(super) async fn render(
     frames: Vec<Bytes>,
     format: Format,
     size: Option<(u32, u32)>,
@@ -47,7 +47,7 @@ pub async fn render(
 ///
 /// # Errors
 /// Nothing is installed that decodes it, or nothing comes of it.
-pub async fn render_intra(
+pub(super) async fn render_intra(
     caps: &str,
     data: Bytes,
     format: Format,
@@ -153,7 +153,7 @@ async fn through(
     };
     let last =
         running.element("last").map(|sink| sink.property::<Option<gst::Sample>>("last-sample"));
-    running.close("a picture").await;
+    running.close().await;
     match ended {
         Ok(Failure::Ended) => last?.ok_or_else(|| nothing("the decoder")),
         Ok(failure) => Err(failure),

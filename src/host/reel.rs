@@ -14,7 +14,7 @@ const LOOKAHEAD: usize = 48;
 
 /// One frame with its times in nanoseconds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Piece<T> {
+pub(super) struct Piece<T> {
     pub track: TrackKind,
     pub pts: u64,
     pub dts: u64,
@@ -24,7 +24,7 @@ pub struct Piece<T> {
 
 /// See the module's description.
 #[derive(Debug)]
-pub struct Reel<T> {
+pub(super) struct Reel<T> {
     /// Frames of this round in the order of their decoding.
     waiting: VecDeque<Piece<T>>,
     /// The time in the file of the round's first picture.
@@ -44,7 +44,7 @@ impl<T> Default for Reel<T> {
 
 impl<T> Reel<T> {
     /// Takes the next frame of the file; returns what has its place by now.
-    pub fn push(&mut self, piece: Piece<T>) -> Vec<Piece<T>> {
+    pub(super) fn push(&mut self, piece: Piece<T>) -> Vec<Piece<T>> {
         if piece.track == TrackKind::Video && self.first.is_none() {
             self.first = Some(piece.dts);
         }
@@ -58,7 +58,7 @@ impl<T> Reel<T> {
 
     /// The file is over; what comes next belongs to the next round. Returns
     /// whether this one had any picture.
-    pub fn end_round(&mut self) -> (bool, Vec<Piece<T>>) {
+    pub(super) fn end_round(&mut self) -> (bool, Vec<Piece<T>>) {
         let had_picture = self.first.is_some();
         if !had_picture {
             self.waiting.clear();
@@ -101,7 +101,7 @@ impl<T> Reel<T> {
 
 /// When frames are due: their times against a clock that may fall behind.
 #[derive(Debug)]
-pub struct Pace {
+pub(super) struct Pace {
     /// The clock's time, less the timeline's.
     lead: Duration,
 }
@@ -111,12 +111,12 @@ const SLIP: Duration = Duration::from_secs(1);
 
 impl Pace {
     /// The timeline begins when the clock shows `now`.
-    pub fn new(now: Duration) -> Self {
+    pub(super) fn new(now: Duration) -> Self {
         Self { lead: now }
     }
 
     /// When, by the clock, a frame of the timeline's `time` is due.
-    pub fn due(&mut self, time: Duration, now: Duration) -> Duration {
+    pub(super) fn due(&mut self, time: Duration, now: Duration) -> Duration {
         if self.lead + time + SLIP < now {
             self.lead = now.saturating_sub(time);
         }

@@ -14,10 +14,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::picture;
+use super::reel::{Pace, Piece, Reel};
 use super::running::Running;
 use crate::base::units::FrameRate;
 use crate::engine::plan::{Capture, Form, Plan};
-use crate::engine::reel::{Pace, Piece, Reel};
 use crate::model::status::Failure;
 use crate::model::unit::TrackKind;
 
@@ -448,7 +448,7 @@ mod tests {
         let mut writing = Running::build(&line, Vec::new()).unwrap();
         writing.play().unwrap();
         assert_eq!(writing.ended().await, Failure::Ended);
-        writing.close("film").await;
+        writing.close().await;
         let (tell, units) = mpsc::channel(1);
         let (go_on, rest_of_start) = std::sync::mpsc::channel();
         let file = film.clone();

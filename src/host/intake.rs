@@ -8,11 +8,12 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use tokio::sync::watch;
 
+use super::clock::absolute;
 use super::outlet::{Frame, Outlet, Taking, is_key};
 use super::running::Running;
 use super::tap::Target;
 use crate::base::time::MediaTime;
-use crate::engine::plan::Given;
+use crate::model::given::Given;
 use crate::model::status::Failure;
 use crate::model::unit::{AccessUnit, TrackKind};
 
@@ -32,12 +33,12 @@ pub(super) fn play_from(
     target: Target,
 ) -> Result<Taking, Failure> {
     // Its time begins with the oldest picture that it is given.
-    let now = super::now();
+    let now = MediaTime::now();
     let begin = outlet.begin().map_or(now, |past| past.min(now));
     let mut intake = Intake::new(running.element("frames")?, begin, target)?;
     let pipeline = running.pipeline();
     pipeline.set_start_time(gst::ClockTime::NONE);
-    pipeline.set_base_time(super::absolute(begin));
+    pipeline.set_base_time(absolute(begin));
     running.play()?;
     Ok(outlet.take(TrackKind::Video, move |frame| intake.take(frame)))
 }

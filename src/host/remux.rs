@@ -19,7 +19,7 @@ const HEAD: u64 = 64 << 10;
 /// # Errors
 /// [`Failure::Disk`] if the new file cannot be written, anything else if the
 /// old one cannot be read.
-pub async fn remux(
+pub(super) async fn remux(
     from: PathBuf,
     to: PathBuf,
     through: PathBuf,
@@ -47,7 +47,7 @@ async fn run(plan: &RemuxPlan) -> Result<(), Failure> {
         Ok(()) => running.ended().await,
         Err(failure) => failure,
     };
-    running.close("a recording").await;
+    running.close().await;
     if ended == Failure::Ended { Ok(()) } else { Err(ended) }
 }
 

@@ -9,6 +9,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use tokio::sync::{mpsc, watch};
 
+use super::clock::absolute;
 use super::feeder::Sources;
 use super::metadata;
 use super::running::Running;
@@ -25,7 +26,7 @@ const LOOK_LATE: Duration = Duration::from_secs(1);
 
 /// Sends `units` as long as it can, and returns why it cannot go on. When they
 /// end, the receiver is told so. Starting and the last look at a certificate block.
-pub async fn push(
+pub(super) async fn push(
     job: Push,
     mut units: mpsc::Receiver<(Unit, Bytes)>,
     sent: watch::Sender<Option<Sent>>,
@@ -40,7 +41,7 @@ pub async fn push(
         never = watch_bytes(&sink, &sent) => match never {},
         () = sources.take_all(&mut units) => {
             running.say_goodbye().await;
-            running.close("push").await;
+            running.close().await;
             return Failure::Ended;
         }
     };
@@ -101,7 +102,7 @@ fn start(job: &Push) -> Result<Pipes, Failure> {
     // sound made here is in step, and the receiver sees timestamps from zero.
     let pipeline = running.pipeline();
     pipeline.set_start_time(gst::ClockTime::NONE);
-    pipeline.set_base_time(super::absolute(job.begin));
+    pipeline.set_base_time(absolute(job.begin));
     running.play()?;
     Ok(Pipes { running, sources, sink })
 }

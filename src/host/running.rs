@@ -1,23 +1,21 @@
 //! One pipeline from its launch line to its last breath.
 //!
-//! Building, starting and stopping block, sometimes for ever (drivers hang):
-//! they run on threads that may be abandoned.
+//! Building, starting and stopping block, and drivers hang: they have threads
+//! of their own. One that hangs for ever ends with its process.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use log::{debug, error};
+use log::warn;
 use tokio::sync::mpsc;
 
+use super::clock::clock;
 use super::packages;
 use crate::base::scrub;
 use crate::base::secret::Secret;
 use crate::model::status::Failure;
-
-/// A pipeline that has not stopped after this long is left to itself.
-const ABANDON_AFTER: Duration = Duration::from_secs(3);
 
 /// How long a pipeline may take to say goodbye to its receiver.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -30,6 +28,17 @@ pub(super) struct Running {
     news: mpsc::Receiver<News>,
     /// Whether it was started, and not stopped since.
     is_up: bool,
+}
+
+/// What `start` makes, on a thread of its own: devices make it wait.
+///
+/// # Errors
+/// As `start`.
+pub(super) async fn started<T: Send + 'static>(
+    start: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let made = tokio::task::spawn_blocking(start).await;
+    made.unwrap_or_else(|panic| Err(Failure::Build(panic.to_string())))
 }
 
 /// What the bus has to say that matters.
@@ -68,7 +77,7 @@ impl Running {
         };
         give_times(pipeline.upcast_ref());
         keep_up(pipeline.upcast_ref());
-        pipeline.use_clock(Some(&super::clock()));
+        pipeline.use_clock(Some(&clock()));
         let news = listen(&pipeline, secrets);
         Ok(Self { pipeline, news, is_up: false })
     }
@@ -123,18 +132,15 @@ impl Running {
         tokio::time::timeout(FAREWELL, goodbye).await.ok();
     }
 
-    /// Stops the pipeline and lets go of its devices and sockets. One that
-    /// hangs is abandoned with its thread, and that is said.
-    pub(super) async fn close(mut self, what: &str) {
+    /// Stops the pipeline; returns when it has let go of its devices and sockets.
+    pub(super) async fn close(mut self) {
         self.is_up = false;
         let pipeline = self.pipeline.clone();
         let stopping = tokio::task::spawn_blocking(move || stop(&pipeline));
         // The thread that stops it is the last to hold it.
         drop(self);
-        match tokio::time::timeout(ABANDON_AFTER, stopping).await {
-            Ok(Ok(Ok(_))) => debug!("{what} let go"),
-            Ok(Ok(Err(_)) | Err(_)) => error!("{what} did not stop properly"),
-            Err(_) => error!("{what} hangs while stopping and is abandoned"),
+        if !matches!(stopping.await, Ok(Ok(_))) {
+            warn!("a pipeline did not stop properly");
         }
     }
 }
@@ -319,7 +325,7 @@ mod tests {
         }
         source.end_of_stream().unwrap();
         assert_eq!(running.ended().await, Failure::Ended);
-        running.close("test").await;
+        running.close().await;
     }
 
     #[test]
@@ -346,7 +352,7 @@ mod tests {
         assert_eq!(running.ended().await, Failure::Ended);
         let stats = running.element("seen").unwrap().property::<gst::Structure>("stats");
         assert_eq!(stats.get::<u64>("rendered"), Ok(50));
-        running.close("test").await;
+        running.close().await;
     }
 
     #[test]
@@ -359,7 +365,7 @@ mod tests {
         let mut running = build("videotestsrc num-buffers=3 ! fakesink").unwrap();
         running.play().unwrap();
         assert_eq!(running.ended().await, Failure::Ended);
-        running.close("test").await;
+        running.close().await;
     }
 
     #[tokio::test]
@@ -371,6 +377,6 @@ mod tests {
         };
         let text = failure.to_string();
         assert!(text.starts_with("filesink: ") && !text.contains("KEY-1"), "{text}");
-        running.close("test").await;
+        running.close().await;
     }
 }

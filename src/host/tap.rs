@@ -1,7 +1,6 @@
 //! Where encoded frames leave a pipeline: appsinks, and the way from there
-//! into a stream's ring or to those who share a feed.
+//! to the service or to those who share a feed.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,13 +9,12 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use log::debug;
-use tokio::sync::mpsc;
 
+use super::anchor::Anchor;
+use super::clock::{clock, media_time};
+use super::outbox::Out;
 use super::outlet::{Plain, Writer};
 use crate::base::time::MediaTime;
-use crate::engine::anchor::Anchor;
-use crate::engine::lifecycle::{Event, Run};
-use crate::hub;
 use crate::media::aac;
 use crate::model::status::Failure;
 use crate::model::track::AudioInfo;
@@ -25,61 +23,37 @@ use crate::model::unit::{AccessUnit, TrackKind};
 /// Where frames go.
 #[derive(Clone, Debug)]
 pub(super) enum Target {
-    Stream(Arc<hub::Stream>),
-    Shared(Writer),
-}
-
-/// Tells the supervisor once that a run gives frames.
-#[derive(Debug)]
-pub(super) struct FirstSign {
-    run: Run,
-    tell: mpsc::Sender<Event>,
-    given: AtomicBool,
-}
-
-impl FirstSign {
-    pub(super) fn new(run: Run, tell: mpsc::Sender<Event>) -> Arc<Self> {
-        Arc::new(Self { run, tell, given: AtomicBool::new(false) })
-    }
-
-    pub(super) fn give(&self) {
-        if !self.given.swap(true, Ordering::Relaxed) {
-            self.tell.try_send(Event::FirstSign(self.run)).ok();
-        }
-    }
+    /// To the service.
+    Stream(Arc<Out>),
+    /// To those who share a feed; its run tells the service that it lives.
+    Shared(Writer, Arc<Out>),
 }
 
 impl Target {
-    /// Hands on one encoded frame; what cannot be used is skipped and counted.
-    pub(super) fn unit(&self, unit: AccessUnit, sign: &FirstSign) {
+    /// Hands on one encoded frame.
+    pub(super) fn unit(&self, unit: AccessUnit) {
         match self {
-            Target::Stream(stream) => match stream.publish(unit) {
-                Ok(true) => sign.give(),
-                Ok(false) => {}
-                Err(error) => debug!("stream {}: a frame is skipped: {error}", stream.name()),
-            },
-            Target::Shared(writer) => {
+            Target::Stream(out) => out.unit(unit),
+            Target::Shared(writer, out) => {
                 let is_life = writer.lives_by(unit.track);
                 if writer.unit(unit) && is_life {
-                    writer.count_frame();
-                    sign.give();
+                    out.count_frame();
                 }
             }
         }
     }
 
-    /// Counts a frame that was left out because the encoder was too slow.
+    /// Counts a frame that was left out because something was too slow for it.
     pub(super) fn count_dropped(&self) {
         match self {
-            Target::Stream(stream) => stream.count_dropped(),
-            Target::Shared(writer) => writer.count_dropped(),
+            Target::Stream(out) | Target::Shared(_, out) => out.count_dropped(),
         }
     }
 
     pub(super) fn audio_config(&self, info: AudioInfo) {
         match self {
-            Target::Stream(stream) => stream.audio_config(info),
-            Target::Shared(writer) => writer.audio_config(info),
+            Target::Stream(out) => out.audio_config(info),
+            Target::Shared(writer, _) => writer.audio_config(info),
         }
     }
 }
@@ -93,23 +67,18 @@ pub(super) const SINKS: [&str; 3] = ["video", "audio", "plain"];
 ///
 /// # Errors
 /// An element of that name is no appsink.
-pub(super) fn tap(
-    timeline: &Timeline,
-    names: &[&str],
-    target: &Target,
-    sign: &Arc<FirstSign>,
-) -> Result<(), Failure> {
+pub(super) fn tap(timeline: &Timeline, names: &[&str], target: &Target) -> Result<(), Failure> {
     let pipeline = timeline.pipeline().ok_or(Failure::Ended)?;
     for name in names {
         let Some(sink) = pipeline.by_name(name) else { continue };
         let sink = sink
             .downcast::<gst_app::AppSink>()
             .map_err(|_| Failure::Build(format!("{name:?} is not an appsink")))?;
-        let (clock, sign) = (timeline.clone(), Arc::clone(sign));
+        let clock = timeline.clone();
         sink.set_callbacks(match (*name, target) {
-            ("plain", Target::Shared(writer)) => plain(clock, writer.clone(), sign),
-            ("audio", _) => encoded(TrackKind::Audio, clock, target.clone(), sign),
-            _ => encoded(TrackKind::Video, clock, target.clone(), sign),
+            ("plain", Target::Shared(writer, out)) => plain(clock, writer.clone(), Arc::clone(out)),
+            ("audio", _) => encoded(TrackKind::Audio, clock, target.clone()),
+            _ => encoded(TrackKind::Video, clock, target.clone()),
         });
     }
     Ok(())
@@ -127,13 +96,8 @@ pub(super) fn count_dropped(bin: &impl IsA<gst::Bin>, target: &Target) {
 }
 
 /// The callbacks of a sink that gets encoded frames.
-fn encoded(
-    track: TrackKind,
-    clock: Timeline,
-    target: Target,
-    sign: Arc<FirstSign>,
-) -> gst_app::AppSinkCallbacks {
-    let mut tap = Tap { track, target, clock, sign, caps: None };
+fn encoded(track: TrackKind, clock: Timeline, target: Target) -> gst_app::AppSinkCallbacks {
+    let mut tap = Tap { track, target, clock, caps: None };
     gst_app::AppSinkCallbacks::builder()
         .new_sample(move |sink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
@@ -145,17 +109,16 @@ fn encoded(
 
 /// The callbacks of a sink that gets plain pictures: each is copied once, so
 /// that whoever keeps it keeps none of the camera's few buffers.
-fn plain(clock: Timeline, writer: Writer, sign: Arc<FirstSign>) -> gst_app::AppSinkCallbacks {
+fn plain(clock: Timeline, writer: Writer, out: Arc<Out>) -> gst_app::AppSinkCallbacks {
     gst_app::AppSinkCallbacks::builder()
         .new_sample(move |sink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-            writer.count_frame();
             if writer.has_viewers()
                 && let Some(copy) = copied(&sample, &clock)
             {
                 writer.plain(copy);
             }
-            sign.give();
+            out.count_frame();
             Ok(gst::FlowSuccess::Ok)
         })
         .build()
@@ -202,7 +165,7 @@ impl Timeline {
         let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
         let base = self.pipeline()?.base_time()?;
         let running = time.and_then(|time| segment.to_running_time(time));
-        let now = super::clock().time();
+        let now = clock().time();
         let moment = match (&self.anchor, running) {
             (Some(anchor), Some(running)) => {
                 let foreign = (base + running).nseconds();
@@ -215,7 +178,7 @@ impl Timeline {
         // Nothing comes from the future, and a timeline that went there would
         // not come back.
         let latest = now + AHEAD;
-        (moment <= latest).then(|| super::media_time(moment))
+        (moment <= latest).then(|| media_time(moment))
     }
 }
 
@@ -224,7 +187,6 @@ struct Tap {
     track: TrackKind,
     target: Target,
     clock: Timeline,
-    sign: Arc<FirstSign>,
     /// The caps seen last, so that only a change is looked into.
     caps: Option<gst::Caps>,
 }
@@ -235,7 +197,7 @@ impl Tap {
             self.look_at_caps(sample);
         }
         if let Some(unit) = self.unit(sample) {
-            self.target.unit(unit, &self.sign);
+            self.target.unit(unit);
         }
     }
 

@@ -23,7 +23,7 @@ use crate::model::status::Failure;
 
 /// Why there is no picture.
 #[derive(Clone, Debug, PartialEq)]
-pub enum NoIntra {
+pub(super) enum NoIntra {
     /// There is sound, but no picture.
     NoVideo,
     /// The bytes are nothing that can be taken apart here, or have ended.
@@ -39,7 +39,7 @@ type Intra = (gst::Caps, Bytes);
 ///
 /// # Errors
 /// There is none.
-pub async fn unpacked(
+pub(super) async fn unpacked(
     mut bytes: mpsc::Receiver<Bytes>,
     caps: Option<&str>,
 ) -> Result<(String, Bytes), NoIntra> {
@@ -51,7 +51,7 @@ pub async fn unpacked(
     let started = started.unwrap_or_else(|panic| Err(Failure::Build(panic.to_string())));
     let Started { mut running, source, played } = started.map_err(NoIntra::Failed)?;
     if let Err(failure) = played {
-        running.close("a picture").await;
+        running.close().await;
         return Err(NoIntra::Failed(failure));
     }
     let pushed = async {
@@ -73,7 +73,7 @@ pub async fn unpacked(
         failure = running.ended() => Err(NoIntra::Failed(failure)),
         why = pushed => Err(why),
     };
-    running.close("a picture").await;
+    running.close().await;
     result.map(|(caps, data)| (caps.to_string(), data))
 }
 

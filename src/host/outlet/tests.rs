@@ -143,16 +143,6 @@ fn who_lets_go_gets_nothing_more() {
 }
 
 #[test]
-fn a_feed_is_needed_for_as_long_as_anybody_needs_it() {
-    let (outlet, _run) = outlet();
-    let count = outlet.needs();
-    let (one, other) = (outlet.need(), outlet.need());
-    assert_eq!(*count.borrow(), 2);
-    drop((one, other));
-    assert_eq!(*count.borrow(), 0);
-}
-
-#[test]
 fn a_run_that_gives_the_same_is_no_change() {
     let (outlet, run) = outlet();
     let writer = run.writer();

@@ -7,33 +7,23 @@ use gstreamer::prelude::*;
 use log::{debug, info};
 
 use super::incoming::{self, Incoming};
-use super::outlet::Writer;
-use super::running::Running;
-use super::tap::{FirstSign, Target, Timeline, tap};
-use crate::config::settings::Pull;
+use super::running::{Running, started};
+use super::tap::{Target, Timeline, tap};
+use crate::config::settings::{Login, Pull};
 use crate::engine::plan::{Offered, Plan};
 use crate::engine::runs::Stop;
 use crate::model::status::Failure;
 
 /// Fetches the stream of `plan`'s feed, until that fails or is to stop.
-pub(super) async fn carry(
-    plan: &Plan,
-    pull: &Pull,
-    writer: Writer,
-    sign: Arc<FirstSign>,
-    mut stop: Stop,
-) -> Failure {
-    let label = format!("feed {}", writer.name());
-    let (incoming, mut trouble) = Incoming::new(plan, writer, sign);
+pub(super) async fn carry(plan: &Plan, pull: &Pull, target: Target, mut stop: Stop) -> Failure {
+    let (incoming, mut trouble) = Incoming::new(plan, target);
     let pull = pull.clone();
-    let started = tokio::task::spawn_blocking(move || start(&pull, &incoming)).await;
-    let mut running = match started {
-        Ok(Ok(running)) => running,
-        Ok(Err(failure)) => return failure,
-        Err(panic) => return Failure::Build(panic.to_string()),
+    let mut running = match started(move || start(&pull, &incoming)).await {
+        Ok(running) => running,
+        Err(failure) => return failure,
     };
     let failure = incoming::watch(&mut running, &mut trouble, &mut stop).await;
-    running.close(&label).await;
+    running.close().await;
     failure
 }
 
@@ -42,11 +32,11 @@ fn start(pull: &Pull, incoming: &Arc<Incoming>) -> Result<Running, Failure> {
         .plan
         .pull_line(pull.transport)
         .map_err(|error| Failure::Build(error.to_string()))?;
-    debug!("feed {} runs: {line}", incoming.writer.name());
+    debug!("runs: {line}");
     let mut running = Running::build(&line, pull.secrets())?;
     let source = running.element("source")?;
     source.set_property("location", pull.url.reveal());
-    if let Some((user, password)) = &pull.login {
+    if let Some(Login { user, password }) = &pull.login {
         source.set_property("user-id", user);
         source.set_property("user-pw", password.reveal());
     }
@@ -66,8 +56,7 @@ fn start(pull: &Pull, incoming: &Arc<Incoming>) -> Result<Running, Failure> {
         }
     });
     // A sound that is made here.
-    let target = Target::Shared(incoming.writer.clone());
-    tap(&timeline, &["audio"], &target, &incoming.sign)?;
+    tap(&timeline, &["audio"], &incoming.target)?;
     running.play()?;
     Ok(running)
 }
@@ -76,8 +65,7 @@ fn start(pull: &Pull, incoming: &Arc<Incoming>) -> Result<Running, Failure> {
 fn choose(incoming: &Incoming, caps: &gst::Caps) -> bool {
     let Some((media, encoding)) = described(caps) else { return false };
     let Some(track) = Offered::new(&media, &encoding) else {
-        let name = incoming.writer.name();
-        info!("feed {name} offers {media} as {encoding}, which is not used");
+        info!("it offers {media} as {encoding}, which is not used");
         return false;
     };
     incoming.choose(track)

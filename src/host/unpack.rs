@@ -1,7 +1,6 @@
 //! Pictures and sound out of the bytes of a command or a pipe.
 //!
-//! A new pipeline finds out what is in them each time their source begins
-//! anew; what they are read by never makes their source wait.
+//! A new pipeline finds out what is in them each time their source begins anew.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,62 +9,39 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use log::{debug, info};
+use tokio::sync::mpsc;
 
+use super::anchor::Anchor;
 use super::incoming::{self, Alone, Incoming, Trouble};
-use super::outlet::Outlet;
-use super::running::Running;
-use super::tap::{FirstSign, Target, Timeline, tap};
-use crate::engine::anchor::Anchor;
+use super::running::{Running, started};
+use super::tap::{Target, Timeline, tap};
 use crate::engine::plan::{Offered, Plan};
 use crate::engine::runs::Stop;
-use crate::hub::bytes::{Begin, Flow, Read, Reader};
 use crate::model::status::Failure;
 
 /// Bytes that may wait to be looked into; beyond that something stands still.
 const HELD: u64 = 8 << 20;
 
-/// What is read as fast as it can be would be played as fast.
-const NO_CLOCK: &str = "the `pipe` is a file, which has no clock; `file` plays one in real time";
-
-/// Unpacks what `flow` has into the feed of `plan`, until that fails or is to stop.
+/// Takes the feed of `plan` out of `bytes`, until that fails or is to stop.
 pub(super) async fn carry(
     plan: &Plan,
-    flow: &Arc<Flow>,
-    outlet: &Arc<Outlet>,
-    sign: &Arc<FirstSign>,
+    bytes: &mut mpsc::Receiver<Bytes>,
+    target: Target,
     mut stop: Stop,
 ) -> Failure {
-    let mut runs = flow.runs();
-    let mut begin = flow.decodable();
-    loop {
-        runs.mark_unchanged();
-        // Before the pipeline is there: nothing of the beginning is lost.
-        let reader = flow.listen(begin);
-        let run = outlet.begin_run(super::now());
-        let (incoming, trouble) = Incoming::new(plan, run.writer(), Arc::clone(sign));
-        let started = tokio::task::spawn_blocking(move || start(&incoming)).await;
-        let mut running = match started {
-            Ok(Ok(running)) => running,
-            Ok(Err(failure)) => return failure,
-            Err(panic) => return Failure::Build(panic.to_string()),
-        };
-        let failure = tokio::select! {
-            biased;
-            _ = runs.changed() => None,
-            failure = hand_over(&mut running, (flow, reader), trouble, &mut stop) => Some(failure),
-        };
-        running.close(&format!("feed {}", outlet.name())).await;
-        if let Some(failure) = failure {
-            return failure;
-        }
-        // It has begun while the pipeline of the last one was closed.
-        begin = Begin::Run;
-    }
+    let (incoming, trouble) = Incoming::new(plan, target);
+    let mut running = match started(move || start(&incoming)).await {
+        Ok(running) => running,
+        Err(failure) => return failure,
+    };
+    let failure = hand_over(&mut running, bytes, trouble, &mut stop).await;
+    running.close().await;
+    failure
 }
 
 fn start(incoming: &Arc<Incoming>) -> Result<Running, Failure> {
     let line = incoming.plan.unpack_line().map_err(|error| Failure::Build(error.to_string()))?;
-    debug!("feed {} runs: {line}", incoming.writer.name());
+    debug!("runs: {line}");
     let mut running = Running::build(&line, Vec::new())?;
     let found = running.element("found")?;
     let anchor: Arc<Mutex<Anchor>> = Arc::default();
@@ -75,7 +51,7 @@ fn start(incoming: &Arc<Incoming>) -> Result<Running, Failure> {
     found.connect_pad_added(move |_, pad| {
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
         let Some(track) = described(&caps).filter(|track| links.choose(track.clone())) else {
-            info!("feed {} has a track that is not used: {caps}", links.writer.name());
+            info!("it has a track that is not used: {caps}");
             if let Some(pipeline) = on.pipeline() {
                 to_nowhere(&pipeline, pad);
             }
@@ -84,9 +60,8 @@ fn start(incoming: &Arc<Incoming>) -> Result<Running, Failure> {
         announce_with_first(&links, pad);
         links.link(&on, pad, &track);
     });
-    let target = Target::Shared(incoming.writer.clone());
     // A sound that is made here.
-    tap(&Timeline::of(running.pipeline()), &["audio"], &target, &incoming.sign)?;
+    tap(&Timeline::of(running.pipeline()), &["audio"], &incoming.target)?;
     running.play()?;
     Ok(running)
 }
@@ -156,7 +131,7 @@ pub(super) fn to_nowhere(pipeline: &gst::Pipeline, pad: &gst::Pad) {
 
 async fn hand_over(
     running: &mut Running,
-    (flow, mut reader): (&Flow, Reader),
+    bytes: &mut mpsc::Receiver<Bytes>,
     mut trouble: Trouble,
     stop: &mut Stop,
 ) -> Failure {
@@ -166,25 +141,18 @@ async fn hand_over(
         Err(failure) => return failure,
     };
     let pushed = async {
-        loop {
-            match reader.next().await {
-                Read::Bytes(_) if flow.is_clockless() => return Failure::File(NO_CLOCK.to_owned()),
-                Read::Bytes(_) if source.current_level_bytes() > HELD => {
-                    return Failure::Build("nothing can be found in its bytes".to_owned());
-                }
-                Read::Bytes(bytes) => push(&source, bytes),
-                Read::Skipped(lost) => debug!("{lost} bytes came too fast to be looked into"),
-                Read::Over => return Failure::Ended,
+        while let Some(bytes) = bytes.recv().await {
+            if source.current_level_bytes() > HELD {
+                return Failure::Build("nothing can be found in its bytes".to_owned());
             }
+            // A source that takes no more has a pipeline whose bus says why.
+            source.push_buffer(gst::Buffer::from_slice(bytes)).ok();
         }
+        // The service says why there are no more.
+        std::future::pending().await
     };
     tokio::select! {
         failure = pushed => failure,
         failure = incoming::watch(running, &mut trouble, stop) => failure,
     }
-}
-
-/// A source that takes no more has a pipeline whose bus says why.
-fn push(source: &gst_app::AppSrc, bytes: Bytes) {
-    source.push_buffer(gst::Buffer::from_slice(bytes)).ok();
 }

@@ -21,11 +21,11 @@ use crate::model::status::Failure;
 use crate::wire::{Mjpeg, Unit};
 
 /// The newest picture, a whole JPEG, with its time.
-pub type Newest = Option<(MediaTime, Bytes)>;
+pub(super) type Newest = Option<(MediaTime, Bytes)>;
 
 /// Makes pictures of `units` as long as it can, and returns why it cannot go on.
 /// Starting blocks; dropping this stops it by and by.
-pub async fn mjpeg(
+pub(super) async fn mjpeg(
     job: Mjpeg,
     mut units: mpsc::Receiver<(Unit, Bytes)>,
     newest: watch::Sender<Newest>,

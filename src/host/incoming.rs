@@ -7,13 +7,13 @@ use gstreamer::prelude::*;
 use log::debug;
 use tokio::sync::mpsc;
 
-use super::outlet::Writer;
 use super::packages;
 use super::running::{Running, give_times};
-use super::tap::{FirstSign, Target, Timeline, count_dropped, tap};
+use super::tap::{Target, Timeline, count_dropped, tap};
 use crate::config::settings::FeedAudio;
-use crate::engine::plan::{Given, Offered, Plan};
+use crate::engine::plan::{Offered, Plan};
 use crate::engine::runs::Stop;
+use crate::model::given::Given;
 use crate::model::status::Failure;
 use crate::model::unit::TrackKind;
 
@@ -23,8 +23,7 @@ const H265_DECODERS: [&str; 3] = ["v4l2slh265dec", "libde265dec", "avdec_h265"];
 /// One life of a feed whose tracks are known only while it runs.
 pub(super) struct Incoming {
     pub plan: Plan,
-    pub writer: Writer,
-    pub sign: Arc<FirstSign>,
+    pub target: Target,
     tell: mpsc::Sender<Failure>,
     /// What is taken of that which is offered, at most one of each kind.
     tracks: Mutex<Vec<Offered>>,
@@ -59,11 +58,11 @@ impl Alone {
 pub(super) type Trouble = mpsc::Receiver<Failure>;
 
 impl Incoming {
-    pub(super) fn new(plan: &Plan, writer: Writer, sign: Arc<FirstSign>) -> (Arc<Self>, Trouble) {
+    pub(super) fn new(plan: &Plan, target: Target) -> (Arc<Self>, Trouble) {
         // The first trouble ends the run.
         let (tell, trouble) = mpsc::channel(1);
         let tracks = Mutex::new(Vec::new());
-        (Arc::new(Self { plan: plan.clone(), writer, sign, tell, tracks }), trouble)
+        (Arc::new(Self { plan: plan.clone(), target, tell, tracks }), trouble)
     }
 
     /// Whether a track that is offered is taken. All are to be asked about
@@ -98,8 +97,10 @@ impl Incoming {
             FeedAudio::Silence | FeedAudio::Tone | FeedAudio::Alsa(_) => true,
         };
         let pictures = of(TrackKind::Video).map(Offered::pictures);
-        debug!("feed {} gives {pictures:?}, sound {sound}", self.writer.name());
-        self.writer.promise(Given { pictures, sound });
+        debug!("it gives {pictures:?}, sound {sound}");
+        if let Target::Shared(writer, _) = &self.target {
+            writer.promise(Given { pictures, sound });
+        }
     }
 
     /// Links a pad to what becomes of its track; what goes wrong ends the run.
@@ -122,7 +123,7 @@ impl Incoming {
             .plan
             .pulled_line(track, decoder)
             .map_err(|error| Failure::Build(error.to_string()))?;
-        debug!("feed {} links: {line}", self.writer.name());
+        debug!("links: {line}");
         let bin = gst::parse::bin_from_description(&line, true)
             .map_err(|error| build(&error.to_string()))?;
         let sinks: &[&str] = match track.kind {
@@ -136,9 +137,8 @@ impl Incoming {
             sink.set_property("async", false);
         }
         pipeline.add(&bin).map_err(|error| build(&error.to_string()))?;
-        let target = Target::Shared(self.writer.clone());
-        count_dropped(&bin, &target);
-        tap(on, sinks, &target, &self.sign)?;
+        count_dropped(&bin, &self.target);
+        tap(on, sinks, &self.target)?;
         bin.sync_state_with_parent().map_err(|error| build(&error.to_string()))?;
         let sink = bin.static_pad("sink").ok_or_else(|| build("it has no way in"))?;
         pad.link(&sink).map_err(|error| build(&error.to_string()))?;

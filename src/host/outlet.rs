@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,8 +14,8 @@ use gstreamer as gst;
 use tokio::sync::watch;
 
 use crate::base::time::MediaTime;
-use crate::engine::plan::{Given, Pictures};
 use crate::media::h264::{NalType, nal_units};
+use crate::model::given::{Given, Pictures};
 use crate::model::ids::FeedName;
 use crate::model::track::AudioInfo;
 use crate::model::unit::{AccessUnit, TrackKind};
@@ -26,13 +25,10 @@ use crate::model::unit::{AccessUnit, TrackKind};
 const PAST_BYTES: usize = 8 << 20;
 
 /// See the module's description.
-pub struct Outlet {
+pub(super) struct Outlet {
     name: FeedName,
     inner: Mutex<Inner>,
     given: watch::Sender<Option<Given>>,
-    needs: watch::Sender<usize>,
-    frames: AtomicU64,
-    dropped: AtomicU64,
 }
 
 /// What a taker gets.
@@ -110,10 +106,6 @@ struct Past {
     whole: bool,
 }
 
-/// While it lives, the feed is needed.
-#[derive(Debug)]
-pub(super) struct Need(Arc<Outlet>);
-
 /// While it lives, frames are taken.
 #[derive(Debug)]
 pub(super) struct Taking {
@@ -122,40 +114,14 @@ pub(super) struct Taking {
 }
 
 impl Outlet {
-    pub fn new(name: FeedName) -> Arc<Self> {
-        Arc::new(Self {
-            name,
-            inner: Mutex::default(),
-            given: watch::Sender::new(None),
-            needs: watch::Sender::new(0),
-            frames: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-        })
+    pub(super) fn new(name: FeedName) -> Arc<Self> {
+        Arc::new(Self { name, inner: Mutex::default(), given: watch::Sender::new(None) })
     }
 
-    pub(super) fn name(&self) -> &FeedName {
-        &self.name
-    }
-
-    /// How many need the feed; changes wake the receiver.
-    pub fn needs(&self) -> watch::Receiver<usize> {
-        self.needs.subscribe()
-    }
-
-    pub(super) fn need(self: &Arc<Self>) -> Need {
-        self.needs.send_modify(|count| *count += 1);
-        Need(Arc::clone(self))
-    }
-
-    /// Frames that the feed lives by, since the start of the service.
-    pub(super) fn frames(&self) -> u64 {
-        self.frames.load(Ordering::Relaxed)
-    }
-
-    /// Frames that were left out because the feed's own pipeline was too slow
-    /// for them, since the start of the service.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+    /// Its pictures were once found to be in another order than that in which
+    /// they are shown.
+    pub(super) fn expect_disorder(&self) {
+        self.lock().disordered = true;
     }
 
     /// What the feed gives; nothing before its first run has found out.
@@ -223,11 +189,6 @@ impl FeedRun {
 }
 
 impl Writer {
-    /// The name of the feed.
-    pub(super) fn name(&self) -> &FeedName {
-        &self.outlet.name
-    }
-
     /// What this run gives, before its first frame. Where pictures were once
     /// found to be in another order, they are taken to be so again: a stream
     /// that passes them through would begin anew after each run's first pictures.
@@ -254,16 +215,6 @@ impl Writer {
     pub(super) fn lives_by(&self, track: TrackKind) -> bool {
         let has_pictures = self.outlet.given.borrow().is_some_and(|given| given.pictures.is_some());
         (track == TrackKind::Video) == has_pictures
-    }
-
-    /// Counts a frame that the feed lives by, whether it is handed out or not.
-    pub(super) fn count_frame(&self) {
-        self.outlet.frames.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts a frame that was left out because the pipeline was too slow.
-    pub(super) fn count_dropped(&self) {
-        self.outlet.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Hands out a plain picture.
@@ -324,12 +275,6 @@ impl fmt::Debug for Writer {
 impl fmt::Debug for Outlet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outlet").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Need {
-    fn drop(&mut self) {
-        self.0.needs.send_modify(|count| *count -= 1);
     }
 }
 

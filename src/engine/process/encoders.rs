@@ -1,0 +1,101 @@
+//! Which encoders work, found out once, each in a host of its own: drivers
+//! crash, and what they load stays resident.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use log::{info, warn};
+use tokio::sync::OnceCell;
+
+use super::family::FamilyRun;
+use super::host::Host;
+use super::unexpected;
+use crate::engine::encoder::{CANDIDATES, Trial, Trials, choose_for};
+use crate::engine::plan::Plan;
+use crate::model::status::Failure;
+use crate::wire::{FromHost, Job, Order};
+
+/// A driver that has not answered after this long does not work.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The encoders of this machine, tried once, when the first stream asks.
+#[derive(Debug, Default)]
+pub struct Encoders(OnceCell<Trials>);
+
+impl Encoders {
+    /// The candidates in their order, each with what came of trying it.
+    pub async fn trials(&self) -> &Trials {
+        self.0.get_or_init(try_all).await
+    }
+
+    /// Tells `run` what the stream of `plan` is encoded with, as soon as that is known.
+    pub(super) async fn tell(&self, run: &FamilyRun, plan: &Plan) {
+        let chosen = choose_for(plan.size(), &plan.stream.encoder, self.trials().await);
+        let chosen = chosen.map_err(|error| Failure::Build(error.to_string()));
+        run.send(Order::Encoder(chosen), Bytes::new()).await;
+    }
+
+    /// As [`Encoders::tell`]; never returns.
+    pub(super) async fn keep(&self, run: &FamilyRun, plan: &Plan) -> Infallible {
+        self.tell(run, plan).await;
+        std::future::pending().await
+    }
+}
+
+async fn try_all() -> Trials {
+    let (version, missing) = match installed().await {
+        Ok(found) => found,
+        Err(failure) => {
+            warn!("which encoders there are cannot be found out: {failure}");
+            let why = Trial::Fails(failure.to_string());
+            return CANDIDATES.into_iter().map(|name| (name, why.clone())).collect();
+        }
+    };
+    let mut trials = Trials::new();
+    for name in CANDIDATES {
+        let trial = match missing.iter().find(|(missing, _)| missing == name) {
+            Some((_, package)) => Trial::NotInstalled { package: package.clone() },
+            None => try_encoder(name)
+                .await
+                .map_or_else(|why| Trial::Fails(why.to_string()), |()| Trial::Works),
+        };
+        trials.push((name, trial));
+    }
+    let works: Vec<_> =
+        trials.iter().filter(|(_, trial)| *trial == Trial::Works).map(|(name, _)| *name).collect();
+    info!("{version}; encoders that work here: {}", works.join(", "));
+    trials
+}
+
+/// The version of GStreamer, and the candidates that are not installed, each with
+/// its package.
+async fn installed() -> Result<(String, Vec<(String, Option<String>)>), Failure> {
+    let elements = CANDIDATES.map(str::to_owned).to_vec();
+    let (mut host, _input) = Host::start("encoders", Job::Installed { elements }).await?;
+    let answer = tokio::time::timeout(PATIENCE, host.next()).await;
+    host.end().await;
+    match answer.map_err(|_| late())?? {
+        (FromHost::Installed { version, missing }, _) => Ok((version, missing)),
+        (FromHost::Failed(failure), _) => Err(failure),
+        (
+            FromHost::Done
+            | FromHost::Found { .. }
+            | FromHost::NoVideo
+            | FromHost::Picture { .. }
+            | FromHost::Sent(_)
+            | FromHost::Run { .. },
+            _,
+        ) => Err(unexpected()),
+    }
+}
+
+/// Opens the encoder `element` for a moment.
+async fn try_encoder(element: &str) -> Result<(), Failure> {
+    let job = Job::TryEncoder { element: element.to_owned() };
+    Host::run(element, job, Vec::new(), PATIENCE, late()).await.map(drop)
+}
+
+fn late() -> Failure {
+    Failure::Build("it hangs".to_owned())
+}

@@ -1,0 +1,161 @@
+//! What becomes of what the runs of a feed family tell.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use log::{debug, info};
+use tokio::sync::{mpsc, watch};
+
+use super::family::Listener;
+use crate::engine::controls::Complaints;
+use crate::engine::lifecycle::{Event, Run};
+use crate::engine::shared::SharedFeed;
+use crate::hub;
+use crate::media::packager::Expect;
+use crate::model::ids::FeedName;
+use crate::model::status::Encoder;
+use crate::model::unit::{AccessUnit, TrackKind};
+use crate::wire::News;
+
+/// Tells the supervisor once that a run gives frames.
+#[derive(Debug)]
+pub(super) struct FirstSign {
+    run: Run,
+    tell: Option<mpsc::Sender<Event>>,
+}
+
+impl FirstSign {
+    pub(super) fn new(run: Run, tell: mpsc::Sender<Event>) -> Self {
+        Self { run, tell: Some(tell) }
+    }
+
+    fn give(&mut self) {
+        if let Some(tell) = self.tell.take() {
+            tell.try_send(Event::FirstSign(self.run)).ok();
+        }
+    }
+}
+
+/// Who takes a stream's units into its ring.
+#[derive(Debug)]
+pub(super) struct ToStream {
+    pub stream: Arc<hub::Stream>,
+    pub feed: FeedName,
+    pub sign: FirstSign,
+    pub chosen: watch::Sender<Option<Encoder>>,
+    pub complaints: Complaints,
+    /// Frames that are known to have been left out in this run.
+    pub dropped: u64,
+}
+
+impl Listener for ToStream {
+    fn hear(&mut self, news: News, payload: Bytes) {
+        match news {
+            News::Begins { begin, video, audio, bitrate } => {
+                self.stream.begin_run(begin, Expect { video, audio }, bitrate);
+            }
+            News::Pauses => self.stream.end_run(),
+            News::Unit { track, pts, dts, duration } => {
+                let unit = AccessUnit { track, pts, dts, duration, data: payload };
+                if publish(&self.stream, unit) {
+                    self.sign.give();
+                }
+            }
+            News::Sound(info) => self.stream.audio_config(info),
+            News::Encoder(encoder) => self.announce(encoder),
+            News::Controls(lines) => self.complaints.tell(&self.feed, lines),
+            News::Counts { dropped, .. } => {
+                self.stream.count_dropped(more(&mut self.dropped, dropped));
+            }
+            // It shares its feed with no other, and its end is heard elsewhere.
+            News::Gives(_) | News::Ended(_) => {}
+        }
+    }
+}
+
+impl ToStream {
+    /// Tells of an encoder that is taken, if it is another than before.
+    fn announce(&self, encoder: Encoder) {
+        self.chosen.send_if_modified(|chosen| {
+            if chosen.as_ref() == Some(&encoder) {
+                return false;
+            }
+            let Encoder { element, because, .. } = &encoder;
+            info!("stream {} is encoded by {element}: {because}", self.stream.name());
+            *chosen = Some(encoder);
+            true
+        });
+    }
+}
+
+/// Who takes the sound of another feed into a stream's ring.
+#[derive(Debug)]
+pub(super) struct SoundTo(pub Arc<hub::Stream>);
+
+impl Listener for SoundTo {
+    fn hear(&mut self, news: News, payload: Bytes) {
+        match news {
+            News::Unit { track: TrackKind::Audio, pts, dts, duration } => {
+                let track = TrackKind::Audio;
+                publish(&self.0, AccessUnit { track, pts, dts, duration, data: payload });
+            }
+            News::Sound(info) => self.0.audio_config(info),
+            News::Unit { track: TrackKind::Video, .. }
+            | News::Begins { .. }
+            | News::Pauses
+            | News::Encoder(_)
+            | News::Controls(_)
+            | News::Counts { .. }
+            | News::Gives(_)
+            | News::Ended(_) => {}
+        }
+    }
+}
+
+/// Who keeps an account of a shared feed.
+#[derive(Debug)]
+pub(super) struct ToFeed {
+    pub feed: Arc<SharedFeed>,
+    pub sign: FirstSign,
+    pub complaints: Complaints,
+    /// What is known of this run.
+    pub frames: u64,
+    pub dropped: u64,
+}
+
+impl Listener for ToFeed {
+    fn hear(&mut self, news: News, _payload: Bytes) {
+        match news {
+            News::Counts { frames, dropped } => {
+                let frames = more(&mut self.frames, frames);
+                self.feed.count(frames, more(&mut self.dropped, dropped));
+                if frames > 0 {
+                    self.sign.give();
+                }
+            }
+            News::Gives(given) => self.feed.gives(given),
+            News::Controls(lines) => self.complaints.tell(self.feed.name(), lines),
+            // Its frames stay in the host.
+            News::Begins { .. }
+            | News::Pauses
+            | News::Unit { .. }
+            | News::Sound(_)
+            | News::Encoder(_)
+            | News::Ended(_) => {}
+        }
+    }
+}
+
+/// By how much a count has grown.
+fn more(known: &mut u64, now: u64) -> u64 {
+    now.saturating_sub(std::mem::replace(known, now))
+}
+
+/// Hands one encoded frame to all readers; what cannot be used is skipped and
+/// counted. Returns whether anything came of it.
+fn publish(stream: &hub::Stream, unit: AccessUnit) -> bool {
+    stream.publish(unit).unwrap_or_else(|error| {
+        debug!("stream {}: a frame is skipped: {error}", stream.name());
+        false
+    })
+}

@@ -1,0 +1,80 @@
+//! A feed that several streams share: captured once, encoded by each of them.
+
+use std::sync::Arc;
+
+use super::feed::{carry, set};
+use super::film;
+use super::outbox::Out;
+use super::outlet::Outlet;
+use super::pull;
+use super::tap::Target;
+use super::v4l2;
+use crate::base::time::MediaTime;
+use crate::config::settings::Source;
+use crate::engine::controls::Listed;
+use crate::engine::plan::{Capture, Form, Plan};
+use crate::engine::runs::Stop;
+use crate::model::given::{Given, Pictures};
+use crate::model::status::Failure;
+
+/// Captures the feed of `plan` for those who take from `outlet`, until that
+/// fails or is to stop.
+pub(super) async fn run(
+    plan: Plan,
+    controls: Option<&Listed>,
+    outlet: &Arc<Outlet>,
+    out: Arc<Out>,
+    mut stop: Stop,
+) -> Failure {
+    if let Source::Rtsp(pull) = &plan.feed.source {
+        let run = outlet.begin_run(MediaTime::now());
+        return pull::carry(&plan, pull, Target::Shared(run.writer(), out), stop).await;
+    }
+    let found = tokio::select! {
+        found = look(&plan) => found,
+        () = stop.requested() => return Failure::Ended,
+    };
+    let (capture, pictures) = match found {
+        Ok(found) => found,
+        Err(failure) => return failure,
+    };
+    let plan = set(plan, capture, controls, &out);
+    let line = match plan.capture_line(capture) {
+        Ok(line) => line,
+        Err(error) => return Failure::Build(error.to_string()),
+    };
+    let run = outlet.begin_run(MediaTime::now());
+    run.writer().promise(Given { pictures, sound: plan.feed_sounds(capture) });
+    carry(line, &plan, Target::Shared(run.writer(), out), stop).await
+}
+
+/// What a shared feed gives, and how it is captured.
+///
+/// # Errors
+/// It cannot be had, or not as it is asked.
+pub(super) async fn look(plan: &Plan) -> Result<(Capture, Option<Pictures>), Failure> {
+    match &plan.feed.source {
+        Source::TestClock | Source::Made(_) => {
+            Ok((Capture::plain(plan.feed.fps), Some(Pictures::Plain)))
+        }
+        Source::SoundOnly => Ok((Capture::plain(plan.feed.fps), None)),
+        Source::V4l2(device) => {
+            let capture = v4l2::ask(device.clone(), plan).await?;
+            let pictures = match capture.form {
+                Form::H264 | Form::Coded(_) => Pictures::H264 { in_order: true },
+                Form::Raw | Form::Mjpeg => Pictures::Plain,
+            };
+            Ok((capture, Some(pictures)))
+        }
+        Source::File(path) => {
+            let (in_order, sound) = film::order(path).await?;
+            let capture = Capture { form: Form::H264, sound, ..Capture::plain(plan.feed.fps) };
+            Ok((capture, Some(Pictures::H264 { in_order })))
+        }
+        // What it gives is known only while it is fetched; this is what most do.
+        Source::Rtsp(_) | Source::Unpacked(_) => {
+            let capture = Capture { form: Form::H264, ..Capture::plain(plan.feed.fps) };
+            Ok((capture, Some(Pictures::H264 { in_order: true })))
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What a stream is encoded with, which the service chooses, and telling what it was.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::outbox::Out;
+use crate::config::settings::Source;
+use crate::engine::plan::Plan;
+use crate::model::status::{Encoder, Failure};
+use crate::wire::News;
+
+/// What the service says to encode with, once it knows.
+pub(super) type Chosen = watch::Receiver<Option<Result<Encoder, Failure>>>;
+
+/// The choice for one run, and who is told what comes of it.
+#[derive(Clone, Debug)]
+pub(super) struct Encoding {
+    pub chosen: Chosen,
+    pub out: Arc<Out>,
+}
+
+impl Encoding {
+    /// What to encode with.
+    ///
+    /// # Errors
+    /// Nothing that is installed and asked for does.
+    pub(super) async fn choose(&mut self) -> Result<Encoder, Failure> {
+        match self.chosen.wait_for(Option::is_some).await {
+            Ok(chosen) => chosen.clone().unwrap_or(Err(Failure::Ended)),
+            // The run is to end.
+            Err(_) => Err(Failure::Ended),
+        }
+    }
+
+    /// Tells what is taken.
+    pub(super) fn announce(&self, encoder: Encoder) {
+        self.out.tell(News::Encoder(encoder));
+    }
+}
+
+/// Who encodes where a feed's own H.264 passes through.
+pub(super) fn by_itself(plan: &Plan) -> Encoder {
+    let element = match plan.feed.source {
+        Source::File(_) => "file",
+        Source::Unpacked(_) => "command",
+        Source::TestClock
+        | Source::V4l2(_)
+        | Source::Rtsp(_)
+        | Source::SoundOnly
+        | Source::Made(_) => "camera",
+    };
+    let because = "it gives H.264 by itself".to_owned();
+    Encoder { element: element.to_owned(), because, is_feed: true }
+}

@@ -1,0 +1,55 @@
+//! GStreamer for the errands of the command line, in their own process.
+
+use gstreamer as gst;
+
+use super::{capture, feed, probe};
+use crate::base::units::Size;
+use crate::config::settings::EncoderWish;
+use crate::engine::encoder::{NoEncoder, choose_for};
+use crate::engine::plan::{Capture, Plan};
+use crate::model::given::Pictures;
+use crate::model::status::Failure;
+
+/// GStreamer cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("GStreamer does not start")]
+pub struct NoGStreamer(#[from] gst::glib::Error);
+
+/// Starts GStreamer; call it once, before anything else here.
+///
+/// # Errors
+/// The libraries are broken or do not fit each other.
+pub fn init() -> Result<(), NoGStreamer> {
+    Ok(gst::init()?)
+}
+
+/// The best encoder for pictures of this size that works here, tried in this
+/// process: for errands only.
+///
+/// # Errors
+/// None works; names each with its reason.
+pub fn find_encoder(size: Size) -> Result<String, NoEncoder> {
+    choose_for(size, &EncoderWish::Auto, &probe::try_all_here()).map(|encoder| encoder.element)
+}
+
+/// What the device of `plan` gives to its only stream; plain pictures where a
+/// device cannot be asked.
+///
+/// # Errors
+/// A file that cannot be played.
+pub fn find_capture(plan: &Plan) -> Result<Capture, Failure> {
+    match on_a_runtime(feed::capture_of(plan)) {
+        Err(failure @ Failure::File(_)) => Err(failure),
+        found => Ok(found.unwrap_or(Capture::plain(plan.feed.fps))),
+    }
+}
+
+/// What the device of `plan` gives to those who share it, where it can be asked.
+pub fn find_shared(plan: &Plan) -> Option<(Capture, Option<Pictures>)> {
+    on_a_runtime(capture::look(plan)).ok()
+}
+
+fn on_a_runtime<T>(found: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::Build(error.to_string()))?.block_on(found)
+}

@@ -1,0 +1,42 @@
+//! Finding out which encoders work.
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+
+use super::packages;
+use crate::engine::encoder::{CANDIDATES, Trial, Trials};
+use crate::model::status::Failure;
+
+/// Those of `elements` that are not installed, each with the Debian package that
+/// has it, where one is known.
+pub(super) fn missing(elements: Vec<String>) -> Vec<(String, Option<String>)> {
+    let missing = elements.into_iter().filter(|name| gst::ElementFactory::find(name).is_none());
+    missing
+        .map(|name| (packages::of(&name).map(str::to_owned), name))
+        .map(|(of, name)| (name, of))
+        .collect()
+}
+
+/// The candidates in their order, each with what came of trying it in this process.
+pub(super) fn try_all_here() -> Trials {
+    let try_one = |name: &'static str| match gst::ElementFactory::find(name) {
+        None => Trial::NotInstalled { package: packages::of(name).map(str::to_owned) },
+        Some(_) => {
+            try_encoder(name).map_or_else(|why| Trial::Fails(why.to_string()), |()| Trial::Works)
+        }
+    };
+    CANDIDATES.into_iter().map(|name| (name, try_one(name))).collect()
+}
+
+/// Opens an encoder for a moment.
+///
+/// # Errors
+/// Why it cannot be used.
+pub(super) fn try_encoder(name: &str) -> Result<(), Failure> {
+    let failed = |why: String| Failure::Build(why);
+    let element = gst::ElementFactory::make(name).build();
+    let element = element.map_err(|error| failed(error.to_string()))?;
+    let opened = element.set_state(gst::State::Ready);
+    element.set_state(gst::State::Null).ok();
+    opened.map(|_| ()).map_err(|_| failed("it cannot open its device".to_owned()))
+}
