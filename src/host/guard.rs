@@ -9,9 +9,9 @@ use std::thread;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::alarm;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 use super::commands;
@@ -43,8 +43,8 @@ const OOM_SCORE: &str = "500";
 /// the system does not have is left as it is.
 pub(super) fn lock_down() {
     prctl::set_no_new_privs().ok();
-    setrlimit(Resource::RLIMIT_CORE, 0, 0).ok();
-    setrlimit(Resource::RLIMIT_NOFILE, FILES, FILES).ok();
+    limit(Resource::Core, 0);
+    limit(Resource::Nofile, FILES);
     fs::write("/proc/self/oom_score_adj", OOM_SCORE).ok();
 }
 
@@ -64,8 +64,14 @@ pub(super) fn give_up_privileges() {
 pub(super) fn limit_memory(memory: u64) {
     let processors = thread::available_parallelism().map_or(1, NonZero::get) as u64;
     let data = memory.saturating_add(RESERVED + processors * RESERVED_PER_PROCESSOR);
-    setrlimit(Resource::RLIMIT_DATA, data, data).ok();
+    limit(Resource::Data, data);
     shrink_stacks();
+}
+
+/// Of rustix, as other types of limits have 32 bits on armhf.
+fn limit(resource: Resource, most: u64) {
+    // Refused where there is less already.
+    setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) }).ok();
 }
 
 /// As they come, stacks are as large as the main thread's may grow, mostly 8 MiB
