@@ -39,8 +39,12 @@ const PLUGIN_VARIABLES: [&str; 4] = [
     "GST_PLUGIN_SYSTEM_PATH_1_0",
 ];
 
-/// Decoders of boards are devices.
+/// Encoders and decoders of boards are devices.
 const DEVICES: &str = "/dev";
+
+/// Where plugins for devices look which ones there are. They look when their first
+/// element is made, and have none where they see nothing.
+const WHICH_DEVICES: [&str; 4] = ["/proc/devices", "/proc/driver", "/run/udev", "/sys"];
 
 /// Those that libraries of all kinds open.
 const PLAIN_DEVICES: [&str; 2] = ["/dev/null", "/dev/urandom"];
@@ -81,7 +85,8 @@ fn restrict(reach: &Reach) -> Result<RestrictionStatus, RulesetError> {
         Network::ClientOf { port } => (&NETWORK, AccessNet::from_all(RIGHTS), vec![port, DNS]),
     };
     let ports = ports.into_iter().map(|port| NetPort::new(port, AccessNet::ConnectTcp));
-    let devices: &[&str] = if reach.devices { &[DEVICES] } else { &PLAIN_DEVICES };
+    let (devices, which): (&[&str], &[&str]) =
+        if reach.devices { (&[DEVICES], &WHICH_DEVICES) } else { (&PLAIN_DEVICES, &[]) };
     let read = AccessFs::from_read(RIGHTS);
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::ReadDir | AccessFs::IoctlDev;
     Ruleset::default()
@@ -95,6 +100,7 @@ fn restrict(reach: &Reach) -> Result<RestrictionStatus, RulesetError> {
         .add_rules(path_beneath_rules(plugins, read))?
         .add_rules(path_beneath_rules(&reach.readable, read))?
         .add_rules(path_beneath_rules(devices, device))?
+        .add_rules(path_beneath_rules(which, read))?
         .add_rules(path_beneath_rules(&reach.folders, AccessFs::from_all(RIGHTS)))?
         .restrict_self()
 }
@@ -137,6 +143,7 @@ mod tests {
             fs::write(own.path().join("film.mp4"), "film").unwrap();
             assert_eq!(fs::read(own.path().join("film.mp4")).unwrap(), b"film");
             fs::read_dir("/usr/lib").unwrap();
+            fs::read_dir("/sys/class").unwrap();
             if status.ruleset == RulesetStatus::FullyEnforced {
                 assert!(is_denied(TcpStream::connect(address)));
             }
