@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::encoders::Encoders;
 use super::family::{Family, FamilyRun};
-use super::listeners::{FirstSign, ToFeed, ToStream};
+use super::listeners::{FirstSign, OtherSound, ToFeed, ToStream};
 use crate::engine::controls::{self, Complaints};
 use crate::engine::lifecycle::{Event, Run};
 use crate::engine::plan::Plan;
@@ -85,6 +85,7 @@ impl WholeJob {
             chosen: self.chosen,
             complaints: self.complaints,
             dropped: 0,
+            other_sound: OtherSound::default(),
         };
         let run = match self.family.begin(&work, Box::new(listener)).await {
             Ok(run) => run,

@@ -1,6 +1,6 @@
 //! What becomes of what the runs of a feed family tell.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use log::{debug, info};
@@ -14,6 +14,7 @@ use crate::hub;
 use crate::media::packager::Expect;
 use crate::model::ids::FeedName;
 use crate::model::status::Encoder;
+use crate::model::track::AudioInfo;
 use crate::model::unit::{AccessUnit, TrackKind};
 use crate::wire::News;
 
@@ -36,6 +37,21 @@ impl FirstSign {
     }
 }
 
+/// How to decode the sound that another feed gives to a stream, as soon as that
+/// is known. The hosts of sound and picture begin in any order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OtherSound(Arc<Mutex<Option<AudioInfo>>>);
+
+impl OtherSound {
+    fn know(&self, info: AudioInfo) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(info);
+    }
+
+    fn known(&self) -> Option<AudioInfo> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Who takes a stream's units into its ring.
 #[derive(Debug)]
 pub(super) struct ToStream {
@@ -46,6 +62,7 @@ pub(super) struct ToStream {
     pub complaints: Complaints,
     /// Frames that are known to have been left out in this run.
     pub dropped: u64,
+    pub other_sound: OtherSound,
 }
 
 impl Listener for ToStream {
@@ -53,6 +70,10 @@ impl Listener for ToStream {
         match news {
             News::Begins { begin, video, audio, bitrate } => {
                 self.stream.begin_run(begin, Expect { video, audio }, bitrate);
+                // A sound that has begun before is not described again.
+                if let Some(info) = self.other_sound.known() {
+                    self.stream.audio_config(info);
+                }
             }
             News::Pauses => self.stream.end_run(),
             News::Unit { track, pts, dts, duration } => {
@@ -89,17 +110,23 @@ impl ToStream {
 }
 
 /// Who takes the sound of another feed into a stream's ring.
-#[derive(Debug)]
-pub(super) struct SoundTo(pub Arc<hub::Stream>);
+#[derive(Clone, Debug)]
+pub(super) struct SoundTo {
+    pub stream: Arc<hub::Stream>,
+    pub other_sound: OtherSound,
+}
 
 impl Listener for SoundTo {
     fn hear(&mut self, news: News, payload: Bytes) {
         match news {
             News::Unit { track: TrackKind::Audio, pts, dts, duration } => {
                 let track = TrackKind::Audio;
-                publish(&self.0, AccessUnit { track, pts, dts, duration, data: payload });
+                publish(&self.stream, AccessUnit { track, pts, dts, duration, data: payload });
             }
-            News::Sound(info) => self.0.audio_config(info),
+            News::Sound(info) => {
+                self.other_sound.know(info.clone());
+                self.stream.audio_config(info);
+            }
             News::Unit { track: TrackKind::Video, .. }
             | News::Begins { .. }
             | News::Pauses
@@ -158,4 +185,40 @@ fn publish(stream: &hub::Stream, unit: AccessUnit) -> bool {
         debug!("stream {}: a frame is skipped: {error}", stream.name());
         false
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::MediaTime;
+    use crate::hub::Limits;
+    use crate::media::samples::placeholders;
+
+    #[test]
+    fn the_sound_of_another_feed_may_be_told_before_the_pictures_begin() {
+        let limits = Limits::for_gop(std::time::Duration::from_secs(1), 1 << 20);
+        let stream = hub::Stream::new("both".parse().unwrap(), limits);
+        let other_sound = OtherSound::default();
+        let mut sound = SoundTo { stream: Arc::clone(&stream), other_sound: other_sound.clone() };
+        let mut pictures = ToStream {
+            stream: Arc::clone(&stream),
+            feed: "camera".parse().unwrap(),
+            sign: FirstSign::new(1, mpsc::channel(1).0),
+            chosen: watch::Sender::new(None),
+            complaints: Complaints::default(),
+            dropped: 0,
+            other_sound,
+        };
+        let config = Bytes::from_static(&[0x11, 0x90]);
+        let info = AudioInfo { config, rate: 48_000, channels: 2 };
+        sound.hear(News::Sound(info), Bytes::new());
+        let video = Some(std::time::Duration::from_secs(1) / 30);
+        let begins = News::Begins { begin: MediaTime::ORIGIN, video, audio: true, bitrate: 1 };
+        pictures.hear(begins, Bytes::new());
+        for unit in placeholders(MediaTime::ORIGIN, 2, 10) {
+            let AccessUnit { track, pts, dts, duration, data } = unit;
+            pictures.hear(News::Unit { track, pts, dts, duration }, data);
+        }
+        assert!(stream.chunks() > 0);
+    }
 }

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::encoders::Encoders;
 use super::family::{Family, FamilyRun};
-use super::listeners::{FirstSign, SoundTo, ToStream};
+use super::listeners::{FirstSign, OtherSound, SoundTo, ToStream};
 use crate::engine::controls::Complaints;
 use crate::engine::lifecycle::{Event, Run};
 use crate::engine::plan::Plan;
@@ -104,6 +104,7 @@ impl Job {
             () = stop.requested() => return Failure::Ended,
         };
         let plan = self.plan.borrow_and_update().clone();
+        let other = OtherSound::default();
         let listener = ToStream {
             stream: Arc::clone(&self.stream),
             feed: plan.feed.name.clone(),
@@ -111,6 +112,7 @@ impl Job {
             chosen: self.chosen.clone(),
             complaints: Complaints::default(),
             dropped: 0,
+            other_sound: other.clone(),
         };
         let work = Work::Stream { plan, other_sound };
         let run = match self.from.family.begin(&work, Box::new(listener)).await {
@@ -119,7 +121,8 @@ impl Job {
         };
         let adding = self.sound.clone().map(|from| {
             let (ask, stop) = Stop::pair();
-            (ask, tokio::spawn(add_sound(from, Arc::clone(&self.stream), stop)))
+            let to = SoundTo { stream: Arc::clone(&self.stream), other_sound: other };
+            (ask, tokio::spawn(add_sound(from, to, stop)))
         });
         let failure = tokio::select! {
             failure = run.ended() => failure,
@@ -157,14 +160,14 @@ impl Job {
     }
 }
 
-/// Adds the sound of another feed to what `stream` has, until it is to stop. Where
+/// Adds the sound of another feed to what a stream has, until it is to stop. Where
 /// that fails it begins again with the feed.
-async fn add_sound(from: FeedSource, stream: Arc<hub::Stream>, mut stop: Stop) {
+async fn add_sound(from: FeedSource, to: SoundTo, mut stop: Stop) {
     let work = Work::Sound { feed: from.feed.name().clone() };
     let mut runs = from.feed.runs();
     loop {
         runs.mark_unchanged();
-        if let Ok(run) = from.family.begin(&work, Box::new(SoundTo(Arc::clone(&stream)))).await {
+        if let Ok(run) = from.family.begin(&work, Box::new(to.clone())).await {
             let is_over = tokio::select! {
                 _ = run.ended() => false,
                 () = stop.requested() => true,
