@@ -200,6 +200,8 @@ pub struct ByteStream {
 #[derive(Clone, Debug)]
 pub struct Feed {
     pub name: FeedName,
+    /// `on-demand`, `continuous`, or how long it runs after its last reader.
+    pub mode: String,
     pub state: State,
     pub past: Past,
     pub last_failure: Option<Failure>,

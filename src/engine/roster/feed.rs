@@ -151,6 +151,7 @@ impl Feed {
         let report = self.supervisor.report();
         status::Feed {
             name: self.name.clone(),
+            mode: self.settings().map(|feed| feed.mode.to_string()).unwrap_or_default(),
             state: self.state(now),
             past: report.past(now),
             last_failure: report.last_failure,

@@ -200,7 +200,7 @@ pub(super) fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
 }
 
 /// Each feed once, with what all its streams have of it.
-fn feeds<'a>(streams: &'a [status::Stream], shared: &[status::Feed]) -> Vec<Feed<'a>> {
+fn feeds<'a>(streams: &'a [status::Stream], shared: &'a [status::Feed]) -> Vec<Feed<'a>> {
     let mut feeds: Vec<Feed<'_>> = Vec::new();
     for stream in streams {
         if let Some(feed) = feeds.iter_mut().find(|feed| feed.name == stream.feed.as_str()) {
@@ -224,7 +224,26 @@ fn feeds<'a>(streams: &'a [status::Stream], shared: &[status::Feed]) -> Vec<Feed
             last_error: failure.as_ref().map(ToString::to_string),
         });
     }
+    let is_left = |feed: &&status::Feed| streams.iter().all(|stream| stream.feed != feed.name);
+    feeds.extend(shared.iter().filter(is_left).map(|feed| unseen(feed, streams)));
     feeds
+}
+
+/// A feed whose pictures no stream shows: one that gives sound, or from which
+/// others are made. What it gives is counted there.
+fn unseen<'a>(feed: &'a status::Feed, streams: &[status::Stream]) -> Feed<'a> {
+    let of_feed = streams.iter().filter(|stream| feed.streams.contains(&stream.name));
+    Feed {
+        name: feed.name.as_str(),
+        mode: &feed.mode,
+        running: is_running(&feed.state),
+        state: feed.state.word(),
+        readers: of_feed.map(|stream| stream.readers).sum(),
+        bytes: 0,
+        restarts: feed.past.restarts,
+        ends: ends(&feed.past),
+        last_error: feed.last_failure.as_ref().map(ToString::to_string),
+    }
 }
 
 fn byte_feed(feed: &status::ByteFeed) -> Feed<'_> {
