@@ -78,7 +78,7 @@ soak: cargo-is-new-enough  ## everything at once for SOAK_SECONDS (600): viewers
 	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_VIEWERS=$(SOAK_VIEWERS) \
 	    cargo test --locked --test blackbox soak -- --nocapture
 
-kills: cargo-is-new-enough  ## feeds killed at random for KILLS_SECONDS (120) under fifty viewers; KILLS_SEED (1)
+kills: cargo-is-new-enough  ## hosts and commands killed at random for KILLS_SECONDS (120) under fifty viewers; KILLS_SEED (1)
 	@scripts/needs test
 	KILLS_SECONDS=$(KILLS_SECONDS) KILLS_SEED=$(KILLS_SEED) \
 	    cargo test --locked --test blackbox kills -- --nocapture

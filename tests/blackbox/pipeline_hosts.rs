@@ -242,3 +242,11 @@ pub(crate) fn hosts_of(livebox: &Livebox, job: &str) -> Vec<u32> {
     children.retain(|child| proc::is_alive(*child) && is_one(child));
     children
 }
+
+/// All hosts that there are.
+pub(crate) fn hosts(livebox: &Livebox) -> Vec<u32> {
+    let mut children = proc::children(livebox.pid());
+    let is_one = |child: &u32| proc::command_line(*child).starts_with("livebox host ");
+    children.retain(|child| proc::is_alive(*child) && is_one(child));
+    children
+}

@@ -289,6 +289,12 @@ pub(super) fn assert_nothing_grows(samples: &[Sample]) {
     }
 }
 
+/// In KiB, the middle of each tenth of the time.
+pub(super) fn memory_in_tenths(samples: &[Sample]) -> Vec<f64> {
+    let tenths = samples.chunks(samples.len().div_ceil(10));
+    tenths.map(|tenth| middle(tenth, |one| one.memory_kib)).collect()
+}
+
 /// Without the time in which it warms up.
 fn halves(samples: &[Sample]) -> (&[Sample], &[Sample]) {
     let warm = &samples[(samples.len() as f64 * WARM_UP) as usize..];
@@ -327,9 +333,7 @@ fn report(samples: &[Sample], told: &Told, empty: &Sample) -> String {
         told.lost.len(),
         told.longest_gap.as_secs_f64()
     );
-    let tenths = samples.chunks(samples.len().div_ceil(10));
-    let tenths: Vec<_> = tenths.map(|tenth| middle(tenth, |one| one.memory_kib)).collect();
-    text += &format!("memory KiB in each tenth: {tenths:?}\n");
+    text += &format!("memory KiB in each tenth: {:?}\n", memory_in_tenths(samples));
     for (what, value) in [
         ("memory KiB", (|one| one.memory_kib) as fn(&Sample) -> f64),
         ("open files", |one| one.files),

@@ -71,14 +71,28 @@ pub fn command_line(pid: u32) -> String {
 
 /// Whether there is such a process, dead ones that wait for their parent aside.
 pub fn is_alive(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat[stat.rfind(')').unwrap_or(0)..].starts_with(") Z"))
+    state(pid).is_some_and(|state| state != 'Z')
+}
+
+/// Children of `pid` that have ended and that it has not waited for.
+pub fn zombies(pid: u32) -> Vec<u32> {
+    children(pid).into_iter().filter(|child| state(*child) == Some('Z')).collect()
 }
 
 /// Whether it stands still after SIGSTOP.
 pub fn is_stopped(pid: u32) -> bool {
-    let stat = read(pid, "stat");
-    stat[stat.rfind(')').unwrap_or(0)..].starts_with(") T")
+    state(pid) == Some('T')
+}
+
+/// Whether it waits in the kernel for a device, and cannot even be killed.
+pub fn is_uninterruptible(pid: u32) -> bool {
+    state(pid) == Some('D')
+}
+
+/// As proc(5) has it: `R`, `S`, `D`, `T`, `Z`; nothing where there is no such process.
+fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat[stat.rfind(')')?..].chars().nth(2)
 }
 
 /// The processes begun by `pid` itself. Every thread may have some of its own.
