@@ -8,6 +8,7 @@ mod common;
 
 mod access;
 mod api;
+mod attacks;
 mod browser;
 mod byte_pictures;
 mod bytes;
@@ -20,6 +21,7 @@ mod dashboard;
 mod deadlines;
 mod disks;
 mod edge;
+mod family_hosts;
 mod faults;
 mod feeds;
 mod files;

@@ -19,7 +19,7 @@ fn pull(url: &str, feed: &str, stream: &str) -> String {
 }
 
 /// The same picture as everywhere, at an RTSP port that can be had again.
-fn server(port: u16, more: &str) -> Livebox {
+pub(super) fn server(port: u16, more: &str) -> Livebox {
     Launch::with(&format!("{CAMERA}{more}")).env("LIVEBOX__RTSP__PORT", port.to_string()).start()
 }
 
