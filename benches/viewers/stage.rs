@@ -110,6 +110,8 @@ pub(crate) struct Run {
     /// Of the server that served them.
     pub(crate) cores: f64,
     pub(crate) resident_kib: u64,
+    /// Of what it has started.
+    pub(crate) hosts_kib: u64,
     pub(crate) heard: Heard,
 }
 
@@ -171,10 +173,10 @@ impl Stage {
         std::thread::sleep(SETTLE);
         let server = way.server() as usize;
         let pid = self.pids()[server].expect("asked only where it runs");
-        let (heard, (cores, resident_kib), also) =
-            load.measure(|| (self.cores(span)[server], proc::resident_kib(pid)), also);
+        let used = || (self.cores(span)[server], proc::resident_kib(pid), cost::hosts_kib(pid));
+        let (heard, (cores, resident_kib, hosts_kib), also) = load.measure(used, also);
         std::thread::sleep(SETTLE / 4);
-        (Run { cores, resident_kib, heard }, also)
+        (Run { cores, resident_kib, hosts_kib, heard }, also)
     }
 
     fn load(&self, way: Way, viewers: usize) -> Load {

@@ -78,7 +78,7 @@ impl Result {
 
     fn ways(&self) -> String {
         let mut text = "\
-| way out | viewers | CPU-s per viewer-minute | beside livebox | RSS MiB | kbit/s each \
+| way out | viewers | CPU-s per viewer-minute | beside livebox | RSS MiB, and of its processes | kbit/s each \
 | gap ms p50 / p99 / max | key frame ms median / max | lost |\n\
 |---|---|---|---|---|---|---|---|---|\n"
             .to_owned();
@@ -94,10 +94,11 @@ impl Result {
             line(
                 &mut text,
                 format!(
-                    "| {} | {viewers} | {} | {beside} | {} | {:.0} | {gaps} | {joins} | {} |",
+                    "| {} | {viewers} | {} | {beside} | {} + {} | {:.0} | {gaps} | {joins} | {} |",
                     way.title(),
                     self.cost_or_noise(row),
                     run.resident_kib / 1024,
+                    run.hosts_kib / 1024,
                     run.heard.kbps,
                     run.heard.lost
                 ),
@@ -177,7 +178,7 @@ impl Result {
         if let Some(row) = self.top(Way::Mp4) {
             let (run, viewers) = (&row.run, row.viewers);
             let memory = run.resident_kib as f64 / 1024.0;
-            add(format!("memory with {viewers} viewers"), 50.0, memory, 0, " MiB");
+            add(format!("memory with {viewers} viewers"), 40.0, memory, 0, " MiB");
             let gap = run.heard.gaps.max();
             add(format!("longest gap for any of {viewers} viewers"), 100.0, gap, 0, " ms");
             let lost = run.heard.lost as f64;
@@ -200,8 +201,8 @@ impl Result {
         }
         if let Some(delay) = &self.staged.delay {
             let what = format!("{DELAY}, {} viewers", self.delay_viewers);
-            add(format!("{what}, median"), 2.0, delay.median(), 2, " ms");
-            add(format!("{what}, p99"), 8.0, delay.at(0.99), 2, " ms");
+            add(format!("{what}, median"), 1.3, delay.median(), 2, " ms");
+            add(format!("{what}, p99"), 5.0, delay.at(0.99), 2, " ms");
         }
         if let Some(cat) = &self.cat {
             let direct = cat.direct.median();
@@ -209,7 +210,7 @@ impl Result {
             add(what, 2.0, cat.added(), 2, " ms");
         }
         if let Some(cold) = &self.cold {
-            add(format!("{COLD}, median"), 150.0, cold.median(), 0, " ms");
+            add(format!("{COLD}, median"), 60.0, cold.median(), 0, " ms");
         }
         for glass in &self.staged.tags {
             let (Ok(seen), Some(limit)) = (&glass.seen, glass.tag.limit) else { continue };
@@ -220,7 +221,7 @@ impl Result {
             let what = "CPU while nobody has watched yet".to_owned();
             add(what, 0.3, cpu_percent, 2, " % of a core");
             let memory = resident_kib as f64 / 1024.0;
-            add("memory while nobody has watched yet".to_owned(), 25.0, memory, 0, " MiB");
+            add("memory while nobody has watched yet".to_owned(), 12.0, memory, 0, " MiB");
         }
         all
     }

@@ -189,14 +189,101 @@ fn publish(stream: &hub::Stream, unit: AccessUnit) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::base::time::MediaTime;
     use crate::hub::Limits;
     use crate::media::samples::placeholders;
+    use crate::model::given::Given;
+
+    const RUN: Run = 7;
+
+    fn stream() -> Arc<hub::Stream> {
+        let limits = Limits::for_gop(Duration::from_secs(1), 1 << 20);
+        hub::Stream::new("front".parse().unwrap(), limits)
+    }
+
+    fn sign() -> (FirstSign, mpsc::Receiver<Event>) {
+        let (tell, told) = mpsc::channel(4);
+        (FirstSign::new(RUN, tell), told)
+    }
+
+    fn unit(unit: &AccessUnit) -> News {
+        let AccessUnit { track, pts, dts, duration, .. } = *unit;
+        News::Unit { track, pts, dts, duration }
+    }
+
+    #[test]
+    fn the_first_picture_of_a_stream_is_its_sign_of_life_and_later_ones_are_none() {
+        let (stream, (sign, mut signs)) = (stream(), sign());
+        let chosen = watch::Sender::new(None);
+        let mut listener = ToStream {
+            stream: Arc::clone(&stream),
+            feed: "front".parse().unwrap(),
+            sign,
+            chosen: chosen.clone(),
+            complaints: Complaints::default(),
+            dropped: 0,
+            other_sound: OtherSound::default(),
+        };
+        let video = Some(Duration::from_secs(1) / 30);
+        let begin = MediaTime::ORIGIN;
+        let begins = News::Begins { begin, video, audio: false, bitrate: 1_000_000 };
+        listener.hear(begins, Bytes::new());
+        assert!(signs.try_recv().is_err(), "nothing has come");
+        for picture in placeholders(MediaTime::ORIGIN, 3, 10) {
+            listener.hear(unit(&picture), picture.data.clone());
+        }
+        assert_eq!(signs.try_recv(), Ok(Event::FirstSign(RUN)));
+        assert!(signs.try_recv().is_err());
+        assert_eq!(stream.chunks(), 3);
+
+        // Counts are those of the run so far; a host that counts backwards takes nothing away.
+        for dropped in [2, 5, 1, 3] {
+            listener.hear(News::Counts { frames: 0, dropped }, Bytes::new());
+        }
+        assert_eq!(stream.dropped(), 7);
+
+        let element = "x264enc".to_owned();
+        let encoder = Encoder { element, because: "it works".to_owned(), is_feed: false };
+        listener.hear(News::Encoder(encoder.clone()), Bytes::new());
+        assert_eq!(*chosen.borrow(), Some(encoder));
+    }
+
+    #[test]
+    fn of_another_feed_only_the_sound_is_taken() {
+        let stream = stream();
+        let other_sound = OtherSound::default();
+        let mut listener = SoundTo { stream: Arc::clone(&stream), other_sound };
+        for picture in placeholders(MediaTime::ORIGIN, 3, 10) {
+            listener.hear(unit(&picture), picture.data.clone());
+        }
+        listener.hear(News::Pauses, Bytes::new());
+        assert_eq!((stream.bytes_in(), stream.chunks()), (0, 0));
+    }
+
+    #[test]
+    fn a_shared_feed_lives_by_the_frames_that_its_host_counts() {
+        let (feed, (sign, mut signs)) = (SharedFeed::new("front".parse().unwrap()), sign());
+        let complaints = Complaints::default();
+        let mut listener =
+            ToFeed { feed: Arc::clone(&feed), sign, complaints, frames: 0, dropped: 0 };
+        let given = Given { pictures: None, sound: true };
+        listener.hear(News::Gives(given), Bytes::new());
+        assert_eq!(*feed.given().borrow(), Some(given));
+        listener.hear(News::Counts { frames: 0, dropped: 1 }, Bytes::new());
+        assert!(signs.try_recv().is_err(), "a frame that was left out is none");
+        for frames in [1, 26] {
+            listener.hear(News::Counts { frames, dropped: 1 }, Bytes::new());
+        }
+        assert_eq!(signs.try_recv(), Ok(Event::FirstSign(RUN)));
+        assert_eq!((feed.frames(), feed.dropped()), (26, 1));
+    }
 
     #[test]
     fn the_sound_of_another_feed_may_be_told_before_the_pictures_begin() {
-        let limits = Limits::for_gop(std::time::Duration::from_secs(1), 1 << 20);
+        let limits = Limits::for_gop(Duration::from_secs(1), 1 << 20);
         let stream = hub::Stream::new("both".parse().unwrap(), limits);
         let other_sound = OtherSound::default();
         let mut sound = SoundTo { stream: Arc::clone(&stream), other_sound: other_sound.clone() };
@@ -212,7 +299,7 @@ mod tests {
         let config = Bytes::from_static(&[0x11, 0x90]);
         let info = AudioInfo { config, rate: 48_000, channels: 2 };
         sound.hear(News::Sound(info), Bytes::new());
-        let video = Some(std::time::Duration::from_secs(1) / 30);
+        let video = Some(Duration::from_secs(1) / 30);
         let begins = News::Begins { begin: MediaTime::ORIGIN, video, audio: true, bitrate: 1 };
         pictures.hear(begins, Bytes::new());
         for unit in placeholders(MediaTime::ORIGIN, 2, 10) {
