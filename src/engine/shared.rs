@@ -1,5 +1,5 @@
-//! A feed that several streams share, as the service sees it: who needs it, and
-//! what it gives. Its frames stay in its host.
+//! A feed that several streams share, as the service sees it: how many need it,
+//! and what it gives. Its frames stay in its host.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

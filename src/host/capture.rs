@@ -17,8 +17,7 @@ use crate::engine::runs::Stop;
 use crate::model::given::{Given, Pictures};
 use crate::model::status::Failure;
 
-/// Captures the feed of `plan` for those who take from `outlet`, until that
-/// fails or is to stop.
+/// Captures the feed of `plan` into `outlet`, until that fails or is to stop.
 pub(super) async fn run(
     plan: Plan,
     controls: Option<&Listed>,

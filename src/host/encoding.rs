@@ -1,4 +1,4 @@
-//! What a stream is encoded with, which the service chooses, and telling what it was.
+//! The encoder of a run: the service chooses it, the run reports it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::wire::News;
 /// What the service says to encode with, once it knows.
 pub(super) type Chosen = watch::Receiver<Option<Result<Encoder, Failure>>>;
 
-/// The choice for one run, and who is told what comes of it.
+/// The choice for one run, and where the encoder in use is reported.
 #[derive(Clone, Debug)]
 pub(super) struct Encoding {
     pub chosen: Chosen,
@@ -39,7 +39,7 @@ impl Encoding {
     }
 }
 
-/// Who encodes where a feed's own H.264 passes through.
+/// The encoder of a stream that passes its feed's own H.264 through: the feed.
 pub(super) fn by_itself(plan: &Plan) -> Encoder {
     let element = match plan.feed.source {
         Source::File(_) => "file",

@@ -39,8 +39,8 @@ const PIECES: usize = 16;
 #[derive(Debug, Default)]
 struct Family {
     outbox: Arc<Outbox>,
-    /// Where the feeds of the family give their frames. They outlive runs, and
-    /// those who take from a feed may be there before it.
+    /// Where the feeds of the family give their frames. Each outlives the runs of
+    /// its feed; a stream may take from it before the first one.
     outlets: Mutex<BTreeMap<FeedName, Arc<Outlet>>>,
 }
 

@@ -62,7 +62,8 @@ async fn prepare(
     Ok((plan, capture, line))
 }
 
-/// The plan with what its camera can be told; the rest is told to the service.
+/// The plan with the controls that its camera takes; those that it does not take
+/// are reported to the service.
 pub(super) fn set(plan: Plan, capture: Capture, controls: Option<&Listed>, out: &Out) -> Plan {
     let (plan, told) = settled(plan, capture, controls);
     if controls.is_some() {

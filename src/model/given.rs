@@ -1,8 +1,8 @@
-//! What a feed gives to those who take from it.
+//! What a feed gives to the streams and feeds that take from it.
 
 use serde::{Deserialize, Serialize};
 
-/// The pictures that a feed gives to those who share it.
+/// The pictures that a shared feed gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pictures {
     /// Plain ones, turned and written over as the feed asks.
@@ -14,7 +14,7 @@ pub enum Pictures {
     },
 }
 
-/// What a feed gives to those who share it.
+/// What a shared feed gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Given {
     /// Nothing where it is a sound alone.

@@ -25,8 +25,8 @@ use crate::wire::{self, Foreign, FromHost, Job, News, Order, ToHost};
 /// with it: cameras on the network need a moment to be told.
 const ENDING: Duration = Duration::from_secs(2);
 
-/// Who hears what a run tells, on the task that reads the host's socket: it must
-/// not wait. The end of the run is not among it.
+/// Receives the news of one run, on the task that reads the host's socket: it must
+/// not wait. The end of the run is reported elsewhere.
 pub(super) trait Listener: Send {
     fn hear(&mut self, news: News, payload: Bytes);
 }
@@ -119,8 +119,8 @@ impl Family {
         Ok((connection, number))
     }
 
-    /// A run of `connection` is over; without any its host ends, and who comes
-    /// next waits until its devices are free.
+    /// A run of `connection` is over. With the last one its host ends; the next
+    /// run waits until the host's devices are free.
     async fn leave(&self, connection: &Arc<Connection>) {
         let mut host = self.host.lock().await;
         let is_last = {
@@ -140,7 +140,7 @@ impl FamilyRun {
     pub(super) async fn ended(&self) -> Failure {
         let mut ended = self.ended.clone();
         let told = ended.wait_for(Option::is_some).await;
-        // Who tells of ends does so before it goes.
+        // The connection reports the end of every run before it is dropped.
         told.ok().and_then(|failure| failure.clone()).unwrap_or(Failure::Ended)
     }
 
@@ -157,7 +157,7 @@ impl FamilyRun {
         }
     }
 
-    /// Ends the run, if it goes on; returns when it has let go of its devices.
+    /// Ends the run, if it goes on; returns when its devices are free.
     /// Where it does not, its host is killed, with all of its runs.
     pub(super) async fn close(self) {
         let ending = async {

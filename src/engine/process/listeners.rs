@@ -1,4 +1,4 @@
-//! What becomes of what the runs of a feed family tell.
+//! Receivers of the news that the runs of a feed family send.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -52,7 +52,7 @@ impl OtherSound {
     }
 }
 
-/// Who takes a stream's units into its ring.
+/// Publishes a run's units in the ring of its stream.
 #[derive(Debug)]
 pub(super) struct ToStream {
     pub stream: Arc<hub::Stream>,
@@ -109,7 +109,7 @@ impl ToStream {
     }
 }
 
-/// Who takes the sound of another feed into a stream's ring.
+/// Publishes the sound of another feed in the ring of a stream.
 #[derive(Clone, Debug)]
 pub(super) struct SoundTo {
     pub stream: Arc<hub::Stream>,
@@ -139,7 +139,7 @@ impl Listener for SoundTo {
     }
 }
 
-/// Who keeps an account of a shared feed.
+/// Counts the frames of a shared feed, which stay in the host.
 #[derive(Debug)]
 pub(super) struct ToFeed {
     pub feed: Arc<SharedFeed>,
