@@ -50,7 +50,7 @@ fn a_push_is_back_by_itself_when_its_host_dies_and_no_viewer_notices() {
 }
 
 #[test]
-fn a_push_whose_host_hangs_is_back_by_itself() {
+fn a_push_whose_host_is_stopped_is_back_by_itself() {
     let receiver = Receiver::start();
     let livebox = Livebox::start(&with_push(&receiver.url()));
     let viewer = Viewer::connect(livebox.http(), "/camera.mp4");
@@ -60,7 +60,7 @@ fn a_push_whose_host_hangs_is_back_by_itself() {
     let host = host_of(&livebox, "push");
     proc::signal(host, "STOP");
 
-    livebox.log().wait_for("push far failed: nothing came out for 5 s", LIMIT);
+    livebox.log().wait_for("push far failed: its process has died (SIGKILL)", LIMIT);
     wait::until("it is not left to itself", LIMIT, || (!proc::is_alive(host)).then_some(()));
     livebox.wait_for_state("streaming", LIMIT);
     receiver.wait_for_more(50_000, LIMIT);
