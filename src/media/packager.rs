@@ -30,6 +30,11 @@ use held::Held;
 /// that they leave alone only where pictures fail to come.
 const PATIENCE: usize = 4;
 
+/// Pictures wait so long for the description of their sound. A device that gives
+/// none in this time is broken, and must not keep the picture from viewers; the
+/// sound is added when it comes, as another generation.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// Sounds per chunk where there are no pictures: half the writes per viewer
 /// for 21 ms of delay.
 const PAIR: usize = 2;
@@ -77,7 +82,8 @@ pub struct Packager {
 /// Whether a run's units leave.
 #[derive(Debug)]
 enum Gate {
-    /// Not before there is a key frame and the sound's configuration.
+    /// Not before there is a key frame and the sound's configuration, or that is
+    /// waited for no longer.
     Closed(Held),
     Open,
 }
@@ -184,6 +190,8 @@ impl Packager {
             _ => {}
         }
         match &mut self.gate {
+            // Nobody could decode it.
+            Gate::Open if self.audio.is_none() => {}
             Gate::Open => self.package_audio(unit, out),
             Gate::Closed(held) => {
                 held.push_audio(unit);
@@ -198,8 +206,11 @@ impl Packager {
         let Gate::Closed(held) = &mut self.gate else { return };
         let rate = match &self.audio {
             Some(audio) => audio.rate,
-            None if self.expect.audio => return,
-            None => 1,
+            None if self.expect.audio && held.waited() < SILENCE => return,
+            None => {
+                held.drop_audio();
+                1
+            }
         };
         if self.expect.video.is_some() && !held.has_video() {
             return;

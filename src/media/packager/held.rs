@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::frame::Frame;
+use crate::base::time::MediaTime;
 use crate::model::unit::AccessUnit;
 
 /// The most that is held, in media time and in bytes, per track.
@@ -16,6 +17,8 @@ const MAX_BYTES: usize = 4 << 20;
 /// Frames from a key frame on, and sound; both in order of arrival.
 #[derive(Debug, Default)]
 pub(super) struct Held {
+    /// The time of the first frame that came, whether it is held still or not.
+    first: Option<MediaTime>,
     video: VecDeque<Frame>,
     video_bytes: usize,
     audio: VecDeque<AccessUnit>,
@@ -27,9 +30,18 @@ impl Held {
         !self.video.is_empty()
     }
 
+    /// How much of the picture has come.
+    pub(super) fn waited(&self) -> Duration {
+        match (self.first, self.video.back()) {
+            (Some(first), Some(last)) => last.unit.dts.since(first),
+            _ => Duration::ZERO,
+        }
+    }
+
     /// Adds a frame and drops the oldest GOPs that are over the bounds; that
     /// may be all of them.
     pub(super) fn push_video(&mut self, frame: Frame) {
+        self.first.get_or_insert(frame.unit.dts);
         self.video_bytes += frame.unit.data.len();
         self.video.push_back(frame);
         let span = |video: &VecDeque<Frame>| match (video.front(), video.back()) {

@@ -138,6 +138,23 @@ fn pictures_wait_for_the_configuration_of_the_sound_and_lose_nothing() {
 }
 
 #[test]
+fn pictures_do_not_wait_for_ever_for_a_sound_that_does_not_come() {
+    let mut packager = running(BOTH);
+    let pictures = placeholders(START, 210, 30);
+    assert!(push_all(&mut packager, &pictures[..150]).is_empty());
+    let out = push_all(&mut packager, &pictures[150..152]);
+    assert_eq!(inits(&out)[0].tracks.audio, None);
+    assert_eq!(chunks(&out).len(), 122, "the newest four seconds, and one more");
+    assert!(push_all(&mut packager, &sounds()[..9]).is_empty(), "nobody could decode it");
+
+    packager.audio_config(aac::lc_config(48_000, 2).unwrap());
+    push_all(&mut packager, &sounds()[9..12]);
+    let out = push_all(&mut packager, &pictures[152..]);
+    let [init] = &inits(&out)[..] else { panic!("one more begins with a key frame: {out:?}") };
+    assert_eq!((init.generation, init.tracks.audio.is_some()), (2, true));
+}
+
+#[test]
 fn sound_that_ends_before_the_first_picture_is_left_out() {
     let mut packager = running(BOTH);
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
@@ -152,9 +169,9 @@ fn sound_that_ends_before_the_first_picture_is_left_out() {
 #[test]
 fn what_waits_is_bounded_and_begins_with_a_key_frame() {
     let mut packager = running(BOTH);
-    assert!(push_all(&mut packager, &placeholders(START, 300, 15)).is_empty());
+    assert!(push_all(&mut packager, &placeholders(START, 150, 15)).is_empty());
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
-    let late = shifted(&sounds()[0], Duration::from_secs(10));
+    let late = shifted(&sounds()[0], Duration::from_secs(5));
     let out = push_all(&mut packager, &[late]);
     let chunks = chunks(&out);
     assert_eq!(chunks.len(), 120, "the newest four seconds");
@@ -165,7 +182,7 @@ fn what_waits_is_bounded_and_begins_with_a_key_frame() {
 fn a_group_that_is_too_long_to_wait_is_given_up_as_a_whole() {
     let mut packager = running(BOTH);
     // The second key frame is the last picture.
-    assert!(push_all(&mut packager, &placeholders(START, 151, 150)).is_empty());
+    assert!(push_all(&mut packager, &placeholders(START, 131, 130)).is_empty());
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
     let late = shifted(&sounds()[0], Duration::from_secs(5));
     let chunks = chunks(&push_all(&mut packager, &[late]));
