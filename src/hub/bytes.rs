@@ -57,9 +57,13 @@ struct Part {
     bytes: Bytes,
 }
 
+/// What a part takes beside its bytes: its place in a queue that grows by doubling.
+const PLACE: usize = 2 * size_of::<Part>();
+
 impl Weigh for Part {
+    /// A program may write byte by byte: the bytes alone say nothing of the memory.
     fn weight(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + PLACE
     }
 }
 
@@ -135,7 +139,7 @@ impl Drop for Need {
 }
 
 impl Flow {
-    /// At most `limit` bytes are kept. The container decides where readers may
+    /// What is kept takes at most `limit` bytes of memory. The container decides where readers may
     /// begin; where it is not given, its first bytes tell.
     pub fn new(container: Option<Container>, limit: usize) -> Arc<Self> {
         let inner = Inner {
@@ -438,7 +442,7 @@ mod tests {
 
     #[test]
     fn a_slow_reader_is_told_what_it_lost_and_goes_on_at_the_newest() {
-        let flow = Flow::new(None, 10);
+        let flow = Flow::new(None, 10 + 2 * PLACE);
         let mut slow = flow.join(Begin::Edge);
         for _ in 0..5 {
             flow.publish(Bytes::from_static(b"12345"));
@@ -451,6 +455,16 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_come_one_by_one_take_no_more_memory_than_others() {
+        let flow = Flow::new(None, 1 << 20);
+        for _ in 0..100_000 {
+            flow.publish(Bytes::from_static(b"x"));
+        }
+        let kept = flow.lock().tail.pieces().capacity() * size_of::<Part>();
+        assert!(kept <= 2 << 20, "{kept} bytes");
+    }
+
+    #[test]
     fn a_transport_stream_is_joined_and_resumed_at_a_packet() {
         let packet = |fill: u8| {
             let mut packet = vec![0x47, 0x1f, 0xff, 0x10];
@@ -458,7 +472,7 @@ mod tests {
             packet
         };
         let bytes = [packet(1), packet(2), packet(3)].concat();
-        let flow = Flow::new(Some(Container::Ts), 400);
+        let flow = Flow::new(Some(Container::Ts), 400 + 2 * PLACE);
         flow.begin_run();
         let mut slow = flow.join(Begin::Edge);
         for part in bytes.chunks(100) {
