@@ -27,7 +27,7 @@ use crate::base::tls::{News, Tls};
 use crate::config::Loaded;
 use crate::config::settings::{self, Local, Settings, UnixSocket};
 use crate::engine::bytes;
-use crate::engine::process::set_limits;
+use crate::engine::process::{read_plugins, set_limits};
 use crate::engine::roster::{self, Roster};
 use crate::engine::watchdog;
 use crate::http;
@@ -141,7 +141,7 @@ fn on_a_runtime(all: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result
 async fn send(settings: &Settings, recorder: Option<Recorder>) -> anyhow::Result<()> {
     let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
-    set_limits(settings.limits);
+    begin_hosts(settings, &mut shutdown).await;
     let (bytes, mut tasks) = bytes::Roster::new(settings);
     let (roster, of_tracks) = Roster::new(settings, &bytes);
     tasks.extend(of_tracks);
@@ -171,6 +171,15 @@ async fn send(settings: &Settings, recorder: Option<Recorder>) -> anyhow::Result
     drop((push, roster, bytes));
     in_time(all_end(tasks)).await;
     sent
+}
+
+/// Prepares what hosts need. Reading the plugins takes a while after an installation.
+async fn begin_hosts(settings: &Settings, shutdown: &mut Shutdown) {
+    set_limits(settings.limits);
+    tokio::select! {
+        () = read_plugins() => {}
+        () = shutdown.requested() => {}
+    }
 }
 
 /// Why nothing can be sent at all; never returns once something was.
@@ -224,7 +233,7 @@ async fn run(
     let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     info!("configuration: {origin}");
     let shown = (source.show)(&settings);
-    set_limits(settings.limits);
+    begin_hosts(&settings, &mut shutdown).await;
     let memory = Memory::open(&state_folder(&settings)).await?;
     folders.add("server.state", memory.disk().clone());
     let (lineup, mut tasks) = Lineup::new(settings.clone(), shown, memory).await;

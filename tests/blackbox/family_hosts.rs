@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::pipeline_hosts::{crash, host_of, hosts, hosts_of};
 use crate::common::clip::{Clips, Film, SHORT};
-use crate::common::livebox::{CAMERA, Livebox};
+use crate::common::livebox::{CAMERA, Launch, Livebox};
 use crate::common::viewer::Viewer;
 use crate::common::{proc, wait};
 
@@ -20,6 +20,17 @@ streams:
   large: {feed: camera, bitrate: 500k}
   small: {feed: camera, size: 160x90, bitrate: 100k}
 ";
+
+#[test]
+fn what_plugins_there_are_is_known_before_the_first_viewer_can_come() {
+    let cache = tempfile::tempdir().expect("there is room for a folder");
+    let livebox = Launch::with(CAMERA).env("XDG_CACHE_HOME", cache.path()).start();
+    let found = std::fs::read_dir(cache.path().join("gstreamer-1.0")).expect("it was made");
+    let names: Vec<_> =
+        found.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    assert!(names.iter().any(|name| name.starts_with("registry.")), "{names:?}");
+    drop(livebox);
+}
 
 #[test]
 fn the_viewers_of_all_streams_of_a_feed_stay_when_its_host_crashes() {

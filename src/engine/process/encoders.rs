@@ -19,6 +19,9 @@ use crate::wire::{FromHost, Job, Order};
 /// A driver that has not answered after this long does not work.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Reading all plugins takes no longer, on a board without a file of what they are.
+const READING: Duration = Duration::from_secs(60);
+
 /// The encoders of this machine, tried once, when the first stream asks.
 #[derive(Debug, Default)]
 pub struct Encoders(OnceCell<Trials>);
@@ -44,7 +47,7 @@ impl Encoders {
 }
 
 async fn try_all() -> Trials {
-    let (version, missing) = match installed().await {
+    let (version, missing) = match installed(CANDIDATES.map(str::to_owned).to_vec()).await {
         Ok(found) => found,
         Err(failure) => {
             warn!("which encoders there are cannot be found out: {failure}");
@@ -68,12 +71,22 @@ async fn try_all() -> Trials {
     trials
 }
 
-/// The version of GStreamer, and the candidates that are not installed, each with
-/// its package.
-async fn installed() -> Result<(String, Vec<(String, Option<String>)>), Failure> {
-    let elements = CANDIDATES.map(str::to_owned).to_vec();
+/// Has GStreamer read all of its plugins, and returns when that is done. It keeps
+/// what it has found in a file, for all later hosts; without that file a small
+/// board needs some ten seconds, which no pipeline is given to start.
+pub async fn read_plugins() {
+    if let Err(failure) = installed(Vec::new()).await {
+        warn!("GStreamer's plugins cannot be read: {failure}");
+    }
+}
+
+/// The version of GStreamer, and those of `elements` that are not installed, each
+/// with its package.
+async fn installed(
+    elements: Vec<String>,
+) -> Result<(String, Vec<(String, Option<String>)>), Failure> {
     let (mut host, _input) = Host::start("encoders", Job::Installed { elements }).await?;
-    let answer = tokio::time::timeout(PATIENCE, host.next()).await;
+    let answer = tokio::time::timeout(READING, host.next()).await;
     host.end().await;
     match answer.map_err(|_| late())?? {
         (FromHost::Installed { version, missing }, _) => Ok((version, missing)),

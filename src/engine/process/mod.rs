@@ -18,7 +18,7 @@ mod recording;
 mod streams;
 
 pub(super) use commands::mark;
-pub use encoders::Encoders;
+pub use encoders::{Encoders, read_plugins};
 pub use family::Family;
 pub use feeds::{Base, CapturePipeline, FeedPipeline, Plans};
 pub use limits::set_limits;
