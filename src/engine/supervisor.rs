@@ -4,7 +4,7 @@
 //! only listens, asks, and does what it is told.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
@@ -45,6 +45,17 @@ pub enum Pulse {
     Count(u64),
     /// Nothing is asked of it now, so that silence means nothing.
     AtRest,
+}
+
+/// What a source had given when it was asked last.
+#[derive(Debug, Default)]
+pub struct GivenBefore(AtomicU64);
+
+impl GivenBefore {
+    /// Whether the source has given no more since, with `given` in all.
+    pub fn is_still(&self, given: u64) -> bool {
+        self.0.swap(given, Ordering::Relaxed) == given
+    }
 }
 
 /// The handle to a supervisor. Dropping every clone stops the pipeline.

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::intake::{news, play_from, told};
 use super::outbox::Out;
-use super::outlet::{Frame, Outlet, Taking, Writer};
+use super::outlet::{Outlet, Taking, Writer};
 use super::picture::first_decoder;
 use super::running::{Running, started};
 use super::tap::{SINKS, Target, Timeline, count_dropped, tap};
@@ -91,6 +91,7 @@ impl Making<'_> {
         let sound = self.plan.feed_sounds(capture);
         self.writer.promise(Given { pictures: Some(Pictures::Plain), sound });
         let target = Target::Shared(self.writer.clone(), Arc::clone(&self.job.out));
+        let of_sound = target.clone();
         let from = Arc::clone(&self.job.base);
         let started = started(move || {
             let mut running = Running::build(&line, Vec::new())?;
@@ -100,18 +101,7 @@ impl Making<'_> {
             Ok((running, vec![taking]))
         });
         let (running, mut taken) = started.await?;
-        taken.extend(takes_sound.then(|| self.hand_on_sound()));
+        taken.extend(takes_sound.then(|| of_sound.take_from(&self.job.base, TrackKind::Audio)));
         Ok((running, taken))
-    }
-
-    fn hand_on_sound(&self) -> Taking {
-        let writer = self.writer.clone();
-        self.job.base.take(TrackKind::Audio, move |frame| match frame {
-            Frame::Unit(unit) => {
-                writer.unit(unit.clone());
-            }
-            Frame::Sound(info) => writer.audio_config(info.clone()),
-            Frame::Plain(_) => {}
-        })
     }
 }

@@ -11,10 +11,11 @@ use crate::model::status::Failure;
 /// has it, where one is known.
 pub(super) fn missing(elements: Vec<String>) -> Vec<(String, Option<String>)> {
     let missing = elements.into_iter().filter(|name| gst::ElementFactory::find(name).is_none());
-    missing
-        .map(|name| (packages::of(&name).map(str::to_owned), name))
-        .map(|(of, name)| (name, of))
-        .collect()
+    let with_package = |name: String| {
+        let package = packages::of(&name).map(str::to_owned);
+        (name, package)
+    };
+    missing.map(with_package).collect()
 }
 
 /// The candidates in their order, each with what came of trying it in this process.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::encoding::{Encoding, by_itself};
 use super::intake::{news, play_from, told};
 use super::outbox::Out;
-use super::outlet::{Frame, Outlet, Taking};
+use super::outlet::{Outlet, Taking};
 use super::picture::first_decoder;
 use super::running::{Running, started};
 use super::tap::{SINKS, Target, Timeline, count_dropped, tap};
@@ -151,7 +151,7 @@ impl Job {
 
     /// Takes a track's encoded frames as they are.
     fn hand_on(&self, track: TrackKind) -> Taking {
-        hand_on(&self.outlet, track, self.target())
+        self.target().take_from(&self.outlet, track)
     }
 
     fn target(&self) -> Target {
@@ -159,18 +159,9 @@ impl Job {
     }
 }
 
-/// Hands a track's encoded frames on as they are, on the feed's thread.
-fn hand_on(outlet: &Arc<Outlet>, track: TrackKind, target: Target) -> Taking {
-    outlet.take(track, move |frame| match frame {
-        Frame::Unit(unit) => target.unit(unit.clone()),
-        Frame::Sound(info) => target.audio_config(info.clone()),
-        Frame::Plain(_) => {}
-    })
-}
-
 /// Passes on the sound of a feed until that is to stop.
 pub(super) async fn sound(outlet: &Arc<Outlet>, out: Arc<Out>, mut stop: Stop) -> Failure {
-    let _taken = hand_on(outlet, TrackKind::Audio, Target::Stream(out));
+    let _taken = Target::Stream(out).take_from(outlet, TrackKind::Audio);
     stop.requested().await;
     Failure::Ended
 }

@@ -13,7 +13,7 @@ use log::debug;
 use super::anchor::Anchor;
 use super::clock::{clock, media_time};
 use super::outbox::Out;
-use super::outlet::{Plain, Writer};
+use super::outlet::{Frame, Outlet, Plain, Taking, Writer};
 use crate::base::time::MediaTime;
 use crate::media::aac;
 use crate::model::status::Failure;
@@ -30,6 +30,15 @@ pub(super) enum Target {
 }
 
 impl Target {
+    /// Gets a track's encoded frames from `outlet` as they are, on the feed's thread.
+    pub(super) fn take_from(self, outlet: &Arc<Outlet>, track: TrackKind) -> Taking {
+        outlet.take(track, move |frame| match frame {
+            Frame::Unit(unit) => self.unit(unit.clone()),
+            Frame::Sound(info) => self.audio_config(info.clone()),
+            Frame::Plain(_) => {}
+        })
+    }
+
     /// Hands on one encoded frame.
     pub(super) fn unit(&self, unit: AccessUnit) {
         match self {

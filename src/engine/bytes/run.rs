@@ -11,7 +11,7 @@ use crate::engine::command::{Blocks, Input, Process, Program, feed};
 use crate::engine::lifecycle::{Event, Run};
 use crate::engine::pipe;
 use crate::engine::runs::{Runs, Stop};
-use crate::engine::supervisor::{Pipeline, Pulse};
+use crate::engine::supervisor::{GivenBefore, Pipeline, Pulse};
 use crate::hub::bytes::{Begin, Flow, Need, Reader};
 use crate::model::status::Failure;
 
@@ -46,7 +46,7 @@ pub(super) struct Job {
     resurrect: bool,
     /// Bytes that a command was given, and how many when it was last asked for.
     fed: Arc<AtomicU64>,
-    fed_before: Arc<AtomicU64>,
+    fed_before: Arc<GivenBefore>,
 }
 
 #[derive(Debug)]
@@ -126,8 +126,7 @@ impl Job {
     /// Who writes to a pipe may pause, and a command that is given nothing as well.
     fn pulse(&self) -> Pulse {
         let fed = self.fed.load(Ordering::Relaxed);
-        let is_starved =
-            self.input.is_some() && self.fed_before.swap(fed, Ordering::Relaxed) == fed;
+        let is_starved = self.input.is_some() && self.fed_before.is_still(fed);
         match *self.origin {
             Origin::Command(_) if !is_starved && !self.is_clockless() => {
                 Pulse::Count(self.flow.bytes_in())

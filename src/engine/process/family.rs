@@ -106,10 +106,13 @@ impl Family {
 
     async fn join(&self, entry: Entry) -> Result<(Arc<Connection>, u32), Failure> {
         let mut host = self.host.lock().await;
-        if let Some(connection) = host.as_ref()
-            && connection.lock().death.is_none()
-        {
-            return Ok((Arc::clone(connection), connection.lock().add(entry)));
+        if let Some(connection) = host.as_ref() {
+            let mut runs = connection.lock();
+            // Under one lock: runs that a dead host would get never end.
+            if runs.death.is_none() {
+                let number = runs.add(entry);
+                return Ok((Arc::clone(connection), number));
+            }
         }
         let (began_ns, source) = (MediaTime::began_ns(), self.source.clone());
         let job = Job::Family(wire::Family { began_ns, source });

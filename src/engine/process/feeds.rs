@@ -1,7 +1,6 @@
 //! Feeds, each as a run in the host of its family.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use log::debug;
 use tokio::sync::{mpsc, watch};
@@ -14,7 +13,7 @@ use crate::engine::lifecycle::{Event, Run};
 use crate::engine::plan::Plan;
 use crate::engine::runs::{Runs, Stop};
 use crate::engine::shared::{self, SharedFeed};
-use crate::engine::supervisor::{Pipeline, Pulse};
+use crate::engine::supervisor::{GivenBefore, Pipeline, Pulse};
 use crate::engine::work::Work;
 use crate::hub;
 use crate::hub::bytes::{self, Begin, Flow, Read, Reader};
@@ -154,7 +153,7 @@ pub struct CapturePipeline {
     /// Kept while the feed is wanted, between runs too.
     need: Option<Hold>,
     /// What it is made from had given this when the supervisor asked last.
-    given_before: AtomicU64,
+    given_before: GivenBefore,
 }
 
 #[derive(Clone, Debug)]
@@ -176,7 +175,7 @@ impl CapturePipeline {
         base: Option<Base>,
     ) -> Self {
         let job = CaptureJob { plans, feed, family, base, complaints: Complaints::default() };
-        Self { job, runs: Runs::default(), need: None, given_before: AtomicU64::new(0) }
+        Self { job, runs: Runs::default(), need: None, given_before: GivenBefore::default() }
     }
 }
 
@@ -194,7 +193,7 @@ impl Pipeline for CapturePipeline {
     fn pulse(&self) -> Pulse {
         if let Some(base) = &self.job.base {
             let given = base.given();
-            if self.given_before.swap(given, Ordering::Relaxed) == given {
+            if self.given_before.is_still(given) {
                 return Pulse::AtRest;
             }
         }

@@ -5,7 +5,7 @@
 //! takes what it is sent. The host sends pictures; only the newest one is kept.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use log::debug;
@@ -18,7 +18,7 @@ use crate::engine::feeder::{Over, WhenLate, feed, first_chunk};
 use crate::engine::lifecycle::{Event, Run};
 use crate::engine::plan::narrowed;
 use crate::engine::runs::{Runs, Stop};
-use crate::engine::supervisor::{Pipeline, Pulse};
+use crate::engine::supervisor::{GivenBefore, Pipeline, Pulse};
 use crate::hub::{self, Piece, Reader, Stills};
 use crate::media::packager::Init;
 use crate::model::status::Failure;
@@ -43,13 +43,13 @@ pub struct MjpegPipeline {
     /// by another.
     turn: Arc<AtomicU32>,
     /// Frames that the stream had given when the supervisor asked last.
-    stream_before: AtomicU64,
+    stream_before: GivenBefore,
     runs: Runs,
 }
 
 impl MjpegPipeline {
     pub fn new(look: Look, stream: Arc<hub::Stream>, stills: Arc<Stills>) -> Self {
-        let (turn, stream_before) = (Arc::default(), AtomicU64::new(0));
+        let (turn, stream_before) = (Arc::default(), GivenBefore::default());
         Self { look, stream, stills, turn, stream_before, runs: Runs::default() }
     }
 }
@@ -74,7 +74,7 @@ impl Pipeline for MjpegPipeline {
     /// Pictures; at rest while the stream gives nothing.
     fn pulse(&self) -> Pulse {
         let given = self.stream.chunks();
-        if self.stream_before.swap(given, Ordering::Relaxed) == given {
+        if self.stream_before.is_still(given) {
             return Pulse::AtRest;
         }
         Pulse::Count(self.stills.end())

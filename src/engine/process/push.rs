@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use log::warn;
@@ -19,7 +18,7 @@ use crate::engine::feeder::{Over, WhenLate, feed, first_chunk};
 use crate::engine::lifecycle::{Event, Run};
 use crate::engine::plan::{MADE_SOUND, Nominal, push_line};
 use crate::engine::runs::{Runs, Stop};
-use crate::engine::supervisor::{Pipeline, Pulse};
+use crate::engine::supervisor::{GivenBefore, Pipeline, Pulse};
 use crate::hub::{self, Measured, Piece, Reader};
 use crate::media::flv::{Audio, Metadata};
 use crate::model::push_url::PushUrl;
@@ -56,7 +55,7 @@ pub struct PushPipeline {
     stream: Arc<hub::Stream>,
     meter: Arc<Meter>,
     /// Frames that the stream had given when the supervisor asked last.
-    stream_before: AtomicU64,
+    stream_before: GivenBefore,
     runs: Runs,
 }
 
@@ -67,7 +66,7 @@ impl PushPipeline {
         destination: watch::Receiver<Option<Destination>>,
         stream: Arc<hub::Stream>,
     ) -> Self {
-        let (meter, stream_before) = (Arc::default(), AtomicU64::new(0));
+        let (meter, stream_before) = (Arc::default(), GivenBefore::default());
         Self { name, destination, stream, meter, stream_before, runs: Runs::default() }
     }
 
@@ -105,7 +104,7 @@ impl Pipeline for PushPipeline {
     /// Bytes that left; at rest while the stream gives nothing to send.
     fn pulse(&self) -> Pulse {
         let given = self.stream.chunks();
-        if self.stream_before.swap(given, Ordering::Relaxed) == given {
+        if self.stream_before.is_still(given) {
             return Pulse::AtRest;
         }
         Pulse::Count(self.meter.acknowledged())

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, watch};
 
@@ -14,7 +13,7 @@ use crate::engine::lifecycle::{Event, Run};
 use crate::engine::plan::Plan;
 use crate::engine::runs::{Runs, Stop};
 use crate::engine::shared::{Need, SharedFeed};
-use crate::engine::supervisor::{Pipeline, Pulse};
+use crate::engine::supervisor::{GivenBefore, Pipeline, Pulse};
 use crate::engine::work::Work;
 use crate::hub;
 use crate::model::given::Given;
@@ -35,7 +34,7 @@ pub struct StreamPipeline {
     /// Kept while the stream is wanted, between runs too.
     needs: Vec<Need>,
     /// What the feed had given when the supervisor asked last.
-    given_before: AtomicU64,
+    given_before: GivenBefore,
 }
 
 #[derive(Clone, Debug)]
@@ -60,7 +59,7 @@ impl StreamPipeline {
         chosen: watch::Sender<Option<Encoder>>,
     ) -> Self {
         let job = Job { plan, stream, from, sound, encoders, chosen };
-        Self { job, runs: Runs::default(), needs: Vec::new(), given_before: AtomicU64::new(0) }
+        Self { job, runs: Runs::default(), needs: Vec::new(), given_before: GivenBefore::default() }
     }
 }
 
@@ -78,7 +77,7 @@ impl Pipeline for StreamPipeline {
     /// Frames that came out; at rest while the feed gives none.
     fn pulse(&self) -> Pulse {
         let given = self.job.from.feed.frames();
-        if self.given_before.swap(given, Ordering::Relaxed) == given {
+        if self.given_before.is_still(given) {
             return Pulse::AtRest;
         }
         Pulse::Count(self.job.stream.chunks())
@@ -144,9 +143,9 @@ impl Job {
         run: &FamilyRun,
         mut sound: Option<watch::Receiver<Option<Given>>>,
     ) -> Infallible {
+        let plan = self.plan.borrow().clone();
+        self.encoders.tell(run, &plan).await;
         loop {
-            let plan = self.plan.borrow().clone();
-            self.encoders.tell(run, &plan).await;
             tokio::select! {
                 Ok(()) = self.plan.changed() => {}
                 () = news(&mut sound) => {}
