@@ -58,6 +58,8 @@ pub enum ToHost {
         job: Job,
         /// Bytes of memory that the host may take, in place of what is usual for its job.
         memory: Option<u64>,
+        /// When the media timeline began ([`MediaTime::began_ns`]).
+        began_ns: u64,
     },
     /// A piece of what the job works on; the payload.
     Data,
@@ -202,7 +204,11 @@ pub enum Job {
     Push(Box<Push>),
     /// Runs of a feed, of the streams that show it and of the feeds that are
     /// made from it; [`ToHost::Run`] begins and ends them.
-    Family(Family),
+    Family {
+        /// What the bytes of strangers come from, if they do: all else is out of
+        /// reach of the host.
+        source: Option<Foreign>,
+    },
     /// Say which of these elements are installed.
     Installed { elements: Vec<String> },
     /// Open an encoder for a moment.
@@ -223,16 +229,6 @@ pub enum Job {
     /// Wait until the socket is closed, and kill then whatever has `mark` (`NAME=value`)
     /// in its environment.
     EndCommands { mark: String },
-}
-
-/// The host of a feed family.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Family {
-    /// When the media timeline began ([`MediaTime::began_ns`]).
-    pub began_ns: u64,
-    /// What the bytes of strangers come from, if they do: all else is out of
-    /// reach of the host.
-    pub source: Option<Foreign>,
 }
 
 /// Where the bytes of strangers come from.
@@ -279,8 +275,6 @@ pub struct Push {
     pub metadata: Option<Bytes>,
     /// The decoding time of the first unit.
     pub begin: MediaTime,
-    /// When the media timeline began ([`MediaTime::began_ns`]).
-    pub began_ns: u64,
 }
 
 /// A message that breaks the rules above; nothing after it can be read.
@@ -394,7 +388,7 @@ mod tests {
     fn job() -> ToHost {
         let (caps, format) = ("image/jpeg".to_owned(), Format::Jpg { quality: 85 });
         let job = Job::Still { caps, format, width: Some(320) };
-        ToHost::Job { job, memory: Some(300 << 20) }
+        ToHost::Job { job, memory: Some(300 << 20), began_ns: 7 }
     }
 
     #[test]
@@ -432,9 +426,8 @@ mod tests {
             }),
             metadata: Some(Bytes::from_static(b"tag")),
             begin: MediaTime::ORIGIN,
-            began_ns: 7,
         };
-        let head = ToHost::Job { job: Job::Push(Box::new(job)), memory: None };
+        let head = ToHost::Job { job: Job::Push(Box::new(job)), memory: None, began_ns: 7 };
         let (came, _) = decoder::<ToHost>(&message(&head, b"")).decode().unwrap().unwrap();
         assert_eq!(came, head);
         assert!(!format!("{came:?}").contains("KEY-1"), "{came:?}");

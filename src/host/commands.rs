@@ -23,7 +23,7 @@ pub(super) fn marked(job: &Job) -> Option<String> {
         | Job::Extract { .. }
         | Job::Mjpeg(_)
         | Job::Push(_)
-        | Job::Family(_)
+        | Job::Family { .. }
         | Job::Installed { .. }
         | Job::TryEncoder { .. }
         | Job::FinishRecording { .. } => None,

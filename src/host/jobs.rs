@@ -66,7 +66,7 @@ pub(super) async fn run(job: Job, needs: Needs, service: Service) -> anyhow::Res
             let message = |sent| (FromHost::Sent(sent), Bytes::new());
             return consume((input, output), work, message).await;
         }
-        Job::Family(_) => return family::run(input, output).await,
+        Job::Family { .. } => return family::run(input, output).await,
         Job::Installed { elements } => {
             let version = gstreamer::version_string().to_string();
             let missing = probe::missing(elements);

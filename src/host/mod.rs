@@ -83,9 +83,6 @@ pub fn run() -> anyhow::Result<()> {
     runtime.block_on(async {
         let mut service = Service::new(UnixStream::from_std(socket)?);
         let (job, memory) = service.input.job().await?;
-        if let Job::Family(family) = &job {
-            MediaTime::begin_at(family.began_ns);
-        }
         let needs = Needs::of(&job, memory);
         guard::limit_memory(needs.memory);
         if needs.confined_to.is_some() {
@@ -154,12 +151,16 @@ impl Service {
 }
 
 impl Input {
-    /// The job, and the memory that the configuration gives it, if it says so.
+    /// The job, and the memory that the configuration gives it, if it says so. From
+    /// here on this process has the service's media timeline.
     async fn job(&mut self) -> anyhow::Result<(Job, Option<u64>)> {
         loop {
             match self.next().await? {
                 (ToHost::Debug, _) => log_to_stderr(),
-                (ToHost::Job { job, memory }, _) => return Ok((job, memory)),
+                (ToHost::Job { job, memory, began_ns }, _) => {
+                    MediaTime::begin_at(began_ns);
+                    return Ok((job, memory));
+                }
                 (ToHost::Data | ToHost::Unit(_) | ToHost::End | ToHost::Run { .. }, _) => {
                     anyhow::bail!("it begins without a job")
                 }

@@ -74,10 +74,9 @@ impl Needs {
                 let reach = Reach { folders, ..Reach::nothing() };
                 Self { memory: or(INDEX), confined_to: Some(reach) }
             }
-            Job::Family(family) => Self {
-                memory: or(CODING),
-                confined_to: family.source.as_ref().map(Reach::of_family),
-            },
+            Job::Family { source } => {
+                Self { memory: or(CODING), confined_to: source.as_ref().map(Reach::of_family) }
+            }
             Job::Installed { .. } | Job::TryEncoder { .. } => {
                 Self { memory: or(CODING), confined_to: None }
             }
@@ -152,7 +151,6 @@ mod tests {
             audio: None,
             metadata: None,
             begin: MediaTime::ORIGIN,
-            began_ns: 0,
         }));
         let reach = Needs::of(&job, None).confined_to.unwrap();
         assert_eq!(reach.network, Network::ClientOf { port: 4430 });

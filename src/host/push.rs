@@ -15,7 +15,6 @@ use super::metadata;
 use super::running::Running;
 use super::trust;
 use crate::base::sockets::unacknowledged;
-use crate::base::time::MediaTime;
 use crate::model::push_url::PushUrl;
 use crate::model::status::Failure;
 use crate::wire::{Push, Sent, Unit};
@@ -31,7 +30,6 @@ pub(super) async fn push(
     mut units: mpsc::Receiver<(Unit, Bytes)>,
     sent: watch::Sender<Option<Sent>>,
 ) -> Failure {
-    MediaTime::begin_at(job.began_ns);
     let Pipes { mut running, sources, sink } = match start(&job) {
         Ok(pipes) => pipes,
         Err(failure) => return failure,

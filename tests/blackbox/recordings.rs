@@ -95,7 +95,8 @@ fn answer_of_host(job: Job) -> FromHost {
     let _host = Process::start_with("host", &mut command, OwnedFd::from(theirs).into());
     // Which holds its side of the socket, too.
     drop(command);
-    let message = wire::encode(&ToHost::Job { job, memory: None }, 0).expect("it is short");
+    let message =
+        wire::encode(&ToHost::Job { job, memory: None, began_ns: 0 }, 0).expect("it is short");
     ours.write_all(&message).expect("it reads");
     ours.set_read_timeout(Some(LIMIT)).expect("it is a socket");
     let mut decoder = wire::Decoder::default();

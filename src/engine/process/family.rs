@@ -15,11 +15,10 @@ use tokio::task::JoinHandle;
 
 use super::host::{Host, Input};
 use super::unexpected;
-use crate::base::time::MediaTime;
 use crate::config::settings::{Feed, Source};
 use crate::engine::work::Work;
 use crate::model::status::Failure;
-use crate::wire::{self, Foreign, FromHost, Job, News, Order, ToHost};
+use crate::wire::{Foreign, FromHost, Job, News, Order, ToHost};
 
 /// A run that has not ended so long after it was asked to hangs, and its host
 /// with it: cameras on the network need a moment to be told.
@@ -114,8 +113,7 @@ impl Family {
                 return Ok((Arc::clone(connection), number));
             }
         }
-        let (began_ns, source) = (MediaTime::began_ns(), self.source.clone());
-        let job = Job::Family(wire::Family { began_ns, source });
+        let job = Job::Family { source: self.source.clone() };
         let connection = Connection::open(Host::start(&self.name, job).await?);
         let number = connection.lock().add(entry);
         *host = Some(Arc::clone(&connection));

@@ -30,6 +30,7 @@ use tokio::signal::unix;
 use tokio::task::JoinHandle;
 
 use super::{limits, unexpected};
+use crate::base::time::MediaTime;
 use crate::engine::command::keep;
 use crate::engine::command_log::CommandLog;
 use crate::engine::feeder::{Consumer, Refused, Taken, units};
@@ -126,7 +127,7 @@ impl Host {
             input.send(&ToHost::Debug, Bytes::new()).await.ok();
         }
         // It has room in the empty socket. A host that has died tells why when it is asked.
-        let job = ToHost::Job { job, memory: limits::memory() };
+        let job = ToHost::Job { job, memory: limits::memory(), began_ns: MediaTime::began_ns() };
         match input.send(&job, Bytes::new()).await {
             Err(error) if error.kind() == ErrorKind::InvalidInput => {
                 Err(Failure::Build(error.to_string()))
@@ -417,7 +418,6 @@ fn told(status: ExitStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::time::MediaTime;
     use crate::engine::feeder::first_chunk;
     use crate::hub::{Limits, Piece, Stream};
     use crate::media::packager::Expect;

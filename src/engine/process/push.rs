@@ -12,7 +12,6 @@ use super::host::{Host, Input};
 use super::meter::Meter;
 use super::unexpected;
 use crate::base::secret::Secret;
-use crate::base::time::MediaTime;
 use crate::config::settings::PushAudio;
 use crate::engine::feeder::{Over, WhenLate, feed, first_chunk};
 use crate::engine::lifecycle::{Event, Run};
@@ -183,7 +182,6 @@ impl Attempt {
             audio: tracks.audio.clone().filter(|_| *audio == PushAudio::Feed),
             metadata: metadata.map(|metadata| metadata.tag().into()),
             begin,
-            began_ns: MediaTime::began_ns(),
         })
     }
 
@@ -257,6 +255,7 @@ mod tests {
     use tokio::net::UnixStream;
 
     use super::*;
+    use crate::base::time::MediaTime;
     use crate::hub::{Limits, Stream};
     use crate::media::packager::Expect;
     use crate::media::samples::placeholders;
