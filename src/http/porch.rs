@@ -36,6 +36,7 @@ use crate::base::queue::Queue;
 use crate::base::slots::{Eviction, Limits, Priority, Slots};
 use crate::base::sockets;
 use crate::base::tls::Tls;
+use crate::engine::process::is_host;
 
 /// A handshake takes two round trips; this is enough for the worst of links.
 const HANDSHAKE_AT_MOST: Duration = Duration::from_secs(10);
@@ -97,6 +98,7 @@ type Privilege = dyn Fn(Peer, &[u8]) -> bool + Send + Sync;
 /// What would fill the log if it was told each time.
 #[derive(Debug, Default)]
 struct Told {
+    hosts: incident::Shared,
     malformed: incident::Shared,
     turned_away: incident::Shared,
 }
@@ -186,6 +188,12 @@ impl Porch {
         }
     }
 
+    fn log_host(&self) {
+        if let Some(times) = self.told.hosts.add(now()) {
+            warn!(times; "a pipeline host has connected to the Unix socket and is refused");
+        }
+    }
+
     /// The connection once it has asked for something; nothing if it may not.
     pub(super) async fn admit(&self, socket: TcpStream) -> Option<Wire> {
         tune(&socket);
@@ -195,8 +203,13 @@ impl Porch {
     }
 
     /// As [`Porch::admit`], of the Unix socket: without TLS, and counted as
-    /// what comes from loopback.
+    /// what comes from loopback. Pipeline hosts are refused: they parse what
+    /// strangers send, and the socket asks for no password.
     pub(super) async fn admit_local(&self, socket: UnixStream) -> Option<Wire> {
+        if is_of_host(&socket) {
+            self.log_host();
+            return None;
+        }
         let line = std::future::ready(Ok(Line::unix(socket)));
         self.admit_line(Peer::UnixSocket, line).await
     }
@@ -311,6 +324,12 @@ impl Wire {
     pub(super) fn eviction(&mut self) -> Option<Eviction> {
         self.eviction.take()
     }
+}
+
+/// Whether one of the service's own hosts is at the other end.
+fn is_of_host(socket: &UnixStream) -> bool {
+    let pid = socket.peer_cred().ok().and_then(|peer| u32::try_from(peer.pid()?).ok());
+    pid.is_some_and(is_host)
 }
 
 async fn greet(acceptor: &TlsAcceptor, mut socket: TcpStream) -> io::Result<Line> {

@@ -77,6 +77,28 @@ fn the_unix_socket_is_replaced_after_a_crash_and_removed_at_the_end() {
     assert!(!socket.exists());
 }
 
+#[test]
+fn a_pipeline_host_is_refused_at_the_unix_socket() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let socket = socket_in(&folder);
+    // A sound device of ALSA that connects to a socket.
+    let device = format!(
+        "pcm.spy {{ type shm server spy pcm \"null\" }}\n\
+         server.spy {{ host \"localhost\" socket \"{}\" }}\n",
+        socket.display()
+    );
+    fs::write(folder.path().join(".asoundrc"), device).expect("it is writable");
+    let config = "feeds:\n  camera: {test: clock, size: 320x180, fps: 25}\n  \
+                  mic: {audio: {alsa: spy}, mode: continuous}\n\
+                  streams:\n  both: {feeds: {video: camera, audio: mic}}\n";
+    let launch = Launch::with(config).env("RUNTIME_DIRECTORY", folder.path());
+
+    let livebox = launch.env("HOME", folder.path()).start();
+
+    livebox.log().wait_for("a pipeline host has connected to the Unix socket", PATIENCE);
+    assert_eq!(status(&socket, "/dashboard", &[]), 200, "operators are not");
+}
+
 /// Everything has a password.
 fn locked() -> (TempDir, Livebox) {
     let folder = tempfile::tempdir().expect("there is room for a folder");

@@ -29,6 +29,7 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix;
 use tokio::task::JoinHandle;
 
+use super::pids::Registered;
 use super::{limits, unexpected};
 use crate::base::time::MediaTime;
 use crate::engine::command::keep;
@@ -76,6 +77,8 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Host {
     child: Child,
+    /// Nothing of one that had ended when it was asked for its number.
+    _registered: Option<Registered>,
     /// Says when a child has ended or was stopped; absent where the system does not tell.
     stirs: Option<unix::Signal>,
     from: Replies,
@@ -115,6 +118,7 @@ impl Host {
     pub(super) async fn start(what: &str, job: Job) -> Result<(Self, Input), Failure> {
         let spawned = spawn(what, &job).map_err(|error| Failure::Crash(error.to_string()));
         let (mut child, socket) = spawned?;
+        let registered = child.id().map(Registered::new);
         let (from, to) = socket.into_split();
         let mut input = Input::new(to);
         let said = Arc::<LastWords>::default();
@@ -122,7 +126,7 @@ impl Host {
         let log = child.stderr.take().map(|err| tokio::spawn(keep(err, log, Arc::clone(&said))));
         let from = Replies { socket: from, decoder: Decoder::default() };
         let stirs = unix::signal(unix::SignalKind::child()).ok();
-        let host = Self { child, stirs, from, said, log };
+        let host = Self { child, _registered: registered, stirs, from, said, log };
         if log::max_level() >= log::LevelFilter::Debug {
             input.send(&ToHost::Debug, Bytes::new()).await.ok();
         }
