@@ -33,14 +33,14 @@ use crate::engine::watchdog;
 use crate::http;
 use crate::hub::Read;
 use crate::model::ids::StreamName;
-use crate::outputs::announce;
-use crate::outputs::lineup::Lineup;
-use crate::outputs::memory::Memory;
 use crate::outputs::push::{self, Push};
-use crate::outputs::recorder::Recorder;
-use crate::outputs::recordings::{self, Recordings};
-use crate::outputs::reloads::Reloads;
-use crate::outputs::rtsp::Door;
+use crate::outputs::recordings::Recordings;
+use crate::outputs::recordings::recorder::Recorder;
+use crate::rtsp::Door;
+use crate::service::announce;
+use crate::service::lineup::Lineup;
+use crate::service::reloads::Reloads;
+use crate::store::state_file::StateFile;
 
 /// After this long the process leaves, whoever still hangs: systemd and people
 /// count on it.
@@ -234,9 +234,9 @@ async fn run(
     info!("configuration: {origin}");
     let shown = (source.show)(&settings);
     begin_hosts(&settings, &mut shutdown).await;
-    let memory = Memory::open(&state_folder(&settings)).await?;
-    folders.add("server.state", memory.disk().clone());
-    let (lineup, mut tasks) = Lineup::new(settings.clone(), shown, memory).await;
+    let state_file = StateFile::open(&state_folder(&settings)).await?;
+    folders.add("server.state", state_file.disk().clone());
+    let (lineup, mut tasks) = Lineup::new(settings.clone(), shown, state_file).await;
     let lineup = watch::Sender::new(Arc::new(lineup));
     if let Some(tls) = tls {
         tasks.push(tokio::spawn(renew(tls, shutdown.clone())));
@@ -252,7 +252,7 @@ async fn run(
         folders.add("recordings.folder", recordings.disk().clone());
     }
     let (reloads, asked) = Reloads::channel();
-    let memory = present.memory();
+    let state_file = present.state_file();
     let state = Arc::new(http::State::new(present, reloads, recordings.clone(), folders));
     let server = server.start(Arc::clone(&state))?;
     let handle = server.handle();
@@ -278,7 +278,7 @@ async fn run(
         () = shutdown.requested() => {}
         never = feed_watchdog(&watched, recordings.as_deref()) => match never {},
         never = state.watch_disk() => match never {},
-        never = memory.keep_trying() => match never {},
+        never = state_file.keep_trying() => match never {},
     }
     info!("ending");
     tell_systemd(&[NotifyState::Stopping]);
@@ -348,9 +348,9 @@ async fn recordings(
     }
     let folder = settings.recordings.folder.clone().unwrap_or(own);
     let shown = folder.display().to_string();
-    let recordable = recordings::recordable(lineup);
+    let recordable = lineup.recordable();
     let is_planned = recordable.iter().any(|stream| stream.plan != settings::Record::Off);
-    match Recordings::open(&settings.recordings, folder, lineup.memory(), shutdown).await {
+    match Recordings::open(&settings.recordings, folder, lineup.state_file(), shutdown).await {
         Ok(recordings) => {
             recordings.follow(&settings.recordings, recordable).await;
             Ok(Some(recordings))

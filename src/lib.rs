@@ -15,4 +15,7 @@ pub mod media;
 pub mod model;
 pub mod outputs;
 pub mod profile;
+pub mod rtsp;
+pub mod service;
+pub mod store;
 pub mod wire;

@@ -16,8 +16,9 @@ const LAYERS: &[&[&str]] = &[
     &["engine", "store"],
     &["accounts", "host"],
     &["outputs"],
-    &["chat", "fleet"],
-    &["http"],
+    &["service"],
+    &["chat"],
+    &["http", "rtsp", "rtmp", "webrtc", "fleet"],
 ];
 
 /// The files that wire the folders together and may name all of them.
@@ -38,6 +39,8 @@ const OWNERS: &[(&str, &[&str])] = &[
             "actix_ws",
         ],
     ),
+    ("src/media/", &["mpeg2ts"]),
+    ("src/rtsp", &["rtsp_types"]),
     ("src/store/", &["sqlx", "rusqlite"]),
 ];
 

@@ -25,10 +25,10 @@ use crate::engine::unit::Unit;
 use crate::http;
 use crate::model::ids::StreamName;
 use crate::model::status::RolledBack;
-use crate::outputs::lineup::Lineup;
-use crate::outputs::recordings::{Recordings, recordable};
-use crate::outputs::reloads::{Asked, Changes, Refused};
-use crate::outputs::trial::{self, Trial, Verdict, trials};
+use crate::outputs::recordings::Recordings;
+use crate::service::lineup::Lineup;
+use crate::service::reloads::{Asked, Changes, Refused};
+use crate::service::trial::{self, Trial, Verdict, trials};
 
 /// A disk that takes longer than this to give the file has lost it.
 const READ_WITHIN: Duration = Duration::from_secs(10);
@@ -163,7 +163,7 @@ impl Reader {
         self.lineup.send_replace(Arc::clone(&next));
         self.state.show(Arc::clone(&next));
         if let Some(recordings) = &self.recordings {
-            recordings.follow(&next.settings.recordings, recordable(&next)).await;
+            recordings.follow(&next.settings.recordings, next.recordable()).await;
         }
         before.let_go(&next, &diff);
         let units = next.units();

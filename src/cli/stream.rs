@@ -15,7 +15,7 @@ use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::config::settings::{self, PushAudio, Settings};
 use crate::config::{self, LoadError};
 use crate::model::push_url::{BadPushUrl, PushUrl};
-use crate::outputs::control::Control;
+use crate::service::control::Control;
 
 /// Where the URL is found when it does not stand on the command line.
 const VARIABLE: &str = "LIVEBOX_URL";

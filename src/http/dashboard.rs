@@ -26,10 +26,10 @@ use super::server::{State, now};
 use crate::base::system;
 use crate::model::ids::PushName;
 use crate::model::status;
-use crate::outputs::control::{Field, Shown};
-use crate::outputs::lineup::Lineup;
-use crate::outputs::livebox::Activity;
 use crate::outputs::push::Push;
+use crate::service::control::{Field, Shown};
+use crate::service::lineup::Lineup;
+use crate::service::livebox::Activity;
 
 pub(super) use forms::{
     back_to, changed_at, edit, form, reload, restart, retry_push, start, start_push, stop,

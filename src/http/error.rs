@@ -12,12 +12,12 @@ use crate::accounts::Busy;
 use crate::base::disk::Silent;
 use crate::engine::bytes::{NoSeat, NoShot};
 use crate::model::status::Failure;
-use crate::outputs::control::Refused;
-use crate::outputs::livebox::BoxError;
 use crate::outputs::mjpeg::NoLook;
 use crate::outputs::picture::{BadWish, NoPicture};
 use crate::outputs::recordings::{NotDeleted, NotSteered};
-use crate::outputs::reloads;
+use crate::service::control::Refused;
+use crate::service::livebox::BoxError;
+use crate::service::reloads;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {

@@ -14,9 +14,9 @@ use super::server::{State, now};
 use crate::base::{system, time};
 use crate::engine::roster::Stream;
 use crate::model::ids::StreamName;
-use crate::outputs::control::{Field, Refused};
-use crate::outputs::lineup::Lineup;
-use crate::outputs::livebox::{Activity, Livebox};
+use crate::service::control::{Field, Refused};
+use crate::service::lineup::Lineup;
+use crate::service::livebox::{Activity, Livebox};
 
 /// No honest edit is longer.
 const LONGEST_BODY: usize = 64 << 10;

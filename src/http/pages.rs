@@ -17,7 +17,7 @@ use crate::accounts::Place;
 use crate::base::system;
 use crate::engine::roster::Stream;
 use crate::model::status::{self, Closed, Failure, Snapshot};
-use crate::outputs::lineup::Lineup;
+use crate::service::lineup::Lineup;
 
 /// Only what this server has, and no scripts at all. Other sites may frame the
 /// pages: that is how a camera gets onto one's home page.

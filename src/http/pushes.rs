@@ -10,9 +10,9 @@ use super::error::ApiError;
 use super::livebox::{answer, changed, livebox};
 use super::server::{State, now};
 use crate::model::status;
-use crate::outputs::lineup::Lineup;
 use crate::outputs::preflight::Preflight;
 use crate::outputs::push::Push;
+use crate::service::lineup::Lineup;
 
 /// One push, as programs see it.
 #[derive(Serialize)]

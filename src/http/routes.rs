@@ -17,7 +17,7 @@ use super::{
     access, assets, bytes, cors, dashboard, hls, live, livebox, media, mjpeg, pages, picture,
     pushes, recordings, stat,
 };
-use crate::outputs::lineup::Lineup;
+use crate::service::lineup::Lineup;
 
 /// What may be asked at a URL that only shows something.
 const READ: &str = "GET, HEAD";

@@ -41,11 +41,11 @@ use crate::base::time;
 use crate::base::tls::Tls;
 use crate::config::settings;
 use crate::model::status::{Problem, Service, Snapshot};
-use crate::outputs::lineup::Lineup;
 use crate::outputs::mjpeg::Mjpegs;
 use crate::outputs::picture::Pictures;
 use crate::outputs::recordings::Recordings;
-use crate::outputs::reloads::Reloads;
+use crate::service::lineup::Lineup;
+use crate::service::reloads::Reloads;
 
 /// So many bytes the server gathers before it sends them: none. A body is asked
 /// for more only when everything before it has left, which lets it write to the
@@ -199,7 +199,7 @@ impl State {
 
     /// Why what an operator has just changed will be forgotten, if it will.
     pub(super) fn forgets(&self) -> Option<String> {
-        let trouble = self.lineup().memory().trouble()?;
+        let trouble = self.lineup().state_file().trouble()?;
         Some(format!("This counts until the next start only: the folder of the state {trouble}"))
     }
 

@@ -6,6 +6,7 @@ pub mod given;
 pub mod ids;
 pub mod picture;
 pub mod push_url;
+pub mod recording;
 pub mod status;
 pub mod track;
 pub mod unit;

@@ -13,7 +13,7 @@ use crate::http::error::ApiError;
 use crate::http::livebox::{fields, livebox, named_stream};
 use crate::http::pushes::named;
 use crate::http::server::{State, now};
-use crate::outputs::control::Field;
+use crate::service::control::Field;
 
 /// Says what is kept, and when it counts.
 const SAVED: &str = "Saved. These values count from the next time you go live";

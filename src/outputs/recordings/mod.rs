@@ -8,10 +8,11 @@ mod clock;
 mod finish;
 mod index;
 mod keep;
+mod manual;
 mod name;
+pub mod recorder;
 mod run;
 mod shelf;
-mod wish;
 
 use std::fs::Metadata;
 use std::path::PathBuf;
@@ -22,8 +23,6 @@ use log::info;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::lineup::Lineup;
-use super::memory::Memory;
 use crate::base::backoff::Backoff;
 use crate::base::disk::{Disk, DiskFile, Silent};
 use crate::base::shutdown::Shutdown;
@@ -33,12 +32,13 @@ use crate::engine::demand::Demand;
 use crate::engine::lifecycle::{Lifecycle, Limits};
 use crate::engine::supervisor::Supervisor;
 use crate::model::ids::StreamName;
+use crate::model::recording::ManualOverride;
 use crate::model::status;
+use crate::store::state_file::StateFile;
 
 pub use name::Name;
 pub use run::Source;
 pub use shelf::{Entry, NotDeleted, State};
-pub use wish::Wish;
 
 use run::{Job, Progress, RecordingPipeline};
 use shelf::{Shelf, Sums};
@@ -67,7 +67,7 @@ pub struct Recordable {
 #[derive(Debug)]
 pub struct Recordings {
     shelf: Arc<Shelf>,
-    memory: Arc<Memory>,
+    state_file: Arc<StateFile>,
     split: watch::Sender<Duration>,
     takers: Mutex<Vec<Arc<Taker>>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -79,7 +79,7 @@ struct Taker {
     name: StreamName,
     plan: Record,
     source: watch::Sender<Source>,
-    wish: Mutex<Wish>,
+    manual: Mutex<ManualOverride>,
     wanted: watch::Sender<usize>,
     file: watch::Receiver<Option<Name>>,
     supervisor: Supervisor,
@@ -96,23 +96,6 @@ pub enum NotSteered {
     Stopped,
 }
 
-/// The streams of a lineup, with when each is to be recorded. The one place
-/// that asks a lineup.
-pub fn recordable(lineup: &Lineup) -> Vec<Recordable> {
-    let settings = &lineup.settings;
-    let tracks = settings.streams.iter().filter_map(|stream| {
-        let source = Source::Tracks(Arc::clone(lineup.roster.find(&stream.name)?.hub()));
-        Some(Recordable { name: stream.name.clone(), plan: stream.record.clone(), source })
-    });
-    // An answer to one request is not a stream that goes on.
-    let goes_on = |stream: &&settings::ByteStream| stream.client != settings::Client::Shot;
-    let bytes = settings.byte_streams.iter().filter(goes_on).filter_map(|stream| {
-        let source = Source::Bytes(Arc::clone(lineup.bytes.find(&stream.name)?));
-        Some(Recordable { name: stream.name.clone(), plan: stream.record.clone(), source })
-    });
-    tracks.chain(bytes).collect()
-}
-
 impl Recordings {
     /// Begins to look after the recordings in `folder`; must be called on a
     /// runtime. Nothing is recorded before [`Recordings::follow`].
@@ -122,14 +105,14 @@ impl Recordings {
     pub async fn open(
         settings: &settings::Recordings,
         folder: PathBuf,
-        memory: Arc<Memory>,
+        state_file: Arc<StateFile>,
         shutdown: Shutdown,
     ) -> std::io::Result<Arc<Self>> {
         let shelf = Arc::new(Shelf::open(folder, settings.keep).await?);
         let looks = tokio::spawn(finish::look_after(Arc::clone(&shelf), shutdown.clone()));
         let recordings = Arc::new(Self {
             shelf,
-            memory,
+            state_file,
             split: watch::Sender::new(settings.split),
             takers: Mutex::default(),
             tasks: Mutex::new(vec![looks]),
@@ -158,8 +141,8 @@ impl Recordings {
                     takers.push(Arc::clone(taker));
                 }
                 None => {
-                    let wish = self.memory.recording(&stream.name, &stream.plan).await;
-                    takers.push(self.spawn(stream, wish));
+                    let manual = manual::saved(&self.state_file, &stream.name, &stream.plan).await;
+                    takers.push(self.spawn(stream, manual));
                 }
             }
         }
@@ -167,7 +150,7 @@ impl Recordings {
         self.ask_plans();
     }
 
-    fn spawn(&self, stream: Recordable, wish: Wish) -> Arc<Taker> {
+    fn spawn(&self, stream: Recordable, manual: ManualOverride) -> Arc<Taker> {
         let Recordable { name, plan, source } = stream;
         let (wanted, (tell, file)) = (watch::Sender::new(0), watch::channel(None));
         let source = watch::Sender::new(source);
@@ -189,7 +172,7 @@ impl Recordings {
         let mut tasks = self.tasks();
         tasks.retain(|task| !task.is_finished());
         tasks.push(task);
-        Arc::new(Taker { name, plan, source, wish: Mutex::new(wish), wanted, file, supervisor })
+        Arc::new(Taker { name, plan, source, manual: Mutex::new(manual), wanted, file, supervisor })
     }
 
     /// Records the stream until somebody stops it, also over a restart; as
@@ -200,10 +183,10 @@ impl Recordings {
     pub async fn start(&self, stream: &str) -> Result<(), NotSteered> {
         let taker = self.taker(stream).ok_or(NotSteered::NoSuch)?;
         let now = time::local();
-        if taker.wish().is_on(&taker.plan, &now) {
+        if taker.manual().is_on(&taker.plan, &now) {
             return Err(NotSteered::Started);
         }
-        self.steer(&taker, Wish::start(&taker.plan, &now)).await;
+        self.override_plan(&taker, ManualOverride::start(&taker.plan, &now)).await;
         Ok(())
     }
 
@@ -215,19 +198,19 @@ impl Recordings {
     pub async fn stop(&self, stream: &str) -> Result<(), NotSteered> {
         let taker = self.taker(stream).ok_or(NotSteered::NoSuch)?;
         let now = time::local();
-        if !taker.wish().is_on(&taker.plan, &now) {
+        if !taker.manual().is_on(&taker.plan, &now) {
             return Err(NotSteered::Stopped);
         }
-        self.steer(&taker, Wish::stop(&taker.plan, &now)).await;
+        self.override_plan(&taker, ManualOverride::stop(&taker.plan, &now)).await;
         Ok(())
     }
 
-    async fn steer(&self, taker: &Taker, wish: Wish) {
-        *taker.lock() = wish;
+    async fn override_plan(&self, taker: &Taker, manual: ManualOverride) {
+        *taker.lock() = manual;
         self.ask_plans();
         let word = if *taker.wanted.borrow() > 0 { "started" } else { "stopped" };
         info!("the recording of {} is {word} by hand", taker.name);
-        self.memory.keep_recording(&taker.name, &taker.plan, wish).await;
+        manual::save(&self.state_file, &taker.name, &taker.plan, manual).await;
     }
 
     /// Up to `limit` recordings before `before` of streams that may be shown,
@@ -292,7 +275,7 @@ impl Recordings {
     fn ask_plans(&self) {
         let now = time::local();
         for taker in self.all() {
-            let is_on = taker.wish().is_on(&taker.plan, &now);
+            let is_on = taker.manual().is_on(&taker.plan, &now);
             taker.wanted.send_if_modified(|count| {
                 let before = std::mem::replace(count, usize::from(is_on));
                 before != *count
@@ -314,12 +297,12 @@ impl Recordings {
 }
 
 impl Taker {
-    fn wish(&self) -> Wish {
+    fn manual(&self) -> ManualOverride {
         *self.lock()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Wish> {
-        self.wish.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, ManualOverride> {
+        self.manual.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn status(&self, now: Instant) -> status::Recorded {

@@ -25,7 +25,7 @@ use crate::hub::{self, Piece, Read, Reader};
 use crate::media::packager::Init;
 use crate::model::ids::StreamName;
 use crate::model::status::Failure;
-use crate::outputs::recorder::{RecordError, Recorder};
+use crate::outputs::recordings::recorder::{RecordError, Recorder};
 
 /// A camera that is away for longer goes on in another file, so that nobody
 /// watches a still picture for hours.

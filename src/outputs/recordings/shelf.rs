@@ -31,7 +31,7 @@ use crate::base::time;
 use crate::config::settings::Keep;
 use crate::model::ids::StreamName;
 use crate::model::status::Usage;
-use crate::outputs::recorder::{PIECE, RecordError, Recorder};
+use crate::outputs::recordings::recorder::{PIECE, RecordError, Recorder};
 
 /// So many recordings of a stream begin in one second at most.
 const NUMBERS: std::ops::RangeInclusive<u8> = 1..=200;

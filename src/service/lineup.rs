@@ -12,8 +12,7 @@ use log::warn;
 use tokio::task::JoinHandle;
 
 use super::livebox::{Livebox, spare_push};
-use super::memory::Memory;
-use super::push::Push;
+use super::saved;
 use crate::accounts::Porter;
 use crate::config::diff::{Diff, Fate};
 use crate::config::settings::{self, Settings};
@@ -22,6 +21,9 @@ use crate::engine::roster::Roster;
 use crate::engine::supervisor::Supervisor;
 use crate::engine::unit::Unit;
 use crate::model::status::RolledBack;
+use crate::outputs::push::Push;
+use crate::outputs::recordings::{Recordable, Source};
+use crate::store::state_file::StateFile;
 
 /// See the module's description.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ pub struct Lineup {
     pub config_text: String,
     /// Since the configuration was read last.
     pub rolled_back: Vec<RolledBack>,
-    memory: Arc<Memory>,
+    state_file: Arc<StateFile>,
 }
 
 /// What operators want of a push that was just made, or adjusted.
@@ -54,14 +56,14 @@ impl Lineup {
     pub async fn new(
         settings: Settings,
         config_text: String,
-        memory: Memory,
+        state_file: StateFile,
     ) -> (Self, Vec<JoinHandle<()>>) {
         let settings = with_own_push(settings);
         let (bytes, mut tasks) = bytes::Roster::new(&settings);
         let (roster, of_tracks) = Roster::new(&settings, &bytes);
         tasks.extend(of_tracks);
         let diff = Diff::from_nothing(&settings);
-        let (pushes, livebox, memory) = (Vec::new(), None, Arc::new(memory));
+        let (pushes, livebox, state_file) = (Vec::new(), None, Arc::new(state_file));
         let porter = Porter::new(settings.access.clone());
         let mut lineup = Self {
             settings: Arc::new(settings),
@@ -72,7 +74,7 @@ impl Lineup {
             livebox,
             config_text,
             rolled_back: Vec::new(),
-            memory,
+            state_file,
         };
         tasks.extend(lineup.begin_pushes(None, &diff).await);
         (lineup, tasks)
@@ -105,7 +107,7 @@ impl Lineup {
         let (bytes, mut tasks) = self.bytes.next(&settings, &diff).await;
         let (roster, of_tracks) = self.roster.next(&settings, &bytes, &diff).await;
         tasks.extend(of_tracks);
-        let memory = Arc::clone(&self.memory);
+        let state_file = Arc::clone(&self.state_file);
         let (pushes, livebox) = match keeps_livebox {
             true => (self.pushes.clone(), self.livebox.clone()),
             false => (Vec::new(), None),
@@ -120,7 +122,7 @@ impl Lineup {
             livebox,
             config_text,
             rolled_back,
-            memory,
+            state_file,
         };
         if !keeps_livebox {
             tasks.extend(next.begin_pushes(Some(self), &diff).await);
@@ -174,8 +176,8 @@ impl Lineup {
         let own = Arc::clone(&own.expect("the settings have a push of the first stream").push);
         let stream = Arc::clone(self.roster.first().expect("there is a first stream"));
         let before = before.and_then(|before| before.livebox.as_deref());
-        let memory = Arc::clone(&self.memory);
-        let livebox = Livebox::new(stream, own, &self.settings, memory, before).await;
+        let state_file = Arc::clone(&self.state_file);
+        let livebox = Livebox::new(stream, own, &self.settings, state_file, before).await;
         livebox.settle().await;
         for Wish { push, wanted } in &wishes {
             match (wanted, push.is_wanted()) {
@@ -198,13 +200,28 @@ impl Lineup {
     async fn wants(&self, push: &settings::Push, present: Option<&Arc<Push>>) -> bool {
         match present {
             Some(present) if present.settings().start == push.start => present.is_wanted(),
-            Some(_) | None => self.memory.wants(push).await,
+            Some(_) | None => saved::is_push_wanted(&self.state_file, push).await,
         }
     }
 
-    /// What operators want.
-    pub fn memory(&self) -> Arc<Memory> {
-        Arc::clone(&self.memory)
+    pub fn state_file(&self) -> Arc<StateFile> {
+        Arc::clone(&self.state_file)
+    }
+
+    /// The streams that can be recorded, with when each is to be.
+    pub fn recordable(&self) -> Vec<Recordable> {
+        let settings = &self.settings;
+        let tracks = settings.streams.iter().filter_map(|stream| {
+            let source = Source::Tracks(Arc::clone(self.roster.find(&stream.name)?.hub()));
+            Some(Recordable { name: stream.name.clone(), plan: stream.record.clone(), source })
+        });
+        // An answer to one request is not a stream that goes on.
+        let goes_on = |stream: &&settings::ByteStream| stream.client != settings::Client::Shot;
+        let bytes = settings.byte_streams.iter().filter(goes_on).filter_map(|stream| {
+            let source = Source::Bytes(Arc::clone(self.bytes.find(&stream.name)?));
+            Some(Recordable { name: stream.name.clone(), plan: stream.record.clone(), source })
+        });
+        tracks.chain(bytes).collect()
     }
 
     /// The push of this name.

@@ -34,7 +34,6 @@ use tokio_rustls::rustls::ServerConfig;
 use self::conversation::converse;
 use self::datagrams::AllPorts;
 use self::groups::{Group, Groups};
-use super::lineup::Lineup;
 use crate::accounts::Place;
 use crate::base::incident;
 use crate::base::shutdown::Shutdown;
@@ -43,6 +42,7 @@ use crate::base::sockets;
 use crate::base::tls::Tls;
 use crate::config::settings::{self, Login};
 use crate::engine::roster::Stream;
+use crate::service::lineup::Lineup;
 
 /// So many players may be connected, half of them from one address. Those that
 /// play nothing, as they have just come or are paused, are fewer; they make

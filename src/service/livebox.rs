@@ -8,8 +8,7 @@ use std::time::Instant;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::control::{Control, Field, Refused, Shown};
-use super::memory::Memory;
-use super::push::{Push, destination};
+use super::saved;
 use crate::base::time;
 use crate::config::settings::{self, PushAudio, Settings};
 use crate::engine::plan::Plan;
@@ -17,6 +16,8 @@ use crate::engine::process::Destination;
 use crate::engine::roster::Stream;
 use crate::model::ids::PushName;
 use crate::model::status::State;
+use crate::outputs::push::{Push, destination};
+use crate::store::state_file::StateFile;
 
 /// The first stream and its push.
 #[derive(Debug)]
@@ -24,23 +25,23 @@ pub struct Livebox {
     stream: Arc<Stream>,
     push: Arc<Push>,
     /// What the next start will use.
-    control: Mutex<Held>,
+    control: Mutex<ControlState>,
     /// The control data as the configuration has it.
     configured: Control,
-    memory: Arc<Memory>,
+    state_file: Arc<StateFile>,
     /// Whether another has taken its place.
     replaced: AtomicBool,
 }
 
 /// Control data and when it was changed last.
 #[derive(Clone, Debug)]
-pub struct Held {
+pub struct ControlState {
     pub control: Control,
     /// ISO 8601, UTC.
     pub changed: String,
 }
 
-impl Held {
+impl ControlState {
     pub fn shown(&self) -> Shown {
         self.control.shown(&self.changed)
     }
@@ -93,17 +94,17 @@ impl Livebox {
         stream: Arc<Stream>,
         push: Arc<Push>,
         settings: &Settings,
-        memory: Arc<Memory>,
+        state_file: Arc<StateFile>,
         before: Option<&Self>,
     ) -> Self {
         let configured = Control::of(settings, push.settings());
         let held = match before {
             Some(before) if before.configured == configured => Some(before.control().await),
-            Some(_) | None => memory.control(&configured).await,
+            Some(_) | None => saved::control(&state_file, &configured).await,
         };
-        let fresh = || Held { control: configured.clone(), changed: time::iso_stamp() };
+        let fresh = || ControlState { control: configured.clone(), changed: time::iso_stamp() };
         let control = Mutex::new(held.unwrap_or_else(fresh));
-        Self { stream, push, control, configured, memory, replaced: AtomicBool::new(false) }
+        Self { stream, push, control, configured, state_file, replaced: AtomicBool::new(false) }
     }
 
     /// Answers no more; what it was asked before that is done when this returns.
@@ -121,7 +122,7 @@ impl Livebox {
     }
 
     /// The control data, to change something by it.
-    async fn hold(&self) -> Result<MutexGuard<'_, Held>, BoxError> {
+    async fn hold(&self) -> Result<MutexGuard<'_, ControlState>, BoxError> {
         let held = self.control.lock().await;
         if self.replaced.load(Ordering::Relaxed) { Err(BoxError::Replaced) } else { Ok(held) }
     }
@@ -135,7 +136,7 @@ impl Livebox {
         activity_of(&self.push, now)
     }
 
-    pub async fn control(&self) -> Held {
+    pub async fn control(&self) -> ControlState {
         self.control.lock().await.clone()
     }
 
@@ -143,7 +144,7 @@ impl Livebox {
     ///
     /// # Errors
     /// A field that is refused, or that it is streaming; then nothing changes.
-    pub async fn edit(&self, fields: &[Field], now: Instant) -> Result<Held, BoxError> {
+    pub async fn edit(&self, fields: &[Field], now: Instant) -> Result<ControlState, BoxError> {
         let mut held = self.hold().await?;
         let control = held.control.edited(fields)?;
         self.require_idle(now)?;
@@ -180,7 +181,7 @@ impl Livebox {
         self.keep(&mut held, control).await;
         self.launch(&self.push, &held, now).await?;
         drop(held);
-        self.memory.keep_wanted(self.push.settings(), true).await;
+        saved::save_push(&self.state_file, self.push.settings(), true).await;
         Ok(())
     }
 
@@ -193,10 +194,10 @@ impl Livebox {
         }
     }
 
-    async fn keep(&self, held: &mut Held, control: Control) {
-        *held = Held { control, changed: time::iso_stamp() };
+    async fn keep(&self, held: &mut ControlState, control: Control) {
+        *held = ControlState { control, changed: time::iso_stamp() };
         self.push.forget().await;
-        self.memory.keep_control(&self.configured, held).await;
+        saved::save_control(&self.state_file, &self.configured, held).await;
     }
 
     /// Starts sending; returns when that is under way.
@@ -222,7 +223,7 @@ impl Livebox {
     /// It runs already, or has nowhere to send to.
     pub async fn start_push(&self, push: &Push, now: Instant) -> Result<(), BoxError> {
         self.resume(push, now).await?;
-        self.memory.keep_wanted(push.settings(), true).await;
+        saved::save_push(&self.state_file, push.settings(), true).await;
         Ok(())
     }
 
@@ -235,7 +236,7 @@ impl Livebox {
         self.launch(push, &held, now).await
     }
 
-    async fn launch(&self, push: &Push, held: &Held, now: Instant) -> Result<(), BoxError> {
+    async fn launch(&self, push: &Push, held: &ControlState, now: Instant) -> Result<(), BoxError> {
         let activity = activity_of(push, now);
         if activity != Activity::Idle {
             return Err(BoxError::Started(activity));
@@ -280,7 +281,7 @@ impl Livebox {
                 return Err(BoxError::Stopped(activity));
             }
         }
-        self.memory.keep_wanted(push.settings(), false).await;
+        saved::save_push(&self.state_file, push.settings(), false).await;
         Ok(())
     }
 

@@ -1,0 +1,3 @@
+//! What livebox keeps over a restart, besides recordings.
+
+pub mod state_file;
