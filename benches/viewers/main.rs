@@ -1,5 +1,5 @@
 //! What viewers cost and notice: livebox beside other servers that show the
-//! same encoded stream, in one run on one machine, as a table for the README.
+//! same encoded stream, in one run on one machine, as tables for `docs/benchmarks.md`.
 //!
 //! livebox shows a film that passes through, so that no encoder counts. The
 //! cost of a viewer is the CPU time with N viewers less the CPU time with none.

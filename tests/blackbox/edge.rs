@@ -105,7 +105,7 @@ fn stamps_tell_when_the_encoder_gave_each_chunk() {
     }
     body.close();
     delays.sort_unstable();
-    // Far more than a busy machine takes: what it measures on a quiet one is in the README.
+    // Far more than a busy machine takes: what it measures on a quiet one is in `docs/benchmarks.md`.
     assert!(delays[25] < Duration::from_secs(10), "half of them took {:?}", delays[25]);
 }
 

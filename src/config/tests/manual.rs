@@ -1,5 +1,8 @@
 //! `etc/livebox.yaml` is the manual: every key, with its true default.
 
+use std::fs;
+use std::path::Path;
+
 use super::*;
 use crate::config::keys::{
     SECTIONS, feeds::FEED, limits::LIMITS, pages::PAGES, pushes::PUSH, recordings::RECORDINGS,
@@ -8,7 +11,9 @@ use crate::config::keys::{
 use crate::config::templates::TEMPLATES;
 
 const MANUAL: &str = include_str!("../../../etc/livebox.yaml");
-const README: &str = include_str!("../../../README.md");
+const COMMANDS: &str = include_str!("../../../docs/commands.md");
+const CONFIGURATION: &str = include_str!("../../../docs/configuration.md");
+const RECORDINGS_PAGE: &str = include_str!("../../../docs/recordings.md");
 
 #[test]
 fn the_manual_gives_every_key_its_default() {
@@ -27,39 +32,42 @@ fn the_manuals_push_gives_every_key_its_default() {
 }
 
 #[test]
-fn the_readmes_page_of_commands_and_pipes_loads() {
-    let (_, chapter) = README.split_once("\n## Commands and pipes\n").unwrap();
-    let (_, sample) = chapter.split_once("```yaml\n").unwrap();
-    let (sample, _) = sample.split_once("```").unwrap();
-    let settings = parse_text(&sample.replace("/var/log/livebox", "/tmp")).unwrap();
+fn the_documented_commands_and_pipes_load() {
+    let settings = loaded(&sample(COMMANDS, "\nlog: {folder:"));
     let types: Vec<_> = settings.byte_streams.iter().map(|one| one.content_type.as_str()).collect();
     let mjpeg = "multipart/x-mixed-replace;boundary=ffmpeg";
     assert_eq!(types, ["video/mp2t", mjpeg, "video/mp2t", "audio/wav"]);
 }
 
 #[test]
-fn the_readmes_cameras_of_sets_and_their_controls_load() {
-    let block = |of: &str| {
-        let blocks = README.split("```yaml\n").skip(1);
-        let mut texts = blocks.filter_map(|text| Some(text.split_once("```")?.0));
-        parse_text(texts.find(|text| text.contains(of)).unwrap()).unwrap()
-    };
-    let made = block("\nuse:\n");
+fn the_documented_cameras_of_sets_and_their_controls_load() {
+    let made = loaded(&sample(COMMANDS, "\nuse:\n"));
     let urls: Vec<_> = made.byte_streams.iter().map(|stream| stream.url.as_str()).collect();
     assert_eq!(urls, ["/front/view.mjpg", "/front/raw.ts", "/back/view.mjpg", "/back/raw.ts"]);
-    assert_eq!(block("controls:").feeds[0].controls.len(), 3);
+    assert_eq!(loaded(&sample(CONFIGURATION, "controls:")).feeds[0].controls.len(), 3);
 }
 
 #[test]
-fn the_readmes_recordings_load() {
-    let (_, chapter) = README.split_once("\n## Recordings\n").unwrap();
-    let (_, sample) = chapter.split_once("```yaml\n").unwrap();
-    let (sample, _) = sample.split_once("```").unwrap();
-    let feeds = "feeds: {camera: {test: clock}, birds: {test: clock}, door: {test: clock}}\n";
-    let settings =
-        parse_text(&format!("{feeds}{}", sample.replace("/media/disk/livebox", "/tmp"))).unwrap();
+fn the_documented_recordings_load() {
+    let settings = loaded(&sample(RECORDINGS_PAGE, "\nrecordings:\n"));
     let plans: Vec<_> = settings.streams.iter().map(|stream| stream.record.to_string()).collect();
     assert_eq!(plans, ["sun 09:45-11:15, wed 19:00-20:30", "06:00-22:00", "always"]);
+}
+
+#[test]
+fn every_example_in_the_documents_loads() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = fs::read_dir(repository.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = pages.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
+    let mut count = 0;
+    for page in pages.chain([repository.join("README.md")]) {
+        for text in samples(&fs::read_to_string(&page).unwrap()) {
+            let problems = parse_text(&on_this_machine(text)).err().unwrap_or_default();
+            assert!(problems.is_empty(), "{}:\n{text}\n{}", page.display(), lines(&problems));
+            count += 1;
+        }
+    }
+    assert!(count >= 15, "only {count} examples were found");
 }
 
 #[test]
@@ -84,6 +92,35 @@ fn the_manual_knows_every_key_in_its_section() {
         let missing: Vec<_> = keys.iter().filter(|key| !found.contains(key)).collect();
         assert!(missing.is_empty(), "{section} does not explain {missing:?}");
     }
+}
+
+/// The configurations that a page shows.
+fn samples(page: &str) -> impl Iterator<Item = &str> {
+    let blocks = page.split("```yaml\n").skip(1);
+    blocks.map(|block| block.split_once("```").expect("the block has an end").0)
+}
+
+/// The configuration of this page that contains `part`.
+fn sample(page: &str, part: &str) -> String {
+    samples(page).find(|text| text.contains(part)).unwrap().to_owned()
+}
+
+fn loaded(sample: &str) -> Settings {
+    parse_text(&on_this_machine(sample)).unwrap()
+}
+
+/// A documented configuration with folders that exist and what the reader has to fill in.
+fn on_this_machine(sample: &str) -> String {
+    let hash = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
+    [
+        ("/var/log/livebox", "/tmp"),
+        ("/media/disk/livebox", "/tmp"),
+        ("$argon2id$v=19$m=19456,t=2,p=1$…", hash),
+        ("$argon2id$…", hash),
+        ("key: \"…\"", "key: abcd-efgh-ijkl-mnop"),
+    ]
+    .iter()
+    .fold(sample.to_owned(), |text, (shown, meant)| text.replace(shown, meant))
 }
 
 /// The manual with the example push taken into use.
