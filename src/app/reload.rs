@@ -21,7 +21,7 @@ use crate::config::rollback::rolled_back;
 use crate::config::settings::Settings;
 use crate::config::{LoadError, Loaded};
 use crate::engine::process::set_limits;
-use crate::engine::unit::Unit;
+use crate::engine::supervise::unit::Unit;
 use crate::http;
 use crate::model::ids::StreamName;
 use crate::model::status::RolledBack;

@@ -13,7 +13,7 @@ use crate::base::time::MediaTime;
 use crate::config::settings::Source;
 use crate::engine::controls::Listed;
 use crate::engine::plan::{Capture, Form, Plan};
-use crate::engine::runs::Stop;
+use crate::engine::supervise::runs::Stop;
 use crate::model::given::{Given, Pictures};
 use crate::model::status::Failure;
 

@@ -23,7 +23,7 @@ use super::tap::Target;
 use super::unpack;
 use super::{Input, Output};
 use crate::base::time::MediaTime;
-use crate::engine::runs::Stop;
+use crate::engine::supervise::runs::Stop;
 use crate::engine::work::Work;
 use crate::model::ids::FeedName;
 use crate::model::status::{Encoder, Failure};

@@ -14,7 +14,7 @@ use crate::base::time::MediaTime;
 use crate::config::settings::Source;
 use crate::engine::controls::{Listed, settled};
 use crate::engine::plan::{Capture, Form, Plan};
-use crate::engine::runs::Stop;
+use crate::engine::supervise::runs::Stop;
 use crate::model::status::Failure;
 use crate::wire::News;
 

@@ -12,7 +12,7 @@ use super::running::{Running, give_times};
 use super::tap::{Target, Timeline, count_dropped, tap};
 use crate::config::settings::FeedAudio;
 use crate::engine::plan::{Offered, Plan};
-use crate::engine::runs::Stop;
+use crate::engine::supervise::runs::Stop;
 use crate::model::given::Given;
 use crate::model::status::Failure;
 use crate::model::unit::TrackKind;

@@ -11,7 +11,7 @@ use super::running::{Running, started};
 use super::tap::{Target, Timeline, tap};
 use crate::config::settings::{Login, Pull};
 use crate::engine::plan::{Offered, Plan};
-use crate::engine::runs::Stop;
+use crate::engine::supervise::runs::Stop;
 use crate::model::status::Failure;
 
 /// Fetches the stream of `plan`'s feed, until that fails or is to stop.

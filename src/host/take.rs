@@ -15,7 +15,7 @@ use super::tap::{SINKS, Target, Timeline, count_dropped, tap};
 use crate::base::time::MediaTime;
 use crate::config::settings::Sound;
 use crate::engine::plan::Plan;
-use crate::engine::runs::Stop;
+use crate::engine::supervise::runs::Stop;
 use crate::engine::work::Work;
 use crate::model::given::{Given, Pictures};
 use crate::model::status::Failure;

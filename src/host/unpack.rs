@@ -16,7 +16,7 @@ use super::incoming::{self, Alone, Incoming, Trouble};
 use super::running::{Running, started};
 use super::tap::{Target, Timeline, tap};
 use crate::engine::plan::{Offered, Plan};
-use crate::engine::runs::Stop;
+use crate::engine::supervise::runs::Stop;
 use crate::model::status::Failure;
 
 /// Bytes that may wait to be looked into; beyond that something stands still.

@@ -13,15 +13,15 @@ use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 
-use super::ambiguity::FETCH_SITE;
-use super::connection::OverUnixSocket;
 use super::error::ApiError;
-use super::head::headers;
 use super::origin::{Facts, Peer, Scheme, Verdict, is_of_proxy, is_untold, judge};
-use super::server::State;
 use crate::accounts::{Place, Porter, basic_password};
 use crate::base::authority::Authority;
 use crate::base::secret::Secret;
+use crate::http::listen::ambiguity::FETCH_SITE;
+use crate::http::listen::connection::OverUnixSocket;
+use crate::http::listen::head::headers;
+use crate::http::listen::server::State;
 use crate::model::ids::StreamName;
 use crate::model::status::{Closed, Recordings, Snapshot};
 

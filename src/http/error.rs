@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::accounts::Busy;
 use crate::base::disk::Silent;
-use crate::engine::bytes::{NoSeat, NoShot};
+use crate::engine::process::bytes::{NoSeat, NoShot};
 use crate::model::status::Failure;
 use crate::outputs::mjpeg::NoLook;
 use crate::outputs::picture::{BadWish, NoPicture};

@@ -1,22 +1,31 @@
 //! Streams as endless answers: fMP4 and raw H.264.
 
+pub(super) mod bell;
+pub(super) mod body;
+pub(super) mod bytes;
+pub(super) mod hls;
+pub(super) mod live;
+pub(super) mod mjpeg;
+pub(super) mod picture;
+pub(super) mod viewer;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use ::bytes::Bytes;
 use actix_web::http::Method;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
-use bytes::Bytes;
 
-use super::bell::{Bell, Bells, Ear};
-use super::body::{self, Source};
-use super::connection::Connection;
 use super::error::ApiError;
-use super::server::now;
-use super::viewer::{self, Flow, Shape, Viewer};
 use crate::engine::roster::{PATIENCE, Stream};
+use crate::http::listen::connection::Connection;
+use crate::http::listen::server::now;
+use crate::http::media::bell::{Bell, Bells, Ear};
+use crate::http::media::body::Source;
+use crate::http::media::viewer::{Flow, Shape, Viewer};
 use crate::hub::{Client, Piece, Read, Reader};
 use crate::media::packager::Init;
 use crate::model::status::State;
@@ -24,7 +33,7 @@ use crate::model::track::Tracks;
 use crate::outputs::picture::NoPicture;
 
 /// `GET /<stream>.mp4`: fragmented MP4, a fragment a frame, from the live edge on.
-pub(super) async fn mp4(
+pub(in crate::http) async fn mp4(
     request: HttpRequest,
     query: web::Query<Vec<(String, String)>>,
     stream: web::ReqData<Arc<Stream>>,
@@ -58,7 +67,7 @@ pub(super) async fn mp4(
 }
 
 /// `GET /<stream>.h264`: the access units in Annex B form, from the newest key frame.
-pub(super) async fn h264(
+pub(in crate::http) async fn h264(
     request: HttpRequest,
     stream: web::ReqData<Arc<Stream>>,
 ) -> Result<HttpResponse, ApiError> {
@@ -76,7 +85,7 @@ pub(super) async fn h264(
 }
 
 /// `reader`, listed as the one who asks.
-pub(super) fn listed(reader: Reader, request: &HttpRequest, way: &'static str) -> Reader {
+pub(in crate::http) fn listed(reader: Reader, request: &HttpRequest, way: &'static str) -> Reader {
     match request.peer_addr() {
         Some(peer) => reader.of(Client { address: peer.ip().to_canonical(), way, since: now() }),
         None => reader,
@@ -84,7 +93,7 @@ pub(super) fn listed(reader: Reader, request: &HttpRequest, way: &'static str) -
 }
 
 /// `GET /<stream>.ts`: MPEG-TS from the newest key frame on.
-pub(super) async fn ts(
+pub(in crate::http) async fn ts(
     request: HttpRequest,
     stream: web::ReqData<Arc<Stream>>,
 ) -> Result<HttpResponse, ApiError> {
@@ -99,7 +108,7 @@ pub(super) async fn ts(
 }
 
 /// `GET /<stream>.aac`: the sound alone, in ADTS.
-pub(super) async fn aac(
+pub(in crate::http) async fn aac(
     request: HttpRequest,
     stream: web::ReqData<Arc<Stream>>,
 ) -> Result<HttpResponse, ApiError> {
@@ -116,12 +125,12 @@ pub(super) async fn aac(
 }
 
 /// Joins the stream, which starts the feed if need be, and waits until it shows a picture.
-pub(super) async fn joined(stream: &Arc<Stream>) -> Result<(Reader, Arc<Init>), ApiError> {
+pub(in crate::http) async fn joined(stream: &Arc<Stream>) -> Result<(Reader, Arc<Init>), ApiError> {
     joined_within(stream, PATIENCE).await
 }
 
 /// As [`joined`], for at most `patience`.
-pub(super) async fn joined_within(
+pub(in crate::http) async fn joined_within(
     stream: &Arc<Stream>,
     patience: Duration,
 ) -> Result<(Reader, Arc<Init>), ApiError> {
@@ -129,7 +138,7 @@ pub(super) async fn joined_within(
 }
 
 /// The answer where nothing comes, with the reason if there is one.
-pub(super) fn no_picture(stream: &Stream) -> ApiError {
+pub(in crate::http) fn no_picture(stream: &Stream) -> ApiError {
     let cause = match stream.state(now()) {
         State::Waiting { cause, .. } | State::Over { cause } => Some(cause),
         State::Idle | State::Starting | State::Live { .. } | State::Stopping => None,
@@ -230,7 +239,7 @@ fn adts(piece: &Piece, init: &Init) -> Bytes {
 }
 
 /// What follows a head that is asked for alone.
-pub(super) struct Nothing;
+pub(in crate::http) struct Nothing;
 
 impl Source for Nothing {
     fn poll_more(&mut self, _: &mut VecDeque<Bytes>, _: &mut Context<'_>) -> Poll<Flow> {
@@ -250,7 +259,7 @@ fn is_vlc_3(request: &HttpRequest) -> bool {
 
 /// Whether GStreamer 1.22 asks, whose hlsdemux2 never finds its place in a
 /// playlist that began with one segment.
-pub(super) fn is_gstreamer_1_22(request: &HttpRequest) -> bool {
+pub(in crate::http) fn is_gstreamer_1_22(request: &HttpRequest) -> bool {
     agent(request).starts_with("GStreamer souphttpsrc 1.22.")
 }
 
@@ -273,7 +282,7 @@ fn client(request: &HttpRequest) -> viewer::Client {
 
 /// Chromium and its kin name it so, Safari and Firefox do not. A program that
 /// lies gets a skippable box and some padding.
-pub(super) fn is_chromium(request: &HttpRequest) -> bool {
+pub(in crate::http) fn is_chromium(request: &HttpRequest) -> bool {
     agent(request).contains("Chrome/")
 }
 
@@ -289,7 +298,7 @@ fn mp4_type(init: Option<&Init>, shape: Shape) -> String {
     }
 }
 
-pub(super) fn endless(content_type: &str) -> HttpResponseBuilder {
+pub(in crate::http) fn endless(content_type: &str) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response
         .content_type(content_type)

@@ -4,39 +4,17 @@
 //! one table (`error.rs`), callers are judged in one place (`access.rs`).
 
 mod access;
-mod ambiguity;
-mod assets;
-mod bell;
-mod body;
-mod bytes;
-mod connection;
+mod api;
 mod cors;
-mod dashboard;
-mod docroot;
 mod error;
-mod error_page;
-mod exchange;
 mod files;
-mod head;
-mod hls;
-mod journal;
-mod line;
-mod live;
-mod livebox;
+mod listen;
 mod media;
-mod mjpeg;
 mod origin;
 mod pages;
-mod picture;
-mod plain;
-mod porch;
-mod pushes;
-mod recordings;
 mod routes;
-mod server;
 mod stat;
 mod table;
-mod viewer;
 
-pub use porch::{FILES_FOR_ALL, places};
-pub use server::{ServeError, Server, State, stop};
+pub use listen::porch::{FILES_FOR_ALL, places};
+pub use listen::server::{ServeError, Server, State, stop};

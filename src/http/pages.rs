@@ -1,6 +1,11 @@
 //! Pages for people, rendered here. They are complete without JavaScript; the
 //! player's page recovers by itself where scripts run.
 
+pub(super) mod assets;
+pub(super) mod dashboard;
+pub(super) mod docroot;
+pub(super) mod error_page;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,20 +17,20 @@ use askama::Template;
 use super::access::{Caller, close, may_see};
 use super::error::ApiError;
 use super::media::joined_within;
-use super::server::{State, now};
 use crate::accounts::Place;
 use crate::base::system;
 use crate::engine::roster::Stream;
+use crate::http::listen::server::{State, now};
 use crate::model::status::{self, Closed, Failure, Snapshot};
 use crate::service::lineup::Lineup;
 
 /// Only what this server has, and no scripts at all. Other sites may frame the
 /// pages: that is how a camera gets onto one's home page.
-pub(super) const POLICY: &str = "default-src 'none'; style-src 'self'; media-src 'self'; img-src 'self'; \
+pub(in crate::http) const POLICY: &str = "default-src 'none'; style-src 'self'; media-src 'self'; img-src 'self'; \
                       form-action 'self'; base-uri 'none'";
 
 /// The same with a script: one that watches over the player, or keeps a list fresh.
-pub(super) const POLICY_WITH_SCRIPT: &str = "default-src 'none'; style-src 'self'; media-src 'self'; img-src 'self'; \
+pub(in crate::http) const POLICY_WITH_SCRIPT: &str = "default-src 'none'; style-src 'self'; media-src 'self'; img-src 'self'; \
                       script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'";
 
 /// How long a page waits for the first picture of a feed that it has started.
@@ -55,16 +60,16 @@ struct Player<'a> {
 }
 
 /// Where the pages of this box lead.
-pub(super) struct Links<'a> {
-    pub(super) home: bool,
-    pub(super) recordings: bool,
+pub(in crate::http) struct Links<'a> {
+    pub(in crate::http) home: bool,
+    pub(in crate::http) recordings: bool,
     /// The state page, where it is shown.
-    pub(super) stat: Option<&'a str>,
-    pub(super) control: bool,
+    pub(in crate::http) stat: Option<&'a str>,
+    pub(in crate::http) control: bool,
 }
 
 impl<'a> Links<'a> {
-    pub(super) fn of(state: &State, lineup: &'a Lineup) -> Self {
+    pub(in crate::http) fn of(state: &State, lineup: &'a Lineup) -> Self {
         let pages = &lineup.settings.pages;
         Self {
             home: pages.home,
@@ -84,7 +89,7 @@ struct NotFound<'a> {
 }
 
 /// `GET /`: the first stream, for those who may see it.
-pub(super) async fn home(
+pub(in crate::http) async fn home(
     caller: Caller,
     request: HttpRequest,
     state: web::Data<State>,
@@ -101,7 +106,7 @@ pub(super) async fn home(
 }
 
 /// `GET /<stream>/`
-pub(super) async fn stream(
+pub(in crate::http) async fn stream(
     caller: Caller,
     request: HttpRequest,
     state: web::Data<State>,
@@ -111,7 +116,7 @@ pub(super) async fn stream(
 }
 
 /// Every path that nothing answers.
-pub(super) async fn not_found(request: HttpRequest) -> HttpResponse {
+pub(in crate::http) async fn not_found(request: HttpRequest) -> HttpResponse {
     if request.path().starts_with("/api/") {
         return ApiError::NoSuchPath(request.path().to_owned()).error_response();
     }
@@ -168,7 +173,11 @@ async fn away(stream: &Arc<Stream>) -> Option<Failure> {
 }
 
 /// A page under the content security policy `policy`.
-pub(super) fn html(status: StatusCode, page: &impl Template, policy: &'static str) -> HttpResponse {
+pub(in crate::http) fn html(
+    status: StatusCode,
+    page: &impl Template,
+    policy: &'static str,
+) -> HttpResponse {
     match page.render() {
         Ok(text) => HttpResponse::build(status)
             .content_type("text/html; charset=utf-8")

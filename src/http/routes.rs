@@ -9,14 +9,14 @@ use actix_web::guard::{Any, Get, Guard, Head, Not, fn_guard};
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
-use super::docroot::{self, Docroot};
 use super::error::ApiError;
-use super::server::State;
 use super::table::{Table, What, Whom, asks_for, is_placed};
-use super::{
-    access, assets, bytes, cors, dashboard, hls, live, livebox, media, mjpeg, pages, picture,
-    pushes, recordings, stat,
-};
+use super::{access, cors, media, pages, stat};
+use crate::http::api::{livebox, pushes, recordings};
+use crate::http::listen::server::State;
+use crate::http::media::{bytes, hls, live, mjpeg, picture};
+use crate::http::pages::docroot::{self, Docroot};
+use crate::http::pages::{assets, dashboard};
 use crate::service::lineup::Lineup;
 
 /// What may be asked at a URL that only shows something.

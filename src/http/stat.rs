@@ -17,8 +17,8 @@ use self::numbers::{Stat, stat};
 use super::access::close_page;
 use super::error::json;
 use super::pages::{self, Links};
-use super::server::{State, now};
 use crate::base::units::{duration_in_words, size_in_words};
+use crate::http::listen::server::{State, now};
 use crate::model::status::{Closed, Snapshot};
 
 /// Only what this server has. The one script keeps the numbers fresh, and

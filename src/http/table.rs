@@ -12,10 +12,10 @@ use actix_web::guard::{Guard, GuardContext, fn_guard};
 use actix_web::{HttpMessage as _, web};
 
 use super::access;
-use super::server::State;
 use crate::accounts::{Place, Porter};
-use crate::engine::bytes;
+use crate::engine::process::bytes;
 use crate::engine::roster::Stream;
+use crate::http::listen::server::State;
 
 /// What answers at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,11 +11,11 @@ use tokio::task::JoinHandle;
 use super::preflight::{Preflight, preflight};
 use crate::base::backoff::Backoff;
 use crate::config::settings::{self, Mode};
-use crate::engine::demand::Demand;
-use crate::engine::lifecycle::{Lifecycle, Limits, Phase};
 use crate::engine::process::{Destination, Meter, PushPipeline};
 use crate::engine::roster;
-use crate::engine::supervisor::{Report, Supervisor};
+use crate::engine::supervise::demand::Demand;
+use crate::engine::supervise::lifecycle::{Lifecycle, Limits, Phase};
+use crate::engine::supervise::supervisor::{Report, Supervisor};
 use crate::model::ids::PushName;
 use crate::model::status::{self, Failure, State};
 

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::lineup::Lineup;
 use crate::config::settings::Settings;
-use crate::engine::lifecycle::Phase;
-use crate::engine::supervisor::Report;
-use crate::engine::unit::Unit;
+use crate::engine::supervise::lifecycle::Phase;
+use crate::engine::supervise::supervisor::Report;
+use crate::engine::supervise::unit::Unit;
 use crate::model::status::Failure;
 
 /// As long as a cold feed has for its first frame.

@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::family::Listener;
 use crate::engine::controls::Complaints;
-use crate::engine::lifecycle::{Event, Run};
 use crate::engine::shared::SharedFeed;
+use crate::engine::supervise::lifecycle::{Event, Run};
 use crate::hub;
 use crate::media::packager::Expect;
 use crate::model::ids::FeedName;

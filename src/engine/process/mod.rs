@@ -3,17 +3,22 @@
 //! GStreamer, its plugins and codecs crash, hang and leak, and what strangers
 //! send makes them do so. A process can be limited and killed.
 
+pub mod bytes;
+mod command;
+mod command_log;
 mod commands;
 mod encoders;
 mod family;
 mod feeds;
 mod host;
+mod last_words;
 mod limits;
 mod listeners;
 mod meter;
 mod mjpeg;
 mod picture;
 mod pids;
+mod pipe;
 mod push;
 mod recording;
 mod streams;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::host::Host;
 use super::unexpected;
-use crate::engine::bytes::Viewer;
+use crate::engine::process::bytes::Viewer;
 use crate::media::jpeg::Finder;
 use crate::model::picture::Format;
 use crate::model::status::Failure;

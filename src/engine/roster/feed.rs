@@ -10,13 +10,13 @@ use tokio::task::JoinHandle;
 use super::{FEED_LIMITS, is_down};
 use crate::config::diff::Diff;
 use crate::config::settings::{self, Settings};
-use crate::engine::bytes;
-use crate::engine::demand::Demand;
-use crate::engine::lifecycle::{Lifecycle, Limits};
 use crate::engine::plan::Plan;
+use crate::engine::process::bytes;
 use crate::engine::process::{Base, CapturePipeline, Family, FeedSource};
 use crate::engine::shared::SharedFeed;
-use crate::engine::supervisor::Supervisor;
+use crate::engine::supervise::demand::Demand;
+use crate::engine::supervise::lifecycle::{Lifecycle, Limits};
+use crate::engine::supervise::supervisor::Supervisor;
 use crate::model::ids::{FeedName, StreamName};
 use crate::model::status::{self, State};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{FailureError, NoPicture, PATIENCE, Pictures, USUAL, Wish};
-use crate::engine::bytes::Stream;
+use crate::engine::process::bytes::Stream;
 use crate::engine::process::{NoStill, Still, extract, render_still};
 use crate::engine::roster::HOPELESS;
 use crate::model::status::Failure;

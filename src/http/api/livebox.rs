@@ -1,0 +1,268 @@
+//! The livebox API: `/api/livebox/v1/…`, also at `/api/v1/…`.
+
+use actix_http::error::PayloadError;
+use actix_multipart::{Multipart, MultipartError};
+use actix_web::http::header;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use futures_util::TryStreamExt;
+use serde::Serialize;
+
+use crate::base::{system, time};
+use crate::engine::roster::Stream;
+use crate::http::access::Caller;
+use crate::http::error::{ApiError, json};
+use crate::http::listen::exchange::is_too_slow;
+use crate::http::listen::server::{State, now};
+use crate::model::ids::StreamName;
+use crate::service::control::{Field, Refused};
+use crate::service::lineup::Lineup;
+use crate::service::livebox::{Activity, Livebox};
+
+/// No honest edit is longer.
+const LONGEST_BODY: usize = 64 << 10;
+/// Nor has it more fields.
+const MOST_FIELDS: usize = 32;
+
+#[derive(Serialize)]
+struct Status {
+    product: &'static str,
+    version: &'static str,
+    name: String,
+    id: String,
+    status: &'static str,
+    cpu: f64,
+    disk: f64,
+    net: u64,
+    timestamp: String,
+    /// New settings that gave nothing, since the configuration was read last.
+    rolled_back: Vec<String>,
+    /// What is wrong with the folders of the box, each in one line.
+    problems: Vec<String>,
+}
+
+/// `GET /api/livebox/v1/status`
+pub(in crate::http) async fn status(state: web::Data<State>) -> HttpResponse {
+    answer(&status_of(&state))
+}
+
+/// `GET /api/livebox/v1/control`
+pub(in crate::http) async fn control(
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require_operator().await?;
+    Ok(answer(&livebox(&state.lineup())?.control().await.shown()))
+}
+
+/// `POST /api/livebox/v1/control`
+pub(in crate::http) async fn edit(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require_operator().await?;
+    let fields = fields(&request, payload).await?;
+    let held = livebox(&state.lineup())?.edit(&fields, now()).await?;
+    Ok(changed(&state, &held.shown()))
+}
+
+/// `PUT /api/livebox/v1/start`
+pub(in crate::http) async fn start(
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require_operator().await?;
+    livebox(&state.lineup())?.start(now()).await?;
+    Ok(changed(&state, &status_of(&state)))
+}
+
+/// `PUT /api/livebox/v1/stop`
+pub(in crate::http) async fn stop(
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require_operator().await?;
+    livebox(&state.lineup())?.stop(now()).await?;
+    Ok(changed(&state, &status_of(&state)))
+}
+
+/// `POST /api/livebox/v1/reload`
+pub(in crate::http) async fn reload(
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require_operator().await?;
+    Ok(answer(&state.reloads.ask().await?))
+}
+
+/// `POST /api/livebox/v1/streams/{name}/restart`
+pub(in crate::http) async fn restart(
+    caller: Caller,
+    name: web::Path<String>,
+    request: HttpRequest,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require_operator().await?;
+    let lineup = state.lineup();
+    let bytes = name.parse().ok().and_then(|name| lineup.bytes.find(&name));
+    match bytes {
+        Some(stream) => stream.restart().await,
+        None => named_stream(&lineup, &name, &request)?.restart().await,
+    }
+    Ok(answer(&status_of(&state)))
+}
+
+pub(in crate::http) fn answer(body: &impl Serialize) -> HttpResponse {
+    json(&mut HttpResponse::Ok(), body)
+}
+
+/// The answer to what an operator has changed, with a `warning` where that
+/// will be forgotten.
+pub(in crate::http) fn changed(state: &State, body: &impl Serialize) -> HttpResponse {
+    let Some(warning) = state.forgets() else { return answer(body) };
+    let body = serde_json::to_value(body).expect("our own structs have string keys only");
+    let serde_json::Value::Object(mut fields) = body else { return answer(&body) };
+    fields.insert("warning".to_owned(), warning.into());
+    answer(&fields)
+}
+
+/// The box as one thing.
+///
+/// # Errors
+/// It encodes nothing, so that there is nothing to steer.
+pub(in crate::http) fn livebox(lineup: &Lineup) -> Result<&Livebox, ApiError> {
+    lineup.livebox.as_deref().ok_or(ApiError::NoTracks)
+}
+
+/// The stream of this name.
+///
+/// # Errors
+/// There is none.
+pub(in crate::http) fn named_stream<'a>(
+    lineup: &'a Lineup,
+    name: &str,
+    request: &HttpRequest,
+) -> Result<&'a Stream, ApiError> {
+    let named = name.parse::<StreamName>().ok();
+    let stream = named.and_then(|name| lineup.roster.find(&name)).map(AsRef::as_ref);
+    stream.ok_or_else(|| ApiError::NoSuchPath(request.path().to_owned()))
+}
+
+fn status_of(state: &State) -> Status {
+    let now = now();
+    Status {
+        product: "com.youtube.livebox",
+        version: env!("CARGO_PKG_VERSION"),
+        name: system::hostname(),
+        id: state.mac_address.clone(),
+        status: state
+            .lineup()
+            .livebox
+            .as_ref()
+            .map_or(Activity::Idle, |livebox| livebox.activity(now))
+            .word(),
+        cpu: state.cpu_percent(now),
+        disk: state.disk_percent(),
+        net: state.bytes_out(),
+        timestamp: time::iso_stamp(),
+        rolled_back: state.lineup().rolled_back.iter().map(|one| one.what.clone()).collect(),
+        problems: state.problems().iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Reads the edit from JSON, a form, or a multipart form.
+pub(in crate::http) async fn fields(
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<Vec<Field>, ApiError> {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match kind.split(';').next().unwrap_or_default().trim() {
+        "multipart/form-data" => multipart_fields(request, payload).await,
+        "application/x-www-form-urlencoded" => {
+            let body = whole(payload).await?;
+            let pairs = web::Query::<Vec<(String, String)>>::from_query(as_text(&body)?)
+                .map_err(|error| ApiError::Unreadable(error.to_string()))?;
+            Ok(pairs
+                .into_inner()
+                .into_iter()
+                .map(|(key, value)| Field { key, value: Some(value) })
+                .collect())
+        }
+        _ => json_fields(&whole(payload).await?),
+    }
+}
+
+async fn whole(payload: web::Payload) -> Result<web::Bytes, ApiError> {
+    payload
+        .to_bytes_limited(LONGEST_BODY)
+        .await
+        .map_err(|_| ApiError::Unreadable("the body is too long".to_owned()))?
+        .map_err(unread)
+}
+
+/// Why a body was not read.
+fn unread(error: actix_web::Error) -> ApiError {
+    match error.as_error::<PayloadError>() {
+        Some(error) if is_too_slow(error) => ApiError::TooSlow,
+        Some(_) | None => ApiError::Unreadable(error.to_string()),
+    }
+}
+
+fn as_text(body: &[u8]) -> Result<&str, ApiError> {
+    std::str::from_utf8(body).map_err(|error| ApiError::Unreadable(error.to_string()))
+}
+
+fn json_fields(body: &[u8]) -> Result<Vec<Field>, ApiError> {
+    use serde_json::Value;
+    let parsed: Value =
+        serde_json::from_slice(body).map_err(|error| ApiError::Unreadable(error.to_string()))?;
+    let Value::Object(object) = parsed else {
+        return Err(ApiError::Unreadable("it is not an object".to_owned()));
+    };
+    let fields = object.into_iter().map(|(key, value)| match value {
+        Value::Null => Ok(Field { key, value: None }),
+        Value::String(text) => Ok(Field { key, value: Some(text) }),
+        Value::Number(number) => Ok(Field { key, value: Some(number.to_string()) }),
+        Value::Bool(flag) => Ok(Field { key, value: Some(flag.to_string()) }),
+        Value::Array(_) | Value::Object(_) => {
+            let valid = "a text, a number or null";
+            Err(ApiError::Box(Refused::Value { field: key, valid }.into()))
+        }
+    });
+    fields.collect()
+}
+
+async fn multipart_fields(
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<Vec<Field>, ApiError> {
+    let unreadable = |error: MultipartError| {
+        if let MultipartError::Payload(cause) = &error
+            && is_too_slow(cause)
+        {
+            return ApiError::TooSlow;
+        }
+        ApiError::Unreadable(error.to_string())
+    };
+    let mut parts = Multipart::from_request(request, &mut payload.into_inner())
+        .await
+        .map_err(|error| ApiError::Unreadable(error.to_string()))?;
+    let (mut fields, mut left) = (Vec::new(), LONGEST_BODY);
+    while let Some(mut part) = parts.try_next().await.map_err(unreadable)? {
+        let key = part.name().unwrap_or_default().to_owned();
+        let mut value = Vec::new();
+        while let Some(piece) = part.try_next().await.map_err(unreadable)? {
+            left = left
+                .checked_sub(piece.len())
+                .ok_or_else(|| ApiError::Unreadable("the body is too long".to_owned()))?;
+            value.extend_from_slice(&piece);
+        }
+        fields.push(Field { key, value: Some(as_text(&value)?.to_owned()) });
+        if fields.len() > MOST_FIELDS {
+            return Err(ApiError::Unreadable("too many fields".to_owned()));
+        }
+    }
+    Ok(fields)
+}

@@ -1,0 +1,168 @@
+//! Pushes in the livebox API: `/api/livebox/v1/pushes/…`.
+
+use std::time::Instant;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+
+use super::livebox::{answer, changed, livebox};
+use crate::http::access::Caller;
+use crate::http::error::ApiError;
+use crate::http::listen::server::{State, now};
+use crate::model::status;
+use crate::outputs::preflight::Preflight;
+use crate::outputs::push::Push;
+use crate::service::lineup::Lineup;
+
+/// One push, as programs see it.
+#[derive(Serialize)]
+struct Shown {
+    name: String,
+    stream: String,
+    /// `idle`, `starting`, `live`, `stopping`, `waiting`.
+    state: &'static str,
+    wanted: bool,
+    /// Where it goes, without key and password.
+    url: Option<String>,
+    /// `url` or `backup`: which one is in use, or is tried next.
+    #[serde(rename = "using")]
+    address: &'static str,
+    has_backup: bool,
+    live_seconds: Option<f64>,
+    /// Sent since the start of the service.
+    bytes: u64,
+    /// Bits a second over the last five seconds.
+    bitrate: u64,
+    /// Frames left out because the receiver was too slow.
+    drops: u64,
+    restarts: u32,
+    /// What the failures began with, until it has been live for ten seconds.
+    first_error: Option<String>,
+    last_error: Option<String>,
+    next_retry_seconds: Option<f64>,
+    preflight: Fitness,
+}
+
+#[derive(Serialize)]
+struct Fitness {
+    width: Option<u32>,
+    height: Option<u32>,
+    fps: Option<f64>,
+    key_frame_seconds: Option<f64>,
+    bitrate: Option<u64>,
+    stream_has_audio: bool,
+    advice: Vec<String>,
+}
+
+/// `GET /api/livebox/v1/pushes`
+pub(in crate::http) async fn all(
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require_operator().await?;
+    let now = now();
+    Ok(answer(&state.lineup().pushes.iter().map(|push| shown(push, now)).collect::<Vec<_>>()))
+}
+
+/// `PUT /api/livebox/v1/pushes/{name}/start`
+pub(in crate::http) async fn start(
+    caller: Caller,
+    request: HttpRequest,
+    name: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require_operator().await?;
+    let lineup = state.lineup();
+    let push = named(&lineup, &name, &request)?;
+    livebox(&lineup)?.start_push(push, now()).await?;
+    Ok(changed(&state, &shown(push, now())))
+}
+
+/// `PUT /api/livebox/v1/pushes/{name}/stop`
+pub(in crate::http) async fn stop(
+    caller: Caller,
+    request: HttpRequest,
+    name: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require_operator().await?;
+    let lineup = state.lineup();
+    let push = named(&lineup, &name, &request)?;
+    livebox(&lineup)?.stop_push(push, now()).await?;
+    Ok(changed(&state, &shown(push, now())))
+}
+
+/// `PUT /api/livebox/v1/pushes/{name}/retry`
+pub(in crate::http) async fn retry(
+    caller: Caller,
+    request: HttpRequest,
+    name: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require_operator().await?;
+    let lineup = state.lineup();
+    let push = named(&lineup, &name, &request)?;
+    livebox(&lineup)?.try_push_now(push, now()).await?;
+    Ok(answer(&shown(push, now())))
+}
+
+/// The push of this name.
+///
+/// # Errors
+/// There is none.
+pub(in crate::http) fn named<'a>(
+    lineup: &'a Lineup,
+    name: &str,
+    request: &HttpRequest,
+) -> Result<&'a Push, ApiError> {
+    let push = lineup.push(name).map(AsRef::as_ref);
+    push.ok_or_else(|| ApiError::NoSuchPath(request.path().to_owned()))
+}
+
+fn shown(push: &Push, now: Instant) -> Shown {
+    let status = push.status(now);
+    let (live_seconds, next_retry_seconds) = match &status.state {
+        status::State::Live { since } => (Some(tenths(since.as_secs_f64())), None),
+        status::State::Waiting { retry_in, .. } => (None, Some(tenths(retry_in.as_secs_f64()))),
+        status::State::Idle
+        | status::State::Starting
+        | status::State::Stopping
+        | status::State::Over { .. } => (None, None),
+    };
+    Shown {
+        name: status.name.to_string(),
+        stream: status.stream.to_string(),
+        state: status.state.word(),
+        wanted: push.is_wanted(),
+        url: status.url,
+        address: if status.on_backup == Some(true) { "backup" } else { "url" },
+        has_backup: status.on_backup.is_some(),
+        live_seconds,
+        bytes: status.bytes_out,
+        bitrate: status.bitrate,
+        drops: status.lost,
+        restarts: status.past.restarts,
+        first_error: status.first_failure.map(|failure| failure.to_string()),
+        last_error: status.last_failure.map(|failure| failure.to_string()),
+        next_retry_seconds,
+        preflight: fitness(push.preflight()),
+    }
+}
+
+fn fitness(found: Preflight) -> Fitness {
+    Fitness {
+        width: found.width,
+        height: found.height,
+        fps: found.fps.map(tenths),
+        key_frame_seconds: found
+            .key_frames
+            .map(|span| (span.as_secs_f64() * 1000.0).round() / 1000.0),
+        bitrate: found.bitrate,
+        stream_has_audio: found.has_audio,
+        advice: found.advice,
+    }
+}
+
+fn tenths(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
+}

@@ -1,0 +1,378 @@
+//! Recordings: the list for programs and for people, the files, and who may
+//! start, stop and delete them.
+//!
+//! Who may watch a stream may watch what was recorded of it, and nobody else
+//! learns that there is something: [`access::require_viewer`] and
+//! [`access::are_recordings_listed`] are asked before anything is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, web};
+use askama::Template;
+use serde::{Deserialize, Serialize};
+
+use super::livebox::{answer, changed};
+use crate::base::system;
+use crate::base::time::iso_s;
+use crate::base::units::{duration_in_words, size_in_words};
+use crate::http::access::{self, Caller};
+use crate::http::error::ApiError;
+use crate::http::files::{self, Facts};
+use crate::http::listen::server::{State, now};
+use crate::http::pages::dashboard::{self, Refusal, back_to, changed_at, form};
+use crate::http::pages::{self, Links};
+use crate::model::ids::StreamName;
+use crate::model::status;
+use crate::outputs::picture::BadWish;
+use crate::outputs::recordings::{Entry, Name, Recordings};
+
+/// So many recordings at once, unless fewer are asked for; and at most.
+const USUAL: usize = 200;
+const MOST: usize = 1000;
+
+/// So many stand on one page for people.
+const ON_A_PAGE: usize = 50;
+
+/// Where the page for people and the one for operators stand.
+const PAGE: &str = "/recordings";
+const DESK: &str = "/dashboard/recordings";
+
+/// `GET /api/livebox/v1/recordings`
+#[derive(Serialize)]
+struct List {
+    /// The newest first.
+    recordings: Vec<Shown>,
+    /// What to ask for as `before` to get older ones; nothing if there are none.
+    next: Option<String>,
+    /// Streams that can be recorded.
+    streams: Vec<Recorded>,
+}
+
+/// One recording.
+#[derive(Serialize)]
+struct Shown {
+    name: String,
+    stream: String,
+    /// ISO 8601, UTC.
+    begin: String,
+    /// Not known of what is not finished yet.
+    duration_s: Option<f64>,
+    bytes: u64,
+    /// `recording`, `finishing`, `finished`.
+    state: &'static str,
+    url: String,
+}
+
+/// Whether a stream is recorded.
+#[derive(Serialize)]
+struct Recorded {
+    stream: String,
+    /// `off`, `always`, or the hours of the week.
+    record: String,
+    wanted: bool,
+    /// `idle`, `starting`, `live`, `stopping`, `waiting`.
+    state: &'static str,
+    file: Option<String>,
+    last_error: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(in crate::http) struct Asked {
+    before: Option<String>,
+    limit: Option<String>,
+    told: Option<u64>,
+}
+
+/// `GET /api/livebox/v1/recordings`
+pub(in crate::http) async fn all(
+    request: HttpRequest,
+    asked: web::Query<Asked>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let limit = asked.limit.as_deref().map_or(Ok(USUAL), limit)?;
+    let recordings = recordings(&state)?;
+    let (found, next) = listed(&request, recordings, asked.before.as_deref(), limit)?;
+    let streams = streams(&request, recordings).iter().map(recorded).collect();
+    let recordings = found.iter().map(|(name, entry)| shown(name, entry)).collect();
+    Ok(answer(&List { recordings, next: next.map(|next| next.to_string()), streams }))
+}
+
+/// `PUT /api/livebox/v1/streams/{name}/record/start`
+pub(in crate::http) async fn start(
+    caller: Caller,
+    name: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require_operator().await?;
+    recordings(&state)?.start(&name).await?;
+    one_recorded(&state, &name)
+}
+
+/// `PUT /api/livebox/v1/streams/{name}/record/stop`
+pub(in crate::http) async fn stop(
+    caller: Caller,
+    name: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require_operator().await?;
+    recordings(&state)?.stop(&name).await?;
+    one_recorded(&state, &name)
+}
+
+/// `DELETE /api/livebox/v1/recordings/{name}`
+pub(in crate::http) async fn delete(
+    caller: Caller,
+    request: HttpRequest,
+    name: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require_operator().await?;
+    recordings(&state)?.delete(&named(&name, &request)?).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// `GET /recordings/{name}`: whole or in ranges; up to where it is while it grows.
+pub(in crate::http) async fn file(
+    request: HttpRequest,
+    name: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let name = named(&name, &request)?;
+    access::require_viewer(&request, name.stream()).await?;
+    let missing = || ApiError::NoSuchPath(request.path().to_owned());
+    let (file, facts) = recordings(&state)?.file(&name).await?.ok_or_else(missing)?;
+    let found = (file, Facts::of(&facts));
+    Ok(files::answer(&request, found, name.content_type(), "private, no-cache"))
+}
+
+/// The page, with buttons for operators.
+#[derive(Template)]
+#[template(path = "recordings.html")]
+struct Page<'a> {
+    host: &'a str,
+    version: &'a str,
+    links: Links<'a>,
+    place: &'static str,
+    /// For operators: what their forms carry.
+    token: Option<&'a str>,
+    notice: Option<String>,
+    rows: Vec<Row>,
+    next: Option<String>,
+    streams: Vec<status::Recorded>,
+    sums: Sums,
+    /// The one that is shown in the player.
+    player: Option<String>,
+}
+
+struct Row {
+    name: String,
+    stream: String,
+    begin: String,
+    duration: String,
+    bytes: String,
+    state: &'static str,
+    deletable: bool,
+    is_video: bool,
+}
+
+struct Sums {
+    count: usize,
+    bytes: String,
+    free: String,
+    today: String,
+    yesterday: String,
+    last_error: Option<String>,
+}
+
+/// `GET /recordings`: for everybody.
+pub(in crate::http) async fn page(
+    request: HttpRequest,
+    asked: web::Query<Asked>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Refusal> {
+    Ok(rendered(&request, &asked, &state, None, pages::POLICY_WITH_SCRIPT)?)
+}
+
+/// `GET /dashboard/recordings`: with buttons, for operators.
+pub(in crate::http) async fn desk(
+    caller: Caller,
+    request: HttpRequest,
+    asked: web::Query<Asked>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Refusal> {
+    caller.require_operator().await?;
+    let token = Some(state.desk.token());
+    let mut response = rendered(&request, &asked, &state, token, dashboard::POLICY_WITH_MEDIA)?;
+    let never = header::HeaderValue::from_static("no-store");
+    response.headers_mut().insert(header::CACHE_CONTROL, never);
+    Ok(response)
+}
+
+/// `POST /dashboard/recordings/{name}/delete`
+pub(in crate::http) async fn delete_form(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    name: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Refusal> {
+    form(&caller, &request, payload, &state).await?;
+    let deleted = recordings(&state)?.delete(&named(&name, &request)?).await;
+    Ok(back_to(DESK, &state, deleted.map_err(ApiError::from)))
+}
+
+/// `POST /dashboard/streams/{name}/record/start`
+pub(in crate::http) async fn start_form(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    name: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Refusal> {
+    form(&caller, &request, payload, &state).await?;
+    let started = recordings(&state)?.start(&name).await;
+    Ok(changed_at(DESK, &state, started.map_err(ApiError::from)))
+}
+
+/// `POST /dashboard/streams/{name}/record/stop`
+pub(in crate::http) async fn stop_form(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    name: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Refusal> {
+    form(&caller, &request, payload, &state).await?;
+    let stopped = recordings(&state)?.stop(&name).await;
+    Ok(changed_at(DESK, &state, stopped.map_err(ApiError::from)))
+}
+
+fn recordings(state: &State) -> Result<&Arc<Recordings>, ApiError> {
+    state.recordings.as_ref().ok_or(ApiError::NoFolder)
+}
+
+/// A name as it stands in a URL.
+fn named(text: &str, request: &HttpRequest) -> Result<Name, ApiError> {
+    text.parse().map_err(|_| ApiError::NoSuchPath(request.path().to_owned()))
+}
+
+type Found = Vec<(Name, Entry)>;
+
+/// The recordings that the caller may know of, and where the next page begins:
+/// behind the last of them, so that it names no other one.
+fn listed(
+    request: &HttpRequest,
+    recordings: &Recordings,
+    before: Option<&str>,
+    limit: usize,
+) -> Result<(Found, Option<Name>), ApiError> {
+    let before = before.map(str::parse::<Name>).transpose();
+    let before = before.map_err(|_| ApiError::BadBefore)?;
+    let may_show = |stream: &StreamName| access::are_recordings_listed(request, stream);
+    // One more tells whether there is another page.
+    let mut found = recordings.list(before.as_ref(), limit + 1, may_show);
+    let is_last = found.len() <= limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| !is_last).map(|(name, _)| name.clone());
+    Ok((found, next))
+}
+
+/// How many recordings a program asks for at once.
+fn limit(text: &str) -> Result<usize, BadWish> {
+    let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
+    number.ok_or(BadWish { field: "limit", valid: "1 to 1000" })
+}
+
+fn streams(request: &HttpRequest, recordings: &Recordings) -> Vec<status::Recorded> {
+    let mut streams = recordings.status(now()).streams;
+    streams.retain(|stream| access::is_listed(request, &stream.stream));
+    streams
+}
+
+fn shown(name: &Name, entry: &Entry) -> Shown {
+    Shown {
+        name: name.to_string(),
+        stream: name.stream().to_string(),
+        begin: iso_s(u64::try_from(entry.begun.as_second()).unwrap_or(0)),
+        duration_s: entry.span.map(|span| (span.as_secs_f64() * 1000.0).round() / 1000.0),
+        bytes: entry.bytes,
+        state: entry.state.word(),
+        url: format!("{PAGE}/{name}"),
+    }
+}
+
+fn one_recorded(state: &State, stream: &str) -> Result<HttpResponse, ApiError> {
+    let all = recordings(state)?.status(now()).streams;
+    let found = all.iter().find(|one| one.stream.as_str() == stream);
+    Ok(changed(state, &found.map(recorded)))
+}
+
+fn recorded(one: &status::Recorded) -> Recorded {
+    Recorded {
+        stream: one.stream.to_string(),
+        record: one.plan.clone(),
+        wanted: one.wanted,
+        state: one.state.word(),
+        file: one.file.clone(),
+        last_error: one.last_failure.as_ref().map(ToString::to_string),
+    }
+}
+
+fn rendered(
+    request: &HttpRequest,
+    asked: &Asked,
+    state: &State,
+    token: Option<&str>,
+    policy: &'static str,
+) -> Result<HttpResponse, ApiError> {
+    let recordings = recordings(state)?;
+    let (found, next) = listed(request, recordings, asked.before.as_deref(), ON_A_PAGE)?;
+    let mut status = recordings.status(now());
+    access::close_recordings(request, &mut status);
+    let total = status.total();
+    let rows: Vec<_> = found.iter().map(|(name, entry)| row(name, entry)).collect();
+    let (host, lineup) = (system::hostname(), state.lineup());
+    let page = Page {
+        host: &host,
+        version: env!("CARGO_PKG_VERSION"),
+        links: Links::of(state, &lineup),
+        place: if token.is_some() { DESK } else { PAGE },
+        token,
+        notice: asked
+            .told
+            .filter(|_| token.is_some())
+            .and_then(|told| state.desk.notice(told))
+            .map(|notice| notice.text),
+        player: rows.iter().find(|row| row.is_video).map(|row| row.name.clone()),
+        rows,
+        next: next.map(|next| next.to_string()),
+        streams: streams(request, recordings),
+        sums: Sums {
+            count: total.count,
+            bytes: size_in_words(total.bytes),
+            free: status.free.map_or_else(|| "not known".to_owned(), size_in_words),
+            today: size_in_words(total.written_today),
+            yesterday: size_in_words(total.written_yesterday),
+            last_error: status.last_error.filter(|_| token.is_some()),
+        },
+    };
+    Ok(pages::html(StatusCode::OK, &page, policy))
+}
+
+fn row(name: &Name, entry: &Entry) -> Row {
+    let state = entry.state.word();
+    Row {
+        name: name.to_string(),
+        stream: name.stream().to_string(),
+        begin: name.stamp().strftime("%a %Y-%m-%d %H:%M:%S").to_string(),
+        duration: entry.span.map_or_else(String::new, |span| {
+            duration_in_words(Duration::from_secs(span.as_secs()))
+        }),
+        bytes: size_in_words(entry.bytes),
+        state,
+        deletable: state == "finished",
+        is_video: name.is_mp4() && state == "finished",
+    }
+}

@@ -1,0 +1,404 @@
+//! The listener: its socket options, its workers, its end.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use actix_http::HttpService;
+use actix_http::error::DispatchError;
+use actix_service::{
+    Service as _, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config,
+};
+use actix_web::dev::{AppConfig, ServerHandle};
+use actix_web::rt::net::{TcpStream, UnixStream};
+use actix_web::{App, middleware, web};
+use log::debug;
+use tokio::sync::watch;
+
+use super::ambiguity;
+use super::connection::Connection;
+use super::exchange::{self, Ended, HEAD_AT_MOST};
+use super::head::Refusal;
+use super::journal::{self, Told};
+use super::porch::{Porch, Wire};
+use crate::base::disk::{Disk, Folders, PATIENCE};
+use crate::base::sockets::{self, SocketFile};
+use crate::base::system::{self, CpuMeter};
+use crate::base::time;
+use crate::base::tls::Tls;
+use crate::config::settings;
+use crate::http::access;
+use crate::http::error;
+use crate::http::media::bell::Bells;
+use crate::http::origin::Scheme;
+use crate::http::pages::dashboard::Desk;
+use crate::http::pages::docroot::Docroot;
+use crate::http::pages::error_page;
+use crate::http::routes;
+use crate::http::table::Table;
+use crate::model::status::{Problem, Service, Snapshot};
+use crate::outputs::mjpeg::Mjpegs;
+use crate::outputs::picture::Pictures;
+use crate::outputs::recordings::Recordings;
+use crate::service::lineup::Lineup;
+use crate::service::reloads::Reloads;
+
+/// So many bytes the server gathers before it sends them: none. A body is asked
+/// for more only when everything before it has left, which lets it write to the
+/// socket by itself (`body`), and the buffers of connections stay small.
+pub(in crate::http) const WRITE_BUFFER: usize = 1;
+
+/// More workers than this gain nothing: a viewer costs a few writes a second.
+const WORKERS_AT_MOST: usize = 4;
+
+/// The porch bounds connections, and must see all of them for that.
+const CONNECTIONS_PER_WORKER: usize = 1 << 16;
+
+/// How often the disk of temporary files is looked at.
+const DISK_EVERY: Duration = Duration::from_secs(10);
+
+/// A connection takes no longer to end.
+const GOODBYE_AT_MOST: Duration = Duration::from_secs(1);
+
+/// Everything that handlers may ask.
+#[derive(Debug)]
+pub struct State {
+    /// Handlers take it once for each request.
+    present: watch::Sender<Arc<Present>>,
+    /// Absent where there is no folder for them.
+    pub(in crate::http) recordings: Option<Arc<Recordings>>,
+    pub(in crate::http) reloads: Reloads,
+    pub(in crate::http) desk: Desk,
+    pub(in crate::http) pictures: Pictures,
+    pub(in crate::http) mjpegs: Mjpegs,
+    /// Seconds since 1970, and on the clock that handlers go by.
+    started: (u64, Instant),
+    cpu: Mutex<CpuMeter>,
+    /// Of the first network interface; names the box.
+    pub(in crate::http) mac_address: String,
+    folders: Folders,
+    /// How full the disk of temporary files is, in hundredths of a percent.
+    disk_used: AtomicU64,
+}
+
+/// What there is, and where it is found.
+#[derive(Debug)]
+pub(in crate::http) struct Present {
+    pub lineup: Arc<Lineup>,
+    pub table: Table,
+}
+
+/// Why the service cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(
+        "cannot listen on {address}: {}",
+        if source.kind() == io::ErrorKind::AddrInUse {
+            "another program uses that port; stop it or choose another with --port".to_owned()
+        } else {
+            source.to_string()
+        }
+    )]
+    Bind { address: SocketAddr, source: io::Error },
+    #[error(
+        "server.socket: cannot listen on {path:?}: {}",
+        if source.kind() == io::ErrorKind::AddrInUse {
+            "another program does so".to_owned()
+        } else {
+            source.to_string()
+        }
+    )]
+    Socket { path: PathBuf, source: io::Error },
+    #[error("the web server does not start")]
+    Start(#[source] io::Error),
+}
+
+/// A listener that is bound, so that a busy port is known before anything starts.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    local: Option<UnixListener>,
+    docroot: Option<Docroot>,
+    porch: Porch,
+    scheme: Scheme,
+}
+
+impl State {
+    /// `folders` are those whose troubles are shown.
+    pub fn new(
+        lineup: Arc<Lineup>,
+        reloads: Reloads,
+        recordings: Option<Arc<Recordings>>,
+        folders: Folders,
+    ) -> Self {
+        let cpu = Mutex::new(CpuMeter::new(now(), system::cpu_time()));
+        let started = (time::unix().as_secs(), now());
+        Self {
+            present: watch::Sender::new(Present::of(lineup)),
+            recordings,
+            reloads,
+            desk: Desk::new(),
+            pictures: Pictures::default(),
+            mjpegs: Mjpegs::default(),
+            started,
+            cpu,
+            mac_address: system::mac_address(),
+            folders,
+            disk_used: AtomicU64::new(0),
+        }
+    }
+
+    /// Answers with another lineup from now on.
+    pub fn show(&self, lineup: Arc<Lineup>) {
+        self.present.send_replace(Present::of(lineup));
+    }
+
+    pub(in crate::http) fn present(&self) -> Arc<Present> {
+        Arc::clone(&self.present.borrow())
+    }
+
+    /// What there is.
+    pub(in crate::http) fn lineup(&self) -> Arc<Lineup> {
+        Arc::clone(&self.present.borrow().lineup)
+    }
+
+    /// What is going on; all pages render this.
+    pub(in crate::http) fn snapshot(&self, now: Instant) -> Snapshot {
+        let Lineup { roster, bytes, pushes, rolled_back, .. } = &*self.lineup();
+        let service = Service {
+            host: system::hostname(),
+            version: env!("CARGO_PKG_VERSION"),
+            started: self.started.0,
+            now: time::unix().as_secs(),
+            uptime: now.saturating_duration_since(self.started.1),
+            cpu: system::cpu_time(),
+            memory: system::memory(),
+        };
+        Snapshot {
+            service,
+            feeds: roster.shared().iter().map(|feed| feed.status(now)).collect(),
+            streams: roster.streams().iter().map(|stream| stream.status(now)).collect(),
+            byte_feeds: bytes.feed_status(now),
+            byte_streams: bytes.streams().iter().map(|stream| stream.status(now)).collect(),
+            pushes: pushes.iter().map(|push| push.status(now)).collect(),
+            recordings: self.recordings.as_ref().map(|all| all.status(now)).unwrap_or_default(),
+            rolled_back: rolled_back.clone(),
+            problems: self.problems(),
+        }
+    }
+
+    /// What is wrong with the folders of the configuration.
+    pub(in crate::http) fn problems(&self) -> Vec<Problem> {
+        let troubles = self.folders.troubles().into_iter();
+        troubles.map(|(what, text)| Problem { what, text: format!("the folder {text}") }).collect()
+    }
+
+    /// Why what an operator has just changed will be forgotten, if it will.
+    pub(in crate::http) fn forgets(&self) -> Option<String> {
+        let trouble = self.lineup().state_file().trouble()?;
+        Some(format!("This counts until the next start only: the folder of the state {trouble}"))
+    }
+
+    /// Looks how full the disk of temporary files is, for as long as it is polled.
+    pub async fn watch_disk(&self) -> Infallible {
+        let folder = std::env::temp_dir();
+        let Ok(disk) = Disk::at(&folder) else { return std::future::pending().await };
+        let mut looks = tokio::time::interval(DISK_EVERY);
+        loop {
+            looks.tick().await;
+            let own = folder.clone();
+            let used = disk.run(PATIENCE, move || system::disk_used_percent(&own)).await;
+            if let Ok(percent) = used {
+                self.disk_used.store((percent * 100.0) as u64, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// How full the disk of temporary files was at the last look, in percent.
+    pub(in crate::http) fn disk_percent(&self) -> f64 {
+        (self.disk_used.load(Ordering::Relaxed) as f64 / 100.0).round()
+    }
+
+    /// Bytes that have left the box since the start.
+    pub(in crate::http) fn bytes_out(&self) -> u64 {
+        let Lineup { roster, bytes, pushes, .. } = &*self.lineup();
+        let viewers: u64 = roster.streams().iter().map(|stream| stream.hub().bytes_out()).sum();
+        let of_bytes: u64 = bytes.streams().iter().map(|stream| stream.bytes_out()).sum();
+        let pushes: u64 = pushes.iter().map(|push| push.bytes_out()).sum();
+        viewers + of_bytes + pushes
+    }
+
+    /// Percent of one core that this process uses.
+    pub(in crate::http) fn cpu_percent(&self, now: Instant) -> f64 {
+        let mut meter = self.cpu.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        meter.look(now, system::cpu_time())
+    }
+}
+
+impl Present {
+    fn of(lineup: Arc<Lineup>) -> Arc<Self> {
+        let table = routes::table(&lineup);
+        Arc::new(Self { lineup, table })
+    }
+}
+
+impl Server {
+    /// Takes the port, on which HTTPS is spoken if there is a certificate.
+    ///
+    /// # Errors
+    /// It is taken, or the address is not one of this machine.
+    pub fn bind(settings: &settings::Server, tls: Option<&Tls>) -> Result<Self, ServeError> {
+        let address = SocketAddr::new(settings.bind, settings.port);
+        let listener =
+            sockets::listen(address).map_err(|source| ServeError::Bind { address, source })?;
+        let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
+        let docroot = settings.docroot.as_deref().map(Disk::at).transpose();
+        let docroot = docroot.map_err(ServeError::Start)?.map(Docroot::new);
+        let porch = Porch::new(tls, system::open_files_at_most());
+        Ok(Self { listener, local: None, docroot, porch, scheme })
+    }
+
+    /// Listens on a Unix socket as well, whose users need no password; blocks.
+    /// Returns its file, which is to be removed at the end.
+    ///
+    /// # Errors
+    /// It cannot be made, or another program listens there.
+    pub fn bind_socket(&mut self, path: &Path) -> Result<SocketFile, ServeError> {
+        let at_path = |source| ServeError::Socket { path: path.to_owned(), source };
+        let (listener, file) = sockets::listen_unix(path).map_err(at_path)?;
+        self.local = Some(listener);
+        Ok(file)
+    }
+
+    /// Starts to answer. The returned future ends when `handle.stop` is called.
+    ///
+    /// # Errors
+    /// Threads or sockets cannot be had.
+    pub fn start(self, state: Arc<State>) -> Result<actix_web::dev::Server, ServeError> {
+        let Self { listener, local, docroot, porch, scheme } = self;
+        let state = web::Data::from(state);
+        let operators = state.clone();
+        let porch =
+            porch.reserving(move |peer, head| access::is_privileged(&operators, peer, head));
+        let app = Application { state, docroot, porch };
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let of_socket = app.clone();
+        let server = actix_server::Server::build()
+            .workers(workers.min(WORKERS_AT_MOST))
+            .max_concurrent_connections(CONNECTIONS_PER_WORKER)
+            .disable_signals();
+        let serve = move || {
+            let porch = app.porch.clone();
+            fn_service(move |socket| admit(porch.clone(), socket)).and_then(app.http(scheme))
+        };
+        let mut server = server.listen("http", listener, serve).map_err(ServeError::Start)?;
+        if let Some(local) = local {
+            let serve = move || {
+                let porch = of_socket.porch.clone();
+                let admit = fn_service(move |socket| admit_local(porch.clone(), socket));
+                admit.and_then(of_socket.http(Scheme::Http))
+            };
+            let listening = server.listen_uds("http on a Unix socket", local, serve);
+            server = listening.map_err(ServeError::Start)?;
+        }
+        Ok(server.run())
+    }
+}
+
+/// What answers on every connection.
+#[derive(Clone)]
+struct Application {
+    state: web::Data<State>,
+    docroot: Option<Docroot>,
+    porch: Porch,
+}
+
+impl Application {
+    /// By hand what `HttpServer` does, because that has no place for a porch.
+    fn http(
+        &self,
+        scheme: Scheme,
+    ) -> impl ServiceFactory<Admitted, Config = (), Response = (), Error = (), InitError = ()> + use<>
+    {
+        let Self { state, docroot, porch } = self.clone();
+        let app = App::new()
+            .app_data(state)
+            .app_data(scheme)
+            .app_data(Bells::default())
+            .app_data(web::QueryConfig::default().error_handler(error::unreadable_query))
+            .wrap(middleware::from_fn(ambiguity::refuse))
+            .wrap(middleware::from_fn(error_page::show))
+            .wrap(middleware::from_fn(exchange::answer))
+            .wrap(middleware::from_fn(journal::note))
+            .wrap(middleware::DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
+            .configure(|service| routes::all(service, docroot.as_ref()));
+        let http = HttpService::build()
+            .client_request_timeout(HEAD_AT_MOST)
+            .client_disconnect_timeout(GOODBYE_AT_MOST)
+            .h1_write_buffer_size(WRITE_BUFFER)
+            // Who has gone is noticed also where there is nothing to send.
+            .h1_allow_half_closed(false)
+            .on_connect_ext(|wire: &Wire, known| {
+                known.insert(Told::default());
+                wire.keep_in(known);
+            })
+            .h1(map_config(app, |()| AppConfig::default()));
+        let http = apply_fn_factory(http, move |(mut wire, peer): Admitted, http| {
+            let (exchange, connection, line) = (wire.exchange(), wire.connection(), wire.line());
+            let (eviction, porch) = (wire.eviction(), porch.clone());
+            let served = http.call((wire, peer));
+            async move {
+                let ended = exchange::serve(&exchange, eviction, served).await;
+                match ended {
+                    Ended::Served(served) => log_malformed(served, &porch, peer),
+                    Ended::Overdue => line.say(&Refusal::TooSlow.answer()).await,
+                    Ended::Evicted => cut(connection.as_deref()),
+                }
+                porch.look_after();
+                Ok::<_, DispatchError>(())
+            }
+        });
+        http.map_err(|_| ()).map_init_err(|_| ())
+    }
+}
+
+/// A connection that may ask, and whose it is.
+type Admitted = (Wire, Option<SocketAddr>);
+
+async fn admit(porch: Porch, socket: TcpStream) -> Result<Admitted, ()> {
+    let peer = socket.peer_addr().ok();
+    porch.admit(socket).await.map(|wire| (wire, peer)).ok_or(())
+}
+
+async fn admit_local(porch: Porch, socket: UnixStream) -> Result<Admitted, ()> {
+    porch.admit_local(socket).await.map(|wire| (wire, None)).ok_or(())
+}
+
+fn log_malformed(served: Result<(), DispatchError>, porch: &Porch, peer: Option<SocketAddr>) {
+    if let Err(DispatchError::Parse(error)) = served {
+        debug!("a malformed request: {error}");
+        porch.log_malformed(peer.map(|peer| peer.ip()));
+    }
+}
+
+fn cut(connection: Option<&Connection>) {
+    debug!("a client that takes nothing makes room");
+    if let Some(connection) = connection {
+        connection.cut();
+    }
+}
+
+/// Ends all connections at once; live ones never end by themselves.
+pub async fn stop(handle: &ServerHandle) {
+    handle.stop(false).await;
+}
+
+/// The clock that handlers go by: the runtime's.
+pub(in crate::http) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

@@ -1,0 +1,270 @@
+//! What one viewer of endless MP4 is sent, byte for byte. Pure.
+//!
+//! Everything but the alignment at the join and the stamps is shared with all
+//! other viewers.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::base::sockets::GONE_AFTER;
+use crate::base::time::MediaTime;
+use crate::hub::{Piece, Read};
+use crate::media::edge::{BLOCK, Burst, Pad, RATE_UNKNOWN, REST_EVERY, STARTING};
+use crate::media::packager::Init;
+
+/// What a viewer asks for behind the question mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) struct Shape {
+    /// `?audio=0` leaves the sound out.
+    pub audio: bool,
+    /// `?pad=0` leaves the padding out.
+    pub pad: bool,
+    /// `?stamp=1` puts before each chunk a `free` box with the time at which
+    /// the encoder gave it: nanoseconds since 1970, eight bytes, big-endian.
+    pub stamp: bool,
+    pub client: Client,
+}
+
+/// Who asks, as far as that makes a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Client {
+    /// Its `autoplay` begins only when its loader rests.
+    Chromium,
+    OtherBrowser,
+    /// Takes the frame rate from what it gets first.
+    Program,
+}
+
+impl Shape {
+    /// Reads a query; keys that mean nothing here are let pass, as players
+    /// add some against caches.
+    ///
+    /// # Errors
+    /// The key whose value is neither 0 nor 1.
+    pub(in crate::http) fn of(query: &[(String, String)]) -> Result<Self, String> {
+        let mut shape = Self { audio: true, pad: true, stamp: false, client: Client::Program };
+        for (key, value) in query {
+            let switch = match key.as_str() {
+                "audio" => &mut shape.audio,
+                "pad" => &mut shape.pad,
+                "stamp" => &mut shape.stamp,
+                _ => continue,
+            };
+            *switch = match value.as_str() {
+                "0" => false,
+                "1" => true,
+                _ => return Err(key.clone()),
+            };
+        }
+        // Stamps are for measuring; they would shift the phase of the padding.
+        shape.pad &= !shape.stamp;
+        Ok(shape)
+    }
+}
+
+/// Whether a viewer goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Flow {
+    On,
+    End,
+}
+
+/// Since when a viewer has been too slow for the stream. Who is skipped once
+/// and then keeps up is forgiven; who falls behind for ever is not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::http) struct Lag {
+    since: Option<Instant>,
+}
+
+impl Lag {
+    /// It has fallen off what is kept. The end where it has not been at the
+    /// live edge for ten seconds since that happened first.
+    pub(in crate::http) fn fell_off(&mut self, now: Instant) -> Flow {
+        let since = *self.since.get_or_insert(now);
+        if now.duration_since(since) < GONE_AFTER { Flow::On } else { Flow::End }
+    }
+}
+
+/// One viewer.
+#[derive(Debug)]
+pub(in crate::http) struct Viewer {
+    shape: Shape,
+    /// How many bytes were sent, within a block.
+    offset: usize,
+    /// When the first piece behind the burst plays.
+    joined: Option<MediaTime>,
+    /// When the loader of a player that begins was let rest.
+    rested: Option<MediaTime>,
+    /// What is still to be sent, and whether it counts as media.
+    outbox: VecDeque<(Bytes, bool)>,
+}
+
+impl Viewer {
+    /// A viewer that is sent the init segment, and then what leads to the live edge.
+    pub(in crate::http) fn new(shape: Shape, init: &Init, burst: Option<&Burst>) -> Self {
+        let mut viewer =
+            Self { shape, offset: 0, joined: None, rested: None, outbox: VecDeque::new() };
+        let init = if shape.audio { &init.bytes } else { &init.video_bytes };
+        viewer.send(init.clone(), true);
+        if shape.pad && shape.client == Client::Chromium {
+            viewer.send(Bytes::from_static(RATE_UNKNOWN), false);
+        }
+        match (burst, shape.client) {
+            (None, _) => {}
+            (Some(burst), Client::Program) => {
+                burst.with_real_rate().into_iter().for_each(|bytes| viewer.send(bytes, true));
+            }
+            (Some(burst), Client::Chromium | Client::OtherBrowser) => {
+                viewer.send(burst.bytes.clone(), true);
+            }
+        }
+        viewer
+    }
+
+    /// The next bytes to send, and whether they are media.
+    pub(in crate::http) fn next(&mut self) -> Option<(Bytes, bool)> {
+        self.outbox.pop_front()
+    }
+
+    pub(in crate::http) fn take(&mut self, read: Read) -> Flow {
+        match read {
+            Read::Chunk(piece) => self.take_piece(&piece),
+            Read::Skipped(_) => {}
+            // A new init segment in the middle is more than players take: they
+            // connect again.
+            Read::Init(_) | Read::Over => return Flow::End,
+        }
+        Flow::On
+    }
+
+    fn take_piece(&mut self, piece: &Piece) {
+        let (bytes, slot) = match self.shape.audio {
+            true => (piece.bytes.clone(), piece.whole()),
+            false => (piece.video_bytes(), piece.video()),
+        };
+        if bytes.is_empty() {
+            return;
+        }
+        if self.shape.stamp {
+            let stamp = piece.came_ns().to_be_bytes();
+            let stamp = [16u32.to_be_bytes().as_slice(), b"free", &stamp].concat();
+            self.send(stamp.into(), false);
+        }
+        let Some(phase) = slot.phase.filter(|_| self.shape.pad) else {
+            self.send(bytes, true);
+            return;
+        };
+        self.pad(Pad::between(self.offset, phase).as_ref());
+        self.send(bytes, true);
+        let rests = self.is_to_rest(piece.start());
+        if slot.pad.is_some() {
+            self.pad(slot.pad.as_ref());
+        } else if rests {
+            self.pad(Pad::between(self.offset, 0).as_ref());
+        }
+        if rests {
+            self.pad(Some(&Pad::block()));
+        }
+    }
+
+    /// Whether the loader of a player that begins is to rest after what comes
+    /// at `now`.
+    fn is_to_rest(&mut self, now: MediaTime) -> bool {
+        let joined = *self.joined.get_or_insert(now);
+        let is_starting = self.shape.client == Client::Chromium && now.since(joined) < STARTING;
+        let is_due = self.rested.is_none_or(|rested| now.since(rested) >= REST_EVERY);
+        if is_starting && is_due {
+            self.rested = Some(now);
+        }
+        is_starting && is_due
+    }
+
+    fn pad(&mut self, pad: Option<&Pad>) {
+        for piece in pad.into_iter().flat_map(Pad::pieces) {
+            self.send(piece, false);
+        }
+    }
+
+    fn send(&mut self, bytes: Bytes, is_media: bool) {
+        self.offset = (self.offset + bytes.len()) % BLOCK;
+        if !bytes.is_empty() {
+            self.outbox.push_back((bytes, is_media));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(query: &str) -> Result<Shape, String> {
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        Shape::of(&pairs.map(|(key, value)| (key.into(), value.into())).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_query_switches_sound_padding_and_stamps() {
+        let client = Client::Program;
+        assert_eq!(shape(""), Ok(Shape { audio: true, pad: true, stamp: false, client }));
+        assert_eq!(
+            shape("audio=0&pad=0"),
+            Ok(Shape { audio: false, pad: false, stamp: false, client })
+        );
+        assert_eq!(
+            shape("stamp=1&1795240290"),
+            Ok(Shape { audio: true, pad: false, stamp: true, client })
+        );
+        assert_eq!(shape("audio=no"), Err("audio".to_owned()));
+    }
+
+    #[test]
+    fn a_viewer_begins_with_the_init_segment_and_the_burst() {
+        let init = Init {
+            generation: 1,
+            tracks: crate::model::track::Tracks::default(),
+            bytes: Bytes::from_static(b"both"),
+            video_bytes: Bytes::from_static(b"video"),
+        };
+        let burst = Burst::of(vec![7; 100_000].into(), 0x0707_0707);
+        let mut viewer = Viewer::new(shape("audio=0&pad=0").unwrap(), &init, Some(&burst));
+        let pieces: Vec<_> = std::iter::from_fn(|| viewer.next()).map(|(bytes, _)| bytes).collect();
+        assert_eq!(pieces.concat(), [b"video".as_slice(), &burst.bytes].concat());
+        assert_eq!(viewer.offset, 100_005 % BLOCK);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_never_at_the_edge_for_ten_seconds_after_a_fall_is_let_go() {
+        let now = crate::http::listen::server::now;
+        let mut lag = Lag::default();
+        for _ in 0..4 {
+            assert_eq!(lag.fell_off(now()), Flow::On);
+            tokio::time::advance(GONE_AFTER / 4).await;
+        }
+        assert_eq!(lag.fell_off(now()), Flow::End);
+
+        // At the edge in between, it has ten seconds again.
+        lag = Lag::default();
+        assert_eq!(lag.fell_off(now()), Flow::On);
+    }
+
+    #[test]
+    fn chromium_learns_no_bit_rate_from_the_burst_unless_padding_is_left_out() {
+        let init = Init {
+            generation: 1,
+            tracks: crate::model::track::Tracks::default(),
+            bytes: Bytes::from_static(b"both"),
+            video_bytes: Bytes::from_static(b"video"),
+        };
+        let sent = |query| {
+            let shape = Shape { client: Client::Chromium, ..shape(query).unwrap() };
+            let burst = Burst::of(Bytes::from_static(b"burst"), 3000);
+            let mut viewer = Viewer::new(shape, &init, Some(&burst));
+            std::iter::from_fn(|| viewer.next()).map(|(bytes, _)| bytes).collect::<Vec<_>>()
+        };
+        assert_eq!(sent(""), [b"both".as_slice(), RATE_UNKNOWN, b"burst"]);
+        assert_eq!(sent("pad=0"), [b"both".as_slice(), b"burst"]);
+    }
+}

@@ -1,0 +1,43 @@
+//! Files that come with the program.
+
+use actix_web::HttpResponse;
+use actix_web::http::header;
+
+/// One file and where it is found.
+#[derive(Debug)]
+pub(in crate::http) struct Asset {
+    pub path: &'static str,
+    content_type: &'static str,
+    bytes: &'static [u8],
+}
+
+pub(in crate::http) const ALL: &[Asset] = &[
+    Asset {
+        path: "/assets/livebox.css",
+        content_type: "text/css; charset=utf-8",
+        bytes: include_bytes!("../../../web/livebox.css"),
+    },
+    Asset {
+        path: "/assets/stat.js",
+        content_type: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../../../web/stat.js"),
+    },
+    Asset {
+        path: "/assets/player.js",
+        content_type: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../../../web/player.js"),
+    },
+    Asset {
+        path: "/assets/stat.schema.json",
+        content_type: "application/schema+json",
+        bytes: include_bytes!("../../../web/stat.schema.json"),
+    },
+];
+
+/// An hour in a cache: an upgrade shows soon, a page with many tiles asks once.
+pub(in crate::http) fn serve(asset: &'static Asset) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(asset.content_type)
+        .insert_header((header::CACHE_CONTROL, "public, max-age=3600"))
+        .body(asset.bytes)
+}

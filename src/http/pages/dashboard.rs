@@ -1,0 +1,355 @@
+//! The control page: `/dashboard`, a plain form that needs no JavaScript.
+//!
+//! What the forms do is in [`forms`]; here the page is put together. It does what
+//! the livebox API does, for the same callers. Every form carries
+//! a token of this page, because a browser sends a password along with what
+//! another site made it post, and old ones do not say which site that was. For
+//! the same reason the page may stand in no frame.
+
+mod forms;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpResponse, ResponseError, web};
+use askama::Template;
+use serde::Deserialize;
+
+use crate::base::system;
+use crate::http::access::Caller;
+use crate::http::api::livebox::livebox;
+use crate::http::error::ApiError;
+use crate::http::listen::server::{State, now};
+use crate::http::pages::{self, Links};
+use crate::model::ids::PushName;
+use crate::model::status;
+use crate::outputs::push::Push;
+use crate::service::control::{Field, Shown};
+use crate::service::lineup::Lineup;
+use crate::service::livebox::Activity;
+
+pub(in crate::http) use forms::{
+    back_to, changed_at, edit, form, reload, restart, retry_push, start, start_push, stop,
+    stop_push,
+};
+
+/// No frames: a page around this one could have its visitors click on it.
+const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
+                      frame-ancestors 'none'";
+
+/// The same for a page that plays something and has a script that keeps it fresh.
+pub(in crate::http) const POLICY_WITH_MEDIA: &str = "default-src 'none'; style-src 'self'; media-src 'self'; \
+                      script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Answers that wait to be shown; of more than these nobody looks at the oldest.
+const NOTICES: usize = 16;
+
+/// While something is going on, the page looks again by itself; while values
+/// can be edited it does not, as it would lose them.
+const LOOK_AGAIN_S: u32 = 5;
+const LOOK_SOON_S: u32 = 1;
+
+/// What the page remembers between a form and the page after it.
+pub(in crate::http) struct Desk {
+    token: String,
+    notices: Mutex<Notices>,
+}
+
+#[derive(Default)]
+struct Notices {
+    next: u64,
+    waiting: VecDeque<(u64, Notice)>,
+}
+
+/// What came of a form.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::http) struct Notice {
+    pub(in crate::http) text: String,
+    is_good: bool,
+}
+
+impl Notice {
+    fn good(text: &str) -> Self {
+        Self { text: text.to_owned(), is_good: true }
+    }
+
+    fn bad(text: String) -> Self {
+        Self { text, is_good: false }
+    }
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Desk")
+    }
+}
+
+impl Desk {
+    pub(in crate::http) fn new() -> Self {
+        let token = system::random_token().expect("every Linux has a source of randomness");
+        Self { token, notices: Mutex::default() }
+    }
+
+    /// What every form carries. Only operators see it.
+    pub(in crate::http) fn token(&self) -> &str {
+        &self.token
+    }
+
+    fn leave(&self, notice: Notice) -> u64 {
+        let mut notices = self.lock();
+        let number = notices.next;
+        notices.next += 1;
+        notices.waiting.push_back((number, notice));
+        if notices.waiting.len() > NOTICES {
+            notices.waiting.pop_front();
+        }
+        number
+    }
+
+    pub(in crate::http) fn notice(&self, number: u64) -> Option<Notice> {
+        let notices = self.lock();
+        let found = notices.waiting.iter().find(|(known, _)| *known == number);
+        found.map(|(_, notice)| notice.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Notices> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A refusal as a page, with the status and the headers of the API's.
+#[derive(Debug)]
+pub(in crate::http) struct Refusal(ApiError);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self(error)
+    }
+}
+
+impl ResponseError for Refusal {
+    fn status_code(&self) -> StatusCode {
+        self.0.status_code()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let host = system::hostname();
+        let reason = self.0.to_string();
+        let page = Refused {
+            host: &host,
+            version: env!("CARGO_PKG_VERSION"),
+            reason: &reason,
+            is_without_password: matches!(self.0, ApiError::NoPasswordSet),
+        };
+        let mut response = pages::html(self.status_code(), &page, POLICY);
+        let plain = self.0.error_response();
+        for name in [header::WWW_AUTHENTICATE, header::RETRY_AFTER] {
+            if let Some(value) = plain.headers().get(&name) {
+                response.headers_mut().insert(name, value.clone());
+            }
+        }
+        response
+    }
+}
+
+#[derive(Template)]
+#[template(path = "refused.html")]
+struct Refused<'a> {
+    host: &'a str,
+    version: &'a str,
+    reason: &'a str,
+    /// Nobody but the box itself may do it, as no password is set: this page
+    /// says how to set one.
+    is_without_password: bool,
+}
+
+#[derive(Template)]
+#[template(path = "dashboard.html")]
+struct Dashboard<'a> {
+    host: &'a str,
+    version: &'a str,
+    links: Links<'a>,
+    token: &'a str,
+    notice: Option<Notice>,
+    /// The push of which it is asked whether to end it.
+    ends: Option<&'a Row>,
+    activity: Activity,
+    look_again_s: Option<u32>,
+    own: Option<&'a Row>,
+    values: Values,
+    rows: &'a [Row],
+    streams: Vec<status::Stream>,
+    problems: Vec<status::Problem>,
+}
+
+/// The values of the form, as they are or as they were typed.
+struct Values {
+    url: String,
+    name: String,
+    resolution: String,
+    bitrate: String,
+    fps: String,
+    quality: String,
+    audio: String,
+}
+
+impl Values {
+    fn new(shown: Shown, typed: &[Field]) -> Self {
+        let text = |number: Option<u8>| number.map(|number| number.to_string());
+        let mut values = Self {
+            url: shown.url.unwrap_or_default(),
+            name: shown.name.unwrap_or_default(),
+            resolution: shown.resolution,
+            bitrate: shown.bitrate.to_string(),
+            fps: shown.fps.to_string(),
+            quality: text(shown.quality).unwrap_or_default(),
+            audio: shown.audio.to_owned(),
+        };
+        for Field { key, value } in typed {
+            let place = match key.as_str() {
+                "url" => &mut values.url,
+                "name" => &mut values.name,
+                "resolution" => &mut values.resolution,
+                "bitrate" => &mut values.bitrate,
+                "fps" => &mut values.fps,
+                "quality" => &mut values.quality,
+                "audio" => &mut values.audio,
+                _ => continue,
+            };
+            *place = value.clone().unwrap_or_default();
+        }
+        values
+    }
+}
+
+/// A push on the page.
+struct Row {
+    push: status::Push,
+    wanted: bool,
+    /// Whether it waits for its next try.
+    waits: bool,
+    /// Whether the form above is about it.
+    is_own: bool,
+    bitrate: String,
+    advice: Vec<String>,
+}
+
+#[derive(Deserialize)]
+pub(in crate::http) struct Asked {
+    told: Option<u64>,
+    /// The push to end, if it is so.
+    end: Option<String>,
+}
+
+/// What the page asks before it does it.
+enum Question {
+    None,
+    /// Whether to end this push.
+    End(String),
+}
+
+/// `GET /dashboard`
+pub(in crate::http) async fn page(
+    caller: Caller,
+    asked: web::Query<Asked>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Refusal> {
+    caller.require_operator().await?;
+    let asked = asked.into_inner();
+    let notice = asked.told.and_then(|number| state.desk.notice(number));
+    let question = asked.end.map_or(Question::None, Question::End);
+    rendered(&state, &state.lineup(), notice, question, &[]).await
+}
+
+/// The page, with `typed` in the place of the values that count.
+async fn rendered(
+    state: &State,
+    lineup: &Lineup,
+    notice: Option<Notice>,
+    question: Question,
+    typed: &[Field],
+) -> Result<HttpResponse, Refusal> {
+    let livebox = livebox(lineup)?;
+    let held = livebox.control().await;
+    let (now, host) = (now(), system::hostname());
+    let own = livebox.push_name();
+    let rows: Vec<_> = lineup.pushes.iter().map(|push| row(push, own, now)).collect();
+    let activity = livebox.activity(now);
+    let ends = match &question {
+        Question::End(name) => rows.iter().find(|row| row.wanted && row.push.name.as_str() == name),
+        Question::None => None,
+    };
+    let page = Dashboard {
+        host: &host,
+        version: env!("CARGO_PKG_VERSION"),
+        links: Links::of(state, lineup),
+        token: &state.desk.token,
+        notice,
+        ends,
+        activity,
+        // A question must not go away while somebody reads it.
+        look_again_s: look_again(activity).filter(|_| ends.is_none()),
+        own: rows.iter().find(|row| row.is_own),
+        values: Values::new(held.shown(), typed),
+        rows: &rows,
+        streams: state.snapshot(now).streams,
+        problems: state.problems(),
+    };
+    let mut response = pages::html(StatusCode::OK, &page, POLICY);
+    let never = header::HeaderValue::from_static("no-store");
+    response.headers_mut().insert(header::CACHE_CONTROL, never);
+    Ok(response)
+}
+
+fn look_again(activity: Activity) -> Option<u32> {
+    match activity {
+        Activity::Idle => None,
+        Activity::Streaming => Some(LOOK_AGAIN_S),
+        Activity::Preparing | Activity::Stopping => Some(LOOK_SOON_S),
+    }
+}
+
+fn row(push: &Push, own: &PushName, now: Instant) -> Row {
+    let status = push.status(now);
+    Row {
+        wanted: push.is_wanted(),
+        waits: matches!(status.state, status::State::Waiting { .. }),
+        is_own: status.name == *own,
+        bitrate: format!("{} kbit/s", status.bitrate / 1000),
+        advice: push.preflight().advice,
+        push: status,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_found_by_its_number_until_many_newer_ones_came() {
+        let desk = Desk::new();
+        let notice = Notice::bad("no".to_owned());
+        let first = desk.leave(notice.clone());
+        assert_eq!(desk.notice(first), Some(notice.clone()));
+        for _ in 0..NOTICES {
+            desk.leave(notice.clone());
+        }
+        assert_eq!(desk.notice(first), None);
+    }
+
+    #[test]
+    fn each_start_has_a_token_of_its_own() {
+        let (one, other) = (Desk::new(), Desk::new());
+        assert_eq!(one.token.len(), 32);
+        assert_ne!(one.token, other.token);
+    }
+}

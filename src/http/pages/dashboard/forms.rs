@@ -1,0 +1,214 @@
+//! The forms of the control page: each does one operation and leads back to the
+//! page, which says what came of it.
+//!
+//! Where values were typed that are refused, the answer is the page itself with
+//! these values, so that nothing has to be typed twice.
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
+
+use super::{Notice, Question, Refusal, rendered};
+use crate::http::access::Caller;
+use crate::http::api::livebox::{fields, livebox, named_stream};
+use crate::http::api::pushes::named;
+use crate::http::error::ApiError;
+use crate::http::listen::server::{State, now};
+use crate::service::control::Field;
+
+/// Says what is kept, and when it counts.
+const SAVED: &str = "Saved. These values count from the next time you go live";
+
+/// `POST /dashboard/start`
+pub(in crate::http) async fn start(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Refusal> {
+    let typed = form(&caller, &request, payload, &state).await?;
+    let lineup = state.lineup();
+    let livebox = livebox(&lineup)?;
+    match livebox.go_live(&typed, now()).await {
+        Ok(()) => Ok(back(&state, Ok(()))),
+        Err(error) => refused(&state, error.into(), &typed).await,
+    }
+}
+
+/// `POST /dashboard/stop`
+pub(in crate::http) async fn stop(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Refusal> {
+    form(&caller, &request, payload, &state).await?;
+    Ok(back(&state, livebox(&state.lineup())?.stop(now()).await.map_err(ApiError::from)))
+}
+
+/// `POST /dashboard/control`
+pub(in crate::http) async fn edit(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Refusal> {
+    let typed = form(&caller, &request, payload, &state).await?;
+    match livebox(&state.lineup())?.edit_by_form(&typed, now()).await {
+        Ok(()) => Ok(told(&state, state.forgets().map_or(Notice::good(SAVED), Notice::bad))),
+        Err(error) => refused(&state, error.into(), &typed).await,
+    }
+}
+
+/// `POST /dashboard/pushes/{name}/start`
+pub(in crate::http) async fn start_push(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    name: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Refusal> {
+    form(&caller, &request, payload, &state).await?;
+    let lineup = state.lineup();
+    let push = named(&lineup, &name, &request)?;
+    Ok(back(&state, livebox(&lineup)?.start_push(push, now()).await.map_err(ApiError::from)))
+}
+
+/// `POST /dashboard/pushes/{name}/stop`
+pub(in crate::http) async fn stop_push(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    name: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Refusal> {
+    form(&caller, &request, payload, &state).await?;
+    let lineup = state.lineup();
+    let push = named(&lineup, &name, &request)?;
+    Ok(back(&state, livebox(&lineup)?.stop_push(push, now()).await.map_err(ApiError::from)))
+}
+
+/// `POST /dashboard/pushes/{name}/retry`
+pub(in crate::http) async fn retry_push(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    name: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Refusal> {
+    form(&caller, &request, payload, &state).await?;
+    let lineup = state.lineup();
+    let push = named(&lineup, &name, &request)?;
+    let tried = livebox(&lineup)?.try_push_now(push, now()).await;
+    Ok(back_to("/dashboard", &state, tried.map_err(ApiError::from)))
+}
+
+/// `POST /dashboard/streams/{name}/restart`
+pub(in crate::http) async fn restart(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    name: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Refusal> {
+    form(&caller, &request, payload, &state).await?;
+    named_stream(&state.lineup(), &name, &request)?.restart().await;
+    Ok(back_to("/dashboard", &state, Ok(())))
+}
+
+/// `POST /dashboard/reload`
+pub(in crate::http) async fn reload(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Refusal> {
+    form(&caller, &request, payload, &state).await?;
+    let notice = match state.reloads.ask().await {
+        Ok(changes) => {
+            Notice::good(&format!("The configuration was read again: {}", changes.in_words()))
+        }
+        Err(refused) => {
+            let problems = refused.problems.iter().map(|problem| format!("; {problem}"));
+            let problems: String = problems.collect();
+            Notice::bad(format!("{}{problems}", ApiError::from(refused)))
+        }
+    };
+    Ok(told(&state, notice))
+}
+
+/// The fields of a form of this page.
+///
+/// # Errors
+/// The caller may not, or the form is another page's.
+pub(in crate::http) async fn form(
+    caller: &Caller,
+    request: &HttpRequest,
+    payload: web::Payload,
+    state: &State,
+) -> Result<Vec<Field>, Refusal> {
+    caller.require_operator_by_token().await?;
+    let mut fields = fields(request, payload).await?;
+    let is_token = |field: &Field| field.key == "token";
+    let ours = |field: &Field| field.value.as_deref() == Some(state.desk.token());
+    if !fields.iter().find(|field| is_token(field)).is_some_and(ours) {
+        return Err(ApiError::ForeignForm.into());
+    }
+    fields.retain(|field| !is_token(field));
+    Ok(fields)
+}
+
+fn back(state: &State, done: Result<(), ApiError>) -> HttpResponse {
+    changed_at("/dashboard", state, done)
+}
+
+/// Back to the page at `place` after a change, which says so where that will be
+/// forgotten.
+pub(in crate::http) fn changed_at(
+    place: &'static str,
+    state: &State,
+    done: Result<(), ApiError>,
+) -> HttpResponse {
+    match (&done, state.forgets()) {
+        (Ok(()), Some(warning)) => {
+            see(format!("{place}?told={}", state.desk.leave(Notice::bad(warning))))
+        }
+        (Ok(()) | Err(_), _) => back_to(place, state, done),
+    }
+}
+
+/// Back to the page at `place`, with what went wrong.
+pub(in crate::http) fn back_to(
+    place: &'static str,
+    state: &State,
+    done: Result<(), ApiError>,
+) -> HttpResponse {
+    match done {
+        Ok(()) => see(place.to_owned()),
+        Err(error) => {
+            let number = state.desk.leave(Notice::bad(in_words(&error)));
+            see(format!("{place}?told={number}"))
+        }
+    }
+}
+
+fn told(state: &State, notice: Notice) -> HttpResponse {
+    see(format!("/dashboard?told={}", state.desk.leave(notice)))
+}
+
+/// The page with what was typed, and why it is refused.
+async fn refused(state: &State, error: ApiError, typed: &[Field]) -> Result<HttpResponse, Refusal> {
+    let lineup = state.lineup();
+    let notice = Some(Notice::bad(in_words(&error)));
+    let mut page = rendered(state, &lineup, notice, Question::None, typed).await?;
+    *page.status_mut() = error.status_code();
+    Ok(page)
+}
+
+fn in_words(error: &ApiError) -> String {
+    let valid = error.valid().map_or_else(String::new, |valid| format!("; use {valid}"));
+    format!("{error}{valid}")
+}
+
+fn see(place: String) -> HttpResponse {
+    HttpResponse::SeeOther().insert_header((header::LOCATION, place)).finish()
+}
