@@ -15,24 +15,23 @@
 //! A host is a program of the same version as its service. The service does not
 //! trust it all the same: it parses what strangers send, and may be taken over.
 
+pub mod answer;
+pub mod job;
+
 use std::marker::PhantomData;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::base::secret::{self, Secret};
+use self::job::Job;
 use crate::base::time::MediaTime;
-use crate::model::given::Given;
-use crate::model::picture::Format;
 use crate::model::status::{Encoder, Failure};
-use crate::model::track::AudioInfo;
 use crate::model::unit::TrackKind;
 
 /// Both sides have the same, or do not talk.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// A head is no longer: the longest holds a few names and a sentence.
 pub const LONGEST_HEAD: usize = 16 << 10;
@@ -82,81 +81,17 @@ pub enum Order {
     Encoder(Result<Encoder, Failure>),
     /// A piece of the bytes that it takes apart; the payload.
     Data,
-    /// End; it answers with [`News::Ended`] when it has let go of everything.
+    /// End; it answers with [`answer::News::Ended`] when it has let go of everything.
     Stop,
 }
 
-/// From a host to the service.
+/// From a host to the service: `A` is what its kind of job answers
+/// ([`job::JobKind`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum FromHost {
-    /// The job is done; the payload is what came of it.
-    Done,
-    /// It cannot be done; the host ends.
+pub enum FromHost<A> {
+    Answer(A),
+    /// The job cannot be done; the host ends.
     Failed(Failure),
-    /// What [`Job::Extract`] has found; the payload.
-    Found {
-        /// What it is, as a GStreamer media type: `image/jpeg, …`.
-        caps: String,
-    },
-    /// There is sound in it, but no picture.
-    NoVideo,
-    /// What [`Job::Installed`] asks for.
-    Installed {
-        /// As it names itself: `GStreamer 1.22.0`.
-        version: String,
-        /// Of those that were asked for, each that is missing, with the Debian
-        /// package that has it where one is known.
-        missing: Vec<(String, Option<String>)>,
-    },
-    /// A picture of a stream; the payload is a JPEG. More follow.
-    Picture {
-        /// That of the access unit which it was.
-        pts: MediaTime,
-    },
-    /// How much of a stream was sent on, in bytes since the beginning.
-    Sent(Sent),
-    /// News of a run of a feed family.
-    Run { run: u32, news: News },
-}
-
-/// Bytes on their way to a receiver.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sent {
-    /// Given to the kernel.
-    pub written: u64,
-    /// Of these, those that the receiver's machine has acknowledged.
-    pub acknowledged: u64,
-}
-
-/// What a run of a feed family has to tell.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum News {
-    /// Units follow, none from before `begin`.
-    Begins {
-        begin: MediaTime,
-        /// The nominal duration of a frame, where there will be video.
-        video: Option<Duration>,
-        audio: bool,
-        /// Bits a second, about.
-        bitrate: u32,
-    },
-    /// No more follow until it begins again.
-    Pauses,
-    /// An encoded frame; the payload, as an access unit has it.
-    Unit { track: TrackKind, pts: MediaTime, dts: MediaTime, duration: Option<Duration> },
-    /// How to decode the sounds that follow.
-    Sound(AudioInfo),
-    /// What a feed gives to those who share it.
-    Gives(Given),
-    /// What a run encodes with.
-    Encoder(Encoder),
-    /// What the camera cannot be told of what is wanted of it.
-    Controls(Vec<String>),
-    /// So many frames of a feed, and so many that were left out because
-    /// something was too slow for them, since the run began.
-    Counts { frames: u64, dropped: u64 },
-    /// The run is over, for this reason; the last of it.
-    Ended(Failure),
 }
 
 /// One access unit on its way into a pipeline: H.264 in Annex B form, or a raw
@@ -171,110 +106,6 @@ pub struct Unit {
     pub key: bool,
     /// Whether units before it are missing.
     pub gap: bool,
-}
-
-/// What a host is for. It ends with its socket, whatever it does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Job {
-    /// A picture of the last of some H.264 access units in Annex B form, of
-    /// which the first is a key frame; each comes as [`ToHost::Data`].
-    Picture {
-        format: Format,
-        /// Width and height to scale to.
-        size: Option<(u32, u32)>,
-    },
-    /// A picture of one that needs no other; it comes as [`ToHost::Data`].
-    Still {
-        /// What it is, as a GStreamer media type: `image/jpeg, …`.
-        caps: String,
-        format: Format,
-        /// The picture becomes no wider.
-        width: Option<u32>,
-    },
-    /// The first picture of some bytes that needs no other; they come as
-    /// [`ToHost::Data`], in order.
-    Extract {
-        /// What the bytes are, where that is known, as a GStreamer media type.
-        caps: Option<String>,
-    },
-    /// The pictures of a stream, whose video comes as [`ToHost::Unit`].
-    Mjpeg(Mjpeg),
-    /// Send a stream, which comes as [`ToHost::Unit`], to a receiver. At
-    /// [`ToHost::End`] the receiver is told, and the host ends.
-    Push(Box<Push>),
-    /// Runs of a feed, of the streams that show it and of the feeds that are
-    /// made from it; [`ToHost::Run`] begins and ends them.
-    Family {
-        /// What the bytes of strangers come from, if they do: all else is out of
-        /// reach of the host.
-        source: Option<Foreign>,
-    },
-    /// Say which of these elements are installed.
-    Installed { elements: Vec<String> },
-    /// Open an encoder for a moment.
-    TryEncoder {
-        /// The name of GStreamer's element.
-        element: String,
-    },
-    /// Make a file of fragments one with its index in front.
-    FinishRecording {
-        from: PathBuf,
-        to: PathBuf,
-        /// A file for in between; may be left behind.
-        through: PathBuf,
-        /// How long the recording is, and the bytes of its frames in an index,
-        /// where that is known.
-        expected: Option<(Duration, u64)>,
-    },
-    /// Wait until the socket is closed, and kill then whatever has `mark` (`NAME=value`)
-    /// in its environment.
-    EndCommands { mark: String },
-}
-
-/// Where the bytes of strangers come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Foreign {
-    /// The network.
-    Network,
-    /// Files in a folder.
-    Folder(PathBuf),
-    /// The service.
-    Service,
-}
-
-/// How a stream becomes Motion JPEG.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mjpeg {
-    /// Of the JPEG, 1 to 100.
-    pub quality: u8,
-    /// Width and height to scale to.
-    pub size: Option<(u32, u32)>,
-    /// The decoding time of the first unit.
-    pub begin: MediaTime,
-    /// Which decoder to take of those that are installed, modulo their number.
-    pub decoder: u32,
-}
-
-/// How a stream is sent to a receiver of RTMP.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Push {
-    /// The launch line of the pipeline; without the URL, which is a secret.
-    pub line: String,
-    /// With the key.
-    #[serde(with = "secret::revealed")]
-    pub url: Secret,
-    /// The key by itself, which messages must not show either.
-    #[serde(with = "secret::revealed::option")]
-    pub key: Option<Secret>,
-    /// A PEM file whose certificates are trusted besides those of the system.
-    pub ca: Option<PathBuf>,
-    /// The sound of the stream, where that is sent.
-    pub audio: Option<AudioInfo>,
-    /// The FLV tag that tells the receiver what follows, in the place of what
-    /// the pipeline would tell.
-    pub metadata: Option<Bytes>,
-    /// The decoding time of the first unit.
-    pub begin: MediaTime,
 }
 
 /// A message that breaks the rules above; nothing after it can be read.
@@ -371,7 +202,12 @@ impl<T: DeserializeOwned> Decoder<T> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::answer::{Done, Picture, RunNews};
+    use super::job::{Push, Still};
     use super::*;
+    use crate::base::secret::Secret;
+    use crate::model::picture::Format;
+    use crate::model::track::AudioInfo;
 
     fn message(head: &impl Serialize, payload: &[u8]) -> Vec<u8> {
         let mut message = encode(head, payload.len()).unwrap();
@@ -387,8 +223,8 @@ mod tests {
 
     fn job() -> ToHost {
         let (caps, format) = ("image/jpeg".to_owned(), Format::Jpg { quality: 85 });
-        let job = Job::Still { caps, format, width: Some(320) };
-        ToHost::Job { job, memory: Some(300 << 20), began_ns: 7 }
+        let job = Still { caps, format, width: Some(320) };
+        ToHost::Job { job: job.into(), memory: Some(300 << 20), began_ns: 7 }
     }
 
     #[test]
@@ -427,7 +263,7 @@ mod tests {
             metadata: Some(Bytes::from_static(b"tag")),
             begin: MediaTime::ORIGIN,
         };
-        let head = ToHost::Job { job: Job::Push(Box::new(job)), memory: None, began_ns: 7 };
+        let head = ToHost::Job { job: job.into(), memory: None, began_ns: 7 };
         let (came, _) = decoder::<ToHost>(&message(&head, b"")).decode().unwrap().unwrap();
         assert_eq!(came, head);
         assert!(!format!("{came:?}").contains("KEY-1"), "{came:?}");
@@ -439,18 +275,18 @@ mod tests {
             element: "openh264dec".to_owned(),
             package: Some("gstreamer1.0-plugins-bad".into()),
         };
-        let head = FromHost::Failed(failure);
-        let (came, _) = decoder::<FromHost>(&message(&head, b"")).decode().unwrap().unwrap();
+        let head = FromHost::<Done>::Failed(failure);
+        let (came, _) = decoder::<FromHost<Done>>(&message(&head, b"")).decode().unwrap().unwrap();
         assert_eq!(came, head);
     }
 
     #[test]
     fn what_breaks_the_rules_is_refused() {
-        let good = message(&FromHost::Done, b"x");
+        let good = message(&FromHost::Answer(Done), b"x");
         let refused = |change: &dyn Fn(&mut Vec<u8>)| {
             let mut bad = good.clone();
             change(&mut bad);
-            decoder::<FromHost>(&bad).decode().unwrap_err()
+            decoder::<FromHost<Done>>(&bad).decode().unwrap_err()
         };
         assert_eq!(refused(&|bad| bad[0] = 9), BadMessage::Version(9));
         assert_eq!(refused(&|bad| bad[2..4].fill(0xff)), BadMessage::TooLong);
@@ -464,7 +300,7 @@ mod tests {
             BadMessage::Malformed
         );
         assert_eq!(encode(&"x".repeat(LONGEST_HEAD), 0), Err(BadMessage::TooLong));
-        assert_eq!(encode(&FromHost::Done, LONGEST_PAYLOAD + 1), Err(BadMessage::TooLong));
+        assert_eq!(encode(&FromHost::Answer(Done), LONGEST_PAYLOAD + 1), Err(BadMessage::TooLong));
     }
 
     proptest! {
@@ -480,14 +316,14 @@ mod tests {
             let sent = message(&ToHost::Unit(unit), &data);
             let (came, payload) = decoder(&sent).decode().unwrap().unwrap();
             prop_assert_eq!((came, &payload[..]), (ToHost::Unit(unit), &data[..]));
-            let sent = message(&FromHost::Picture { pts }, &data);
+            let sent = message(&FromHost::Answer(Picture { pts }), &data);
             let (came, payload) = decoder(&sent).decode().unwrap().unwrap();
-            prop_assert_eq!((came, &payload[..]), (FromHost::Picture { pts }, &data[..]));
+            prop_assert_eq!((came, &payload[..]), (FromHost::Answer(Picture { pts }), &data[..]));
         }
 
         #[test]
         fn any_bytes_are_survived(read in prop::collection::vec(any::<u8>(), 0..2000)) {
-            let mut decoder = decoder::<FromHost>(&read);
+            let mut decoder = decoder::<FromHost<RunNews>>(&read);
             while let Ok(Some(_)) = decoder.decode() {}
         }
 
@@ -495,7 +331,7 @@ mod tests {
         fn any_head_is_survived(mut head in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut read = vec![VERSION, 0, head.len() as u8, 0, 0, 0, 0, 0];
             read.append(&mut head);
-            decoder::<FromHost>(&read).decode().ok();
+            decoder::<FromHost<RunNews>>(&read).decode().ok();
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::wire::Job;
+use crate::wire::job::{EndCommands, Job};
 
 /// A command that starts others faster than they are killed is looked for again
 /// and again, for two seconds.
@@ -16,18 +16,8 @@ const BETWEEN_ROUNDS: Duration = Duration::from_millis(10);
 
 /// The mark of what is to be killed after `job`.
 pub(super) fn marked(job: &Job) -> Option<String> {
-    match job {
-        Job::EndCommands { mark } => Some(mark.clone()),
-        Job::Picture { .. }
-        | Job::Still { .. }
-        | Job::Extract { .. }
-        | Job::Mjpeg(_)
-        | Job::Push(_)
-        | Job::Family { .. }
-        | Job::Installed { .. }
-        | Job::TryEncoder { .. }
-        | Job::FinishRecording { .. } => None,
-    }
+    let Job::EndCommands(EndCommands { mark }) = job else { return None };
+    Some(mark.clone())
 }
 
 /// Kills all programs that have `mark`, `NAME=value`, in their environment,

@@ -8,7 +8,7 @@ use super::outbox::Out;
 use crate::config::settings::Source;
 use crate::engine::plan::Plan;
 use crate::model::status::{Encoder, Failure};
-use crate::wire::News;
+use crate::wire::answer::News;
 
 /// What the service says to encode with, once it knows.
 pub(super) type Chosen = watch::Receiver<Option<Result<Encoder, Failure>>>;

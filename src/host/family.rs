@@ -27,7 +27,8 @@ use crate::engine::supervise::runs::Stop;
 use crate::engine::work::Work;
 use crate::model::ids::FeedName;
 use crate::model::status::{Encoder, Failure};
-use crate::wire::{News, Order, ToHost};
+use crate::wire::answer::News;
+use crate::wire::{Order, ToHost};
 
 /// How often counts are told. The service looks once a second whether a feed lives.
 const TELL_EVERY: Duration = Duration::from_millis(500);

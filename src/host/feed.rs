@@ -16,7 +16,7 @@ use crate::engine::controls::{Listed, settled};
 use crate::engine::plan::{Capture, Form, Plan};
 use crate::engine::supervise::runs::Stop;
 use crate::model::status::Failure;
-use crate::wire::News;
+use crate::wire::answer::News;
 
 /// Captures and encodes the feed of `plan` until that fails or is to stop.
 pub(super) async fn run(

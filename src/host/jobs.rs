@@ -10,78 +10,96 @@ use super::needs::Needs;
 use super::{Input, Output, Service, guard, sandbox};
 use super::{errands, family, mjpeg, picture, probe, push, remux};
 use crate::model::status::Failure;
-use crate::wire::{FromHost, Job, Unit};
+use crate::wire::Unit;
+use crate::wire::answer::{self, Done, Elements, Extracted};
+use crate::wire::job::{
+    self, CheckElements, Extract, FinishRecording, Job, JobKind, Mjpeg, Push, Still, TryEncoder,
+};
 
 /// Does `job`; what goes wrong with it is an answer, too.
 ///
 /// # Errors
 /// The service has gone or talks nonsense, or GStreamer does not start.
 pub(super) async fn run(job: Job, needs: Needs, service: Service) -> anyhow::Result<()> {
-    let Service { mut input, mut output } = service;
-    if !matches!(job, Job::EndCommands { .. }) {
+    if !matches!(job, Job::EndCommands(_)) {
         errands::init()?;
     }
     if let Some(reach) = &needs.confined_to {
         sandbox::confine(reach);
     }
-    let (head, payload) = match job {
+    carry_out(job, service).await
+}
+
+async fn carry_out(job: Job, Service { mut input, mut output }: Service) -> anyhow::Result<()> {
+    match job {
         // All that it does is done at the end of this process.
-        Job::EndCommands { .. } => return std::future::pending().await,
-        Job::TryEncoder { element } => done(probe::try_encoder(&element).map(|()| Bytes::new())),
-        Job::FinishRecording { from, to, through, expected } => {
+        Job::EndCommands(_) => std::future::pending().await,
+        Job::TryEncoder(TryEncoder { element }) => {
+            let tried = probe::try_encoder(&element);
+            output.answer::<TryEncoder>(tried.map(|()| (Done, Bytes::new()))).await
+        }
+        Job::FinishRecording(FinishRecording { from, to, through, expected }) => {
             guard::yield_to_others();
             let made = remux::remux(from, to, through, expected).await;
-            done(made.map(|()| Bytes::new()))
+            output.answer::<FinishRecording>(made.map(|()| (Done, Bytes::new()))).await
         }
-        Job::Picture { format, size } => {
+        Job::Picture(job::Picture { format, size }) => {
             let mut frames = Vec::new();
             while let Some(frame) = input.data().await? {
                 frames.push(frame);
             }
-            done(picture::render(frames, format, size).await)
+            let made = picture::render(frames, format, size).await;
+            output.answer::<job::Picture>(made.map(|made| (Done, made))).await
         }
-        Job::Still { caps, format, width } => {
+        Job::Still(Still { caps, format, width }) => {
             let data = input.data().await?.unwrap_or_default();
-            done(picture::render_intra(&caps, data, format, width).await)
+            let made = picture::render_intra(&caps, data, format, width).await;
+            output.answer::<Still>(made.map(|made| (Done, made))).await
         }
-        Job::Extract { caps } => {
-            let (tell, bytes) = mpsc::channel(1);
-            let found = tokio::select! {
-                found = unpacked(bytes, caps.as_deref()) => found,
-                Err(gone) = pass_on(async || input.data().await, tell) => return Err(gone),
-            };
-            match found {
-                Ok((caps, data)) => (FromHost::Found { caps }, data),
-                Err(NoIntra::NoVideo) => (FromHost::NoVideo, Bytes::new()),
-                Err(NoIntra::Failed(failure)) => failed(failure),
-            }
+        Job::Extract(Extract { caps }) => {
+            let found = extract(&mut input, caps.as_deref()).await?;
+            output.answer::<Extract>(Ok(found)).await
         }
         Job::Mjpeg(job) => {
             let work = |units, newest| mjpeg::mjpeg(job, units, newest);
-            let message = |(pts, jpeg)| (FromHost::Picture { pts }, jpeg);
-            return consume((input, output), work, message).await;
+            let answer = |(pts, jpeg)| (answer::Picture { pts }, jpeg);
+            consume::<Mjpeg, _, _>((input, output), work, answer).await
         }
         Job::Push(job) => {
             let work = |units, sent| push::push(*job, units, sent);
-            let message = |sent| (FromHost::Sent(sent), Bytes::new());
-            return consume((input, output), work, message).await;
+            let answer = |sent| (sent, Bytes::new());
+            consume::<Push, _, _>((input, output), work, answer).await
         }
-        Job::Family { .. } => return family::run(input, output).await,
-        Job::Installed { elements } => {
+        Job::Family(_) => family::run(input, output).await,
+        Job::CheckElements(CheckElements { elements }) => {
             let version = gstreamer::version_string().to_string();
             let missing = probe::missing(elements);
-            (FromHost::Installed { version, missing }, Bytes::new())
+            let answer = (Elements { version, missing }, Bytes::new());
+            output.answer::<CheckElements>(Ok(answer)).await
         }
+    }
+}
+
+/// The first picture of the bytes that come.
+async fn extract(input: &mut Input, caps: Option<&str>) -> anyhow::Result<(Extracted, Bytes)> {
+    let (tell, bytes) = mpsc::channel(1);
+    let found = tokio::select! {
+        found = unpacked(bytes, caps) => found,
+        Err(gone) = pass_on(async || input.data().await, tell) => return Err(gone),
     };
-    output.send(&head, payload).await
+    Ok(match found {
+        Ok((caps, data)) => (Extracted::Picture { caps }, data),
+        Err(NoIntra::NoVideo) => (Extracted::NoVideo, Bytes::new()),
+        Err(NoIntra::Failed(failure)) => (Extracted::NotUnderstood(failure), Bytes::new()),
+    })
 }
 
 /// Has `work` consume access units, and tells the newest of what comes of it. While
 /// the service does not take that, the next one replaces it.
-async fn consume<T, F>(
+async fn consume<J: JobKind, T, F>(
     (mut input, mut output): (Input, Output),
     work: impl FnOnce(mpsc::Receiver<(Unit, Bytes)>, watch::Sender<Option<T>>) -> F,
-    message: impl Fn(T) -> (FromHost, Bytes),
+    answer: impl Fn(T) -> (J::Answer, Bytes),
 ) -> anyhow::Result<()>
 where
     T: Clone + Send + Sync + 'static,
@@ -96,11 +114,11 @@ where
         loop {
             tokio::select! {
                 biased;
-                failure = &mut over => return output.send(&FromHost::Failed(failure?), Bytes::new()).await,
+                failure = &mut over => return output.answer::<J>(Err(failure?)).await,
                 Ok(()) = newest.changed() => {
                     let made = newest.borrow_and_update().clone();
-                    if let Some((head, payload)) = made.map(&message) {
-                        output.send(&head, payload).await?;
+                    if let Some(made) = made {
+                        output.answer::<J>(Ok(answer(made))).await?;
                     }
                 }
             }
@@ -123,12 +141,4 @@ async fn pass_on<T>(
     }
     drop(tell);
     std::future::pending().await
-}
-
-fn done(made: Result<Bytes, Failure>) -> (FromHost, Bytes) {
-    made.map_or_else(failed, |payload| (FromHost::Done, payload))
-}
-
-fn failed(failure: Failure) -> (FromHost, Bytes) {
-    (FromHost::Failed(failure), Bytes::new())
 }

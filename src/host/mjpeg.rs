@@ -18,7 +18,8 @@ use super::running::Running;
 use crate::base::time::MediaTime;
 use crate::engine::plan::mjpeg_line;
 use crate::model::status::Failure;
-use crate::wire::{Mjpeg, Unit};
+use crate::wire::Unit;
+use crate::wire::job::Mjpeg;
 
 /// The newest picture, a whole JPEG, with its time.
 pub(super) type Newest = Option<(MediaTime, Bytes)>;

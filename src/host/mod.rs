@@ -64,7 +64,9 @@ use needs::Needs;
 
 use crate::base::heap;
 use crate::base::time::MediaTime;
-use crate::wire::{Decoder, FromHost, Job, ToHost, Unit, encode};
+use crate::model::status::Failure;
+use crate::wire::job::{Job, JobKind};
+use crate::wire::{Decoder, FromHost, ToHost, Unit, encode};
 
 /// Does the job that comes over the socket at standard input. The process ends
 /// with the socket, whatever is going on in it.
@@ -203,8 +205,16 @@ impl Input {
 }
 
 impl Output {
-    async fn send(&mut self, head: &FromHost, payload: Bytes) -> anyhow::Result<()> {
-        self.write(&encode(head, payload.len())?, payload).await
+    /// Answers a job of the kind `J` with what came of it, and its payload.
+    async fn answer<J: JobKind>(
+        &mut self,
+        made: Result<(J::Answer, Bytes), Failure>,
+    ) -> anyhow::Result<()> {
+        let (head, payload) = match made {
+            Ok((answer, payload)) => (FromHost::Answer(answer), payload),
+            Err(failure) => (FromHost::Failed(failure), Bytes::new()),
+        };
+        self.write(&encode(&head, payload.len())?, payload).await
     }
 
     /// Writes a message whose beginning is encoded.

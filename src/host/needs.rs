@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::model::push_url::PushUrl;
-use crate::wire::{Foreign, Job, Push};
+use crate::wire::job::{Family, FinishRecording, Foreign, Job, Push};
 
 /// Memory of a job that takes bytes apart, or passes them on.
 const PASSING_ON: u64 = 256 << 20;
@@ -59,28 +59,26 @@ impl Needs {
     pub(super) fn of(job: &Job, memory: Option<u64>) -> Self {
         let or = |usual: u64| memory.unwrap_or(usual);
         match job {
-            Job::Picture { .. } | Job::Still { .. } | Job::Mjpeg(_) => {
+            Job::Picture(_) | Job::Still(_) | Job::Mjpeg(_) => {
                 Self { memory: or(CODING), confined_to: Some(Reach::nothing()) }
             }
-            Job::Extract { .. } => {
-                Self { memory: or(PASSING_ON), confined_to: Some(Reach::nothing()) }
-            }
+            Job::Extract(_) => Self { memory: or(PASSING_ON), confined_to: Some(Reach::nothing()) },
             Job::Push(push) => {
                 Self { memory: or(PASSING_ON), confined_to: Some(Reach::of_push(push)) }
             }
-            Job::FinishRecording { from, to, through, .. } => {
+            Job::FinishRecording(FinishRecording { from, to, through, .. }) => {
                 let folders = [from, to, through].into_iter().filter_map(|path| path.parent());
                 let folders = folders.map(Path::to_owned).collect();
                 let reach = Reach { folders, ..Reach::nothing() };
                 Self { memory: or(INDEX), confined_to: Some(reach) }
             }
-            Job::Family { source } => {
+            Job::Family(Family { source }) => {
                 Self { memory: or(CODING), confined_to: source.as_ref().map(Reach::of_family) }
             }
-            Job::Installed { .. } | Job::TryEncoder { .. } => {
+            Job::CheckElements(_) | Job::TryEncoder(_) => {
                 Self { memory: or(CODING), confined_to: None }
             }
-            Job::EndCommands { .. } => Self { memory: WITHOUT_PIPELINE, confined_to: None },
+            Job::EndCommands(_) => Self { memory: WITHOUT_PIPELINE, confined_to: None },
         }
     }
 }
@@ -118,11 +116,12 @@ mod tests {
     use super::*;
     use crate::base::secret::Secret;
     use crate::base::time::MediaTime;
+    use crate::wire::job::{EndCommands, Extract};
 
     #[test]
     fn memory_follows_the_kind_of_job_unless_the_configuration_gives_it() {
-        let extract = Job::Extract { caps: None };
-        let guard = Job::EndCommands { mark: "A=b".to_owned() };
+        let extract = Extract { caps: None }.into();
+        let guard = EndCommands { mark: "A=b".to_owned() }.into();
         let memory = |job, given| Needs::of(job, given).memory >> 20;
         assert_eq!((memory(&extract, None), memory(&guard, None)), (256, 64));
         assert_eq!((memory(&extract, Some(100 << 20)), memory(&guard, Some(1 << 30))), (100, 64));
@@ -130,20 +129,20 @@ mod tests {
 
     #[test]
     fn a_recording_is_finished_in_the_folders_of_its_files_and_sees_no_other() {
-        let job = Job::FinishRecording {
+        let job = FinishRecording {
             from: "/media/disk/a.part.mp4".into(),
             to: "/media/disk/a.mp4".into(),
             through: "/media/disk/.a".into(),
             expected: None,
         };
-        let reach = Needs::of(&job, None).confined_to.unwrap();
+        let reach = Needs::of(&job.into(), None).confined_to.unwrap();
         assert!(reach.folders.iter().all(|folder| folder == Path::new("/media/disk")));
         assert!(reach.readable.is_empty() && reach.network == Network::None);
     }
 
     #[test]
     fn a_push_reaches_the_port_of_its_receiver_and_reads_the_authority_that_it_names() {
-        let job = Job::Push(Box::new(Push {
+        let job = Push {
             line: String::new(),
             url: Secret::new("rtmps://a.example:4430/live2/KEY"),
             key: None,
@@ -151,8 +150,8 @@ mod tests {
             audio: None,
             metadata: None,
             begin: MediaTime::ORIGIN,
-        }));
-        let reach = Needs::of(&job, None).confined_to.unwrap();
+        };
+        let reach = Needs::of(&job.into(), None).confined_to.unwrap();
         assert_eq!(reach.network, Network::ClientOf { port: 4430 });
         assert_eq!(reach.readable, [Path::new("/etc/livebox/ca.pem")]);
         assert!(reach.folders.is_empty());

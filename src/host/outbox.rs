@@ -13,7 +13,8 @@ use tokio::sync::Notify;
 use super::outlet::is_key;
 use crate::model::track::AudioInfo;
 use crate::model::unit::{AccessUnit, TrackKind};
-use crate::wire::{FromHost, News, encode};
+use crate::wire::answer::{News, RunNews};
+use crate::wire::{FromHost, encode};
 
 /// Frames that may wait: two seconds of 16 Mbit/s. The service takes each within
 /// a millisecond as a rule.
@@ -47,9 +48,9 @@ pub(super) struct Out {
 
 impl Outbox {
     /// Adds a message. Only a few messages have no frame, so that they always find room.
-    fn push(&self, head: &FromHost, payload: Bytes) {
+    fn push(&self, news: RunNews, payload: Bytes) {
         // Heads are of our own making; none is too long.
-        let Ok(head) = encode(head, payload.len()) else { return };
+        let Ok(head) = encode(&FromHost::Answer(news), payload.len()) else { return };
         let mut queue = self.lock();
         queue.bytes += payload.len();
         queue.messages.push_back((head, payload));
@@ -97,7 +98,7 @@ impl Out {
 
     /// Tells something that has no payload.
     pub(super) fn tell(&self, news: News) {
-        self.outbox.push(&FromHost::Run { run: self.run, news }, Bytes::new());
+        self.outbox.push(RunNews { run: self.run, news }, Bytes::new());
     }
 
     /// Sends an encoded frame; where there is no room it is left out and
@@ -114,7 +115,7 @@ impl Out {
             return self.count_dropped();
         }
         let news = News::Unit { track, pts, dts, duration };
-        self.outbox.push(&FromHost::Run { run: self.run, news }, data);
+        self.outbox.push(RunNews { run: self.run, news }, data);
     }
 
     pub(super) fn audio_config(&self, info: AudioInfo) {
@@ -166,7 +167,7 @@ mod tests {
         }
     }
 
-    fn said(outbox: &Outbox) -> Vec<(FromHost, usize)> {
+    fn said(outbox: &Outbox) -> Vec<(FromHost<RunNews>, usize)> {
         let mut decoder = Decoder::default();
         while let Some((head, payload)) = outbox.pop() {
             decoder.buffer().extend_from_slice(&head);
@@ -193,7 +194,7 @@ mod tests {
         out.tell_counts();
         out.tell_counts();
         let counts = News::Counts { frames: 0, dropped: 101 };
-        assert_eq!(said(&outbox), [(FromHost::Run { run: 3, news: counts }, 0)]);
+        assert_eq!(said(&outbox), [(FromHost::Answer(RunNews { run: 3, news: counts }), 0)]);
     }
 
     #[test]
@@ -203,8 +204,10 @@ mod tests {
         for _ in 0..5 {
             out.count_frame();
         }
-        let told =
-            |frames| (FromHost::Run { run: 1, news: News::Counts { frames, dropped: 0 } }, 0);
+        let told = |frames| {
+            let news = News::Counts { frames, dropped: 0 };
+            (FromHost::Answer(RunNews { run: 1, news }), 0)
+        };
         assert_eq!(said(&outbox), [told(1)]);
         out.tell_counts();
         assert_eq!(said(&outbox), [told(5)]);

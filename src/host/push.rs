@@ -17,7 +17,9 @@ use super::trust;
 use crate::base::sockets::unacknowledged;
 use crate::model::push_url::PushUrl;
 use crate::model::status::Failure;
-use crate::wire::{Push, Sent, Unit};
+use crate::wire::Unit;
+use crate::wire::answer::Sent;
+use crate::wire::job::Push;
 
 /// How often a push looks how many bytes have left, before and after the first.
 const LOOK_EARLY: Duration = Duration::from_millis(100);

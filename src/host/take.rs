@@ -20,7 +20,7 @@ use crate::engine::work::Work;
 use crate::model::given::{Given, Pictures};
 use crate::model::status::Failure;
 use crate::model::unit::TrackKind;
-use crate::wire::News;
+use crate::wire::answer::News;
 
 /// A stream of a shared feed.
 pub(super) struct Job {

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use livebox::wire::{self, FromHost, Job, ToHost};
+use livebox::wire::answer::Done;
+use livebox::wire::job::{FinishRecording, Job};
+use livebox::wire::{self, FromHost, ToHost};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -73,8 +75,8 @@ fn little_of_a_finished_recording_is_unused_room_for_its_index() {
     let index = 12 * frames("v") + 4 * frames("a");
     let (from, to, through) = (part.into(), film.clone().into(), path("through.mp4").into());
     let expected = Some((Duration::from_secs(300), index as u64));
-    let job = Job::FinishRecording { from, to, through, expected };
-    assert_eq!(answer_of_host(job), FromHost::Done);
+    let job = FinishRecording { from, to, through, expected };
+    assert_eq!(answer_of_host(job.into()), FromHost::Answer(Done));
 
     let film = fs::read(film).expect("it was made");
     let (mut free, mut moov, mut at) = (0, 0, 0);
@@ -88,7 +90,7 @@ fn little_of_a_finished_recording_is_unused_room_for_its_index() {
 }
 
 /// What a pipeline host answers that is given `job` as the service would.
-fn answer_of_host(job: Job) -> FromHost {
+fn answer_of_host(job: Job) -> FromHost<Done> {
     let (mut ours, theirs) = UnixStream::pair().expect("there are sockets");
     let mut command = Command::new(binary());
     command.args(["host", "recording"]);

@@ -14,7 +14,7 @@ use log::warn;
 use super::host::Host;
 use crate::base::incident::Incident;
 use crate::base::system::random_token;
-use crate::wire::Job;
+use crate::wire::job::EndCommands;
 
 /// Where a process that waits has died, the next one comes after this long.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ pub(in crate::engine) fn mark() -> (&'static str, &'static str) {
 async fn stand(mark: &str) {
     let mut deaths = Incident::default();
     loop {
-        let job = Job::EndCommands { mark: format!("{VARIABLE}={mark}") };
+        let job = EndCommands { mark: format!("{VARIABLE}={mark}") };
         let died = match Host::start("commands", job).await {
             Ok((mut host, _input)) => host.ended().await,
             Err(failure) => failure,

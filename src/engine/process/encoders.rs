@@ -10,11 +10,12 @@ use tokio::sync::OnceCell;
 
 use super::family::FamilyRun;
 use super::host::Host;
-use super::unexpected;
 use crate::engine::encoder::{CANDIDATES, Trial, Trials, choose_for};
 use crate::engine::plan::Plan;
 use crate::model::status::Failure;
-use crate::wire::{FromHost, Job, Order};
+use crate::wire::Order;
+use crate::wire::answer::Elements;
+use crate::wire::job::{CheckElements, TryEncoder};
 
 /// A driver that has not answered after this long does not work.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -85,27 +86,16 @@ pub async fn read_plugins() {
 async fn installed(
     elements: Vec<String>,
 ) -> Result<(String, Vec<(String, Option<String>)>), Failure> {
-    let (mut host, _input) = Host::start("encoders", Job::Installed { elements }).await?;
+    let (mut host, _input) = Host::start("encoders", CheckElements { elements }).await?;
     let answer = tokio::time::timeout(READING, host.next()).await;
     host.end().await;
-    match answer.map_err(|_| late())?? {
-        (FromHost::Installed { version, missing }, _) => Ok((version, missing)),
-        (FromHost::Failed(failure), _) => Err(failure),
-        (
-            FromHost::Done
-            | FromHost::Found { .. }
-            | FromHost::NoVideo
-            | FromHost::Picture { .. }
-            | FromHost::Sent(_)
-            | FromHost::Run { .. },
-            _,
-        ) => Err(unexpected()),
-    }
+    let (Elements { version, missing }, _) = answer.map_err(|_| late())??;
+    Ok((version, missing))
 }
 
 /// Opens the encoder `element` for a moment.
 async fn try_encoder(element: &str) -> Result<(), Failure> {
-    let job = Job::TryEncoder { element: element.to_owned() };
+    let job = TryEncoder { element: element.to_owned() };
     Host::run(element, job, Vec::new(), PATIENCE, late()).await.map(drop)
 }
 

@@ -14,11 +14,12 @@ use tokio::sync::{Mutex as AsyncMutex, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::host::{Host, Input};
-use super::unexpected;
 use crate::config::settings::{Feed, Source};
 use crate::engine::work::Work;
 use crate::model::status::Failure;
-use crate::wire::{Foreign, FromHost, Job, News, Order, ToHost};
+use crate::wire::answer::{News, RunNews};
+use crate::wire::job::{self, Foreign};
+use crate::wire::{Order, ToHost};
 
 /// A run that has not ended so long after it was asked to hangs, and its host
 /// with it: cameras on the network need a moment to be told.
@@ -113,7 +114,7 @@ impl Family {
                 return Ok((Arc::clone(connection), number));
             }
         }
-        let job = Job::Family { source: self.source.clone() };
+        let job = job::Family { source: self.source.clone() };
         let connection = Connection::open(Host::start(&self.name, job).await?);
         let number = connection.lock().add(entry);
         *host = Some(Arc::clone(&connection));
@@ -175,7 +176,7 @@ impl FamilyRun {
 }
 
 impl Connection {
-    fn open((host, input): (Host, Input)) -> Arc<Self> {
+    fn open((host, input): (Host<RunNews>, Input)) -> Arc<Self> {
         let (ask, asked) = oneshot::channel();
         let connection = Arc::new(Self {
             input: AsyncMutex::new(input),
@@ -188,7 +189,7 @@ impl Connection {
     }
 
     /// Reads what the host says until it dies or is to end.
-    async fn listen(self: Arc<Self>, mut host: Host, asked: oneshot::Receiver<()>) {
+    async fn listen(self: Arc<Self>, mut host: Host<RunNews>, asked: oneshot::Receiver<()>) {
         let death = tokio::select! {
             death = self.hear(&mut host) => death,
             _ = asked => Failure::Crash("its process hangs and was killed".to_owned()),
@@ -204,29 +205,20 @@ impl Connection {
         }
     }
 
-    async fn hear(&self, host: &mut Host) -> Failure {
+    async fn hear(&self, host: &mut Host<RunNews>) -> Failure {
         loop {
             match host.next().await {
-                Ok((FromHost::Run { run, news: News::Ended(failure) }, _)) => {
+                Ok((RunNews { run, news: News::Ended(failure) }, _)) => {
                     if let Some(entry) = self.lock().listeners.remove(&run) {
                         entry.end.send_replace(Some(failure));
                     }
                 }
-                Ok((FromHost::Run { run, news }, payload)) => {
+                Ok((RunNews { run, news }, payload)) => {
                     if let Some(entry) = self.lock().listeners.get_mut(&run) {
                         entry.listener.hear(news, payload);
                     }
                 }
-                Ok((FromHost::Failed(failure), _)) | Err(failure) => return failure,
-                Ok((
-                    FromHost::Done
-                    | FromHost::Found { .. }
-                    | FromHost::NoVideo
-                    | FromHost::Picture { .. }
-                    | FromHost::Installed { .. }
-                    | FromHost::Sent(_),
-                    _,
-                )) => return unexpected(),
+                Err(failure) => return failure,
             }
         }
     }

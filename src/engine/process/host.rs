@@ -21,6 +21,7 @@ use bytes::{Buf as _, Bytes};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
+use serde::de::DeserializeOwned;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -29,8 +30,8 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix;
 use tokio::task::JoinHandle;
 
+use super::limits;
 use super::pids::Registered;
-use super::{limits, unexpected};
 use crate::base::time::MediaTime;
 use crate::engine::feeder::{Consumer, Refused, Taken, units};
 use crate::engine::process::command::keep;
@@ -39,7 +40,9 @@ use crate::engine::process::last_words::LastWords;
 use crate::media::packager::Chunk;
 use crate::model::status::Failure;
 use crate::model::unit::TrackKind;
-use crate::wire::{Decoder, FromHost, Job, ToHost, encode};
+use crate::wire::answer::{Done, Nothing};
+use crate::wire::job::{Job, JobKind};
+use crate::wire::{Decoder, FromHost, ToHost, encode};
 
 /// The kernel's own reference to the file that this process runs. It stays
 /// valid when an upgrade replaces or deletes the file, unlike its path, so a
@@ -73,15 +76,16 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Its last words come with its end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// A running host. Dropping it kills it, unless it is to outlive the service.
+/// A running host, which answers with `A`. Dropping it kills it, unless it is to
+/// outlive the service.
 #[derive(Debug)]
-pub(super) struct Host {
+pub(super) struct Host<A> {
     child: Child,
     /// Nothing of one that had ended when it was asked for its number.
     _registered: Option<Registered>,
     /// Says when a child has ended or was stopped; absent where the system does not tell.
     stirs: Option<unix::Signal>,
-    from: Replies,
+    from: Replies<A>,
     said: Arc<LastWords>,
     log: Option<JoinHandle<()>>,
 }
@@ -98,9 +102,9 @@ pub(super) struct Input {
 
 /// What a host says, message by message.
 #[derive(Debug)]
-struct Replies {
+struct Replies<A> {
     socket: OwnedReadHalf,
-    decoder: Decoder<FromHost>,
+    decoder: Decoder<FromHost<A>>,
 }
 
 /// Why a host says nothing more.
@@ -109,13 +113,17 @@ enum Silence {
     Nonsense(Failure),
 }
 
-impl Host {
+impl<A: DeserializeOwned> Host<A> {
     /// Starts a host for `job`; `what` names it in the log and in lists of
     /// processes. To be called on a runtime.
     ///
     /// # Errors
     /// The system gives no more processes or files.
-    pub(super) async fn start(what: &str, job: Job) -> Result<(Self, Input), Failure> {
+    pub(super) async fn start(
+        what: &str,
+        job: impl JobKind<Answer = A>,
+    ) -> Result<(Self, Input), Failure> {
+        let job = job.into();
         let spawned = spawn(what, &job).map_err(|error| Failure::Crash(error.to_string()));
         let (mut child, socket) = spawned?;
         let registered = child.id().map(Registered::new);
@@ -143,11 +151,11 @@ impl Host {
     /// The first answer; `given` gives the host what it works on meanwhile.
     ///
     /// # Errors
-    /// It has died, or talks nonsense.
+    /// The job cannot be done, or the host has died or talks nonsense.
     pub(super) async fn answer<T>(
         &mut self,
         given: impl Future<Output = T>,
-    ) -> Result<(FromHost, Bytes), Failure> {
+    ) -> Result<(A, Bytes), Failure> {
         let answer = tokio::select! {
             biased;
             // It may come before the host has read all.
@@ -157,67 +165,23 @@ impl Host {
         self.explained(answer).await
     }
 
-    /// The next message; cancelling loses nothing.
+    /// The next answer; cancelling loses nothing.
     ///
     /// # Errors
-    /// The host has died, or talks nonsense.
-    pub(super) async fn next(&mut self) -> Result<(FromHost, Bytes), Failure> {
+    /// The job cannot be done, or the host has died or talks nonsense.
+    pub(super) async fn next(&mut self) -> Result<(A, Bytes), Failure> {
         let message = heard(&mut self.from, &mut self.stirs, &self.child).await;
         self.explained(message).await
     }
 
     async fn explained(
         &mut self,
-        message: Result<(FromHost, Bytes), Silence>,
-    ) -> Result<(FromHost, Bytes), Failure> {
+        message: Result<(FromHost<A>, Bytes), Silence>,
+    ) -> Result<(A, Bytes), Failure> {
         match message {
-            Ok(message) => Ok(message),
-            Err(Silence::Nonsense(failure)) => Err(failure),
+            Ok((FromHost::Answer(answer), payload)) => Ok((answer, payload)),
+            Ok((FromHost::Failed(failure), _)) | Err(Silence::Nonsense(failure)) => Err(failure),
             Err(Silence::Closed) => Err(self.death().await),
-        }
-    }
-
-    /// Has a host of its own do `job` with `data`; what comes of it. One that
-    /// takes longer than `limit` is killed, and `late` is the failure.
-    ///
-    /// # Errors
-    /// It cannot be done, or the host has died.
-    pub(super) async fn run(
-        what: &str,
-        job: Job,
-        data: Vec<Bytes>,
-        limit: Duration,
-        late: Failure,
-    ) -> Result<Bytes, Failure> {
-        let (mut host, mut input) = Self::start(what, job).await?;
-        let given = async {
-            for piece in data {
-                input.data(piece).await?;
-            }
-            input.end().await
-        };
-        let answer = tokio::time::timeout(limit, host.answer(given)).await;
-        host.end().await;
-        match answer.map_err(|_| late)?? {
-            (FromHost::Done, made) => Ok(made),
-            (FromHost::Failed(failure), _) => Err(failure),
-            (
-                FromHost::Found { .. }
-                | FromHost::NoVideo
-                | FromHost::Installed { .. }
-                | FromHost::Picture { .. }
-                | FromHost::Sent(_)
-                | FromHost::Run { .. },
-                _,
-            ) => Err(unexpected()),
-        }
-    }
-
-    /// Waits for the end of a host that has nothing to say.
-    pub(super) async fn ended(&mut self) -> Failure {
-        match self.next().await {
-            Ok(_) => unexpected(),
-            Err(failure) => failure,
         }
     }
 
@@ -259,7 +223,44 @@ impl Host {
     }
 }
 
-impl Drop for Host {
+impl Host<Done> {
+    /// Has a host of its own do `job` with `data`; what comes of it. One that
+    /// takes longer than `limit` is killed, and `late` is the failure.
+    ///
+    /// # Errors
+    /// It cannot be done, or the host has died.
+    pub(super) async fn run(
+        what: &str,
+        job: impl JobKind<Answer = Done>,
+        data: Vec<Bytes>,
+        limit: Duration,
+        late: Failure,
+    ) -> Result<Bytes, Failure> {
+        let (mut host, mut input) = Self::start(what, job).await?;
+        let given = async {
+            for piece in data {
+                input.data(piece).await?;
+            }
+            input.end().await
+        };
+        let answer = tokio::time::timeout(limit, host.answer(given)).await;
+        host.end().await;
+        let (Done, made) = answer.map_err(|_| late)??;
+        Ok(made)
+    }
+}
+
+impl Host<Nothing> {
+    /// Waits for its end; why it has ended.
+    pub(super) async fn ended(&mut self) -> Failure {
+        match self.next().await {
+            Ok((never, _)) => match never {},
+            Err(failure) => failure,
+        }
+    }
+}
+
+impl<A> Drop for Host<A> {
     fn drop(&mut self) {
         if let Some(log) = &self.log {
             log.abort();
@@ -325,8 +326,8 @@ impl Consumer for Input {
     }
 }
 
-impl Replies {
-    async fn next(&mut self) -> Result<(FromHost, Bytes), Silence> {
+impl<A: DeserializeOwned> Replies<A> {
+    async fn next(&mut self) -> Result<(FromHost<A>, Bytes), Silence> {
         loop {
             match self.decoder.decode() {
                 Ok(Some(message)) => return Ok(message),
@@ -346,11 +347,11 @@ impl Replies {
 
 /// The next message. A host that a signal has stopped would say nothing for good,
 /// and is killed.
-async fn heard(
-    from: &mut Replies,
+async fn heard<A: DeserializeOwned>(
+    from: &mut Replies<A>,
     stirs: &mut Option<unix::Signal>,
     child: &Child,
-) -> Result<(FromHost, Bytes), Silence> {
+) -> Result<(FromHost<A>, Bytes), Silence> {
     loop {
         let stir = async {
             match stirs.as_mut() {
@@ -401,7 +402,7 @@ fn spawn(what: &str, job: &Job) -> io::Result<(Child, UnixStream)> {
     command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut command = Command::from(command);
     // A group of its own: what a terminal sends to the service is not for it.
-    let outlives = matches!(job, Job::EndCommands { .. });
+    let outlives = matches!(job, Job::EndCommands(_));
     command.process_group(0).kill_on_drop(!outlives);
     // GStreamer opens cameras without the flag by which they stay ours.
     close_fds::CloseFdsBuilder::new().cloexecfrom(3);

@@ -16,7 +16,7 @@ use crate::model::ids::FeedName;
 use crate::model::status::Encoder;
 use crate::model::track::AudioInfo;
 use crate::model::unit::{AccessUnit, TrackKind};
-use crate::wire::News;
+use crate::wire::answer::News;
 
 /// Tells the supervisor once that a run gives frames.
 #[derive(Debug)]

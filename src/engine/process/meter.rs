@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::wire::Sent;
+use crate::wire::answer::Sent;
 
 /// The rate of a push is that of its last seconds.
 const RATE_OVER: Duration = Duration::from_secs(5);

@@ -12,7 +12,6 @@ use log::debug;
 use tokio::sync::mpsc;
 
 use super::host::{Host, Input};
-use super::unexpected;
 use crate::base::time::{MediaTime, WallClock};
 use crate::engine::feeder::{Over, WhenLate, feed, first_chunk};
 use crate::engine::plan::narrowed;
@@ -22,7 +21,8 @@ use crate::engine::supervise::supervisor::{GivenBefore, Pipeline, Pulse};
 use crate::hub::{self, Piece, Reader, Stills};
 use crate::media::packager::Init;
 use crate::model::status::Failure;
-use crate::wire::{FromHost, Job, Mjpeg};
+use crate::wire::answer::Picture;
+use crate::wire::job::Mjpeg;
 
 /// How a stream is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,12 +119,12 @@ impl Attempt {
         failure
     }
 
-    fn job(&self, init: &Init, begin: MediaTime) -> Job {
+    fn job(&self, init: &Init, begin: MediaTime) -> Mjpeg {
         let Look { quality, width } = self.look;
         let video = init.tracks.video.as_ref();
         let source = video.map_or((0, 0), |video| (video.width, video.height));
         let size = width.and_then(|width| narrowed(source, width));
-        Job::Mjpeg(Mjpeg { quality, size, begin, decoder: self.turn.load(Ordering::Relaxed) })
+        Mjpeg { quality, size, begin, decoder: self.turn.load(Ordering::Relaxed) }
     }
 
     async fn feed(&self, reader: &mut Reader, first: Arc<Piece>, mut input: Input) -> Failure {
@@ -139,28 +139,18 @@ impl Attempt {
         }
     }
 
-    async fn publish(&self, host: &mut Host) -> Failure {
+    async fn publish(&self, host: &mut Host<Picture>) -> Failure {
         let mut is_first = true;
         loop {
-            match host.next().await {
-                Ok((FromHost::Picture { pts }, jpeg)) => {
-                    // A copy: what came over the socket lies in a larger block.
-                    let jpeg = Bytes::copy_from_slice(&jpeg);
-                    self.stills.publish(jpeg, WallClock::now().unix(pts));
-                    if std::mem::take(&mut is_first) {
-                        self.news.send(Event::FirstSign(self.run)).await.ok();
-                    }
-                }
-                Ok((FromHost::Failed(failure), _)) | Err(failure) => return failure,
-                Ok((
-                    FromHost::Done
-                    | FromHost::Found { .. }
-                    | FromHost::NoVideo
-                    | FromHost::Sent(_)
-                    | FromHost::Installed { .. }
-                    | FromHost::Run { .. },
-                    _,
-                )) => return unexpected(),
+            let (Picture { pts }, jpeg) = match host.next().await {
+                Ok(picture) => picture,
+                Err(failure) => return failure,
+            };
+            // A copy: what came over the socket lies in a larger block.
+            let jpeg = Bytes::copy_from_slice(&jpeg);
+            self.stills.publish(jpeg, WallClock::now().unix(pts));
+            if std::mem::take(&mut is_first) {
+                self.news.send(Event::FirstSign(self.run)).await.ok();
             }
         }
     }

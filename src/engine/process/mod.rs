@@ -35,10 +35,3 @@ pub use pids::is_host;
 pub use push::{Destination, PushPipeline};
 pub use recording::{Remux, finish_recording};
 pub use streams::{FeedSource, StreamPipeline};
-
-use crate::model::status::Failure;
-
-/// That a host answers what its job never does.
-fn unexpected() -> Failure {
-    Failure::Crash("its process answers something else".to_owned())
-}

@@ -6,12 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::host::Host;
-use super::unexpected;
 use crate::engine::process::bytes::Viewer;
 use crate::media::jpeg::Finder;
 use crate::model::picture::Format;
 use crate::model::status::Failure;
-use crate::wire::{FromHost, Job};
+use crate::wire::answer::{Done, Extracted};
+use crate::wire::job::{self, JobKind};
 
 /// A host that has made no picture after this long hangs.
 const MAKING: Duration = Duration::from_secs(12);
@@ -58,7 +58,7 @@ pub async fn render(
     format: Format,
     size: Option<(u32, u32)>,
 ) -> Result<Bytes, Failure> {
-    made(Job::Picture { format, size }, frames).await
+    made(job::Picture { format, size }, frames).await
 }
 
 /// The picture `still`, at most so wide.
@@ -70,11 +70,11 @@ pub async fn render_still(
     format: Format,
     width: Option<u32>,
 ) -> Result<Bytes, Failure> {
-    let job = Job::Still { caps: still.caps.clone(), format, width };
+    let job = job::Still { caps: still.caps.clone(), format, width };
     made(job, vec![still.data.clone()]).await
 }
 
-async fn made(job: Job, data: Vec<Bytes>) -> Result<Bytes, Failure> {
+async fn made(job: impl JobKind<Answer = Done>, data: Vec<Bytes>) -> Result<Bytes, Failure> {
     Host::run("picture", job, data, MAKING, Failure::NoFrames { after: MAKING }).await
 }
 
@@ -118,7 +118,7 @@ async fn jpeg(viewer: &mut Viewer) -> Result<Still, NoStill> {
 }
 
 async fn unpacked(viewer: &mut Viewer, caps: Option<&str>) -> Result<Still, NoStill> {
-    let job = Job::Extract { caps: caps.map(str::to_owned) };
+    let job = job::Extract { caps: caps.map(str::to_owned) };
     let (mut host, mut input) =
         Host::start("picture", job).await.map_err(NoStill::NotUnderstood)?;
     let (mut taken, mut cause) = (0, None);
@@ -141,22 +141,14 @@ async fn unpacked(viewer: &mut Viewer, caps: Option<&str>) -> Result<Still, NoSt
     let answer = host.answer(given).await;
     host.end().await;
     match answer {
-        Ok((FromHost::Found { caps }, data)) => Ok(Still { caps, data }),
-        Ok((FromHost::NoVideo, _)) => Err(NoStill::NoVideo),
-        Ok((FromHost::Failed(Failure::Ended), _)) if taken > BYTES_AT_MOST => {
+        Ok((Extracted::Picture { caps }, data)) => Ok(Still { caps, data }),
+        Ok((Extracted::NoVideo, _)) => Err(NoStill::NoVideo),
+        Ok((Extracted::NotUnderstood(Failure::Ended), _)) if taken > BYTES_AT_MOST => {
             let told = "there is no picture in its bytes";
             Err(NoStill::NotUnderstood(Failure::Build(told.to_owned())))
         }
-        Ok((FromHost::Failed(Failure::Ended), _)) => Err(NoStill::Ended(cause)),
-        Ok((FromHost::Failed(failure), _)) => Err(NoStill::NotUnderstood(failure)),
+        Ok((Extracted::NotUnderstood(Failure::Ended), _)) => Err(NoStill::Ended(cause)),
+        Ok((Extracted::NotUnderstood(failure), _)) => Err(NoStill::NotUnderstood(failure)),
         Err(failure) => Err(NoStill::Ended(Some(failure))),
-        Ok((
-            FromHost::Done
-            | FromHost::Installed { .. }
-            | FromHost::Picture { .. }
-            | FromHost::Sent(_)
-            | FromHost::Run { .. },
-            _,
-        )) => Err(NoStill::NotUnderstood(unexpected())),
     }
 }

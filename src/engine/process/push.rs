@@ -10,7 +10,6 @@ use tokio::sync::{mpsc, watch};
 
 use super::host::{Host, Input};
 use super::meter::Meter;
-use super::unexpected;
 use crate::base::secret::Secret;
 use crate::config::settings::PushAudio;
 use crate::engine::feeder::{Over, WhenLate, feed, first_chunk};
@@ -23,7 +22,8 @@ use crate::media::flv::{Audio, Metadata};
 use crate::model::push_url::PushUrl;
 use crate::model::status::Failure;
 use crate::model::track::Tracks;
-use crate::wire::{FromHost, Job, Push};
+use crate::wire::answer::Sent;
+use crate::wire::job::Push;
 
 /// How long a host may take for the goodbye to its receiver, for which it gives
 /// itself half a second.
@@ -149,7 +149,7 @@ impl Attempt {
             Err(failure) => return failure,
         };
         let sends_audio = job.audio.is_some();
-        let (mut host, input) = match Host::start("push", Job::Push(Box::new(job))).await {
+        let (mut host, input) = match Host::start("push", job).await {
             Ok(started) => started,
             Err(failure) => return failure,
         };
@@ -196,26 +196,16 @@ impl Attempt {
     }
 
     /// Keeps the meter, and tells once when media has left.
-    async fn watch(&self, host: &mut Host) -> Failure {
+    async fn watch(&self, host: &mut Host<Sent>) -> Failure {
         let mut is_live = false;
         loop {
-            match host.next().await {
-                Ok((FromHost::Sent(sent), _)) => {
-                    self.meter.note(sent, tokio::time::Instant::now().into_std());
-                    if sent.acknowledged > 0 && !std::mem::replace(&mut is_live, true) {
-                        self.news.send(Event::FirstSign(self.run)).await.ok();
-                    }
-                }
-                Ok((FromHost::Failed(failure), _)) | Err(failure) => return failure,
-                Ok((
-                    FromHost::Done
-                    | FromHost::Found { .. }
-                    | FromHost::NoVideo
-                    | FromHost::Picture { .. }
-                    | FromHost::Installed { .. }
-                    | FromHost::Run { .. },
-                    _,
-                )) => return unexpected(),
+            let sent = match host.next().await {
+                Ok((sent, _)) => sent,
+                Err(failure) => return failure,
+            };
+            self.meter.note(sent, tokio::time::Instant::now().into_std());
+            if sent.acknowledged > 0 && !std::mem::replace(&mut is_live, true) {
+                self.news.send(Event::FirstSign(self.run)).await.ok();
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::host::Host;
 use crate::model::status::Failure;
-use crate::wire::Job;
+use crate::wire::job::FinishRecording;
 
 /// A file takes no longer than this, and this much more for each megabyte: slow
 /// cards write two megabytes a second.
@@ -34,7 +34,7 @@ pub async fn finish_recording(remux: Remux) -> Result<(), Failure> {
     let Remux { from, to, through, bytes, expected } = remux;
     let megabytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
     let limit = PATIENCE + PATIENCE_PER_MEGABYTE.saturating_mul(megabytes);
-    let job = Job::FinishRecording { from, to, through, expected };
+    let job = FinishRecording { from, to, through, expected };
     let late = Failure::Build("it cannot be finished: that hangs".to_owned());
     Host::run("recording", job, Vec::new(), limit, late).await.map(drop)
 }
