@@ -51,8 +51,7 @@ pub(super) fn log_to_stderr(first: LevelFilter) -> Level {
     let lines = env_logger::Builder::new()
         .filter_level(LevelFilter::Trace)
         .format(|line, record| {
-            // Foreign messages may have several lines; one incident is one line.
-            let text = record.args().to_string().trim_end().replace('\n', " / ");
+            let text = on_one_line(&record.args().to_string());
             write!(line, "{} {:<5} {text}", time::log_stamp(), record.level())?;
             let mut pairs = Pairs(line);
             record.key_values().visit(&mut pairs).map_err(std::io::Error::other)?;
@@ -64,6 +63,14 @@ pub(super) fn log_to_stderr(first: LevelFilter) -> Level {
     let journal = Journal { lines, level: level.clone() };
     log::set_boxed_logger(Box::new(journal)).expect("a process has one log, and begins it once");
     level
+}
+
+/// One incident is one line: programs, receivers and hosts may say several, and
+/// what moves the cursor of a terminal.
+fn on_one_line(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let lines = text.trim_end().lines().map(|line| line.chars().map(plain).collect::<String>());
+    lines.collect::<Vec<_>>().join(" / ")
 }
 
 /// Writes the fields of a log line behind its text.
@@ -85,6 +92,12 @@ mod tests {
     use log::Level as Weight;
 
     use super::*;
+
+    #[test]
+    fn a_message_of_several_lines_is_one_and_moves_no_cursor() {
+        let text = "it failed:\r\n\x1b[2Jno\tcamera\n2026-11-28 INFO  all is well\n";
+        assert_eq!(on_one_line(text), "it failed: /  [2Jno camera / 2026-11-28 INFO  all is well");
+    }
 
     #[test]
     fn our_words_follow_the_level_and_those_of_others_are_warnings() {
