@@ -6,16 +6,11 @@
 
 mod ask;
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use log::{debug, warn};
-
 pub use ask::{Unlisted, ask};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Capture, Form, Plan};
 use crate::config::settings::{Control, Feed, Source};
-use crate::model::ids::FeedName;
 
 /// A control as the driver describes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -271,26 +266,6 @@ pub fn settled(mut plan: Plan, capture: Capture, listed: Option<&Listed>) -> (Pl
     };
     plan.feed.controls = settled;
     (plan, told)
-}
-
-/// Tells what is wrong with the controls of a feed, run after run: once.
-#[derive(Clone, Debug, Default)]
-pub struct Complaints {
-    told: Arc<Mutex<Vec<String>>>,
-}
-
-impl Complaints {
-    /// Logs what is new in `lines`.
-    pub fn tell(&self, feed: &FeedName, lines: Vec<String>) {
-        let mut before = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        for line in &lines {
-            match before.contains(line) {
-                true => debug!("feed {feed}: {line}"),
-                false => warn!("feed {feed}: {line}"),
-            }
-        }
-        *before = lines;
-    }
 }
 
 #[cfg(test)]

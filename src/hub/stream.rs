@@ -315,7 +315,9 @@ impl Stream {
     /// Counts `more` frames that were left out before its encoder; each doubling
     /// of their number is told.
     pub fn count_dropped(&self, more: u64) {
-        let before = self.dropped.fetch_add(more, Ordering::Relaxed);
+        let add = |before: u64| Some(before.saturating_add(more));
+        let counted = self.dropped.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        let before = counted.unwrap_or_default();
         let dropped = before.saturating_add(more);
         if dropped >= WORTH_TELLING && dropped.checked_ilog2() != before.checked_ilog2() {
             warn!(stream:% = self.name, dropped; "the encoder is too slow; frames are left out");

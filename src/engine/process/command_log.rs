@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use log::debug;
 
-use self::lines::LineLimit;
+pub(super) use self::lines::LineLimit;
 use crate::base::disk::{Disk, PATIENCE};
 use crate::base::time::log_stamp;
 

@@ -8,7 +8,8 @@ use tokio::sync::{mpsc, watch};
 use super::encoders::Encoders;
 use super::family::{Family, FamilyRun};
 use super::listeners::{FirstSign, OtherSound, ToFeed, ToStream};
-use crate::engine::controls::{self, Complaints};
+use super::reports::Reports;
+use crate::engine::controls;
 use crate::engine::plan::Plan;
 use crate::engine::shared::{self, SharedFeed};
 use crate::engine::supervise::lifecycle::{Event, Run};
@@ -34,7 +35,7 @@ struct WholeJob {
     family: Arc<Family>,
     encoders: Arc<Encoders>,
     chosen: watch::Sender<Option<Encoder>>,
-    complaints: Complaints,
+    reports: Reports,
 }
 
 impl FeedPipeline {
@@ -47,8 +48,8 @@ impl FeedPipeline {
         chosen: watch::Sender<Option<Encoder>>,
     ) -> Self {
         let family = Family::of(&plan.borrow().feed);
-        let complaints = Complaints::default();
-        let job = WholeJob { plan, stream, family, encoders, chosen, complaints };
+        let reports = Reports::default();
+        let job = WholeJob { plan, stream, family, encoders, chosen, reports };
         Self { job, runs: Runs::default() }
     }
 }
@@ -82,7 +83,7 @@ impl WholeJob {
             feed: plan.feed.name.clone(),
             sign,
             chosen: self.chosen,
-            complaints: self.complaints,
+            reports: self.reports,
             dropped: 0,
             other_sound: OtherSound::default(),
         };
@@ -163,7 +164,7 @@ struct CaptureJob {
     family: Arc<Family>,
     /// What it is made from, if from another feed.
     base: Option<Base>,
-    complaints: Complaints,
+    reports: Reports,
 }
 
 impl CapturePipeline {
@@ -174,7 +175,7 @@ impl CapturePipeline {
         family: Arc<Family>,
         base: Option<Base>,
     ) -> Self {
-        let job = CaptureJob { plans, feed, family, base, complaints: Complaints::default() };
+        let job = CaptureJob { plans, feed, family, base, reports: Reports::default() };
         Self { job, runs: Runs::default(), need: None, given_before: GivenBefore::default() }
     }
 }
@@ -225,8 +226,8 @@ impl CaptureJob {
     }
 
     async fn begin(&self, work: &Work, sign: FirstSign) -> Result<FamilyRun, Failure> {
-        let (feed, complaints) = (Arc::clone(&self.feed), self.complaints.clone());
-        let listener = ToFeed { feed, sign, complaints, frames: 0, dropped: 0 };
+        let (feed, reports) = (Arc::clone(&self.feed), self.reports.clone());
+        let listener = ToFeed { feed, sign, reports, frames: 0, dropped: 0 };
         self.family.begin(work, Box::new(listener)).await
     }
 

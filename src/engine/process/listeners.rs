@@ -3,11 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use log::{debug, info};
 use tokio::sync::{mpsc, watch};
 
 use super::family::Listener;
-use crate::engine::controls::Complaints;
+use super::reports::Reports;
 use crate::engine::shared::SharedFeed;
 use crate::engine::supervise::lifecycle::{Event, Run};
 use crate::hub;
@@ -59,7 +58,7 @@ pub(super) struct ToStream {
     pub feed: FeedName,
     pub sign: FirstSign,
     pub chosen: watch::Sender<Option<Encoder>>,
-    pub complaints: Complaints,
+    pub reports: Reports,
     /// Frames that are known to have been left out in this run.
     pub dropped: u64,
     pub other_sound: OtherSound,
@@ -78,13 +77,13 @@ impl Listener for ToStream {
             News::Pauses => self.stream.end_run(),
             News::Unit { track, pts, dts, duration } => {
                 let unit = AccessUnit { track, pts, dts, duration, data: payload };
-                if publish(&self.stream, unit) {
+                if publish(&self.stream, unit, &self.reports) {
                     self.sign.give();
                 }
             }
             News::Sound(info) => self.stream.audio_config(info),
             News::Encoder(encoder) => self.announce(encoder),
-            News::Controls(lines) => self.complaints.tell(&self.feed, lines),
+            News::Controls(refused) => self.reports.refused_controls(&self.feed, refused),
             News::Counts { dropped, .. } => {
                 self.stream.count_dropped(more(&mut self.dropped, dropped));
             }
@@ -101,8 +100,7 @@ impl ToStream {
             if chosen.as_ref() == Some(&encoder) {
                 return false;
             }
-            let Encoder { element, because, .. } = &encoder;
-            info!("stream {} is encoded by {element}: {because}", self.stream.name());
+            self.reports.encoder(self.stream.name(), &encoder);
             *chosen = Some(encoder);
             true
         });
@@ -113,6 +111,7 @@ impl ToStream {
 #[derive(Clone, Debug)]
 pub(super) struct SoundTo {
     pub stream: Arc<hub::Stream>,
+    pub reports: Reports,
     pub other_sound: OtherSound,
 }
 
@@ -121,7 +120,8 @@ impl Listener for SoundTo {
         match news {
             News::Unit { track: TrackKind::Audio, pts, dts, duration } => {
                 let track = TrackKind::Audio;
-                publish(&self.stream, AccessUnit { track, pts, dts, duration, data: payload });
+                let unit = AccessUnit { track, pts, dts, duration, data: payload };
+                publish(&self.stream, unit, &self.reports);
             }
             News::Sound(info) => {
                 self.other_sound.know(info.clone());
@@ -144,7 +144,7 @@ impl Listener for SoundTo {
 pub(super) struct ToFeed {
     pub feed: Arc<SharedFeed>,
     pub sign: FirstSign,
-    pub complaints: Complaints,
+    pub reports: Reports,
     /// What is known of this run.
     pub frames: u64,
     pub dropped: u64,
@@ -161,7 +161,7 @@ impl Listener for ToFeed {
                 }
             }
             News::Gives(given) => self.feed.gives(given),
-            News::Controls(lines) => self.complaints.tell(self.feed.name(), lines),
+            News::Controls(refused) => self.reports.refused_controls(self.feed.name(), refused),
             // Its frames stay in the host.
             News::Begins { .. }
             | News::Pauses
@@ -180,9 +180,9 @@ fn more(known: &mut u64, now: u64) -> u64 {
 
 /// Hands one encoded frame to all readers; what cannot be used is skipped and
 /// counted. Returns whether anything came of it.
-fn publish(stream: &hub::Stream, unit: AccessUnit) -> bool {
+fn publish(stream: &hub::Stream, unit: AccessUnit, reports: &Reports) -> bool {
     stream.publish(unit).unwrap_or_else(|error| {
-        debug!("stream {}: a frame is skipped: {error}", stream.name());
+        reports.skipped_frame(stream.name(), &error);
         false
     })
 }
@@ -223,7 +223,7 @@ mod tests {
             feed: "front".parse().unwrap(),
             sign,
             chosen: chosen.clone(),
-            complaints: Complaints::default(),
+            reports: Reports::default(),
             dropped: 0,
             other_sound: OtherSound::default(),
         };
@@ -244,6 +244,10 @@ mod tests {
             listener.hear(News::Counts { frames: 0, dropped }, Bytes::new());
         }
         assert_eq!(stream.dropped(), 7);
+        for dropped in [u64::MAX, 0, u64::MAX] {
+            listener.hear(News::Counts { frames: 0, dropped }, Bytes::new());
+        }
+        assert_eq!(stream.dropped(), u64::MAX, "it is logged at each doubling");
 
         let element = "x264enc".to_owned();
         let encoder = Encoder { element, because: "it works".to_owned(), is_feed: false };
@@ -255,7 +259,8 @@ mod tests {
     fn of_another_feed_only_the_sound_is_taken() {
         let stream = stream();
         let other_sound = OtherSound::default();
-        let mut listener = SoundTo { stream: Arc::clone(&stream), other_sound };
+        let reports = Reports::default();
+        let mut listener = SoundTo { stream: Arc::clone(&stream), reports, other_sound };
         for picture in placeholders(MediaTime::ORIGIN, 3, 10) {
             listener.hear(unit(&picture), picture.data.clone());
         }
@@ -266,9 +271,8 @@ mod tests {
     #[test]
     fn a_shared_feed_lives_by_the_frames_that_its_host_counts() {
         let (feed, (sign, mut signs)) = (SharedFeed::new("front".parse().unwrap()), sign());
-        let complaints = Complaints::default();
-        let mut listener =
-            ToFeed { feed: Arc::clone(&feed), sign, complaints, frames: 0, dropped: 0 };
+        let reports = Reports::default();
+        let mut listener = ToFeed { feed: Arc::clone(&feed), sign, reports, frames: 0, dropped: 0 };
         let given = Given { pictures: None, sound: true };
         listener.hear(News::Gives(given), Bytes::new());
         assert_eq!(*feed.given().borrow(), Some(given));
@@ -286,13 +290,17 @@ mod tests {
         let limits = Limits::for_gop(Duration::from_secs(1), 1 << 20);
         let stream = hub::Stream::new("both".parse().unwrap(), limits);
         let other_sound = OtherSound::default();
-        let mut sound = SoundTo { stream: Arc::clone(&stream), other_sound: other_sound.clone() };
+        let mut sound = SoundTo {
+            stream: Arc::clone(&stream),
+            reports: Reports::default(),
+            other_sound: other_sound.clone(),
+        };
         let mut pictures = ToStream {
             stream: Arc::clone(&stream),
             feed: "camera".parse().unwrap(),
             sign: FirstSign::new(1, mpsc::channel(1).0),
             chosen: watch::Sender::new(None),
-            complaints: Complaints::default(),
+            reports: Reports::default(),
             dropped: 0,
             other_sound,
         };

@@ -21,6 +21,7 @@ mod pids;
 mod pipe;
 mod push;
 mod recording;
+mod reports;
 mod streams;
 
 pub(super) use commands::mark;

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use super::encoders::Encoders;
 use super::family::{Family, FamilyRun};
 use super::listeners::{FirstSign, OtherSound, SoundTo, ToStream};
-use crate::engine::controls::Complaints;
+use super::reports::Reports;
 use crate::engine::plan::Plan;
 use crate::engine::shared::{Need, SharedFeed};
 use crate::engine::supervise::lifecycle::{Event, Run};
@@ -46,6 +46,7 @@ struct Job {
     sound: Option<FeedSource>,
     encoders: Arc<Encoders>,
     chosen: watch::Sender<Option<Encoder>>,
+    reports: Reports,
 }
 
 impl StreamPipeline {
@@ -58,7 +59,8 @@ impl StreamPipeline {
         encoders: Arc<Encoders>,
         chosen: watch::Sender<Option<Encoder>>,
     ) -> Self {
-        let job = Job { plan, stream, from, sound, encoders, chosen };
+        let reports = Reports::default();
+        let job = Job { plan, stream, from, sound, encoders, chosen, reports };
         Self { job, runs: Runs::default(), needs: Vec::new(), given_before: GivenBefore::default() }
     }
 }
@@ -109,7 +111,7 @@ impl Job {
             feed: plan.feed.name.clone(),
             sign,
             chosen: self.chosen.clone(),
-            complaints: Complaints::default(),
+            reports: self.reports.clone(),
             dropped: 0,
             other_sound: other.clone(),
         };
@@ -120,7 +122,8 @@ impl Job {
         };
         let adding = self.sound.clone().map(|from| {
             let (ask, stop) = Stop::pair();
-            let to = SoundTo { stream: Arc::clone(&self.stream), other_sound: other };
+            let (stream, reports) = (Arc::clone(&self.stream), self.reports.clone());
+            let to = SoundTo { stream, reports, other_sound: other };
             (ask, tokio::spawn(add_sound(from, to, stop)))
         });
         let failure = tokio::select! {

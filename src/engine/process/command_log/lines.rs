@@ -21,7 +21,7 @@ const TEXTS: usize = 32;
 
 /// Lets a line of a program into the log, or not.
 #[derive(Debug)]
-pub(super) struct LineLimit {
+pub(in crate::engine::process) struct LineLimit {
     texts: Vec<Text>,
     budget: Budget,
     /// Lines for which there was no room since the last one that was admitted.
@@ -46,7 +46,7 @@ impl Default for LineLimit {
 impl LineLimit {
     /// The line as it is to be logged, if it is: on one line, with how often its text
     /// was said, and how many lines were left out before it.
-    pub(super) fn admit(&mut self, line: &str, now: Instant) -> Option<String> {
+    pub(in crate::engine::process) fn admit(&mut self, line: &str, now: Instant) -> Option<String> {
         let line: String = line.trim().chars().take(LONGEST).collect();
         if line.is_empty() {
             return None;

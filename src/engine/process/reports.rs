@@ -1,0 +1,117 @@
+//! What hosts report of a feed or a stream, as lines of the service's log.
+//!
+//! A host that was taken over reports any text any number of times: each is one
+//! short line, and they are limited as the lines of programs are.
+
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use log::{Level, debug, info, log_enabled, warn};
+
+use super::command_log::LineLimit;
+use crate::model::ids::{FeedName, StreamName};
+use crate::model::status::Encoder;
+
+/// Longer texts are cut. An encoder that is chosen last has the reasons against
+/// all others.
+const LONGEST: usize = 600;
+
+/// Logs what the hosts of one feed or stream report, over all its runs. Cheap to
+/// clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reports(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    limit: LineLimit,
+    /// What the camera could not be told in the newest run.
+    refused: Vec<String>,
+}
+
+impl Reports {
+    /// Warns of what a camera cannot be told, unless that is known from the last run.
+    pub(super) fn refused_controls(&self, feed: &FeedName, refused: Vec<String>) {
+        for line in self.lock().new_refusals(refused, now()) {
+            warn!("feed {feed}: {line}");
+        }
+    }
+
+    pub(super) fn encoder(&self, stream: &StreamName, encoder: &Encoder) {
+        let Encoder { element, because, .. } = encoder;
+        if let Some(line) = self.lock().admit(&format!("{element}: {because}"), now()) {
+            info!("stream {stream} is encoded by {line}");
+        }
+    }
+
+    pub(super) fn skipped_frame(&self, stream: &StreamName, why: &impl Display) {
+        if !log_enabled!(Level::Debug) {
+            return;
+        }
+        if let Some(line) = self.lock().admit(&format!("a frame is skipped: {why}"), now()) {
+            debug!("stream {stream}: {line}");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn new_refusals(&mut self, refused: Vec<String>, now: Instant) -> Vec<String> {
+        let before = std::mem::take(&mut self.refused);
+        let new = refused.iter().filter(|line| !before.contains(line));
+        let lines = new.filter_map(|line| self.admit(line, now)).collect();
+        self.refused = refused;
+        lines
+    }
+
+    /// The text as one short line, if it is to be logged.
+    fn admit(&mut self, text: &str, now: Instant) -> Option<String> {
+        self.limit.admit(text, now)?;
+        let plain = |c: char| if c.is_control() { ' ' } else { c };
+        Some(text.chars().take(LONGEST).map(plain).collect())
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests choose their own zero")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_camera_cannot_be_told_is_logged_once_and_not_in_each_run() {
+        let (mut inner, now) = (Inner::default(), Instant::now());
+        let refused = || vec!["the camera has no control zoom".to_owned()];
+        assert_eq!(inner.new_refusals(refused(), now), refused());
+        assert_eq!(inner.new_refusals(refused(), now), [""; 0]);
+        let more = || [refused(), vec!["the control iris can only be read".to_owned()]].concat();
+        assert_eq!(inner.new_refusals(more(), now), more()[1..]);
+    }
+
+    #[test]
+    fn a_host_that_reports_something_else_all_the_time_does_not_fill_the_log() {
+        let (mut inner, now) = (Inner::default(), Instant::now());
+        let mut lines = 0;
+        for turn in ["no zoom", "no iris"].iter().cycle().take(100_000) {
+            lines += inner.new_refusals(vec![(*turn).to_owned()], now).len();
+        }
+        assert!(lines < 50, "{lines} lines");
+        let letter = |n: u32| char::from(b'a' + (n % 26) as u8);
+        let text = |n: u32| [n, n / 26, n / 676, n / 17_576].map(letter).iter().collect();
+        let many = (0..100_000).map(text).collect();
+        assert!(inner.new_refusals(many, now).len() < 50);
+    }
+
+    #[test]
+    fn a_report_is_one_short_line() {
+        let text = format!("first\nsecond\r\x1b[2J{}", "x".repeat(10_000));
+        let line = Inner::default().admit(&text, Instant::now()).unwrap();
+        assert!(line.starts_with("first second  [2Jxx") && line.len() == LONGEST, "{line}");
+    }
+}
