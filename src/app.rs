@@ -28,7 +28,7 @@ use crate::config::Loaded;
 use crate::config::settings::{self, Local, Settings, UnixSocket};
 use crate::engine::process::bytes;
 use crate::engine::process::{read_plugins, set_limits};
-use crate::engine::roster::{self, Roster};
+use crate::engine::registry::{self, Registry};
 use crate::engine::supervise::watchdog;
 use crate::http;
 use crate::hub::Read;
@@ -36,10 +36,10 @@ use crate::model::ids::StreamName;
 use crate::outputs::push::{self, Push};
 use crate::outputs::recordings::Recordings;
 use crate::outputs::recordings::recorder::Recorder;
-use crate::rtsp::Door;
+use crate::rtsp::RtspListener;
 use crate::service::announce;
-use crate::service::lineup::Lineup;
 use crate::service::reloads::Reloads;
+use crate::service::topology::Topology;
 use crate::store::state_file::StateFile;
 
 /// After this long the process leaves, whoever still hangs: systemd and people
@@ -47,7 +47,7 @@ use crate::store::state_file::StateFile;
 const LEAVE_AFTER: Duration = Duration::from_millis(1800);
 
 /// A folder that has not answered by then is used once it does.
-const PATIENCE: Duration = Duration::from_secs(2);
+const FOLDER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often the certificate's files are looked at: two system calls.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -56,7 +56,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 struct Listeners {
     server: http::Server,
     socket: Option<SocketFile>,
-    door: Option<Door>,
+    door: Option<RtspListener>,
     tls: Option<Tls>,
 }
 
@@ -71,7 +71,7 @@ pub fn serve(loaded: Loaded, source: Source) -> anyhow::Result<()> {
     let mut folders = Folders::default();
     if let Some(folder) = &settings.log.folder {
         let (disk, own) = (Disk::at(folder)?, folder.clone());
-        let tried = disk.run_blocking(PATIENCE, move || system::try_folder(&own));
+        let tried = disk.run_blocking(FOLDER_TIMEOUT, move || system::try_folder(&own));
         // One that does not answer may do so later.
         tried.unwrap_or(Ok(())).map_err(|error| {
             anyhow::anyhow!("log.folder: cannot write into {folder:?}: {error}")
@@ -84,7 +84,9 @@ pub fn serve(loaded: Loaded, source: Source) -> anyhow::Result<()> {
     let mut server = http::Server::bind(&settings.server, tls.as_ref())?;
     let socket = socket_path(&settings.server).map(|path| server.bind_socket(&path)).transpose()?;
     let door = settings.rtsp.as_ref();
-    let door = door.map(|rtsp| Door::bind(settings.server.bind, rtsp, tls.as_ref())).transpose()?;
+    let door = door
+        .map(|rtsp| RtspListener::bind(settings.server.bind, rtsp, tls.as_ref()))
+        .transpose()?;
     let listeners = Listeners { server, socket, door, tls };
     on_a_runtime(run(loaded, source, listeners, folders))
 }
@@ -142,10 +144,10 @@ async fn send(settings: &Settings, recorder: Option<Recorder>) -> anyhow::Result
     let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
     begin_hosts(settings, &mut shutdown).await;
-    let (bytes, mut tasks) = bytes::Roster::new(settings);
-    let (roster, of_tracks) = Roster::new(settings, &bytes);
+    let (bytes, mut tasks) = bytes::Registry::new(settings);
+    let (registry, of_tracks) = Registry::new(settings, &bytes);
     tasks.extend(of_tracks);
-    let stream = roster.first().context("there is nothing to send")?;
+    let stream = registry.first().context("there is nothing to send")?;
     let mut push = None;
     if let Some(wanted) = settings.pushes.first() {
         let (sending, task) = Push::spawn(wanted, stream, 0.0);
@@ -168,7 +170,7 @@ async fn send(settings: &Settings, recorder: Option<Recorder>) -> anyhow::Result
         ended = until_the_end => ended,
     };
     info!("ending");
-    drop((push, roster, bytes));
+    drop((push, registry, bytes));
     in_time(all_end(tasks)).await;
     sent
 }
@@ -183,7 +185,7 @@ async fn begin_hosts(settings: &Settings, shutdown: &mut Shutdown) {
 }
 
 /// Why nothing can be sent at all; never returns once something was.
-async fn refusal(stream: &roster::Stream, push: Option<&Push>) -> anyhow::Error {
+async fn refusal(stream: &registry::Stream, push: Option<&Push>) -> anyhow::Error {
     let begun = async {
         match push {
             Some(push) => push.first_try().await,
@@ -236,17 +238,17 @@ async fn run(
     begin_hosts(&settings, &mut shutdown).await;
     let state_file = StateFile::open(&state_folder(&settings)).await?;
     folders.add("server.state", state_file.disk().clone());
-    let (lineup, mut tasks) = Lineup::new(settings.clone(), shown, state_file).await;
-    let lineup = watch::Sender::new(Arc::new(lineup));
+    let (topology, mut tasks) = Topology::new(settings.clone(), shown, state_file).await;
+    let topology = watch::Sender::new(Arc::new(topology));
     if let Some(tls) = tls {
         tasks.push(tokio::spawn(renew(tls, shutdown.clone())));
     }
     if let Some(door) = door {
-        let opened = door.open(lineup.subscribe(), shutdown.clone());
+        let opened = door.open(topology.subscribe(), shutdown.clone());
         tasks.push(opened.context("RTSP does not start")?);
     }
-    let watched = lineup.subscribe();
-    let present = Arc::clone(&lineup.borrow());
+    let watched = topology.subscribe();
+    let present = Arc::clone(&topology.borrow());
     let recordings = recordings(&present, shutdown.clone()).await?;
     if let Some(recordings) = &recordings {
         folders.add("recordings.folder", recordings.disk().clone());
@@ -262,13 +264,13 @@ async fn run(
         settings.server.mdns.then(|| announce::announce(&system::hostname(), &settings.server));
     let reader = Reader {
         source: Arc::new(source),
-        lineup,
+        topology,
         state: Arc::clone(&state),
         recordings: recordings.clone(),
         tasks,
         asked,
         hangups,
-        trials: Vec::new(),
+        probations: Vec::new(),
         reading: None,
     };
     let reader = tokio::spawn(reader.read(shutdown.clone()));
@@ -336,21 +338,21 @@ async fn renew(tls: Tls, mut shutdown: Shutdown) {
 /// # Errors
 /// The folder that is asked for cannot be used; names the key.
 async fn recordings(
-    lineup: &Lineup,
+    topology: &Topology,
     shutdown: Shutdown,
 ) -> anyhow::Result<Option<Arc<Recordings>>> {
-    let settings = &*lineup.settings;
+    let settings = &*topology.settings;
     let own = state_folder(settings).join("recordings");
     if settings.recordings.folder.is_none() {
         let folder = own.clone();
         // What comes of it is seen right below.
-        Disk::at(&own)?.run(PATIENCE, move || std::fs::create_dir(&folder).ok()).await.ok();
+        Disk::at(&own)?.run(FOLDER_TIMEOUT, move || std::fs::create_dir(&folder).ok()).await.ok();
     }
     let folder = settings.recordings.folder.clone().unwrap_or(own);
     let shown = folder.display().to_string();
-    let recordable = lineup.recordable();
+    let recordable = topology.recordable();
     let is_planned = recordable.iter().any(|stream| stream.plan != settings::Record::Off);
-    match Recordings::open(&settings.recordings, folder, lineup.state_file(), shutdown).await {
+    match Recordings::open(&settings.recordings, folder, topology.state_file(), shutdown).await {
         Ok(recordings) => {
             recordings.follow(&settings.recordings, recordable).await;
             Ok(Some(recordings))
@@ -452,14 +454,14 @@ fn tell_systemd(states: &[NotifyState<'_>]) {
 
 /// Feeds systemd's watchdog, where the unit has one.
 async fn feed_watchdog(
-    lineup: &watch::Receiver<Arc<Lineup>>,
+    topology: &watch::Receiver<Arc<Topology>>,
     recordings: Option<&Recordings>,
 ) -> Infallible {
     let Some(period) = sd_notify::watchdog_enabled() else {
         return std::future::pending().await;
     };
     let supervisors = || {
-        let mut all = lineup.borrow().supervisors();
+        let mut all = topology.borrow().supervisors();
         all.extend(recordings.iter().flat_map(|recordings| recordings.supervisors()));
         all
     };

@@ -34,15 +34,15 @@ use tokio_rustls::rustls::ServerConfig;
 use self::conversation::converse;
 use self::datagrams::AllPorts;
 use self::groups::{Group, Groups};
-use crate::accounts::Place;
+use crate::accounts::Scope;
 use crate::base::incident;
 use crate::base::shutdown::Shutdown;
 use crate::base::slots::{Limits, Priority, Slot, Slots};
 use crate::base::sockets;
 use crate::base::tls::Tls;
 use crate::config::settings::{self, Login};
-use crate::engine::roster::Stream;
-use crate::service::lineup::Lineup;
+use crate::engine::registry::Stream;
+use crate::service::topology::Topology;
 
 /// So many players may be connected, half of them from one address. Those that
 /// play nothing, as they have just come or are paused, are fewer; they make
@@ -71,12 +71,12 @@ pub struct BindError {
 
 /// A listener that is bound, so that a busy port is known before anything starts.
 #[derive(Debug)]
-pub struct Door {
+pub struct RtspListener {
     plain: StdListener,
     encrypted: Option<(StdListener, Arc<ServerConfig>)>,
 }
 
-impl Door {
+impl RtspListener {
     /// Takes the port, and with a certificate the one for RTSPS.
     ///
     /// # Errors
@@ -104,7 +104,7 @@ impl Door {
     /// The runtime does not take the listener.
     pub fn open(
         self,
-        lineup: watch::Receiver<Arc<Lineup>>,
+        topology: watch::Receiver<Arc<Topology>>,
         shutdown: Shutdown,
     ) -> io::Result<JoinHandle<()>> {
         let plain = TcpListener::from_std(self.plain)?;
@@ -113,8 +113,8 @@ impl Door {
             TcpListener::from_std(listener).map(|listener| (listener, acceptor))
         });
         let encrypted = encrypted.transpose()?;
-        let hall = Arc::new(Hall {
-            lineup,
+        let server = Arc::new(RtspServer {
+            topology,
             ports: AllPorts::default(),
             groups: Groups::default(),
             places: Slots::new(PLACES),
@@ -122,10 +122,10 @@ impl Door {
             turned_away: incident::Shared::default(),
         });
         Ok(tokio::spawn(async move {
-            let plain = keep(plain, None, Arc::clone(&hall), shutdown.clone());
+            let plain = keep(plain, None, Arc::clone(&server), shutdown.clone());
             match encrypted {
                 Some((listener, acceptor)) => {
-                    tokio::join!(plain, keep(listener, Some(acceptor), hall, shutdown));
+                    tokio::join!(plain, keep(listener, Some(acceptor), server, shutdown));
                 }
                 None => plain.await,
             }
@@ -135,8 +135,8 @@ impl Door {
 
 /// What all conversations share.
 #[derive(Debug)]
-struct Hall {
-    lineup: watch::Receiver<Arc<Lineup>>,
+struct RtspServer {
+    topology: watch::Receiver<Arc<Topology>>,
     ports: AllPorts,
     groups: Groups,
     places: Arc<Slots>,
@@ -144,38 +144,38 @@ struct Hall {
     turned_away: incident::Shared,
 }
 
-impl Hall {
+impl RtspServer {
     /// What there is now.
-    fn lineup(&self) -> Arc<Lineup> {
-        Arc::clone(&self.lineup.borrow())
+    fn topology(&self) -> Arc<Topology> {
+        Arc::clone(&self.topology.borrow())
     }
 
     /// The stream whose path begins `path`, and what is left.
     fn find<'a>(&self, path: &'a str) -> Option<(Arc<Stream>, &'a str)> {
-        let lineup = self.lineup();
+        let topology = self.topology();
         let below = |stream: &Arc<Stream>| {
             let rest = path.strip_prefix(stream.url())?;
             (rest.is_empty() || rest.starts_with('/')).then(|| (Arc::clone(stream), rest))
         };
-        let found = lineup.roster.streams().iter().filter_map(below);
+        let found = topology.registry.streams().iter().filter_map(below);
         found.min_by_key(|(_, rest)| rest.len())
     }
 
     /// The stream that `path` begins with, if it has a password of its own.
-    fn protected(&self, path: &str) -> Option<Place> {
+    fn protected(&self, path: &str) -> Option<Scope> {
         let (stream, _) = self.find(path)?;
         self.place(&stream)
     }
 
     /// The stream, if it has a password of its own.
-    fn place(&self, stream: &Stream) -> Option<Place> {
-        let place = Place::Stream(stream.hub().name().clone());
-        self.lineup().porter.asks_at(&place).then_some(place)
+    fn place(&self, stream: &Stream) -> Option<Scope> {
+        let place = Scope::Stream(stream.hub().name().clone());
+        self.topology().authenticator.asks_at(&place).then_some(place)
     }
 
     /// What a viewer must show, if anything.
     fn login(&self) -> Option<Login> {
-        self.lineup().settings.rtsp.as_ref()?.login.clone()
+        self.topology().settings.rtsp.as_ref()?.login.clone()
     }
 
     fn log_turned_away(&self, from: IpAddr) {
@@ -192,13 +192,13 @@ impl Hall {
     }
 
     fn allows_multicast(&self) -> bool {
-        self.lineup().settings.rtsp.as_ref().is_some_and(|rtsp| rtsp.multicast)
+        self.topology().settings.rtsp.as_ref().is_some_and(|rtsp| rtsp.multicast)
     }
 
     /// The group of a stream, towards the network of `interface`.
     fn group(&self, stream: &Arc<Stream>, interface: IpAddr) -> Option<Arc<Group>> {
         let is_it = |other: &Arc<Stream>| other.hub().name() == stream.hub().name();
-        let place = self.lineup().roster.streams().iter().position(is_it)?;
+        let place = self.topology().registry.streams().iter().position(is_it)?;
         self.groups.of(stream, place, interface)
     }
 }
@@ -207,7 +207,7 @@ impl Hall {
 async fn keep(
     listener: TcpListener,
     acceptor: Option<TlsAcceptor>,
-    hall: Arc<Hall>,
+    server: Arc<RtspServer>,
     mut shutdown: Shutdown,
 ) {
     let mut conversations = tokio::task::JoinSet::new();
@@ -216,16 +216,16 @@ async fn keep(
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
                     let now = Instant::now().into_std();
-                    let place = hall.places.enter(peer.ip(), Priority::Normal, now);
+                    let place = server.places.enter(peer.ip(), Priority::Normal, now);
                     let Some((slot, eviction)) = place else {
-                        hall.log_turned_away(peer.ip());
+                        server.log_turned_away(peer.ip());
                         continue;
                     };
                     slot.idle(now, now);
-                    let (hall, acceptor) = (Arc::clone(&hall), acceptor.clone());
+                    let (server, acceptor) = (Arc::clone(&server), acceptor.clone());
                     conversations.spawn(async move {
                         tokio::select! {
-                            () = meet(socket, peer, acceptor, hall, slot) => {}
+                            () = meet(socket, peer, acceptor, server, slot) => {}
                             () = eviction => debug!("RTSP: {peer}: makes room"),
                         }
                     });
@@ -249,7 +249,7 @@ async fn meet(
     socket: TcpStream,
     peer: SocketAddr,
     acceptor: Option<TlsAcceptor>,
-    hall: Arc<Hall>,
+    server: Arc<RtspServer>,
     slot: Slot,
 ) {
     let local = match sockets::set_for_viewer(&socket).and_then(|()| socket.local_addr()) {
@@ -257,10 +257,10 @@ async fn meet(
         Err(error) => return debug!("RTSP: {peer}: {error}"),
     };
     let Some(acceptor) = acceptor else {
-        return converse(socket, (peer, local), hall, slot).await;
+        return converse(socket, (peer, local), server, slot).await;
     };
     match timeout(HANDSHAKE_AT_MOST, acceptor.accept(socket)).await {
-        Ok(Ok(socket)) => converse(socket, (peer, local), hall, slot).await,
+        Ok(Ok(socket)) => converse(socket, (peer, local), server, slot).await,
         Ok(Err(error)) => debug!("RTSP: {peer}: no handshake: {error}"),
         Err(_) => debug!("RTSP: {peer}: no handshake in time"),
     }

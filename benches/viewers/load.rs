@@ -26,7 +26,7 @@ const CONNECTING: u8 = 0;
 const MEASURED: u8 = 2;
 
 /// Silence after which a viewer counts as lost.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Viewers that are connected or about to be.
 pub(crate) struct Load {
@@ -197,7 +197,7 @@ impl Source {
         match self {
             Source::Plain(socket) => read(socket, buffer).await,
             Source::Tls(stream) => {
-                match tokio::time::timeout(PATIENCE, stream.read(buffer)).await?? {
+                match tokio::time::timeout(TIMEOUT, stream.read(buffer)).await?? {
                     0 => Err(ErrorKind::UnexpectedEof.into()),
                     read => Ok(read),
                 }
@@ -228,7 +228,7 @@ async fn take(mut from: Source, phase: &AtomicU8, taken: &mut Taken) -> Result<(
 /// Reads what is there, at least one byte.
 pub(crate) async fn read(socket: &TcpStream, buffer: &mut [u8]) -> Result<usize> {
     loop {
-        tokio::time::timeout(PATIENCE, socket.readable()).await??;
+        tokio::time::timeout(TIMEOUT, socket.readable()).await??;
         match socket.try_read(buffer) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Err(e) if e.kind() == ErrorKind::WouldBlock => {}

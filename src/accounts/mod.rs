@@ -3,9 +3,9 @@
 //! It knows passwords, their cost and those who guess them. It knows nothing
 //! of the protocols over which they are shown, which ask it.
 
-mod book;
+mod authenticator;
 mod checks;
-mod porter;
+mod credential_cache;
 mod throttle;
 
-pub use porter::{Busy, Place, Porter, basic_password};
+pub use authenticator::{Authenticator, Busy, Scope, basic_password};

@@ -1,4 +1,4 @@
-//! The one who reads the configuration again, and goes from lineup to lineup.
+//! The one who reads the configuration again, and goes from topology to topology.
 //!
 //! One after the other: a request waits for the one before it. A file that is
 //! no use changes nothing. A new setting that gives nothing, though what it
@@ -26,9 +26,9 @@ use crate::http;
 use crate::model::ids::StreamName;
 use crate::model::status::RolledBack;
 use crate::outputs::recordings::Recordings;
-use crate::service::lineup::Lineup;
+use crate::service::probation::{self, Probation, Verdict, probations};
 use crate::service::reloads::{Asked, Changes, Refused};
-use crate::service::trial::{self, Trial, Verdict, trials};
+use crate::service::topology::Topology;
 
 /// A disk that takes longer than this to give the file has lost it.
 const READ_WITHIN: Duration = Duration::from_secs(10);
@@ -52,14 +52,14 @@ impl std::fmt::Debug for Source {
 #[derive(Debug)]
 pub(super) struct Reader {
     pub source: Arc<Source>,
-    pub lineup: watch::Sender<Arc<Lineup>>,
+    pub topology: watch::Sender<Arc<Topology>>,
     pub state: Arc<http::State>,
     pub recordings: Option<Arc<Recordings>>,
     /// Of what runs.
     pub tasks: Vec<JoinHandle<()>>,
     pub asked: mpsc::Receiver<Asked>,
     pub hangups: Signal,
-    pub trials: Vec<Trial>,
+    pub probations: Vec<Probation>,
     /// A read that was given up: its thread waits for the disk, and no other shall.
     pub reading: Option<JoinHandle<Result<Loaded, Refused>>>,
 }
@@ -76,7 +76,7 @@ impl Reader {
 
     async fn serve(&mut self) -> Infallible {
         loop {
-            let due = self.trials.iter().map(Trial::until).min();
+            let due = self.probations.iter().map(Probation::until).min();
             tokio::select! {
                 Some(asked) = self.asked.recv() => {
                     let outcome = self.reload().await;
@@ -118,7 +118,7 @@ impl Reader {
     async fn try_reload(&mut self) -> Result<Changes, Refused> {
         let Loaded { settings, warnings, .. } = self.loaded().await?;
         warnings.iter().for_each(|warning| warn!("configuration: {warning}"));
-        let running = Arc::clone(&self.lineup.borrow().settings);
+        let running = Arc::clone(&self.topology.borrow().settings);
         let (settings, at_next_start) = taking_effect(&running, settings);
         (self.source.set_level)(settings.log.level);
         let changes = self.move_to(settings, Vec::new()).await;
@@ -132,7 +132,7 @@ impl Reader {
             return Err(plainly("its disk does not answer".to_owned()));
         }
         let (source, running) =
-            (Arc::clone(&self.source), Arc::clone(&self.lineup.borrow().settings));
+            (Arc::clone(&self.source), Arc::clone(&self.topology.borrow().settings));
         let mut reading = tokio::task::spawn_blocking(move || {
             let loaded = (source.load)().map_err(refused)?;
             // Files that the next start would stumble over.
@@ -153,23 +153,24 @@ impl Reader {
 
     /// Puts settings into force.
     async fn move_to(&mut self, settings: Settings, rolled_back: Vec<RolledBack>) -> Changes {
-        let before = Arc::clone(&self.lineup.borrow());
+        let before = Arc::clone(&self.topology.borrow());
         let diff = before.diff(&settings);
         let live: Vec<_> = before.units().into_iter().filter(|unit| unit.is_live()).collect();
         let text = (self.source.show)(&settings);
         set_limits(settings.limits);
         let (next, tasks) = before.next(settings, text, rolled_back).await;
         let next = Arc::new(next);
-        self.lineup.send_replace(Arc::clone(&next));
+        self.topology.send_replace(Arc::clone(&next));
         self.state.show(Arc::clone(&next));
         if let Some(recordings) = &self.recordings {
             recordings.follow(&next.settings.recordings, next.recordable()).await;
         }
         before.let_go(&next, &diff);
         let units = next.units();
-        self.trials
-            .retain(|trial| units.iter().any(|unit| unit.supervisor.is(&trial.unit.supervisor)));
-        self.trials.extend(trials(&before, &live, &next, now()));
+        self.probations.retain(|probation| {
+            units.iter().any(|unit| unit.supervisor.is(&probation.unit.supervisor))
+        });
+        self.probations.extend(probations(&before, &live, &next, now()));
         self.tasks.retain(|task| !task.is_finished());
         self.tasks.extend(tasks);
         announce_streams(&next.settings, |name| before.settings.has_stream(name));
@@ -180,26 +181,26 @@ impl Reader {
     async fn judge(&mut self) {
         let now = now();
         let mut failed = Vec::new();
-        self.trials.retain(|trial| match trial.verdict(now) {
+        self.probations.retain(|probation| match probation.verdict(now) {
             Verdict::Open => true,
             Verdict::Dismissed => false,
             Verdict::Failed => {
-                failed.push(trial.clone());
+                failed.push(probation.clone());
                 false
             }
         });
-        let lineup = Arc::clone(&self.lineup.borrow());
-        let mut settings = Settings::clone(&lineup.settings);
-        let mut told = lineup.rolled_back.clone();
-        for trial in failed {
-            let (what, reason) = (trial.what().to_owned(), reason(&trial));
-            let feeds: Vec<_> = trial.unit.feed.iter().cloned().collect();
-            let streams: Vec<_> = trial.unit.stream.iter().cloned().collect();
-            match rolled_back(&settings, &trial.old, &feeds, &streams) {
+        let topology = Arc::clone(&self.topology.borrow());
+        let mut settings = Settings::clone(&topology.settings);
+        let mut told = topology.rolled_back.clone();
+        for probation in failed {
+            let (what, reason) = (probation.what().to_owned(), reason(&probation));
+            let feeds: Vec<_> = probation.unit.feed.iter().cloned().collect();
+            let streams: Vec<_> = probation.unit.stream.iter().cloned().collect();
+            match rolled_back(&settings, &probation.old, &feeds, &streams) {
                 Some(merged) => {
                     warn!("{what} runs by its earlier setting again: by the new one {reason}");
                     settings = merged;
-                    let streams = streams_of(&trial.unit, &settings);
+                    let streams = streams_of(&probation.unit, &settings);
                     told.push(RolledBack { what, reason, streams });
                 }
                 None => warn!(
@@ -208,7 +209,7 @@ impl Reader {
                 ),
             }
         }
-        if told.len() > lineup.rolled_back.len() {
+        if told.len() > topology.rolled_back.len() {
             self.move_to(settings, told).await;
         }
     }
@@ -220,9 +221,9 @@ fn streams_of(unit: &Unit, settings: &Settings) -> Vec<StreamName> {
     of_feed.chain(unit.stream.iter()).cloned().collect()
 }
 
-fn reason(trial: &Trial) -> String {
-    let seconds = trial::PATIENCE.as_secs();
-    match trial.cause() {
+fn reason(probation: &Probation) -> String {
+    let seconds = probation::TIMEOUT.as_secs();
+    match probation.cause() {
         Some(cause) => format!("nothing came within {seconds} s: {cause}"),
         None => format!("nothing came within {seconds} s"),
     }

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 /// A folder whose call takes longer than this hangs. Slow cards, which clean up
 /// after themselves, pause for a second or two.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// So many calls may wait for the thread of one folder: each recording and each
 /// download has one.
@@ -148,7 +148,7 @@ impl Disk {
         let (answer, mut done) = oneshot::channel();
         self.send(QUEUE, move || drop(answer.send(work())))?;
         let done = loop {
-            match tokio::time::timeout(PATIENCE, &mut done).await {
+            match tokio::time::timeout(CALL_TIMEOUT, &mut done).await {
                 Ok(done) => break done,
                 Err(_) => self.tell_if_silent(),
             }
@@ -252,7 +252,7 @@ impl Disk {
 impl State {
     fn silent_for(&self) -> Option<Duration> {
         let span = now().saturating_duration_since(self.busy_since?);
-        (span >= PATIENCE).then_some(span)
+        (span >= CALL_TIMEOUT).then_some(span)
     }
 }
 
@@ -338,7 +338,7 @@ mod tests {
     async fn calls_are_made_in_their_order_on_one_thread() {
         let disk = disk("/in order");
         let thread = || std::thread::current().id();
-        let (one, two) = tokio::join!(disk.wait(thread), disk.run(PATIENCE, thread));
+        let (one, two) = tokio::join!(disk.wait(thread), disk.run(CALL_TIMEOUT, thread));
         assert_eq!(one, two);
         assert_ne!(one, Ok(thread()));
     }
@@ -349,11 +349,11 @@ mod tests {
         let go = hang(&disk);
         disk.wait_until_busy();
         // The thread's clock is not paused; twice its patience is enough for both.
-        assert_eq!(disk.run(2 * PATIENCE, || 1).await, Err(Silent));
+        assert_eq!(disk.run(2 * CALL_TIMEOUT, || 1).await, Err(Silent));
         assert!(disk.is_silent() && disk.trouble().is_some());
         let before = tokio::time::Instant::now();
         for _ in 0..1000 {
-            assert_eq!(disk.run(PATIENCE, || 1).await, Err(Silent));
+            assert_eq!(disk.run(CALL_TIMEOUT, || 1).await, Err(Silent));
         }
         assert_eq!(before.elapsed(), Duration::ZERO);
         assert!(disk.lock().waiting <= 2);
@@ -364,7 +364,7 @@ mod tests {
         while disk.trouble().is_some() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(disk.run(PATIENCE, || 3).await, Ok(3));
+        assert_eq!(disk.run(CALL_TIMEOUT, || 3).await, Ok(3));
     }
 
     #[tokio::test]

@@ -8,8 +8,9 @@ use std::fmt::{Display, Write as _};
 use crate::base::scrub;
 use crate::config::settings::{
     Access, ByteFeed, ByteSource, ByteStream, Client, CommandLine, Control, EncoderWish, Feed,
-    FeedAudio, Keep, Local, Log, Mode, Overlay, Pages, Pull, Push, PushAudio, Recordings, Rotation,
-    Rtsp, Server, Settings, Sound, Source, Stream, Transport, Turn, UnixSocket, WhichClock,
+    FeedAudio, Local, Log, Mode, Overlay, Pages, Pull, Push, PushAudio, Recordings, Retention,
+    Rotation, Rtsp, Server, Settings, Sound, Source, Stream, Transport, Turn, UnixSocket,
+    WhichClock,
 };
 use crate::model::push_url::PushUrl;
 
@@ -95,7 +96,7 @@ fn write_rtsp(page: &mut Page, rtsp: Option<&Rtsp>) {
 }
 
 fn write_recordings(page: &mut Page, recordings: &Recordings) {
-    let Recordings { folder, keep: Keep { days, size, free, clock }, split } = recordings;
+    let Recordings { folder, keep: Retention { days, size, free, clock }, split } = recordings;
     page.section("recordings");
     page.key(1, "folder", or_null(folder.as_ref().map(|path| quoted(path.display()))));
     page.line(1, "keep:");

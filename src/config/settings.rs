@@ -23,7 +23,7 @@ use crate::model::push_url::PushUrl;
 
 pub use access::{Access, Local};
 pub use limits::Limits;
-pub use recordings::{Keep, Record, Recordings, WhichClock};
+pub use recordings::{Record, Recordings, Retention, WhichClock};
 
 /// The whole configuration, in the order of the file: the first stream is the
 /// default one.

@@ -6,13 +6,13 @@
 //! refers to no template and a set uses no set: nothing can go in a circle, and
 //! what comes out is bounded as a file is.
 
+mod budget;
 mod commands;
-mod room;
 mod sets;
 mod text;
 
+use budget::{Budget, Full};
 use commands::Commands;
-use room::{Full, Room};
 use sets::Sets;
 use text::{NO_NAME, is_name};
 
@@ -30,7 +30,7 @@ pub(super) const TEMPLATES: [&str; 2] = ["commands", "sets"];
 pub(super) fn resolve(file: Node, problems: &mut Vec<Problem>) -> Result<Node, Problem> {
     let Node::Mapping(mut keys) = file else { return Ok(file) };
     let (templates, uses) = (take(&mut keys, "templates"), take(&mut keys, "use"));
-    let mut report = Report { problems, room: Room::default() };
+    let mut report = Report { problems, budget: Budget::default() };
     let sections = templates.as_ref().map(|entry| report.mapping(&At::root(entry), &entry.value));
     let sections = sections.unwrap_or_default();
     if let Some(entry) = &templates {
@@ -74,16 +74,16 @@ impl At {
         Self { path: child(&self.path, &entry.key), line: entry.line }
     }
 
-    /// That there is no room here for more.
+    /// That there is no budget here for more.
     fn full(&self, Full: Full) -> Problem {
         Problem::on_line(self.line, self.path.clone(), Full::told())
     }
 }
 
-/// Everything that is wrong, and the room for what is made.
+/// Everything that is wrong, and the budget for what is made.
 struct Report<'a> {
     problems: &'a mut Vec<Problem>,
-    room: Room,
+    budget: Budget,
 }
 
 impl Report<'_> {

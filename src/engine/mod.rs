@@ -8,7 +8,7 @@ pub mod encoder;
 mod feeder;
 pub mod plan;
 pub mod process;
-pub mod roster;
+pub mod registry;
 pub mod shared;
 pub mod supervise;
 pub mod work;

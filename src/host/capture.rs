@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use super::feed::{carry, set};
-use super::film;
 use super::outbox::Out;
-use super::outlet::Outlet;
 use super::pull;
 use super::tap::Target;
 use super::v4l2;
@@ -14,19 +12,21 @@ use crate::config::settings::Source;
 use crate::engine::controls::Listed;
 use crate::engine::plan::{Capture, Form, Plan};
 use crate::engine::supervise::runs::Stop;
+use crate::host::fanout::Fanout;
+use crate::host::file_source;
 use crate::model::given::{Given, Pictures};
 use crate::model::status::Failure;
 
-/// Captures the feed of `plan` into `outlet`, until that fails or is to stop.
+/// Captures the feed of `plan` into `fanout`, until that fails or is to stop.
 pub(super) async fn run(
     plan: Plan,
     controls: Option<&Listed>,
-    outlet: &Arc<Outlet>,
+    fanout: &Arc<Fanout>,
     out: Arc<Out>,
     mut stop: Stop,
 ) -> Failure {
     if let Source::Rtsp(pull) = &plan.feed.source {
-        let run = outlet.begin_run(MediaTime::now());
+        let run = fanout.begin_run(MediaTime::now());
         return pull::carry(&plan, pull, Target::Shared(run.writer(), out), stop).await;
     }
     let found = tokio::select! {
@@ -42,7 +42,7 @@ pub(super) async fn run(
         Ok(line) => line,
         Err(error) => return Failure::Build(error.to_string()),
     };
-    let run = outlet.begin_run(MediaTime::now());
+    let run = fanout.begin_run(MediaTime::now());
     run.writer().promise(Given { pictures, sound: plan.feed_sounds(capture) });
     carry(line, &plan, Target::Shared(run.writer(), out), stop).await
 }
@@ -66,7 +66,7 @@ pub(super) async fn look(plan: &Plan) -> Result<(Capture, Option<Pictures>), Fai
             Ok((capture, Some(pictures)))
         }
         Source::File(path) => {
-            let (in_order, sound) = film::order(path).await?;
+            let (in_order, sound) = file_source::order(path).await?;
             let capture = Capture { form: Form::H264, sound, ..Capture::plain(plan.feed.fps) };
             Ok((capture, Some(Pictures::H264 { in_order })))
         }

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use log::debug;
 use tokio::sync::watch;
 
-use super::intake::{news, play_from, told};
 use super::outbox::Out;
-use super::outlet::{Outlet, Taking, Writer};
 use super::picture::first_decoder;
 use super::running::{Running, started};
 use super::tap::{SINKS, Target, Timeline, count_dropped, tap};
@@ -16,14 +14,16 @@ use crate::config::settings::FeedAudio;
 use crate::engine::plan::{Capture, Plan};
 use crate::engine::supervise::runs::Stop;
 use crate::engine::work::Work;
+use crate::host::fanout::{Fanout, Taking, Writer};
+use crate::host::shared_source::{news, play_from, told};
 use crate::model::given::{Given, Pictures};
 use crate::model::status::Failure;
 use crate::model::unit::TrackKind;
 
 /// The feed that is made, and what it is made from.
 pub(super) struct Job {
-    pub base: Arc<Outlet>,
-    pub outlet: Arc<Outlet>,
+    pub base: Arc<Fanout>,
+    pub fanout: Arc<Fanout>,
     /// What it is to do: read for each part of a run.
     pub work: watch::Receiver<Work>,
     pub out: Arc<Out>,
@@ -41,7 +41,7 @@ impl Job {
             let Work::Made { plan, base } = self.work.borrow().clone() else {
                 return Failure::Build("it is made from no feed".to_owned());
             };
-            let run = self.outlet.begin_run(self.base.earliest(MediaTime::now()));
+            let run = self.fanout.begin_run(self.base.earliest(MediaTime::now()));
             let making = Making { plan, of_base: *base, job: &self, writer: run.writer(), given };
             let (mut running, taken) = match making.start().await {
                 Ok(started) => started,

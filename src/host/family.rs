@@ -15,16 +15,16 @@ use super::capture;
 use super::derive;
 use super::encoding::Encoding;
 use super::feed;
-use super::intake::{news, told};
 use super::outbox::{Out, Outbox};
-use super::outlet::Outlet;
-use super::take;
 use super::tap::Target;
 use super::unpack;
 use super::{Input, Output};
 use crate::base::time::MediaTime;
 use crate::engine::supervise::runs::Stop;
 use crate::engine::work::Work;
+use crate::host::fanout::Fanout;
+use crate::host::shared_source::{news, told};
+use crate::host::shared_stream;
 use crate::model::ids::FeedName;
 use crate::model::status::{Encoder, Failure};
 use crate::wire::answer::News;
@@ -42,7 +42,7 @@ struct Family {
     outbox: Arc<Outbox>,
     /// Where the feeds of the family give their frames. Each outlives the runs of
     /// its feed; a stream may take from it before the first one.
-    outlets: Mutex<BTreeMap<FeedName, Arc<Outlet>>>,
+    outlets: Mutex<BTreeMap<FeedName, Arc<Fanout>>>,
 }
 
 /// A run that goes on, as the service steers it. Without this it ends.
@@ -151,47 +151,49 @@ impl Family {
                 feed::run(plan, controls.as_ref(), encoding, stop).await
             }
             Work::Capture { plan, controls, disordered } => {
-                let outlet = self.outlet(&plan.feed.name, disordered);
+                let fanout = self.fanout(&plan.feed.name, disordered);
                 let captured =
-                    capture::run(plan, controls.as_ref(), &outlet, Arc::clone(&out), stop);
-                telling(&outlet, &out, captured).await
+                    capture::run(plan, controls.as_ref(), &fanout, Arc::clone(&out), stop);
+                telling(&fanout, &out, captured).await
             }
             Work::Made { plan, base } => {
-                let outlet = self.outlet(&plan.feed.name, false);
-                let base = self.outlet(&base.feed.name, false);
+                let fanout = self.fanout(&plan.feed.name, false);
+                let base = self.fanout(&base.feed.name, false);
                 let making =
-                    derive::Job { base, outlet: Arc::clone(&outlet), work, out: Arc::clone(&out) };
-                telling(&outlet, &out, making.run(stop)).await
+                    derive::Job { base, fanout: Arc::clone(&fanout), work, out: Arc::clone(&out) };
+                telling(&fanout, &out, making.run(stop)).await
             }
             Work::Unpack { plan } => {
-                let outlet = self.outlet(&plan.feed.name, false);
-                let run = outlet.begin_run(MediaTime::now());
+                let fanout = self.fanout(&plan.feed.name, false);
+                let run = fanout.begin_run(MediaTime::now());
                 let target = Target::Shared(run.writer(), Arc::clone(&out));
-                telling(&outlet, &out, unpack::carry(&plan, &mut bytes, target, stop)).await
+                telling(&fanout, &out, unpack::carry(&plan, &mut bytes, target, stop)).await
             }
             Work::Stream { plan, .. } => {
-                let outlet = self.outlet(&plan.feed.name, false);
-                take::Job { outlet, work, encoding }.run(stop).await
+                let fanout = self.fanout(&plan.feed.name, false);
+                shared_stream::Job { fanout, work, encoding }.run(stop).await
             }
-            Work::Sound { feed } => take::sound(&self.outlet(&feed, false), out, stop).await,
+            Work::Sound { feed } => {
+                shared_stream::sound(&self.fanout(&feed, false), out, stop).await
+            }
         }
     }
 
     /// Where the feed of this name gives its frames.
-    fn outlet(&self, feed: &FeedName, disordered: bool) -> Arc<Outlet> {
+    fn fanout(&self, feed: &FeedName, disordered: bool) -> Arc<Fanout> {
         let mut outlets = self.outlets.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Outlet::new(feed.clone());
-        let outlet = Arc::clone(outlets.entry(feed.clone()).or_insert_with(new));
+        let new = || Fanout::new(feed.clone());
+        let fanout = Arc::clone(outlets.entry(feed.clone()).or_insert_with(new));
         if disordered {
-            outlet.expect_disorder();
+            fanout.expect_disorder();
         }
-        outlet
+        fanout
     }
 }
 
 /// Carries a feed, and tells the service what it gives.
-async fn telling(outlet: &Outlet, out: &Out, carried: impl Future<Output = Failure>) -> Failure {
-    let mut known = outlet.given();
+async fn telling(fanout: &Fanout, out: &Out, carried: impl Future<Output = Failure>) -> Failure {
+    let mut known = fanout.given();
     let tell = async {
         loop {
             out.tell(News::Gives(told(&mut known).await));

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use log::debug;
 
 use super::encoding::{Encoding, by_itself};
-use super::film;
 use super::outbox::Out;
 use super::running::{Running, started};
 use super::tap::{SINKS, Target, Timeline, count_dropped, tap};
@@ -15,6 +14,7 @@ use crate::config::settings::Source;
 use crate::engine::controls::{Listed, settled};
 use crate::engine::plan::{Capture, Form, Plan};
 use crate::engine::supervise::runs::Stop;
+use crate::host::file_source;
 use crate::model::status::Failure;
 use crate::wire::answer::News;
 
@@ -79,7 +79,7 @@ pub(super) fn set(plan: Plan, capture: Capture, controls: Option<&Listed>, out: 
 pub(super) async fn capture_of(plan: &Plan) -> Result<Capture, Failure> {
     match &plan.feed.source {
         Source::TestClock => Ok(Capture::plain(plan.feed.fps)),
-        Source::File(path) => film::look(path, plan).await,
+        Source::File(path) => file_source::look(path, plan).await,
         Source::V4l2(device) => v4l2::ask(device.clone(), plan).await,
         // These are always in a pipeline of their own.
         Source::Rtsp(_) | Source::SoundOnly | Source::Made(_) | Source::Unpacked(_) => {
@@ -118,7 +118,9 @@ fn start(line: &str, target: &Target) -> Result<Running, Failure> {
 /// Feeds a file into its pipeline; every other feed feeds itself.
 fn played(plan: &Plan, running: &Running) -> impl Future<Output = Failure> + use<> {
     let film = match &plan.feed.source {
-        Source::File(path) => Some((path.clone(), plan.feed.fps, film::Sources::of(running))),
+        Source::File(path) => {
+            Some((path.clone(), plan.feed.fps, file_source::Sources::of(running)))
+        }
         Source::TestClock
         | Source::V4l2(_)
         | Source::Rtsp(_)
@@ -128,7 +130,7 @@ fn played(plan: &Plan, running: &Running) -> impl Future<Output = Failure> + use
     };
     async move {
         match film {
-            Some((path, fps, Ok(sources))) => film::play(path, fps, sources).await,
+            Some((path, fps, Ok(sources))) => file_source::play(path, fps, sources).await,
             Some((_, _, Err(failure))) => failure,
             None => std::future::pending().await,
         }

@@ -13,8 +13,8 @@ use log::debug;
 use super::anchor::Anchor;
 use super::clock::{clock, media_time};
 use super::outbox::Out;
-use super::outlet::{Frame, Outlet, Plain, Taking, Writer};
 use crate::base::time::MediaTime;
+use crate::host::fanout::{Fanout, Frame, Plain, Taking, Writer};
 use crate::media::aac;
 use crate::model::status::Failure;
 use crate::model::track::AudioInfo;
@@ -30,9 +30,9 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// Gets a track's encoded frames from `outlet` as they are, on the feed's thread.
-    pub(super) fn take_from(self, outlet: &Arc<Outlet>, track: TrackKind) -> Taking {
-        outlet.take(track, move |frame| match frame {
+    /// Gets a track's encoded frames from `fanout` as they are, on the feed's thread.
+    pub(super) fn take_from(self, fanout: &Arc<Fanout>, track: TrackKind) -> Taking {
+        fanout.take(track, move |frame| match frame {
             Frame::Unit(unit) => self.unit(unit.clone()),
             Frame::Sound(info) => self.audio_config(info.clone()),
             Frame::Plain(_) => {}

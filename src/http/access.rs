@@ -15,7 +15,7 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 
 use super::error::ApiError;
 use super::origin::{Facts, Peer, Scheme, Verdict, is_of_proxy, is_untold, judge};
-use crate::accounts::{Place, Porter, basic_password};
+use crate::accounts::{Authenticator, Scope, basic_password};
 use crate::base::authority::Authority;
 use crate::base::secret::Secret;
 use crate::http::listen::ambiguity::FETCH_SITE;
@@ -26,13 +26,13 @@ use crate::model::ids::StreamName;
 use crate::model::status::{Closed, Recordings, Snapshot};
 
 /// What a request was found to ask for, and who knows its password: of the
-/// same lineup, so that a reload in between opens nothing.
+/// same topology, so that a reload in between opens nothing.
 #[derive(Clone, Debug)]
-struct Behind(Place, Porter);
+struct Behind(Scope, Authenticator);
 
 /// Notes for [`guard`] what a request asks for.
-pub(super) fn note(data: &mut Extensions, place: Place, porter: &Porter) {
-    data.insert(Behind(place, porter.clone()));
+pub(super) fn note(data: &mut Extensions, place: Scope, authenticator: &Authenticator) {
+    data.insert(Behind(place, authenticator.clone()));
 }
 
 /// Lets a request pass of somebody who may see what it asks for, as noted.
@@ -42,7 +42,9 @@ pub(super) async fn guard(
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, actix_web::Error> {
     let behind = request.extensions().get::<Behind>().cloned();
     let entry = match behind {
-        Some(Behind(place, porter)) => enter(request.request(), &place, &porter).await,
+        Some(Behind(place, authenticator)) => {
+            enter(request.request(), &place, &authenticator).await
+        }
         // Where nobody has said what it is, it is for nobody.
         None => Err(ApiError::NoSuchPath(request.path().to_owned())),
     };
@@ -60,7 +62,7 @@ pub(super) async fn guard(
 /// Whether what a request asks for, as noted, needs no password.
 pub(super) fn is_open(request: &ServiceRequest) -> bool {
     let noted = request.extensions().get::<Behind>().cloned();
-    noted.is_some_and(|Behind(place, porter)| !porter.asks_at(&place))
+    noted.is_some_and(|Behind(place, authenticator)| !authenticator.asks_at(&place))
 }
 
 /// Why somebody is let in.
@@ -72,8 +74,12 @@ enum Entry {
     Shown,
 }
 
-async fn enter(request: &HttpRequest, place: &Place, porter: &Porter) -> Result<Entry, ApiError> {
-    if !porter.asks_at(place) {
+async fn enter(
+    request: &HttpRequest,
+    place: &Scope,
+    authenticator: &Authenticator,
+) -> Result<Entry, ApiError> {
+    if !authenticator.asks_at(place) {
         return Ok(Entry::Open);
     }
     if is_operator(request) {
@@ -82,16 +88,16 @@ async fn enter(request: &HttpRequest, place: &Place, porter: &Porter) -> Result<
     let needed = || ApiError::PasswordNeeded { realm: realm(place) };
     let password = password_of(request.headers()).ok_or_else(needed)?;
     let from = request.peer_addr().map(|peer| peer.ip());
-    if porter.admits(place, &password, from).await? {
+    if authenticator.admits(place, &password, from).await? {
         return Ok(Entry::Shown);
     }
     Err(needed())
 }
 
 /// Whether whoever asks may see `place`.
-pub(super) async fn may_see(request: &HttpRequest, place: &Place) -> bool {
+pub(super) async fn may_see(request: &HttpRequest, place: &Scope) -> bool {
     match porter_of(request) {
-        Some(porter) => enter(request, place, &porter).await.is_ok(),
+        Some(authenticator) => enter(request, place, &authenticator).await.is_ok(),
         None => false,
     }
 }
@@ -105,9 +111,10 @@ pub(super) async fn require_viewer(
     request: &HttpRequest,
     stream: &StreamName,
 ) -> Result<(), ApiError> {
-    let porter = porter_of(request);
-    let porter = porter.ok_or_else(|| ApiError::NoSuchPath(request.path().to_owned()))?;
-    enter(request, &place_of_recordings(request, stream), &porter).await.map(|_| ())
+    let authenticator = porter_of(request);
+    let authenticator =
+        authenticator.ok_or_else(|| ApiError::NoSuchPath(request.path().to_owned()))?;
+    enter(request, &place_of_recordings(request, stream), &authenticator).await.map(|_| ())
 }
 
 /// Whether recordings of `stream` may stand in a list for the caller.
@@ -117,25 +124,25 @@ pub(super) fn are_recordings_listed(request: &HttpRequest, stream: &StreamName) 
 
 /// What opens the recordings of a stream. One that the configuration has no
 /// longer may have had a password: those are for operators.
-fn place_of_recordings(request: &HttpRequest, stream: &StreamName) -> Place {
+fn place_of_recordings(request: &HttpRequest, stream: &StreamName) -> Scope {
     let state = request.app_data::<web::Data<State>>();
-    match state.is_some_and(|state| state.lineup().settings.has_stream(stream)) {
-        true => Place::Stream(stream.clone()),
-        false => Place::Box,
+    match state.is_some_and(|state| state.topology().settings.has_stream(stream)) {
+        true => Scope::Stream(stream.clone()),
+        false => Scope::Box,
     }
 }
 
 /// Whether `stream` may stand in a list for whoever asks. No password is
 /// checked for a list: only what is known already opens anything.
 pub(super) fn is_listed(request: &HttpRequest, stream: &StreamName) -> bool {
-    is_listed_at(request, &Place::Stream(stream.clone()))
+    is_listed_at(request, &Scope::Stream(stream.clone()))
 }
 
-fn is_listed_at(request: &HttpRequest, place: &Place) -> bool {
-    let Some(porter) = porter_of(request) else { return false };
+fn is_listed_at(request: &HttpRequest, place: &Scope) -> bool {
+    let Some(authenticator) = porter_of(request) else { return false };
     let password = password_of(request.headers());
-    let knows = |password| porter.knows(place, password);
-    !porter.asks_at(place) || is_operator(request) || password.as_ref().is_some_and(knows)
+    let knows = |password| authenticator.knows(place, password);
+    !authenticator.asks_at(place) || is_operator(request) || password.as_ref().is_some_and(knows)
 }
 
 /// Takes out of `snapshot` what is not for whoever asks, and returns the
@@ -152,14 +159,14 @@ pub(super) fn close_recordings(request: &HttpRequest, recordings: &mut Recording
 
 /// As [`close`], on a page about the box: who has shown its password sees all.
 pub(super) fn close_page(request: &HttpRequest, snapshot: &mut Snapshot) -> Vec<Closed> {
-    match porter_of(request).is_some_and(|porter| porter.asks_at(&Place::Pages)) {
+    match porter_of(request).is_some_and(|authenticator| authenticator.asks_at(&Scope::Pages)) {
         true => Vec::new(),
         false => close(request, snapshot),
     }
 }
 
-fn porter_of(request: &HttpRequest) -> Option<Porter> {
-    request.app_data::<web::Data<State>>().map(|state| state.lineup().porter.clone())
+fn porter_of(request: &HttpRequest) -> Option<Authenticator> {
+    request.app_data::<web::Data<State>>().map(|state| state.topology().authenticator.clone())
 }
 
 /// Whether a connection may take one of the places that are reserved for
@@ -168,7 +175,7 @@ fn porter_of(request: &HttpRequest) -> Option<Porter> {
 /// where one was shown of late. Loopback is no such address, as all that comes
 /// through a proxy on the box comes from there.
 pub(super) fn is_privileged(state: &State, peer: Peer, head: &[u8]) -> bool {
-    let porter = state.lineup().porter.clone();
+    let authenticator = state.topology().authenticator.clone();
     let value = |wanted: &str| {
         headers(head).find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
     };
@@ -180,22 +187,22 @@ pub(super) fn is_privileged(state: &State, peer: Peer, head: &[u8]) -> bool {
     };
     match judge(&facts) {
         Verdict::Operator => return true,
-        Verdict::Loopback if porter.trusts_loopback() => return true,
+        Verdict::Loopback if authenticator.trusts_loopback() => return true,
         Verdict::Loopback | Verdict::Stranger | Verdict::OtherOrigin => {}
     }
     let shown = value("authorization").and_then(basic_password);
-    let is_known = shown.is_some_and(|password| porter.knows(&Place::Box, &password));
+    let is_known = shown.is_some_and(|password| authenticator.knows(&Scope::Box, &password));
     let is_known_at =
-        |from: IpAddr| !from.to_canonical().is_loopback() && porter.has_operated(from);
+        |from: IpAddr| !from.to_canonical().is_loopback() && authenticator.has_operated(from);
     is_known || matches!(peer, Peer::Address(from) if is_known_at(from))
 }
 
 /// What browsers keep a password for.
-fn realm(place: &Place) -> String {
+fn realm(place: &Scope) -> String {
     match place {
-        Place::Box => "livebox".to_owned(),
-        Place::Pages => "livebox pages".to_owned(),
-        Place::Stream(name) => format!("livebox stream {name}"),
+        Scope::Box => "livebox".to_owned(),
+        Scope::Pages => "livebox pages".to_owned(),
+        Scope::Stream(name) => format!("livebox stream {name}"),
     }
 }
 
@@ -216,7 +223,7 @@ pub(super) struct Caller {
     untold: bool,
     password: Option<Secret>,
     peer: Option<IpAddr>,
-    porter: Option<Porter>,
+    authenticator: Option<Authenticator>,
 }
 
 impl Caller {
@@ -235,18 +242,18 @@ impl Caller {
     /// Browsers send viewers' passwords to it as well: what is known to be one
     /// is not checked against the box, where it would count as a guess.
     pub(super) async fn is_operator(&self) -> bool {
-        let Some(porter) = &self.porter else { return false };
+        let Some(authenticator) = &self.authenticator else { return false };
         match self.verdict {
             Verdict::Operator => return true,
             Verdict::OtherOrigin => return false,
-            Verdict::Loopback if porter.trusts_loopback() => return true,
+            Verdict::Loopback if authenticator.trusts_loopback() => return true,
             Verdict::Loopback | Verdict::Stranger => {}
         }
         let Some(password) = &self.password else { return false };
-        if !porter.knows(&Place::Box, password) && porter.knows_viewer(password) {
+        if !authenticator.knows(&Scope::Box, password) && authenticator.knows_viewer(password) {
             return false;
         }
-        porter.admits(&Place::Box, password, self.peer).await.unwrap_or(false)
+        authenticator.admits(&Scope::Box, password, self.peer).await.unwrap_or(false)
     }
 
     /// As [`Caller::require_operator`], for forms that show by a token of
@@ -255,19 +262,19 @@ impl Caller {
     /// # Errors
     /// Likewise.
     pub(super) async fn require_operator_by_token(&self) -> Result<(), ApiError> {
-        let porter = self.porter.as_ref().ok_or(ApiError::NoPasswordSet)?;
+        let authenticator = self.authenticator.as_ref().ok_or(ApiError::NoPasswordSet)?;
         match self.verdict {
             Verdict::Operator => return Ok(()),
             Verdict::OtherOrigin => return Err(ApiError::OtherOrigin),
-            Verdict::Loopback if porter.trusts_loopback() => return Ok(()),
+            Verdict::Loopback if authenticator.trusts_loopback() => return Ok(()),
             Verdict::Loopback | Verdict::Stranger => {}
         }
-        if !porter.asks_at(&Place::Box) {
+        if !authenticator.asks_at(&Scope::Box) {
             return Err(ApiError::NoPasswordSet);
         }
-        let needed = || ApiError::PasswordNeeded { realm: realm(&Place::Box) };
+        let needed = || ApiError::PasswordNeeded { realm: realm(&Scope::Box) };
         let password = self.password.as_ref().ok_or_else(needed)?;
-        if porter.admits(&Place::Box, password, self.peer).await? {
+        if authenticator.admits(&Scope::Box, password, self.peer).await? {
             return Ok(());
         }
         Err(needed())
@@ -285,7 +292,7 @@ impl FromRequest for Caller {
             untold: is_untold(&facts),
             password: password_of(request.headers()),
             peer: request.peer_addr().map(|address| address.ip()),
-            porter: porter_of(request),
+            authenticator: porter_of(request),
         }))
     }
 }

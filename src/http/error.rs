@@ -12,8 +12,8 @@ use crate::accounts::Busy;
 use crate::base::disk::Silent;
 use crate::engine::process::bytes::{NoSeat, NoShot};
 use crate::model::status::Failure;
-use crate::outputs::mjpeg::NoLook;
-use crate::outputs::picture::{BadWish, NoPicture};
+use crate::outputs::mjpeg::TooManyVariants;
+use crate::outputs::picture::{BadParameter, NoPicture};
 use crate::outputs::recordings::{NotDeleted, NotSteered};
 use crate::service::control::Refused;
 use crate::service::livebox::BoxError;
@@ -70,7 +70,7 @@ pub(super) enum ApiError {
     #[error("No answer: {0}")]
     Shot(#[from] NoShot),
     #[error("Too many kinds of pictures: {0}")]
-    NoLook(#[from] NoLook),
+    TooManyVariants(#[from] TooManyVariants),
     #[error("There is nothing to control: no stream of this box is encoded by it")]
     NoTracks,
     #[error(
@@ -87,7 +87,7 @@ pub(super) enum ApiError {
     #[error("Not now: {0}")]
     Silent(#[from] Silent),
     #[error(transparent)]
-    Wish(#[from] BadWish),
+    Wish(#[from] BadParameter),
     #[error("Not reloaded: {0}")]
     NotReloaded(#[from] reloads::Refused),
     #[error("No picture: {0}")]
@@ -146,7 +146,7 @@ impl ApiError {
             | ApiError::Shot(NoShot::Full(_) | NoShot::TooLate)
             | ApiError::NoBytes { .. }
             | ApiError::Full(_)
-            | ApiError::NoLook(_) => {
+            | ApiError::TooManyVariants(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)))
             }
         }
@@ -154,7 +154,7 @@ impl ApiError {
 
     /// What would be accepted in the place of what was not.
     pub(super) fn valid(&self) -> Option<&'static str> {
-        if let ApiError::Wish(BadWish { valid, .. })
+        if let ApiError::Wish(BadParameter { valid, .. })
         | ApiError::Box(BoxError::Refused(Refused::Value { valid, .. })) = self
         {
             return Some(valid);

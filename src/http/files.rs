@@ -17,7 +17,7 @@ use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
 
-use crate::base::disk::{DiskFile, PATIENCE};
+use crate::base::disk::{CALL_TIMEOUT, DiskFile};
 
 /// A file is read in pieces of this size.
 const PIECE: u64 = 64 << 10;
@@ -131,7 +131,7 @@ fn pieces(
         if size == 0 {
             return Ok(None);
         }
-        let read = file.run(PATIENCE, move |file| {
+        let read = file.run(CALL_TIMEOUT, move |file| {
             let mut piece = vec![0; size];
             let length = file.read_at(&mut piece, at)?;
             piece.truncate(length);

@@ -1,11 +1,11 @@
 //! Streams as endless answers: fMP4 and raw H.264.
 
-pub(super) mod bell;
 pub(super) mod body;
 pub(super) mod bytes;
 pub(super) mod hls;
 pub(super) mod live;
 pub(super) mod mjpeg;
+pub(super) mod notifier;
 pub(super) mod picture;
 pub(super) mod viewer;
 
@@ -20,12 +20,12 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 
 use super::error::ApiError;
-use crate::engine::roster::{PATIENCE, Stream};
+use crate::engine::registry::{FIRST_FRAME_TIMEOUT, Stream};
 use crate::http::listen::connection::Connection;
 use crate::http::listen::server::now;
-use crate::http::media::bell::{Bell, Bells, Ear};
 use crate::http::media::body::Source;
-use crate::http::media::viewer::{Flow, Shape, Viewer};
+use crate::http::media::notifier::{Notifier, Notifiers, Subscription};
+use crate::http::media::viewer::{Continue, Shape, Viewer};
 use crate::hub::{Client, Piece, Read, Reader};
 use crate::media::packager::Init;
 use crate::model::status::State;
@@ -126,7 +126,7 @@ pub(in crate::http) async fn aac(
 
 /// Joins the stream, which starts the feed if need be, and waits until it shows a picture.
 pub(in crate::http) async fn joined(stream: &Arc<Stream>) -> Result<(Reader, Arc<Init>), ApiError> {
-    joined_within(stream, PATIENCE).await
+    joined_within(stream, FIRST_FRAME_TIMEOUT).await
 }
 
 /// As [`joined`], for at most `patience`.
@@ -149,29 +149,29 @@ pub(in crate::http) fn no_picture(stream: &Stream) -> ApiError {
 /// A reader on a worker thread, which is let go if it is too slow.
 struct Following {
     reader: Reader,
-    ear: Ear,
+    subscription: Subscription,
 }
 
 impl Following {
     fn new(reader: Reader, request: &HttpRequest) -> Self {
-        let bells = request.app_data::<Bells>().expect("every worker has its bells");
-        let bell = bells.of(reader.stream());
-        Self { reader, ear: Bell::listen(&bell, Connection::of(request)) }
+        let notifiers = request.app_data::<Notifiers>().expect("every worker has its notifiers");
+        let notifier = notifiers.of(reader.stream());
+        Self { reader, subscription: Notifier::listen(&notifier, Connection::of(request)) }
     }
 
     /// The next piece; nothing where the viewer must go.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Read>> {
         loop {
             let read = self.reader.try_next();
-            self.ear.stands_at(self.reader.position());
+            self.subscription.stands_at(self.reader.position());
             match read {
-                Some(Read::Skipped(_)) if self.ear.fell_off() == Flow::End => {
+                Some(Read::Skipped(_)) if self.subscription.fell_off() == Continue::End => {
                     return Poll::Ready(None);
                 }
                 Some(read) => return Poll::Ready(Some(read)),
-                None => self.ear.caught_up(),
+                None => self.subscription.caught_up(),
             }
-            ready!(self.ear.poll_heard(cx));
+            ready!(self.subscription.poll_heard(cx));
         }
     }
 
@@ -187,7 +187,7 @@ struct Watching {
 }
 
 impl Source for Watching {
-    fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Flow> {
+    fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Continue> {
         loop {
             while let Some((bytes, is_media)) = self.viewer.next() {
                 if is_media {
@@ -196,11 +196,11 @@ impl Source for Watching {
                 out.push_back(bytes);
             }
             if !out.is_empty() {
-                return Poll::Ready(Flow::On);
+                return Poll::Ready(Continue::On);
             }
             let read = ready!(self.following.poll_next(cx));
-            if read.is_none_or(|read| self.viewer.take(read) == Flow::End) {
-                return Poll::Ready(Flow::End);
+            if read.is_none_or(|read| self.viewer.take(read) == Continue::End) {
+                return Poll::Ready(Continue::End);
             }
         }
     }
@@ -214,7 +214,7 @@ struct Shaped<F> {
 }
 
 impl<F: Fn(&Piece, &Init) -> Bytes + Unpin + 'static> Source for Shaped<F> {
-    fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Flow> {
+    fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Continue> {
         loop {
             match ready!(self.following.poll_next(cx)) {
                 Some(Read::Chunk(piece)) => {
@@ -222,12 +222,12 @@ impl<F: Fn(&Piece, &Init) -> Bytes + Unpin + 'static> Source for Shaped<F> {
                     if !bytes.is_empty() {
                         self.following.count(&bytes);
                         out.push_back(bytes);
-                        return Poll::Ready(Flow::On);
+                        return Poll::Ready(Continue::On);
                     }
                 }
                 Some(Read::Init(new)) => self.init = new,
                 Some(Read::Skipped(_)) => {}
-                Some(Read::Over) | None => return Poll::Ready(Flow::End),
+                Some(Read::Over) | None => return Poll::Ready(Continue::End),
             }
         }
     }
@@ -242,8 +242,8 @@ fn adts(piece: &Piece, init: &Init) -> Bytes {
 pub(in crate::http) struct Nothing;
 
 impl Source for Nothing {
-    fn poll_more(&mut self, _: &mut VecDeque<Bytes>, _: &mut Context<'_>) -> Poll<Flow> {
-        Poll::Ready(Flow::End)
+    fn poll_more(&mut self, _: &mut VecDeque<Bytes>, _: &mut Context<'_>) -> Poll<Continue> {
+        Poll::Ready(Continue::End)
     }
 }
 

@@ -16,5 +16,5 @@ mod routes;
 mod stat;
 mod table;
 
-pub use listen::porch::{FILES_FOR_ALL, places};
+pub use listen::accept::{FILES_FOR_ALL, places};
 pub use listen::server::{ServeError, Server, State, stop};

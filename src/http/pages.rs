@@ -17,12 +17,12 @@ use askama::Template;
 use super::access::{Caller, close, may_see};
 use super::error::ApiError;
 use super::media::joined_within;
-use crate::accounts::Place;
+use crate::accounts::Scope;
 use crate::base::system;
-use crate::engine::roster::Stream;
+use crate::engine::registry::Stream;
 use crate::http::listen::server::{State, now};
 use crate::model::status::{self, Closed, Failure, Snapshot};
-use crate::service::lineup::Lineup;
+use crate::service::topology::Topology;
 
 /// Only what this server has, and no scripts at all. Other sites may frame the
 /// pages: that is how a camera gets onto one's home page.
@@ -35,7 +35,7 @@ pub(in crate::http) const POLICY_WITH_SCRIPT: &str = "default-src 'none'; style-
 
 /// How long a page waits for the first picture of a feed that it has started.
 /// A camera takes a second or two; one that is away says so at once.
-const PATIENCE: Duration = Duration::from_secs(2);
+const FIRST_PICTURE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How soon a page without a picture looks again where no script does.
 const LOOK_AGAIN_S: u32 = 2;
@@ -69,13 +69,13 @@ pub(in crate::http) struct Links<'a> {
 }
 
 impl<'a> Links<'a> {
-    pub(in crate::http) fn of(state: &State, lineup: &'a Lineup) -> Self {
-        let pages = &lineup.settings.pages;
+    pub(in crate::http) fn of(state: &State, topology: &'a Topology) -> Self {
+        let pages = &topology.settings.pages;
         Self {
             home: pages.home,
             recordings: state.recordings.is_some(),
             stat: pages.stat.as_deref(),
-            control: lineup.livebox.is_some(),
+            control: topology.livebox.is_some(),
         }
     }
 }
@@ -94,10 +94,10 @@ pub(in crate::http) async fn home(
     request: HttpRequest,
     state: web::Data<State>,
 ) -> HttpResponse {
-    let lineup = state.lineup();
-    let mut first = lineup.roster.first();
+    let topology = state.topology();
+    let mut first = topology.registry.first();
     if let Some(stream) = first {
-        let place = Place::Stream(stream.hub().name().clone());
+        let place = Scope::Stream(stream.hub().name().clone());
         if !may_see(&request, &place).await {
             first = None;
         }
@@ -141,11 +141,11 @@ async fn player(
     let shown = stream.map(|stream| stream.status(now));
     let mut snapshot = state.snapshot(now);
     let closed = close(request, &mut snapshot);
-    let lineup = state.lineup();
+    let topology = state.topology();
     let page = Player {
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
-        links: Links::of(state, &lineup),
+        links: Links::of(state, &topology),
         is_operator,
         stream: shown.as_ref(),
         box_: &snapshot,
@@ -166,7 +166,7 @@ async fn away(stream: &Arc<Stream>) -> Option<Failure> {
         return None;
     }
     stream.hub().lease();
-    match joined_within(stream, PATIENCE).await {
+    match joined_within(stream, FIRST_PICTURE_TIMEOUT).await {
         Ok(_) => None,
         Err(_) => stream.last_failure(),
     }

@@ -17,7 +17,7 @@ use crate::http::listen::server::State;
 use crate::http::media::{bytes, hls, live, mjpeg, picture};
 use crate::http::pages::docroot::{self, Docroot};
 use crate::http::pages::{assets, dashboard};
-use crate::service::lineup::Lineup;
+use crate::service::topology::Topology;
 
 /// What may be asked at a URL that only shows something.
 const READ: &str = "GET, HEAD";
@@ -63,9 +63,9 @@ const OF_FIRST: [(&str, What); 11] = [
 const OF_BYTES: [(&str, What); 2] = [("", What::Bytes), ("/pic", What::PictureOfBytes)];
 
 /// The paths that the configuration gives.
-pub(super) fn table(lineup: &Lineup) -> Table {
+pub(super) fn table(topology: &Topology) -> Table {
     let mut table = Table::default();
-    let pages = &lineup.settings.pages;
+    let pages = &topology.settings.pages;
     for (page, what) in [
         (&pages.stat, What::Stat),
         (&pages.stat_json, What::StatJson),
@@ -76,17 +76,17 @@ pub(super) fn table(lineup: &Lineup) -> Table {
             table.add(path.clone(), what, &Whom::Box);
         }
     }
-    if let Some(first) = lineup.roster.first() {
+    if let Some(first) = topology.registry.first() {
         let whom = Whom::Stream(Arc::clone(first));
         OF_FIRST.iter().for_each(|(path, what)| table.add((*path).to_owned(), *what, &whom));
     }
-    for stream in lineup.roster.streams() {
+    for stream in topology.registry.streams() {
         let (url, whom) = (stream.url(), Whom::Stream(Arc::clone(stream)));
         OF_STREAM.iter().for_each(|(end, what)| table.add(format!("{url}{end}"), *what, &whom));
         let name = stream.hub().name();
         table.add(format!("/stream/{name}/pic"), What::Picture, &whom);
     }
-    for stream in lineup.bytes.streams() {
+    for stream in topology.bytes.streams() {
         let (url, name) = (&stream.settings().url, &stream.settings().name);
         let whom = Whom::Bytes(Arc::clone(stream));
         OF_BYTES.iter().for_each(|(end, what)| table.add(format!("{url}{end}"), *what, &whom));
@@ -222,7 +222,7 @@ fn has_home() -> impl Guard {
     fn_guard(|context| {
         context
             .app_data::<web::Data<State>>()
-            .is_some_and(|state| state.lineup().settings.pages.home)
+            .is_some_and(|state| state.topology().settings.pages.home)
     })
 }
 

@@ -56,13 +56,13 @@ impl Page<'_> {
 /// `GET /stat`
 pub(super) async fn page(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     let (snapshot, closed) = seen(&request, &state);
-    let lineup = state.lineup();
-    let pages = &lineup.settings.pages;
+    let topology = state.topology();
+    let pages = &topology.settings.pages;
     let stat = stat(&snapshot, pages.clients);
     let page = Page {
         host: &snapshot.service.host,
         version: snapshot.service.version,
-        links: Links::of(&state, &lineup),
+        links: Links::of(&state, &topology),
         stat: &stat,
         box_: &snapshot,
         closed: &closed,
@@ -76,7 +76,7 @@ pub(super) async fn page(request: HttpRequest, state: web::Data<State>) -> HttpR
 /// `GET /stat.json`
 pub(super) async fn numbers(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     let (snapshot, _) = seen(&request, &state);
-    json(&mut HttpResponse::Ok(), &stat(&snapshot, state.lineup().settings.pages.clients))
+    json(&mut HttpResponse::Ok(), &stat(&snapshot, state.topology().settings.pages.clients))
 }
 
 /// `GET /metrics`
@@ -93,7 +93,7 @@ pub(super) async fn config(state: web::Data<State>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/plain; charset=utf-8")
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .body(state.lineup().config_text.clone())
+        .body(state.topology().config_text.clone())
 }
 
 /// What whoever asks may see.

@@ -12,9 +12,9 @@ use actix_web::guard::{Guard, GuardContext, fn_guard};
 use actix_web::{HttpMessage as _, web};
 
 use super::access;
-use crate::accounts::{Place, Porter};
+use crate::accounts::{Authenticator, Scope};
 use crate::engine::process::bytes;
-use crate::engine::roster::Stream;
+use crate::engine::registry::Stream;
 use crate::http::listen::server::State;
 
 /// What answers at a path.
@@ -73,7 +73,7 @@ pub(super) enum Whom {
     Bytes(Arc<bytes::Stream>),
 }
 
-/// All paths of one lineup.
+/// All paths of one topology.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     rows: HashMap<String, (What, Whom)>,
@@ -113,37 +113,41 @@ pub(super) fn is_placed() -> impl Guard {
         let Some(state) = context.app_data::<web::Data<State>>() else { return false };
         let uri = &context.head().uri;
         let present = state.present();
-        let porter = &present.lineup.porter;
+        let authenticator = &present.topology.authenticator;
         match present.table.find(uri.path(), uri.query()) {
-            Some(row) => note(context, row, porter),
+            Some(row) => note(context, row, authenticator),
             // Characters may be written in another way (RFC 3986, section 2.3).
             None if uri.path().contains('%') => {
                 let url = Url::new(uri.clone());
                 present
                     .table
                     .find(url.path(), uri.query())
-                    .is_some_and(|row| note(context, row, porter))
+                    .is_some_and(|row| note(context, row, authenticator))
             }
             None => false,
         }
     })
 }
 
-fn note(context: &GuardContext<'_>, (what, whom): &(What, Whom), porter: &Porter) -> bool {
+fn note(
+    context: &GuardContext<'_>,
+    (what, whom): &(What, Whom),
+    authenticator: &Authenticator,
+) -> bool {
     let mut data = context.req_data_mut();
     data.insert(*what);
     let place = match whom {
-        Whom::Box => Place::Pages,
+        Whom::Box => Scope::Pages,
         Whom::Stream(stream) => {
             data.insert(Arc::clone(stream));
-            Place::Stream(stream.hub().name().clone())
+            Scope::Stream(stream.hub().name().clone())
         }
         Whom::Bytes(stream) => {
             data.insert(Arc::clone(stream));
-            Place::Stream(stream.settings().name.clone())
+            Scope::Stream(stream.settings().name.clone())
         }
     };
-    access::note(&mut data, place, porter);
+    access::note(&mut data, place, authenticator);
     true
 }
 

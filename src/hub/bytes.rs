@@ -1,7 +1,7 @@
 //! Bytes that are only passed on: a ring of them, one writer, many readers.
 //!
 //! A place is a number of bytes since the flow was made. A reader holds such a
-//! place and nothing else; one that falls off the tail is told how much it
+//! place and nothing else; one that falls off the buffer is told how much it
 //! lost and goes on at the newest place where an element begins. The writer
 //! never waits for it.
 
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
-use super::tail::{Tail, Weigh};
+use crate::hub::sequenced_buffer::{SequencedBuffer, Weigh};
 use crate::media::container::{Container, Marks, Scan};
 
 /// A source without a clock of its own may be so far ahead of its fastest reader.
@@ -21,7 +21,7 @@ const AHEAD: u64 = 256 << 10;
 
 /// Bytes in memory, as they come. Its writer begins and ends runs.
 #[derive(Debug)]
-pub struct Flow {
+pub struct ByteRing {
     container: Option<Container>,
     limit: AtomicUsize,
     inner: Mutex<Inner>,
@@ -31,7 +31,7 @@ pub struct Flow {
     /// How many runs have begun.
     runs: watch::Sender<u64>,
     lost: AtomicU64,
-    /// Whether the source waits for [`Flow::room`].
+    /// Whether the source waits for [`ByteRing::room`].
     is_clockless: AtomicBool,
     /// The fastest reader has gone on.
     taken: Notify,
@@ -39,7 +39,7 @@ pub struct Flow {
 
 #[derive(Debug)]
 struct Inner {
-    tail: Tail<Part>,
+    buffer: SequencedBuffer<Part>,
     end: u64,
     /// Where this run begins: nobody joins before it.
     run: u64,
@@ -106,7 +106,7 @@ pub enum Read {
 /// Reads a flow at its own speed.
 #[derive(Debug)]
 pub struct Reader {
-    flow: Arc<Flow>,
+    flow: Arc<ByteRing>,
     /// Absent where others say that the flow is needed.
     _need: Option<Need>,
     place: Place,
@@ -123,10 +123,10 @@ enum Place {
 
 /// Says that a flow is needed, without reading it.
 #[derive(Debug)]
-pub struct Need(Arc<Flow>);
+pub struct Need(Arc<ByteRing>);
 
 impl Need {
-    fn new(flow: &Arc<Flow>) -> Self {
+    fn new(flow: &Arc<ByteRing>) -> Self {
         flow.readers.send_modify(|count| *count += 1);
         Self(Arc::clone(flow))
     }
@@ -138,12 +138,12 @@ impl Drop for Need {
     }
 }
 
-impl Flow {
+impl ByteRing {
     /// What is kept takes at most `limit` bytes of memory. The container decides where readers may
     /// begin; where it is not given, its first bytes tell.
     pub fn new(container: Option<Container>, limit: usize) -> Arc<Self> {
         let inner = Inner {
-            tail: Tail::new(),
+            buffer: SequencedBuffer::new(),
             end: 0,
             run: 0,
             scan: None,
@@ -196,7 +196,7 @@ impl Flow {
         inner.run = inner.end;
         inner.scan = None;
         if idle {
-            inner.tail.clear();
+            inner.buffer.clear();
         }
     }
 
@@ -221,10 +221,10 @@ impl Flow {
         if let Some(scan) = &mut inner.scan {
             scan.push(&bytes);
         }
-        inner.tail.push(Part { begin, bytes });
+        inner.buffer.push(Part { begin, bytes });
         let limit = self.limit.load(Ordering::Relaxed);
-        while inner.tail.bytes() > limit && inner.tail.pieces().len() > 1 {
-            inner.tail.shorten();
+        while inner.buffer.bytes() > limit && inner.buffer.pieces().len() > 1 {
+            inner.buffer.shorten();
         }
         let end = inner.end;
         drop(inner);
@@ -340,7 +340,7 @@ impl Inner {
 
     /// The place of the oldest byte.
     fn first(&self) -> u64 {
-        self.tail.pieces().front().map_or(self.end, |part| part.begin)
+        self.buffer.pieces().front().map_or(self.end, |part| part.begin)
     }
 
     /// The header, and the place that follows it.
@@ -358,7 +358,7 @@ impl Inner {
 
     /// What lies at `place`, to the end of its part.
     fn at(&self, place: u64) -> Option<Bytes> {
-        let parts: &VecDeque<Part> = self.tail.pieces();
+        let parts: &VecDeque<Part> = self.buffer.pieces();
         let after = parts.partition_point(|part| part.begin <= place);
         let part = parts.get(after.checked_sub(1)?)?;
         let inside = usize::try_from(place - part.begin).ok()?;
@@ -428,7 +428,7 @@ mod tests {
 
     #[test]
     fn every_reader_gets_every_byte_since_it_came() {
-        let flow = Flow::new(None, 1000);
+        let flow = ByteRing::new(None, 1000);
         let mut early = flow.join(Begin::Edge);
         flow.begin_run();
         flow.publish(Bytes::from_static(b"one "));
@@ -442,7 +442,7 @@ mod tests {
 
     #[test]
     fn a_slow_reader_is_told_what_it_lost_and_goes_on_at_the_newest() {
-        let flow = Flow::new(None, 10 + 2 * PLACE);
+        let flow = ByteRing::new(None, 10 + 2 * PLACE);
         let mut slow = flow.join(Begin::Edge);
         for _ in 0..5 {
             flow.publish(Bytes::from_static(b"12345"));
@@ -456,11 +456,11 @@ mod tests {
 
     #[test]
     fn bytes_that_come_one_by_one_take_no_more_memory_than_others() {
-        let flow = Flow::new(None, 1 << 20);
+        let flow = ByteRing::new(None, 1 << 20);
         for _ in 0..100_000 {
             flow.publish(Bytes::from_static(b"x"));
         }
-        let kept = flow.lock().tail.pieces().capacity() * size_of::<Part>();
+        let kept = flow.lock().buffer.pieces().capacity() * size_of::<Part>();
         assert!(kept <= 2 << 20, "{kept} bytes");
     }
 
@@ -472,7 +472,7 @@ mod tests {
             packet
         };
         let bytes = [packet(1), packet(2), packet(3)].concat();
-        let flow = Flow::new(Some(Container::Ts), 400 + 2 * PLACE);
+        let flow = ByteRing::new(Some(Container::Ts), 400 + 2 * PLACE);
         flow.begin_run();
         let mut slow = flow.join(Begin::Edge);
         for part in bytes.chunks(100) {
@@ -489,7 +489,7 @@ mod tests {
     fn who_wants_a_header_waits_for_it() {
         let mut header = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();
         header.extend_from_slice(b"\0\0\0\0\0\0\0\0\x02\0\x10\0data\xff\xff\xff\xff");
-        let flow = Flow::new(Some(Container::Wav), 10_000);
+        let flow = ByteRing::new(Some(Container::Wav), 10_000);
         flow.begin_run();
         let mut reader = flow.join(Begin::Header);
         flow.publish(Bytes::copy_from_slice(&header[..20]));
@@ -503,7 +503,7 @@ mod tests {
 
     #[test]
     fn a_new_run_is_not_joined_with_what_came_before() {
-        let flow = Flow::new(None, 1000);
+        let flow = ByteRing::new(None, 1000);
         let mut stays = flow.join(Begin::Edge);
         flow.begin_run();
         flow.publish(Bytes::from_static(b"old "));
@@ -516,7 +516,7 @@ mod tests {
 
     #[test]
     fn a_run_can_be_read_from_its_beginning_by_those_who_come_a_little_later() {
-        let flow = Flow::new(None, 1000);
+        let flow = ByteRing::new(None, 1000);
         flow.publish(Bytes::from_static(b"old "));
         flow.begin_run();
         flow.publish(Bytes::from_static(b"new"));
@@ -525,7 +525,7 @@ mod tests {
 
     #[test]
     fn readers_learn_that_it_is_over_once_they_have_everything() {
-        let flow = Flow::new(None, 1000);
+        let flow = ByteRing::new(None, 1000);
         let mut reader = flow.join(Begin::Edge);
         flow.publish(Bytes::from_static(b"last"));
         flow.finish();
@@ -536,7 +536,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_file_waits_for_its_fastest_reader_and_for_nobody_else() {
-        let flow = Flow::new(None, 1 << 20);
+        let flow = ByteRing::new(None, 1 << 20);
         let (mut fast, _slow) = (flow.join(Begin::Edge), flow.join(Begin::Edge));
         flow.publish(Bytes::from(vec![0; AHEAD as usize]));
         let full = tokio::time::timeout(Duration::from_secs(1), flow.room()).await;

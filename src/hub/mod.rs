@@ -7,9 +7,9 @@ mod lease;
 mod piece;
 mod reader;
 mod ring;
+mod sequenced_buffer;
 mod stills;
 mod stream;
-mod tail;
 
 pub use audience::Client;
 pub use gauge::Measured;

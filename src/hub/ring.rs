@@ -1,14 +1,14 @@
 //! The newest pieces of a stream.
 //!
 //! The ring keeps what is young enough and fits, whoever is reading. A reader
-//! that falls off the tail is told so and continues at the newest key frame;
+//! that falls off the buffer is told so and continues at the newest key frame;
 //! the writer never waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::piece::Piece;
-use super::tail::Tail;
+use crate::hub::sequenced_buffer::SequencedBuffer;
 use crate::media::edge::{self, BURST_BYTES, BURST_FRAMES, Burst};
 use crate::media::packager::Init;
 
@@ -37,7 +37,7 @@ impl Limits {
 
 #[derive(Debug)]
 pub(super) struct Ring {
-    tail: Tail<Arc<Piece>>,
+    buffer: SequencedBuffer<Arc<Piece>>,
     limits: Limits,
     init: Option<Arc<Init>>,
     /// Joiners start at or after this: what lies before belongs to an earlier run.
@@ -80,7 +80,7 @@ pub(super) enum Step {
 
 impl Ring {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { tail: Tail::new(), limits, init: None, join_from: 0, burst: None }
+        Self { buffer: SequencedBuffer::new(), limits, init: None, join_from: 0, burst: None }
     }
 
     pub(super) fn set_limits(&mut self, limits: Limits) {
@@ -96,9 +96,9 @@ impl Ring {
     }
 
     pub(super) fn push(&mut self, piece: Piece) {
-        self.tail.push(Arc::new(piece));
+        self.buffer.push(Arc::new(piece));
         self.burst = None;
-        if let Some(old) = self.tail.pieces().iter().rev().nth(SHAPES_KEPT) {
+        if let Some(old) = self.buffer.pieces().iter().rev().nth(SHAPES_KEPT) {
             old.forget_shapes();
         }
         self.trim();
@@ -112,23 +112,23 @@ impl Ring {
 
     /// Lets go of all pieces; cursors go on with what comes next.
     pub(super) fn clear(&mut self) {
-        self.tail.clear();
+        self.buffer.clear();
         self.burst = None;
         self.join_from = self.end();
     }
 
     /// The oldest piece that is kept.
     pub(super) fn begin(&self) -> u64 {
-        self.tail.first()
+        self.buffer.first()
     }
 
     pub(super) fn newest(&self) -> Option<&Arc<Piece>> {
-        self.tail.pieces().back()
+        self.buffer.pieces().back()
     }
 
     /// One past the newest piece.
     pub(super) fn end(&self) -> u64 {
-        self.tail.end()
+        self.buffer.end()
     }
 
     /// A cursor on the newest key frame of this run, so that a picture can be
@@ -148,8 +148,8 @@ impl Ring {
             Some((made_for, burst)) if *made_for == end => burst.clone(),
             _ => {
                 let from = self.burst_start(init.generation)?;
-                let skipped = usize::try_from(from - self.tail.first()).ok()?;
-                let pieces = self.tail.pieces().iter().skip(skipped);
+                let skipped = usize::try_from(from - self.buffer.first()).ok()?;
+                let pieces = self.buffer.pieces().iter().skip(skipped);
                 edge::burst(pieces.map(|piece| piece.chunk()))?
             }
         };
@@ -164,8 +164,8 @@ impl Ring {
     pub(super) fn join_with_past(&self) -> Option<(Cursor, Arc<Init>, Vec<Arc<Piece>>)> {
         let init = Arc::clone(self.init.as_ref()?);
         let from = self.newest_key()?;
-        let skipped = usize::try_from(from - self.tail.first()).ok()?;
-        let past: Vec<_> = self.tail.pieces().iter().skip(skipped).cloned().collect();
+        let skipped = usize::try_from(from - self.buffer.first()).ok()?;
+        let past: Vec<_> = self.buffer.pieces().iter().skip(skipped).cloned().collect();
         let fits = |piece: &Arc<Piece>| {
             piece.generation == init.generation && !edge::is_reordered(piece.chunk())
         };
@@ -182,7 +182,7 @@ impl Ring {
     pub(super) fn past(&self, moment: u64) -> Result<Past, Option<u64>> {
         let init = self.init.as_ref().ok_or(None)?;
         let fits = |piece: &&Arc<Piece>| piece.generation == init.generation && piece.has_video();
-        let pictures = self.tail.pieces().iter().filter(fits).skip_while(|piece| !piece.key);
+        let pictures = self.buffer.pieces().iter().filter(fits).skip_while(|piece| !piece.key);
         let pictures: Vec<_> = pictures.collect();
         let oldest = pictures.first().map(|piece| piece.came_ns()).ok_or(None)?;
         if moment < oldest {
@@ -201,7 +201,7 @@ impl Ring {
     /// of this run that fits.
     fn burst_start(&self, generation: u32) -> Option<u64> {
         let (mut start, mut frames, mut bytes) = (None, 0, 0);
-        for (back, piece) in self.tail.pieces().iter().rev().enumerate() {
+        for (back, piece) in self.buffer.pieces().iter().rev().enumerate() {
             let sequence = self.end() - 1 - back as u64;
             frames += usize::from(piece.has_video());
             bytes += piece.video_len();
@@ -221,10 +221,10 @@ impl Ring {
 
     /// Takes one step, at most to the end.
     pub(super) fn step(&self, cursor: &mut Cursor) -> Step {
-        if cursor.next < self.tail.first() {
+        if cursor.next < self.buffer.first() {
             return self.skip(cursor);
         }
-        while let Some(piece) = self.tail.at(cursor.next) {
+        while let Some(piece) = self.buffer.at(cursor.next) {
             if cursor.seeking && !piece.key {
                 cursor.next += 1;
                 continue;
@@ -267,21 +267,22 @@ impl Ring {
     }
 
     fn newest_key(&self) -> Option<u64> {
-        let back = self.tail.pieces().iter().rev().position(|piece| piece.key)? as u64;
+        let back = self.buffer.pieces().iter().rev().position(|piece| piece.key)? as u64;
         let sequence = self.end() - 1 - back;
         (sequence >= self.join_from).then_some(sequence)
     }
 
     fn trim(&mut self) {
-        let too_many = |ring: &Self| ring.tail.bytes() > ring.limits.bytes || ring.spans_enough();
-        while self.tail.pieces().len() > 1 && too_many(self) {
-            self.tail.shorten();
+        let too_many = |ring: &Self| ring.buffer.bytes() > ring.limits.bytes || ring.spans_enough();
+        while self.buffer.pieces().len() > 1 && too_many(self) {
+            self.buffer.shorten();
         }
     }
 
     /// Whether the ring without its oldest piece still spans the limit.
     fn spans_enough(&self) -> bool {
-        let (Some(second), Some(newest)) = (self.tail.pieces().get(1), self.tail.pieces().back())
+        let (Some(second), Some(newest)) =
+            (self.buffer.pieces().get(1), self.buffer.pieces().back())
         else {
             return false;
         };

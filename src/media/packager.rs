@@ -7,7 +7,7 @@
 
 mod chunk;
 mod frame;
-mod held;
+mod pending_units;
 #[cfg(test)]
 mod tests;
 
@@ -24,11 +24,11 @@ use crate::model::track::{AudioInfo, Tracks, VideoInfo};
 use crate::model::unit::{AccessUnit, TrackKind};
 use chunk::Writer;
 use frame::{Frame, ParameterSets};
-use held::Held;
+use pending_units::PendingUnits;
 
 /// Sounds that wait for a picture: above three frames of 30 per second, so
 /// that they leave alone only where pictures fail to come.
-const PATIENCE: usize = 4;
+const MAX_PENDING_SOUNDS: usize = 4;
 
 /// Pictures wait so long for the description of their sound. A device that gives
 /// none in this time is broken, and must not keep the picture from viewers; the
@@ -84,7 +84,7 @@ pub struct Packager {
 enum Gate {
     /// Not before there is a key frame and the sound's configuration, or that is
     /// waited for no longer.
-    Closed(Held),
+    Closed(PendingUnits),
     Open,
 }
 
@@ -99,7 +99,7 @@ impl Packager {
         Self {
             begin: MediaTime::default(),
             expect: Expect::default(),
-            gate: Gate::Closed(Held::default()),
+            gate: Gate::Closed(PendingUnits::default()),
             awaiting_key: true,
             sets: None,
             audio: None,
@@ -115,7 +115,7 @@ impl Packager {
     pub fn begin_run(&mut self, begin: MediaTime, expect: Expect) {
         self.begin = begin;
         self.expect = expect;
-        self.gate = Gate::Closed(Held::default());
+        self.gate = Gate::Closed(PendingUnits::default());
         self.awaiting_key = true;
         self.sets = None;
         self.audio = None;
@@ -248,7 +248,7 @@ impl Packager {
     fn package_audio(&mut self, unit: AccessUnit, out: &mut Vec<Packaged>) {
         self.pending.push(unit);
         let has_video = self.expect.video.is_some();
-        if self.pending.len() < if has_video { PATIENCE } else { PAIR } {
+        if self.pending.len() < if has_video { MAX_PENDING_SOUNDS } else { PAIR } {
             return;
         }
         if !has_video {

@@ -18,7 +18,7 @@ use crate::base::time::MediaTime;
 /// fills a block. Chosen by simulation from 40 kbit/s to 8 Mbit/s: with less,
 /// the budget is used up before the next key frame has left, and the longest
 /// wait grows.
-const PATIENCE: f64 = 0.8;
+const MAX_WAIT_SHARE: f64 = 0.8;
 
 /// The rate is an average over about this long.
 const MEMORY: Duration = Duration::from_secs(2);
@@ -123,7 +123,7 @@ impl Padder {
         let since = *self.waiting.get_or_insert(now);
         let wait = (now.since(since) + self.frame).as_secs_f64();
         let fills_blocks_by_itself = rate * self.frame.as_secs_f64() >= BLOCK as f64;
-        let waits_too_long = wait >= PATIENCE * BLOCK as f64 / rate;
+        let waits_too_long = wait >= MAX_WAIT_SHARE * BLOCK as f64 / rate;
         if fills_blocks_by_itself || !waits_too_long || !self.budget.covers(&pad) {
             return None;
         }

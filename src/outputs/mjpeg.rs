@@ -1,16 +1,16 @@
 //! Streams as Motion JPEG: what is asked, who makes it for whom, and how often
 //! a viewer is shown a picture.
 //!
-//! A stream is decoded and encoded once for all who want it in one look, while
+//! A stream is decoded and encoded once for all who want it in one variant, while
 //! there is one who does. The pipeline is `engine::process`'s.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::picture::{BadWish, find, quality, width};
+use super::picture::{BadParameter, find, quality, width};
 use crate::base::backoff::Backoff;
 use crate::config::settings::Mode;
-use crate::engine::process::{Look, MjpegPipeline};
+use crate::engine::process::{MjpegPipeline, MjpegVariant};
 use crate::engine::supervise::demand::Demand;
 use crate::engine::supervise::lifecycle::{Lifecycle, Limits};
 use crate::engine::supervise::supervisor::Supervisor;
@@ -28,20 +28,20 @@ const LIMITS: Limits = Limits {
     spread: 0.0,
 };
 
-/// So many looks of one stream are made at once: each costs a decoder and an encoder.
-pub const LOOKS: usize = 3;
+/// So many variants of one stream are made at once: each costs a decoder and an encoder.
+pub const VARIANTS: usize = 3;
 
 /// Each picture is sent whole: a few percent less than a picture on its own has
 /// save a third of the bytes.
 const USUAL_QUALITY: u8 = 80;
 
-/// Reads the look that a query asks for. Pairs of other names are left alone.
+/// Reads the variant that a query asks for. Pairs of other names are left alone.
 ///
 /// # Errors
 /// The first parameter that has an impossible value.
-pub fn look(pairs: &[(String, String)]) -> Result<Look, BadWish> {
+pub fn variant(pairs: &[(String, String)]) -> Result<MjpegVariant, BadParameter> {
     let quality = quality(pairs)?.unwrap_or(USUAL_QUALITY);
-    Ok(Look { quality, width: width(pairs)? })
+    Ok(MjpegVariant { quality, width: width(pairs)? })
 }
 
 /// When a viewer is shown a picture.
@@ -57,10 +57,10 @@ impl Pace {
     ///
     /// # Errors
     /// An impossible number.
-    pub fn read(pairs: &[(String, String)]) -> Result<Self, BadWish> {
+    pub fn read(pairs: &[(String, String)]) -> Result<Self, BadParameter> {
         let read = |text: &str| {
             let fps = text.parse::<f64>().ok().filter(|fps| (0.1..=120.0).contains(fps));
-            fps.ok_or(BadWish { field: "fps", valid: "0.1 to 120 pictures a second" })
+            fps.ok_or(BadParameter { field: "fps", valid: "0.1 to 120 pictures a second" })
         };
         let fps = find(pairs, "fps").map(read).transpose()?;
         Ok(Self { period: fps.map(|fps| Duration::from_secs_f64(1.0 / fps)), due: None })
@@ -80,22 +80,22 @@ impl Pace {
     }
 }
 
-/// The stream is shown in as many looks as it may.
+/// The stream is shown in as many variants as it may.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the stream is shown in {LOOKS} forms already, which others watch; without `quality` and \
+    "the stream is shown in {VARIANTS} forms already, which others watch; without `quality` and \
      `width`, or with those of another viewer, there is room"
 )]
-pub struct NoLook;
+pub struct TooManyVariants;
 
 /// All that is shown on the whole box.
 #[derive(Debug, Default)]
 pub struct Mjpegs(Mutex<Vec<Weak<Mjpeg>>>);
 
-/// One stream in one look. It is made as long as somebody holds this.
+/// One stream in one variant. It is made as long as somebody holds this.
 #[derive(Debug)]
 pub struct Mjpeg {
-    look: Look,
+    variant: MjpegVariant,
     stream: Arc<Stream>,
     stills: Arc<Stills>,
     supervisor: Supervisor,
@@ -107,30 +107,34 @@ impl Mjpegs {
     /// be called on a runtime.
     ///
     /// # Errors
-    /// It is shown in too many other looks. The usual one can always be had.
-    pub fn watch(&self, stream: &Arc<Stream>, look: Look) -> Result<Arc<Mjpeg>, NoLook> {
+    /// It is shown in too many other variants. The usual one can always be had.
+    pub fn watch(
+        &self,
+        stream: &Arc<Stream>,
+        variant: MjpegVariant,
+    ) -> Result<Arc<Mjpeg>, TooManyVariants> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|one| one.strong_count() > 0);
         let there = all.iter().filter_map(Weak::upgrade);
         let of_stream: Vec<_> = there.filter(|one| Arc::ptr_eq(&one.stream, stream)).collect();
-        if let Some(found) = of_stream.iter().find(|one| one.look == look) {
+        if let Some(found) = of_stream.iter().find(|one| one.variant == variant) {
             return Ok(Arc::clone(found));
         }
-        let usual = Look { quality: USUAL_QUALITY, width: None };
-        let others = of_stream.iter().filter(|one| one.look != usual).count();
-        if look != usual && others >= LOOKS - 1 {
-            return Err(NoLook);
+        let usual = MjpegVariant { quality: USUAL_QUALITY, width: None };
+        let others = of_stream.iter().filter(|one| one.variant != usual).count();
+        if variant != usual && others >= VARIANTS - 1 {
+            return Err(TooManyVariants);
         }
-        let made = Mjpeg::spawn(stream, look);
+        let made = Mjpeg::spawn(stream, variant);
         all.push(Arc::downgrade(&made));
         Ok(made)
     }
 }
 
 impl Mjpeg {
-    fn spawn(stream: &Arc<Stream>, look: Look) -> Arc<Self> {
+    fn spawn(stream: &Arc<Stream>, variant: MjpegVariant) -> Arc<Self> {
         let (stream, stills) = (Arc::clone(stream), Arc::<Stills>::default());
-        let pipeline = MjpegPipeline::new(look, Arc::clone(&stream), Arc::clone(&stills));
+        let pipeline = MjpegPipeline::new(variant, Arc::clone(&stream), Arc::clone(&stills));
         let wanted = watch::Sender::new(1);
         // The task ends by itself, and stops the pipeline, when nobody holds
         // its handle any more.
@@ -141,7 +145,7 @@ impl Mjpeg {
             Demand::new(Mode::OnDemand),
             wanted.subscribe(),
         );
-        Arc::new(Self { look, stream, stills, supervisor, _wanted: wanted })
+        Arc::new(Self { variant, stream, stills, supervisor, _wanted: wanted })
     }
 
     pub fn stream(&self) -> &Arc<Stream> {
@@ -184,10 +188,10 @@ mod tests {
 
     #[test]
     fn a_look_and_a_pace_are_read_and_what_is_impossible_is_named() {
-        let read = look(&pairs(&[("width", "320"), ("quality", "50"), ("t", "1")]));
-        assert_eq!(read, Ok(Look { quality: 50, width: Some(320) }));
-        assert_eq!(look(&[]), Ok(Look { quality: 80, width: None }));
-        assert_eq!(look(&pairs(&[("quality", "0")])).unwrap_err().field, "quality");
+        let read = variant(&pairs(&[("width", "320"), ("quality", "50"), ("t", "1")]));
+        assert_eq!(read, Ok(MjpegVariant { quality: 50, width: Some(320) }));
+        assert_eq!(variant(&[]), Ok(MjpegVariant { quality: 80, width: None }));
+        assert_eq!(variant(&pairs(&[("quality", "0")])).unwrap_err().field, "quality");
         for fps in ["0", "-1", "121", "fast", "NaN", "inf"] {
             assert_eq!(Pace::read(&pairs(&[("fps", fps)])).unwrap_err().field, "fps", "{fps}");
         }
@@ -225,11 +229,11 @@ mod tests {
         let limits = crate::hub::Limits::for_gop(Duration::from_secs(1), 1 << 20);
         let stream = Stream::new("test".parse().unwrap(), limits);
         let mjpegs = Mjpegs::default();
-        let watch = |quality| mjpegs.watch(&stream, Look { quality, width: None });
+        let watch = |quality| mjpegs.watch(&stream, MjpegVariant { quality, width: None });
         let first = watch(10).unwrap();
         assert!(Arc::ptr_eq(&first, &watch(10).unwrap()));
         let _second = watch(20).unwrap();
-        assert_eq!(watch(30).unwrap_err(), NoLook);
+        assert_eq!(watch(30).unwrap_err(), TooManyVariants);
         assert!(watch(USUAL_QUALITY).is_ok(), "the usual one has its place");
         drop(first);
         assert!(watch(30).is_ok());

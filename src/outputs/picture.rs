@@ -26,7 +26,7 @@ use crate::model::status::Failure;
 const TURNS: usize = 2;
 
 /// Who has waited this long for a turn is sent away.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What may be decoded to show the newest frame and not the newest key frame:
 /// two seconds of 720p at 30 frames, a tenth of a second's work here.
@@ -46,19 +46,20 @@ const WIDEST: u32 = 4096;
 
 /// What somebody asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wish {
+pub struct PictureRequest {
     pub format: Format,
     /// Never wider than the stream.
     pub width: Option<u32>,
 }
 
 /// What is asked for without a word.
-const USUAL: Wish = Wish { format: Format::Jpg { quality: USUAL_QUALITY }, width: None };
+const USUAL: PictureRequest =
+    PictureRequest { format: Format::Jpg { quality: USUAL_QUALITY }, width: None };
 
 /// A parameter that cannot be followed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("Invalid value for '{field}'")]
-pub struct BadWish {
+pub struct BadParameter {
     pub field: &'static str,
     /// What would be accepted.
     pub valid: &'static str,
@@ -91,19 +92,19 @@ fn reaching(reach: Option<Duration>) -> String {
     }
 }
 
-impl Wish {
+impl PictureRequest {
     /// Reads the query's pairs and the `Accept` header. Pairs of other names
     /// are left alone: people add them against caches.
     ///
     /// # Errors
     /// The first parameter that has an impossible value.
-    pub fn read(pairs: &[(String, String)], accept: Option<&str>) -> Result<Self, BadWish> {
+    pub fn read(pairs: &[(String, String)], accept: Option<&str>) -> Result<Self, BadParameter> {
         let quality = quality(pairs)?.unwrap_or(USUAL_QUALITY);
         let width = width(pairs)?;
         let format = match find(pairs, "format").map(str::to_ascii_lowercase).as_deref() {
             Some("jpg" | "jpeg") => Format::Jpg { quality },
             Some("png") => Format::Png,
-            Some(_) => return Err(BadWish { field: "format", valid: "jpg, png" }),
+            Some(_) => return Err(BadParameter { field: "format", valid: "jpg, png" }),
             None if accept.is_some_and(prefers_png) => Format::Png,
             None => Format::Jpg { quality },
         };
@@ -129,10 +130,10 @@ pub(super) fn find<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a 
 }
 
 /// `?quality=`, in percent.
-pub(super) fn quality(pairs: &[(String, String)]) -> Result<Option<u8>, BadWish> {
+pub(super) fn quality(pairs: &[(String, String)]) -> Result<Option<u8>, BadParameter> {
     let read = |text: &str| {
         let quality = text.parse().ok().filter(|quality| (1..=100).contains(quality));
-        quality.ok_or(BadWish { field: "quality", valid: "1 to 100" })
+        quality.ok_or(BadParameter { field: "quality", valid: "1 to 100" })
     };
     find(pairs, "quality").map(read).transpose()
 }
@@ -141,22 +142,22 @@ pub(super) fn quality(pairs: &[(String, String)]) -> Result<Option<u8>, BadWish>
 ///
 /// # Errors
 /// It is no span.
-pub fn ago(pairs: &[(String, String)]) -> Result<Duration, BadWish> {
+pub fn ago(pairs: &[(String, String)]) -> Result<Duration, BadParameter> {
     let read = |text: &str| {
         let seconds = text.strip_suffix('s').unwrap_or(text).parse::<f64>().ok();
         let seconds = seconds.filter(|seconds| (0.0..=FURTHEST).contains(seconds));
         seconds
             .map(Duration::from_secs_f64)
-            .ok_or(BadWish { field: "ago", valid: "seconds, 0 to 86400, such as 5 or 2.5s" })
+            .ok_or(BadParameter { field: "ago", valid: "seconds, 0 to 86400, such as 5 or 2.5s" })
     };
     find(pairs, "ago").map_or(Ok(Duration::ZERO), read)
 }
 
 /// `?width=`, in pixels.
-pub(super) fn width(pairs: &[(String, String)]) -> Result<Option<u32>, BadWish> {
+pub(super) fn width(pairs: &[(String, String)]) -> Result<Option<u32>, BadParameter> {
     let read = |text: &str| {
         let width = text.parse().ok().filter(|width| (NARROWEST..=WIDEST).contains(width));
-        width.ok_or(BadWish { field: "width", valid: "16 to 4096 pixels" })
+        width.ok_or(BadParameter { field: "width", valid: "16 to 4096 pixels" })
     };
     find(pairs, "width").map(read).transpose()
 }
@@ -194,7 +195,7 @@ pub struct Pictures {
 
 #[derive(Clone, Debug)]
 struct Kept {
-    wish: Wish,
+    wish: PictureRequest,
     head: MediaTime,
     bytes: Bytes,
 }
@@ -217,7 +218,7 @@ impl Pictures {
         &self,
         mut reader: Reader,
         init: Arc<Init>,
-        wish: Wish,
+        wish: PictureRequest,
     ) -> Result<Bytes, NoPicture> {
         let name = reader.stream().name().clone();
         let mut backlog = Backlog::new(init);
@@ -247,7 +248,7 @@ impl Pictures {
         &self,
         name: StreamName,
         past: Past,
-        wish: Wish,
+        wish: PictureRequest,
     ) -> Result<Bytes, NoPicture> {
         let backlog = Backlog { init: past.init, chunks: past.pieces };
         let head = backlog.head();
@@ -261,7 +262,8 @@ impl Pictures {
     }
 
     async fn turn(&self) -> Result<OwnedSemaphorePermit, NoPicture> {
-        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
+        let turn =
+            tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&self.turns).acquire_owned()).await;
         turn.ok().and_then(Result::ok).ok_or(NoPicture::Busy)
     }
 
@@ -269,7 +271,7 @@ impl Pictures {
     async fn make(
         &self,
         name: StreamName,
-        wish: Wish,
+        wish: PictureRequest,
         of: Backlog,
         frames: Vec<Bytes>,
         guards: (OwnedSemaphorePermit, Option<Reader>),
@@ -292,7 +294,7 @@ impl Pictures {
     fn kept(
         &self,
         name: &StreamName,
-        wish: Wish,
+        wish: PictureRequest,
         not_before: MediaTime,
     ) -> Option<(MediaTime, Bytes)> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -343,8 +345,8 @@ impl Backlog {
                 self.take(read);
             }
         };
-        let silence = Failure::NoFrames { after: PATIENCE };
-        let waited = tokio::time::timeout(PATIENCE, first).await;
+        let silence = Failure::NoFrames { after: TURN_TIMEOUT };
+        let waited = tokio::time::timeout(TURN_TIMEOUT, first).await;
         waited.map_err(|_| NoPicture::Failed(FailureError(silence)))
     }
 
@@ -390,15 +392,15 @@ fn worth_decoding(frames: usize, pixels: u64) -> usize {
 mod tests {
     use super::*;
 
-    fn wish(query: &[(&str, &str)], accept: Option<&str>) -> Result<Wish, BadWish> {
+    fn wish(query: &[(&str, &str)], accept: Option<&str>) -> Result<PictureRequest, BadParameter> {
         let pairs: Vec<_> =
             query.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Wish::read(&pairs, accept)
+        PictureRequest::read(&pairs, accept)
     }
 
     #[test]
     fn without_a_word_it_is_a_jpg_of_85_percent() {
-        let plain = Wish { format: Format::Jpg { quality: 85 }, width: None };
+        let plain = PictureRequest { format: Format::Jpg { quality: 85 }, width: None };
         assert_eq!(wish(&[], None), Ok(plain));
         assert_eq!(wish(&[("t", "1234")], Some("*/*")), Ok(plain));
     }
@@ -454,8 +456,9 @@ mod tests {
 
     #[test]
     fn a_width_keeps_the_shape_and_never_enlarges() {
-        let size =
-            |width: u32, source| Wish { format: Format::Png, width: Some(width) }.size(source);
+        let size = |width: u32, source| {
+            PictureRequest { format: Format::Png, width: Some(width) }.size(source)
+        };
         assert_eq!(size(640, (1280, 720)), Some((640, 360)));
         assert_eq!(size(321, (1280, 720)), Some((320, 180)));
         assert_eq!(size(16, (4096, 32)), Some((16, 2)));
@@ -474,7 +477,7 @@ mod tests {
     fn few_pictures_are_kept_and_a_newer_one_replaces_its_like() {
         let pictures = Pictures::default();
         let name: StreamName = "camera".parse().unwrap();
-        let like = |width| Wish { format: Format::Png, width: Some(width) };
+        let like = |width| PictureRequest { format: Format::Png, width: Some(width) };
         for (width, head) in [(16, 1), (16, 2), (17, 2), (18, 2), (19, 2), (20, 3)] {
             let bytes = Bytes::from(vec![width as u8, head as u8]);
             keep(
@@ -494,8 +497,8 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_header_or_query_makes_it_panic(accept in ".{0,60}", key in "format|quality|width", value in ".{0,12}") {
-            let read = Wish::read(&[(key, value)], Some(&accept));
-            if let Ok(Wish { format: Format::Jpg { quality }, .. }) = read {
+            let read = PictureRequest::read(&[(key, value)], Some(&accept));
+            if let Ok(PictureRequest { format: Format::Jpg { quality }, .. }) = read {
                 assert!((1..=100).contains(&quality));
             }
         }

@@ -12,7 +12,7 @@ use super::preflight::{Preflight, preflight};
 use crate::base::backoff::Backoff;
 use crate::config::settings::{self, Mode};
 use crate::engine::process::{Destination, Meter, PushPipeline};
-use crate::engine::roster;
+use crate::engine::registry;
 use crate::engine::supervise::demand::Demand;
 use crate::engine::supervise::lifecycle::{Lifecycle, Limits, Phase};
 use crate::engine::supervise::supervisor::{Report, Supervisor};
@@ -34,7 +34,7 @@ const PUSH_LIMITS: Limits = Limits {
 #[derive(Clone, Debug)]
 pub struct Push {
     settings: settings::Push,
-    stream: Arc<roster::Stream>,
+    stream: Arc<registry::Stream>,
     wanted: watch::Sender<usize>,
     destination: watch::Sender<Option<Destination>>,
     meter: Arc<Meter>,
@@ -46,7 +46,7 @@ impl Push {
     /// runtime. The task ends when the push is dropped.
     pub fn spawn(
         push: &settings::Push,
-        stream: &Arc<roster::Stream>,
+        stream: &Arc<registry::Stream>,
         spread: f64,
     ) -> (Arc<Self>, JoinHandle<()>) {
         let (settings, stream) = (push.clone(), Arc::clone(stream));
@@ -89,7 +89,7 @@ impl Push {
     }
 
     /// The stream that it sends.
-    pub fn stream(&self) -> &roster::Stream {
+    pub fn stream(&self) -> &registry::Stream {
         &self.stream
     }
 
@@ -177,7 +177,7 @@ impl Push {
 
 /// Where the settings of a push lead, and what of `stream` goes there; nowhere
 /// without a URL.
-pub fn destination(push: &settings::Push, stream: &roster::Stream) -> Option<Destination> {
+pub fn destination(push: &settings::Push, stream: &registry::Stream) -> Option<Destination> {
     let (url, key) = (push.url.as_ref()?, push.key.as_ref());
     Some(Destination {
         url: url.with_key(key),

@@ -29,15 +29,16 @@ impl Conversation {
         }
         let header = request.header(&AUTHORIZATION).map(|header| header.as_str());
         let path = request.request_uri().map(Url::path).unwrap_or_default();
-        let (porter, from) = (self.hall.lineup().porter.clone(), Some(self.peer.ip()));
+        let (authenticator, from) =
+            (self.server.topology().authenticator.clone(), Some(self.peer.ip()));
         let busy = |Busy| StatusCode::ServiceUnavailable;
-        if let Some(place) = self.hall.protected(path) {
+        if let Some(place) = self.server.protected(path) {
             let challenge = || Entry::Refused(vec![login::basic_challenge(&place)]);
             let Some(password) = header.and_then(basic_password) else { return Ok(challenge()) };
-            let is_right = porter.admits(&place, &password, from).await.map_err(busy)?;
+            let is_right = authenticator.admits(&place, &password, from).await.map_err(busy)?;
             return Ok(if is_right { Entry::Free } else { challenge() });
         }
-        let Some(login) = &self.hall.login() else { return Ok(Entry::Free) };
+        let Some(login) = &self.server.login() else { return Ok(Entry::Free) };
         let challenge = || Entry::Refused(login::challenges(&self.nonce).into());
         let Some(header) = header else { return Ok(challenge()) };
         let method: &str = request.method().into();
@@ -46,7 +47,7 @@ impl Conversation {
         if self.is_logged_in && fits() {
             return Ok(Entry::Free);
         }
-        let is_right = porter.admits_login(from, fits).await.map_err(busy)?;
+        let is_right = authenticator.admits_login(from, fits).await.map_err(busy)?;
         if !is_right {
             return Ok(challenge());
         }

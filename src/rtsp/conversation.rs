@@ -12,14 +12,14 @@ use rtsp_types::{Message, Method, ParseError, Request, Response, StatusCode, Ver
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::Hall;
+use super::RtspServer;
 use super::answer::Answer;
 use super::datagrams::PACE;
 use super::play::Next;
 use super::session::{Delivery, Session};
 use crate::base::slots::Slot;
 use crate::base::system;
-use crate::engine::roster::Stream;
+use crate::engine::registry::Stream;
 use crate::hub::Reader;
 use crate::media::packager::Init;
 
@@ -45,12 +45,12 @@ const REFUSALS: u32 = 3;
 pub(super) async fn converse<S>(
     socket: S,
     (peer, local): (SocketAddr, SocketAddr),
-    hall: Arc<Hall>,
+    server: Arc<RtspServer>,
     slot: Slot,
 ) where
     S: AsyncRead + AsyncWrite,
 {
-    let mut conversation = match Conversation::new((peer, local), hall, slot) {
+    let mut conversation = match Conversation::new((peer, local), server, slot) {
         Ok(conversation) => conversation,
         Err(error) => return debug!("RTSP: {peer}: {error}"),
     };
@@ -60,7 +60,7 @@ pub(super) async fn converse<S>(
 }
 
 pub(super) struct Conversation {
-    pub(super) hall: Arc<Hall>,
+    pub(super) server: Arc<RtspServer>,
     /// Idle while nothing is played.
     pub(super) slot: Slot,
     pub(super) peer: SocketAddr,
@@ -99,11 +99,11 @@ enum Event {
 impl Conversation {
     fn new(
         (peer, local): (SocketAddr, SocketAddr),
-        hall: Arc<Hall>,
+        server: Arc<RtspServer>,
         slot: Slot,
     ) -> std::io::Result<Self> {
         Ok(Self {
-            hall,
+            server,
             slot,
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             local: SocketAddr::new(local.ip().to_canonical(), local.port()),
@@ -200,7 +200,7 @@ impl Conversation {
                 }
                 Err(ParseError::Incomplete(_)) if self.inbox.len() < REQUEST_AT_MOST => return,
                 Err(ParseError::Incomplete(_) | ParseError::Error) => {
-                    self.hall.log_malformed(self.peer.ip());
+                    self.server.log_malformed(self.peer.ip());
                     self.say(Answer::plain(StatusCode::BadRequest), None);
                     self.ends = true;
                 }

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 
 use super::datagrams::{Datagrams, PACE, Ports, Shared};
 use super::play::Play;
-use crate::engine::roster::Stream;
+use crate::engine::registry::Stream;
 use crate::hub;
 use crate::model::ids::StreamName;
 use crate::model::unit::TrackKind;

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
 
-use crate::accounts::Place;
+use crate::accounts::Scope;
 use crate::base::secret::Secret;
 use crate::config::settings::Login;
 
@@ -17,10 +17,10 @@ pub(super) fn challenges(nonce: &str) -> [String; 2] {
 }
 
 /// The way in to a stream with a password of its own. Its hash cannot check Digest.
-pub(super) fn basic_challenge(place: &Place) -> String {
+pub(super) fn basic_challenge(place: &Scope) -> String {
     match place {
-        Place::Stream(name) => format!("Basic realm=\"{REALM} stream {name}\""),
-        Place::Box | Place::Pages => format!("Basic realm=\"{REALM}\""),
+        Scope::Stream(name) => format!("Basic realm=\"{REALM} stream {name}\""),
+        Scope::Box | Scope::Pages => format!("Basic realm=\"{REALM}\""),
     }
 }
 

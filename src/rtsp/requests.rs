@@ -18,7 +18,7 @@ use super::play::Play;
 use super::session::{Channels, Delivery, Flow, Multicast, SESSION_LASTS, Session};
 use super::transport::{Wanted, wanted};
 use crate::base::system;
-use crate::engine::roster::{PATIENCE, Stream};
+use crate::engine::registry::{FIRST_FRAME_TIMEOUT, Stream};
 use crate::hub::{Client, Reader};
 use crate::media::packager::Init;
 use crate::model::unit::TrackKind;
@@ -55,7 +55,7 @@ impl Conversation {
 
     async fn describe(&mut self, request: &Request<Vec<u8>>) -> Result<Answer, StatusCode> {
         let url = url_of(request)?;
-        let (stream, _) = self.hall.find(url.path()).ok_or(StatusCode::NotFound)?;
+        let (stream, _) = self.server.find(url.path()).ok_or(StatusCode::NotFound)?;
         let described = self.warmed(&stream).await?;
         let name = stream.hub().name().to_string();
         let text = describe::description(&name, &described.init, self.local.ip());
@@ -69,12 +69,13 @@ impl Conversation {
     async fn warmed(&mut self, stream: &Arc<Stream>) -> Result<Described, StatusCode> {
         self.described = None;
         let (reader, init) =
-            stream.join_within(PATIENCE).await.ok_or(StatusCode::ServiceUnavailable)?;
+            stream.join_within(FIRST_FRAME_TIMEOUT).await.ok_or(StatusCode::ServiceUnavailable)?;
         Ok(Described { stream: Arc::clone(stream), init, reader })
     }
 
     async fn set_up(&mut self, request: &Request<Vec<u8>>) -> Result<Answer, StatusCode> {
-        let (stream, rest) = self.hall.find(url_of(request)?.path()).ok_or(StatusCode::NotFound)?;
+        let (stream, rest) =
+            self.server.find(url_of(request)?.path()).ok_or(StatusCode::NotFound)?;
         let header = request.header(&TRANSPORT).ok_or(StatusCode::BadRequest)?;
         let init = self.init_to_set_up(request, &stream).await?;
         let mut places = describe::kinds(&init.tracks).enumerate();
@@ -134,12 +135,12 @@ impl Conversation {
         match wanted {
             Wanted::Interleaved(_) => Some(Delivery::Interleaved(Channels::default())),
             Wanted::Datagrams(..) => {
-                Some(Delivery::Datagrams(Datagrams::new(self.hall.ports.of(ip)?)))
+                Some(Delivery::Datagrams(Datagrams::new(self.server.ports.of(ip)?)))
             }
             // What is sent to a group, all of the network can read.
-            Wanted::Multicast if self.hall.place(stream).is_some() => None,
-            Wanted::Multicast if self.hall.allows_multicast() => {
-                let group = self.hall.group(stream, ip)?;
+            Wanted::Multicast if self.server.place(stream).is_some() => None,
+            Wanted::Multicast if self.server.allows_multicast() => {
+                let group = self.server.group(stream, ip)?;
                 Some(Delivery::Multicast(Multicast::new(group)))
             }
             Wanted::Multicast => None,

@@ -11,7 +11,7 @@ use super::datagrams::Datagrams;
 use super::groups::{GROUP_TTL, Group, Sending};
 use super::play::{Next, Play};
 use super::transport::Wanted;
-use crate::engine::roster::Stream;
+use crate::engine::registry::Stream;
 use crate::hub::Reader;
 use crate::media::packager::Init;
 use crate::media::rtp::{channel, framed, on_channels};

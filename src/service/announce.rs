@@ -86,12 +86,12 @@ mod tests {
     #[test]
     fn what_is_announced_is_the_name_the_port_and_the_path_of_the_api() {
         let bind = "192.0.2.1".parse().unwrap();
-        let info = service(OWN_KIND, "porch", bind, 8123).unwrap();
-        assert_eq!(info.get_fullname(), "porch._livebox._tcp.local.");
+        let info = service(OWN_KIND, "acceptor", bind, 8123).unwrap();
+        assert_eq!(info.get_fullname(), "acceptor._livebox._tcp.local.");
         assert_eq!(info.get_port(), 8123);
         assert_eq!(info.get_property_val_str("path"), Some("/api/livebox/v1"));
-        let info = service(&browsers_kind("https"), "porch", bind, 8123).unwrap();
-        assert_eq!(info.get_fullname(), "porch._https._tcp.local.");
+        let info = service(&browsers_kind("https"), "acceptor", bind, 8123).unwrap();
+        assert_eq!(info.get_fullname(), "acceptor._https._tcp.local.");
     }
 
     #[test]
@@ -99,6 +99,6 @@ mod tests {
         let settings = crate::config::parse_text(
             "server: {bind: localhost}\nfeeds: {a: {test: clock}}\nstreams: {a: {}}\n",
         );
-        assert!(announce("porch", &settings.unwrap().server).is_none());
+        assert!(announce("acceptor", &settings.unwrap().server).is_none());
     }
 }

@@ -13,7 +13,7 @@ use crate::base::time;
 use crate::config::settings::{self, PushAudio, Settings};
 use crate::engine::plan::Plan;
 use crate::engine::process::Destination;
-use crate::engine::roster::Stream;
+use crate::engine::registry::Stream;
 use crate::model::ids::PushName;
 use crate::model::status::State;
 use crate::outputs::push::{Push, destination};

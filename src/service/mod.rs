@@ -5,8 +5,8 @@
 
 pub mod announce;
 pub mod control;
-pub mod lineup;
 pub mod livebox;
+pub mod probation;
 pub mod reloads;
 mod saved;
-pub mod trial;
+pub mod topology;

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::common::hosts::{Hosts, OTHER};
 use crate::common::http::{Request, read_answer};
 use crate::common::livebox::{API, CAMERA, Launch, Livebox, livebox};
-use crate::common::wait::PATIENCE;
+use crate::common::wait::TIMEOUT;
 
 const PASSWORD: &str = "correct horse";
 const CHANGE: &[&str] =
@@ -35,7 +35,7 @@ fn without_a_password_only_the_box_itself_may_read_control_or_change_anything() 
     }
     let here = hosts.curl_on_box(livebox.port(), &control, CHANGE);
     assert_eq!(here.status, 200, "{here:?}");
-    let line = livebox.log().wait_for("livebox password", PATIENCE);
+    let line = livebox.log().wait_for("livebox password", TIMEOUT);
     assert!(line.contains("everybody whom a proxy on it lets through"), "{line}");
 }
 
@@ -86,7 +86,7 @@ fn the_box_needs_no_password_where_the_configuration_trusts_it() {
     let by_name = hosts.curl_on_box(livebox.port(), &control, &["-H", "Host: box.example"]);
     assert_eq!(by_name.status, 401, "{by_name:?}");
     assert_eq!(hosts.curl_from_other(livebox.port(), &control, &[]).status, 401);
-    livebox.log().wait_for("access.local is trusted", PATIENCE);
+    livebox.log().wait_for("access.local is trusted", TIMEOUT);
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn a_request_without_a_host_is_answered_only_in_http_1_0_which_knows_none() {
     let livebox = Livebox::start(CAMERA);
     let asked = |request: &str| {
         let mut socket = TcpStream::connect(livebox.http().address).expect("it listens");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a limit can be set");
+        socket.set_read_timeout(Some(TIMEOUT)).expect("a limit can be set");
         socket.write_all(request.as_bytes()).expect("it is taken");
         read_answer(socket).expect("it is answered").0.status
     };

@@ -26,7 +26,7 @@ use crate::common::tools::tool;
 use crate::common::viewer::Viewer;
 use crate::common::{proc, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 /// What an attack may cost the service itself.
 const MORE_MEMORY_KIB: u64 = 64 << 10;

@@ -7,7 +7,7 @@ use crate::common::clip::{Clips, SHORT};
 use crate::common::livebox::{CAMERA, Livebox};
 use crate::common::wait;
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 const TIME: &str = "return document.querySelector('video').currentTime";
 pub(crate) const FRAMES: &str =
     "return document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames";

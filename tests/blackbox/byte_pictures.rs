@@ -8,7 +8,7 @@ use crate::common::process::run;
 use crate::common::tools::tool;
 use crate::common::wait;
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 /// A film of red pictures, 320 by 240, with a tone, that never ends.
 fn film(more: &str) -> String {

@@ -11,7 +11,7 @@ use crate::common::process::{Process, run};
 use crate::common::tools::tool;
 use crate::common::{proc, wait};
 
-pub(super) const LIMIT: Duration = wait::PATIENCE;
+pub(super) const LIMIT: Duration = wait::TIMEOUT;
 
 /// Numbers its lines, about fifty a second.
 pub(super) const COUNTER: &str =

@@ -12,7 +12,7 @@ use crate::common::process::{Finished, Process, run};
 use crate::common::receiver::Receiver;
 use crate::common::{ports, probe, proc};
 
-const LIMIT: Duration = crate::common::wait::PATIENCE;
+const LIMIT: Duration = crate::common::wait::TIMEOUT;
 const KEY: &str = "quiet-otter-4711-zz";
 const SOMEWHERE: &str = "rtmp://127.0.0.1/live2/quiet-otter-4711-zz";
 

@@ -9,7 +9,7 @@ use crate::common::livebox::{Launch, binary, livebox};
 use crate::common::process::{Finished, run};
 use crate::common::wait;
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 const WITH_TEMPLATES: &str = r#"
 templates:

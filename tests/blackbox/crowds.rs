@@ -15,7 +15,7 @@ use crate::common::tools::tool;
 use crate::common::viewer::Viewer;
 use crate::common::{proc, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 const MANY: usize = 10_000;
 

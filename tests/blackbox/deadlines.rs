@@ -117,7 +117,7 @@ impl Trickling {
     }
 
     fn wait_for(&mut self, start: &str) {
-        wait::until("it is answered", wait::PATIENCE, || {
+        wait::until("it is answered", wait::TIMEOUT, || {
             self.hear();
             self.told.starts_with(start).then_some(())
         });
@@ -126,7 +126,7 @@ impl Trickling {
 
     /// Sends a byte again and again until the connection ends; what it was told.
     fn trickle(&mut self) -> &str {
-        wait::until("the connection ends", wait::PATIENCE, || {
+        wait::until("the connection ends", wait::TIMEOUT, || {
             self.socket.write_all(b"x").and_then(|()| self.socket.flush()).ok();
             self.hear().then_some(())
         });

@@ -12,7 +12,7 @@ use crate::common::tools::tool;
 use crate::common::viewer::Viewer;
 use crate::common::{hosts, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 /// Says something on its standard error for ever, and gives bytes.
 const NOISY: &str = "sh -c 'while :; do echo yes; echo no >&2; sleep 0.1; done'";

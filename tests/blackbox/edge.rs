@@ -12,7 +12,7 @@ use crate::common::tools::tool;
 use crate::common::viewer::{Break, Viewer};
 use crate::common::{probe, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 const BLOCK: usize = 32 << 10;
 /// So many pictures, and those that a joiner gets at once.
 const TEN_SECONDS: usize = 10 * 25 + 50;

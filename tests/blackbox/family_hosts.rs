@@ -10,7 +10,7 @@ use crate::common::livebox::{CAMERA, Launch, Livebox};
 use crate::common::viewer::Viewer;
 use crate::common::{proc, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 /// A feed that two streams show.
 const SHARED: &str = "\

@@ -6,7 +6,7 @@ use crate::common::livebox::{API, CAMERA, LAVISH, Launch, Livebox};
 use crate::common::receiver::Receiver;
 use crate::common::viewer::Viewer;
 
-const LIMIT: Duration = crate::common::wait::PATIENCE;
+const LIMIT: Duration = crate::common::wait::TIMEOUT;
 const KEY: &str = "quiet-otter-4711-zz";
 
 /// From a receiver that listens again to what it has got, for an outage of a second. After a

@@ -7,7 +7,7 @@ use crate::common::livebox::{CAMERA, Livebox};
 use crate::common::viewer::Viewer;
 use crate::common::{probe, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 #[test]
 fn a_feed_on_demand_rests_without_viewers_and_is_there_again_for_the_next() {

@@ -9,7 +9,7 @@ use crate::common::tools::tool;
 use crate::common::viewer::Viewer;
 use crate::common::{probe, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 /// One colour on the left, another on the right; nothing moves.
 const BARS: Film<'static> = Film { picture: "smptebars", sound: false, ..SHORT };

@@ -14,7 +14,7 @@ use crate::common::rtsp::Client;
 use crate::common::{sources, wait};
 
 /// What answers at all has answered by then.
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 /// So many wrong passwords cost an address no time, and every further one a second.
 const FREE: u64 = 5;

@@ -10,7 +10,7 @@ use crate::common::tools::tool;
 use crate::common::vlc::Vlc;
 use crate::common::{probe, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 #[test]
 fn the_first_request_starts_the_camera_and_gets_a_playlist_of_what_really_comes() {

@@ -15,7 +15,7 @@ use crate::common::tls::{Pair, fingerprint};
 use crate::common::tools::tool;
 use crate::common::{probe, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 #[test]
 fn a_client_that_knows_the_certificate_gets_pages_api_and_live_video() {

@@ -19,7 +19,7 @@ use crate::common::receiver::Receiver;
 use crate::common::viewer::Viewer;
 use crate::common::{proc, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 /// What is killed again and again waits for five seconds at most; a stream's
 /// command may do so after its feed has, and that again and again.

@@ -7,7 +7,7 @@ use crate::common::livebox::{API, CAMERA, LAVISH, Livebox};
 use crate::common::mjpeg::Mjpeg;
 use crate::common::{probe, proc, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 #[test]
 fn ffmpeg_reads_it_at_every_url_that_it_has() {

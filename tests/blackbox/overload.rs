@@ -11,7 +11,7 @@ use crate::common::tools::tool;
 use crate::common::viewer::{Seen, Viewer};
 use crate::common::wait;
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 /// More than any single core encodes.
 const LARGE: &str = "size: 3840x2160, fps: 60";

@@ -8,7 +8,7 @@ use crate::common::livebox::{CAMERA, Launch, Livebox, livebox};
 use crate::common::wait;
 
 const REFRESH: &str = "http-equiv=\"refresh\"";
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 #[test]
 fn the_pages_have_a_video_and_one_script_of_this_server() {

@@ -18,7 +18,7 @@ use crate::common::viewer::Viewer;
 use crate::common::vlc::Vlc;
 use crate::common::{probe, proc, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 /// Every way in which the first stream leaves.
 const WAYS: &[&str] = &[

@@ -6,7 +6,7 @@ use crate::common::http::Answer;
 use crate::common::livebox::{CAMERA, Livebox};
 use crate::common::{probe, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 #[test]
 fn a_picture_is_the_newest_frame_as_a_whole_file() {

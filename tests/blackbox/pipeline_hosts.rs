@@ -13,7 +13,7 @@ use crate::common::tools::tool;
 use crate::common::viewer::Viewer;
 use crate::common::{proc, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 /// Bytes in which there is no picture as yet: who asks for one waits.
 const QUIET: &str = "\

@@ -48,7 +48,7 @@ fn viewers_that_never_read_lock_out_neither_operators_nor_viewers() {
     assert_eq!(ask(operator, &control, &["--user", "any:woodpecker"]), 200);
 
     let crowds: Vec<_> = greedy.iter().map(|from| Crowd::come(&hosts, from, &livebox)).collect();
-    livebox.log().wait_for("too many connections", wait::PATIENCE);
+    livebox.log().wait_for("too many connections", wait::TIMEOUT);
 
     for _ in 0..20 {
         let known = ["--user", "any:woodpecker"];
@@ -56,7 +56,7 @@ fn viewers_that_never_read_lock_out_neither_operators_nor_viewers() {
         assert_eq!(from_the_box.status, 200);
         assert_eq!(ask(operator, &control, &["--user", "any:woodpecker"]), 200);
     }
-    wait::until("a viewer is let in", wait::PATIENCE, || {
+    wait::until("a viewer is let in", wait::TIMEOUT, || {
         (ask(viewer, "/camera/pic?width=160", &[]) == 200).then_some(())
     });
     drop(crowds);
@@ -88,7 +88,7 @@ fn the_box_has_reserved_places_where_it_needs_no_password_and_an_operator_on_it_
 /// A viewer from loopback with these headers, if it is let in.
 fn let_in(livebox: &Livebox, more: &str) -> Option<TcpStream> {
     let mut socket = TcpStream::connect(livebox.http().address).expect("it listens");
-    socket.set_read_timeout(Some(wait::PATIENCE)).expect("a limit can be set");
+    socket.set_read_timeout(Some(wait::TIMEOUT)).expect("a limit can be set");
     let request = format!("GET /calm.mp4 HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
     socket.write_all(request.as_bytes()).expect("it is taken");
     let mut status = [0; 12];

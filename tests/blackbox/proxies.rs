@@ -11,7 +11,7 @@ use crate::common::livebox::{API, CAMERA, Launch, Livebox, livebox};
 use crate::common::ports;
 use crate::common::process::Process;
 use crate::common::tools::path_of;
-use crate::common::wait::{self, PATIENCE};
+use crate::common::wait::{self, TIMEOUT};
 
 const CREDENTIALS: &str = "admin:correct horse";
 
@@ -120,7 +120,7 @@ impl Proxy {
         command.arg(path_of(program)).args(arguments).arg(&file);
         let process = Process::start(program, &mut command);
         let status = || hosts.try_curl_on_box(port, "/").map(|Fetched { status, .. }| status);
-        wait::until("the proxy passes on", PATIENCE, || (status() == Some(200)).then_some(()));
+        wait::until("the proxy passes on", TIMEOUT, || (status() == Some(200)).then_some(()));
         Self { port, _process: process, _folder: folder }
     }
 }

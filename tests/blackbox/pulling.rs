@@ -6,7 +6,7 @@ use crate::common::livebox::{CAMERA, Launch, Livebox, livebox};
 use crate::common::viewer::Viewer;
 use crate::common::{ports, probe};
 
-const LIMIT: Duration = crate::common::wait::PATIENCE;
+const LIMIT: Duration = crate::common::wait::TIMEOUT;
 
 const PASSWORD: &str = "quiet otter:4711@zz";
 

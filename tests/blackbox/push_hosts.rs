@@ -14,7 +14,7 @@ use crate::common::viewer::Viewer;
 use crate::common::{proc, wait};
 use crate::pipeline_hosts::{crash, host_of, hosts_of};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 const KEY: &str = "quiet-otter-4711-zz";
 
 /// What the service may take more while receivers do their worst, in KiB.

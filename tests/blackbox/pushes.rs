@@ -10,7 +10,7 @@ use crate::common::livebox::{API, CAMERA, Launch, Livebox};
 use crate::common::receiver::Receiver;
 use crate::common::wait;
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 const KEY: &str = "quiet-otter-4711-zz";
 
 #[test]

@@ -11,7 +11,7 @@ use crate::common::tls::{Authority, TlsFront};
 use crate::common::viewer::Viewer;
 use crate::common::{flv, probe, proc, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 const KEY: &str = "quiet-otter-4711-zz";
 
 #[test]

@@ -11,7 +11,7 @@ use crate::common::receiver::Receiver;
 use crate::common::tools::tool;
 use crate::common::{hosts, probe, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 #[test]
 fn a_recording_needs_no_receiver_and_ends_in_order() {

@@ -21,7 +21,7 @@ use crate::common::process::{Process, run};
 use crate::common::tools::tool;
 use crate::common::{probe, proc, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 #[test]
 fn what_is_recorded_by_hand_becomes_a_plain_film_with_its_index_in_front() {

@@ -11,7 +11,7 @@ use crate::common::process::run;
 use crate::common::tools::tool;
 use crate::common::wait;
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 /// What stands on the picture.
 const STATUS: &str = "return document.querySelector('[role=status]').innerText";

@@ -15,7 +15,7 @@ use crate::common::rtsp::Client;
 use crate::common::viewer::Viewer;
 use crate::common::{proc, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 const ONE: &str = "  one: {test: clock, size: 320x180, fps: 25, audio: tone}\n";
 const TWO: &str = "  two: {test: clock, size: 320x180, fps: 25}\n";

@@ -10,7 +10,7 @@ use crate::common::livebox::{CAMERA, Livebox};
 use crate::common::viewer::{Seen, Viewer};
 use crate::common::wait;
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 /// An interruption of this many seconds is one that a viewer sees.
 const VISIBLE: f64 = 1.0;

@@ -14,7 +14,7 @@ use crate::common::livebox::{CAMERA, Launch};
 use crate::common::tools::tool;
 use crate::common::{hosts, proc, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 #[test]
 fn the_oldest_go_when_there_are_too_many_and_nobody_elses() {

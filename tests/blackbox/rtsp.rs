@@ -16,10 +16,10 @@ use crate::common::tools::{path_of, tool};
 use crate::common::{probe, proc, wait};
 use crate::https::secure;
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 /// A cold camera is waited for no longer than this, with some room for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A picture, with a camera that is not there beside it.
 const WITH_DEAD: &str = "\
@@ -145,12 +145,12 @@ fn a_camera_that_never_comes_blocks_nobody() {
 
     let begin = wait::now();
     goes_on(&Client::connect(port, "/camera").play(), 50);
-    assert!(begin.elapsed() < PATIENCE, "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < TIMEOUT, "{:?}", begin.elapsed());
 
     for dead in waiting {
         assert_eq!(dead.join().expect("clients do not panic"), 503);
     }
-    assert!(begin.elapsed() < PATIENCE, "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < TIMEOUT, "{:?}", begin.elapsed());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::common::livebox::{CAMERA, Livebox};
 use crate::common::rtsp::Client;
 use crate::common::{proc, sources, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 /// Far above the 60 s after which a session without a sign of life ends.
 const SESSION_LIMIT: Duration = Duration::from_secs(150);

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::common::livebox::{API, CAMERA, Launch, Livebox, livebox};
-use crate::common::wait::{self, PATIENCE};
+use crate::common::wait::{self, TIMEOUT};
 
 /// The environment of the service, its open files in memory, and its own.
 const SPY: &str = "tr '\\0' '\\n' </proc/$PPID/environ; ls -l /proc/$PPID/fd; env\n";
@@ -56,11 +56,11 @@ fn what_a_command_says_is_shown_without_secrets_and_kept_from_other_users() {
 
     for config in [to_files, to_journal] {
         let livebox = Livebox::start(&config);
-        let stat = wait::until("the failure is shown", PATIENCE, || {
+        let stat = wait::until("the failure is shown", TIMEOUT, || {
             let stat = livebox.get("/stat.json").text();
             stat.contains("stream_key=").then_some(stat)
         });
-        livebox.log().wait_for("failures=2", PATIENCE);
+        livebox.log().wait_for("failures=2", TIMEOUT);
         for text in [stat, livebox.get("/stat").text(), livebox.log().text()] {
             assert!(!text.contains("SECRET"), "{text}");
         }
@@ -116,7 +116,7 @@ fn strangers_page_through_recordings_without_learning_of_protected_ones() {
     ));
     let ask = |path: &str| livebox.http().request("GET", path);
     let known = "Basic YW5uYTpjb3JyZWN0IGhvcnNl";
-    wait::until("they are known", PATIENCE, || {
+    wait::until("they are known", TIMEOUT, || {
         let all = ask(&format!("{API}/recordings")).answer().json();
         (all["recordings"].as_array().map(Vec::len) == Some(9)).then_some(())
     });
@@ -154,7 +154,7 @@ fn recordings_of_a_stream_that_is_gone_are_for_operators() {
     let ask = |path: &str| livebox.http().request("GET", path);
     let known = |path: &str| ask(path).header("Authorization", "Basic YW5uYTpjb3JyZWN0IGhvcnNl");
 
-    wait::until("it is known", PATIENCE, || (known(&file).answer().status() == 200).then_some(()));
+    wait::until("it is known", TIMEOUT, || (known(&file).answer().status() == 200).then_some(()));
     assert_eq!(ask(&file).answer().status(), 401);
     let list = format!("{API}/recordings");
     assert!(!ask(&list).answer().text().contains(name));
@@ -173,12 +173,12 @@ fn other_users_of_the_machine_cannot_read_recordings() {
     let files = || fs::read_dir(folder.path()).expect("it is there").flatten();
 
     steer("start");
-    wait::until("it is recorded", PATIENCE, || {
+    wait::until("it is recorded", TIMEOUT, || {
         files().any(|file| file.metadata().is_ok_and(|found| found.len() > 100_000)).then_some(())
     });
     files().for_each(|file| assert_eq!(mode(&file.path()), 0o640));
     steer("stop");
-    wait::until("it is finished", PATIENCE, || {
+    wait::until("it is finished", TIMEOUT, || {
         let all = livebox.get(&format!("{API}/recordings")).json();
         (all["recordings"][0]["state"] == "finished").then_some(())
     });

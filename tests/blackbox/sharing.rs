@@ -9,7 +9,7 @@ use crate::common::livebox::{API, Livebox};
 use crate::common::probe;
 use crate::common::viewer::Viewer;
 
-const LIMIT: Duration = crate::common::wait::PATIENCE;
+const LIMIT: Duration = crate::common::wait::TIMEOUT;
 
 /// A large stream and a small one without sound.
 const TWO: &str = "\

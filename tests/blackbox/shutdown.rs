@@ -8,7 +8,7 @@ use crate::common::receiver::Receiver;
 use crate::common::viewer::Viewer;
 use crate::common::{proc, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 /// The service promises two; what it waits for here never comes.
 const LAST_SECONDS: Duration = Duration::from_secs(15);
 

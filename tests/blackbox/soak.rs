@@ -21,7 +21,7 @@ streams:
 ";
 const PATHS: &[&str] =
     &["/camera.mp4", "/camera.mp4?pad=0", "/camera.mp4?audio=0", "/camera.mp4?stamp=1"];
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 /// Buffers and threads come into being with the first viewers.
 const WARM_UP: f64 = 0.25;
 

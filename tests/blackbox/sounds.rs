@@ -6,7 +6,7 @@ use crate::common::livebox::{Launch, Livebox};
 use crate::common::probe;
 use crate::common::viewer::Viewer;
 
-const LIMIT: Duration = crate::common::wait::PATIENCE;
+const LIMIT: Duration = crate::common::wait::TIMEOUT;
 
 /// A picture without sound and a sound without a picture, apart and together.
 const APART: &str = "\

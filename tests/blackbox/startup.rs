@@ -10,7 +10,7 @@ use crate::common::livebox::{CAMERA, Launch, Livebox, livebox};
 use crate::common::process::{Process, run};
 use crate::common::{ports, tools, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 #[test]
 fn the_log_begins_with_name_and_version_and_every_line_has_time_and_level() {

@@ -13,7 +13,7 @@ use crate::common::tools::tool;
 use crate::common::viewer::{Seen, Viewer};
 use crate::common::wait;
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 #[test]
 fn the_page_tells_people_and_needs_no_script() {

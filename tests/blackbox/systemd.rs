@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::common::livebox::{CAMERA, Launch, Livebox};
 use crate::common::{proc, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// A feed that is always wanted and never there.

@@ -12,7 +12,7 @@ use crate::common::http::read_answer;
 use crate::common::livebox::{API, CAMERA, Launch, Livebox, livebox};
 use crate::common::process::run;
 use crate::common::tools::tool;
-use crate::common::wait::PATIENCE;
+use crate::common::wait::TIMEOUT;
 
 #[test]
 fn the_unix_socket_needs_no_password_for_anything() {
@@ -37,16 +37,16 @@ fn the_unix_socket_needs_no_password_for_anything() {
     // A proxy or a page that has found the socket.
     assert_eq!(status(&socket, &control, &["-H", "X-Forwarded-For: 192.0.2.9"]), 401);
     assert_eq!(status(&socket, &control, &["-H", "Origin: http://evil.example"]), 403);
-    livebox.log().wait_for("listening on the Unix socket", PATIENCE);
+    livebox.log().wait_for("listening on the Unix socket", TIMEOUT);
     // The log tells whose program it was.
-    livebox.log().wait_for(&format!("user {} POST {API}/reload 200", own_user()), PATIENCE);
+    livebox.log().wait_for(&format!("user {} POST {API}/reload 200", own_user()), TIMEOUT);
 }
 
 #[test]
 fn a_stream_is_watched_over_the_unix_socket() {
     let (folder, _livebox) = locked();
     let mut socket = UnixStream::connect(socket_in(&folder)).expect("it listens");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a limit can be set");
+    socket.set_read_timeout(Some(TIMEOUT)).expect("a limit can be set");
     let request = "GET /camera.mp4?pad=0 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     socket.write_all(request.as_bytes()).expect("it is read");
 
@@ -73,7 +73,7 @@ fn the_unix_socket_is_replaced_after_a_crash_and_removed_at_the_end() {
     assert_eq!(taken.code, Some(1));
     assert!(taken.stderr.contains("server.socket"), "{}", taken.stderr);
     again.process().signal("TERM");
-    again.process().wait(PATIENCE);
+    again.process().wait(TIMEOUT);
     assert!(!socket.exists());
 }
 
@@ -95,7 +95,7 @@ fn a_pipeline_host_is_refused_at_the_unix_socket() {
 
     let livebox = launch.env("HOME", folder.path()).start();
 
-    livebox.log().wait_for("a pipeline host has connected to the Unix socket", PATIENCE);
+    livebox.log().wait_for("a pipeline host has connected to the Unix socket", TIMEOUT);
     assert_eq!(status(&socket, "/dashboard", &[]), 200, "operators are not");
 }
 
@@ -131,7 +131,7 @@ fn status(socket: &Path, path: &str, arguments: &[&str]) -> u16 {
     // Of several outputs the first counts.
     curl.args(arguments).args(["-s", "-o", "/dev/null", "-w", "\n%{http_code}"]);
     curl.arg("--unix-socket").arg(socket).arg(format!("http://localhost{path}"));
-    let fetched = run(&mut curl, b"", PATIENCE);
+    let fetched = run(&mut curl, b"", TIMEOUT);
     let code = fetched.stdout.lines().last().and_then(|code| code.parse().ok());
     code.unwrap_or_else(|| panic!("{path}: {fetched:?}"))
 }

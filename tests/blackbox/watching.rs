@@ -14,7 +14,7 @@ use crate::common::tools::tool;
 use crate::common::viewer::Viewer;
 use crate::common::{probe, proc, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 
 #[test]
 fn ffprobe_finds_h264_and_aac_of_the_configured_size_in_the_endless_mp4() {

@@ -14,7 +14,7 @@ use super::process::Process;
 use super::tools::{path_of, tool};
 use super::{ports, proc, wait};
 
-const START_LIMIT: Duration = wait::PATIENCE;
+const START_LIMIT: Duration = wait::TIMEOUT;
 const FLAGS: &[&str] = &[
     "--headless",
     "--no-sandbox",

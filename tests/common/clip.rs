@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::process::run;
 use super::tools::tool;
 
-const LIMIT: Duration = super::wait::PATIENCE;
+const LIMIT: Duration = super::wait::TIMEOUT;
 
 /// How a film is made.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,7 @@ use super::process::Process;
 use super::tools::tool;
 use super::{proc, wait};
 
-const LIMIT: Duration = wait::PATIENCE;
+const LIMIT: Duration = wait::TIMEOUT;
 /// A free port, clocks as exact as Chromium's, and no connection to anything but this machine:
 /// everything else goes to a proxy that is not there.
 const PREFERENCES: &str = "\

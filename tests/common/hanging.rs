@@ -30,7 +30,7 @@ impl Disk {
         let mut command = Command::new(path_of("bindfs"));
         let server = Process::start("bindfs", command.arg("-f").args([&source, &mount]));
         let disk = Self { mount, server, _home: home };
-        wait::until("the disk is mounted", wait::PATIENCE, || disk.is_mounted().then_some(()));
+        wait::until("the disk is mounted", wait::TIMEOUT, || disk.is_mounted().then_some(()));
         disk
     }
 
@@ -45,7 +45,7 @@ impl Disk {
     pub fn hang(&self) {
         self.server.signal("STOP");
         let pid = self.server.pid();
-        wait::until("it stands still", wait::PATIENCE, || proc::is_stopped(pid).then_some(()));
+        wait::until("it stands still", wait::TIMEOUT, || proc::is_stopped(pid).then_some(()));
     }
 
     /// Answers again, also what was asked meanwhile.
@@ -91,7 +91,7 @@ impl Drop for Disk {
     fn drop(&mut self) {
         let program = path_of_any(&["fusermount3", "fusermount"]);
         let mut unmount = Command::new(program);
-        run(unmount.args(["-u", "-z"]).arg(&self.mount), b"", wait::PATIENCE);
+        run(unmount.args(["-u", "-z"]).arg(&self.mount), b"", wait::TIMEOUT);
         self.go_on();
         self.server.kill();
     }

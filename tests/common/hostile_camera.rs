@@ -80,7 +80,7 @@ impl Drop for Camera {
 
 /// Answers until the attack begins, and attacks until the connection ends.
 fn serve(socket: &TcpStream, attack: Attack, is_over: &AtomicBool) -> Result<()> {
-    socket.set_read_timeout(Some(super::wait::PATIENCE))?;
+    socket.set_read_timeout(Some(super::wait::TIMEOUT))?;
     let mut reader = BufReader::new(socket);
     let mut to = socket;
     let goes_on = || !is_over.load(Ordering::Relaxed);

@@ -15,7 +15,7 @@ use super::tools::tool;
 pub const BOX: &str = "192.0.2.1";
 pub const OTHER: &str = "192.0.2.2";
 
-const LIMIT: Duration = super::wait::PATIENCE;
+const LIMIT: Duration = super::wait::TIMEOUT;
 
 /// A box and another host that can reach it.
 #[derive(Debug)]

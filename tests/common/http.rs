@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// Silence longer than this is a failure.
-const PATIENCE: Duration = super::wait::PATIENCE;
+const TIMEOUT: Duration = super::wait::TIMEOUT;
 
 /// Where requests go.
 #[derive(Clone, Copy, Debug)]
@@ -139,10 +139,10 @@ impl Request {
 
     /// Sends the request and reads the head of the answer.
     pub fn send(self) -> Result<(Head, Body)> {
-        let mut socket = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        let mut socket = TcpStream::connect_timeout(&self.address, TIMEOUT)?;
         socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
+        socket.set_write_timeout(Some(TIMEOUT))?;
         socket.write_all(&self.bytes())?;
         let (head, mut body) = read_answer(socket)?;
         if self.method == "HEAD" {

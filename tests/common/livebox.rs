@@ -14,7 +14,7 @@ use super::process::{Finished, Output, Process, run};
 use super::{ports, wait};
 
 /// How long a start may take on a busy machine with a cold plugin registry.
-const START_LIMIT: Duration = wait::PATIENCE;
+const START_LIMIT: Duration = wait::TIMEOUT;
 
 /// The folder of the API.
 pub const API: &str = "/api/livebox/v1";

@@ -11,7 +11,7 @@ use super::process::Process;
 use super::tools::{file_of, tool};
 use super::wait;
 
-const START_LIMIT: Duration = wait::PATIENCE;
+const START_LIMIT: Duration = wait::TIMEOUT;
 
 /// A module of nginx: its file in Debian's folder, and its package.
 pub const RTMP: (&str, &str) = ("/usr/lib/nginx/modules/ngx_rtmp_module.so", "libnginx-mod-rtmp");

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::process::run;
 use super::tools::tool;
 
-const LIMIT: Duration = super::wait::PATIENCE;
+const LIMIT: Duration = super::wait::TIMEOUT;
 const RATE: f64 = 44_100.0;
 
 /// The streams of a file or URL.

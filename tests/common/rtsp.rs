@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long an answer may take.
-const LIMIT: Duration = super::wait::PATIENCE;
+const LIMIT: Duration = super::wait::TIMEOUT;
 
 /// A connection to an RTSP server.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use super::process::run;
 use super::tools::{file_of, tool};
 
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
-const LIMIT: Duration = super::wait::PATIENCE;
+const LIMIT: Duration = super::wait::TIMEOUT;
 
 /// A certificate for 127.0.0.1 that is its own authority, and its key, in files.
 #[derive(Debug)]

@@ -59,7 +59,7 @@ impl Viewer {
     /// Connects to `path` as a browser does, and reads from there on. While a feed
     /// has not started in time, which takes a busy machine long, it is asked for again.
     pub fn connect(http: Http, path: &str) -> Self {
-        let (head, body) = wait::until(path, wait::PATIENCE, || {
+        let (head, body) = wait::until(path, wait::TIMEOUT, || {
             let request = http.request("GET", path).header("User-Agent", "Mozilla/5.0");
             let answer = request.send().unwrap_or_else(|e| panic!("{path} is not answered: {e}"));
             (answer.0.status != 503).then_some(answer)

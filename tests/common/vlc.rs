@@ -45,7 +45,7 @@ impl Vlc {
             let shown = len("pictures") / (pixels * 3 / 2);
             (shown >= pictures && len("sound") >= seconds * SOUND_PER_SECOND).then_some(())
         };
-        if wait::within(wait::PATIENCE, enough).is_none() {
+        if wait::within(wait::TIMEOUT, enough).is_none() {
             let (shown, played) = (len("pictures"), len("sound"));
             panic!("vlc shows {shown} bytes of pictures and plays {played} bytes of sound");
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// How long a test waits for what has to happen, before it fails. Every limit of the product is far
 /// below (the longest: 30 s until a push is tried again, or a disk is given up), so that only a
 /// product that hangs comes near it, never a busy machine. The runner ends a test after 180 s.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How often a condition is looked at.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -7,7 +7,7 @@ use super::{span, unit};
 use crate::base::units::parse_bytes;
 use crate::config::problem::quote;
 use crate::config::section::{Report, Spot, flag, word};
-use crate::config::settings::{Keep, Record, Recordings, WhichClock};
+use crate::config::settings::{Record, Recordings, Retention, WhichClock};
 
 pub(in crate::config) const RECORDINGS: [&str; 3] = ["folder", "keep", "split"];
 const KEEP: [&str; 4] = ["days", "size", "free", "clock"];
@@ -32,7 +32,7 @@ pub(in crate::config) fn recordings(spot: &Spot<'_>, report: &mut Report) -> Rec
         report.read(&spot.at("split"), |text| span(text, SHORTEST_SPLIT, LONGEST_SPLIT, SPLITS));
     Recordings {
         folder: report.read(&spot.at("folder"), folder),
-        keep: Keep {
+        keep: Retention {
             days: report.read(&keep.at("days"), days),
             size: report.read(&keep.at("size"), |text| parse_bytes(text).map_err(unit)),
             free: free.unwrap_or(FREE),
@@ -81,7 +81,8 @@ mod tests {
         let plans: Vec<_> =
             settings.streams.iter().map(|stream| stream.record.to_string()).collect();
         assert_eq!(plans, ["always", "off", "sun 09:45-11:15, wed 19:00-20:30"]);
-        let keep = Keep { days: Some(7), size: Some(10 << 30), free: FREE, clock: WhichClock::Any };
+        let keep =
+            Retention { days: Some(7), size: Some(10 << 30), free: FREE, clock: WhichClock::Any };
         assert_eq!(settings.recordings.keep, keep);
         assert_eq!(settings.recordings.split, Duration::from_secs(600));
     }

@@ -22,7 +22,7 @@ pub(in crate::config) const RTSP: [&str; 5] = ["port", "tls_port", "multicast", 
 pub(in crate::config) const LOG: [&str; 2] = ["level", "folder"];
 
 /// A folder that is not found by then does not answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const FOLDER_TIMEOUT: Duration = Duration::from_secs(2);
 
 const PORT: u16 = 8000;
 const RTSP_PORT: u16 = 8554;
@@ -200,7 +200,8 @@ fn port_or_off(text: &str) -> Result<Option<u16>, String> {
 pub(super) fn folder(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     let own = path.clone();
-    let is_folder = Disk::at(&path).map(|disk| disk.run_blocking(PATIENCE, move || own.is_dir()));
+    let is_folder =
+        Disk::at(&path).map(|disk| disk.run_blocking(FOLDER_TIMEOUT, move || own.is_dir()));
     match is_folder {
         Ok(Ok(false)) => Err(format!("{} is not an existing folder", quote(text))),
         // A folder that does not answer may be there; the service runs without it until it does.

@@ -10,14 +10,14 @@ use crate::base::schedule::Schedule;
 pub struct Recordings {
     /// An existing folder; without one it is `recordings` in the folder of the state.
     pub folder: Option<PathBuf>,
-    pub keep: Keep,
+    pub keep: Retention,
     /// After this long a recording goes on in another file.
     pub split: Duration,
 }
 
 /// What is kept; of what is too much the oldest goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keep {
+pub struct Retention {
     pub days: Option<u32>,
     /// At most so many bytes of recordings.
     pub size: Option<u64>,

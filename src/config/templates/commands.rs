@@ -117,7 +117,7 @@ impl<'a> Commands<'a> {
             report.tell(template, message);
             return Ok(None);
         }
-        match command.fill(&|place| argument(given, place), &mut report.room) {
+        match command.fill(&|place| argument(given, place), &mut report.budget) {
             Ok(line) => Ok(Some(line)),
             Err(Unfilled::Full(full)) => Err(template.full(full)),
             Err(Unfilled::Missing(_) | Unfilled::NoCommand) => {

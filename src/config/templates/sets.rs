@@ -3,10 +3,10 @@
 
 use std::cell::RefCell;
 
-use super::room::{Full, Room};
 use super::text::{Command, NO_NAME, Text, Unfilled, is_name};
 use super::{At, Report, names_none};
 use crate::config::problem::{Problem, child, quote, word};
+use crate::config::templates::budget::{Budget, Full};
 use crate::config::yaml::{Entry, Node};
 
 const SET: [&str; 4] = ["params", "feeds", "streams", "pushes"];
@@ -156,8 +156,8 @@ impl<'a> Set<'a> {
             used.borrow_mut().push(*name);
             Some(shown.as_str())
         };
-        // A set that nobody uses takes no room.
-        let room = std::mem::take(&mut report.room);
+        // A set that nobody uses takes no budget.
+        let budget = std::mem::take(&mut report.budget);
         for (section, entries) in &self.sections {
             let at = At { path: child(&at.path, section), line: at.line };
             let mut copier = Copier { argument, known: &names, report };
@@ -165,7 +165,7 @@ impl<'a> Set<'a> {
                 report.problems.push(at.full(full));
             }
         }
-        report.room = room;
+        report.budget = budget;
         let used = used.into_inner();
         let unused = self.params.iter().filter(|param| !used.contains(&param.name));
         let unused = unused.map(|Param { name, line, .. }| {
@@ -268,13 +268,13 @@ impl<'v, F: Fn(&str) -> Option<&'v str>> Copier<'_, '_, F> {
     fn entries(&mut self, at: &At, entries: &[Entry], depth: Depth) -> Result<Vec<Entry>, Full> {
         let mut copied: Vec<Entry> = Vec::new();
         for entry in entries {
-            self.report.room.take_node()?;
+            self.report.budget.take_node()?;
             let here = at.at(entry);
             let key = self.text(&here, Text::parse(&entry.key), Text::fill)?;
             let is_command = depth == Depth::Member && entry.key == "command";
             let value = match &entry.value {
                 Node::Text(text) if is_command => {
-                    self.report.room.take_node()?;
+                    self.report.budget.take_node()?;
                     Node::Text(self.text(&here, Command::parse(text), Command::fill)?)
                 }
                 value @ (Node::Null | Node::Text(_) | Node::List(_) | Node::Mapping(_)) => {
@@ -291,7 +291,7 @@ impl<'v, F: Fn(&str) -> Option<&'v str>> Copier<'_, '_, F> {
     }
 
     fn node(&mut self, at: &At, node: &Node, depth: Depth) -> Result<Node, Full> {
-        self.report.room.take_node()?;
+        self.report.budget.take_node()?;
         Ok(match node {
             Node::Null => Node::Null,
             Node::Text(text) => Node::Text(self.text(at, Text::parse(text), Text::fill)?),
@@ -314,9 +314,9 @@ impl<'v, F: Fn(&str) -> Option<&'v str>> Copier<'_, '_, F> {
         &mut self,
         at: &At,
         parsed: Result<T, &'static str>,
-        fill: impl Fn(&T, &F, &mut Room) -> Result<String, Unfilled>,
+        fill: impl Fn(&T, &F, &mut Budget) -> Result<String, Unfilled>,
     ) -> Result<String, Full> {
-        let why = match parsed.map(|text| fill(&text, &self.argument, &mut self.report.room)) {
+        let why = match parsed.map(|text| fill(&text, &self.argument, &mut self.report.budget)) {
             Ok(Ok(filled)) => return Ok(filled),
             Ok(Err(Unfilled::Full(full))) => return Err(full),
             Ok(Err(Unfilled::Missing(place))) => {

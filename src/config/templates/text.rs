@@ -4,7 +4,7 @@
 //! into a place is not looked at again. In a command each word is a text of its
 //! own, so that an argument can never become two words.
 
-use super::room::{Full, Room};
+use crate::config::templates::budget::{Budget, Full};
 
 /// No name of a place is longer.
 const LONGEST_NAME: usize = 64;
@@ -88,7 +88,7 @@ impl Text {
     pub(super) fn fill<'a>(
         &self,
         argument: &impl Fn(&str) -> Option<&'a str>,
-        room: &mut Room,
+        budget: &mut Budget,
     ) -> Result<String, Unfilled> {
         let mut filled = String::new();
         for piece in &self.0 {
@@ -98,7 +98,7 @@ impl Text {
                     argument(name).ok_or_else(|| Unfilled::Missing(name.clone()))?
                 }
             };
-            room.take_text(part.len())?;
+            budget.take_text(part.len())?;
             filled.push_str(part);
         }
         Ok(filled)
@@ -123,9 +123,9 @@ impl Command {
     pub(super) fn fill<'a>(
         &self,
         argument: &impl Fn(&str) -> Option<&'a str>,
-        room: &mut Room,
+        budget: &mut Budget,
     ) -> Result<String, Unfilled> {
-        let words = self.0.iter().map(|word| word.fill(argument, room));
+        let words = self.0.iter().map(|word| word.fill(argument, budget));
         let words = words.collect::<Result<Vec<_>, _>>()?;
         shlex::try_join(words.iter().map(String::as_str)).map_err(|_| Unfilled::NoCommand)
     }
@@ -148,7 +148,7 @@ mod tests {
 
     fn filled(text: &str, value: &str) -> String {
         let text = Text::parse(text).unwrap();
-        text.fill(&|_| Some(value), &mut Room::default()).unwrap()
+        text.fill(&|_| Some(value), &mut Budget::default()).unwrap()
     }
 
     #[test]
@@ -171,7 +171,7 @@ mod tests {
         let command = Command::parse("ff -r {fps} '{in put}'").unwrap_err();
         assert_eq!(command, BRACE);
         let command = Command::parse("ff -r {fps}").unwrap();
-        let unfilled = command.fill(&|_| None, &mut Room::default());
+        let unfilled = command.fill(&|_| None, &mut Budget::default());
         assert_eq!(unfilled, Err(Unfilled::Missing("fps".to_owned())));
     }
 
@@ -179,7 +179,7 @@ mod tests {
         #[test]
         fn an_argument_stays_one_word_whatever_is_in_it(argument in "[^\\x00]{0,40}") {
             let command = Command::parse("ff -i {x} 'a {x}' end").unwrap();
-            let line = command.fill(&|_| Some(&argument), &mut Room::default()).unwrap();
+            let line = command.fill(&|_| Some(&argument), &mut Budget::default()).unwrap();
             let words = shlex::split(&line).unwrap();
             let second = format!("a {argument}");
             prop_assert_eq!(words, ["ff", "-i", &argument, &second, "end"]);

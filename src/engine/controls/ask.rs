@@ -12,7 +12,7 @@ use super::{Offered, parse};
 use crate::base::program;
 
 /// A driver that has not answered after this long does not.
-const PATIENCE: Duration = Duration::from_secs(5);
+const DRIVER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why there is no list.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +35,7 @@ pub async fn ask(device: &Path) -> Result<Vec<Offered>, Unlisted> {
     let mut command = Command::new("v4l2-ctl");
     command.arg("--device").arg(device).arg("--list-ctrls-menus").stderr(Stdio::piped());
     command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-    let output = match program::output(command, PATIENCE).await {
+    let output = match program::output(command, DRIVER_TIMEOUT).await {
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(Unlisted::NotInstalled),
         Err(error) if error.kind() == ErrorKind::TimedOut => return Err(Unlisted::Hangs),
         output => output.map_err(Unlisted::NotStarted)?,

@@ -31,7 +31,7 @@ use crate::engine::supervise::demand::Demand;
 use crate::engine::supervise::lifecycle::{Lifecycle, Limits};
 use crate::engine::supervise::supervisor::Supervisor;
 use crate::engine::supervise::unit::Unit;
-use crate::hub::bytes::{Begin, Flow, Need, Read, Reader};
+use crate::hub::bytes::{Begin, ByteRing, Need, Read, Reader};
 use crate::media::container::Container;
 use crate::model::ids::{FeedName, StreamName};
 use crate::model::status::{Failure, State};
@@ -61,7 +61,7 @@ const PIECES_AHEAD: usize = 4;
 
 /// All streams of bytes, in the order of the configuration.
 #[derive(Debug)]
-pub struct Roster {
+pub struct Registry {
     streams: Vec<Arc<Stream>>,
     feeds: Vec<Arc<Feed>>,
     /// Held by every process of a single viewer, so that the service can wait
@@ -69,7 +69,7 @@ pub struct Roster {
     alive: mpsc::Sender<()>,
 }
 
-/// One stream of the roster.
+/// One stream of the registry.
 #[derive(Clone, Debug)]
 pub struct Stream {
     settings: ByteStream,
@@ -86,7 +86,7 @@ pub struct Stream {
 struct Feed {
     name: FeedName,
     mode: Mode,
-    flow: Arc<Flow>,
+    flow: Arc<ByteRing>,
     supervisor: Supervisor,
     /// Those that pass its bytes on.
     streams: watch::Sender<Vec<StreamName>>,
@@ -97,7 +97,7 @@ struct Feed {
 enum Maker {
     Feed(Arc<Feed>),
     Shared {
-        flow: Arc<Flow>,
+        flow: Arc<ByteRing>,
         supervisor: Supervisor,
     },
     Exclusive {
@@ -124,7 +124,7 @@ enum Hold {
     Nothing,
     /// Once the command has given something: the feed must not start before
     /// the command listens, and until then the command's run holds it.
-    Later(Arc<Flow>),
+    Later(Arc<ByteRing>),
     /// The feed is needed while somebody watches, also while a command is down.
     Now(#[expect(dead_code, reason = "being alive is what it does")] Need),
 }
@@ -140,9 +140,9 @@ enum From {
 #[error("the stream runs a command for each viewer, and has as many as it may")]
 pub struct NoSeat;
 
-impl Roster {
+impl Registry {
     /// Starts a supervisor for each feed and each shared command; must be
-    /// called on a runtime. The tasks end when the roster is dropped.
+    /// called on a runtime. The tasks end when the registry is dropped.
     pub fn new(settings: &Settings) -> (Self, Vec<JoinHandle<()>>) {
         let (alive, mut all) = mpsc::channel(1);
         let own = tokio::spawn(async move {
@@ -150,12 +150,12 @@ impl Roster {
             all.recv().await;
         });
         let nobody = Self { streams: Vec::new(), feeds: Vec::new(), alive };
-        let (roster, mut tasks) = nobody.built(settings, &Diff::from_nothing(settings));
+        let (registry, mut tasks) = nobody.built(settings, &Diff::from_nothing(settings));
         tasks.push(own);
-        (roster, tasks)
+        (registry, tasks)
     }
 
-    /// The roster under other settings, with the tasks of what is new in it.
+    /// The registry under other settings, with the tasks of what is new in it.
     /// What goes on running is the same in both. Returns once everything else
     /// has ended and what takes its place has begun.
     pub async fn next(&self, settings: &Settings, diff: &Diff) -> (Self, Vec<JoinHandle<()>>) {
@@ -167,7 +167,7 @@ impl Roster {
         self.built(settings, diff)
     }
 
-    /// Lets the viewers go whose bytes end with this roster.
+    /// Lets the viewers go whose bytes end with this registry.
     pub fn let_go(&self, next: &Self) {
         for stream in &self.streams {
             let same = next.find(&stream.settings.name);
@@ -198,7 +198,7 @@ impl Roster {
     }
 
     /// The bytes of the feed that is called so, and who looks after them.
-    pub fn feed(&self, feed: &FeedName) -> Option<(&Arc<Flow>, &Supervisor)> {
+    pub fn feed(&self, feed: &FeedName) -> Option<(&Arc<ByteRing>, &Supervisor)> {
         let feed = self.feeds.iter().find(|other| other.name == *feed)?;
         Some((&feed.flow, &feed.supervisor))
     }
@@ -227,7 +227,7 @@ impl Roster {
 }
 
 struct Builder<'a> {
-    before: &'a Roster,
+    before: &'a Registry,
     diff: &'a Diff,
     settings: &'a Settings,
     memory: usize,
@@ -257,7 +257,7 @@ impl Builder<'_> {
         feeds
     }
 
-    fn feed(&mut self, feed: &ByteFeed, base: Option<Arc<Flow>>) -> Arc<Feed> {
+    fn feed(&mut self, feed: &ByteFeed, base: Option<Arc<ByteRing>>) -> Arc<Feed> {
         let ByteFeed { name, source, mode, resurrect } = feed;
         let before = self.before.feeds.iter().find(|feed| feed.name == *name);
         let of_feed = |stream: &&ByteStream| stream.feed.as_ref() == Some(name);
@@ -284,13 +284,13 @@ impl Builder<'_> {
     }
 
     /// The flow that was there, with its readers, if it can hold what comes.
-    fn flow(&self, before: Option<&Arc<Flow>>, container: Option<Container>) -> Arc<Flow> {
+    fn flow(&self, before: Option<&Arc<ByteRing>>, container: Option<Container>) -> Arc<ByteRing> {
         match before.filter(|flow| flow.container() == container) {
             Some(flow) => {
                 flow.set_limit(self.memory);
                 Arc::clone(flow)
             }
-            None => Flow::new(container, self.memory),
+            None => ByteRing::new(container, self.memory),
         }
     }
 
@@ -395,7 +395,7 @@ impl Maker {
         }
     }
 
-    fn own_flow(&self) -> Option<&Arc<Flow>> {
+    fn own_flow(&self) -> Option<&Arc<ByteRing>> {
         match self {
             Maker::Shared { flow, .. } => Some(flow),
             Maker::Feed(_) | Maker::Exclusive { .. } => None,

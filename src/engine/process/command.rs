@@ -299,7 +299,7 @@ impl Blocks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::bytes::{Begin, Flow};
+    use crate::hub::bytes::{Begin, ByteRing};
 
     fn program(words: &[&str]) -> Program {
         let (program, arguments) = words.split_first().unwrap();
@@ -321,7 +321,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_program_reads_is_what_it_is_given() {
-        let flow = Flow::new(None, 1 << 20);
+        let flow = ByteRing::new(None, 1 << 20);
         let reader = flow.join(Begin::Edge);
         let mut process = program(&["cat"]).start(Input::Bytes).await.unwrap();
         let input = process.take_input().unwrap();

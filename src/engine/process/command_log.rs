@@ -16,7 +16,7 @@ use std::time::Instant;
 use log::debug;
 
 pub(super) use self::lines::LineLimit;
-use crate::base::disk::{Disk, PATIENCE};
+use crate::base::disk::{CALL_TIMEOUT, Disk};
 use crate::base::time::log_stamp;
 
 /// A file that is longer becomes `NAME.log.old`, in the place of the one before.
@@ -108,7 +108,7 @@ impl CommandLog {
     pub(super) async fn keep(self: &Arc<Self>, said: &[u8], now: Instant) {
         let Some(disk) = &self.disk else { return self.write(said, now) };
         let (own, bytes) = (Arc::clone(self), said.to_vec());
-        if disk.run(PATIENCE, move || own.write(&bytes, now)).await.is_err() {
+        if disk.run(CALL_TIMEOUT, move || own.write(&bytes, now)).await.is_err() {
             self.left_out.fetch_add(said.len(), Ordering::Relaxed);
         }
     }

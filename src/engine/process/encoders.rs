@@ -18,7 +18,7 @@ use crate::wire::answer::Elements;
 use crate::wire::job::{CheckElements, TryEncoder};
 
 /// A driver that has not answered after this long does not work.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reading all plugins takes no longer, on a board without a file of what they are.
 const READING: Duration = Duration::from_secs(60);
@@ -96,7 +96,7 @@ async fn installed(
 /// Opens the encoder `element` for a moment.
 async fn try_encoder(element: &str) -> Result<(), Failure> {
     let job = TryEncoder { element: element.to_owned() };
-    Host::run(element, job, Vec::new(), PATIENCE, late()).await.map(drop)
+    Host::run(element, job, Vec::new(), TRIAL_TIMEOUT, late()).await.map(drop)
 }
 
 fn late() -> Failure {

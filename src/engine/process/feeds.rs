@@ -17,7 +17,7 @@ use crate::engine::supervise::runs::{Runs, Stop};
 use crate::engine::supervise::supervisor::{GivenBefore, Pipeline, Pulse};
 use crate::engine::work::Work;
 use crate::hub;
-use crate::hub::bytes::{self, Begin, Flow, Read, Reader};
+use crate::hub::bytes::{self, Begin, ByteRing, Read, Reader};
 use crate::model::status::{Encoder, Failure};
 use crate::wire::Order;
 
@@ -119,7 +119,7 @@ pub enum Base {
     /// Another feed of its family.
     Feed(Arc<SharedFeed>, Plans),
     /// A feed of bytes.
-    Bytes(Arc<Flow>),
+    Bytes(Arc<ByteRing>),
 }
 
 /// While it lives, what a feed is made from is needed.
@@ -276,7 +276,7 @@ impl CaptureJob {
     async fn unpack(
         &self,
         plan: Plan,
-        flow: &Arc<Flow>,
+        flow: &Arc<ByteRing>,
         sign: impl Fn() -> FirstSign,
         stop: &mut Stop,
     ) -> Failure {
@@ -311,7 +311,7 @@ impl CaptureJob {
 const NO_CLOCK: &str = "the `pipe` is a file, which has no clock; `file` plays one in real time";
 
 /// Gives a run the bytes that it takes apart. Returns when there are no more.
-async fn pass_on(flow: &Flow, reader: &mut Reader, run: &FamilyRun) -> Failure {
+async fn pass_on(flow: &ByteRing, reader: &mut Reader, run: &FamilyRun) -> Failure {
     loop {
         match reader.next().await {
             Read::Bytes(_) if flow.is_clockless() => return Failure::File(NO_CLOCK.to_owned()),

@@ -26,17 +26,17 @@ use crate::wire::job::Mjpeg;
 
 /// How a stream is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct MjpegVariant {
     /// Of the JPEG, 1 to 100.
     pub quality: u8,
     /// Never wider than the stream.
     pub width: Option<u32>,
 }
 
-/// Makes JPEGs of one stream in one look.
+/// Makes JPEGs of one stream in one variant.
 #[derive(Debug)]
 pub struct MjpegPipeline {
-    look: Look,
+    variant: MjpegVariant,
     stream: Arc<hub::Stream>,
     stills: Arc<Stills>,
     /// Which decoder comes next: one that makes nothing of a stream is followed
@@ -48,16 +48,16 @@ pub struct MjpegPipeline {
 }
 
 impl MjpegPipeline {
-    pub fn new(look: Look, stream: Arc<hub::Stream>, stills: Arc<Stills>) -> Self {
+    pub fn new(variant: MjpegVariant, stream: Arc<hub::Stream>, stills: Arc<Stills>) -> Self {
         let (turn, stream_before) = (Arc::default(), GivenBefore::default());
-        Self { look, stream, stills, turn, stream_before, runs: Runs::default() }
+        Self { variant, stream, stills, turn, stream_before, runs: Runs::default() }
     }
 }
 
 impl Pipeline for MjpegPipeline {
     fn start(&mut self, run: Run, news: mpsc::Sender<Event>) {
         let attempt = Attempt {
-            look: self.look,
+            variant: self.variant,
             stills: Arc::clone(&self.stills),
             turn: Arc::clone(&self.turn),
             run,
@@ -83,7 +83,7 @@ impl Pipeline for MjpegPipeline {
 
 /// One run.
 struct Attempt {
-    look: Look,
+    variant: MjpegVariant,
     stills: Arc<Stills>,
     turn: Arc<AtomicU32>,
     run: Run,
@@ -120,7 +120,7 @@ impl Attempt {
     }
 
     fn job(&self, init: &Init, begin: MediaTime) -> Mjpeg {
-        let Look { quality, width } = self.look;
+        let MjpegVariant { quality, width } = self.variant;
         let video = init.tracks.video.as_ref();
         let source = video.map_or((0, 0), |video| (video.width, video.height));
         let size = width.and_then(|width| narrowed(source, width));

@@ -30,7 +30,7 @@ pub use family::Family;
 pub use feeds::{Base, CapturePipeline, FeedPipeline, Plans};
 pub use limits::set_limits;
 pub use meter::Meter;
-pub use mjpeg::{Look, MjpegPipeline};
+pub use mjpeg::{MjpegPipeline, MjpegVariant};
 pub use picture::{NoStill, Still, extract, render, render_still};
 pub use pids::is_host;
 pub use push::{Destination, PushPipeline};

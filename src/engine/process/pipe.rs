@@ -14,8 +14,8 @@ use tokio::task::coop::consume_budget;
 
 use super::bytes::Sign;
 use super::command::Blocks;
-use crate::base::disk::{Disk, DiskFile, PATIENCE};
-use crate::hub::bytes::{Clock, Flow};
+use crate::base::disk::{CALL_TIMEOUT, Disk, DiskFile};
+use crate::hub::bytes::{ByteRing, Clock};
 use crate::model::status::Failure;
 
 /// A file is read in pieces of this size.
@@ -27,7 +27,7 @@ enum Opened {
 }
 
 /// Passes on what is in `path`, round after round if `again`.
-pub(super) async fn read(path: &Path, again: bool, flow: &Flow, sign: &mut Sign) -> Failure {
+pub(super) async fn read(path: &Path, again: bool, flow: &ByteRing, sign: &mut Sign) -> Failure {
     // Open until the next one is: whoever writes meanwhile would find nobody to
     // read it, and die of that.
     let mut last = None;
@@ -60,7 +60,7 @@ async fn open(path: PathBuf) -> io::Result<Opened> {
     let disk = Disk::at(folder.unwrap_or(Path::new(".")))?;
     let runtime = tokio::runtime::Handle::current();
     let of_file = disk.clone();
-    let opened = disk.run(PATIENCE, move || {
+    let opened = disk.run(CALL_TIMEOUT, move || {
         // Pipes are waited for by the runtime.
         let _runtime = runtime.enter();
         let kind = fs::metadata(&path)?.file_type();
@@ -77,7 +77,7 @@ async fn open(path: PathBuf) -> io::Result<Opened> {
 }
 
 /// From its first writer to its last.
-async fn round_of_pipe(pipe: &Receiver, flow: &Flow, sign: &mut Sign) -> io::Result<()> {
+async fn round_of_pipe(pipe: &Receiver, flow: &ByteRing, sign: &mut Sign) -> io::Result<()> {
     flow.set_clock(Clock::Own);
     flow.begin_run();
     let mut blocks = Blocks::default();
@@ -105,7 +105,7 @@ async fn round_of_pipe(pipe: &Receiver, flow: &Flow, sign: &mut Sign) -> io::Res
 }
 
 /// As fast as its fastest reader takes it: a file has no clock of its own.
-async fn round_of_file(file: DiskFile, flow: &Flow, sign: &mut Sign) -> io::Result<()> {
+async fn round_of_file(file: DiskFile, flow: &ByteRing, sign: &mut Sign) -> io::Result<()> {
     flow.set_clock(Clock::Readers);
     flow.begin_run();
     loop {
@@ -141,7 +141,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipe");
         mkfifo(&path, Mode::S_IRWXU).unwrap();
-        let flow = Flow::new(None, 1000);
+        let flow = ByteRing::new(None, 1000);
         let (tell, _news) = mpsc::channel(1);
         let mut sign = Sign::new(1, tell, None);
         let pipe = OpenOptions::new().open_receiver(&path).unwrap();

@@ -10,8 +10,8 @@ use crate::wire::job::FinishRecording;
 
 /// A file takes no longer than this, and this much more for each megabyte: slow
 /// cards write two megabytes a second.
-const PATIENCE: Duration = Duration::from_secs(60);
-const PATIENCE_PER_MEGABYTE: Duration = Duration::from_secs(2);
+const FINISH_TIMEOUT: Duration = Duration::from_secs(60);
+const FINISH_TIMEOUT_PER_MEGABYTE: Duration = Duration::from_secs(2);
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Remux {
 pub async fn finish_recording(remux: Remux) -> Result<(), Failure> {
     let Remux { from, to, through, bytes, expected } = remux;
     let megabytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
-    let limit = PATIENCE + PATIENCE_PER_MEGABYTE.saturating_mul(megabytes);
+    let limit = FINISH_TIMEOUT + FINISH_TIMEOUT_PER_MEGABYTE.saturating_mul(megabytes);
     let job = FinishRecording { from, to, through, expected };
     let late = Failure::Build("it cannot be finished: that hangs".to_owned());
     Host::run("recording", job, Vec::new(), limit, late).await.map(drop)

@@ -8,15 +8,15 @@ use futures_util::TryStreamExt;
 use serde::Serialize;
 
 use crate::base::{system, time};
-use crate::engine::roster::Stream;
+use crate::engine::registry::Stream;
 use crate::http::access::Caller;
 use crate::http::error::{ApiError, json};
 use crate::http::listen::exchange::is_too_slow;
 use crate::http::listen::server::{State, now};
 use crate::model::ids::StreamName;
 use crate::service::control::{Field, Refused};
-use crate::service::lineup::Lineup;
 use crate::service::livebox::{Activity, Livebox};
+use crate::service::topology::Topology;
 
 /// No honest edit is longer.
 const LONGEST_BODY: usize = 64 << 10;
@@ -51,7 +51,7 @@ pub(in crate::http) async fn control(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    Ok(answer(&livebox(&state.lineup())?.control().await.shown()))
+    Ok(answer(&livebox(&state.topology())?.control().await.shown()))
 }
 
 /// `POST /api/livebox/v1/control`
@@ -63,7 +63,7 @@ pub(in crate::http) async fn edit(
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
     let fields = fields(&request, payload).await?;
-    let held = livebox(&state.lineup())?.edit(&fields, now()).await?;
+    let held = livebox(&state.topology())?.edit(&fields, now()).await?;
     Ok(changed(&state, &held.shown()))
 }
 
@@ -73,7 +73,7 @@ pub(in crate::http) async fn start(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    livebox(&state.lineup())?.start(now()).await?;
+    livebox(&state.topology())?.start(now()).await?;
     Ok(changed(&state, &status_of(&state)))
 }
 
@@ -83,7 +83,7 @@ pub(in crate::http) async fn stop(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    livebox(&state.lineup())?.stop(now()).await?;
+    livebox(&state.topology())?.stop(now()).await?;
     Ok(changed(&state, &status_of(&state)))
 }
 
@@ -104,11 +104,11 @@ pub(in crate::http) async fn restart(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    let lineup = state.lineup();
-    let bytes = name.parse().ok().and_then(|name| lineup.bytes.find(&name));
+    let topology = state.topology();
+    let bytes = name.parse().ok().and_then(|name| topology.bytes.find(&name));
     match bytes {
         Some(stream) => stream.restart().await,
-        None => named_stream(&lineup, &name, &request)?.restart().await,
+        None => named_stream(&topology, &name, &request)?.restart().await,
     }
     Ok(answer(&status_of(&state)))
 }
@@ -131,8 +131,8 @@ pub(in crate::http) fn changed(state: &State, body: &impl Serialize) -> HttpResp
 ///
 /// # Errors
 /// It encodes nothing, so that there is nothing to steer.
-pub(in crate::http) fn livebox(lineup: &Lineup) -> Result<&Livebox, ApiError> {
-    lineup.livebox.as_deref().ok_or(ApiError::NoTracks)
+pub(in crate::http) fn livebox(topology: &Topology) -> Result<&Livebox, ApiError> {
+    topology.livebox.as_deref().ok_or(ApiError::NoTracks)
 }
 
 /// The stream of this name.
@@ -140,12 +140,12 @@ pub(in crate::http) fn livebox(lineup: &Lineup) -> Result<&Livebox, ApiError> {
 /// # Errors
 /// There is none.
 pub(in crate::http) fn named_stream<'a>(
-    lineup: &'a Lineup,
+    topology: &'a Topology,
     name: &str,
     request: &HttpRequest,
 ) -> Result<&'a Stream, ApiError> {
     let named = name.parse::<StreamName>().ok();
-    let stream = named.and_then(|name| lineup.roster.find(&name)).map(AsRef::as_ref);
+    let stream = named.and_then(|name| topology.registry.find(&name)).map(AsRef::as_ref);
     stream.ok_or_else(|| ApiError::NoSuchPath(request.path().to_owned()))
 }
 
@@ -157,7 +157,7 @@ fn status_of(state: &State) -> Status {
         name: system::hostname(),
         id: state.mac_address.clone(),
         status: state
-            .lineup()
+            .topology()
             .livebox
             .as_ref()
             .map_or(Activity::Idle, |livebox| livebox.activity(now))
@@ -166,7 +166,7 @@ fn status_of(state: &State) -> Status {
         disk: state.disk_percent(),
         net: state.bytes_out(),
         timestamp: time::iso_stamp(),
-        rolled_back: state.lineup().rolled_back.iter().map(|one| one.what.clone()).collect(),
+        rolled_back: state.topology().rolled_back.iter().map(|one| one.what.clone()).collect(),
         problems: state.problems().iter().map(ToString::to_string).collect(),
     }
 }

@@ -12,7 +12,7 @@ use crate::http::listen::server::{State, now};
 use crate::model::status;
 use crate::outputs::preflight::Preflight;
 use crate::outputs::push::Push;
-use crate::service::lineup::Lineup;
+use crate::service::topology::Topology;
 
 /// One push, as programs see it.
 #[derive(Serialize)]
@@ -61,7 +61,7 @@ pub(in crate::http) async fn all(
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
     let now = now();
-    Ok(answer(&state.lineup().pushes.iter().map(|push| shown(push, now)).collect::<Vec<_>>()))
+    Ok(answer(&state.topology().pushes.iter().map(|push| shown(push, now)).collect::<Vec<_>>()))
 }
 
 /// `PUT /api/livebox/v1/pushes/{name}/start`
@@ -72,9 +72,9 @@ pub(in crate::http) async fn start(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    let lineup = state.lineup();
-    let push = named(&lineup, &name, &request)?;
-    livebox(&lineup)?.start_push(push, now()).await?;
+    let topology = state.topology();
+    let push = named(&topology, &name, &request)?;
+    livebox(&topology)?.start_push(push, now()).await?;
     Ok(changed(&state, &shown(push, now())))
 }
 
@@ -86,9 +86,9 @@ pub(in crate::http) async fn stop(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    let lineup = state.lineup();
-    let push = named(&lineup, &name, &request)?;
-    livebox(&lineup)?.stop_push(push, now()).await?;
+    let topology = state.topology();
+    let push = named(&topology, &name, &request)?;
+    livebox(&topology)?.stop_push(push, now()).await?;
     Ok(changed(&state, &shown(push, now())))
 }
 
@@ -100,9 +100,9 @@ pub(in crate::http) async fn retry(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    let lineup = state.lineup();
-    let push = named(&lineup, &name, &request)?;
-    livebox(&lineup)?.try_push_now(push, now()).await?;
+    let topology = state.topology();
+    let push = named(&topology, &name, &request)?;
+    livebox(&topology)?.try_push_now(push, now()).await?;
     Ok(answer(&shown(push, now())))
 }
 
@@ -111,11 +111,11 @@ pub(in crate::http) async fn retry(
 /// # Errors
 /// There is none.
 pub(in crate::http) fn named<'a>(
-    lineup: &'a Lineup,
+    topology: &'a Topology,
     name: &str,
     request: &HttpRequest,
 ) -> Result<&'a Push, ApiError> {
-    let push = lineup.push(name).map(AsRef::as_ref);
+    let push = topology.push(name).map(AsRef::as_ref);
     push.ok_or_else(|| ApiError::NoSuchPath(request.path().to_owned()))
 }
 

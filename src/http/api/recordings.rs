@@ -25,7 +25,7 @@ use crate::http::pages::dashboard::{self, Refusal, back_to, changed_at, form};
 use crate::http::pages::{self, Links};
 use crate::model::ids::StreamName;
 use crate::model::status;
-use crate::outputs::picture::BadWish;
+use crate::outputs::picture::BadParameter;
 use crate::outputs::recordings::{Entry, Name, Recordings};
 
 /// So many recordings at once, unless fewer are asked for; and at most.
@@ -203,7 +203,7 @@ pub(in crate::http) async fn desk(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     caller.require_operator().await?;
-    let token = Some(state.desk.token());
+    let token = Some(state.flash_messages.token());
     let mut response = rendered(&request, &asked, &state, token, dashboard::POLICY_WITH_MEDIA)?;
     let never = header::HeaderValue::from_static("no-store");
     response.headers_mut().insert(header::CACHE_CONTROL, never);
@@ -280,9 +280,9 @@ fn listed(
 }
 
 /// How many recordings a program asks for at once.
-fn limit(text: &str) -> Result<usize, BadWish> {
+fn limit(text: &str) -> Result<usize, BadParameter> {
     let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
-    number.ok_or(BadWish { field: "limit", valid: "1 to 1000" })
+    number.ok_or(BadParameter { field: "limit", valid: "1 to 1000" })
 }
 
 fn streams(request: &HttpRequest, recordings: &Recordings) -> Vec<status::Recorded> {
@@ -333,17 +333,17 @@ fn rendered(
     access::close_recordings(request, &mut status);
     let total = status.total();
     let rows: Vec<_> = found.iter().map(|(name, entry)| row(name, entry)).collect();
-    let (host, lineup) = (system::hostname(), state.lineup());
+    let (host, topology) = (system::hostname(), state.topology());
     let page = Page {
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
-        links: Links::of(state, &lineup),
+        links: Links::of(state, &topology),
         place: if token.is_some() { DESK } else { PAGE },
         token,
         notice: asked
             .told
             .filter(|_| token.is_some())
-            .and_then(|told| state.desk.notice(told))
+            .and_then(|told| state.flash_messages.notice(told))
             .map(|notice| notice.text),
         player: rows.iter().find(|row| row.is_video).map(|row| row.name.clone()),
         rows,

@@ -64,8 +64,8 @@ fn check(request: &HttpRequest) -> Result<(), ApiError> {
 /// names can be pointed at other machines.
 fn is_served(request: &HttpRequest, host: &Host<'_>) -> bool {
     let Some(state) = request.app_data::<web::Data<State>>() else { return false };
-    let lineup = state.lineup();
-    let hosts = &lineup.settings.server.hosts;
+    let topology = state.topology();
+    let hosts = &topology.settings.server.hosts;
     let is_own = |own: &String| Host::parse(own).as_ref() == Some(host);
     hosts.is_empty()
         || matches!(host, Host::Address(_))

@@ -25,8 +25,7 @@ use super::connection::Connection;
 use super::exchange::{self, Ended, HEAD_AT_MOST};
 use super::head::Refusal;
 use super::journal::{self, Told};
-use super::porch::{Porch, Wire};
-use crate::base::disk::{Disk, Folders, PATIENCE};
+use crate::base::disk::{CALL_TIMEOUT, Disk, Folders};
 use crate::base::sockets::{self, SocketFile};
 use crate::base::system::{self, CpuMeter};
 use crate::base::time;
@@ -34,9 +33,10 @@ use crate::base::tls::Tls;
 use crate::config::settings;
 use crate::http::access;
 use crate::http::error;
-use crate::http::media::bell::Bells;
+use crate::http::listen::accept::{Accepted, Acceptor};
+use crate::http::media::notifier::Notifiers;
 use crate::http::origin::Scheme;
-use crate::http::pages::dashboard::Desk;
+use crate::http::pages::dashboard::FlashMessages;
 use crate::http::pages::docroot::Docroot;
 use crate::http::pages::error_page;
 use crate::http::routes;
@@ -45,8 +45,8 @@ use crate::model::status::{Problem, Service, Snapshot};
 use crate::outputs::mjpeg::Mjpegs;
 use crate::outputs::picture::Pictures;
 use crate::outputs::recordings::Recordings;
-use crate::service::lineup::Lineup;
 use crate::service::reloads::Reloads;
+use crate::service::topology::Topology;
 
 /// So many bytes the server gathers before it sends them: none. A body is asked
 /// for more only when everything before it has left, which lets it write to the
@@ -56,7 +56,7 @@ pub(in crate::http) const WRITE_BUFFER: usize = 1;
 /// More workers than this gain nothing: a viewer costs a few writes a second.
 const WORKERS_AT_MOST: usize = 4;
 
-/// The porch bounds connections, and must see all of them for that.
+/// The acceptor bounds connections, and must see all of them for that.
 const CONNECTIONS_PER_WORKER: usize = 1 << 16;
 
 /// How often the disk of temporary files is looked at.
@@ -73,7 +73,7 @@ pub struct State {
     /// Absent where there is no folder for them.
     pub(in crate::http) recordings: Option<Arc<Recordings>>,
     pub(in crate::http) reloads: Reloads,
-    pub(in crate::http) desk: Desk,
+    pub(in crate::http) flash_messages: FlashMessages,
     pub(in crate::http) pictures: Pictures,
     pub(in crate::http) mjpegs: Mjpegs,
     /// Seconds since 1970, and on the clock that handlers go by.
@@ -89,7 +89,7 @@ pub struct State {
 /// What there is, and where it is found.
 #[derive(Debug)]
 pub(in crate::http) struct Present {
-    pub lineup: Arc<Lineup>,
+    pub topology: Arc<Topology>,
     pub table: Table,
 }
 
@@ -124,14 +124,14 @@ pub struct Server {
     listener: TcpListener,
     local: Option<UnixListener>,
     docroot: Option<Docroot>,
-    porch: Porch,
+    acceptor: Acceptor,
     scheme: Scheme,
 }
 
 impl State {
     /// `folders` are those whose troubles are shown.
     pub fn new(
-        lineup: Arc<Lineup>,
+        topology: Arc<Topology>,
         reloads: Reloads,
         recordings: Option<Arc<Recordings>>,
         folders: Folders,
@@ -139,10 +139,10 @@ impl State {
         let cpu = Mutex::new(CpuMeter::new(now(), system::cpu_time()));
         let started = (time::unix().as_secs(), now());
         Self {
-            present: watch::Sender::new(Present::of(lineup)),
+            present: watch::Sender::new(Present::of(topology)),
             recordings,
             reloads,
-            desk: Desk::new(),
+            flash_messages: FlashMessages::new(),
             pictures: Pictures::default(),
             mjpegs: Mjpegs::default(),
             started,
@@ -153,9 +153,9 @@ impl State {
         }
     }
 
-    /// Answers with another lineup from now on.
-    pub fn show(&self, lineup: Arc<Lineup>) {
-        self.present.send_replace(Present::of(lineup));
+    /// Answers with another topology from now on.
+    pub fn show(&self, topology: Arc<Topology>) {
+        self.present.send_replace(Present::of(topology));
     }
 
     pub(in crate::http) fn present(&self) -> Arc<Present> {
@@ -163,13 +163,13 @@ impl State {
     }
 
     /// What there is.
-    pub(in crate::http) fn lineup(&self) -> Arc<Lineup> {
-        Arc::clone(&self.present.borrow().lineup)
+    pub(in crate::http) fn topology(&self) -> Arc<Topology> {
+        Arc::clone(&self.present.borrow().topology)
     }
 
     /// What is going on; all pages render this.
     pub(in crate::http) fn snapshot(&self, now: Instant) -> Snapshot {
-        let Lineup { roster, bytes, pushes, rolled_back, .. } = &*self.lineup();
+        let Topology { registry, bytes, pushes, rolled_back, .. } = &*self.topology();
         let service = Service {
             host: system::hostname(),
             version: env!("CARGO_PKG_VERSION"),
@@ -181,8 +181,8 @@ impl State {
         };
         Snapshot {
             service,
-            feeds: roster.shared().iter().map(|feed| feed.status(now)).collect(),
-            streams: roster.streams().iter().map(|stream| stream.status(now)).collect(),
+            feeds: registry.shared().iter().map(|feed| feed.status(now)).collect(),
+            streams: registry.streams().iter().map(|stream| stream.status(now)).collect(),
             byte_feeds: bytes.feed_status(now),
             byte_streams: bytes.streams().iter().map(|stream| stream.status(now)).collect(),
             pushes: pushes.iter().map(|push| push.status(now)).collect(),
@@ -200,7 +200,7 @@ impl State {
 
     /// Why what an operator has just changed will be forgotten, if it will.
     pub(in crate::http) fn forgets(&self) -> Option<String> {
-        let trouble = self.lineup().state_file().trouble()?;
+        let trouble = self.topology().state_file().trouble()?;
         Some(format!("This counts until the next start only: the folder of the state {trouble}"))
     }
 
@@ -212,7 +212,7 @@ impl State {
         loop {
             looks.tick().await;
             let own = folder.clone();
-            let used = disk.run(PATIENCE, move || system::disk_used_percent(&own)).await;
+            let used = disk.run(CALL_TIMEOUT, move || system::disk_used_percent(&own)).await;
             if let Ok(percent) = used {
                 self.disk_used.store((percent * 100.0) as u64, Ordering::Relaxed);
             }
@@ -226,8 +226,8 @@ impl State {
 
     /// Bytes that have left the box since the start.
     pub(in crate::http) fn bytes_out(&self) -> u64 {
-        let Lineup { roster, bytes, pushes, .. } = &*self.lineup();
-        let viewers: u64 = roster.streams().iter().map(|stream| stream.hub().bytes_out()).sum();
+        let Topology { registry, bytes, pushes, .. } = &*self.topology();
+        let viewers: u64 = registry.streams().iter().map(|stream| stream.hub().bytes_out()).sum();
         let of_bytes: u64 = bytes.streams().iter().map(|stream| stream.bytes_out()).sum();
         let pushes: u64 = pushes.iter().map(|push| push.bytes_out()).sum();
         viewers + of_bytes + pushes
@@ -241,9 +241,9 @@ impl State {
 }
 
 impl Present {
-    fn of(lineup: Arc<Lineup>) -> Arc<Self> {
-        let table = routes::table(&lineup);
-        Arc::new(Self { lineup, table })
+    fn of(topology: Arc<Topology>) -> Arc<Self> {
+        let table = routes::table(&topology);
+        Arc::new(Self { topology, table })
     }
 }
 
@@ -259,8 +259,8 @@ impl Server {
         let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
         let docroot = settings.docroot.as_deref().map(Disk::at).transpose();
         let docroot = docroot.map_err(ServeError::Start)?.map(Docroot::new);
-        let porch = Porch::new(tls, system::open_files_at_most());
-        Ok(Self { listener, local: None, docroot, porch, scheme })
+        let acceptor = Acceptor::new(tls, system::open_files_at_most());
+        Ok(Self { listener, local: None, docroot, acceptor, scheme })
     }
 
     /// Listens on a Unix socket as well, whose users need no password; blocks.
@@ -280,12 +280,12 @@ impl Server {
     /// # Errors
     /// Threads or sockets cannot be had.
     pub fn start(self, state: Arc<State>) -> Result<actix_web::dev::Server, ServeError> {
-        let Self { listener, local, docroot, porch, scheme } = self;
+        let Self { listener, local, docroot, acceptor, scheme } = self;
         let state = web::Data::from(state);
         let operators = state.clone();
-        let porch =
-            porch.reserving(move |peer, head| access::is_privileged(&operators, peer, head));
-        let app = Application { state, docroot, porch };
+        let acceptor =
+            acceptor.reserving(move |peer, head| access::is_privileged(&operators, peer, head));
+        let app = Application { state, docroot, acceptor };
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let of_socket = app.clone();
         let server = actix_server::Server::build()
@@ -293,14 +293,14 @@ impl Server {
             .max_concurrent_connections(CONNECTIONS_PER_WORKER)
             .disable_signals();
         let serve = move || {
-            let porch = app.porch.clone();
-            fn_service(move |socket| admit(porch.clone(), socket)).and_then(app.http(scheme))
+            let acceptor = app.acceptor.clone();
+            fn_service(move |socket| admit(acceptor.clone(), socket)).and_then(app.http(scheme))
         };
         let mut server = server.listen("http", listener, serve).map_err(ServeError::Start)?;
         if let Some(local) = local {
             let serve = move || {
-                let porch = of_socket.porch.clone();
-                let admit = fn_service(move |socket| admit_local(porch.clone(), socket));
+                let acceptor = of_socket.acceptor.clone();
+                let admit = fn_service(move |socket| admit_local(acceptor.clone(), socket));
                 admit.and_then(of_socket.http(Scheme::Http))
             };
             let listening = server.listen_uds("http on a Unix socket", local, serve);
@@ -315,21 +315,21 @@ impl Server {
 struct Application {
     state: web::Data<State>,
     docroot: Option<Docroot>,
-    porch: Porch,
+    acceptor: Acceptor,
 }
 
 impl Application {
-    /// By hand what `HttpServer` does, because that has no place for a porch.
+    /// By hand what `HttpServer` does, because that has no place for a acceptor.
     fn http(
         &self,
         scheme: Scheme,
     ) -> impl ServiceFactory<Admitted, Config = (), Response = (), Error = (), InitError = ()> + use<>
     {
-        let Self { state, docroot, porch } = self.clone();
+        let Self { state, docroot, acceptor } = self.clone();
         let app = App::new()
             .app_data(state)
             .app_data(scheme)
-            .app_data(Bells::default())
+            .app_data(Notifiers::default())
             .app_data(web::QueryConfig::default().error_handler(error::unreadable_query))
             .wrap(middleware::from_fn(ambiguity::refuse))
             .wrap(middleware::from_fn(error_page::show))
@@ -343,23 +343,24 @@ impl Application {
             .h1_write_buffer_size(WRITE_BUFFER)
             // Who has gone is noticed also where there is nothing to send.
             .h1_allow_half_closed(false)
-            .on_connect_ext(|wire: &Wire, known| {
+            .on_connect_ext(|accepted: &Accepted, known| {
                 known.insert(Told::default());
-                wire.keep_in(known);
+                accepted.keep_in(known);
             })
             .h1(map_config(app, |()| AppConfig::default()));
-        let http = apply_fn_factory(http, move |(mut wire, peer): Admitted, http| {
-            let (exchange, connection, line) = (wire.exchange(), wire.connection(), wire.line());
-            let (eviction, porch) = (wire.eviction(), porch.clone());
-            let served = http.call((wire, peer));
+        let http = apply_fn_factory(http, move |(mut accepted, peer): Admitted, http| {
+            let (exchange, connection, line) =
+                (accepted.exchange(), accepted.connection(), accepted.line());
+            let (eviction, acceptor) = (accepted.eviction(), acceptor.clone());
+            let served = http.call((accepted, peer));
             async move {
                 let ended = exchange::serve(&exchange, eviction, served).await;
                 match ended {
-                    Ended::Served(served) => log_malformed(served, &porch, peer),
+                    Ended::Served(served) => log_malformed(served, &acceptor, peer),
                     Ended::Overdue => line.say(&Refusal::TooSlow.answer()).await,
                     Ended::Evicted => cut(connection.as_deref()),
                 }
-                porch.look_after();
+                acceptor.look_after();
                 Ok::<_, DispatchError>(())
             }
         });
@@ -368,21 +369,21 @@ impl Application {
 }
 
 /// A connection that may ask, and whose it is.
-type Admitted = (Wire, Option<SocketAddr>);
+type Admitted = (Accepted, Option<SocketAddr>);
 
-async fn admit(porch: Porch, socket: TcpStream) -> Result<Admitted, ()> {
+async fn admit(acceptor: Acceptor, socket: TcpStream) -> Result<Admitted, ()> {
     let peer = socket.peer_addr().ok();
-    porch.admit(socket).await.map(|wire| (wire, peer)).ok_or(())
+    acceptor.admit(socket).await.map(|accepted| (accepted, peer)).ok_or(())
 }
 
-async fn admit_local(porch: Porch, socket: UnixStream) -> Result<Admitted, ()> {
-    porch.admit_local(socket).await.map(|wire| (wire, None)).ok_or(())
+async fn admit_local(acceptor: Acceptor, socket: UnixStream) -> Result<Admitted, ()> {
+    acceptor.admit_local(socket).await.map(|accepted| (accepted, None)).ok_or(())
 }
 
-fn log_malformed(served: Result<(), DispatchError>, porch: &Porch, peer: Option<SocketAddr>) {
+fn log_malformed(served: Result<(), DispatchError>, acceptor: &Acceptor, peer: Option<SocketAddr>) {
     if let Err(DispatchError::Parse(error)) = served {
         debug!("a malformed request: {error}");
-        porch.log_malformed(peer.map(|peer| peer.ip()));
+        acceptor.log_malformed(peer.map(|peer| peer.ip()));
     }
 }
 

@@ -15,7 +15,7 @@ use actix_web::http::{Method, Version, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use bytes::{Bytes, BytesMut};
 
-use super::viewer::Flow;
+use super::viewer::Continue;
 use crate::http::listen::connection::Connection;
 
 /// The server copies what it is given into a buffer that it keeps: a burst
@@ -25,7 +25,7 @@ pub(in crate::http) const SLICE: usize = 16 << 10;
 /// Where bytes come from.
 pub(in crate::http) trait Source: Unpin + 'static {
     /// Puts what comes next into `out`. Asked only when all before it has left.
-    fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Flow>;
+    fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Continue>;
 }
 
 /// An answer without an end, from `source`. Without one where only the head is asked for.
@@ -100,7 +100,7 @@ impl<S: Source> Body<S> {
         Self { connection: Connection::of(request), framing, out: VecDeque::new(), source }
     }
 
-    fn frame(&mut self, flow: Flow) {
+    fn frame(&mut self, flow: Continue) {
         if self.framing == Framing::Plain {
             return;
         }
@@ -110,7 +110,7 @@ impl<S: Source> Body<S> {
             self.out.push_front(format!("{length:X}\r\n").into());
             self.out.push_back(Bytes::from_static(b"\r\n"));
         }
-        if flow == Flow::End {
+        if flow == Continue::End {
             self.out.push_back(Bytes::from_static(b"0\r\n\r\n"));
         }
     }
@@ -137,7 +137,7 @@ impl<S: Source> MessageBody for Body<S> {
             }
             let Some(source) = &mut body.source else { return Poll::Ready(None) };
             let flow = ready!(source.poll_more(&mut body.out, cx));
-            if flow == Flow::End {
+            if flow == Continue::End {
                 body.source = None;
             }
             body.frame(flow);
@@ -171,9 +171,9 @@ fn slice(out: &mut VecDeque<Bytes>) -> Option<Bytes> {
 struct Whole(Vec<Bytes>);
 
 impl Source for Whole {
-    fn poll_more(&mut self, out: &mut VecDeque<Bytes>, _: &mut Context<'_>) -> Poll<Flow> {
+    fn poll_more(&mut self, out: &mut VecDeque<Bytes>, _: &mut Context<'_>) -> Poll<Continue> {
         out.extend(std::mem::take(&mut self.0));
-        Poll::Ready(Flow::End)
+        Poll::Ready(Continue::End)
     }
 }
 

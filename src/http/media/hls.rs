@@ -8,14 +8,14 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::Bytes;
 
 use super::body;
-use crate::engine::roster::{HOPELESS, Stream, first_or_end};
+use crate::engine::registry::{HOPELESS, Stream, first_or_end};
 use crate::http::error::ApiError;
 use crate::http::media::{is_chromium, is_gstreamer_1_22, no_picture};
 use crate::media::hls::{FEWEST, Window};
 
 /// The first segment of a cold feed is there after its start and one group of
 /// pictures; who waits for longer is told to come back.
-const PATIENCE: Duration = Duration::from_secs(15);
+const FIRST_SEGMENT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A segment is not held back for longer, where none follows it.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(3);
@@ -112,7 +112,8 @@ async fn ready<T>(
         let is_ready = window.listed_count() >= fewest;
         is_ready.then(|| read(window)).flatten()
     };
-    let found = first_or_end(until(stream, look), PATIENCE, stream.fails(HOPELESS)).await;
+    let found =
+        first_or_end(until(stream, look), FIRST_SEGMENT_TIMEOUT, stream.fails(HOPELESS)).await;
     found.ok_or_else(|| no_picture(stream))
 }
 

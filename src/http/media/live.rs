@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use crate::base::time::MediaTime;
-use crate::engine::roster::Stream;
+use crate::engine::registry::Stream;
 use crate::http::error::json;
 use crate::http::listen::server::now;
 use crate::model::status::State;

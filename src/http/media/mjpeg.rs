@@ -11,16 +11,16 @@ use actix_web::http::{Method, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::Bytes;
 
-use super::bell::{Bell, Bells, Ear};
 use super::body::{self, Source};
-use super::viewer::Flow;
-use crate::engine::roster::{HOPELESS, PATIENCE, Stream, first_or_end};
+use super::viewer::Continue;
+use crate::engine::registry::{FIRST_FRAME_TIMEOUT, HOPELESS, Stream, first_or_end};
 use crate::http::error::ApiError;
 use crate::http::listen::connection::Connection;
 use crate::http::listen::server::{State, now};
+use crate::http::media::notifier::{Notifier, Notifiers, Subscription};
 use crate::http::media::{Nothing, endless, is_chromium, joined, listed};
 use crate::hub::{Reader, Still};
-use crate::outputs::mjpeg::{Mjpeg, Pace, look};
+use crate::outputs::mjpeg::{Mjpeg, Pace, variant};
 use crate::outputs::picture::NoPicture;
 
 /// Stands before each picture (RFC 2046, 5.1.1). The type names it without
@@ -36,7 +36,7 @@ pub(in crate::http) async fn mjpeg(
     state: web::Data<State>,
     stream: web::ReqData<Arc<Stream>>,
 ) -> Result<HttpResponse, ApiError> {
-    let (look, pace) = (look(&query)?, Pace::read(&query)?);
+    let (variant, pace) = (variant(&query)?, Pace::read(&query)?);
     if request.method() == Method::HEAD {
         return Ok(body::until_close(&request, headers(), Nothing));
     }
@@ -44,14 +44,14 @@ pub(in crate::http) async fn mjpeg(
     if init.tracks.video.is_none() {
         return Err(NoPicture::NoVideo.into());
     }
-    let mjpeg = state.mjpegs.watch(stream.hub(), look)?;
-    let first = first_or_end(mjpeg.first(), PATIENCE, mjpeg.fails(HOPELESS)).await;
+    let mjpeg = state.mjpegs.watch(stream.hub(), variant)?;
+    let first = first_or_end(mjpeg.first(), FIRST_FRAME_TIMEOUT, mjpeg.fails(HOPELESS)).await;
     first.ok_or_else(|| none(&mjpeg))?;
     let reader = listed(reader, &request, "mjpeg");
-    let bells = request.app_data::<Bells>().expect("every worker has its bells");
-    let ear = Bell::listen(&bells.of(&mjpeg), Connection::of(&request));
+    let notifiers = request.app_data::<Notifiers>().expect("every worker has its notifiers");
+    let subscription = Notifier::listen(&notifiers.of(&mjpeg), Connection::of(&request));
     let form = if is_chromium(&request) { Form::HeadFirst } else { Form::Usual };
-    let showing = Showing { mjpeg, reader, ear, pace, form, shown: None };
+    let showing = Showing { mjpeg, reader, subscription, pace, form, shown: None };
     Ok(body::until_close(&request, headers(), showing))
 }
 
@@ -108,7 +108,7 @@ struct Showing {
     mjpeg: Arc<Mjpeg>,
     /// Never reads; it says that the stream is needed, and by whom.
     reader: Reader,
-    ear: Ear,
+    subscription: Subscription,
     pace: Pace,
     form: Form,
     /// The number of the picture that it was sent last.
@@ -116,12 +116,12 @@ struct Showing {
 }
 
 impl Source for Showing {
-    fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Flow> {
+    fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Continue> {
         loop {
             if self.reader.stream().is_retired() {
-                return Poll::Ready(Flow::End);
+                return Poll::Ready(Continue::End);
             }
-            self.ear.caught_up();
+            self.subscription.caught_up();
             if let Some(still) = self.mjpeg.stills().newest()
                 && self.shown != Some(still.number)
                 && self.pace.takes(now())
@@ -131,16 +131,16 @@ impl Source for Showing {
                 }
                 self.shown = Some(still.number);
                 // Until it is asked for more, its connection is full.
-                self.ear.stands_at(still.number);
+                self.subscription.stands_at(still.number);
                 let part = self.form.part(&still).into_iter().filter(|bytes| !bytes.is_empty());
                 out.extend(part);
                 let length = out.iter().map(Bytes::len).sum();
                 self.reader.stream().count_bytes_out(length);
-                return Poll::Ready(Flow::On);
+                return Poll::Ready(Continue::On);
             }
             // It waits for pictures, and is not behind whatever it leaves out.
-            self.ear.stands_at(u64::MAX);
-            ready!(self.ear.poll_heard(cx));
+            self.subscription.stands_at(u64::MAX);
+            ready!(self.subscription.poll_heard(cx));
         }
     }
 }

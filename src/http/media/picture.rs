@@ -8,11 +8,11 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use futures_util::stream::empty;
 
 use crate::engine::process::bytes;
-use crate::engine::roster::Stream;
+use crate::engine::registry::Stream;
 use crate::http::error::ApiError;
 use crate::http::listen::server::State;
 use crate::http::media::joined;
-use crate::outputs::picture::{BadWish, NoPicture, Wish, ago};
+use crate::outputs::picture::{BadParameter, NoPicture, PictureRequest, ago};
 
 /// `GET /<stream>/pic`: the newest frame as JPEG or PNG, or an older one with
 /// `?ago=`. That starts nothing: what is not in memory is not there.
@@ -48,7 +48,7 @@ pub(in crate::http) async fn of_bytes(
     let wish = wish(&request, &query)?;
     if !ago(&query)?.is_zero() {
         let valid = "0: of bytes that are passed on there is no past";
-        return Err(BadWish { field: "ago", valid }.into());
+        return Err(BadParameter { field: "ago", valid }.into());
     }
     let mut response = head(wish);
     if request.method() == Method::HEAD {
@@ -59,12 +59,12 @@ pub(in crate::http) async fn of_bytes(
     Ok(response.body(picture))
 }
 
-fn wish(request: &HttpRequest, query: &[(String, String)]) -> Result<Wish, BadWish> {
+fn wish(request: &HttpRequest, query: &[(String, String)]) -> Result<PictureRequest, BadParameter> {
     let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    Wish::read(query, accept)
+    PictureRequest::read(query, accept)
 }
 
-fn head(wish: Wish) -> HttpResponseBuilder {
+fn head(wish: PictureRequest) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response
         .content_type(wish.content_type())

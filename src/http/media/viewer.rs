@@ -66,7 +66,7 @@ impl Shape {
 
 /// Whether a viewer goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::http) enum Flow {
+pub(in crate::http) enum Continue {
     On,
     End,
 }
@@ -81,9 +81,9 @@ pub(in crate::http) struct Lag {
 impl Lag {
     /// It has fallen off what is kept. The end where it has not been at the
     /// live edge for ten seconds since that happened first.
-    pub(in crate::http) fn fell_off(&mut self, now: Instant) -> Flow {
+    pub(in crate::http) fn fell_off(&mut self, now: Instant) -> Continue {
         let since = *self.since.get_or_insert(now);
-        if now.duration_since(since) < GONE_AFTER { Flow::On } else { Flow::End }
+        if now.duration_since(since) < GONE_AFTER { Continue::On } else { Continue::End }
     }
 }
 
@@ -128,15 +128,15 @@ impl Viewer {
         self.outbox.pop_front()
     }
 
-    pub(in crate::http) fn take(&mut self, read: Read) -> Flow {
+    pub(in crate::http) fn take(&mut self, read: Read) -> Continue {
         match read {
             Read::Chunk(piece) => self.take_piece(&piece),
             Read::Skipped(_) => {}
             // A new init segment in the middle is more than players take: they
             // connect again.
-            Read::Init(_) | Read::Over => return Flow::End,
+            Read::Init(_) | Read::Over => return Continue::End,
         }
-        Flow::On
+        Continue::On
     }
 
     fn take_piece(&mut self, piece: &Piece) {
@@ -240,14 +240,14 @@ mod tests {
         let now = crate::http::listen::server::now;
         let mut lag = Lag::default();
         for _ in 0..4 {
-            assert_eq!(lag.fell_off(now()), Flow::On);
+            assert_eq!(lag.fell_off(now()), Continue::On);
             tokio::time::advance(GONE_AFTER / 4).await;
         }
-        assert_eq!(lag.fell_off(now()), Flow::End);
+        assert_eq!(lag.fell_off(now()), Continue::End);
 
         // At the edge in between, it has ten seconds again.
         lag = Lag::default();
-        assert_eq!(lag.fell_off(now()), Flow::On);
+        assert_eq!(lag.fell_off(now()), Continue::On);
     }
 
     #[test]

@@ -28,8 +28,8 @@ use crate::model::ids::PushName;
 use crate::model::status;
 use crate::outputs::push::Push;
 use crate::service::control::{Field, Shown};
-use crate::service::lineup::Lineup;
 use crate::service::livebox::Activity;
+use crate::service::topology::Topology;
 
 pub(in crate::http) use forms::{
     back_to, changed_at, edit, form, reload, restart, retry_push, start, start_push, stop,
@@ -53,7 +53,7 @@ const LOOK_AGAIN_S: u32 = 5;
 const LOOK_SOON_S: u32 = 1;
 
 /// What the page remembers between a form and the page after it.
-pub(in crate::http) struct Desk {
+pub(in crate::http) struct FlashMessages {
     token: String,
     notices: Mutex<Notices>,
 }
@@ -81,13 +81,13 @@ impl Notice {
     }
 }
 
-impl fmt::Debug for Desk {
+impl fmt::Debug for FlashMessages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Desk")
+        f.write_str("FlashMessages")
     }
 }
 
-impl Desk {
+impl FlashMessages {
     pub(in crate::http) fn new() -> Self {
         let token = system::random_token().expect("every Linux has a source of randomness");
         Self { token, notices: Mutex::default() }
@@ -265,24 +265,24 @@ pub(in crate::http) async fn page(
 ) -> Result<HttpResponse, Refusal> {
     caller.require_operator().await?;
     let asked = asked.into_inner();
-    let notice = asked.told.and_then(|number| state.desk.notice(number));
+    let notice = asked.told.and_then(|number| state.flash_messages.notice(number));
     let question = asked.end.map_or(Question::None, Question::End);
-    rendered(&state, &state.lineup(), notice, question, &[]).await
+    rendered(&state, &state.topology(), notice, question, &[]).await
 }
 
 /// The page, with `typed` in the place of the values that count.
 async fn rendered(
     state: &State,
-    lineup: &Lineup,
+    topology: &Topology,
     notice: Option<Notice>,
     question: Question,
     typed: &[Field],
 ) -> Result<HttpResponse, Refusal> {
-    let livebox = livebox(lineup)?;
+    let livebox = livebox(topology)?;
     let held = livebox.control().await;
     let (now, host) = (now(), system::hostname());
     let own = livebox.push_name();
-    let rows: Vec<_> = lineup.pushes.iter().map(|push| row(push, own, now)).collect();
+    let rows: Vec<_> = topology.pushes.iter().map(|push| row(push, own, now)).collect();
     let activity = livebox.activity(now);
     let ends = match &question {
         Question::End(name) => rows.iter().find(|row| row.wanted && row.push.name.as_str() == name),
@@ -291,8 +291,8 @@ async fn rendered(
     let page = Dashboard {
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
-        links: Links::of(state, lineup),
-        token: &state.desk.token,
+        links: Links::of(state, topology),
+        token: &state.flash_messages.token,
         notice,
         ends,
         activity,
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_found_by_its_number_until_many_newer_ones_came() {
-        let desk = Desk::new();
+        let desk = FlashMessages::new();
         let notice = Notice::bad("no".to_owned());
         let first = desk.leave(notice.clone());
         assert_eq!(desk.notice(first), Some(notice.clone()));
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn each_start_has_a_token_of_its_own() {
-        let (one, other) = (Desk::new(), Desk::new());
+        let (one, other) = (FlashMessages::new(), FlashMessages::new());
         assert_eq!(one.token.len(), 32);
         assert_ne!(one.token, other.token);
     }

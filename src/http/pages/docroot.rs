@@ -15,7 +15,7 @@ use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
-use crate::base::disk::{Disk, DiskFile, PATIENCE};
+use crate::base::disk::{CALL_TIMEOUT, Disk, DiskFile};
 use crate::http::error::ApiError;
 use crate::http::files::{self, Facts};
 use crate::http::pages;
@@ -74,7 +74,7 @@ pub(in crate::http) async fn serve(
     }
     let Some(path) = path_of(request.path()) else { return pages::not_found(request).await };
     let own = docroot.as_ref().clone();
-    match docroot.0.run(PATIENCE, move || own.find(&path)).await {
+    match docroot.0.run(CALL_TIMEOUT, move || own.find(&path)).await {
         Ok(Some(Found { file, facts, content_type })) => {
             files::answer(&request, (file, facts), &content_type, "no-cache")
         }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{FailureError, NoPicture, PATIENCE, Pictures, USUAL, Wish};
+use super::{FailureError, NoPicture, PictureRequest, Pictures, TURN_TIMEOUT, USUAL};
 use crate::engine::process::bytes::Stream;
 use crate::engine::process::{NoStill, Still, extract, render_still};
-use crate::engine::roster::HOPELESS;
+use crate::engine::registry::HOPELESS;
 use crate::model::status::Failure;
 
 /// So many streams are looked into at once.
@@ -20,13 +20,17 @@ impl Pictures {
     ///
     /// # Errors
     /// There is none, or too many ask.
-    pub async fn of_bytes(&self, stream: &Arc<Stream>, wish: Wish) -> Result<Bytes, NoPicture> {
+    pub async fn of_bytes(
+        &self,
+        stream: &Arc<Stream>,
+        wish: PictureRequest,
+    ) -> Result<Bytes, NoPicture> {
         let content_type = stream.settings().content_type.clone();
         if content_type.starts_with("audio/") {
             return Err(NoPicture::NoVideo);
         }
         let looking = Arc::clone(&self.looking).acquire_owned();
-        let looking = tokio::time::timeout(PATIENCE, looking).await;
+        let looking = tokio::time::timeout(TURN_TIMEOUT, looking).await;
         let Ok(Ok(looking)) = looking else { return Err(NoPicture::Busy) };
         let stream = Arc::clone(stream);
         // Tasks of their own: they tidy up even if the one who asked has left.
@@ -63,8 +67,8 @@ async fn look_into(stream: &Stream, content_type: &str) -> Result<Still, NoPictu
     let giving_up = async {
         tokio::select! {
             () = stream.fails(HOPELESS) => NoStill::Ended(None),
-            () = tokio::time::sleep(PATIENCE) => {
-                NoStill::Ended(Some(Failure::NoFrames { after: PATIENCE }))
+            () = tokio::time::sleep(TURN_TIMEOUT) => {
+                NoStill::Ended(Some(Failure::NoFrames { after: TURN_TIMEOUT }))
             }
         }
     };

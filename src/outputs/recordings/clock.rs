@@ -23,7 +23,7 @@ const GAP: u64 = 86_400;
 const GRACE: Duration = Duration::from_secs(86_400);
 
 /// Asking takes longer only where the system bus hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether the clock was set by the network since the start of the system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,7 +117,9 @@ impl Clock {
 pub(super) async fn ask() -> Synchronised {
     let mut command = Command::new("timedatectl");
     command.args(["show", "--property=NTPSynchronized", "--value"]).stderr(Stdio::null());
-    let Ok(output) = program::output(command, PATIENCE).await else { return Synchronised::Unknown };
+    let Ok(output) = program::output(command, QUERY_TIMEOUT).await else {
+        return Synchronised::Unknown;
+    };
     match output.stdout.trim_ascii() {
         b"yes" => Synchronised::Yes,
         b"no" => Synchronised::No,

@@ -11,12 +11,12 @@ use std::time::Duration;
 use log::{debug, warn};
 
 use super::clock;
-use super::keep::Room;
 use super::name::{Name, Stage};
-use super::shelf::{Known, Shelf};
 use crate::base::shutdown::Shutdown;
 use crate::engine::process::{Remux, finish_recording};
 use crate::model::status::Failure;
+use crate::outputs::recordings::catalog::{Catalog, Known};
+use crate::outputs::recordings::retention::Headroom;
 
 /// How often the folder is looked after: unfinished recordings, age, size.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -28,9 +28,9 @@ const ASK_EVERY: Duration = Duration::from_secs(60);
 const NOTICE_EVERY: Duration = Duration::from_millis(500);
 
 /// Reads the folder and looks after it, until the service ends.
-pub(super) async fn look_after(shelf: Arc<Shelf>, mut shutdown: Shutdown) {
+pub(super) async fn look_after(catalog: Arc<Catalog>, mut shutdown: Shutdown) {
     let all = async {
-        shelf.on_disk(Shelf::read).await.ok();
+        catalog.on_disk(Catalog::read).await.ok();
         let mut asks = tokio::time::interval(ASK_EVERY);
         asks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut looks = tokio::time::interval(LOOK_EVERY);
@@ -42,16 +42,16 @@ pub(super) async fn look_after(shelf: Arc<Shelf>, mut shutdown: Shutdown) {
                 // Asked before the first look, which may delete.
                 biased;
                 // Once set, a clock goes on by itself.
-                _ = asks.tick(), if !shelf.is_synchronised() => {
-                    shelf.heard_of_clock(clock::ask().await);
+                _ = asks.tick(), if !catalog.is_synchronised() => {
+                    catalog.heard_of_clock(clock::ask().await);
                 }
                 _ = looks.tick() => {
                     is_stuck = false;
-                    shelf.on_disk(Shelf::look).await.ok();
+                    catalog.on_disk(Catalog::look).await.ok();
                 }
                 _ = notices.tick(), if !is_stuck => {
-                    if let Some(next) = shelf.unfinished() {
-                        is_stuck = !finish(&shelf, next).await;
+                    if let Some(next) = catalog.unfinished() {
+                        is_stuck = !finish(&catalog, next).await;
                     }
                 }
             }
@@ -64,24 +64,25 @@ pub(super) async fn look_after(shelf: Arc<Shelf>, mut shutdown: Shutdown) {
 }
 
 /// Returns whether it makes sense to go on with the next one.
-async fn finish(shelf: &Arc<Shelf>, (name, known, bytes): (Name, Option<Known>, u64)) -> bool {
+async fn finish(catalog: &Arc<Catalog>, (name, known, bytes): (Name, Option<Known>, u64)) -> bool {
     if !name.is_mp4() {
-        return in_place(shelf, &name, Stage::Part).await;
+        return in_place(catalog, &name, Stage::Part).await;
     }
     if bytes == 0 {
         let empty = name.clone();
-        shelf.on_disk(move |shelf| shelf.delete(&empty).ok()).await.ok();
+        catalog.on_disk(move |catalog| catalog.delete(&empty).ok()).await.ok();
         return true;
     }
-    let room = shelf.on_disk(move |shelf| shelf.need_room(Room::For(bytes + bytes / 16)));
-    if let Ok(Err(failure)) = room.await {
-        shelf.trouble(format!("{name} stays in fragments for now: {failure}"));
+    let headroom =
+        catalog.on_disk(move |catalog| catalog.need_room(Headroom::For(bytes + bytes / 16)));
+    if let Ok(Err(failure)) = headroom.await {
+        catalog.trouble(format!("{name} stays in fragments for now: {failure}"));
         return false;
     }
-    if !shelf.finishing(&name) {
+    if !catalog.finishing(&name) {
         return true;
     }
-    let path = |stage| name.path(shelf.folder(), stage);
+    let path = |stage| name.path(catalog.folder(), stage);
     let job = Remux {
         from: path(Stage::Part),
         to: path(Stage::New),
@@ -91,36 +92,36 @@ async fn finish(shelf: &Arc<Shelf>, (name, known, bytes): (Name, Option<Known>, 
     };
     let made = finish_recording(job).await;
     let (own, is_made) = (name.clone(), made.is_ok());
-    let clear = move |shelf: &Shelf| {
-        shelf.remove(&own, Stage::Through);
+    let clear = move |catalog: &Catalog| {
+        catalog.remove(&own, Stage::Through);
         if !is_made {
-            shelf.remove(&own, Stage::New);
+            catalog.remove(&own, Stage::New);
         }
     };
-    shelf.on_disk(clear).await.ok();
+    catalog.on_disk(clear).await.ok();
     match made {
         Ok(()) => {
             debug!("{name} is finished");
-            in_place(shelf, &name, Stage::New).await
+            in_place(catalog, &name, Stage::New).await
         }
         Err(Failure::Disk(why)) => {
-            shelf.ended(&name, known);
-            shelf.trouble(format!("{name} stays in fragments for now: {why}"));
+            catalog.ended(&name, known);
+            catalog.trouble(format!("{name} stays in fragments for now: {why}"));
             false
         }
         Err(failure) => {
             warn!("{name} stays in fragments: {failure}");
-            in_place(shelf, &name, Stage::Part).await
+            in_place(catalog, &name, Stage::Part).await
         }
     }
 }
 
-async fn in_place(shelf: &Arc<Shelf>, name: &Name, made: Stage) -> bool {
+async fn in_place(catalog: &Arc<Catalog>, name: &Name, made: Stage) -> bool {
     let own = name.clone();
-    let done = shelf.on_disk(move |shelf| shelf.finished(&own, made)).await;
+    let done = catalog.on_disk(move |catalog| catalog.finished(&own, made)).await;
     if let Err(error) = done.map_err(io::Error::from).flatten() {
-        shelf.ended(name, None);
-        shelf.trouble(format!("{name} cannot be finished: {error}"));
+        catalog.ended(name, None);
+        catalog.trouble(format!("{name} cannot be finished: {error}"));
         return false;
     }
     true

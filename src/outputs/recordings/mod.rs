@@ -2,17 +2,17 @@
 //!
 //! A recording is a reader like any other: it keeps its feed running and never
 //! makes it wait. What is recorded is written as it comes (`recorder`), put in
-//! order afterwards (`finish`), and kept as long as there is room (`keep`).
+//! order afterwards (`finish`), and kept as long as there is headroom (`keep`).
 
+mod catalog;
 mod clock;
 mod finish;
 mod index;
-mod keep;
 mod manual;
 mod name;
 pub mod recorder;
+mod retention;
 mod run;
-mod shelf;
 
 use std::fs::Metadata;
 use std::path::PathBuf;
@@ -36,12 +36,12 @@ use crate::model::recording::ManualOverride;
 use crate::model::status;
 use crate::store::state_file::StateFile;
 
+pub use catalog::{Entry, NotDeleted, State};
 pub use name::Name;
 pub use run::Source;
-pub use shelf::{Entry, NotDeleted, State};
 
+use catalog::{Catalog, Sums};
 use run::{Job, Progress, RecordingPipeline};
-use shelf::{Shelf, Sums};
 
 /// A disk may be busy for long: cards clean up after themselves.
 const LIMITS: Limits = Limits {
@@ -66,16 +66,16 @@ pub struct Recordable {
 /// All recordings of this box.
 #[derive(Debug)]
 pub struct Recordings {
-    shelf: Arc<Shelf>,
+    catalog: Arc<Catalog>,
     state_file: Arc<StateFile>,
     split: watch::Sender<Duration>,
-    takers: Mutex<Vec<Arc<Taker>>>,
+    takers: Mutex<Vec<Arc<RecordingTask>>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// The recording of one stream.
 #[derive(Debug)]
-struct Taker {
+struct RecordingTask {
     name: StreamName,
     plan: Record,
     source: watch::Sender<Source>,
@@ -108,10 +108,10 @@ impl Recordings {
         state_file: Arc<StateFile>,
         shutdown: Shutdown,
     ) -> std::io::Result<Arc<Self>> {
-        let shelf = Arc::new(Shelf::open(folder, settings.keep).await?);
-        let looks = tokio::spawn(finish::look_after(Arc::clone(&shelf), shutdown.clone()));
+        let catalog = Arc::new(Catalog::open(folder, settings.keep).await?);
+        let looks = tokio::spawn(finish::look_after(Arc::clone(&catalog), shutdown.clone()));
         let recordings = Arc::new(Self {
-            shelf,
+            catalog,
             state_file,
             split: watch::Sender::new(settings.split),
             takers: Mutex::default(),
@@ -125,7 +125,7 @@ impl Recordings {
     /// Records these streams from now on. What is the same as before goes on;
     /// the recordings of streams that are gone end.
     pub async fn follow(&self, settings: &settings::Recordings, streams: Vec<Recordable>) {
-        self.shelf.set_keep(settings.keep);
+        self.catalog.set_keep(settings.keep);
         self.split.send_replace(settings.split);
         let before = self.all();
         let mut takers = Vec::new();
@@ -150,14 +150,14 @@ impl Recordings {
         self.ask_plans();
     }
 
-    fn spawn(&self, stream: Recordable, manual: ManualOverride) -> Arc<Taker> {
+    fn spawn(&self, stream: Recordable, manual: ManualOverride) -> Arc<RecordingTask> {
         let Recordable { name, plan, source } = stream;
         let (wanted, (tell, file)) = (watch::Sender::new(0), watch::channel(None));
         let source = watch::Sender::new(source);
         let job = Job {
             stream: name.clone(),
             source: source.subscribe(),
-            shelf: Arc::clone(&self.shelf),
+            catalog: Arc::clone(&self.catalog),
             split: self.split.subscribe(),
             file: tell,
             progress: Arc::new(Progress::default()),
@@ -172,7 +172,15 @@ impl Recordings {
         let mut tasks = self.tasks();
         tasks.retain(|task| !task.is_finished());
         tasks.push(task);
-        Arc::new(Taker { name, plan, source, manual: Mutex::new(manual), wanted, file, supervisor })
+        Arc::new(RecordingTask {
+            name,
+            plan,
+            source,
+            manual: Mutex::new(manual),
+            wanted,
+            file,
+            supervisor,
+        })
     }
 
     /// Records the stream until somebody stops it, also over a restart; as
@@ -205,7 +213,7 @@ impl Recordings {
         Ok(())
     }
 
-    async fn override_plan(&self, taker: &Taker, manual: ManualOverride) {
+    async fn override_plan(&self, taker: &RecordingTask, manual: ManualOverride) {
         *taker.lock() = manual;
         self.ask_plans();
         let word = if *taker.wanted.borrow() > 0 { "started" } else { "stopped" };
@@ -221,7 +229,7 @@ impl Recordings {
         limit: usize,
         may_show: impl Fn(&StreamName) -> bool,
     ) -> Vec<(Name, Entry)> {
-        self.shelf.list(before, limit, may_show)
+        self.catalog.list(before, limit, may_show)
     }
 
     /// The file of a recording, to be served, and what the disk says of it. One that grows is served up to
@@ -231,7 +239,7 @@ impl Recordings {
     /// The disk does not answer.
     pub async fn file(&self, name: &Name) -> Result<Option<(DiskFile, Metadata)>, Silent> {
         let name = name.clone();
-        self.shelf.soon_on_disk(move |shelf| shelf.serve(&name)).await
+        self.catalog.soon_on_disk(move |catalog| catalog.serve(&name)).await
     }
 
     /// Deletes a recording.
@@ -240,19 +248,19 @@ impl Recordings {
     /// It is not there or in use, or the disk does not answer.
     pub async fn delete(&self, name: &Name) -> Result<(), NotDeleted> {
         let own = name.clone();
-        let deleted = self.shelf.soon_on_disk(move |shelf| shelf.delete(&own)).await;
+        let deleted = self.catalog.soon_on_disk(move |catalog| catalog.delete(&own)).await;
         deleted.unwrap_or(Err(NotDeleted::Silent)).inspect(|()| info!("{name} is deleted by hand"))
     }
 
     pub fn status(&self, now: Instant) -> status::Recordings {
-        let Sums { usage, free, last_error } = self.shelf.sums();
+        let Sums { usage, free, last_error } = self.catalog.sums();
         let streams = self.all().iter().map(|taker| taker.status(now)).collect();
         status::Recordings { streams, usage, free, last_error }
     }
 
     /// Their folder.
     pub fn disk(&self) -> &Disk {
-        self.shelf.disk()
+        self.catalog.disk()
     }
 
     pub fn supervisors(&self) -> Vec<Supervisor> {
@@ -268,7 +276,7 @@ impl Recordings {
         }
     }
 
-    fn taker(&self, stream: &str) -> Option<Arc<Taker>> {
+    fn taker(&self, stream: &str) -> Option<Arc<RecordingTask>> {
         self.takers().iter().find(|taker| taker.name.as_str() == stream).cloned()
     }
 
@@ -283,11 +291,11 @@ impl Recordings {
         }
     }
 
-    fn all(&self) -> Vec<Arc<Taker>> {
+    fn all(&self) -> Vec<Arc<RecordingTask>> {
         self.takers().clone()
     }
 
-    fn takers(&self) -> MutexGuard<'_, Vec<Arc<Taker>>> {
+    fn takers(&self) -> MutexGuard<'_, Vec<Arc<RecordingTask>>> {
         self.takers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -296,7 +304,7 @@ impl Recordings {
     }
 }
 
-impl Taker {
+impl RecordingTask {
     fn manual(&self) -> ManualOverride {
         *self.lock()
     }

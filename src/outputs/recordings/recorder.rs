@@ -267,7 +267,7 @@ fn now() -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::disk::PATIENCE;
+    use crate::base::disk::CALL_TIMEOUT;
 
     fn gathered(pieces: &[usize]) -> (Gathered, Instant) {
         let begin = now();
@@ -300,7 +300,7 @@ mod tests {
         let disk = Disk::at(folder.path()).unwrap();
         let create = |path: &Path| {
             let (path, own) = (path.to_owned(), disk.clone());
-            disk.run_blocking(PATIENCE, move || Recorder::create(&path, own, 0o666)).unwrap()
+            disk.run_blocking(CALL_TIMEOUT, move || Recorder::create(&path, own, 0o666)).unwrap()
         };
         let path = folder.path().join("a.mp4");
         let unused = create(&path).unwrap();

@@ -11,9 +11,7 @@ use ::bytes::Bytes;
 use log::{info, warn};
 use tokio::sync::{mpsc, watch};
 
-use super::keep::Room;
 use super::name::{Name, ending_of};
-use super::shelf::{Known, Shelf};
 use crate::base::time::MediaTime;
 use crate::engine::plan::index_bytes;
 use crate::engine::process::bytes;
@@ -25,7 +23,9 @@ use crate::hub::{self, Piece, Read, Reader};
 use crate::media::packager::Init;
 use crate::model::ids::StreamName;
 use crate::model::status::Failure;
+use crate::outputs::recordings::catalog::{Catalog, Known};
 use crate::outputs::recordings::recorder::{RecordError, Recorder};
+use crate::outputs::recordings::retention::Headroom;
 
 /// A camera that is away for longer goes on in another file, so that nobody
 /// watches a still picture for hours.
@@ -34,7 +34,7 @@ const GAP: Duration = Duration::from_secs(30);
 /// FAT, which many cards and sticks have, holds no longer file than 4 GiB.
 const LARGEST: u64 = 4_000_000_000;
 
-/// How often the disk is asked for its room.
+/// How often the disk is asked for its headroom.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What is recorded.
@@ -68,7 +68,7 @@ pub(super) struct Job {
     pub stream: StreamName,
     /// A reload may replace it by one that has the same readers.
     pub source: watch::Receiver<Source>,
-    pub shelf: Arc<Shelf>,
+    pub catalog: Arc<Catalog>,
     pub split: watch::Receiver<Duration>,
     /// The file that is being written.
     pub file: watch::Sender<Option<Name>>,
@@ -132,13 +132,13 @@ impl Job {
     /// What ends a run because of the disk; the status has it as well.
     fn failed(&self, error: &RecordError) -> Failure {
         if let Some(trouble) = error.of_folder() {
-            self.shelf.disk().note(Some(trouble));
+            self.catalog.disk().note(Some(trouble));
         }
         told(error)
     }
 
-    async fn make_room(&self, room: Room) -> Result<(), Failure> {
-        let made = self.shelf.on_disk(move |shelf| shelf.need_room(room));
+    async fn make_room(&self, headroom: Headroom) -> Result<(), Failure> {
+        let made = self.catalog.on_disk(move |catalog| catalog.need_room(headroom));
         self.with_disk(made).await.unwrap_or_else(|silent| Err(Failure::Disk(silent.to_string())))
     }
 }
@@ -191,7 +191,7 @@ impl<'a> Session<'a> {
         &mut self,
         mut reader: Reader,
     ) -> Result<std::convert::Infallible, Failure> {
-        self.job.make_room(Room::Begin).await?;
+        self.job.make_room(Headroom::Begin).await?;
         loop {
             let read = tokio::select! {
                 read = reader.next() => Some(read),
@@ -219,7 +219,7 @@ impl<'a> Session<'a> {
         &mut self,
         stream: Arc<bytes::Stream>,
     ) -> Result<std::convert::Infallible, Failure> {
-        self.job.make_room(Room::Begin).await?;
+        self.job.make_room(Headroom::Begin).await?;
         let ending = ending_of(&stream.settings().content_type);
         let mut viewer = join(&stream)?;
         drop(stream);
@@ -283,9 +283,9 @@ impl<'a> Session<'a> {
     }
 
     async fn create(&self, ending: &'static str) -> Result<Open, Failure> {
-        let Job { shelf, stream, file, .. } = self.job;
+        let Job { catalog, stream, file, .. } = self.job;
         let own = stream.clone();
-        let made = shelf.on_disk(move |shelf| shelf.create(&own, ending));
+        let made = catalog.on_disk(move |catalog| catalog.create(&own, ending));
         let made =
             self.job.with_disk(made).await.map_err(|hung| Failure::Disk(hung.to_string()))?;
         let (name, recorder) = made.map_err(|error| self.job.failed(&error))?;
@@ -313,13 +313,13 @@ impl<'a> Session<'a> {
         let Some(open) = &mut self.open else { return Ok(()) };
         let put = self.job.with_disk(open.recorder.put_due()).await;
         open.bytes = put.map_err(|error| self.job.failed(&error))?;
-        self.job.shelf.grown(&open.name, open.bytes, open.span());
+        self.job.catalog.grown(&open.name, open.bytes, open.span());
         if now().duration_since(open.came) >= GAP {
             self.close().await?;
         }
         if now() >= self.look_at {
             self.look_at = now() + LOOK_EVERY;
-            self.job.make_room(Room::Going).await?;
+            self.job.make_room(Headroom::Going).await?;
         }
         Ok(())
     }
@@ -328,13 +328,13 @@ impl<'a> Session<'a> {
     async fn close(&mut self) -> Result<(), Failure> {
         let Some(open) = self.open.take() else { return Ok(()) };
         self.job.file.send_replace(None);
-        let (shelf, span, known) = (&self.job.shelf, open.span(), open.known());
+        let (catalog, span, known) = (&self.job.catalog, open.span(), open.known());
         let done = self.job.with_disk(open.recorder.finish()).await;
         match &done {
-            Ok(bytes) => shelf.grown(&open.name, *bytes, span),
+            Ok(bytes) => catalog.grown(&open.name, *bytes, span),
             Err(error) => warn!("{}: {error}", open.name),
         }
-        shelf.ended(&open.name, known);
+        catalog.ended(&open.name, known);
         done.map(|_| ()).map_err(|error| self.job.failed(&error))
     }
 }

@@ -12,7 +12,7 @@ use crate::engine::process::pipe;
 use crate::engine::supervise::lifecycle::{Event, Run};
 use crate::engine::supervise::runs::{Runs, Stop};
 use crate::engine::supervise::supervisor::{GivenBefore, Pipeline, Pulse};
-use crate::hub::bytes::{Begin, Flow, Need, Reader};
+use crate::hub::bytes::{Begin, ByteRing, Need, Reader};
 use crate::model::status::Failure;
 
 /// Runs one feed, or the shared command of one stream.
@@ -21,12 +21,12 @@ pub(super) struct BytesPipeline {
     job: Job,
     runs: Runs,
     /// What is to be there for as long as this is wanted, between runs too.
-    base: Option<Arc<Flow>>,
+    base: Option<Arc<ByteRing>>,
     need: Option<Need>,
 }
 
 impl BytesPipeline {
-    pub(super) fn new(job: Job, base: Option<Arc<Flow>>) -> Self {
+    pub(super) fn new(job: Job, base: Option<Arc<ByteRing>>) -> Self {
         Self { job, runs: Runs::default(), base, need: None }
     }
 
@@ -40,9 +40,9 @@ impl BytesPipeline {
 #[derive(Clone, Debug)]
 pub(super) struct Job {
     origin: Arc<Origin>,
-    flow: Arc<Flow>,
+    flow: Arc<ByteRing>,
     /// What a command reads.
-    input: Option<Arc<Flow>>,
+    input: Option<Arc<ByteRing>>,
     resurrect: bool,
     /// Bytes that a command was given, and how many when it was last asked for.
     fed: Arc<AtomicU64>,
@@ -98,7 +98,7 @@ impl Pipeline for BytesPipeline {
     }
 
     fn hold(&mut self) {
-        self.need = self.need.take().or_else(|| self.base.as_ref().map(Flow::need));
+        self.need = self.need.take().or_else(|| self.base.as_ref().map(ByteRing::need));
     }
 
     fn let_go(&mut self) {
@@ -109,8 +109,8 @@ impl Pipeline for BytesPipeline {
 impl Job {
     pub(super) fn new(
         origin: Origin,
-        flow: &Arc<Flow>,
-        input: Option<Arc<Flow>>,
+        flow: &Arc<ByteRing>,
+        input: Option<Arc<ByteRing>>,
         resurrect: bool,
     ) -> Self {
         Self {

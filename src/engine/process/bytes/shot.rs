@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use super::run::{feed_process, input_of};
 use super::{Maker, NoSeat, Stream};
 use crate::engine::process::command::Blocks;
-use crate::engine::roster::{HOPELESS, PATIENCE};
+use crate::engine::registry::{FIRST_FRAME_TIMEOUT, HOPELESS};
 use crate::model::status::Failure;
 
 /// So many commands of one stream run at once; who comes then waits.
@@ -50,7 +50,8 @@ impl Stream {
             // The check refuses a shot without a command.
             return Err(NoSeat.into());
         };
-        let seat = tokio::time::timeout(PATIENCE, Arc::clone(seats).acquire_owned()).await;
+        let seat =
+            tokio::time::timeout(FIRST_FRAME_TIMEOUT, Arc::clone(seats).acquire_owned()).await;
         let Ok(Ok(_seat)) = seat else { return Err(NoSeat.into()) };
         let (_alive, _counted) = (alive.clone(), Arc::clone(&self.viewers));
         let input = self.feed.as_ref().map(|feed| {

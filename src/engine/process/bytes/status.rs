@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Feed, Maker, Roster, Stream};
+use super::{Feed, Maker, Registry, Stream};
 use crate::model::status::{self, Past, State};
 
-impl Roster {
+impl Registry {
     /// All feeds, in the order of the configuration.
     pub fn feed_status(&self, now: Instant) -> Vec<status::ByteFeed> {
         self.feeds.iter().map(|feed| feed.status(now)).collect()

@@ -26,8 +26,8 @@ pub(in crate::http) async fn start(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     let typed = form(&caller, &request, payload, &state).await?;
-    let lineup = state.lineup();
-    let livebox = livebox(&lineup)?;
+    let topology = state.topology();
+    let livebox = livebox(&topology)?;
     match livebox.go_live(&typed, now()).await {
         Ok(()) => Ok(back(&state, Ok(()))),
         Err(error) => refused(&state, error.into(), &typed).await,
@@ -42,7 +42,7 @@ pub(in crate::http) async fn stop(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    Ok(back(&state, livebox(&state.lineup())?.stop(now()).await.map_err(ApiError::from)))
+    Ok(back(&state, livebox(&state.topology())?.stop(now()).await.map_err(ApiError::from)))
 }
 
 /// `POST /dashboard/control`
@@ -53,7 +53,7 @@ pub(in crate::http) async fn edit(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     let typed = form(&caller, &request, payload, &state).await?;
-    match livebox(&state.lineup())?.edit_by_form(&typed, now()).await {
+    match livebox(&state.topology())?.edit_by_form(&typed, now()).await {
         Ok(()) => Ok(told(&state, state.forgets().map_or(Notice::good(SAVED), Notice::bad))),
         Err(error) => refused(&state, error.into(), &typed).await,
     }
@@ -68,9 +68,9 @@ pub(in crate::http) async fn start_push(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    let lineup = state.lineup();
-    let push = named(&lineup, &name, &request)?;
-    Ok(back(&state, livebox(&lineup)?.start_push(push, now()).await.map_err(ApiError::from)))
+    let topology = state.topology();
+    let push = named(&topology, &name, &request)?;
+    Ok(back(&state, livebox(&topology)?.start_push(push, now()).await.map_err(ApiError::from)))
 }
 
 /// `POST /dashboard/pushes/{name}/stop`
@@ -82,9 +82,9 @@ pub(in crate::http) async fn stop_push(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    let lineup = state.lineup();
-    let push = named(&lineup, &name, &request)?;
-    Ok(back(&state, livebox(&lineup)?.stop_push(push, now()).await.map_err(ApiError::from)))
+    let topology = state.topology();
+    let push = named(&topology, &name, &request)?;
+    Ok(back(&state, livebox(&topology)?.stop_push(push, now()).await.map_err(ApiError::from)))
 }
 
 /// `POST /dashboard/pushes/{name}/retry`
@@ -96,9 +96,9 @@ pub(in crate::http) async fn retry_push(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    let lineup = state.lineup();
-    let push = named(&lineup, &name, &request)?;
-    let tried = livebox(&lineup)?.try_push_now(push, now()).await;
+    let topology = state.topology();
+    let push = named(&topology, &name, &request)?;
+    let tried = livebox(&topology)?.try_push_now(push, now()).await;
     Ok(back_to("/dashboard", &state, tried.map_err(ApiError::from)))
 }
 
@@ -111,7 +111,7 @@ pub(in crate::http) async fn restart(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    named_stream(&state.lineup(), &name, &request)?.restart().await;
+    named_stream(&state.topology(), &name, &request)?.restart().await;
     Ok(back_to("/dashboard", &state, Ok(())))
 }
 
@@ -149,7 +149,7 @@ pub(in crate::http) async fn form(
     caller.require_operator_by_token().await?;
     let mut fields = fields(request, payload).await?;
     let is_token = |field: &Field| field.key == "token";
-    let ours = |field: &Field| field.value.as_deref() == Some(state.desk.token());
+    let ours = |field: &Field| field.value.as_deref() == Some(state.flash_messages.token());
     if !fields.iter().find(|field| is_token(field)).is_some_and(ours) {
         return Err(ApiError::ForeignForm.into());
     }
@@ -170,7 +170,7 @@ pub(in crate::http) fn changed_at(
 ) -> HttpResponse {
     match (&done, state.forgets()) {
         (Ok(()), Some(warning)) => {
-            see(format!("{place}?told={}", state.desk.leave(Notice::bad(warning))))
+            see(format!("{place}?told={}", state.flash_messages.leave(Notice::bad(warning))))
         }
         (Ok(()) | Err(_), _) => back_to(place, state, done),
     }
@@ -185,21 +185,21 @@ pub(in crate::http) fn back_to(
     match done {
         Ok(()) => see(place.to_owned()),
         Err(error) => {
-            let number = state.desk.leave(Notice::bad(in_words(&error)));
+            let number = state.flash_messages.leave(Notice::bad(in_words(&error)));
             see(format!("{place}?told={number}"))
         }
     }
 }
 
 fn told(state: &State, notice: Notice) -> HttpResponse {
-    see(format!("/dashboard?told={}", state.desk.leave(notice)))
+    see(format!("/dashboard?told={}", state.flash_messages.leave(notice)))
 }
 
 /// The page with what was typed, and why it is refused.
 async fn refused(state: &State, error: ApiError, typed: &[Field]) -> Result<HttpResponse, Refusal> {
-    let lineup = state.lineup();
+    let topology = state.topology();
     let notice = Some(Notice::bad(in_words(&error)));
-    let mut page = rendered(state, &lineup, notice, Question::None, typed).await?;
+    let mut page = rendered(state, &topology, notice, Question::None, typed).await?;
     *page.status_mut() = error.status_code();
     Ok(page)
 }

@@ -6,19 +6,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::lineup::Lineup;
 use crate::config::settings::Settings;
 use crate::engine::supervise::lifecycle::Phase;
 use crate::engine::supervise::supervisor::Report;
 use crate::engine::supervise::unit::Unit;
 use crate::model::status::Failure;
+use crate::service::topology::Topology;
 
 /// As long as a cold feed has for its first frame.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A unit that runs by new settings, and was live before.
 #[derive(Clone, Debug)]
-pub struct Trial {
+pub struct Probation {
     pub unit: Unit,
     /// By which it was live.
     pub old: Arc<Settings>,
@@ -35,7 +35,7 @@ pub enum Verdict {
     Failed,
 }
 
-impl Trial {
+impl Probation {
     /// When the verdict is due.
     pub fn until(&self) -> Instant {
         self.until
@@ -71,7 +71,12 @@ fn verdict(phase: &Phase, has_lived: bool, is_due: bool) -> Verdict {
 
 /// What is to be tried of `after`: what was started anew, and whose feed or
 /// stream is in `live`, the units that were live under `before`.
-pub fn trials(before: &Lineup, live: &[Unit], after: &Lineup, now: Instant) -> Vec<Trial> {
+pub fn probations(
+    before: &Topology,
+    live: &[Unit],
+    after: &Topology,
+    now: Instant,
+) -> Vec<Probation> {
     let was_live = |unit: &Unit| {
         let same_feed = |other: &&Unit| unit.feed.is_some() && unit.feed == other.feed;
         let same_stream = |other: &&Unit| unit.stream.is_some() && unit.stream == other.stream;
@@ -81,7 +86,7 @@ pub fn trials(before: &Lineup, live: &[Unit], after: &Lineup, now: Instant) -> V
     let is_new = |unit: &Unit| !known.iter().any(|other| unit.supervisor.is(&other.supervisor));
     let units = after.units().into_iter().filter(|unit| is_new(unit) && was_live(unit));
     let old = &before.settings;
-    units.map(|unit| Trial { unit, old: Arc::clone(old), until: now + PATIENCE }).collect()
+    units.map(|unit| Probation { unit, old: Arc::clone(old), until: now + TIMEOUT }).collect()
 }
 
 #[cfg(test)]

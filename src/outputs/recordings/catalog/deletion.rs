@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use log::{info, warn};
 
-use super::{Entry, Shelf, State, is_apart, try_writing};
+use super::{Catalog, Entry, State, is_apart, try_writing};
 use crate::base::system;
-use crate::config::settings::{Keep, WhichClock};
+use crate::config::settings::{Retention, WhichClock};
 use crate::model::status::Failure;
 use crate::outputs::recordings::clock::Synchronised;
-use crate::outputs::recordings::keep::{Held, Room};
 use crate::outputs::recordings::name::Name;
+use crate::outputs::recordings::retention::{Candidate, Headroom};
 
 /// What follows from a doubtful clock.
 const NO_AGES: &str = "no recording is deleted by its age for a day";
@@ -25,12 +25,15 @@ enum Ages {
     Unknown,
 }
 
-impl Shelf {
-    /// Deletes what is too much, and says whether there is then room; blocks.
+impl Catalog {
+    /// Deletes what is too much, and says whether there is then headroom; blocks.
     ///
     /// # Errors
     /// There is none, or the folder is gone; says so for people.
-    pub(in crate::outputs::recordings) fn make_room(&self, room: Room) -> Result<(), Failure> {
+    pub(in crate::outputs::recordings) fn make_room(
+        &self,
+        headroom: Headroom,
+    ) -> Result<(), Failure> {
         let gone = |error: io::Error| {
             self.disk.note(Some(format!("is not there: {error}")));
             Failure::Disk(format!("the folder {} is not there: {error}", self.folder.display()))
@@ -43,31 +46,34 @@ impl Shelf {
         if *self.is_apart.get_or_init(|| is_apart) && !is_apart {
             return Err(gone(io::Error::other("its disk is unplugged")));
         }
-        for name in self.surplus(&keep, free, room, ages) {
+        for name in self.surplus(&keep, free, headroom, ages) {
             if self.delete(&name).is_ok() {
-                info!("{name} is deleted to make room");
+                info!("{name} is deleted to make headroom");
             }
         }
         let free = self.look_free().map_err(gone)?;
-        if free >= keep.wanted(room) {
+        if free >= keep.wanted(headroom) {
             return Ok(());
         }
-        let [left, wanted] = [free, keep.wanted(room)].map(crate::base::units::size_in_words);
+        let [left, wanted] = [free, keep.wanted(headroom)].map(crate::base::units::size_in_words);
         Err(Failure::Disk(format!(
             "the disk has {left} left, and {wanted} are to be free (recordings.keep.free)"
         )))
     }
 
-    /// As [`Shelf::make_room`], for what has to be written: without room for it
+    /// As [`Catalog::make_room`], for what has to be written: without headroom for it
     /// something is wrong with the folder.
     ///
     /// # Errors
     /// Likewise.
-    pub(in crate::outputs::recordings) fn need_room(&self, room: Room) -> Result<(), Failure> {
-        let made = self.make_room(room);
+    pub(in crate::outputs::recordings) fn need_room(
+        &self,
+        headroom: Headroom,
+    ) -> Result<(), Failure> {
+        let made = self.make_room(headroom);
         if made.is_err() && self.disk.trouble().is_none() {
             // Without amounts, which change: the log has each text once.
-            self.disk.note(Some("has too little room (recordings.keep.free)".to_owned()));
+            self.disk.note(Some("has too little headroom (recordings.keep.free)".to_owned()));
         }
         made
     }
@@ -75,35 +81,35 @@ impl Shelf {
     /// Deletes what is too much, and looks whether what was wrong with the folder
     /// still is; blocks.
     pub(in crate::outputs::recordings) fn look(&self) {
-        let begin = self.keep().wanted(Room::Begin);
+        let begin = self.keep().wanted(Headroom::Begin);
         let has_room = |free: Option<u64>| free.is_some_and(|free| free >= begin);
-        if self.make_room(Room::Going).is_ok()
+        if self.make_room(Headroom::Going).is_ok()
             && self.disk.trouble().is_some()
-            && has_room(self.books().free)
+            && has_room(self.index().free)
             && try_writing(&self.folder).is_ok()
         {
             self.disk.note(None);
         }
     }
 
-    /// What the disk has room for, which the books then say; blocks.
+    /// What the disk has headroom for, which the index then say; blocks.
     fn look_free(&self) -> io::Result<u64> {
         let free = system::disk_free(&self.folder);
-        self.books().free = free.as_ref().ok().copied();
+        self.index().free = free.as_ref().ok().copied();
         free
     }
 
     /// What must go, the oldest first.
-    fn surplus(&self, keep: &Keep, free: u64, room: Room, ages: Ages) -> Vec<Name> {
+    fn surplus(&self, keep: &Retention, free: u64, headroom: Headroom, ages: Ages) -> Vec<Name> {
         let now = Timestamp::now();
-        let mut books = self.books();
+        let mut index = self.index();
         if ages == Ages::Known {
-            let undated = books.all.iter_mut().filter(|(name, _)| !name.is_dated());
+            let undated = index.all.iter_mut().filter(|(name, _)| !name.is_dated());
             undated.for_each(|(_, entry)| entry.seen = entry.seen.or(Some(now)));
         }
         let may_go = |state| matches!(state, State::Finished | State::Waiting(_));
         let (go, stay): (Vec<_>, Vec<_>) =
-            books.all.iter().partition(|(_, entry)| may_go(entry.state));
+            index.all.iter().partition(|(_, entry)| may_go(entry.state));
         // What has no date counts as made when that was noticed.
         let end = |name: &Name, entry: &Entry| {
             if name.is_dated() { entry.end() } else { entry.seen.unwrap_or(now) }
@@ -115,20 +121,20 @@ impl Shelf {
             Ages::Known => u64::try_from(now.as_second() - end.as_second()).unwrap_or(0),
             Ages::Unknown => 0,
         };
-        let held = go.iter().map(|(end, _, entry)| Held {
+        let held = go.iter().map(|(end, _, entry)| Candidate {
             age: Duration::from_secs(age(*end)),
             bytes: entry.bytes,
         });
         let others = stay.iter().map(|(_, entry)| entry.bytes).sum();
-        let count = keep.surplus(&held.collect::<Vec<_>>(), others, free, room);
+        let count = keep.surplus(&held.collect::<Vec<_>>(), others, free, headroom);
         go.into_iter().take(count).map(|(_, name, _)| name.clone()).collect()
     }
 
     /// The wall clock beside the newest recording that is there.
     pub(super) fn compare_clock(&self) {
         let newest = {
-            let books = self.books();
-            let dated = books.all.iter().filter(|(name, _)| name.is_dated());
+            let index = self.index();
+            let dated = index.all.iter().filter(|(name, _)| name.is_dated());
             dated.map(|(_, entry)| entry.end()).max()
         };
         let wall = Timestamp::now();

@@ -44,7 +44,7 @@ impl Feed {
         feed: &settings::Feed,
         base: Option<Arc<Self>>,
         plans: &[watch::Sender<Plan>],
-        (settings, flows): (&Settings, &bytes::Roster),
+        (settings, flows): (&Settings, &bytes::Registry),
         spread: f64,
     ) -> (Arc<Self>, JoinHandle<()>) {
         let name = feed.name.clone();

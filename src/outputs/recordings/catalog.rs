@@ -1,11 +1,11 @@
 //! The folder of the recordings, and what is known of each.
 //!
-//! What lies there is read once, at the start; afterwards the books say what
+//! What lies there is read once, at the start; afterwards the index say what
 //! there is, so that a list costs no look at the disk. Nothing is written or
 //! deleted that has not a name of livebox's own, and no link is followed.
 
+mod deletion;
 mod entry;
-mod retention;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -20,15 +20,15 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use log::{info, warn};
 
-use self::entry::Wear;
+use self::entry::BytesWritten;
 pub use self::entry::{Entry, NotDeleted, State};
 pub(super) use self::entry::{Known, Sums};
 use super::clock::Clock;
 use super::index::span_of;
 use super::name::{Name, Stage};
-use crate::base::disk::{Disk, DiskFile, PATIENCE, Silent};
+use crate::base::disk::{CALL_TIMEOUT, Disk, DiskFile, Silent};
 use crate::base::time;
-use crate::config::settings::Keep;
+use crate::config::settings::Retention;
 use crate::model::ids::StreamName;
 use crate::model::status::Usage;
 use crate::outputs::recordings::recorder::{PIECE, RecordError, Recorder};
@@ -44,44 +44,44 @@ const TRIAL: &str = ".livebox-may-write";
 
 /// See the module's description.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct Catalog {
     folder: PathBuf,
     /// Makes every call into the folder.
     disk: Disk,
     /// Whether it lies on another disk than the system; not known until that has answered once.
     is_apart: OnceLock<bool>,
-    keep: Mutex<Keep>,
+    keep: Mutex<Retention>,
     clock: Mutex<Clock>,
-    books: Mutex<Books>,
+    index: Mutex<Index>,
 }
 
 #[derive(Debug, Default)]
-struct Books {
+struct Index {
     all: BTreeMap<Name, Entry>,
-    wear: HashMap<StreamName, Wear>,
-    /// What the disk had room for at the last look.
+    written: HashMap<StreamName, BytesWritten>,
+    /// What the disk had headroom for at the last look.
     free: Option<u64>,
     last_error: Option<String>,
 }
 
-impl Shelf {
+impl Catalog {
     /// A folder that does not answer is taken as it is: it may answer later.
     ///
     /// # Errors
     /// The folder is not there or may not be written.
-    pub(super) async fn open(folder: PathBuf, keep: Keep) -> io::Result<Self> {
+    pub(super) async fn open(folder: PathBuf, keep: Retention) -> io::Result<Self> {
         let disk = Disk::at(&folder)?;
-        let shelf = Self {
+        let catalog = Self {
             folder: folder.clone(),
             disk: disk.clone(),
             is_apart: OnceLock::new(),
             keep: Mutex::new(keep),
             clock: Mutex::default(),
-            books: Mutex::default(),
+            index: Mutex::default(),
         };
-        match disk.run(PATIENCE, move || try_folder(&folder)).await {
-            Ok(tried) => tried.map(|()| shelf),
-            Err(Silent) => Ok(shelf),
+        match disk.run(CALL_TIMEOUT, move || try_folder(&folder)).await {
+            Ok(tried) => tried.map(|()| catalog),
+            Err(Silent) => Ok(catalog),
         }
     }
 
@@ -97,7 +97,7 @@ impl Shelf {
         self.disk.wait(move || work(&own)).await
     }
 
-    /// As [`Shelf::on_disk`], for somebody who waits for the answer.
+    /// As [`Catalog::on_disk`], for somebody who waits for the answer.
     ///
     /// # Errors
     /// The disk does not answer in time.
@@ -106,7 +106,7 @@ impl Shelf {
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Result<T, Silent> {
         let own = Arc::clone(self);
-        self.disk.run(PATIENCE, move || work(&own)).await
+        self.disk.run(CALL_TIMEOUT, move || work(&own)).await
     }
 
     pub(super) fn disk(&self) -> &Disk {
@@ -117,11 +117,11 @@ impl Shelf {
         &self.folder
     }
 
-    pub(super) fn set_keep(&self, keep: Keep) {
+    pub(super) fn set_keep(&self, keep: Retention) {
         *self.keep.lock().unwrap_or_else(PoisonError::into_inner) = keep;
     }
 
-    fn keep(&self) -> Keep {
+    fn keep(&self) -> Retention {
         *self.keep.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -162,7 +162,7 @@ impl Shelf {
             }
         }
         self.compare_clock();
-        info!("{} recordings are in {}", self.books().all.len(), self.folder.display());
+        info!("{} recordings are in {}", self.index().all.len(), self.folder.display());
     }
 
     fn enter(&self, name: Name, state: State, path: &Path) {
@@ -172,10 +172,10 @@ impl Shelf {
             (state == State::Finished && name.is_mp4()).then(|| span_of(&mut file)).flatten();
         let begun = name.stamp().to_zoned(TimeZone::system());
         let begun = begun.map_or(Timestamp::UNIX_EPOCH, |begun| begun.timestamp());
-        self.books().all.entry(name).or_insert(Entry { state, bytes, span, begun, seen: None });
+        self.index().all.entry(name).or_insert(Entry { state, bytes, span, begun, seen: None });
     }
 
-    /// Begins a recording, which is in the books from then on; blocks.
+    /// Begins a recording, which is in the index from then on; blocks.
     ///
     /// # Errors
     /// The disk takes none.
@@ -195,11 +195,11 @@ impl Shelf {
         }
     }
 
-    /// The name of a recording that begins, which is in the books from then on; blocks.
+    /// The name of a recording that begins, which is in the index from then on; blocks.
     pub(super) fn begin(&self, stream: &StreamName, ending: &'static str) -> Option<Name> {
         let now = time::local();
-        // The books stay free while the disk is asked: only its own thread begins recordings.
-        let is_set = self.clock().is_set(retention::now());
+        // The index stay free while the disk is asked: only its own thread begins recordings.
+        let is_set = self.clock().is_set(deletion::now());
         let name = NUMBERS
             .map(|number| Name::new(stream.clone(), now.datetime(), number, ending))
             .map(|name| if is_set { name } else { name.undated() })
@@ -209,18 +209,18 @@ impl Shelf {
             })?;
         let (state, begun) = (State::Recording, now.timestamp());
         let entry = Entry { state, bytes: 0, span: None, begun, seen: None };
-        self.books().all.insert(name.clone(), entry);
+        self.index().all.insert(name.clone(), entry);
         Some(name)
     }
 
     /// A recording has come so far.
     pub(super) fn grown(&self, name: &Name, bytes: u64, span: Duration) {
-        let mut books = self.books();
-        let Some(entry) = books.all.get_mut(name) else { return };
+        let mut index = self.index();
+        let Some(entry) = index.all.get_mut(name) else { return };
         let more = bytes.saturating_sub(entry.bytes);
         (entry.bytes, entry.span) = (bytes, Some(span));
         if more > 0 {
-            books.wear_of(name.stream()).add(more, time::local().date());
+            index.wear_of(name.stream()).add(more, time::local().date());
         }
     }
 
@@ -231,13 +231,13 @@ impl Shelf {
 
     /// There is nothing in it.
     pub(super) fn forget(&self, name: &Name) {
-        self.books().all.remove(name);
+        self.index().all.remove(name);
     }
 
     /// The oldest recording that waits to be finished.
     pub(super) fn unfinished(&self) -> Option<(Name, Option<Known>, u64)> {
-        let books = self.books();
-        books.all.iter().find_map(|(name, entry)| match entry.state {
+        let index = self.index();
+        index.all.iter().find_map(|(name, entry)| match entry.state {
             State::Waiting(known) => Some((name.clone(), known, entry.bytes)),
             State::Recording | State::Finishing | State::Finished => None,
         })
@@ -263,7 +263,7 @@ impl Shelf {
         File::open(&self.folder)?.sync_all()?;
         if made == Stage::New {
             self.remove(name, Stage::Part);
-            self.books().wear_of(name.stream()).add(bytes, time::local().date());
+            self.index().wear_of(name.stream()).add(bytes, time::local().date());
         }
         self.change(name, |entry| {
             (entry.state, entry.bytes) = (State::Finished, bytes);
@@ -297,7 +297,7 @@ impl Shelf {
     }
 
     pub(super) fn find(&self, name: &Name) -> Option<Entry> {
-        self.books().all.get(name).cloned()
+        self.index().all.get(name).cloned()
     }
 
     /// Up to `limit` recordings before `before` of streams that may be shown,
@@ -313,8 +313,8 @@ impl Shelf {
             Some(known) => *known,
             None => *known.entry(stream.clone()).or_insert(may_show(stream)),
         };
-        let books = self.books();
-        let newest = books.all.iter().rev();
+        let index = self.index();
+        let newest = index.all.iter().rev();
         let older = newest.skip_while(|(name, _)| before.is_some_and(|before| *name >= before));
         let shown = older.filter(|(name, _)| is_shown(name.stream())).take(limit);
         shown.map(|(name, entry)| (name.clone(), entry.clone())).collect()
@@ -335,19 +335,19 @@ impl Shelf {
     }
 
     pub(super) fn sums(&self) -> Sums {
-        let mut books = self.books();
-        let usage = books.usage(time::local().date());
-        let free = books.free.filter(|_| !self.disk.is_silent());
-        Sums { usage, free, last_error: books.last_error.clone() }
+        let mut index = self.index();
+        let usage = index.usage(time::local().date());
+        let free = index.free.filter(|_| !self.disk.is_silent());
+        Sums { usage, free, last_error: index.last_error.clone() }
     }
 
     /// What went wrong is told once in the log, and shown.
     pub(super) fn trouble(&self, what: String) {
-        let mut books = self.books();
-        if books.last_error.as_ref() != Some(&what) {
+        let mut index = self.index();
+        if index.last_error.as_ref() != Some(&what) {
             warn!("recordings: {what}");
         }
-        books.last_error = Some(what);
+        index.last_error = Some(what);
     }
 
     pub(super) fn remove(&self, name: &Name, stage: Stage) {
@@ -360,30 +360,30 @@ impl Shelf {
     }
 
     fn change(&self, name: &Name, edit: impl FnOnce(&mut Entry)) -> bool {
-        self.books().all.get_mut(name).map(edit).is_some()
+        self.index().all.get_mut(name).map(edit).is_some()
     }
 
     fn clock(&self) -> MutexGuard<'_, Clock> {
         self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
+    fn index(&self) -> MutexGuard<'_, Index> {
         // Every step is complete in itself.
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Books {
-    fn wear_of(&mut self, stream: &StreamName) -> &mut Wear {
-        self.wear.entry(stream.clone()).or_default()
+impl Index {
+    fn wear_of(&mut self, stream: &StreamName) -> &mut BytesWritten {
+        self.written.entry(stream.clone()).or_default()
     }
 
     /// What each stream's recordings take and have cost.
     fn usage(&mut self, today: Date) -> Vec<(StreamName, Usage)> {
         let mut usage: HashMap<&StreamName, Usage> = HashMap::new();
-        for (stream, wear) in &mut self.wear {
-            wear.turn(today);
-            let Wear { all: written, today, yesterday, .. } = *wear;
+        for (stream, written) in &mut self.written {
+            written.turn(today);
+            let BytesWritten { all: written, today, yesterday, .. } = *written;
             let (written_today, written_yesterday) = (today, yesterday);
             let of_stream = Usage { written, written_today, written_yesterday, ..Usage::default() };
             usage.insert(stream, of_stream);
@@ -407,7 +407,7 @@ fn try_folder(folder: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).open(&trial) {
         Ok(_) => fs::remove_file(&trial),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        // There is room once the oldest recordings are gone.
+        // There is headroom once the oldest recordings are gone.
         Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
         Err(error) => Err(error),
     }

@@ -6,9 +6,7 @@ use log::debug;
 use tokio::sync::watch;
 
 use super::encoding::{Encoding, by_itself};
-use super::intake::{news, play_from, told};
 use super::outbox::Out;
-use super::outlet::{Outlet, Taking};
 use super::picture::first_decoder;
 use super::running::{Running, started};
 use super::tap::{SINKS, Target, Timeline, count_dropped, tap};
@@ -17,6 +15,8 @@ use crate::config::settings::Sound;
 use crate::engine::plan::Plan;
 use crate::engine::supervise::runs::Stop;
 use crate::engine::work::Work;
+use crate::host::fanout::{Fanout, Taking};
+use crate::host::shared_source::{news, play_from, told};
 use crate::model::given::{Given, Pictures};
 use crate::model::status::Failure;
 use crate::model::unit::TrackKind;
@@ -24,7 +24,7 @@ use crate::wire::answer::News;
 
 /// A stream of a shared feed.
 pub(super) struct Job {
-    pub outlet: Arc<Outlet>,
+    pub fanout: Arc<Fanout>,
     /// What it is to do; changes while it runs.
     pub work: watch::Receiver<Work>,
     pub encoding: Encoding,
@@ -59,7 +59,7 @@ impl Part {
 impl Job {
     /// Runs until the pipeline fails or is to stop.
     pub(super) async fn run(mut self, mut stop: Stop) -> Failure {
-        let mut known = self.outlet.given();
+        let mut known = self.fanout.given();
         loop {
             let own = tokio::select! {
                 own = told(&mut known) => own,
@@ -110,8 +110,8 @@ impl Job {
         };
         debug!("stream {} runs: {line}", part.plan.stream.name);
         self.begin(part);
-        let (outlet, target) = (Arc::clone(&self.outlet), self.target());
-        let (mut running, taken) = match started(move || start(&line, &outlet, target)).await {
+        let (fanout, target) = (Arc::clone(&self.fanout), self.target());
+        let (mut running, taken) = match started(move || start(&line, &fanout, target)).await {
             Ok(started) => started,
             Err(failure) => return Over::For(failure),
         };
@@ -141,7 +141,7 @@ impl Job {
     fn begin(&self, part: &Part) {
         let video = part.own.pictures.map(|_| part.plan.fps().frame());
         self.encoding.out.tell(News::Begins {
-            begin: self.outlet.earliest(MediaTime::now()),
+            begin: self.fanout.earliest(MediaTime::now()),
             video,
             audio: part.sounds(),
             // A sound alone is not padded: it would be mostly that.
@@ -151,7 +151,7 @@ impl Job {
 
     /// Takes a track's encoded frames as they are.
     fn hand_on(&self, track: TrackKind) -> Taking {
-        self.target().take_from(&self.outlet, track)
+        self.target().take_from(&self.fanout, track)
     }
 
     fn target(&self) -> Target {
@@ -160,18 +160,18 @@ impl Job {
 }
 
 /// Passes on the sound of a feed until that is to stop.
-pub(super) async fn sound(outlet: &Arc<Outlet>, out: Arc<Out>, mut stop: Stop) -> Failure {
-    let _taken = Target::Stream(out).take_from(outlet, TrackKind::Audio);
+pub(super) async fn sound(fanout: &Arc<Fanout>, out: Arc<Out>, mut stop: Stop) -> Failure {
+    let _taken = Target::Stream(out).take_from(fanout, TrackKind::Audio);
     stop.requested().await;
     Failure::Ended
 }
 
 /// Starts the encoder's pipeline, and takes pictures into it; blocks.
-fn start(line: &str, outlet: &Arc<Outlet>, target: Target) -> Result<(Running, Taking), Failure> {
+fn start(line: &str, fanout: &Arc<Fanout>, target: Target) -> Result<(Running, Taking), Failure> {
     let mut running = Running::build(line, Vec::new())?;
     count_dropped(running.pipeline(), &target);
     tap(&Timeline::of(running.pipeline()), &SINKS, &target)?;
-    let taking = play_from(&mut running, outlet, target)?;
+    let taking = play_from(&mut running, fanout, target)?;
     Ok((running, taking))
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Piece<T> {
 
 /// See the module's description.
 #[derive(Debug)]
-pub(super) struct Reel<T> {
+pub(super) struct LoopTimeline<T> {
     /// Frames of this round in the order of their decoding.
     waiting: VecDeque<Piece<T>>,
     /// The time in the file of the round's first picture.
@@ -36,13 +36,13 @@ pub(super) struct Reel<T> {
     audio_end: Option<u64>,
 }
 
-impl<T> Default for Reel<T> {
+impl<T> Default for LoopTimeline<T> {
     fn default() -> Self {
         Self { waiting: VecDeque::new(), first: None, begin: 0, video_end: 0, audio_end: None }
     }
 }
 
-impl<T> Reel<T> {
+impl<T> LoopTimeline<T> {
     /// Takes the next frame of the file; returns what has its place by now.
     pub(super) fn push(&mut self, piece: Piece<T>) -> Vec<Piece<T>> {
         if piece.track == TrackKind::Video && self.first.is_none() {
@@ -136,13 +136,13 @@ mod tests {
 
     /// Several rounds of a file; times and ends in milliseconds, by track.
     fn played(file: &[Piece<()>], rounds: usize, track: TrackKind) -> Vec<(u64, u64)> {
-        let mut reel = Reel::default();
+        let mut timeline = LoopTimeline::default();
         let mut out = Vec::new();
         for _ in 0..rounds {
             for piece in file {
-                out.extend(reel.push(piece.clone()));
+                out.extend(timeline.push(piece.clone()));
             }
-            out.extend(reel.end_round().1);
+            out.extend(timeline.end_round().1);
         }
         let mine = out.into_iter().filter(|piece| piece.track == track);
         mine.map(|piece| (piece.dts / MS, (piece.dts + piece.duration) / MS)).collect()
@@ -191,9 +191,9 @@ mod tests {
 
     #[test]
     fn a_round_without_a_picture_is_told() {
-        let mut reel = Reel::default();
-        reel.push(piece(TrackKind::Audio, 0, 20));
-        assert_eq!(reel.end_round(), (false, Vec::new()));
+        let mut timeline = LoopTimeline::default();
+        timeline.push(piece(TrackKind::Audio, 0, 20));
+        assert_eq!(timeline.end_round(), (false, Vec::new()));
     }
 
     #[test]

@@ -29,7 +29,7 @@ const OPERATORS: (usize, Duration) = (64, Duration::from_secs(3600));
 
 /// What is known, and who waits.
 #[derive(Debug, Default)]
-pub(super) struct Book {
+pub(super) struct CredentialCache {
     right: Known<Digest>,
     wrong: Known<Digest>,
     operators: Known<Source>,
@@ -61,7 +61,7 @@ struct Known<K> {
     order: VecDeque<K>,
 }
 
-impl Book {
+impl CredentialCache {
     /// Whether it is known to be right.
     pub(super) fn knows(&self, digest: &Digest, now: Instant) -> bool {
         self.right.has(digest, RIGHT.1, now)
@@ -154,7 +154,7 @@ mod tests {
         Some(IpAddr::V4(number.into()))
     }
 
-    fn check(book: &mut Book, number: u16, from: Source, is_right: bool, now: Instant) {
+    fn check(book: &mut CredentialCache, number: u16, from: Source, is_right: bool, now: Instant) {
         let Answer::Check { .. } = book.ask(digest(number), from, now) else {
             panic!("{number} is checked")
         };
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn what_is_known_is_not_checked_again_until_it_is_old() {
-        let (mut book, now) = (Book::default(), Instant::now());
+        let (mut book, now) = (CredentialCache::default(), Instant::now());
         check(&mut book, 1, source(1), true, now);
         check(&mut book, 2, source(1), false, now);
 
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn five_hundred_who_come_at_once_cost_one_check() {
-        let (mut book, now) = (Book::default(), Instant::now());
+        let (mut book, now) = (CredentialCache::default(), Instant::now());
         let Answer::Check { send, .. } = book.ask(digest(1), source(1), now) else { panic!() };
         for number in 0..500 {
             let answer = book.ask(digest(1), source(number), now);
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn an_address_that_guesses_has_its_right_password_known_once_it_was_checked() {
-        let (mut book, now) = (Book::default(), Instant::now());
+        let (mut book, now) = (CredentialCache::default(), Instant::now());
         (0..6).for_each(|number| check(&mut book, number, source(1), false, now));
         let Answer::Check { turn, .. } = book.ask(digest(9), source(1), now) else { panic!() };
         assert!(turn.begin_at > now);
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn guesses_take_no_room_from_the_right_ones() {
-        let (mut book, mut now) = (Book::default(), Instant::now());
+        let (mut book, mut now) = (CredentialCache::default(), Instant::now());
         check(&mut book, 0, source(0), true, now);
         for number in 1..5000 {
             now += Duration::from_millis(10);

@@ -26,38 +26,38 @@ const FAREWELL_AT_MOST: Duration = Duration::from_secs(1);
 
 /// A connection's bytes, both ways. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(in crate::http) struct Line(Rc<RefCell<Transport>>);
+pub(in crate::http) struct Transport(Rc<RefCell<Socket>>);
 
 #[derive(Debug)]
-enum Transport {
+enum Socket {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
 }
 
-impl Line {
+impl Transport {
     pub(in crate::http) fn plain(socket: TcpStream) -> Self {
-        Self::over(Transport::Plain(socket))
+        Self::over(Socket::Plain(socket))
     }
 
     pub(in crate::http) fn tls(encrypted: TlsStream<TcpStream>) -> Self {
-        Self::over(Transport::Tls(Box::new(encrypted)))
+        Self::over(Socket::Tls(Box::new(encrypted)))
     }
 
     pub(in crate::http) fn unix(socket: UnixStream) -> Self {
-        Self::over(Transport::Unix(socket))
+        Self::over(Socket::Unix(socket))
     }
 
-    fn over(transport: Transport) -> Self {
+    fn over(transport: Socket) -> Self {
         Self(Rc::new(RefCell::new(transport)))
     }
 
     /// Its socket, with a file of its own; nothing where there are too few files for that.
     pub(in crate::http) fn socket_of_its_own(&self) -> Option<Rc<Connection>> {
         let connection = match &*self.0.borrow() {
-            Transport::Plain(socket) => Connection::beside(socket, true),
-            Transport::Tls(encrypted) => Connection::beside(encrypted.get_ref().0, false),
-            Transport::Unix(socket) => Connection::beside(socket, true),
+            Socket::Plain(socket) => Connection::beside(socket, true),
+            Socket::Tls(encrypted) => Connection::beside(encrypted.get_ref().0, false),
+            Socket::Unix(socket) => Connection::beside(socket, true),
         };
         connection.map(Rc::new).ok()
     }
@@ -65,10 +65,10 @@ impl Line {
     /// Who came, if it was through the Unix socket.
     pub(in crate::http) fn over_unix_socket(&self) -> Option<OverUnixSocket> {
         match &*self.0.borrow() {
-            Transport::Unix(socket) => {
+            Socket::Unix(socket) => {
                 Some(OverUnixSocket { user: socket.peer_cred().ok().map(|peer| peer.uid()) })
             }
-            Transport::Plain(_) | Transport::Tls(_) => None,
+            Socket::Plain(_) | Socket::Tls(_) => None,
         }
     }
 
@@ -101,30 +101,30 @@ impl Line {
     }
 }
 
-impl AsyncRead for Line {
+impl AsyncRead for Transport {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut *self.0.borrow_mut() {
-            Transport::Plain(socket) => Pin::new(socket).poll_read(context, buffer),
-            Transport::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-            Transport::Unix(socket) => Pin::new(socket).poll_read(context, buffer),
+            Socket::Plain(socket) => Pin::new(socket).poll_read(context, buffer),
+            Socket::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Socket::Unix(socket) => Pin::new(socket).poll_read(context, buffer),
         }
     }
 }
 
-impl AsyncWrite for Line {
+impl AsyncWrite for Transport {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match &mut *self.0.borrow_mut() {
-            Transport::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
-            Transport::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-            Transport::Unix(socket) => Pin::new(socket).poll_write(context, bytes),
+            Socket::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
+            Socket::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Socket::Unix(socket) => Pin::new(socket).poll_write(context, bytes),
         }
     }
 
@@ -134,33 +134,33 @@ impl AsyncWrite for Line {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut *self.0.borrow_mut() {
-            Transport::Plain(socket) => Pin::new(socket).poll_write_vectored(context, pieces),
-            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
-            Transport::Unix(socket) => Pin::new(socket).poll_write_vectored(context, pieces),
+            Socket::Plain(socket) => Pin::new(socket).poll_write_vectored(context, pieces),
+            Socket::Tls(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
+            Socket::Unix(socket) => Pin::new(socket).poll_write_vectored(context, pieces),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match &*self.0.borrow() {
-            Transport::Plain(socket) => socket.is_write_vectored(),
-            Transport::Tls(stream) => stream.is_write_vectored(),
-            Transport::Unix(socket) => socket.is_write_vectored(),
+            Socket::Plain(socket) => socket.is_write_vectored(),
+            Socket::Tls(stream) => stream.is_write_vectored(),
+            Socket::Unix(socket) => socket.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self.0.borrow_mut() {
-            Transport::Plain(socket) => Pin::new(socket).poll_flush(context),
-            Transport::Tls(stream) => Pin::new(stream).poll_flush(context),
-            Transport::Unix(socket) => Pin::new(socket).poll_flush(context),
+            Socket::Plain(socket) => Pin::new(socket).poll_flush(context),
+            Socket::Tls(stream) => Pin::new(stream).poll_flush(context),
+            Socket::Unix(socket) => Pin::new(socket).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self.0.borrow_mut() {
-            Transport::Plain(socket) => Pin::new(socket).poll_shutdown(context),
-            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-            Transport::Unix(socket) => Pin::new(socket).poll_shutdown(context),
+            Socket::Plain(socket) => Pin::new(socket).poll_shutdown(context),
+            Socket::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            Socket::Unix(socket) => Pin::new(socket).poll_shutdown(context),
         }
     }
 }

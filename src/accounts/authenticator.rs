@@ -14,9 +14,9 @@ use blake2::digest::{KeyInit as _, Mac as _};
 use log::warn;
 use tokio::sync::watch;
 
-use super::book::{Answer, Book, Digest};
 use super::checks::Checks;
 use super::throttle::{Source, Turn};
+use crate::accounts::credential_cache::{Answer, CredentialCache, Digest};
 use crate::base::secret::Secret;
 use crate::base::sockets::network_of;
 use crate::base::system;
@@ -28,7 +28,7 @@ const LONGEST: usize = 1024;
 
 /// What a password opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Scope {
     /// The box: reading and changing what steers it.
     Box,
     /// The pages on which it tells about itself.
@@ -37,7 +37,7 @@ pub enum Place {
     Stream(StreamName),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Box => f.write_str("the box"),
@@ -54,7 +54,7 @@ pub struct Busy;
 
 /// Knows the hashes, and what fits them. Cheap to clone.
 #[derive(Clone)]
-pub struct Porter {
+pub struct Authenticator {
     access: Arc<Access>,
     shared: Arc<Shared>,
 }
@@ -62,17 +62,17 @@ pub struct Porter {
 struct Shared {
     /// Of this process, so that what is known tells nothing outside it.
     key: [u8; 32],
-    book: Mutex<Book>,
+    book: Mutex<CredentialCache>,
     checks: Arc<Checks>,
 }
 
-impl fmt::Debug for Porter {
+impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Porter")
+        f.write_str("Authenticator")
     }
 }
 
-impl Porter {
+impl Authenticator {
     pub fn new(access: Access) -> Self {
         let half = || system::random_token().expect("every Linux has a source of randomness");
         let mut mac = Blake2sMac256::new(&[0; 32].into());
@@ -89,7 +89,7 @@ impl Porter {
     }
 
     /// Whether a password is asked for.
-    pub fn asks_at(&self, place: &Place) -> bool {
+    pub fn asks_at(&self, place: &Scope) -> bool {
         !self.hashes(place).is_empty()
     }
 
@@ -99,19 +99,19 @@ impl Porter {
     }
 
     /// Whether `password` opens `place`, as far as that is known without a check.
-    pub fn knows(&self, place: &Place, password: &Secret) -> bool {
+    pub fn knows(&self, place: &Scope, password: &Secret) -> bool {
         let is_known = |place| {
             let hashes = self.hashes(place);
             !hashes.is_empty() && self.book().knows(&self.digest(&hashes, password), now())
         };
         // The password of the box opens every place that has one.
-        is_known(place) || (self.asks_at(place) && is_known(&Place::Box))
+        is_known(place) || (self.asks_at(place) && is_known(&Scope::Box))
     }
 
     /// Whether `password` is known to open the pages or a stream.
     pub fn knows_viewer(&self, password: &Secret) -> bool {
-        let streams = self.access.streams.iter().map(|(name, _)| Place::Stream(name.clone()));
-        streams.chain([Place::Pages]).any(|place| self.knows(&place, password))
+        let streams = self.access.streams.iter().map(|(name, _)| Scope::Stream(name.clone()));
+        streams.chain([Scope::Pages]).any(|place| self.knows(&place, password))
     }
 
     /// Whether `password`, which is shown from the address `from`, opens
@@ -121,7 +121,7 @@ impl Porter {
     /// Too many wait to be told the same.
     pub async fn admits(
         &self,
-        place: &Place,
+        place: &Scope,
         password: &Secret,
         from: Option<IpAddr>,
     ) -> Result<bool, Busy> {
@@ -145,7 +145,7 @@ impl Porter {
 
     /// Where the password of the box was shown, for whatever, an operator is.
     fn note_operator(&self, password: &Secret, source: Source) {
-        if self.knows(&Place::Box, password) {
+        if self.knows(&Scope::Box, password) {
             self.book().add_operator(source, now());
         }
     }
@@ -168,7 +168,7 @@ impl Porter {
     ) -> Result<bool, Busy> {
         let source = from.map(network_of);
         let turn = self.book().throttle.reserve(source, now()).ok_or(Busy)?;
-        let reserved = Reserved { porter: self, source };
+        let reserved = Reserved { authenticator: self, source };
         tokio::time::sleep_until(turn.begin_at.into()).await;
         let is_right = fits();
         drop(reserved);
@@ -216,7 +216,7 @@ impl Porter {
         let fitting = tokio::task::spawn_blocking(verify).await.unwrap_or(None);
         let is_of_box = fitting.is_some() && fitting == self.access.password;
         if is_of_box || (asks_box && fitting.is_none()) {
-            let of_box = self.digest(&self.hashes(&Place::Box), &password);
+            let of_box = self.digest(&self.hashes(&Scope::Box), &password);
             self.book().learn(of_box, is_of_box, now());
         }
         self.book().found(digest, source, fitting.is_some(), now());
@@ -235,12 +235,12 @@ impl Porter {
     }
 
     /// What opens `place`. The password of the box opens everything.
-    fn hashes(&self, place: &Place) -> Vec<Secret> {
+    fn hashes(&self, place: &Scope) -> Vec<Secret> {
         let Access { password, pages, .. } = &*self.access;
         let own = match place {
-            Place::Box => return password.iter().cloned().collect(),
-            Place::Pages => pages.as_ref(),
-            Place::Stream(name) => self.access.of_stream(name),
+            Scope::Box => return password.iter().cloned().collect(),
+            Scope::Pages => pages.as_ref(),
+            Scope::Stream(name) => self.access.of_stream(name),
         };
         own.map_or_else(Vec::new, |own| std::iter::once(own).chain(password).cloned().collect())
     }
@@ -255,7 +255,7 @@ impl Porter {
         mac.finalize().into_bytes().into()
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
+    fn book(&self) -> MutexGuard<'_, CredentialCache> {
         self.shared.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -271,13 +271,13 @@ struct Check {
 
 /// A place among the checks that wait, given back when it is dropped.
 struct Reserved<'a> {
-    porter: &'a Porter,
+    authenticator: &'a Authenticator,
     source: Source,
 }
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
-        self.porter.book().throttle.release(self.source);
+        self.authenticator.book().throttle.release(self.source);
     }
 }
 
@@ -323,94 +323,96 @@ mod tests {
         Access { password, pages, streams: vec![front], ..Access::default() }
     }
 
-    fn front() -> Place {
-        Place::Stream("front".parse().unwrap())
+    fn front() -> Scope {
+        Scope::Stream("front".parse().unwrap())
     }
 
-    async fn opens(porter: &Porter, place: &Place, password: &str) -> bool {
-        porter.admits(place, &Secret::new(password), None).await.unwrap()
+    async fn opens(authenticator: &Authenticator, place: &Scope, password: &str) -> bool {
+        authenticator.admits(place, &Secret::new(password), None).await.unwrap()
     }
 
     #[tokio::test(start_paused = true)]
     async fn each_place_has_its_password_and_the_box_s_opens_all() {
-        let porter = Porter::new(access());
-        let open = Place::Stream("open".parse().unwrap());
+        let authenticator = Authenticator::new(access());
+        let open = Scope::Stream("open".parse().unwrap());
         for (place, password, is_right) in [
             (&front(), "one", true),
             (&front(), "two", false),
-            (&Place::Pages, "two", true),
-            (&Place::Pages, "one", false),
-            (&Place::Box, "one", false),
-            (&Place::Box, "all", true),
+            (&Scope::Pages, "two", true),
+            (&Scope::Pages, "one", false),
+            (&Scope::Box, "one", false),
+            (&Scope::Box, "all", true),
             (&front(), "all", true),
-            (&Place::Pages, "all", true),
+            (&Scope::Pages, "all", true),
             (&open, "all", false),
         ] {
-            let found = opens(&porter, place, password).await;
+            let found = opens(&authenticator, place, password).await;
             assert_eq!(found, is_right, "{place:?} {password}");
-            assert_eq!(porter.knows(place, &Secret::new(password)), is_right);
+            assert_eq!(authenticator.knows(place, &Secret::new(password)), is_right);
         }
-        assert!(porter.asks_at(&front()) && !porter.asks_at(&open));
+        assert!(authenticator.asks_at(&front()) && !authenticator.asks_at(&open));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_check_for_a_stream_tells_whether_it_is_the_password_of_the_box() {
-        let (porter, operator) = (Porter::new(access()), [192, 0, 2, 1].into());
+        let (authenticator, operator) = (Authenticator::new(access()), [192, 0, 2, 1].into());
         let shown = Secret::new("all");
-        assert_eq!(porter.admits(&front(), &shown, Some(operator)).await, Ok(true));
-        assert!(porter.knows(&Place::Box, &shown) && porter.knows(&Place::Pages, &shown));
-        assert!(porter.has_operated(operator));
+        assert_eq!(authenticator.admits(&front(), &shown, Some(operator)).await, Ok(true));
+        assert!(
+            authenticator.knows(&Scope::Box, &shown) && authenticator.knows(&Scope::Pages, &shown)
+        );
+        assert!(authenticator.has_operated(operator));
 
         let viewer = Secret::new("one");
-        assert_eq!(porter.admits(&front(), &viewer, None).await, Ok(true));
-        assert!(porter.knows_viewer(&viewer) && !porter.knows(&Place::Box, &viewer));
-        assert!(!porter.knows(&Place::Pages, &viewer));
-        assert!(!porter.knows_viewer(&Secret::new("guess")));
+        assert_eq!(authenticator.admits(&front(), &viewer, None).await, Ok(true));
+        assert!(authenticator.knows_viewer(&viewer) && !authenticator.knows(&Scope::Box, &viewer));
+        assert!(!authenticator.knows(&Scope::Pages, &viewer));
+        assert!(!authenticator.knows_viewer(&Secret::new("guess")));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_right_is_unknown_once_the_hash_is_another() {
-        let porter = Porter::new(access());
-        assert!(opens(&porter, &front(), "one").await);
+        let authenticator = Authenticator::new(access());
+        assert!(opens(&authenticator, &front(), "one").await);
         let streams = vec![("front".parse().unwrap(), hash("other"))];
-        let porter = porter.going_by(Access { streams, ..access() });
+        let authenticator = authenticator.going_by(Access { streams, ..access() });
 
-        assert!(!porter.knows(&front(), &Secret::new("one")));
-        assert!(!opens(&porter, &front(), "one").await);
-        assert!(opens(&porter, &front(), "other").await);
+        assert!(!authenticator.knows(&front(), &Secret::new("one")));
+        assert!(!opens(&authenticator, &front(), "one").await);
+        assert!(opens(&authenticator, &front(), "other").await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn many_who_come_at_once_are_all_told() {
-        let porter = Porter::new(access());
+        let authenticator = Authenticator::new(access());
         let place = front();
-        let all = (0..500).map(|_| opens(&porter, &place, "one"));
+        let all = (0..500).map(|_| opens(&authenticator, &place, "one"));
         let told = futures_util::future::join_all(all).await;
         assert_eq!(told, vec![true; 500]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_operator_is_known_by_its_address_for_an_hour() {
-        let porter = Porter::new(access());
+        let authenticator = Authenticator::new(access());
         let (operator, viewer) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
-        let shows = |place: Place, from, password| {
-            let porter = porter.clone();
-            async move { porter.admits(&place, &Secret::new(password), Some(from)).await }
+        let shows = |place: Scope, from, password| {
+            let authenticator = authenticator.clone();
+            async move { authenticator.admits(&place, &Secret::new(password), Some(from)).await }
         };
-        assert_eq!(shows(Place::Box, operator, "all").await, Ok(true));
-        assert_eq!(shows(Place::Box, viewer, "one").await, Ok(false));
+        assert_eq!(shows(Scope::Box, operator, "all").await, Ok(true));
+        assert_eq!(shows(Scope::Box, viewer, "one").await, Ok(false));
         assert_eq!(shows(front(), viewer, "one").await, Ok(true));
-        assert!(porter.has_operated(operator) && !porter.has_operated(viewer));
+        assert!(authenticator.has_operated(operator) && !authenticator.has_operated(viewer));
 
         tokio::time::advance(std::time::Duration::from_secs(3600)).await;
-        assert!(!porter.has_operated(operator));
+        assert!(!authenticator.has_operated(operator));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_password_is_refused_whatever_its_length() {
-        let porter = Porter::new(access());
+        let authenticator = Authenticator::new(access());
         for password in [String::new(), "x".repeat(LONGEST), "x".repeat(100 * LONGEST)] {
-            assert!(!opens(&porter, &front(), &password).await);
+            assert!(!opens(&authenticator, &front(), &password).await);
         }
     }
 

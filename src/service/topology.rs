@@ -1,7 +1,7 @@
 //! What the configuration in force has made: streams, pushes, the box around
 //! the first of them.
 //!
-//! A lineup never changes. A reload makes another one, which shares with it
+//! A topology never changes. A reload makes another one, which shares with it
 //! whatever stays the same; who has taken one keeps it for as long as it needs.
 
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use tokio::task::JoinHandle;
 
 use super::livebox::{Livebox, spare_push};
 use super::saved;
-use crate::accounts::Porter;
+use crate::accounts::Authenticator;
 use crate::config::diff::{Diff, Fate};
 use crate::config::settings::{self, Settings};
 use crate::engine::process::bytes;
-use crate::engine::roster::Roster;
+use crate::engine::registry::Registry;
 use crate::engine::supervise::supervisor::Supervisor;
 use crate::engine::supervise::unit::Unit;
 use crate::model::status::RolledBack;
@@ -27,16 +27,16 @@ use crate::store::state_file::StateFile;
 
 /// See the module's description.
 #[derive(Debug)]
-pub struct Lineup {
+pub struct Topology {
     /// The settings in force, with the push of the box among them.
     pub settings: Arc<Settings>,
-    pub roster: Roster,
-    pub bytes: bytes::Roster,
+    pub registry: Registry,
+    pub bytes: bytes::Registry,
     pub pushes: Vec<Arc<Push>>,
     /// Absent where livebox encodes nothing.
     pub livebox: Option<Arc<Livebox>>,
     /// Knows the passwords.
-    pub porter: Porter,
+    pub authenticator: Authenticator,
     /// The configuration as it may be shown.
     pub config_text: String,
     /// Since the configuration was read last.
@@ -50,25 +50,25 @@ struct Wish {
     wanted: bool,
 }
 
-impl Lineup {
+impl Topology {
     /// Starts everything; must be called on a runtime. The tasks end when the
-    /// lineup is dropped. What operators left running runs.
+    /// topology is dropped. What operators left running runs.
     pub async fn new(
         settings: Settings,
         config_text: String,
         state_file: StateFile,
     ) -> (Self, Vec<JoinHandle<()>>) {
         let settings = with_own_push(settings);
-        let (bytes, mut tasks) = bytes::Roster::new(&settings);
-        let (roster, of_tracks) = Roster::new(&settings, &bytes);
+        let (bytes, mut tasks) = bytes::Registry::new(&settings);
+        let (registry, of_tracks) = Registry::new(&settings, &bytes);
         tasks.extend(of_tracks);
         let diff = Diff::from_nothing(&settings);
         let (pushes, livebox, state_file) = (Vec::new(), None, Arc::new(state_file));
-        let porter = Porter::new(settings.access.clone());
-        let mut lineup = Self {
+        let authenticator = Authenticator::new(settings.access.clone());
+        let mut topology = Self {
             settings: Arc::new(settings),
-            porter,
-            roster,
+            authenticator,
+            registry,
             bytes,
             pushes,
             livebox,
@@ -76,19 +76,19 @@ impl Lineup {
             rolled_back: Vec::new(),
             state_file,
         };
-        tasks.extend(lineup.begin_pushes(None, &diff).await);
-        (lineup, tasks)
+        tasks.extend(topology.begin_pushes(None, &diff).await);
+        (topology, tasks)
     }
 
     /// What changes under other settings.
     pub fn diff(&self, settings: &Settings) -> Diff {
         let settings = with_own_push(settings.clone());
-        Diff::between(&self.settings, &self.roster.shared_names(), &settings)
+        Diff::between(&self.settings, &self.registry.shared_names(), &settings)
     }
 
-    /// The lineup under other settings, with the tasks of what is new in it.
+    /// The topology under other settings, with the tasks of what is new in it.
     /// Returns once everything has ended that ends, except for those who watch
-    /// what is gone: [`Lineup::let_go`].
+    /// what is gone: [`Topology::let_go`].
     pub async fn next(
         &self,
         settings: Settings,
@@ -105,18 +105,18 @@ impl Lineup {
         let ended = self.pushes.iter().filter(ends).map(|push| push.supervisor().end());
         join_all(ended).await;
         let (bytes, mut tasks) = self.bytes.next(&settings, &diff).await;
-        let (roster, of_tracks) = self.roster.next(&settings, &bytes, &diff).await;
+        let (registry, of_tracks) = self.registry.next(&settings, &bytes, &diff).await;
         tasks.extend(of_tracks);
         let state_file = Arc::clone(&self.state_file);
         let (pushes, livebox) = match keeps_livebox {
             true => (self.pushes.clone(), self.livebox.clone()),
             false => (Vec::new(), None),
         };
-        let porter = self.porter.going_by(settings.access.clone());
+        let authenticator = self.authenticator.going_by(settings.access.clone());
         let mut next = Self {
             settings: Arc::new(settings),
-            porter,
-            roster,
+            authenticator,
+            registry,
             bytes,
             pushes,
             livebox,
@@ -132,7 +132,7 @@ impl Lineup {
 
     /// Lets those go who watch what is not in `next`.
     pub fn let_go(&self, next: &Self, diff: &Diff) {
-        self.roster.let_go(diff);
+        self.registry.let_go(diff);
         self.bytes.let_go(&next.bytes);
     }
 
@@ -163,7 +163,7 @@ impl Lineup {
                 }
                 (Some(_) | None, present) => {
                     let wanted = self.wants(settings, present).await;
-                    let stream = self.roster.find(&settings.stream);
+                    let stream = self.registry.find(&settings.stream);
                     let stream = stream.expect("the check refuses a push without its stream");
                     let (push, task) = Push::spawn(settings, stream, index as f64 / count);
                     tasks.push(task);
@@ -174,7 +174,7 @@ impl Lineup {
         }
         let own = wishes.iter().find(|wish| wish.push.settings().stream == first);
         let own = Arc::clone(&own.expect("the settings have a push of the first stream").push);
-        let stream = Arc::clone(self.roster.first().expect("there is a first stream"));
+        let stream = Arc::clone(self.registry.first().expect("there is a first stream"));
         let before = before.and_then(|before| before.livebox.as_deref());
         let state_file = Arc::clone(&self.state_file);
         let livebox = Livebox::new(stream, own, &self.settings, state_file, before).await;
@@ -212,7 +212,7 @@ impl Lineup {
     pub fn recordable(&self) -> Vec<Recordable> {
         let settings = &self.settings;
         let tracks = settings.streams.iter().filter_map(|stream| {
-            let source = Source::Tracks(Arc::clone(self.roster.find(&stream.name)?.hub()));
+            let source = Source::Tracks(Arc::clone(self.registry.find(&stream.name)?.hub()));
             Some(Recordable { name: stream.name.clone(), plan: stream.record.clone(), source })
         });
         // An answer to one request is not a stream that goes on.
@@ -231,13 +231,13 @@ impl Lineup {
 
     /// What runs in a pipeline of its own, except for pushes.
     pub fn units(&self) -> Vec<Unit> {
-        self.roster.units().chain(self.bytes.units()).collect()
+        self.registry.units().chain(self.bytes.units()).collect()
     }
 
     /// Those of all feeds, streams and pushes.
     pub fn supervisors(&self) -> Vec<Supervisor> {
         let of_pushes = self.pushes.iter().map(|push| push.supervisor());
-        self.roster
+        self.registry
             .supervisors()
             .chain(self.bytes.supervisors())
             .chain(of_pushes)

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::watch;
 
-use super::viewer::{Flow, Lag};
+use super::viewer::{Continue, Lag};
 use crate::http::listen::connection::Connection;
 use crate::http::listen::server::now;
 use crate::hub::Stream;
@@ -29,8 +29,8 @@ use crate::outputs::mjpeg::Mjpeg;
 /// How often it is looked after those who are behind.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What a bell rings for.
-pub(in crate::http) trait Tower: std::fmt::Debug {
+/// What a notifier rings for.
+pub(in crate::http) trait Published: std::fmt::Debug {
     /// Changes with everything new.
     fn ends(&self) -> watch::Receiver<u64>;
     /// Who reads before this next has been too slow.
@@ -38,7 +38,7 @@ pub(in crate::http) trait Tower: std::fmt::Debug {
     fn name(&self) -> &StreamName;
 }
 
-impl Tower for Stream {
+impl Published for Stream {
     fn ends(&self) -> watch::Receiver<u64> {
         self.ends()
     }
@@ -52,7 +52,7 @@ impl Tower for Stream {
     }
 }
 
-impl Tower for Mjpeg {
+impl Published for Mjpeg {
     fn ends(&self) -> watch::Receiver<u64> {
         self.stills().ends()
     }
@@ -67,61 +67,61 @@ impl Tower for Mjpeg {
     }
 }
 
-/// One worker's bells: of the streams that somebody listens to there.
+/// One worker's notifiers: of the streams that somebody listens to there.
 #[derive(Clone, Debug, Default)]
-pub(in crate::http) struct Bells(Rc<RefCell<Vec<Weak<Bell>>>>);
+pub(in crate::http) struct Notifiers(Rc<RefCell<Vec<Weak<Notifier>>>>);
 
-/// One worker's bell of one stream.
+/// One worker's notifier of one stream.
 #[derive(Debug)]
-pub(in crate::http) struct Bell {
-    tower: Arc<dyn Tower>,
+pub(in crate::http) struct Notifier {
+    published: Arc<dyn Published>,
     rung: Arc<Notify>,
     /// Whether there is a task that rings it.
     is_manned: Cell<bool>,
-    listeners: RefCell<BTreeMap<u64, Rc<Place>>>,
+    listeners: RefCell<BTreeMap<u64, Rc<Subscriber>>>,
     next_listener: Cell<u64>,
 }
 
 /// Where one viewer is.
 #[derive(Debug)]
-struct Place {
+struct Subscriber {
     /// What it reads next.
     position: Cell<u64>,
     lag: Cell<Lag>,
     connection: Option<Rc<Connection>>,
 }
 
-/// One viewer's ear for a bell.
+/// One viewer's subscription for a notifier.
 #[derive(Debug)]
-pub(in crate::http) struct Ear {
-    bell: Rc<Bell>,
+pub(in crate::http) struct Subscription {
+    notifier: Rc<Notifier>,
     number: u64,
-    place: Rc<Place>,
+    place: Rc<Subscriber>,
     heard: Pin<Box<OwnedNotified>>,
 }
 
-impl Bells {
-    /// The bell of this stream.
-    pub(in crate::http) fn of<T: Tower + 'static>(&self, tower: &Arc<T>) -> Rc<Bell> {
-        let tower: Arc<dyn Tower> = Arc::clone(tower) as _;
-        let mut bells = self.0.borrow_mut();
-        bells.retain(|bell| bell.strong_count() > 0);
-        let mut heard = bells.iter().filter_map(Weak::upgrade);
-        if let Some(bell) =
-            heard.find(|bell| std::ptr::addr_eq(Arc::as_ptr(&bell.tower), Arc::as_ptr(&tower)))
-        {
-            return bell;
+impl Notifiers {
+    /// The notifier of this stream.
+    pub(in crate::http) fn of<T: Published + 'static>(&self, published: &Arc<T>) -> Rc<Notifier> {
+        let published: Arc<dyn Published> = Arc::clone(published) as _;
+        let mut notifiers = self.0.borrow_mut();
+        notifiers.retain(|notifier| notifier.strong_count() > 0);
+        let mut heard = notifiers.iter().filter_map(Weak::upgrade);
+        if let Some(notifier) = heard.find(|notifier| {
+            std::ptr::addr_eq(Arc::as_ptr(&notifier.published), Arc::as_ptr(&published))
+        }) {
+            return notifier;
         }
-        let bell = Bell::new(tower);
-        bells.push(Rc::downgrade(&bell));
-        bell
+        let notifier = Notifier::new(published);
+        notifiers.push(Rc::downgrade(&notifier));
+        notifier
     }
 }
 
-impl Bell {
-    fn new(tower: Arc<dyn Tower>) -> Rc<Self> {
+impl Notifier {
+    fn new(published: Arc<dyn Published>) -> Rc<Self> {
         Rc::new(Self {
-            tower,
+            published,
             rung: Arc::default(),
             is_manned: Cell::new(false),
             listeners: RefCell::default(),
@@ -129,27 +129,30 @@ impl Bell {
         })
     }
 
-    /// An ear that hears of every chunk from now on; to be called on a worker.
-    pub(in crate::http) fn listen(bell: &Rc<Self>, connection: Option<Rc<Connection>>) -> Ear {
-        let number = bell.next_listener.get();
-        bell.next_listener.set(number + 1);
+    /// An subscription that hears of every chunk from now on; to be called on a worker.
+    pub(in crate::http) fn listen(
+        notifier: &Rc<Self>,
+        connection: Option<Rc<Connection>>,
+    ) -> Subscription {
+        let number = notifier.next_listener.get();
+        notifier.next_listener.set(number + 1);
         let place =
-            Rc::new(Place { position: Cell::new(u64::MAX), lag: Cell::default(), connection });
-        bell.listeners.borrow_mut().insert(number, Rc::clone(&place));
-        if !bell.is_manned.replace(true) {
-            actix_web::rt::spawn(ring(Rc::clone(bell), bell.tower.ends()));
+            Rc::new(Subscriber { position: Cell::new(u64::MAX), lag: Cell::default(), connection });
+        notifier.listeners.borrow_mut().insert(number, Rc::clone(&place));
+        if !notifier.is_manned.replace(true) {
+            actix_web::rt::spawn(ring(Rc::clone(notifier), notifier.published.ends()));
         }
-        let heard = Box::pin(Arc::clone(&bell.rung).notified_owned());
-        Ear { bell: Rc::clone(bell), number, place, heard }
+        let heard = Box::pin(Arc::clone(&notifier.rung).notified_owned());
+        Subscription { notifier: Rc::clone(notifier), number, place, heard }
     }
 
     /// Lets go those who have been behind for too long.
     fn look_around(&self, now: Instant) {
-        let oldest = self.tower.oldest();
+        let oldest = self.published.oldest();
         for place in self.listeners.borrow().values() {
             let mut lag = place.lag.get();
-            if place.position.get() < oldest && lag.fell_off(now) == Flow::End {
-                place.let_go(&*self.tower);
+            if place.position.get() < oldest && lag.fell_off(now) == Continue::End {
+                place.let_go(&*self.published);
                 // Once; its body may take a moment to notice.
                 place.position.set(u64::MAX);
             }
@@ -159,34 +162,34 @@ impl Bell {
 }
 
 /// Rings for each chunk, as long as somebody listens.
-async fn ring(bell: Rc<Bell>, mut ends: watch::Receiver<u64>) {
+async fn ring(notifier: Rc<Notifier>, mut ends: watch::Receiver<u64>) {
     let mut looked = now();
-    // The sender lives in the tower, which the bell holds.
-    while ends.changed().await.is_ok() && !bell.listeners.borrow().is_empty() {
-        bell.rung.notify_waiters();
+    // The sender lives in the published, which the notifier holds.
+    while ends.changed().await.is_ok() && !notifier.listeners.borrow().is_empty() {
+        notifier.rung.notify_waiters();
         let now = now();
         if now.duration_since(looked) >= LOOK_EVERY {
             looked = now;
-            bell.look_around(now);
+            notifier.look_around(now);
         }
     }
-    bell.is_manned.set(false);
+    notifier.is_manned.set(false);
 }
 
-impl Place {
-    fn let_go(&self, tower: &dyn Tower) {
+impl Subscriber {
+    fn let_go(&self, published: &dyn Published) {
         if let Some(connection) = &self.connection {
-            info!(stream:% = tower.name(); "a viewer is too slow for the stream and is let go");
+            info!(stream:% = published.name(); "a viewer is too slow for the stream and is let go");
             connection.cut();
         }
     }
 }
 
-impl Ear {
+impl Subscription {
     /// Ready when there was a chunk since it was last ready.
     pub(in crate::http) fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         ready!(self.heard.as_mut().poll(cx));
-        self.heard.set(Arc::clone(&self.bell.rung).notified_owned());
+        self.heard.set(Arc::clone(&self.notifier.rung).notified_owned());
         Poll::Ready(())
     }
 
@@ -196,12 +199,12 @@ impl Ear {
     }
 
     /// Its viewer has fallen off what is kept.
-    pub(in crate::http) fn fell_off(&self) -> Flow {
+    pub(in crate::http) fn fell_off(&self) -> Continue {
         let mut lag = self.place.lag.get();
         let flow = lag.fell_off(now());
         self.place.lag.set(lag);
-        if flow == Flow::End {
-            self.place.let_go(&*self.bell.tower);
+        if flow == Continue::End {
+            self.place.let_go(&*self.notifier.published);
         }
         flow
     }
@@ -212,8 +215,8 @@ impl Ear {
     }
 }
 
-impl Drop for Ear {
+impl Drop for Subscription {
     fn drop(&mut self) {
-        self.bell.listeners.borrow_mut().remove(&self.number);
+        self.notifier.listeners.borrow_mut().remove(&self.number);
     }
 }

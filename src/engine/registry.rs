@@ -42,7 +42,7 @@ const FEED_LIMITS: Limits = Limits {
 
 /// A cold feed has this long to show its first frame before the viewer is
 /// told to come back; the feed goes on trying meanwhile.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A feed that has failed this often in a row is not waited for.
 pub const HOPELESS: u32 = 2;
@@ -74,13 +74,13 @@ const MEMORY: usize = 96 << 20;
 
 /// All streams, in the order of the configuration.
 #[derive(Debug)]
-pub struct Roster {
+pub struct Registry {
     streams: Vec<Arc<Stream>>,
     shared: Vec<Arc<Feed>>,
     encoders: Arc<Encoders>,
 }
 
-/// One stream of the roster.
+/// One stream of the registry.
 #[derive(Clone, Debug)]
 pub struct Stream {
     hub: Arc<hub::Stream>,
@@ -93,10 +93,10 @@ pub struct Stream {
     feeds: Vec<Arc<Feed>>,
 }
 
-impl Roster {
+impl Registry {
     /// Starts a supervisor for each stream and each shared feed; must be called on a runtime. The
-    /// tasks end when the roster is dropped. `flows` has the feeds of bytes.
-    pub fn new(settings: &Settings, flows: &bytes::Roster) -> (Self, Vec<JoinHandle<()>>) {
+    /// tasks end when the registry is dropped. `flows` has the feeds of bytes.
+    pub fn new(settings: &Settings, flows: &bytes::Registry) -> (Self, Vec<JoinHandle<()>>) {
         let encoders = Arc::new(Encoders::default());
         // Trying them takes a moment that the first viewer should not wait for.
         if !settings.streams.is_empty() {
@@ -109,14 +109,14 @@ impl Roster {
         nobody.built((settings, flows), &Diff::from_nothing(settings))
     }
 
-    /// The roster under other settings, with the tasks of what is new in it.
+    /// The registry under other settings, with the tasks of what is new in it.
     /// What goes on running is the same in both, and so are the rings of
     /// streams that stay. Returns once everything else has ended and what takes
     /// its place has begun.
     pub async fn next(
         &self,
         settings: &Settings,
-        flows: &bytes::Roster,
+        flows: &bytes::Registry,
         diff: &Diff,
     ) -> (Self, Vec<JoinHandle<()>>) {
         let ends = |feed: &&Arc<Feed>| !feed.goes_on(diff);
@@ -127,7 +127,7 @@ impl Roster {
         self.built((settings, flows), diff)
     }
 
-    /// Lets the readers of streams go that are not in the next roster.
+    /// Lets the readers of streams go that are not in the next registry.
     pub fn let_go(&self, diff: &Diff) {
         let is_gone = |stream: &&Arc<Stream>| {
             let name = stream.hub.name();
@@ -139,7 +139,7 @@ impl Roster {
     /// Takes over what goes on, and begins the rest.
     fn built(
         &self,
-        (settings, flows): (&Settings, &bytes::Roster),
+        (settings, flows): (&Settings, &bytes::Registry),
         diff: &Diff,
     ) -> (Self, Vec<JoinHandle<()>>) {
         let goes_on = |stream: &&Arc<Stream>| stream.goes_on(diff);
@@ -494,7 +494,13 @@ mod tests {
     async fn what_comes_in_the_moment_of_the_end_is_not_lost() {
         let (tell, mut told) = tokio::sync::mpsc::channel(1);
         let end = async { tell.send("the last").await.unwrap() };
-        assert_eq!(first_or_end(told.recv(), PATIENCE, end).await, Some(Some("the last")));
-        assert_eq!(first_or_end(std::future::pending::<()>(), PATIENCE, async {}).await, None);
+        assert_eq!(
+            first_or_end(told.recv(), FIRST_FRAME_TIMEOUT, end).await,
+            Some(Some("the last"))
+        );
+        assert_eq!(
+            first_or_end(std::future::pending::<()>(), FIRST_FRAME_TIMEOUT, async {}).await,
+            None
+        );
     }
 }

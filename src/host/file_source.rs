@@ -14,10 +14,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::picture;
-use super::reel::{Pace, Piece, Reel};
 use super::running::Running;
 use crate::base::units::FrameRate;
 use crate::engine::plan::{Capture, Form, Plan};
+use crate::host::loop_timeline::{LoopTimeline, Pace, Piece};
 use crate::model::status::Failure;
 use crate::model::unit::TrackKind;
 
@@ -26,7 +26,7 @@ use crate::model::unit::TrackKind;
 const PROBED: usize = 200;
 
 /// A file that shows nothing for this long is broken, or on a dead disk.
-const PATIENCE: Duration = Duration::from_secs(8);
+const READ_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Frames read ahead: above a second, longer than opening the file again takes.
 const AHEAD: usize = 96;
@@ -127,7 +127,7 @@ async fn read(
     with_sound: bool,
     tell: mpsc::Sender<Piece<gst::Sample>>,
 ) -> Failure {
-    let mut reel = Reel::default();
+    let mut timeline = LoopTimeline::default();
     loop {
         let mut round = Round::open(path, with_sound);
         let mut times = Times::new(fps);
@@ -135,7 +135,7 @@ async fn read(
             match round.next().await {
                 Ok(Some(unit)) => {
                     let Some(piece) = times.piece(unit) else { continue };
-                    for piece in reel.push(piece) {
+                    for piece in timeline.push(piece) {
                         if tell.send(piece).await.is_err() {
                             break;
                         }
@@ -146,7 +146,7 @@ async fn read(
             }
         };
         drop(round);
-        let (had_picture, rest) = reel.end_round();
+        let (had_picture, rest) = timeline.end_round();
         for piece in rest {
             if tell.send(piece).await.is_err() {
                 return Failure::Ended;
@@ -284,7 +284,7 @@ impl Round {
     /// The next frame; none at the end of the file.
     ///
     /// # Errors
-    /// The file cannot be read on, or shows nothing for [`PATIENCE`].
+    /// The file cannot be read on, or shows nothing for [`READ_TIMEOUT`].
     async fn next(&mut self) -> Result<Option<Unit>, Failure> {
         let next = async {
             tokio::select! {
@@ -298,7 +298,7 @@ impl Round {
                 }
             }
         };
-        let next = tokio::time::timeout(PATIENCE, next).await;
+        let next = tokio::time::timeout(READ_TIMEOUT, next).await;
         next.unwrap_or_else(|_| Err(broken(&self.path, "shows nothing")))
     }
 

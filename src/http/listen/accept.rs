@@ -26,7 +26,6 @@ use tokio_rustls::TlsAcceptor;
 use super::connection::Connection;
 use super::exchange::{Exchange, HEAD_AT_MOST};
 use super::head::{Heard, Refusal, with_length};
-use super::line::Line;
 use super::plain;
 use super::server::now;
 use crate::base::heap;
@@ -36,6 +35,7 @@ use crate::base::slots::{Eviction, Limits, Priority, Slots};
 use crate::base::sockets;
 use crate::base::tls::Tls;
 use crate::engine::process::is_host;
+use crate::http::listen::transport::Transport;
 use crate::http::origin::Peer;
 
 /// A handshake takes two round trips; this is enough for the worst of links.
@@ -83,7 +83,7 @@ const SETTLED_AFTER: Duration = Duration::from_secs(15);
 
 /// Lets connections in. Cheap to clone.
 #[derive(Clone)]
-pub(in crate::http) struct Porch {
+pub(in crate::http) struct Acceptor {
     acceptor: Option<TlsAcceptor>,
     hesitant: Arc<Queue>,
     places: Arc<Slots>,
@@ -103,16 +103,16 @@ struct Told {
     turned_away: incident::Shared,
 }
 
-impl fmt::Debug for Porch {
+impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Porch").field("has_tls", &self.acceptor.is_some()).finish()
+        f.debug_struct("Acceptor").field("has_tls", &self.acceptor.is_some()).finish()
     }
 }
 
 /// A connection that has asked for something.
 #[derive(Debug)]
-pub(in crate::http) struct Wire {
-    line: Line,
+pub(in crate::http) struct Accepted {
+    line: Transport,
     /// What was read already.
     heard: Bytes,
     exchange: Rc<Exchange>,
@@ -121,19 +121,19 @@ pub(in crate::http) struct Wire {
 }
 
 /// Why nobody comes in.
-enum Gone {
+enum Rejected {
     /// It ended, or was answered.
     Over(io::Error),
-    Refused(Line, Refusal),
+    Refused(Transport, Refusal),
 }
 
-impl From<io::Error> for Gone {
+impl From<io::Error> for Rejected {
     fn from(error: io::Error) -> Self {
         Self::Over(error)
     }
 }
 
-impl Porch {
+impl Acceptor {
     /// With `tls` nobody gets past without a handshake. There may be as many as
     /// `files` that the process may open suffice for.
     pub(in crate::http) fn new(tls: Option<&Tls>, files: usize) -> Self {
@@ -195,42 +195,42 @@ impl Porch {
     }
 
     /// The connection once it has asked for something; nothing if it may not.
-    pub(in crate::http) async fn admit(&self, socket: TcpStream) -> Option<Wire> {
+    pub(in crate::http) async fn admit(&self, socket: TcpStream) -> Option<Accepted> {
         tune(&socket);
         let address = socket.peer_addr().map(|peer| peer.ip().to_canonical());
         let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         self.admit_line(Peer::Address(address), self.encrypted_if_configured(socket)).await
     }
 
-    /// As [`Porch::admit`], of the Unix socket: without TLS, and counted as
+    /// As [`Acceptor::admit`], of the Unix socket: without TLS, and counted as
     /// what comes from loopback. Pipeline hosts are refused: they parse what
     /// strangers send, and the socket asks for no password.
-    pub(in crate::http) async fn admit_local(&self, socket: UnixStream) -> Option<Wire> {
+    pub(in crate::http) async fn admit_local(&self, socket: UnixStream) -> Option<Accepted> {
         if is_of_host(&socket) {
             self.log_host();
             return None;
         }
-        let line = std::future::ready(Ok(Line::unix(socket)));
+        let line = std::future::ready(Ok(Transport::unix(socket)));
         self.admit_line(Peer::UnixSocket, line).await
     }
 
     async fn admit_line(
         &self,
         peer: Peer,
-        line: impl Future<Output = io::Result<Line>>,
-    ) -> Option<Wire> {
+        line: impl Future<Output = io::Result<Transport>>,
+    ) -> Option<Accepted> {
         let mut place = self.hesitant.enter();
         let came = tokio::select! {
             came = self.come(peer, line) => came,
             () = place.is_needed() => return None,
         };
         match came {
-            Ok(wire) => Some(wire),
-            Err(Gone::Over(error)) => {
+            Ok(accepted) => Some(accepted),
+            Err(Rejected::Over(error)) => {
                 debug!("nobody came in: {error}");
                 None
             }
-            Err(Gone::Refused(line, refusal)) => {
+            Err(Rejected::Refused(line, refusal)) => {
                 debug!("nobody came in: {refusal:?}");
                 line.say(&refusal.answer()).await;
                 None
@@ -238,9 +238,9 @@ impl Porch {
         }
     }
 
-    async fn encrypted_if_configured(&self, socket: TcpStream) -> io::Result<Line> {
+    async fn encrypted_if_configured(&self, socket: TcpStream) -> io::Result<Transport> {
         match &self.acceptor {
-            None => Ok(Line::plain(socket)),
+            None => Ok(Transport::plain(socket)),
             Some(acceptor) => {
                 tokio::time::timeout(HANDSHAKE_AT_MOST, greet(acceptor, socket)).await?
             }
@@ -250,8 +250,8 @@ impl Porch {
     async fn come(
         &self,
         peer: Peer,
-        line: impl Future<Output = io::Result<Line>>,
-    ) -> Result<Wire, Gone> {
+        line: impl Future<Output = io::Result<Transport>>,
+    ) -> Result<Accepted, Rejected> {
         let address = match peer {
             Peer::Address(address) => address,
             Peer::UnixSocket | Peer::Unknown => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -263,11 +263,11 @@ impl Porch {
             Ok(Ok(Heard::Whole)) => {}
             Ok(Ok(Heard::TooLong)) => {
                 self.log_malformed(Some(address));
-                return Err(Gone::Refused(line, Refusal::TooLong));
+                return Err(Rejected::Refused(line, Refusal::TooLong));
             }
-            Ok(Ok(Heard::Part)) => return Err(Gone::Over(io::ErrorKind::UnexpectedEof.into())),
-            Ok(Err(error)) => return Err(Gone::Over(error)),
-            Err(_) => return Err(Gone::Refused(line, Refusal::TooSlow)),
+            Ok(Ok(Heard::Part)) => return Err(Rejected::Over(io::ErrorKind::UnexpectedEof.into())),
+            Ok(Err(error)) => return Err(Rejected::Over(error)),
+            Err(_) => return Err(Rejected::Refused(line, Refusal::TooSlow)),
         }
         let priority = match (self.is_privileged)(peer, &head) {
             true => Priority::Privileged,
@@ -275,11 +275,11 @@ impl Porch {
         };
         let Some((slot, eviction)) = self.places.enter(address, priority, now()) else {
             self.log_turned_away(address);
-            return Err(Gone::Refused(line, Refusal::Full));
+            return Err(Rejected::Refused(line, Refusal::Full));
         };
         let connection = line.socket_of_its_own();
         let (exchange, eviction) = (Exchange::new(slot), Some(eviction));
-        Ok(Wire { line, heard: with_length(head), exchange, connection, eviction })
+        Ok(Accepted { line, heard: with_length(head), exchange, connection, eviction })
     }
 }
 
@@ -293,7 +293,7 @@ fn shown(from: Option<IpAddr>) -> String {
     from.map_or_else(|| "a client".to_owned(), |ip| ip.to_canonical().to_string())
 }
 
-impl Wire {
+impl Accepted {
     pub(in crate::http) fn exchange(&self) -> Rc<Exchange> {
         Rc::clone(&self.exchange)
     }
@@ -316,7 +316,7 @@ impl Wire {
     }
 
     /// What it runs over, for when the server is done with it.
-    pub(in crate::http) fn line(&self) -> Line {
+    pub(in crate::http) fn line(&self) -> Transport {
         self.line.clone()
     }
 
@@ -332,14 +332,14 @@ fn is_of_host(socket: &UnixStream) -> bool {
     pid.is_some_and(is_host)
 }
 
-async fn greet(acceptor: &TlsAcceptor, mut socket: TcpStream) -> io::Result<Line> {
+async fn greet(acceptor: &TlsAcceptor, mut socket: TcpStream) -> io::Result<Transport> {
     let mut first = [0];
     if socket.peek(&mut first).await? == 1 && first != [HANDSHAKE] {
         send_elsewhere(&mut socket).await?;
         return Err(io::Error::other("it spoke plain HTTP and was answered"));
     }
     let encrypted = acceptor.accept(socket).await?;
-    Ok(Line::tls(encrypted))
+    Ok(Transport::tls(encrypted))
 }
 
 /// Tells a client without TLS where to go.
@@ -362,7 +362,7 @@ fn tune(socket: &TcpStream) {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for Accepted {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -388,7 +388,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for Accepted {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

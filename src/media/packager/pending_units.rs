@@ -16,7 +16,7 @@ const MAX_BYTES: usize = 4 << 20;
 
 /// Frames from a key frame on, and sound; both in order of arrival.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(super) struct PendingUnits {
     /// The time of the first frame that came, whether it is held still or not.
     first: Option<MediaTime>,
     video: VecDeque<Frame>,
@@ -25,7 +25,7 @@ pub(super) struct Held {
     audio_bytes: usize,
 }
 
-impl Held {
+impl PendingUnits {
     pub(super) fn has_video(&self) -> bool {
         !self.video.is_empty()
     }

@@ -69,14 +69,14 @@ impl State {
 
 /// Bytes written.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::outputs::recordings) struct Wear {
+pub(in crate::outputs::recordings) struct BytesWritten {
     pub all: u64,
     pub today: u64,
     pub yesterday: u64,
     day: Option<Date>,
 }
 
-impl Wear {
+impl BytesWritten {
     pub(super) fn add(&mut self, bytes: u64, today: Date) {
         self.turn(today);
         self.all += bytes;

@@ -9,10 +9,10 @@ use gstreamer_app as gst_app;
 use tokio::sync::watch;
 
 use super::clock::absolute;
-use super::outlet::{Frame, Outlet, Taking, is_key};
 use super::running::Running;
 use super::tap::Target;
 use crate::base::time::MediaTime;
+use crate::host::fanout::{Fanout, Frame, Taking, is_key};
 use crate::model::given::Given;
 use crate::model::status::Failure;
 use crate::model::unit::{AccessUnit, TrackKind};
@@ -21,7 +21,7 @@ use crate::model::unit::{AccessUnit, TrackKind};
 /// a key frame.
 const HELD: gst::ClockTime = gst::ClockTime::from_seconds(1);
 
-/// Starts a pipeline whose source `frames` gets the pictures of `outlet` from
+/// Starts a pipeline whose source `frames` gets the pictures of `fanout` from
 /// now on, those first that a decoder needs of the past; blocks. Those that it
 /// is too slow for are counted for `target`.
 ///
@@ -29,18 +29,18 @@ const HELD: gst::ClockTime = gst::ClockTime::from_seconds(1);
 /// The pipeline does not start.
 pub(super) fn play_from(
     running: &mut Running,
-    outlet: &Arc<Outlet>,
+    fanout: &Arc<Fanout>,
     target: Target,
 ) -> Result<Taking, Failure> {
     // Its time begins with the oldest picture that it is given.
     let now = MediaTime::now();
-    let begin = outlet.begin().map_or(now, |past| past.min(now));
-    let mut intake = Intake::new(running.element("frames")?, begin, target)?;
+    let begin = fanout.begin().map_or(now, |past| past.min(now));
+    let mut source = SharedSource::new(running.element("frames")?, begin, target)?;
     let pipeline = running.pipeline();
     pipeline.set_start_time(gst::ClockTime::NONE);
     pipeline.set_base_time(absolute(begin));
     running.play()?;
-    Ok(outlet.take(TrackKind::Video, move |frame| intake.take(frame)))
+    Ok(fanout.take(TrackKind::Video, move |frame| source.take(frame)))
 }
 
 /// What a feed gives, as soon as that is known.
@@ -62,7 +62,7 @@ pub(super) async fn news(known: &mut watch::Receiver<Option<Given>>) {
 }
 
 /// Where pictures of a feed enter an encoder's pipeline.
-struct Intake {
+struct SharedSource {
     source: gst_app::AppSrc,
     target: Target,
     begin: MediaTime,
@@ -71,7 +71,7 @@ struct Intake {
     awaiting_key: bool,
 }
 
-impl Intake {
+impl SharedSource {
     fn new(element: gst::Element, begin: MediaTime, target: Target) -> Result<Self, Failure> {
         let source = element
             .downcast::<gst_app::AppSrc>()

@@ -4,22 +4,22 @@ use crate::config::yaml::{LONGEST, MOST_NODES};
 
 /// What is left of both bounds.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct Budget {
     nodes: usize,
     text: usize,
 }
 
-/// There is no more room.
+/// There is no more budget.
 #[derive(Debug, PartialEq)]
 pub(super) struct Full;
 
-impl Default for Room {
+impl Default for Budget {
     fn default() -> Self {
         Self { nodes: MOST_NODES, text: LONGEST }
     }
 }
 
-impl Room {
+impl Budget {
     /// For one more key or value.
     pub(super) fn take_node(&mut self) -> Result<(), Full> {
         self.nodes = self.nodes.checked_sub(1).ok_or(Full)?;

@@ -19,14 +19,14 @@ impl Weigh for Arc<Piece> {
 
 /// The newest pieces of a sequence, each with its number, and what they weigh.
 #[derive(Debug)]
-pub(super) struct Tail<T> {
+pub(super) struct SequencedBuffer<T> {
     pieces: VecDeque<T>,
     /// Number of `pieces[0]`.
     first: u64,
     bytes: usize,
 }
 
-impl<T: Weigh> Tail<T> {
+impl<T: Weigh> SequencedBuffer<T> {
     pub(super) fn new() -> Self {
         Self { pieces: VecDeque::new(), first: 0, bytes: 0 }
     }

@@ -25,7 +25,7 @@ use crate::model::unit::{AccessUnit, TrackKind};
 const PAST_BYTES: usize = 8 << 20;
 
 /// See the module's description.
-pub(super) struct Outlet {
+pub(super) struct Fanout {
     name: FeedName,
     inner: Mutex<Inner>,
     given: watch::Sender<Option<Given>>,
@@ -82,7 +82,7 @@ pub(super) struct FeedRun(Writer);
 /// that a pipeline which hangs while stopping does not write into the next run.
 #[derive(Clone)]
 pub(super) struct Writer {
-    outlet: Arc<Outlet>,
+    fanout: Arc<Fanout>,
     run: u64,
 }
 
@@ -109,11 +109,11 @@ struct Past {
 /// While it lives, frames are taken.
 #[derive(Debug)]
 pub(super) struct Taking {
-    outlet: Arc<Outlet>,
+    fanout: Arc<Fanout>,
     id: u64,
 }
 
-impl Outlet {
+impl Fanout {
     pub(super) fn new(name: FeedName) -> Arc<Self> {
         Arc::new(Self { name, inner: Mutex::default(), given: watch::Sender::new(None) })
     }
@@ -136,7 +136,7 @@ impl Outlet {
         let run = inner.latest_run;
         let (past, order) = (Past::default(), Order::default());
         inner.run = Some(Kept { run, begin: now, sound: None, past, order });
-        FeedRun(Writer { outlet: Arc::clone(self), run })
+        FeedRun(Writer { fanout: Arc::clone(self), run })
     }
 
     /// From when on the frames are that a taker gets who comes at `now`: some
@@ -154,7 +154,7 @@ impl Outlet {
 
     /// Hands all frames of a track to `taker` from now on, those first that it
     /// needs of the past. It is called on the feed's thread: it must not wait,
-    /// nor call this outlet.
+    /// nor call this fanout.
     pub(super) fn take(
         self: &Arc<Self>,
         track: TrackKind,
@@ -173,7 +173,7 @@ impl Outlet {
         let id = inner.next_id;
         inner.next_id += 1;
         inner.takers.push((id, track, Box::new(taker)));
-        Taking { outlet: Arc::clone(self), id }
+        Taking { fanout: Arc::clone(self), id }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -197,7 +197,7 @@ impl Writer {
         if inner.disordered {
             disorder(&mut given);
         }
-        self.outlet.given.send_if_modified(|known| {
+        self.fanout.given.send_if_modified(|known| {
             let differs = *known != Some(given);
             *known = Some(given);
             differs
@@ -213,7 +213,7 @@ impl Writer {
     /// Whether frames of this kind show that the feed is alive: a sound does
     /// only where there is no picture, as a camera may be silent beside it.
     pub(super) fn lives_by(&self, track: TrackKind) -> bool {
-        let has_pictures = self.outlet.given.borrow().is_some_and(|given| given.pictures.is_some());
+        let has_pictures = self.fanout.given.borrow().is_some_and(|given| given.pictures.is_some());
         (track == TrackKind::Video) == has_pictures
     }
 
@@ -236,7 +236,7 @@ impl Writer {
             }
             if kept.order.is_broken_by(unit.pts) {
                 inner.disordered = true;
-                self.outlet.given.send_if_modified(|given| given.as_mut().is_some_and(disorder));
+                self.fanout.given.send_if_modified(|given| given.as_mut().is_some_and(disorder));
             }
         }
         inner.hand_out(track, &Frame::Unit(unit));
@@ -251,9 +251,9 @@ impl Writer {
         inner.hand_out(TrackKind::Audio, &Frame::Sound(info));
     }
 
-    /// The outlet's state, while this run goes on.
+    /// The fanout's state, while this run goes on.
     fn lock(&self) -> Option<MutexGuard<'_, Inner>> {
-        let inner = self.outlet.lock();
+        let inner = self.fanout.lock();
         inner.goes_on(self.run).then_some(inner)
     }
 }
@@ -268,19 +268,19 @@ impl Drop for FeedRun {
 
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Writer").field("outlet", &self.outlet).field("run", &self.run).finish()
+        f.debug_struct("Writer").field("fanout", &self.fanout).field("run", &self.run).finish()
     }
 }
 
-impl fmt::Debug for Outlet {
+impl fmt::Debug for Fanout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outlet").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Fanout").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 impl Drop for Taking {
     fn drop(&mut self) {
-        self.outlet.lock().takers.retain(|(id, _, _)| *id != self.id);
+        self.fanout.lock().takers.retain(|(id, _, _)| *id != self.id);
     }
 }
 
