@@ -32,7 +32,7 @@ fn a_push_is_back_by_itself_when_its_host_dies_and_no_viewer_notices() {
     let used = || (proc::open_files(livebox.pid()), proc::threads(livebox.pid()));
     let before = used();
     for signal in ["KILL", "SEGV", "ABRT"] {
-        let host = host_of(&livebox, "push");
+        let host = host_of(&livebox, "push far");
         crash(host, signal);
         let died = format!("its process has died (SIG{signal})");
         wait::until(&died, LIMIT, || {
@@ -40,7 +40,7 @@ fn a_push_is_back_by_itself_when_its_host_dies_and_no_viewer_notices() {
             push["last_error"].as_str().is_some_and(|error| error.contains(&died)).then_some(())
         });
         receiver.wait_for_more(50_000, LIMIT);
-        assert_ne!(host_of(&livebox, "push"), host);
+        assert_ne!(host_of(&livebox, "push far"), host);
     }
     wait::until("nothing more is in use than before", LIMIT, || {
         let now = used();
@@ -57,14 +57,14 @@ fn a_push_whose_host_is_stopped_is_back_by_itself() {
     receiver.wait_for_more(50_000, LIMIT);
     livebox.wait_for_state("streaming", LIMIT);
 
-    let host = host_of(&livebox, "push");
+    let host = host_of(&livebox, "push far");
     proc::signal(host, "STOP");
 
     livebox.log().wait_for("push far failed: its process has died (SIGKILL)", LIMIT);
     wait::until("it is not left to itself", LIMIT, || (!proc::is_alive(host)).then_some(()));
     livebox.wait_for_state("streaming", LIMIT);
     receiver.wait_for_more(50_000, LIMIT);
-    assert_eq!(hosts_of(&livebox, "push").len(), 1);
+    assert_eq!(hosts_of(&livebox, "push far").len(), 1);
     viewer.wait_for_more(10, LIMIT).assert_time_goes_forward();
 }
 
@@ -123,7 +123,9 @@ fn a_receiver_is_told_when_its_push_is_stopped() {
 
     livebox.wait_for_state("idle", LIMIT);
     wait::until("goodbye", LIMIT, || relay.has_passed_on(b"deleteStream").then_some(()));
-    wait::until("no host is left", LIMIT, || hosts_of(&livebox, "push").is_empty().then_some(()));
+    wait::until("no host is left", LIMIT, || {
+        hosts_of(&livebox, "push far").is_empty().then_some(())
+    });
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use log::debug;
+use log::{debug, warn};
 
 pub(super) use self::lines::LineLimit;
 use crate::base::disk::{CALL_TIMEOUT, Disk};
@@ -47,6 +47,8 @@ struct Inner {
     budget: Budget,
     /// What the service's log gets of that which the file does not take.
     lines: LineLimit,
+    /// What it gets of last words.
+    last_words: LineLimit,
     /// Whether the disk did not take what was said last.
     has_failed: bool,
 }
@@ -96,8 +98,8 @@ impl CommandLog {
             None => Place::Service,
         };
         let budget = Budget::new(BURST, BYTES_A_SECOND);
-        let lines = LineLimit::default();
-        let inner = Mutex::new(Inner { place, budget, lines, has_failed: false });
+        let (lines, last_words) = Default::default();
+        let inner = Mutex::new(Inner { place, budget, lines, last_words, has_failed: false });
         // Without a thread there is no file either, and what is said goes to the service's log.
         let disk = folder.and_then(|folder| Disk::at(folder).ok());
         Self { what: format!("{kind} {name}"), disk, left_out: AtomicUsize::new(0), inner }
@@ -117,7 +119,7 @@ impl CommandLog {
     fn write(&self, said: &[u8], now: Instant) {
         // What is kept is whole at every moment.
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { place, budget, lines, has_failed } = &mut *inner;
+        let Inner { place, budget, lines, has_failed, .. } = &mut *inner;
         let (Place::File { path, open }, Some(disk)) = (place, &self.disk) else {
             self.tell(said, lines, now);
             return;
@@ -141,6 +143,16 @@ impl CommandLog {
             }
         }
         *has_failed = false;
+    }
+
+    /// Warns of the last lines of a program that has died, and how it did.
+    pub(super) fn warn_of_last(&self, lines: &[String], how: &str, now: Instant) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in lines {
+            if let Some(line) = inner.last_words.admit(line, now) {
+                warn!("{} said before it died ({how}): {line}", self.what);
+            }
+        }
     }
 
     fn tell(&self, said: &[u8], lines: &mut LineLimit, now: Instant) {

@@ -76,6 +76,12 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Its last words come with its end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
+/// So many of its last lines are logged: what a panic says, and some before.
+const LAST_LINES: usize = 5;
+
+/// Logs of so many hosts are kept with their limits, and of those that run.
+const LOGS: usize = 256;
+
 /// A running host, which answers with `A`. Dropping it kills it, unless it is to
 /// outlive the service.
 #[derive(Debug)]
@@ -87,7 +93,9 @@ pub(super) struct Host<A> {
     stirs: Option<unix::Signal>,
     from: Replies<A>,
     said: Arc<LastWords>,
-    log: Option<JoinHandle<()>>,
+    log: Arc<CommandLog>,
+    /// Reads its standard error, until that has ended.
+    listening: Option<JoinHandle<()>>,
 }
 
 /// Where a host gets what it works on.
@@ -131,10 +139,11 @@ impl<A: DeserializeOwned> Host<A> {
         let mut input = Input::new(to);
         let said = Arc::<LastWords>::default();
         let log = log_of(what);
-        let log = child.stderr.take().map(|err| tokio::spawn(keep(err, log, Arc::clone(&said))));
+        let keep = |err| keep(err, Arc::clone(&log), Arc::clone(&said));
+        let listening = child.stderr.take().map(|err| tokio::spawn(keep(err)));
         let from = Replies { socket: from, decoder: Decoder::default() };
         let stirs = unix::signal(unix::SignalKind::child()).ok();
-        let host = Self { child, _registered: registered, stirs, from, said, log };
+        let host = Self { child, _registered: registered, stirs, from, said, log, listening };
         if log::max_level() >= log::LevelFilter::Debug {
             input.send(&ToHost::Debug, Bytes::new()).await.ok();
         }
@@ -213,11 +222,13 @@ impl<A: DeserializeOwned> Host<A> {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "it does not answer any more".to_owned(),
         };
-        if let Some(log) = &mut self.log
-            && tokio::time::timeout(LAST_WORDS, log).await.is_ok()
+        if let Some(listening) = &mut self.listening
+            && tokio::time::timeout(LAST_WORDS, listening).await.is_ok()
         {
-            self.log = None;
+            self.listening = None;
         }
+        let now = tokio::time::Instant::now().into_std();
+        self.log.warn_of_last(&self.said.last_lines(LAST_LINES), &how, now);
         let words = self.said.last_line().map(|line| format!(": {line}"));
         Failure::Crash(format!("its process has died ({how}){}", words.unwrap_or_default()))
     }
@@ -262,8 +273,8 @@ impl Host<Nothing> {
 
 impl<A> Drop for Host<A> {
     fn drop(&mut self) {
-        if let Some(log) = &self.log {
-            log.abort();
+        if let Some(listening) = &self.listening {
+            listening.abort();
         }
     }
 }
@@ -382,8 +393,11 @@ fn is_stopped(pid: Pid) -> bool {
 /// What all hosts of one kind say in the service's log, within one limit: a new
 /// host for each picture would have a new one.
 fn log_of(what: &str) -> Arc<CommandLog> {
-    static LOGS: Mutex<BTreeMap<String, Arc<CommandLog>>> = Mutex::new(BTreeMap::new());
-    let mut logs = LOGS.lock().unwrap_or_else(PoisonError::into_inner);
+    static KEPT: Mutex<BTreeMap<String, Arc<CommandLog>>> = Mutex::new(BTreeMap::new());
+    let mut logs = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if logs.len() >= LOGS && !logs.contains_key(what) {
+        logs.retain(|_, log| Arc::strong_count(log) > 1);
+    }
     let new = || Arc::new(CommandLog::new(None, "host", what));
     Arc::clone(logs.entry(what.to_owned()).or_insert_with(new))
 }

@@ -24,11 +24,18 @@ impl LastWords {
         self.lock().clone()
     }
 
+    /// The last lines that say something, so many at most, in their order.
+    pub(super) fn last_lines(&self, count: usize) -> Vec<String> {
+        let text = self.text();
+        let lines = text.split(['\n', '\r']).rev().map(str::trim);
+        let mut last: Vec<_> = lines.filter(|line| !line.is_empty()).take(count).collect();
+        last.reverse();
+        last.into_iter().map(str::to_owned).collect()
+    }
+
     /// The last line that says something.
     pub(super) fn last_line(&self) -> Option<String> {
-        let text = self.text();
-        let mut lines = text.split(['\n', '\r']).rev().map(str::trim);
-        let line = lines.find(|line| !line.is_empty())?;
+        let line = self.last_lines(1).pop()?;
         let line: String = line.chars().filter(|c| !c.is_control()).take(200).collect();
         Some(line)
     }
@@ -55,6 +62,7 @@ mod tests {
         words.hear("\nfirst\nlast\r\n\n");
         assert_eq!(words.text().len(), KEPT);
         assert_eq!(words.last_line().unwrap(), "last");
+        assert_eq!(words.last_lines(2), ["first", "last"]);
         assert_eq!(heard(" \n").last_line(), None);
     }
 

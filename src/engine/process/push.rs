@@ -149,7 +149,7 @@ impl Attempt {
             Err(failure) => return failure,
         };
         let sends_audio = job.audio.is_some();
-        let (mut host, input) = match Host::start("push", job).await {
+        let (mut host, input) = match Host::start(&format!("push {}", self.name), job).await {
             Ok(started) => started,
             Err(failure) => return failure,
         };
