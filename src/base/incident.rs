@@ -1,7 +1,8 @@
-//! Events that would fill the log: told at the first one, and at each doubling.
+//! Repeated events that would fill the log: the first one and each doubling are logged.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use super::lock::Lock;
 
 /// An incident is over after this long without an event.
 const ENDS_AFTER: Duration = Duration::from_secs(600);
@@ -26,12 +27,12 @@ impl Incident {
 
 /// An incident that several tasks add to.
 #[derive(Debug, Default)]
-pub struct Shared(Mutex<Incident>);
+pub struct Shared(Lock<Incident>);
 
 impl Shared {
     /// As [`Incident::add`].
     pub fn add(&self, now: Instant) -> Option<u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).add(now)
+        self.0.lock().add(now)
     }
 }
 

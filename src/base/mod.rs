@@ -8,6 +8,7 @@ pub mod disk;
 pub mod environment;
 pub mod heap;
 pub mod incident;
+pub mod lock;
 pub mod program;
 pub mod queue;
 pub mod schedule;
