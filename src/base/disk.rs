@@ -11,11 +11,13 @@ use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
+use std::sync::{Arc, Weak, mpsc};
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
 use tokio::sync::oneshot;
+
+use super::lock::Lock;
 
 /// A folder whose call takes longer than this hangs. Slow cards, which clean up
 /// after themselves, pause for a second or two.
@@ -27,7 +29,7 @@ const QUEUE: usize = 256;
 
 /// The folders that somebody uses. Whoever names a folder gets the same thread:
 /// a reload asks for those that are in use already.
-static FOLDERS: Mutex<BTreeMap<PathBuf, Weak<Inner>>> = Mutex::new(BTreeMap::new());
+static FOLDERS: Lock<BTreeMap<PathBuf, Weak<Inner>>> = Lock::new(BTreeMap::new());
 
 /// A folder, and the thread that makes the calls into it. Cheap to clone; the
 /// thread ends with the last clone.
@@ -54,7 +56,7 @@ pub struct Silent;
 struct Inner {
     folder: PathBuf,
     calls: mpsc::Sender<Call>,
-    state: Mutex<State>,
+    state: Lock<State>,
 }
 
 /// What is to be done; it keeps its folder's thread alive.
@@ -93,7 +95,7 @@ impl Disk {
     /// # Errors
     /// The system gives no further thread.
     pub fn at(folder: &Path) -> io::Result<Self> {
-        let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut folders = FOLDERS.lock();
         if let Some(present) = folders.get(folder).and_then(Weak::upgrade) {
             return Ok(Self(present));
         }
@@ -103,7 +105,7 @@ impl Disk {
                 disk.make(work);
             }
         })?;
-        let inner = Inner { folder: folder.to_owned(), calls, state: Mutex::default() };
+        let inner = Inner { folder: folder.to_owned(), calls, state: Lock::default() };
         let inner = Arc::new(inner);
         folders.retain(|_, known| known.strong_count() > 0);
         folders.insert(folder.to_owned(), Arc::downgrade(&inner));
@@ -176,13 +178,13 @@ impl Disk {
 
     /// Does `work` at some time; there is no answer.
     pub fn post(&self, work: impl FnOnce() + Send + 'static) {
-        self.lock().waiting += 1;
+        self.0.state.lock().waiting += 1;
         // The thread lives as long as its folder.
         self.0.calls.send(Call { work: Box::new(work), disk: self.clone() }).ok();
     }
 
     fn send(&self, at_most: usize, work: impl FnOnce() + Send + 'static) -> Result<(), Silent> {
-        if self.lock().waiting >= at_most {
+        if self.0.state.lock().waiting >= at_most {
             return Err(Silent);
         }
         self.post(work);
@@ -190,10 +192,10 @@ impl Disk {
     }
 
     fn make(&self, work: Box<dyn FnOnce() + Send>) {
-        self.lock().busy_since = Some(now());
+        self.0.state.lock().busy_since = Some(now());
         // Whoever waits for the answer learns of a panic by getting none.
         catch_unwind(AssertUnwindSafe(work)).ok();
-        let mut state = self.lock();
+        let mut state = self.0.state.lock();
         state.waiting -= 1;
         let began = state.busy_since.take();
         if std::mem::take(&mut state.is_told) {
@@ -205,7 +207,7 @@ impl Disk {
     /// Notes how the last write went; the log has each change once. `failure`
     /// completes a sentence that begins with the folder.
     pub fn note(&self, failure: Option<String>) {
-        let mut state = self.lock();
+        let mut state = self.0.state.lock();
         if state.failure == failure {
             return;
         }
@@ -219,7 +221,7 @@ impl Disk {
 
     /// What is wrong with the folder, as the end of a sentence about it.
     pub fn trouble(&self) -> Option<String> {
-        let state = self.lock();
+        let state = self.0.state.lock();
         match state.silent_for() {
             Some(span) => Some(format!("has not answered for {} s", span.as_secs())),
             None => state.failure.clone(),
@@ -228,7 +230,7 @@ impl Disk {
 
     /// Whether a call hangs.
     pub fn is_silent(&self) -> bool {
-        self.lock().silent_for().is_some()
+        self.0.state.lock().silent_for().is_some()
     }
 
     fn refuse_if_silent(&self) -> Result<(), Silent> {
@@ -236,16 +238,11 @@ impl Disk {
     }
 
     fn tell_if_silent(&self) {
-        let mut state = self.lock();
+        let mut state = self.0.state.lock();
         if state.busy_since.is_some() && !std::mem::replace(&mut state.is_told, true) {
             let folder = self.0.folder.display();
             warn!("the folder {folder} does not answer; what needs it waits or is refused");
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Every step is complete in itself.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -356,7 +353,7 @@ mod tests {
             assert_eq!(disk.run(CALL_TIMEOUT, || 1).await, Err(Silent));
         }
         assert_eq!(before.elapsed(), Duration::ZERO);
-        assert!(disk.lock().waiting <= 2);
+        assert!(disk.0.state.lock().waiting <= 2);
 
         drop(go);
         tokio::time::resume();
@@ -398,7 +395,7 @@ mod tests {
 
     impl Disk {
         fn wait_until_busy(&self) {
-            while self.lock().busy_since.is_none() {
+            while self.0.state.lock().busy_since.is_none() {
                 std::thread::yield_now();
             }
         }

@@ -4,16 +4,18 @@
 //! So nobody is kept out by those who only connect, however many they are.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
+
+use super::lock::Lock;
 
 /// Those who wait, the oldest first, each with what asks it to make room.
 #[derive(Debug)]
 pub struct Queue {
     most: usize,
-    waiting: Mutex<Waiting>,
+    waiting: Lock<Waiting>,
 }
 
 #[derive(Debug, Default)]
@@ -32,13 +34,13 @@ pub struct Place {
 
 impl Queue {
     pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, waiting: Mutex::default() })
+        Arc::new(Self { most, waiting: Lock::default() })
     }
 
     /// Where all places are taken, the oldest is asked for.
     pub fn enter(self: &Arc<Self>) -> Place {
         let (ask, needed) = oneshot::channel();
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         let number = waiting.next;
         waiting.next += 1;
         waiting.all.push_back((number, ask));
@@ -47,10 +49,6 @@ impl Queue {
             waiting.all.pop_front();
         }
         Place { queue: Arc::clone(self), number, needed }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -63,7 +61,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut waiting = self.queue.lock();
+        let mut waiting = self.queue.waiting.lock();
         // Numbers grow along the queue.
         if let Ok(index) = waiting.all.binary_search_by_key(&self.number, |(number, _)| *number) {
             waiting.all.remove(index);
@@ -89,6 +87,6 @@ mod tests {
         let mut fifth = queue.enter();
         assert!(is_asked(&mut third));
         assert!(!is_asked(&mut fourth) && !is_asked(&mut fifth));
-        assert_eq!(queue.lock().all.len(), 2);
+        assert_eq!(queue.waiting.lock().all.len(), 2);
     }
 }

@@ -8,12 +8,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::lock::Lock;
 use super::sockets::network_of;
 
 /// How many connections there may be.
@@ -38,7 +39,7 @@ pub enum Priority {
 #[derive(Debug)]
 pub struct Slots {
     limits: Limits,
-    inside: Mutex<Inside>,
+    inside: Lock<Inside>,
 }
 
 /// A place; dropping it gives it back.
@@ -78,7 +79,7 @@ struct Count {
 
 impl Slots {
     pub fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { limits, inside: Mutex::default() })
+        Arc::new(Self { limits, inside: Lock::default() })
     }
 
     /// A place for a connection from `address`. Nothing if there is none, and
@@ -95,7 +96,7 @@ impl Slots {
             Priority::Normal => (total - reserved, per_address),
             Priority::Privileged => (total, per_address + reserved),
         };
-        let mut inside = self.lock();
+        let mut inside = self.inside.lock();
         let is_greedy = inside.count(address).all >= per_address;
         if is_greedy || inside.taken.len() >= total {
             let may = |taken: &Taken| !is_greedy || taken.address == address;
@@ -111,15 +112,11 @@ impl Slots {
 
     /// How many places are taken.
     pub fn taken(&self) -> usize {
-        self.lock().taken.len()
+        self.inside.lock().taken.len()
     }
 
     pub fn limits(&self) -> Limits {
         self.limits
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inside> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -128,7 +125,7 @@ impl Slot {
     /// many are idle, the longest idle one is evicted: of the same address if
     /// most of them are from there.
     pub fn idle(&self, from: Instant, now: Instant) {
-        let mut inside = self.slots.lock();
+        let mut inside = self.slots.inside.lock();
         let Some(address) = inside.mark(self.number, Some(from)) else { return };
         let most = self.slots.limits.idle;
         if inside.idle.len() > most {
@@ -139,7 +136,7 @@ impl Slot {
     }
 
     pub fn busy(&self) {
-        self.slots.lock().mark(self.number, None);
+        self.slots.inside.lock().mark(self.number, None);
     }
 
     pub fn slots(&self) -> &Slots {
@@ -149,7 +146,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut inside = self.slots.lock();
+        let mut inside = self.slots.inside.lock();
         if inside.remove(self.number).is_none() {
             inside.leaving -= 1;
         }
@@ -253,7 +250,7 @@ mod tests {
         drop(greedy);
         assert!(enter(&slots, 1, now).is_some());
         drop(others);
-        assert!(slots.lock().taken.is_empty() && slots.lock().by_address.is_empty());
+        assert!(slots.inside.lock().taken.is_empty() && slots.inside.lock().by_address.is_empty());
     }
 
     #[test]
@@ -286,8 +283,8 @@ mod tests {
         assert!(enter(&slots, 21, later).is_none(), "all others are busy");
         assert_eq!(all.iter_mut().filter_map(|one| is_evicted(one).then_some(())).count(), 0);
         drop(all);
-        assert_eq!(slots.lock().leaving, 0);
-        assert!(slots.lock().idle.is_empty());
+        assert_eq!(slots.inside.lock().leaving, 0);
+        assert!(slots.inside.lock().idle.is_empty());
     }
 
     #[test]
@@ -315,7 +312,7 @@ mod tests {
             flood.push(one);
         }
         assert!(!is_evicted(&mut paused));
-        assert_eq!(slots.lock().idle.len(), 10);
+        assert_eq!(slots.inside.lock().idle.len(), 10);
         assert_eq!(flood.iter_mut().filter_map(|one| is_evicted(one).then_some(())).count(), 31);
     }
 

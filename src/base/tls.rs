@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -17,6 +17,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+
+use super::lock::Lock;
 
 /// No chain of certificates is longer.
 const LONGEST: u64 = 1 << 20;
@@ -100,7 +102,7 @@ impl Tls {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let seen = files.stamps();
         let pair = files.read(&provider)?;
-        let shown = Arc::new(Shown { pair: RwLock::new(Arc::new(pair)), seen: Mutex::new(seen) });
+        let shown = Arc::new(Shown { pair: RwLock::new(Arc::new(pair)), seen: Lock::new(seen) });
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("the provider has what TLS 1.2 and 1.3 need")
@@ -120,7 +122,7 @@ impl Tls {
     pub fn look(&self) -> Option<News> {
         let stamps = self.files.stamps();
         {
-            let mut seen = self.shown.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seen = self.shown.seen.lock();
             if *seen == stamps {
                 return None;
             }
@@ -219,7 +221,7 @@ fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
 struct Shown {
     pair: RwLock<Arc<CertifiedKey>>,
     /// The state of the files at the last look.
-    seen: Mutex<[Option<Stamp>; 2]>,
+    seen: Lock<[Option<Stamp>; 2]>,
 }
 
 impl Shown {

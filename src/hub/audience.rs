@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
+
+use crate::base::lock::Lock;
 
 /// One viewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub struct Client {
 
 /// The viewers of one stream.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Audience(Arc<Mutex<Seats>>);
+pub(super) struct Audience(Arc<Lock<Seats>>);
 
 #[derive(Debug, Default)]
 struct Seats {
@@ -33,7 +35,7 @@ pub(super) struct Seat {
 
 impl Audience {
     pub(super) fn seat(&self, client: Client) -> Seat {
-        let mut seats = self.lock();
+        let mut seats = self.0.lock();
         let number = seats.next;
         seats.next += 1;
         seats.taken.insert(number, client);
@@ -42,18 +44,13 @@ impl Audience {
 
     /// In the order in which they came.
     pub(super) fn clients(&self) -> Vec<Client> {
-        self.lock().taken.values().copied().collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Seats> {
-        // A list of viewers is whole at every moment.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().taken.values().copied().collect()
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.audience.lock().taken.remove(&self.number);
+        self.audience.0.lock().taken.remove(&self.number);
     }
 }
 

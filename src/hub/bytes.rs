@@ -7,12 +7,13 @@
 
 use std::collections::VecDeque;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
+use crate::base::lock::Lock;
 use crate::hub::sequenced_buffer::{SequencedBuffer, Weigh};
 use crate::media::container::{Container, Marks, Scan};
 
@@ -24,7 +25,7 @@ const AHEAD: u64 = 256 << 10;
 pub struct ByteRing {
     container: Option<Container>,
     limit: AtomicUsize,
-    inner: Mutex<Inner>,
+    inner: Lock<Inner>,
     /// The place after the newest byte. Sent also when a flow is over.
     end: watch::Sender<u64>,
     readers: watch::Sender<usize>,
@@ -154,7 +155,7 @@ impl ByteRing {
         Arc::new(Self {
             container,
             limit: AtomicUsize::new(limit),
-            inner: Mutex::new(inner),
+            inner: Lock::new(inner),
             end: watch::Sender::new(0),
             readers: watch::Sender::new(0),
             runs: watch::Sender::new(0),
@@ -176,7 +177,7 @@ impl ByteRing {
 
     /// Bytes of a new source follow.
     pub fn begin_run(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.run = inner.end;
         inner.scan = Some(Scan::new(self.container));
         inner.is_over = false;
@@ -192,7 +193,7 @@ impl ByteRing {
     /// The source has ended. Where nobody reads, the memory is let go.
     pub fn end_run(&self) {
         let idle = *self.readers.borrow() == 0;
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.run = inner.end;
         inner.scan = None;
         if idle {
@@ -202,7 +203,7 @@ impl ByteRing {
 
     /// Tells all readers, once they have read everything, that none follows.
     pub fn finish(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.overs += 1;
         inner.is_over = true;
         let end = inner.end;
@@ -215,7 +216,7 @@ impl ByteRing {
         if bytes.is_empty() {
             return;
         }
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let begin = inner.end;
         inner.end += bytes.len() as u64;
         if let Some(scan) = &mut inner.scan {
@@ -248,7 +249,7 @@ impl ByteRing {
             let mut taken = pin!(self.taken.notified());
             taken.as_mut().enable();
             {
-                let inner = self.lock();
+                let inner = self.inner.lock();
                 if inner.end - inner.lead < AHEAD {
                     return;
                 }
@@ -266,7 +267,7 @@ impl ByteRing {
 
     /// A reader for whom others say that the flow is needed.
     pub fn listen(self: &Arc<Self>, begin: Begin) -> Reader {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let place = match begin {
             Begin::Edge => Place::At(inner.edge()),
             Begin::Run => Place::At(inner.run),
@@ -284,7 +285,7 @@ impl ByteRing {
     /// Where one begins who decodes: at the newest intra frame, where one is
     /// known; where nothing is known of the bytes, at the next ones.
     pub fn decodable(&self) -> Begin {
-        let knows_key = self.lock().marks().is_some_and(|marks| marks.key.is_some());
+        let knows_key = self.inner.lock().marks().is_some_and(|marks| marks.key.is_some());
         if knows_key { Begin::Key } else { Begin::Now }
     }
 
@@ -295,7 +296,7 @@ impl ByteRing {
 
     /// Whether the source has ended and none has followed yet.
     pub fn is_over(&self) -> bool {
-        self.lock().is_over
+        self.inner.lock().is_over
     }
 
     /// How many read or need it; changes wake the receiver.
@@ -318,11 +319,6 @@ impl ByteRing {
             inner.lead = place;
             self.taken.notify_waiters();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Every step is complete in itself.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -371,7 +367,7 @@ impl Reader {
     pub fn try_next(&mut self) -> Option<Read> {
         self.end.mark_unchanged();
         let flow = Arc::clone(&self.flow);
-        let mut inner = flow.lock();
+        let mut inner = flow.inner.lock();
         let place = match self.place {
             Place::At(place) => place,
             Place::Before(begin) => {
@@ -460,7 +456,7 @@ mod tests {
         for _ in 0..100_000 {
             flow.publish(Bytes::from_static(b"x"));
         }
-        let kept = flow.lock().buffer.pieces().capacity() * size_of::<Part>();
+        let kept = flow.inner.lock().buffer.pieces().capacity() * size_of::<Part>();
         assert!(kept <= 2 << 20, "{kept} bytes");
     }
 

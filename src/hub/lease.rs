@@ -3,13 +3,14 @@
 //! A player that fetches playlists and segments is connected for moments only.
 //! Each request renews a lease; while it lasts, the stream counts as needed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::reader::Reader;
 use super::stream::Stream;
+use crate::base::lock::Lock;
 
 /// Players come again after a target duration at the latest, and pause a while
 /// when they stall. A lease lasts for so many, and not less than this.
@@ -19,19 +20,19 @@ const LASTS: Duration = Duration::from_secs(10);
 /// The lease of one stream; while it runs, a task holds a reader for it.
 #[derive(Debug, Default)]
 pub(super) struct Lease {
-    until: Mutex<Option<Instant>>,
+    until: Lock<Option<Instant>>,
 }
 
 impl Lease {
     /// Returns whether a task must be started that waits for the end.
     fn renew(&self, until: Instant) -> bool {
-        let mut ends = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ends = self.until.lock();
         ends.replace(until).is_none()
     }
 
     /// The end as it stands; takes the lease away if that has passed.
     fn expire(&self, now: Instant) -> Option<Instant> {
-        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut until = self.until.lock();
         until.take_if(|until| *until <= now);
         *until
     }

@@ -1,10 +1,11 @@
 //! A chunk in its place in a stream.
 
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::base::lock::Lock;
 use crate::media::edge::Pad;
 use crate::media::packager::Chunk;
 use crate::media::padder::Padder;
@@ -31,7 +32,7 @@ pub struct Piece {
 /// Another shape of a piece: not made before somebody wants it, and kept only
 /// while the piece is new, so that a ring does not hold everything twice.
 #[derive(Debug)]
-struct Shape<T>(Mutex<Cached<T>>);
+struct Shape<T>(Lock<Cached<T>>);
 
 #[derive(Debug)]
 enum Cached<T> {
@@ -42,11 +43,11 @@ enum Cached<T> {
 
 impl<T: Clone> Shape<T> {
     fn not_yet() -> Self {
-        Self(Mutex::new(Cached::NotYet))
+        Self(Lock::new(Cached::NotYet))
     }
 
     fn get(&self, make: impl FnOnce() -> T) -> T {
-        let mut cached = self.lock();
+        let mut cached = self.0.lock();
         if let Cached::Kept(made) = &*cached {
             return made.clone();
         }
@@ -58,12 +59,7 @@ impl<T: Clone> Shape<T> {
     }
 
     fn forget(&self) {
-        *self.lock() = Cached::NotAnyMore;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Cached<T>> {
-        // What is kept is whole at every moment.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock() = Cached::NotAnyMore;
     }
 }
 

@@ -1,11 +1,13 @@
 //! The newest picture of a stream as a file of its own: one writer, any number
 //! of readers, and nothing but the newest. Who is too slow sees fewer of them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
+
+use crate::base::lock::Lock;
 
 /// One picture.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub struct Still {
 /// Where the newest picture is found.
 #[derive(Debug, Default)]
 pub struct Stills {
-    newest: Mutex<Option<Arc<Still>>>,
+    newest: Lock<Option<Arc<Still>>>,
     /// The number of the newest picture.
     end: watch::Sender<u64>,
 }
@@ -29,7 +31,7 @@ pub struct Stills {
 impl Stills {
     /// Replaces the newest picture.
     pub fn publish(&self, jpeg: Bytes, taken: Duration) {
-        let mut newest = self.lock();
+        let mut newest = self.newest.lock();
         let number = newest.as_ref().map_or(0, |still| still.number) + 1;
         *newest = Some(Arc::new(Still { number, jpeg, taken }));
         drop(newest);
@@ -37,7 +39,7 @@ impl Stills {
     }
 
     pub fn newest(&self) -> Option<Arc<Still>> {
-        self.lock().clone()
+        self.newest.lock().clone()
     }
 
     /// How many pictures there were.
@@ -53,11 +55,6 @@ impl Stills {
     /// Changes with every picture.
     pub fn ends(&self) -> watch::Receiver<u64> {
         self.end.subscribe()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Still>>> {
-        // What is there is whole at every moment.
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

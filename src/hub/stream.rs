@@ -1,8 +1,8 @@
 //! One stream: its ring, who writes it, how many read it.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use log::warn;
@@ -14,6 +14,7 @@ use super::lease::Lease;
 use super::piece::{Piece, Placer};
 use super::reader::Reader;
 use super::ring::{Cursor, Limits, Past, Ring, Step};
+use crate::base::lock::Lock;
 use crate::base::time::{self, MediaTime, WallClock};
 use crate::media::edge::Burst;
 use crate::media::hls::Window;
@@ -34,7 +35,7 @@ const WORTH_TELLING: u64 = 64;
 #[derive(Debug)]
 pub struct Stream {
     name: StreamName,
-    inner: Mutex<Inner>,
+    inner: Lock<Inner>,
     /// Sequence number one past the newest chunk.
     end: watch::Sender<u64>,
     readers: watch::Sender<usize>,
@@ -79,7 +80,7 @@ impl Stream {
         };
         Arc::new(Self {
             name,
-            inner: Mutex::new(inner),
+            inner: Lock::new(inner),
             end: watch::Sender::new(0),
             readers: watch::Sender::new(0),
             retired: AtomicBool::new(false),
@@ -127,7 +128,7 @@ impl Stream {
 
     /// Keeps this much from the next chunk on.
     pub fn set_limits(&self, limits: Limits) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.ring.set_limits(limits);
         inner.window.set_limits(limits.bytes, limits.gop);
     }
@@ -135,7 +136,7 @@ impl Stream {
     /// A new run of the feed begins and promises these tracks, at about so
     /// many bits a second. Frames from before `begin` are refused.
     pub fn begin_run(&self, begin: MediaTime, expect: Expect, bitrate: u32) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let frame = expect.video.unwrap_or_default();
         inner.placer.repad(Padder::new(bitrate, frame));
         inner.packager.begin_run(begin, expect);
@@ -147,7 +148,7 @@ impl Stream {
     /// reads, the memory is let go.
     pub fn end_run(&self) {
         let idle = self.reader_count() == 0;
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if idle {
             inner.ring.clear();
             inner.window.clear();
@@ -157,7 +158,7 @@ impl Stream {
     }
 
     pub fn audio_config(&self, info: AudioInfo) {
-        self.lock().packager.audio_config(info);
+        self.inner.lock().packager.audio_config(info);
     }
 
     /// Hands one encoded frame to all readers. Returns whether any chunk came
@@ -169,7 +170,7 @@ impl Stream {
     pub fn publish(&self, unit: AccessUnit) -> Result<bool, Malformed> {
         let (came_ns, clock) = (unix_ns(), WallClock::now());
         self.bytes_in.fetch_add(unit.data.len() as u64, Ordering::Relaxed);
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let packaged = inner.packager.push(unit).inspect_err(|_| {
             self.malformed.fetch_add(1, Ordering::Relaxed);
         })?;
@@ -201,14 +202,14 @@ impl Stream {
     /// A reader that starts at the newest key frame. While it lives, the
     /// stream counts as needed.
     pub fn join(self: &Arc<Self>) -> Reader {
-        let cursor = self.lock().ring.join();
+        let cursor = self.inner.lock().ring.join();
         Reader::new(Arc::clone(self), cursor, self.end.subscribe())
     }
 
     /// As [`Stream::join`], for one that works for others: they say whether the
     /// stream is needed.
     pub fn listen(self: &Arc<Self>) -> Reader {
-        let cursor = self.lock().ring.join();
+        let cursor = self.inner.lock().ring.join();
         Reader::listening(Arc::clone(self), cursor, self.end.subscribe())
     }
 
@@ -217,7 +218,7 @@ impl Stream {
     /// at once. Nothing before the first key frame, or where frames are
     /// reordered; then [`Stream::join`] is right.
     pub fn join_at_edge(self: &Arc<Self>) -> Option<(Reader, Arc<Init>, Burst)> {
-        let (cursor, init, burst) = self.lock().ring.join_at_edge()?;
+        let (cursor, init, burst) = self.inner.lock().ring.join_at_edge()?;
         Some((Reader::new(Arc::clone(self), cursor, self.end.subscribe()), init, burst))
     }
 
@@ -225,7 +226,7 @@ impl Stream {
     /// squeezed, they bring a decoder to the edge at once. Nothing where
     /// [`Stream::join`] is right.
     pub fn join_with_past(self: &Arc<Self>) -> Option<(Reader, Arc<Init>, Vec<Arc<Piece>>)> {
-        let (cursor, init, past) = self.lock().ring.join_with_past()?;
+        let (cursor, init, past) = self.inner.lock().ring.join_with_past()?;
         Some((Reader::new(Arc::clone(self), cursor, self.end.subscribe()), init, past))
     }
 
@@ -236,7 +237,7 @@ impl Stream {
     pub fn past(&self, ago: Duration) -> Result<Past, OutOfReach> {
         let now_ns = unix_ns();
         let ago_ns = u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX);
-        self.lock().ring.past(now_ns.saturating_sub(ago_ns)).map_err(|oldest| {
+        self.inner.lock().ring.past(now_ns.saturating_sub(ago_ns)).map_err(|oldest| {
             let reach = oldest.map(|oldest| Duration::from_nanos(now_ns.saturating_sub(oldest)));
             OutOfReach { reach }
         })
@@ -244,17 +245,17 @@ impl Stream {
 
     /// The init segment that belongs to what is live now.
     pub fn init(&self) -> Option<Arc<Init>> {
-        self.lock().ring.init().cloned()
+        self.inner.lock().ring.init().cloned()
     }
 
     /// What the run that goes on, or the last one, really gives.
     pub fn measured(&self) -> Measured {
-        self.lock().gauge.measured()
+        self.inner.lock().gauge.measured()
     }
 
     /// Looks at the segments for HLS.
     pub fn with_window<T>(&self, look: impl FnOnce(&mut Window) -> T) -> T {
-        look(&mut self.lock().window)
+        look(&mut self.inner.lock().window)
     }
 
     /// Changes with every chunk; for who waits for something new.
@@ -265,7 +266,7 @@ impl Stream {
     /// The sequence number of the oldest chunk that is kept: who reads one
     /// before it next has lost some.
     pub fn oldest(&self) -> u64 {
-        self.lock().ring.begin()
+        self.inner.lock().ring.begin()
     }
 
     /// How many read the stream; changes wake the receiver.
@@ -326,7 +327,7 @@ impl Stream {
 
     /// How long ago the newest chunk came; nothing if there is none in memory.
     pub fn newest_age(&self) -> Option<Duration> {
-        let came_ns = self.lock().ring.newest()?.came_ns();
+        let came_ns = self.inner.lock().ring.newest()?.came_ns();
         Some(Duration::from_nanos(unix_ns().saturating_sub(came_ns)))
     }
 
@@ -345,11 +346,11 @@ impl Stream {
     }
 
     pub(super) fn step(&self, cursor: &mut Cursor) -> Step {
-        self.lock().ring.step(cursor)
+        self.inner.lock().ring.step(cursor)
     }
 
     pub(super) fn jump(&self, cursor: &mut Cursor) -> u64 {
-        self.lock().ring.jump(cursor)
+        self.inner.lock().ring.jump(cursor)
     }
 
     pub(super) fn reader_came(&self) {
@@ -358,12 +359,6 @@ impl Stream {
 
     pub(super) fn reader_went(&self) {
         self.readers.send_modify(|count| *count -= 1);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A panic while holding the lock cannot leave the ring inconsistent:
-        // every step of it is complete in itself.
-        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
