@@ -201,7 +201,7 @@ async fn refusal(stream: &registry::Stream, push: Option<&Push>) -> anyhow::Erro
             Ok(()) => std::future::pending().await,
             Err(failure) => anyhow::anyhow!("cannot send: {failure}"),
         },
-        () = stream.fails(2) => match stream.last_failure() {
+        () = stream.wait_failed(2) => match stream.last_failure() {
             Some(failure) => anyhow::anyhow!("no picture: {failure}"),
             None => anyhow::anyhow!("no picture"),
         },

@@ -168,7 +168,7 @@ impl Reader {
         before.let_go(&next, &diff);
         let units = next.units();
         self.probations.retain(|probation| {
-            units.iter().any(|unit| unit.supervisor.is(&probation.unit.supervisor))
+            units.iter().any(|unit| unit.supervisor.same_as(&probation.unit.supervisor))
         });
         self.probations.extend(probations(&before, &live, &next, now()));
         self.tasks.retain(|task| !task.is_finished());

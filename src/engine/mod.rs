@@ -1,7 +1,7 @@
-//! Pipelines and their lives: who runs when, and what happens when one fails.
+//! Plans, starts and supervises pipelines.
 //!
-//! Pipelines run in processes of their own (`process`, and `host` on the other side);
-//! here is decided and supervised.
+//! Pipelines run in host processes: `process` starts them, `host` is the code that
+//! runs inside.
 
 pub mod controls;
 pub mod encoder;

@@ -1,7 +1,7 @@
-//! The streams of this box and their feeds, each with its supervisor.
+//! The streams of the configuration and their feeds, with their supervisors.
 //!
-//! A feed of one stream lives in that stream's pipeline; a feed that several
-//! share has a pipeline and a supervisor of its own, and each stream another.
+//! A feed with one stream is part of that stream's pipeline. A feed that several
+//! streams share has a pipeline and a supervisor, and each of its streams another.
 
 mod feed;
 
@@ -30,47 +30,46 @@ use crate::media::packager::Init;
 use crate::model::ids::{FeedName, StreamName};
 use crate::model::status::{self, Encoder, Failure, Picture, State};
 
-/// A feed must show a frame this soon, and may not pause for longer once live.
-/// Real cameras fall silent after hours without a word of error.
+/// Limits of feeds. Real cameras stall after hours without reporting an error.
 const FEED_LIMITS: Limits = Limits {
-    first_sign: Duration::from_secs(10),
-    silence: Duration::from_secs(5),
-    letting_go: Duration::from_secs(5),
+    start_timeout: Duration::from_secs(10),
+    stall_timeout: Duration::from_secs(5),
+    stop_timeout: Duration::from_secs(5),
     backoff: Backoff::FEED,
     spread: 0.0,
 };
 
-/// A cold feed has this long to show its first frame before the viewer is
-/// told to come back; the feed goes on trying meanwhile.
+/// How long a request waits for the first frame of a cold feed before it is answered
+/// with an error; the feed keeps trying meanwhile.
 pub const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A feed that has failed this often in a row is not waited for.
-pub const HOPELESS: u32 = 2;
+/// After this many failures in a row, requests do not wait for a feed any more.
+pub const MAX_FAILED_RUNS: u32 = 2;
 
-/// What `first` gives, or nothing once `end` comes or `patience` is over. What
-/// had come by then is given: a source may show its first frame and end in one
-/// moment.
+/// Returns the output of `first`, or nothing if `end` or `timeout` comes before it.
+/// `first` is polled once more after that, as a source may give its first frame and
+/// end at the same moment.
 pub async fn first_or_end<T>(
     first: impl Future<Output = T>,
-    patience: Duration,
+    timeout: Duration,
     end: impl Future<Output = ()>,
 ) -> Option<T> {
     let mut first = pin!(first);
-    let end = tokio::time::timeout(patience, end);
+    let end = tokio::time::timeout(timeout, end);
     tokio::select! {
         biased;
-        given = &mut first => Some(given),
+        output = &mut first => Some(output),
         _ = end => first.now_or_never(),
     }
 }
 
-/// What a segment holds beside what an encoder was asked for: sound and container,
-/// bits a second. The encoder's own buffer holds a second (VBV), and a segment
-/// lasts one at least, so that the pictures are twice the bit rate at most.
-const BESIDE_PICTURES: u64 = 256_000;
+/// Sound and container in a segment, in bits per second, beside the video. The video
+/// is at most twice the configured bit rate: the encoder's buffer (VBV) holds one
+/// second, and a segment lasts at least one.
+const AUDIO_AND_CONTAINER_BPS: u64 = 256_000;
 
-/// What all rings together may hold: a fifth of a 512 MB board.
-const MEMORY: usize = 96 << 20;
+/// Limit of all rings together: a fifth of the memory of a 512 MB board.
+const MAX_RINGS_BYTES: usize = 96 << 20;
 
 /// All streams, in the order of the configuration.
 #[derive(Debug)]
@@ -86,66 +85,66 @@ pub struct Stream {
     hub: Arc<hub::Stream>,
     url: String,
     plan: watch::Sender<Plan>,
-    chosen: watch::Receiver<Option<Encoder>>,
+    encoder: watch::Receiver<Option<Encoder>>,
     supervisor: Supervisor,
-    /// The feeds that it takes from, that of the picture first; none where it
-    /// has its feed to itself.
+    /// The shared feeds that it reads, that of the picture first; empty if its feed is
+    /// part of its own pipeline.
     feeds: Vec<Arc<Feed>>,
 }
 
 impl Registry {
-    /// Starts a supervisor for each stream and each shared feed; must be called on a runtime. The
-    /// tasks end when the registry is dropped. `flows` has the feeds of bytes.
+    /// Starts a supervisor for each stream and each shared feed; must be called on a
+    /// runtime. The tasks end when the registry is dropped. `flows` has the byte feeds.
     pub fn new(settings: &Settings, flows: &bytes::Registry) -> (Self, Vec<JoinHandle<()>>) {
         let encoders = Arc::new(Encoders::default());
-        // Trying them takes a moment that the first viewer should not wait for.
+        // Encoders are probed probed, so that the first viewer does not wait for it.
         if !settings.streams.is_empty() {
-            let early = Arc::clone(&encoders);
+            let probed = Arc::clone(&encoders);
             tokio::spawn(async move {
-                early.trials().await;
+                probed.trials().await;
             });
         }
-        let nobody = Self { streams: Vec::new(), shared: Vec::new(), encoders };
-        nobody.built((settings, flows), &Diff::from_nothing(settings))
+        let empty = Self { streams: Vec::new(), shared: Vec::new(), encoders };
+        empty.build((settings, flows), &Diff::from_nothing(settings))
     }
 
-    /// The registry under other settings, with the tasks of what is new in it.
-    /// What goes on running is the same in both, and so are the rings of
-    /// streams that stay. Returns once everything else has ended and what takes
-    /// its place has begun.
+    /// The registry for new settings, with the tasks of its new supervisors. Unchanged
+    /// pipelines and the rings of streams that stay are shared by both registries.
+    /// Returns when all other supervisors have ended and the new ones have started.
     pub async fn next(
         &self,
         settings: &Settings,
         flows: &bytes::Registry,
         diff: &Diff,
     ) -> (Self, Vec<JoinHandle<()>>) {
-        let ends = |feed: &&Arc<Feed>| !feed.goes_on(diff);
-        let feeds = self.shared.iter().filter(ends).map(|feed| feed.supervisor());
-        let streams = self.streams.iter().filter(|stream| !stream.goes_on(diff));
+        let is_ending = |feed: &&Arc<Feed>| !feed.is_kept(diff);
+        let feeds = self.shared.iter().filter(is_ending).map(|feed| feed.supervisor());
+        let streams = self.streams.iter().filter(|stream| !stream.is_kept(diff));
         let all = streams.map(|stream| &stream.supervisor).chain(feeds);
         join_all(all.map(Supervisor::end)).await;
-        self.built((settings, flows), diff)
+        self.build((settings, flows), diff)
     }
 
-    /// Lets the readers of streams go that are not in the next registry.
-    pub fn let_go(&self, diff: &Diff) {
-        let is_gone = |stream: &&Arc<Stream>| {
+    /// Disconnects the readers of streams that are not in the next registry, or that
+    /// have a password there.
+    pub fn disconnect_removed(&self, diff: &Diff) {
+        let is_removed = |stream: &&Arc<Stream>| {
             let name = stream.hub.name();
             diff.streams.fate(name).is_none() || diff.locked.contains(name)
         };
-        self.streams.iter().filter(is_gone).for_each(|stream| stream.hub.retire());
+        self.streams.iter().filter(is_removed).for_each(|stream| stream.hub.retire());
     }
 
-    /// Takes over what goes on, and begins the rest.
-    fn built(
+    /// Takes over what is kept, and starts the rest.
+    fn build(
         &self,
         (settings, flows): (&Settings, &bytes::Registry),
         diff: &Diff,
     ) -> (Self, Vec<JoinHandle<()>>) {
-        let goes_on = |stream: &&Arc<Stream>| stream.goes_on(diff);
+        let is_kept = |stream: &&Arc<Stream>| stream.is_kept(diff);
         let plan_of = |stream: &settings::Stream| {
-            let present = self.find(&stream.name).filter(goes_on);
-            present.map_or_else(|| self.plan(settings, stream, diff), |one| one.plan.clone())
+            let kept = self.find(&stream.name).filter(is_kept);
+            kept.map_or_else(|| self.plan(settings, stream, diff), |kept| kept.plan.clone())
         };
         let plans: Vec<_> = settings.streams.iter().map(plan_of).collect();
         let count = (plans.len() + settings.feeds.len()).max(1) as f64;
@@ -154,25 +153,25 @@ impl Registry {
         let mut tasks = Vec::new();
         let mut shared: Vec<Arc<Feed>> = Vec::new();
         let is_shared = |feed: &&settings::Feed| diff.shared.contains(&feed.name);
-        let mut to_do: VecDeque<_> = settings.feeds.iter().filter(is_shared).collect();
-        while let Some(feed) = to_do.pop_front() {
+        let mut pending: VecDeque<_> = settings.feeds.iter().filter(is_shared).collect();
+        while let Some(feed) = pending.pop_front() {
             let from = feed.source.made_from();
             let base = shared.iter().find(|other| from == Some(other.name())).cloned();
             if from.is_some() && base.is_none() {
-                // The check refuses circles, so that one's turn comes.
-                to_do.push_back(feed);
+                // The check of the configuration refuses cycles, so that this ends.
+                pending.push_back(feed);
                 continue;
             }
-            if let Some(present) = self.feed(&feed.name).filter(|feed| feed.goes_on(diff)) {
-                present.serve(feed, &plans, settings);
-                shared.push(Arc::clone(present));
+            if let Some(kept) = self.feed(&feed.name).filter(|feed| feed.is_kept(diff)) {
+                kept.set_streams(feed, &plans, settings);
+                shared.push(Arc::clone(kept));
                 continue;
             }
             let (feed, task) = Feed::spawn(feed, base, &plans, (settings, flows), spread());
             shared.push(feed);
             tasks.push(task);
         }
-        let memory = MEMORY / settings.streams.len().max(1);
+        let memory = MAX_RINGS_BYTES / settings.streams.len().max(1);
         let mut streams = Vec::new();
         for (stream, plan) in settings.streams.iter().zip(plans) {
             let limits = hub::Limits::for_gop(stream.gop, memory);
@@ -180,8 +179,8 @@ impl Registry {
             if let Some(before) = before {
                 before.hub.set_limits(limits);
             }
-            if let Some(present) = before.filter(goes_on) {
-                streams.push(present.at(&stream.url));
+            if let Some(kept) = before.filter(is_kept) {
+                streams.push(kept.with_url(&stream.url));
                 continue;
             }
             let open = before.filter(|_| !diff.locked.contains(&stream.name));
@@ -195,16 +194,16 @@ impl Registry {
         (Self { streams, shared, encoders: Arc::clone(&self.encoders) }, tasks)
     }
 
-    /// The plan of a stream that begins. A feed that goes on may run by
-    /// another than its settings, as an operator wants it.
+    /// The plan of a new stream. A feed that is kept may run with settings that an
+    /// operator has changed; they apply to the new stream as well.
     fn plan(
         &self,
         settings: &Settings,
         stream: &settings::Stream,
         diff: &Diff,
     ) -> watch::Sender<Plan> {
-        let present = self.feed(&stream.feed).filter(|feed| feed.goes_on(diff));
-        let feed = present.and_then(|feed| feed.settings());
+        let kept = self.feed(&stream.feed).filter(|feed| feed.is_kept(diff));
+        let feed = kept.and_then(|feed| feed.settings());
         let feed = feed.unwrap_or_else(|| settings.feed_of(stream).clone());
         watch::Sender::new(Plan { feed, stream: stream.clone() })
     }
@@ -213,43 +212,42 @@ impl Registry {
         self.shared.iter().find(|feed| feed.name() == name)
     }
 
-    /// What has a pipeline.
+    /// All pipelines, with the feed or stream of each.
     pub fn units(&self) -> impl Iterator<Item = Unit> {
-        let of_feeds = self.shared.iter().map(|feed| Unit {
+        let feeds = self.shared.iter().map(|feed| Unit {
             feed: Some(feed.name().clone()),
             stream: None,
             supervisor: feed.supervisor().clone(),
         });
-        let of_streams = self.streams.iter().map(|stream| Unit {
+        let streams = self.streams.iter().map(|stream| Unit {
             feed: stream.feeds.is_empty().then(|| stream.plan.borrow().feed.name.clone()),
             stream: Some(stream.hub.name().clone()),
             supervisor: stream.supervisor.clone(),
         });
-        of_feeds.chain(of_streams)
+        feeds.chain(streams)
     }
 
-    /// The names of the feeds that have a pipeline of their own.
+    /// The names of [`Registry::shared`].
     pub fn shared_names(&self) -> BTreeSet<FeedName> {
         self.shared.iter().map(|feed| feed.name().clone()).collect()
     }
 
-    /// The feeds that several streams share.
+    /// The feeds that have a pipeline of their own.
     pub fn shared(&self) -> &[Arc<Feed>] {
         &self.shared
     }
 
-    /// Those of all streams, and of the feeds that they share.
+    /// The supervisors of all streams and shared feeds.
     pub fn supervisors(&self) -> impl Iterator<Item = &Supervisor> {
-        let of_feeds = self.shared.iter().map(|feed| feed.supervisor());
-        self.streams.iter().map(|stream| &stream.supervisor).chain(of_feeds)
+        let feeds = self.shared.iter().map(|feed| feed.supervisor());
+        self.streams.iter().map(|stream| &stream.supervisor).chain(feeds)
     }
 
     pub fn streams(&self) -> &[Arc<Stream>] {
         &self.streams
     }
 
-    /// The stream that is meant where none is named; none where livebox
-    /// encodes nothing.
+    /// The default stream; none if only byte streams are configured.
     pub fn first(&self) -> Option<&Arc<Stream>> {
         self.streams.first()
     }
@@ -269,37 +267,44 @@ impl Stream {
     ) -> (Arc<Self>, JoinHandle<()>) {
         let settings = plan.borrow().clone();
         let settings::Stream { name, url, .. } = settings.stream;
-        let (choose, chosen) = watch::channel(None);
-        let (what, encoders) = (format!("stream {name}"), Arc::clone(encoders));
-        let life = Lifecycle::new(Limits { spread, ..FEED_LIMITS });
-        let life = life.resurrecting(settings.feed.resurrect);
+        let (encoder_sender, encoder) = watch::channel(None);
+        let (log_name, encoders) = (format!("stream {name}"), Arc::clone(encoders));
+        let lifecycle = Lifecycle::new(Limits { spread, ..FEED_LIMITS });
+        let lifecycle = lifecycle.resurrecting(settings.feed.resurrect);
         let (needed, from, into) = (hub.readers(), plan.subscribe(), Arc::clone(&hub));
         let mut sources = feeds.iter().map(|feed| feed.source());
         let (supervisor, task) = match sources.next() {
             None => {
-                let pipeline = FeedPipeline::new(from, into, encoders, choose);
+                let pipeline = FeedPipeline::new(from, into, encoders, encoder_sender);
                 let demand = Demand::new(settings.feed.mode);
-                Supervisor::spawn(what, pipeline, life, demand, needed)
+                Supervisor::spawn(log_name, pipeline, lifecycle, demand, needed)
             }
-            // The mode is the feed's; nobody encodes what nobody watches.
-            Some(of_picture) => {
-                let sources = (of_picture, sources.next());
-                let pipeline = StreamPipeline::new(from, into, sources, encoders, choose);
-                Supervisor::spawn(what, pipeline, life, Demand::new(Mode::OnDemand), needed)
+            // The mode applies to the feed; the encoder runs only for viewers.
+            Some(video_source) => {
+                let sources = (video_source, sources.next());
+                let pipeline = StreamPipeline::new(from, into, sources, encoders, encoder_sender);
+                Supervisor::spawn(
+                    log_name,
+                    pipeline,
+                    lifecycle,
+                    Demand::new(Mode::OnDemand),
+                    needed,
+                )
             }
         };
-        (Arc::new(Self { hub, url, plan, chosen, supervisor, feeds }), task)
+        (Arc::new(Self { hub, url, plan, encoder, supervisor, feeds }), task)
     }
 
-    /// The same stream, found at `url`.
-    fn at(self: &Arc<Self>, url: &str) -> Arc<Self> {
+    /// The same stream with another URL.
+    fn with_url(self: &Arc<Self>, url: &str) -> Arc<Self> {
         if self.url == url {
             return Arc::clone(self);
         }
         Arc::new(Self { url: url.to_owned(), ..Self::clone(self) })
     }
 
-    fn goes_on(&self, diff: &Diff) -> bool {
+    /// Whether it runs on unchanged after the reload.
+    fn is_kept(&self, diff: &Diff) -> bool {
         diff.streams.goes_on(self.hub.name())
     }
 
@@ -320,34 +325,34 @@ impl Stream {
         self.plan.borrow().clone()
     }
 
-    /// Bits a second that no HLS segment exceeds, where an encoder holds to a bit rate.
+    /// Upper limit of the bit rate of HLS segments, in bits per second; none without an
+    /// encoder at a constant bit rate.
     pub fn peak_bitrate(&self) -> Option<u64> {
-        let chosen = self.chosen.borrow();
-        let encodes = chosen.as_ref().is_some_and(|encoder| !encoder.is_feed);
+        let encoder = self.encoder.borrow();
+        let encodes = encoder.as_ref().is_some_and(|encoder| !encoder.is_feed);
         let stream = &self.plan.borrow().stream;
         let bitrate = u64::from(stream.bitrate.bps());
-        (encodes && stream.quality.is_none()).then_some(2 * bitrate + BESIDE_PICTURES)
+        (encodes && stream.quality.is_none()).then_some(2 * bitrate + AUDIO_AND_CONTAINER_BPS)
     }
 
-    /// Runs by another plan from now on; what is running by the old one is
-    /// started again. Another feed is another feed for all who share it.
-    pub async fn follow(&self, plan: Plan) {
+    /// Replaces the plan and restarts what runs with the old one. Settings of a shared
+    /// feed change for all of its streams.
+    pub async fn set_plan(&self, plan: Plan) {
         if let Some(feed) = self.feeds.first() {
-            feed.follow(&plan.feed).await;
+            feed.set_settings(&plan.feed).await;
         }
         let changed = self.plan.send_if_modified(|current| {
             let differs = *current != plan;
             *current = plan;
             differs
         });
-        // The pipeline of a shared feed's stream follows by itself.
+        // A running pipeline of a shared feed's stream watches its plan.
         if changed && (self.feeds.is_empty() || self.is_down()) {
             self.supervisor.restart().await;
         }
     }
 
-    /// Starts the pipeline afresh, if it is running or waiting; the feed's as
-    /// well.
+    /// Restarts the pipeline if it is running or waiting, and those of its feeds.
     pub async fn restart(&self) {
         for supervisor in self.feeds.iter().flat_map(|feed| feed.supervisors()) {
             supervisor.restart().await;
@@ -359,50 +364,51 @@ impl Stream {
         matches!(self.supervisor.report().phase, Phase::Waiting { .. })
     }
 
-    /// Returns when the pipeline, or the feed's, is down and has failed `times`
-    /// in a row.
-    pub async fn fails(&self, times: u32) {
-        let of_feeds = self.feeds.iter().flat_map(|feed| feed.supervisors());
-        let all = std::iter::once(&self.supervisor).chain(of_feeds);
-        select_all(all.map(|supervisor| Box::pin(supervisor.fails(times)))).await;
+    /// Waits until the pipeline, or that of a feed, is down and has failed `times` in
+    /// a row.
+    pub async fn wait_failed(&self, times: u32) {
+        let feeds = self.feeds.iter().flat_map(|feed| feed.supervisors());
+        let all = std::iter::once(&self.supervisor).chain(feeds);
+        select_all(all.map(|supervisor| Box::pin(supervisor.wait_failed(times)))).await;
     }
 
-    /// Joins the stream, which starts the feed if need be, and waits until it
-    /// shows a picture; at most for `patience`, and not for a hopeless feed.
-    pub async fn join_within(&self, patience: Duration) -> Option<(Reader, Arc<Init>)> {
+    /// Joins the stream, which starts the feed if it is idle, and waits for the init
+    /// segment: at most `timeout`, and not for a feed that has failed
+    /// [`MAX_FAILED_RUNS`] times in a row.
+    pub async fn join_within(&self, timeout: Duration) -> Option<(Reader, Arc<Init>)> {
         let mut reader = self.hub.join();
-        match first_or_end(reader.next(), patience, self.fails(HOPELESS)).await? {
+        match first_or_end(reader.next(), timeout, self.wait_failed(MAX_FAILED_RUNS)).await? {
             Read::Init(init) => Some((reader, init)),
             Read::Chunk(_) | Read::Skipped(_) | Read::Over => None,
         }
     }
 
-    /// Why its pipeline, or the feed's, went down the last time.
+    /// The last failure of a feed or, if there is none, of its own pipeline.
     pub fn last_failure(&self) -> Option<Failure> {
-        let mut of_feeds = self.feeds.iter().flat_map(|feed| feed.supervisors());
-        of_feeds
+        let mut feeds = self.feeds.iter().flat_map(|feed| feed.supervisors());
+        feeds
             .find_map(|supervisor| supervisor.report().last_failure)
             .or(self.supervisor.report().last_failure)
     }
 
-    /// Where the stream stands; where the feed is not live, where that stands.
+    /// The state of the stream, or of its feed if that is wanted and not live.
     pub fn state(&self, now: Instant) -> State {
         let own = self.supervisor.report().state(now);
         let is_needed = match own {
             State::Starting | State::Live { .. } => true,
-            // Its supervisor may not have heard of a reader that is here.
+            // A new reader may not have reached the supervisor yet.
             State::Idle => self.hub.reader_count() > 0,
             State::Stopping | State::Waiting { .. } | State::Over { .. } => false,
         };
-        let of_feeds = self.feeds.iter().map(|feed| feed.state(now));
-        of_feeds.filter(|_| is_needed).find(is_down).unwrap_or(own)
+        let feeds = self.feeds.iter().map(|feed| feed.state(now));
+        feeds.filter(|_| is_needed).find(is_down).unwrap_or(own)
     }
 
     pub fn status(&self, now: Instant) -> status::Stream {
         let plan = self.plan();
         let report = self.supervisor.report();
         let state = self.state(now);
-        // What the last run gave is no rate of a stream that gives nothing.
+        // Rates of the last run are wrong for a stream that is down.
         let is_live = matches!(state, State::Live { .. });
         let measured = if is_live { self.hub.measured() } else { Measured::default() };
         status::Stream {
@@ -439,14 +445,14 @@ impl Stream {
             malformed: self.hub.malformed(),
             past: report.past(now),
             picture: self.picture(),
-            encoder: self.chosen.borrow().clone(),
+            encoder: self.encoder.borrow().clone(),
         }
     }
 
-    /// Frames left out before its encoder, or in its feed's pipeline.
+    /// Frames dropped before its encoder or in the pipeline of its feed.
     fn dropped(&self) -> u64 {
-        let of_feed = self.feeds.first().map_or(0, |feed| feed.shared().dropped());
-        self.hub.dropped() + of_feed
+        let in_feed = self.feeds.first().map_or(0, |feed| feed.shared().dropped());
+        self.hub.dropped() + in_feed
     }
 
     fn clients(&self, now: Instant) -> Vec<status::Client> {
@@ -471,7 +477,7 @@ impl Stream {
     }
 }
 
-/// The feeds that a stream takes from: that of its picture, and of its sound.
+/// The shared feeds of a stream: that of its picture, then that of its sound.
 fn feeds_of(stream: &settings::Stream, shared: &[Arc<Feed>]) -> Vec<Arc<Feed>> {
     let names = std::iter::once(&stream.feed).chain(match &stream.sound {
         Sound::Of(other) => Some(other),
@@ -481,7 +487,7 @@ fn feeds_of(stream: &settings::Stream, shared: &[Arc<Feed>]) -> Vec<Arc<Feed>> {
     names.filter_map(of_name).cloned().collect()
 }
 
-/// Whether a feed gives nothing, though it is wanted.
+/// Whether a feed is wanted and gives nothing.
 fn is_down(state: &State) -> bool {
     matches!(state, State::Waiting { .. } | State::Over { .. } | State::Starting)
 }
@@ -491,11 +497,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_comes_in_the_moment_of_the_end_is_not_lost() {
-        let (tell, mut told) = tokio::sync::mpsc::channel(1);
-        let end = async { tell.send("the last").await.unwrap() };
+    async fn output_at_the_moment_of_the_end_is_not_lost() {
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+        let end = async { sender.send("the last").await.unwrap() };
         assert_eq!(
-            first_or_end(told.recv(), FIRST_FRAME_TIMEOUT, end).await,
+            first_or_end(receiver.recv(), FIRST_FRAME_TIMEOUT, end).await,
             Some(Some("the last"))
         );
         assert_eq!(

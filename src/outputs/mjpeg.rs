@@ -21,9 +21,9 @@ use tokio::sync::watch;
 /// A decoder needs a moment to begin with; one that gives nothing for seconds
 /// while the stream goes on hangs.
 const LIMITS: Limits = Limits {
-    first_sign: Duration::from_secs(10),
-    silence: Duration::from_secs(5),
-    letting_go: Duration::from_secs(4),
+    start_timeout: Duration::from_secs(10),
+    stall_timeout: Duration::from_secs(5),
+    stop_timeout: Duration::from_secs(4),
     backoff: Backoff::FEED,
     spread: 0.0,
 };
@@ -169,8 +169,8 @@ impl Mjpeg {
     }
 
     /// Returns when making them has failed `times` in a row.
-    pub async fn fails(&self, times: u32) {
-        self.supervisor.fails(times).await;
+    pub async fn wait_failed(&self, times: u32) {
+        self.supervisor.wait_failed(times).await;
     }
 
     pub fn last_failure(&self) -> Option<Failure> {

@@ -23,9 +23,9 @@ use crate::model::status::{self, Failure, State};
 /// byte every few seconds after that. Acknowledgements on the RTMP level come
 /// only every few megabytes and prove nothing.
 const PUSH_LIMITS: Limits = Limits {
-    first_sign: Duration::from_secs(10),
-    silence: Duration::from_secs(5),
-    letting_go: Duration::from_secs(4),
+    start_timeout: Duration::from_secs(10),
+    stall_timeout: Duration::from_secs(5),
+    stop_timeout: Duration::from_secs(4),
     backoff: Backoff::PUSH,
     spread: 0.0,
 };
@@ -96,7 +96,7 @@ impl Push {
     /// Sends to `destination` from now on, for as long as it takes. What failed
     /// before counts no more.
     pub async fn start(&self, destination: Destination) {
-        self.supervisor.forget().await;
+        self.supervisor.forget_failures().await;
         self.destination.send_replace(Some(destination));
         self.wanted.send_replace(1);
     }
@@ -112,7 +112,7 @@ impl Push {
 
     /// Forgets why it failed: it will send elsewhere, or something else.
     pub async fn forget(&self) {
-        self.supervisor.forget().await;
+        self.supervisor.forget_failures().await;
     }
 
     pub fn state(&self, now: Instant) -> State {

@@ -117,7 +117,7 @@ impl Livebox {
     pub async fn settle(&self) {
         let held = self.control.lock().await;
         if self.push.is_wanted() {
-            self.stream.follow(plan_for(&held.control, self.stream.plan())).await;
+            self.stream.set_plan(plan_for(&held.control, self.stream.plan())).await;
         }
     }
 
@@ -249,7 +249,7 @@ impl Livebox {
         if held.control.url.is_none() {
             return Err(BoxError::NoUrl);
         }
-        self.stream.follow(plan_for(&held.control, self.stream.plan())).await;
+        self.stream.set_plan(plan_for(&held.control, self.stream.plan())).await;
         push.start(self.own_destination(&held.control).ok_or(BoxError::NoUrl)?).await;
         Ok(())
     }

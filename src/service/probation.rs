@@ -42,8 +42,8 @@ impl Probation {
     }
 
     pub fn verdict(&self, now: Instant) -> Verdict {
-        let Report { phase, has_lived, .. } = self.unit.supervisor.report();
-        verdict(&phase, has_lived, now >= self.until)
+        let Report { phase, has_been_live, .. } = self.unit.supervisor.report();
+        verdict(&phase, has_been_live, now >= self.until)
     }
 
     /// Why it gave nothing, where that is known.
@@ -53,13 +53,13 @@ impl Probation {
 
     /// What it is called in the log and on pages.
     pub fn what(&self) -> &str {
-        self.unit.supervisor.what()
+        self.unit.supervisor.name()
     }
 }
 
-fn verdict(phase: &Phase, has_lived: bool, is_due: bool) -> Verdict {
+fn verdict(phase: &Phase, has_been_live: bool, is_due: bool) -> Verdict {
     match phase {
-        _ if has_lived => Verdict::Dismissed,
+        _ if has_been_live => Verdict::Dismissed,
         _ if !is_due => Verdict::Open,
         Phase::Idle | Phase::Stopping { .. } => Verdict::Dismissed,
         Phase::Starting { .. }
@@ -83,7 +83,8 @@ pub fn probations(
         live.iter().any(|other| same_feed(&other) || same_stream(&other))
     };
     let known = before.units();
-    let is_new = |unit: &Unit| !known.iter().any(|other| unit.supervisor.is(&other.supervisor));
+    let is_new =
+        |unit: &Unit| !known.iter().any(|other| unit.supervisor.same_as(&other.supervisor));
     let units = after.units().into_iter().filter(|unit| is_new(unit) && was_live(unit));
     let old = &before.settings;
     units.map(|unit| Probation { unit, old: Arc::clone(old), until: now + TIMEOUT }).collect()

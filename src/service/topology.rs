@@ -132,8 +132,8 @@ impl Topology {
 
     /// Lets those go who watch what is not in `next`.
     pub fn let_go(&self, next: &Self, diff: &Diff) {
-        self.registry.let_go(diff);
-        self.bytes.let_go(&next.bytes);
+        self.registry.disconnect_removed(diff);
+        self.bytes.disconnect_removed(&next.bytes);
     }
 
     /// Whether everything that the box as one thing is made of goes on.

@@ -148,7 +148,7 @@ fn a_microphone_that_hangs_when_it_is_closed_keeps_nobody_from_a_picture() {
         });
     };
     watch();
-    livebox.log().wait_for("feed mic rests", LIMIT);
+    livebox.log().wait_for("feed mic is idle", LIMIT);
     let viewer = Viewer::connect(livebox.http(), "/both.mp4");
     viewer.wait("a sound", LIMIT, |seen| seen.span(b"soun") > 1.0);
     let host = host_of(&livebox, "feed mic");

@@ -101,7 +101,7 @@ fn what_is_no_picture_is_told_apart_from_what_does_not_come() {
 fn a_feed_runs_for_a_picture_and_rests_again() {
     let livebox = stream(&film(&format!("{X264} -c:a aac -f mpegts")), "/red.ts");
     assert_eq!(livebox.get("/red.ts/pic").status(), 200);
-    livebox.log().wait_for("feed red rests", LIMIT);
+    livebox.log().wait_for("feed red is idle", LIMIT);
 }
 
 #[test]

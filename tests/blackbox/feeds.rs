@@ -17,7 +17,7 @@ fn a_feed_on_demand_rests_without_viewers_and_is_there_again_for_the_next() {
     first.wait("a picture", LIMIT, |seen| seen.fragments.len() > 20);
 
     drop(first);
-    livebox.log().wait_for("rests", LIMIT);
+    livebox.log().wait_for("is idle", LIMIT);
     let second = Viewer::connect(livebox.http(), "/camera.mp4");
 
     let seen = second.wait("a picture again", LIMIT, |seen| seen.span(b"vide") > 1.0);

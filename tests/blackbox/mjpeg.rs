@@ -103,7 +103,7 @@ fn all_viewers_share_one_decoder_which_ends_with_the_last_of_them() {
 
     drop(viewers);
 
-    livebox.log().wait_for("camera rests", LIMIT);
+    livebox.log().wait_for("camera is idle", LIMIT);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn who_never_reads_is_let_go() {
     let livebox = Livebox::start(LAVISH);
     let _open = livebox.http().open("/camera.mjpeg");
     // Nobody else keeps the camera running.
-    livebox.log().wait_for("camera rests", LIMIT);
+    livebox.log().wait_for("camera is idle", LIMIT);
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn a_picture_starts_the_feed_and_lets_it_rest_again() {
 
     assert_eq!(livebox.get("/camera/pic").status(), 200);
 
-    livebox.log().wait_for("rests", LIMIT);
+    livebox.log().wait_for("is idle", LIMIT);
     assert_eq!(livebox.get("/camera/pic").status(), 200);
 }
 

@@ -57,7 +57,7 @@ fn watch_rest_and_watch_again(livebox: &Livebox) {
     let viewer = Viewer::connect(livebox.http(), "/watched.mp4");
     viewer.wait("two seconds", LIMIT, |seen| seen.span(b"soun") > 2.0);
     drop(viewer);
-    livebox.log().wait_for("feed source rests", LIMIT);
+    livebox.log().wait_for("feed source is idle", LIMIT);
     let rested = clock.seen().end(b"vide");
     clock.wait("a rest", LIMIT, |seen| seen.end(b"vide") > rested + 3.0 * VISIBLE);
 

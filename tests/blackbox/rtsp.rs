@@ -132,7 +132,7 @@ fn players_count_as_readers_and_what_they_get_as_bytes() {
     wait::until("bytes are counted", LIMIT, || (sent() > 300_000).then_some(()));
     drop(playing);
 
-    livebox.log().wait_for("stream camera rests", LIMIT);
+    livebox.log().wait_for("stream camera is idle", LIMIT);
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn a_player_pauses_goes_on_and_ends_its_session() {
     }
     assert_eq!(client.ask("PLAY").0, 454, "the session is over");
 
-    livebox.log().wait_for("stream camera rests", LIMIT);
+    livebox.log().wait_for("stream camera is idle", LIMIT);
 }
 
 #[test]

@@ -61,12 +61,12 @@ fn a_stream_that_nobody_watches_is_not_encoded_while_the_feed_runs() {
     let small = Viewer::connect(livebox.http(), "/small.mp4");
     small.wait("a picture", LIMIT, |seen| seen.span(b"vide") > 0.5);
     drop(small);
-    livebox.log().wait_for("stream small rests", LIMIT);
+    livebox.log().wait_for("stream small is idle", LIMIT);
 
     large.wait_for_more(25, LIMIT).assert_time_goes_forward();
-    assert!(!livebox.log().contains("feed camera rests"));
+    assert!(!livebox.log().contains("feed camera is idle"));
     drop(large);
-    livebox.log().wait_for("feed camera rests", LIMIT);
+    livebox.log().wait_for("feed camera is idle", LIMIT);
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_feed_made_from_another_is_captured_with_it_and_rests_with_it() {
         viewer.wait_for_more(25, LIMIT).assert_time_goes_forward();
     }
     drop((small, turned));
-    livebox.log().wait_for("feed front rests", LIMIT);
+    livebox.log().wait_for("feed front is idle", LIMIT);
 }
 
 #[test]

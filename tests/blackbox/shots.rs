@@ -37,7 +37,7 @@ fn a_picture_of_a_feed_by_ones_own_program() {
         let size = [&answer.body[16..20], &answer.body[20..24]];
         assert_eq!(size, [320u32.to_be_bytes(), 240u32.to_be_bytes()]);
     }
-    livebox.log().wait_for("feed film rests", LIMIT);
+    livebox.log().wait_for("feed film is idle", LIMIT);
 }
 
 #[test]

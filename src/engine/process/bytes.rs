@@ -39,9 +39,9 @@ use crate::model::status::{Failure, State};
 /// A command must give something this soon, and as long as it is fed may not
 /// pause for longer. Encoders look at their input for seconds first.
 const LIMITS: Limits = Limits {
-    first_sign: Duration::from_secs(10),
-    silence: Duration::from_secs(10),
-    letting_go: Duration::from_secs(5),
+    start_timeout: Duration::from_secs(10),
+    stall_timeout: Duration::from_secs(10),
+    stop_timeout: Duration::from_secs(5),
     backoff: Backoff::FEED,
     spread: 0.0,
 };
@@ -168,7 +168,7 @@ impl Registry {
     }
 
     /// Lets the viewers go whose bytes end with this registry.
-    pub fn let_go(&self, next: &Self) {
+    pub fn disconnect_removed(&self, next: &Self) {
         for stream in &self.streams {
             let same = next.find(&stream.settings.name);
             if !same.is_some_and(|same| Arc::ptr_eq(&same.viewers, &stream.viewers)) {
@@ -495,10 +495,10 @@ impl Stream {
     }
 
     /// Returns when what it is made of is down and has failed `times` in a row.
-    pub async fn fails(&self, times: u32) {
+    pub async fn wait_failed(&self, times: u32) {
         let feed = async {
             match &self.feed {
-                Some(feed) => feed.supervisor.fails(times).await,
+                Some(feed) => feed.supervisor.wait_failed(times).await,
                 None => std::future::pending().await,
             }
             if !matches!(self.maker, Maker::Feed(_)) {
@@ -507,7 +507,7 @@ impl Stream {
         };
         let own = async {
             match &self.maker {
-                Maker::Shared { supervisor, .. } => supervisor.fails(times).await,
+                Maker::Shared { supervisor, .. } => supervisor.wait_failed(times).await,
                 Maker::Feed(_) | Maker::Exclusive { .. } => std::future::pending().await,
             }
         };

@@ -201,12 +201,12 @@ impl Pipeline for CapturePipeline {
         Pulse::Count(self.job.feed.frames())
     }
 
-    fn hold(&mut self) {
+    fn acquire(&mut self) {
         let base = self.job.base.as_ref();
         self.need = self.need.take().or_else(|| base.map(Base::need));
     }
 
-    fn let_go(&mut self) {
+    fn release(&mut self) {
         self.need = None;
     }
 }

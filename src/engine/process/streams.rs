@@ -85,14 +85,14 @@ impl Pipeline for StreamPipeline {
         Pulse::Count(self.job.stream.chunks())
     }
 
-    fn hold(&mut self) {
+    fn acquire(&mut self) {
         if self.needs.is_empty() {
             let feeds = std::iter::once(&self.job.from).chain(&self.job.sound);
             self.needs = feeds.map(|from| from.feed.need()).collect();
         }
     }
 
-    fn let_go(&mut self) {
+    fn release(&mut self) {
         self.needs.clear();
     }
 }

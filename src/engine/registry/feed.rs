@@ -1,5 +1,5 @@
-//! A feed that several streams share, or that has a pipeline of its own for
-//! another reason.
+//! A feed with a pipeline of its own: one that several streams share, from which
+//! another feed is made, or that is made from another.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,26 +20,27 @@ use crate::engine::supervise::supervisor::Supervisor;
 use crate::model::ids::{FeedName, StreamName};
 use crate::model::status::{self, State};
 
-/// See the module's description.
+/// A feed with its supervisor.
 #[derive(Debug)]
 pub struct Feed {
     name: FeedName,
-    /// Of the streams that show it.
+    /// The plans of the streams that show it.
     plans: watch::Sender<Vec<watch::Sender<Plan>>>,
-    /// Those that show it or sound like it.
+    /// The streams that take pictures or sound from it.
     streams: watch::Sender<Vec<StreamName>>,
     shared: Arc<SharedFeed>,
-    /// That of the feed that it is made from, where there is one.
+    /// Its host; shared with the feed that it is made from, if there is one.
     family: Arc<Family>,
-    /// What it is made from, if from another feed.
+    /// The feed that it is made from, if any.
     base: Option<Arc<Feed>>,
-    /// That of the feed of bytes that it is unpacked from, if from one.
+    /// The supervisor of the byte feed that it is unpacked from, if any.
     unpacked: Option<Supervisor>,
     supervisor: Supervisor,
 }
 
 impl Feed {
-    /// `plans` are those of all streams, `base` is what the feed is made from.
+    /// Starts the supervisor. `plans` are those of all streams; `base` is the feed that
+    /// it is made from.
     pub(super) fn spawn(
         feed: &settings::Feed,
         base: Option<Arc<Self>>,
@@ -55,7 +56,7 @@ impl Feed {
         let made_from =
             base.as_ref().map(|base| Base::Feed(Arc::clone(&base.shared), base.plans.subscribe()));
         let unpacked = feed.source.unpacked_from().map(|from| {
-            flows.feed(from).expect("the check refuses a feed of one that is not there")
+            flows.feed(from).expect("the check refuses a feed whose source does not exist")
         });
         let made_from = made_from.or(unpacked.map(|(flow, _)| Base::Bytes(Arc::clone(flow))));
         let unpacked = unpacked.map(|(_, supervisor)| supervisor.clone());
@@ -75,9 +76,9 @@ impl Feed {
         (Arc::new(Self { name, plans, streams, shared, family, base, unpacked, supervisor }), task)
     }
 
-    /// Other streams show it from now on. It goes on as it is; how it is
-    /// captured is decided again at its next start.
-    pub(super) fn serve(
+    /// Replaces the streams that show it. The current run continues as it is; the form
+    /// of capture is decided again at the next start.
+    pub(super) fn set_streams(
         &self,
         feed: &settings::Feed,
         plans: &[watch::Sender<Plan>],
@@ -96,7 +97,7 @@ impl Feed {
         &self.shared
     }
 
-    /// What streams take from.
+    /// The source for the pipelines of its streams.
     pub(super) fn source(&self) -> FeedSource {
         FeedSource { feed: Arc::clone(&self.shared), family: Arc::clone(&self.family) }
     }
@@ -105,26 +106,26 @@ impl Feed {
         &self.supervisor
     }
 
-    /// By which settings it runs, or will run.
+    /// The settings in force, which an operator may have changed.
     pub(super) fn settings(&self) -> Option<settings::Feed> {
         self.plans.borrow().first().map(|plan| plan.borrow().feed.clone())
     }
 
-    pub(super) fn goes_on(&self, diff: &Diff) -> bool {
+    /// Whether it runs on unchanged after the reload.
+    pub(super) fn is_kept(&self, diff: &Diff) -> bool {
         diff.shared.contains(&self.name) && diff.feeds.goes_on(&self.name)
     }
 
-    /// Where the feed stands; where that which it is made from is not live,
-    /// where that stands.
+    /// The state of the feed, or of what it is made from if that is wanted and not live.
     pub(super) fn state(&self, now: Instant) -> State {
         let own = self.supervisor.report().state(now);
-        let of_base = self.base.as_ref().map(|base| base.state(now));
-        let of_bytes = self.unpacked.as_ref().map(|bytes| bytes.report().state(now));
-        let of_either = of_base.or(of_bytes).filter(|state| own != State::Idle && is_down(state));
-        of_either.unwrap_or(own)
+        let base = self.base.as_ref().map(|base| base.state(now));
+        let bytes = self.unpacked.as_ref().map(|bytes| bytes.report().state(now));
+        let source = base.or(bytes).filter(|state| own != State::Idle && is_down(state));
+        source.unwrap_or(own)
     }
 
-    /// The supervisors of the feed and of all that it is made from.
+    /// The supervisors of the feed and of everything that it is made from.
     pub(super) fn supervisors(&self) -> Vec<&Supervisor> {
         let mut all = self.base.as_ref().map_or_else(Vec::new, |base| base.supervisors());
         all.extend(&self.unpacked);
@@ -132,7 +133,8 @@ impl Feed {
         all
     }
 
-    pub(super) async fn follow(&self, feed: &settings::Feed) {
+    /// Replaces the settings and restarts the feed if they differ.
+    pub(super) async fn set_settings(&self, feed: &settings::Feed) {
         let mut changed = false;
         let plans = self.plans.borrow().clone();
         for plan in plans {
@@ -160,11 +162,11 @@ impl Feed {
     }
 }
 
-/// Those of `plans` that show the feed. Where there is none, others take from
-/// it, each in its own way.
+/// The plans that show the feed. If there is none (other feeds are made from it, or
+/// streams take its sound only), a plan with default stream settings.
 fn plans_of(feed: &settings::Feed, plans: &[watch::Sender<Plan>]) -> Vec<watch::Sender<Plan>> {
-    let of_feed = plans.iter().filter(|plan| plan.borrow().feed.name == feed.name);
-    let mut own: Vec<_> = of_feed.cloned().collect();
+    let showing = plans.iter().filter(|plan| plan.borrow().feed.name == feed.name);
+    let mut own: Vec<_> = showing.cloned().collect();
     if own.is_empty() {
         let stream = settings::Stream::without_wishes(feed);
         own.push(watch::Sender::new(Plan { feed: feed.clone(), stream }));

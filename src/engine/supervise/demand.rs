@@ -1,56 +1,57 @@
-//! From "so many need it" to "it is wanted": the three modes of a feed.
+//! The three modes of a feed: turns a number of readers into demand.
 
 use std::time::{Duration, Instant};
 
 use crate::config::settings::Mode;
 use crate::engine::supervise::lifecycle::Event;
 
-/// An on-demand feed outlives its last reader by this much, so that a reload
-/// of a page or a player's second request does not restart the camera.
+/// How long an on-demand feed keeps running after its last reader left, so that a
+/// reload of a page or a player's second request does not restart the camera.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Turns a count of readers into wishes.
+/// Turns a number of readers into [`Event::Wanted`] and [`Event::Unwanted`].
 #[derive(Debug)]
 pub struct Demand {
     mode: Mode,
     wanted: bool,
-    leave_at: Option<Instant>,
+    unwanted_at: Option<Instant>,
 }
 
 impl Demand {
     pub fn new(mode: Mode) -> Self {
-        Self { mode, wanted: false, leave_at: None }
+        Self { mode, wanted: false, unwanted_at: None }
     }
 
+    /// When [`Demand::on_tick`] has to be called, if at all.
     pub fn deadline(&self) -> Option<Instant> {
-        self.leave_at
+        self.unwanted_at
     }
 
-    /// So many need it now.
+    /// Takes the present number of readers.
     pub fn on_count(&mut self, count: usize, now: Instant) -> Option<Event> {
         let needed = count > 0 || self.mode == Mode::Continuous;
         match (needed, self.wanted) {
-            (true, true) => self.leave_at = None,
+            (true, true) => self.unwanted_at = None,
             (true, false) => {
                 self.wanted = true;
                 return Some(Event::Wanted);
             }
             (false, true) => {
-                self.leave_at.get_or_insert(now + self.linger());
+                self.unwanted_at.get_or_insert(now + self.grace());
             }
             (false, false) => {}
         }
         None
     }
 
-    /// [`Demand::deadline`] may have passed.
+    /// To be called when [`Demand::deadline`] has passed; earlier calls do nothing.
     pub fn on_tick(&mut self, now: Instant) -> Option<Event> {
-        self.leave_at.take_if(|at| *at <= now)?;
+        self.unwanted_at.take_if(|at| *at <= now)?;
         self.wanted = false;
         Some(Event::Unwanted)
     }
 
-    fn linger(&self) -> Duration {
+    fn grace(&self) -> Duration {
         match self.mode {
             Mode::OnDemand | Mode::Continuous => GRACE,
             Mode::Linger(span) => span,
@@ -63,12 +64,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_continuous_feed_is_wanted_by_nobody_in_particular() {
+    fn a_continuous_feed_is_wanted_without_readers() {
         assert_eq!(Demand::new(Mode::Continuous).on_count(0, zero()), Some(Event::Wanted));
     }
 
     #[test]
-    fn an_on_demand_feed_outlives_its_last_reader_by_a_moment() {
+    fn an_on_demand_feed_stops_half_a_second_after_its_last_reader() {
         let now = zero();
         let mut demand = Demand::new(Mode::OnDemand);
         assert_eq!(demand.on_count(0, now), None);
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_back_in_time_keeps_the_feed() {
+    fn a_reader_within_the_linger_time_keeps_the_feed_running() {
         let now = zero();
         let mut demand = Demand::new(Mode::Linger(Duration::from_secs(3)));
         demand.on_count(1, now);

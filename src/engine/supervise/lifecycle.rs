@@ -1,4 +1,4 @@
-//! The life of one pipeline, as a state machine.
+//! The lifecycle of one pipeline, as a state machine.
 //!
 //! Nothing here sleeps, spawns, logs or touches GStreamer. The supervisor
 //! feeds events in and carries out the effects that come back.
@@ -9,25 +9,25 @@ use std::time::{Duration, Instant};
 use crate::base::backoff::Backoff;
 use crate::model::status::Failure;
 
-/// Counts starts, so that news of an earlier run cannot touch a later one.
+/// The number of a run; events of an earlier run are ignored.
 pub type Run = u32;
 
 /// How long each phase may take, and what follows a failure.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Without a sign of life for this long after its start, a pipeline is stuck.
-    pub first_sign: Duration,
+    /// Without output for this long after its start, a pipeline is stuck.
+    pub start_timeout: Duration,
     /// Without progress for this long while live, a pipeline is stuck.
-    pub silence: Duration,
-    /// A pipeline that has not let go after this long is given up as lost.
-    pub letting_go: Duration,
+    pub stall_timeout: Duration,
+    /// A pipeline that has not stopped after this long is abandoned.
+    pub stop_timeout: Duration,
     pub backoff: Backoff,
-    /// Taken off each delay, `0.0..=1.0`; fixed per pipeline, so that those
-    /// that failed together return apart.
+    /// The share that is taken off each delay, `0.0..=1.0`; fixed per pipeline, so that
+    /// pipelines that failed together retry at different times.
     pub spread: f64,
 }
 
-/// This long live, and earlier failures no longer count. One frame does not forgive.
+/// Time live after which earlier failures stop counting. One frame is not enough.
 const FORGIVENESS: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +36,7 @@ pub enum Phase {
     Starting {
         give_up_at: Instant,
     },
-    /// A frame came out of it; never the mere result of a state change.
+    /// A frame has come out; a state change of the pipeline is not enough.
     Live {
         since: Instant,
         progress: u64,
@@ -45,12 +45,12 @@ pub enum Phase {
     Stopping {
         give_up_at: Instant,
     },
-    /// Down after a failure; starts again by itself at `retry_at`.
+    /// Down after a failure; the next attempt is at `retry_at`.
     Waiting {
         retry_at: Instant,
         cause: Failure,
     },
-    /// Down after a failure, and not to be started again before it is wanted anew.
+    /// Down after a failure; not retried until it is wanted anew or an operator acts.
     Over {
         cause: Failure,
     },
@@ -60,20 +60,20 @@ pub enum Phase {
 pub enum Event {
     Wanted,
     Unwanted,
-    /// An operator wants a fresh start now.
+    /// An operator requests a restart now.
     Restart,
-    /// An operator wants the next attempt now, without a fresh start of what runs.
+    /// An operator requests the next attempt now; a running pipeline is not restarted.
     TryNow,
-    /// An operator has started, stopped or edited it: earlier failures tell
-    /// nothing about what comes next.
-    Forget,
-    /// The first frame of a run came out.
+    /// An operator has started, stopped or edited it, so that earlier failures say
+    /// nothing about the next run.
+    ForgetFailures,
+    /// The first frame of a run has come out.
     FirstSign(Run),
-    /// How many frames (or bytes) have come out of a run so far.
+    /// The number of frames (or bytes) that have come out of a run.
     Progress(Run, u64),
-    /// Nothing is asked of a run now: its silence means nothing.
+    /// No output of a run is expected now, so that silence is no stall.
     AtRest(Run),
-    /// A run is over and has let go of its devices and sockets.
+    /// A run has ended and has released its devices and sockets.
     Ended(Run, Failure),
     /// [`Lifecycle::deadline`] may have passed.
     Tick,
@@ -85,8 +85,8 @@ pub enum Effect {
     Stop,
 }
 
-/// So many ends of runs are remembered.
-const ENDS: usize = 5;
+/// How many ends of runs are kept.
+const MAX_ENDS: usize = 5;
 
 #[derive(Debug)]
 pub struct Lifecycle {
@@ -94,15 +94,15 @@ pub struct Lifecycle {
     wanted: bool,
     run: Run,
     failures: u32,
-    /// What went wrong first since it was live for long, or an operator came.
+    /// The first failure since it was live for ten seconds or an operator acted.
     first_failure: Option<Failure>,
     all_failures: u32,
     last_failure: Option<Failure>,
-    /// The newest ends of runs, the last one at the end.
+    /// The last few ends of runs, oldest first.
     ends: VecDeque<(Instant, Failure)>,
     limits: Limits,
     resurrect: bool,
-    has_lived: bool,
+    has_been_live: bool,
 }
 
 impl Lifecycle {
@@ -118,11 +118,11 @@ impl Lifecycle {
             ends: VecDeque::new(),
             limits,
             resurrect: true,
-            has_lived: false,
+            has_been_live: false,
         }
     }
 
-    /// This lifecycle; unless `resurrect`, it ends with the first failure.
+    /// Sets whether failures are retried (`resurrect: true`, the default).
     pub fn resurrecting(mut self, resurrect: bool) -> Self {
         self.resurrect = resurrect;
         self
@@ -132,14 +132,14 @@ impl Lifecycle {
         &self.phase
     }
 
-    /// The run that is going on, or the last one.
+    /// The current run, or the last one; 0 before the first.
     pub fn run(&self) -> Run {
         self.run
     }
 
-    /// Whether anything has ever come out.
-    pub fn has_lived(&self) -> bool {
-        self.has_lived
+    /// Whether any frame or byte has ever come out.
+    pub fn has_been_live(&self) -> bool {
+        self.has_been_live
     }
 
     /// Failures in a row, until the pipeline has been live for ten seconds.
@@ -147,8 +147,8 @@ impl Lifecycle {
         self.failures
     }
 
-    /// Why it went down first since it was live for ten seconds: what came
-    /// after that is often only the consequence.
+    /// The first failure since it was live for ten seconds; later ones are often only
+    /// its consequence.
     pub fn first_failure(&self) -> Option<&Failure> {
         self.first_failure.as_ref()
     }
@@ -158,36 +158,37 @@ impl Lifecycle {
         self.all_failures
     }
 
-    /// Why it went down the last time, however long ago that was.
+    /// The last failure, however long ago.
     pub fn last_failure(&self) -> Option<&Failure> {
         self.last_failure.as_ref()
     }
 
-    /// When and why runs ended, the newest few, the last one at the end.
+    /// When and why the last few runs ended, oldest first.
     pub fn ends(&self) -> &VecDeque<(Instant, Failure)> {
         &self.ends
     }
 
-    /// When the supervisor owes an [`Event::Tick`], if ever.
+    /// When an [`Event::Tick`] is due, if any.
     pub fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Idle | Phase::Over { .. } => None,
             Phase::Starting { give_up_at } | Phase::Stopping { give_up_at } => Some(give_up_at),
-            Phase::Live { progressed_at, .. } => Some(progressed_at + self.limits.silence),
+            Phase::Live { progressed_at, .. } => Some(progressed_at + self.limits.stall_timeout),
             Phase::Waiting { retry_at, .. } => Some(retry_at),
         }
     }
 
+    /// Takes an event and returns what has to be done.
     pub fn on(&mut self, event: Event, now: Instant) -> Option<Effect> {
         match event {
             Event::Wanted => self.on_wanted(now),
             Event::Unwanted => self.on_unwanted(now),
             Event::Restart => self.on_restart(now),
             Event::TryNow => self.on_try_now(now),
-            Event::Forget => self.on_forget(),
-            Event::FirstSign(run) if run == self.run => self.on_first_sign(now),
+            Event::ForgetFailures => self.on_forget_failures(),
+            Event::FirstSign(run) if run == self.run => self.on_first_output(now),
             Event::Progress(run, count) if run == self.run => self.on_progress(count, now),
-            Event::AtRest(run) if run == self.run => self.on_rest(now),
+            Event::AtRest(run) if run == self.run => self.on_at_rest(now),
             Event::Ended(run, cause) if run == self.run => self.on_ended(cause, now),
             Event::FirstSign(_) | Event::Progress(..) | Event::AtRest(_) | Event::Ended(..) => None,
             Event::Tick => self.on_tick(now),
@@ -203,11 +204,11 @@ impl Lifecycle {
         self.wanted = false;
         match self.phase {
             Phase::Starting { .. } | Phase::Live { .. } => {
-                self.phase = Phase::Stopping { give_up_at: now + self.limits.letting_go };
+                self.phase = Phase::Stopping { give_up_at: now + self.limits.stop_timeout };
                 Some(Effect::Stop)
             }
-            // Not forgiven: who wants it next would fail the same way, and
-            // the log would tell it as news.
+            // Failures are kept: the next start would fail the same way, and would be
+            // logged as a first failure.
             Phase::Waiting { .. } | Phase::Over { .. } => {
                 self.phase = Phase::Idle;
                 None
@@ -219,7 +220,7 @@ impl Lifecycle {
     fn on_restart(&mut self, now: Instant) -> Option<Effect> {
         match self.phase {
             Phase::Starting { .. } | Phase::Live { .. } => {
-                self.note_end(Failure::Restart, now);
+                self.record_end(Failure::Restart, now);
                 self.phase = Phase::Waiting { retry_at: now, cause: Failure::Restart };
                 Some(Effect::Stop)
             }
@@ -246,16 +247,16 @@ impl Lifecycle {
         }
     }
 
-    fn on_forget(&mut self) -> Option<Effect> {
+    fn on_forget_failures(&mut self) -> Option<Effect> {
         self.failures = 0;
         self.first_failure = None;
         self.last_failure = None;
         None
     }
 
-    fn on_first_sign(&mut self, now: Instant) -> Option<Effect> {
+    fn on_first_output(&mut self, now: Instant) -> Option<Effect> {
         if matches!(self.phase, Phase::Starting { .. }) {
-            self.has_lived = true;
+            self.has_been_live = true;
             self.phase = Phase::Live { since: now, progress: 0, progressed_at: now };
         }
         None
@@ -275,9 +276,9 @@ impl Lifecycle {
         None
     }
 
-    fn on_rest(&mut self, now: Instant) -> Option<Effect> {
+    fn on_at_rest(&mut self, now: Instant) -> Option<Effect> {
         match &mut self.phase {
-            Phase::Starting { give_up_at } => *give_up_at = now + self.limits.first_sign,
+            Phase::Starting { give_up_at } => *give_up_at = now + self.limits.start_timeout,
             Phase::Live { progressed_at, .. } => *progressed_at = now,
             Phase::Idle | Phase::Stopping { .. } | Phase::Waiting { .. } | Phase::Over { .. } => {}
         }
@@ -287,7 +288,7 @@ impl Lifecycle {
     fn on_ended(&mut self, cause: Failure, now: Instant) -> Option<Effect> {
         match self.phase {
             Phase::Starting { .. } | Phase::Live { .. } => {
-                self.wait(cause, now);
+                self.fail(cause, now);
                 None
             }
             Phase::Stopping { .. } => self.after_stop(now),
@@ -302,11 +303,11 @@ impl Lifecycle {
         match self.phase {
             Phase::Idle | Phase::Over { .. } => None,
             Phase::Starting { .. } => {
-                self.wait(Failure::NoFrames { after: self.limits.first_sign }, now);
+                self.fail(Failure::NoFrames { after: self.limits.start_timeout }, now);
                 Some(Effect::Stop)
             }
             Phase::Live { .. } => {
-                self.wait(Failure::NoFrames { after: self.limits.silence }, now);
+                self.fail(Failure::NoFrames { after: self.limits.stall_timeout }, now);
                 Some(Effect::Stop)
             }
             Phase::Stopping { .. } => self.after_stop(now),
@@ -316,7 +317,7 @@ impl Lifecycle {
 
     fn start(&mut self, now: Instant) -> Effect {
         self.run += 1;
-        self.phase = Phase::Starting { give_up_at: now + self.limits.first_sign };
+        self.phase = Phase::Starting { give_up_at: now + self.limits.start_timeout };
         Effect::Start(self.run)
     }
 
@@ -325,12 +326,12 @@ impl Lifecycle {
         self.wanted.then(|| self.start(now))
     }
 
-    fn wait(&mut self, cause: Failure, now: Instant) {
+    fn fail(&mut self, cause: Failure, now: Instant) {
         self.first_failure.get_or_insert_with(|| cause.clone());
         self.failures += 1;
         self.all_failures += 1;
         self.last_failure = Some(cause.clone());
-        self.note_end(cause.clone(), now);
+        self.record_end(cause.clone(), now);
         if !self.resurrect {
             self.phase = Phase::Over { cause };
             return;
@@ -339,8 +340,8 @@ impl Lifecycle {
         self.phase = Phase::Waiting { retry_at: now + delay, cause };
     }
 
-    fn note_end(&mut self, cause: Failure, now: Instant) {
-        if self.ends.len() == ENDS {
+    fn record_end(&mut self, cause: Failure, now: Instant) {
+        if self.ends.len() == MAX_ENDS {
             self.ends.pop_front();
         }
         self.ends.push_back((now, cause));

@@ -1,6 +1,6 @@
-//! Lives of what runs: when it starts, what a failure means, when it is tried again.
+//! Supervision of pipelines: when a run starts, what a failure means, when to retry.
 //!
-//! `lifecycle` decides and is pure; `supervisor` carries out.
+//! `lifecycle` decides and is pure; `supervisor` carries the decisions out.
 
 pub mod demand;
 pub mod lifecycle;

@@ -1,4 +1,5 @@
-//! One run after the other: a new one waits until the last has let go.
+//! Runs of a pipeline in sequence: a new run starts after the previous one has
+//! released its devices and sockets.
 
 use std::future::Future;
 
@@ -8,7 +9,7 @@ use tokio::task::JoinHandle;
 use crate::engine::supervise::lifecycle::{Event, Run};
 use crate::model::status::Failure;
 
-/// The run that is going on, if any.
+/// The current run, if any.
 #[derive(Debug, Default)]
 pub struct Runs {
     current: Option<Current>,
@@ -20,49 +21,50 @@ struct Current {
     task: JoinHandle<()>,
 }
 
-/// Resolves when the run is to end.
+/// Receiver of the request to end a run.
 #[derive(Debug)]
 pub struct Stop(oneshot::Receiver<()>);
 
 impl Stop {
-    /// What asks for the end, and who is asked. Dropping the former asks, too.
+    /// The sender that requests the end, and the receiver for the run. Dropping the
+    /// sender requests the end as well.
     pub fn pair() -> (oneshot::Sender<()>, Self) {
-        let (ask, asked) = oneshot::channel();
-        (ask, Self(asked))
+        let (request, requested) = oneshot::channel();
+        (request, Self(requested))
     }
 
     pub async fn requested(&mut self) {
-        // A lost sender asks as well.
+        // A dropped sender is a request as well.
         (&mut self.0).await.ok();
     }
 }
 
 impl Runs {
-    /// Begins `body` once the last run is over. What it returns is told as the
-    /// end of this run; it must have let go of everything by then.
+    /// Stops the previous run and starts `body` when that has ended. The result of
+    /// `body` is sent as [`Event::Ended`]; by then it must have released everything.
     pub fn start<F>(
         &mut self,
         run: Run,
-        news: mpsc::Sender<Event>,
+        events: mpsc::Sender<Event>,
         body: impl FnOnce(Stop) -> F + Send + 'static,
     ) where
         F: Future<Output = Failure> + Send,
     {
         self.stop();
-        let last = self.current.take().map(|current| current.task);
+        let previous = self.current.take().map(|current| current.task);
         let (stop, stopped) = Stop::pair();
         let task = tokio::spawn(async move {
-            if let Some(last) = last {
-                // A run that panicked has let go of what it held, too.
-                last.await.ok();
+            if let Some(previous) = previous {
+                // A run that panicked has dropped what it held as well.
+                previous.await.ok();
             }
             let failure = body(stopped).await;
-            news.send(Event::Ended(run, failure)).await.ok();
+            events.send(Event::Ended(run, failure)).await.ok();
         });
         self.current = Some(Current { stop: Some(stop), task });
     }
 
-    /// Asks the run to end; returns at once.
+    /// Requests the end of the current run; returns at once.
     pub fn stop(&mut self) {
         if let Some(stop) = self.current.as_mut().and_then(|current| current.stop.take()) {
             stop.send(()).ok();

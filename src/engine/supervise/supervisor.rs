@@ -1,7 +1,7 @@
 //! Runs one pipeline for as long as it is wanted.
 //!
-//! The decisions are in [`super::lifecycle`] and [`super::demand`]; this task
-//! only listens, asks, and does what it is told.
+//! The decisions are in [`super::lifecycle`] and [`super::demand`]; this task only
+//! receives events, polls the pipeline and carries out the effects.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,55 +15,55 @@ use super::demand::Demand;
 use super::lifecycle::{Effect, Event, Lifecycle, Phase, Run};
 use crate::model::status::{Ended, Failure, Past, State};
 
-/// How often a running pipeline is asked how far it has come.
-const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How often the progress of a running pipeline is polled.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long the end of a supervisor waits for its pipeline.
-const LEAVING: Duration = Duration::from_secs(3);
+/// How long a supervisor that ends waits for its pipeline to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A pipeline that can be started and stopped. What happens to it in between
-/// arrives on `news`, marked with the run it belongs to; every run ends with
-/// [`Event::Ended`], which means that it has let go of its devices and sockets.
+/// A pipeline that can be started and stopped. A run reports on `events`, with its
+/// run number; the last event of each run is [`Event::Ended`], sent after its devices
+/// and sockets are released.
 pub trait Pipeline: Send + 'static {
-    /// Begins a run. If an earlier one still holds on, the new one waits for it.
-    fn start(&mut self, run: Run, news: mpsc::Sender<Event>);
-    /// Ends the run that is going on, if any.
+    /// Starts a run. It waits until an earlier run has ended.
+    fn start(&mut self, run: Run, events: mpsc::Sender<Event>);
+    /// Requests the end of the current run, if any.
     fn stop(&mut self);
-    /// How far the run has come.
+    /// The progress of the current run.
     fn pulse(&self) -> Pulse;
-    /// Somebody wants it from now on, whether a run goes on or not: what it
-    /// needs of others is to be there.
-    fn hold(&mut self) {}
-    /// Nobody wants it any more.
-    fn let_go(&mut self) {}
+    /// Called when the pipeline becomes wanted: acquires the feeds and flows that it
+    /// depends on. They are kept between runs, until [`Pipeline::release`].
+    fn acquire(&mut self) {}
+    /// Called when the pipeline is not wanted any more: releases its dependencies.
+    fn release(&mut self) {}
 }
 
-/// A sign of life.
+/// Progress of a run, to detect a stall.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pulse {
-    /// So many frames or bytes have come out so far.
+    /// Frames or bytes that have come out so far.
     Count(u64),
-    /// Nothing is asked of it now, so that silence means nothing.
+    /// No output is expected now, so that silence is no stall.
     AtRest,
 }
 
-/// What a source had given when it was asked last.
+/// The count of a source at the previous poll.
 #[derive(Debug, Default)]
 pub struct GivenBefore(AtomicU64);
 
 impl GivenBefore {
-    /// Whether the source has given no more since, with `given` in all.
+    /// Whether `given`, the source's count in all, is the same as at the previous call.
     pub fn is_still(&self, given: u64) -> bool {
         self.0.swap(given, Ordering::Relaxed) == given
     }
 }
 
-/// The handle to a supervisor. Dropping every clone stops the pipeline.
+/// The handle to a supervisor. Dropping the last clone stops the pipeline.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
-    what: Arc<str>,
-    /// Whether it was told to end, by whomever.
-    ended: Arc<AtomicBool>,
+    name: Arc<str>,
+    /// Whether [`Supervisor::end`] was called on any clone.
+    is_ending: Arc<AtomicBool>,
     requests: mpsc::Sender<Request>,
     report: watch::Receiver<Report>,
 }
@@ -74,126 +74,127 @@ enum Request {
     Restart,
     /// An operator wants the next attempt now.
     TryNow,
-    /// An operator has changed what it does; answered when that has happened, so
-    /// that what comes next is not forgotten with it.
-    Forget(oneshot::Sender<()>),
-    /// Somebody wants to know whether the task still listens.
-    Answer(oneshot::Sender<()>),
-    /// It is needed no more, whoever still holds it.
+    /// An operator has changed the settings; answered when it is done, so that later
+    /// failures are kept.
+    ForgetFailures(oneshot::Sender<()>),
+    /// The watchdog checks that the task answers.
+    Ping(oneshot::Sender<()>),
+    /// Ends the task, even while handles exist.
     End,
 }
 
-/// Where a pipeline stands.
+/// The status of a pipeline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     pub phase: Phase,
     pub run: Run,
     /// Failures in a row.
     pub failures: u32,
-    /// The first failure since it was live for long.
+    /// The first failure since it was last live for ten seconds.
     pub first_failure: Option<Failure>,
     /// Failures since the supervisor began.
     pub all_failures: u32,
     /// The last failure of all, however long ago.
     pub last_failure: Option<Failure>,
-    /// When and why runs ended: the newest few, the last one at the end.
+    /// When and why the last few runs ended, oldest first.
     pub ends: Vec<(Instant, Failure)>,
-    /// Until when the supervisor does something by itself, if ever.
+    /// When the next timer of the supervisor is due, if any.
     pub deadline: Option<Instant>,
-    /// Whether anything has ever come out.
-    pub has_lived: bool,
+    /// Whether any frame or byte has ever come out.
+    pub has_been_live: bool,
 }
 
 impl Supervisor {
-    /// Starts the task; `what` names the pipeline in the log. The pipeline is
-    /// wanted as `demand` makes it of the numbers that `needed` shows.
+    /// Starts the task; `name` is the pipeline's name in the log. `demand` decides from
+    /// the number of readers in `needed` whether the pipeline is wanted.
     pub fn spawn(
-        what: String,
+        name: String,
         pipeline: impl Pipeline,
         lifecycle: Lifecycle,
         demand: Demand,
         needed: watch::Receiver<usize>,
     ) -> (Self, JoinHandle<()>) {
-        // Sixteen: operators type slowly; a full inbox only makes them wait.
+        // Sixteen: requests come from operators; a full inbox only delays them.
         let (requests, inbox) = mpsc::channel(16);
         let (published, report) = watch::channel(report_of(&lifecycle));
-        let name = what.as_str().into();
-        let task = Task { what, pipeline, lifecycle, demand, needed, published };
+        let shared_name = name.as_str().into();
+        let task = Task { name, pipeline, lifecycle, demand, needed, published };
         let join = tokio::spawn(task.run(inbox));
-        (Self { what: name, ended: Arc::default(), requests, report }, join)
+        (Self { name: shared_name, is_ending: Arc::default(), requests, report }, join)
     }
 
-    /// Asks for a fresh start now; returns once the request is queued.
+    /// Requests a restart now; returns when the request is queued.
     pub async fn restart(&self) {
-        // A closed inbox means the service is going down; nothing is owed then.
+        // A closed inbox means that the supervisor has ended: nothing to restart.
         self.requests.send(Request::Restart).await.ok();
     }
 
-    /// Ends a wait between attempts; returns once the request is queued.
+    /// Requests the next attempt now instead of after the delay; returns when the
+    /// request is queued.
     pub async fn try_now(&self) {
-        // As with a restart: a closed inbox is owed nothing.
+        // As with a restart: nothing to do if the supervisor has ended.
         self.requests.send(Request::TryNow).await.ok();
     }
 
-    /// Forgets earlier failures, so that the delays between attempts begin anew;
-    /// returns when that has happened.
-    pub async fn forget(&self) {
+    /// Forgets earlier failures, which resets the backoff; returns when that is done.
+    pub async fn forget_failures(&self) {
         let (answer, answered) = oneshot::channel();
-        if self.requests.send(Request::Forget(answer)).await.is_ok() {
+        if self.requests.send(Request::ForgetFailures(answer)).await.is_ok() {
             answered.await.ok();
         }
     }
 
-    /// Stops the pipeline for good; returns when it has let go of its devices
-    /// and sockets, or hangs.
+    /// Stops the pipeline and ends the task; returns when the pipeline has released its
+    /// devices and sockets, or after three seconds.
     pub async fn end(&self) {
-        self.ended.store(true, Ordering::Relaxed);
+        self.is_ending.store(true, Ordering::Relaxed);
         self.requests.send(Request::End).await.ok();
         self.requests.closed().await;
     }
 
-    /// Whether somebody has told it to end: then nothing is owed any more.
-    pub fn is_told_to_end(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
+    /// Whether [`Supervisor::end`] was called, so that no more work is due.
+    pub fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Relaxed)
     }
 
-    /// Whether both are handles to the same one.
-    pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.ended, &other.ended)
+    /// Whether both are handles to the same supervisor.
+    pub fn same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.is_ending, &other.is_ending)
     }
 
     /// The pipeline's name in the log.
-    pub fn what(&self) -> &str {
-        &self.what
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
-    /// Returns once the task has answered: whether it is there at all.
-    pub async fn answers(&self) -> bool {
+    /// Waits for an answer of the task; false if the task has ended.
+    pub async fn is_responsive(&self) -> bool {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(Request::Answer(answer)).await.is_ok() && answered.await.is_ok()
+        self.requests.send(Request::Ping(answer)).await.is_ok() && answered.await.is_ok()
     }
 
+    /// The latest report.
     pub fn report(&self) -> Report {
         self.report.borrow().clone()
     }
 
-    /// Returns when the pipeline is down and has failed `times` in a row, or
-    /// will not be tried again.
-    pub async fn fails(&self, times: u32) {
-        if self.watch().wait_for(|report| report.is_hopeless(times)).await.is_err() {
-            // The supervisor is gone: nothing fails any more.
+    /// Waits until the pipeline is down and has failed `times` in a row, or will not be
+    /// retried. Never returns once the supervisor has ended.
+    pub async fn wait_failed(&self, times: u32) {
+        if self.watch().wait_for(|report| report.has_failed(times)).await.is_err() {
+            // The supervisor has ended: no failure can come.
             std::future::pending::<()>().await;
         }
     }
 
-    /// Changes of the report wake the receiver.
+    /// A receiver that is woken by changes of the report.
     pub fn watch(&self) -> watch::Receiver<Report> {
         self.report.clone()
     }
 }
 
 impl Report {
-    /// The phase with spans instead of instants, as people are told.
+    /// The phase for the status API, with spans instead of instants.
     pub fn state(&self, now: Instant) -> State {
         match &self.phase {
             Phase::Idle => State::Idle,
@@ -208,7 +209,7 @@ impl Report {
         }
     }
 
-    /// Failures, and why runs ended, as people are told.
+    /// Failures and ends of runs for the status API, newest first.
     pub fn past(&self, now: Instant) -> Past {
         let ended = |(at, cause): &(Instant, Failure)| Ended {
             ago: now.saturating_duration_since(*at),
@@ -217,8 +218,8 @@ impl Report {
         Past { restarts: self.all_failures, ends: self.ends.iter().rev().map(ended).collect() }
     }
 
-    /// Whether it is down and has failed `times` in a row, or will not be tried again.
-    pub fn is_hopeless(&self, times: u32) -> bool {
+    /// Whether it is down and has failed `times` in a row, or will not be retried.
+    pub fn has_failed(&self, times: u32) -> bool {
         match self.phase {
             Phase::Waiting { .. } => self.failures >= times,
             Phase::Over { .. } => true,
@@ -239,12 +240,12 @@ fn report_of(lifecycle: &Lifecycle) -> Report {
         last_failure: lifecycle.last_failure().cloned(),
         ends: lifecycle.ends().iter().cloned().collect(),
         deadline: lifecycle.deadline(),
-        has_lived: lifecycle.has_lived(),
+        has_been_live: lifecycle.has_been_live(),
     }
 }
 
 struct Task<P> {
-    what: String,
+    name: String,
     pipeline: P,
     lifecycle: Lifecycle,
     demand: Demand,
@@ -253,14 +254,15 @@ struct Task<P> {
 }
 
 impl<P: Pipeline> Task<P> {
-    /// The inbox is open until the pipeline has let go.
+    /// The inbox stays open until the pipeline has stopped; [`Supervisor::end`] waits
+    /// for that.
     async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
-        // News has a channel of its own: a running pipeline holds its sender,
-        // and that must not keep this task alive once every handle is gone.
-        // Sixteen, as a run tells of its first frame and its end only.
-        let (tell, mut news) = mpsc::channel(16);
-        let mut ask = tokio::time::interval(ASK_EVERY);
-        ask.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Events have a channel of their own: a running pipeline holds its sender,
+        // and that must not keep this task alive after the last handle is dropped.
+        // Sixteen, as a run sends its first frame and its end only.
+        let (sender, mut events) = mpsc::channel(16);
+        let mut poll = tokio::time::interval(POLL_INTERVAL);
+        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.needed.mark_changed();
         loop {
             let deadline = earliest(self.lifecycle.deadline(), self.demand.deadline());
@@ -268,70 +270,70 @@ impl<P: Pipeline> Task<P> {
                 request = requests.recv() => match request {
                     Some(Request::Restart) => Some(Event::Restart),
                     Some(Request::TryNow) => Some(Event::TryNow),
-                    Some(Request::Forget(done)) => {
-                        self.handle(Event::Forget, &tell);
+                    Some(Request::ForgetFailures(done)) => {
+                        self.handle(Event::ForgetFailures, &sender);
                         done.send(()).ok();
                         None
                     }
-                    Some(Request::Answer(to)) => {
-                        // Who asked may have lost patience.
-                        to.send(()).ok();
+                    Some(Request::Ping(answer)) => {
+                        // The caller may have timed out.
+                        answer.send(()).ok();
                         None
                     }
                     Some(Request::End) | None => break,
                 },
-                Some(event) = news.recv() => Some(event),
+                Some(event) = events.recv() => Some(event),
                 Ok(()) = self.needed.changed() => {
                     let count = *self.needed.borrow_and_update();
                     self.demand.on_count(count, now())
                 }
-                _ = ask.tick(), if self.is_running() => Some(self.ask()),
-                () = until(deadline) => self.demand.on_tick(now()).or(Some(Event::Tick)),
+                _ = poll.tick(), if self.is_running() => Some(self.poll()),
+                () = sleep_until(deadline) => self.demand.on_tick(now()).or(Some(Event::Tick)),
             };
             if let Some(event) = event {
-                self.handle(event, &tell);
+                self.handle(event, &sender);
             }
         }
-        self.leave(news).await;
+        self.stop(events).await;
     }
 
-    /// Stops what runs, and waits a while until it has let go.
-    async fn leave(mut self, mut news: mpsc::Receiver<Event>) {
+    /// Stops the current run and waits for its end, at most [`STOP_TIMEOUT`].
+    async fn stop(mut self, mut events: mpsc::Receiver<Event>) {
         if !self.is_running() && !matches!(self.lifecycle.phase(), Phase::Stopping { .. }) {
             return;
         }
         self.pipeline.stop();
-        let own = self.lifecycle.run();
+        let current = self.lifecycle.run();
         let ended = async {
-            while let Some(event) = news.recv().await {
-                if matches!(event, Event::Ended(run, _) if run == own) {
+            while let Some(event) = events.recv().await {
+                if matches!(event, Event::Ended(run, _) if run == current) {
                     break;
                 }
             }
         };
-        tokio::time::timeout(LEAVING, ended).await.ok();
+        tokio::time::timeout(STOP_TIMEOUT, ended).await.ok();
     }
 
     fn is_running(&self) -> bool {
         matches!(self.lifecycle.phase(), Phase::Starting { .. } | Phase::Live { .. })
     }
 
-    fn ask(&self) -> Event {
+    fn poll(&self) -> Event {
         match self.pipeline.pulse() {
             Pulse::Count(count) => Event::Progress(self.lifecycle.run(), count),
             Pulse::AtRest => Event::AtRest(self.lifecycle.run()),
         }
     }
 
-    fn handle(&mut self, event: Event, tell: &mpsc::Sender<Event>) {
+    fn handle(&mut self, event: Event, sender: &mpsc::Sender<Event>) {
         let before = self.lifecycle.phase().clone();
-        let forgets = event == Event::Forget;
+        let is_reset = event == Event::ForgetFailures;
         match event {
-            Event::Wanted => self.pipeline.hold(),
-            Event::Unwanted => self.pipeline.let_go(),
+            Event::Wanted => self.pipeline.acquire(),
+            Event::Unwanted => self.pipeline.release(),
             Event::Restart
             | Event::TryNow
-            | Event::Forget
+            | Event::ForgetFailures
             | Event::FirstSign(_)
             | Event::Progress(..)
             | Event::AtRest(_)
@@ -339,38 +341,38 @@ impl<P: Pipeline> Task<P> {
             | Event::Tick => {}
         }
         match self.lifecycle.on(event, now()) {
-            Some(Effect::Start(run)) => self.pipeline.start(run, tell.clone()),
+            Some(Effect::Start(run)) => self.pipeline.start(run, sender.clone()),
             Some(Effect::Stop) => self.pipeline.stop(),
             None => {}
         }
         let report = report_of(&self.lifecycle);
-        if forgets {
+        if is_reset {
             self.published.send_replace(report);
         } else if report.phase != before {
-            self.tell_people(&before, &report.phase);
+            self.log_change(&before, &report.phase);
             self.published.send_replace(report);
         }
     }
 
     /// One line per incident: the first failure, then each doubling.
-    fn tell_people(&self, before: &Phase, after: &Phase) {
-        let what = self.what.as_str();
+    fn log_change(&self, before: &Phase, after: &Phase) {
+        let name = self.name.as_str();
         match after {
             Phase::Live { .. } if matches!(before, Phase::Starting { .. }) => {
-                info!(run = self.lifecycle.run(); "{what} is live");
+                info!(run = self.lifecycle.run(); "{name} is live");
             }
             Phase::Waiting { cause: Failure::Restart, .. } => {
-                info!("{what} is restarted by an operator");
+                info!("{name} is restarted by an operator");
             }
             Phase::Waiting { cause, retry_at } => {
                 let failures = self.lifecycle.failures();
                 if failures.is_power_of_two() {
                     let wait_ms = retry_at.saturating_duration_since(now()).as_millis();
-                    warn!(failures, wait_ms; "{what} failed: {cause}");
+                    warn!(failures, wait_ms; "{name} failed: {cause}");
                 }
             }
-            Phase::Over { cause } => warn!("{what} is over: {cause}"),
-            Phase::Idle if matches!(before, Phase::Stopping { .. }) => info!("{what} rests"),
+            Phase::Over { cause } => warn!("{name} ended and is not restarted: {cause}"),
+            Phase::Idle if matches!(before, Phase::Stopping { .. }) => info!("{name} is idle"),
             Phase::Idle | Phase::Live { .. } | Phase::Starting { .. } | Phase::Stopping { .. } => {}
         }
     }
@@ -388,7 +390,7 @@ fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     }
 }
 
-async fn until(deadline: Option<Instant>) {
+async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
@@ -406,30 +408,30 @@ mod tests {
     use crate::engine::supervise::lifecycle::Limits;
 
     const LIMITS: Limits = Limits {
-        first_sign: Duration::from_secs(10),
-        silence: Duration::from_secs(5),
-        letting_go: Duration::from_secs(3),
+        start_timeout: Duration::from_secs(10),
+        stall_timeout: Duration::from_secs(5),
+        stop_timeout: Duration::from_secs(3),
         backoff: Backoff::PUSH,
         spread: 0.0,
     };
 
-    /// Counts what it is told to do. With `breaks`, it ends as soon as it is
-    /// started; otherwise it gives one frame and then falls silent.
+    /// Counts its calls. With `breaks`, each run ends at once; otherwise a run gives one
+    /// frame and then stalls, or expects no output with `rests`.
     #[derive(Clone, Default)]
     struct Camera {
         breaks: bool,
         rests: bool,
         starts: Arc<AtomicU32>,
         stops: Arc<AtomicU32>,
-        holds: Arc<AtomicBool>,
+        is_acquired: Arc<AtomicBool>,
     }
 
     impl Pipeline for Camera {
-        fn start(&mut self, run: Run, news: mpsc::Sender<Event>) {
+        fn start(&mut self, run: Run, events: mpsc::Sender<Event>) {
             self.starts.fetch_add(1, Ordering::Relaxed);
             let event =
                 if self.breaks { Event::Ended(run, Failure::Ended) } else { Event::FirstSign(run) };
-            news.try_send(event).unwrap();
+            events.try_send(event).unwrap();
         }
 
         fn stop(&mut self) {
@@ -440,12 +442,12 @@ mod tests {
             if self.rests { Pulse::AtRest } else { Pulse::Count(1) }
         }
 
-        fn hold(&mut self) {
-            self.holds.store(true, Ordering::Relaxed);
+        fn acquire(&mut self) {
+            self.is_acquired.store(true, Ordering::Relaxed);
         }
 
-        fn let_go(&mut self) {
-            self.holds.store(false, Ordering::Relaxed);
+        fn release(&mut self) {
+            self.is_acquired.store(false, Ordering::Relaxed);
         }
     }
 
@@ -461,16 +463,16 @@ mod tests {
         (supervisor, needed)
     }
 
-    async fn pass(seconds: u64) {
+    async fn advance(seconds: u64) {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_broken_camera_is_tried_again_but_never_hammered() {
+    async fn a_broken_camera_is_retried_with_a_backoff() {
         let camera = Camera { breaks: true, ..Camera::default() };
         let (supervisor, needed) = supervise(&camera);
         needed.send_replace(1);
-        pass(600).await;
+        advance(600).await;
 
         let starts = camera.starts.load(Ordering::Relaxed);
         assert!((20..=30).contains(&starts), "{starts} starts in ten minutes");
@@ -478,74 +480,77 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_camera_that_falls_silent_is_started_again() {
+    async fn a_stalled_camera_is_restarted() {
         let camera = Camera::default();
         let (_supervisor, needed) = supervise(&camera);
         needed.send_replace(1);
-        pass(8).await;
+        advance(8).await;
         assert_eq!(camera.starts.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_means_nothing_while_nothing_is_asked_for() {
+    async fn silence_is_no_stall_while_no_output_is_expected() {
         let camera = Camera { rests: true, ..Camera::default() };
         let (supervisor, needed) = supervise(&camera);
         needed.send_replace(1);
-        pass(600).await;
+        advance(600).await;
         assert_eq!(camera.starts.load(Ordering::Relaxed), 1);
         assert!(matches!(supervisor.report().phase, Phase::Live { .. }));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_camera_that_nobody_needs_is_stopped() {
+    async fn a_camera_without_readers_is_stopped() {
         let camera = Camera { rests: true, ..Camera::default() };
         let (_supervisor, needed) = supervise(&camera);
         needed.send_replace(1);
-        pass(2).await;
+        advance(2).await;
         needed.send_replace(0);
-        pass(2).await;
+        advance(2).await;
         assert_eq!(camera.stops.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_pipeline_needs_is_held_between_its_runs_too() {
+    async fn dependencies_stay_acquired_between_runs() {
         let camera = Camera { breaks: true, ..Camera::default() };
         let (_supervisor, needed) = supervise(&camera);
         needed.send_replace(1);
         for _ in 0..20 {
-            pass(1).await;
-            assert!(camera.holds.load(Ordering::Relaxed), "a failure is no end of the wish");
+            advance(1).await;
+            assert!(
+                camera.is_acquired.load(Ordering::Relaxed),
+                "a failure does not end the demand"
+            );
         }
         needed.send_replace(0);
-        pass(1).await;
-        assert!(!camera.holds.load(Ordering::Relaxed));
+        advance(1).await;
+        assert!(!camera.is_acquired.load(Ordering::Relaxed));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_supervisor_that_is_told_to_end_does_so_whoever_holds_it() {
+    async fn a_supervisor_ends_on_request_while_handles_exist() {
         let camera = Camera { rests: true, ..Camera::default() };
         let (supervisor, needed) = supervise(&camera);
         needed.send_replace(1);
-        pass(1).await;
+        advance(1).await;
 
         let held = supervisor.clone();
         supervisor.end().await;
         assert_eq!(camera.stops.load(Ordering::Relaxed), 1);
-        assert!(held.is_told_to_end());
+        assert!(held.is_ending());
         held.restart().await;
         held.end().await;
         assert_eq!(camera.starts.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_pipeline_stops_when_nobody_holds_the_supervisor() {
+    async fn the_pipeline_stops_when_the_last_handle_is_dropped() {
         let camera = Camera { rests: true, ..Camera::default() };
         let (supervisor, needed) = supervise(&camera);
         needed.send_replace(1);
-        pass(1).await;
+        advance(1).await;
 
         drop(supervisor);
-        pass(1).await;
+        advance(1).await;
         assert_eq!(camera.stops.load(Ordering::Relaxed), 1);
     }
 }

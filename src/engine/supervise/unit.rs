@@ -1,10 +1,10 @@
-//! What runs by itself: the pipeline of a feed, of a stream, or of both in one.
+//! A supervised pipeline and the feed or stream that it belongs to.
 
 use super::lifecycle::Phase;
 use super::supervisor::Supervisor;
 use crate::model::ids::{FeedName, StreamName};
 
-/// What one pipeline runs: a feed, a stream, or both in one.
+/// A supervised pipeline; it runs a feed, a stream, or both in one.
 #[derive(Clone, Debug)]
 pub struct Unit {
     pub feed: Option<FeedName>,

@@ -1,8 +1,8 @@
-//! Feeds the watchdog of whoever runs the service, as long as it does its work.
+//! Feeds the watchdog of the service manager (systemd) while all supervisors work.
 //!
-//! A camera or a receiver that is away does not count: its supervisor tries it
-//! again, and a restart of the service would help nobody. What counts is a
-//! supervisor that is gone, does not listen, or leaves undone what was due.
+//! A camera or a receiver that is away does not count: its supervisor retries, and
+//! a restart of the service would not help. What counts is a supervisor that has
+//! ended by itself, does not answer, or is overdue with a timer.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -12,55 +12,56 @@ use tokio::time::MissedTickBehavior;
 
 use super::supervisor::Supervisor;
 
-/// A busy machine wakes a supervisor late; this much is not a reason to worry.
+/// How late a timer of a supervisor may be, as a busy machine wakes tasks late.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How many times it is fed in each period of the watchdog, so that one late
+/// How many times the watchdog is fed in each of its periods, so that one late
 /// round does not end the service.
-const ROUNDS: u32 = 4;
+const ROUNDS_PER_PERIOD: u32 = 4;
 
-/// Calls `feed` several times in each `period` for as long as all that
-/// `supervisors` gives at that moment do their work.
+/// Calls `feed` four times in each `period` while all of the present `supervisors`
+/// work.
 pub async fn watch(
     supervisors: impl Fn() -> Vec<Supervisor>,
     period: Duration,
     feed: impl Fn(),
 ) -> Infallible {
-    // A period of nothing is no period that anyone can keep.
-    let every = (period / ROUNDS).max(Duration::from_millis(1));
-    let mut round = tokio::time::interval(every);
+    // A period of zero would panic in `interval`.
+    let interval = (period / ROUNDS_PER_PERIOD).max(Duration::from_millis(1));
+    let mut round = tokio::time::interval(interval);
     round.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut was_well = true;
     loop {
         round.tick().await;
-        let stuck = stuck(supervisors(), every).await;
+        let stuck = stuck(supervisors(), interval).await;
         let is_well = stuck.is_none();
         if is_well {
             feed();
         }
         match (was_well, stuck) {
-            (true, Some(what)) => error!("{what} hangs; the watchdog is not fed until it goes on"),
-            (false, None) => info!("everything goes on; the watchdog is fed again"),
+            (true, Some(name)) => error!("{name} hangs; the watchdog is not fed until it answers"),
+            (false, None) => info!("all supervisors work; the watchdog is fed again"),
             (true, None) | (false, Some(_)) => {}
         }
         was_well = is_well;
     }
 }
 
-/// The first that does not do its work.
-async fn stuck(supervisors: Vec<Supervisor>, patience: Duration) -> Option<String> {
+/// The name of the first supervisor that does not work.
+async fn stuck(supervisors: Vec<Supervisor>, timeout: Duration) -> Option<String> {
     for supervisor in supervisors {
-        let answers = tokio::time::timeout(patience, supervisor.answers()).await;
+        let is_responsive = tokio::time::timeout(timeout, supervisor.is_responsive()).await;
         let now = tokio::time::Instant::now().into_std();
-        let is_stuck = !answers.unwrap_or(false) || is_overdue(supervisor.report().deadline, now);
-        if is_stuck && !supervisor.is_told_to_end() {
-            return Some(supervisor.what().to_owned());
+        let is_stuck =
+            !is_responsive.unwrap_or(false) || is_overdue(supervisor.report().deadline, now);
+        if is_stuck && !supervisor.is_ending() {
+            return Some(supervisor.name().to_owned());
         }
     }
     None
 }
 
-/// Whether what was due at `deadline` should have happened long ago.
+/// Whether `deadline` passed more than [`GRACE`] ago.
 fn is_overdue(deadline: Option<Instant>, now: Instant) -> bool {
     deadline.is_some_and(|deadline| now.saturating_duration_since(deadline) > GRACE)
 }
@@ -82,31 +83,31 @@ mod tests {
     use crate::model::status::Failure;
 
     const LIMITS: Limits = Limits {
-        first_sign: Duration::from_secs(10),
-        silence: Duration::from_secs(5),
-        letting_go: Duration::from_secs(3),
+        start_timeout: Duration::from_secs(10),
+        stall_timeout: Duration::from_secs(5),
+        stop_timeout: Duration::from_secs(3),
         backoff: Backoff::FEED,
         spread: 0.0,
     };
 
     const PERIOD: Duration = Duration::from_secs(20);
 
-    /// What a pipeline does when it is started, and when it is asked.
+    /// How a pipeline behaves when it is started and when it is polled.
     #[derive(Clone)]
     enum Camera {
         Away,
         Silent,
-        /// Its supervisor breaks as soon as this is set.
+        /// Its supervisor panics as soon as this is set.
         Breaks(Arc<AtomicBool>),
     }
 
     impl Pipeline for Camera {
-        fn start(&mut self, run: Run, news: mpsc::Sender<Event>) {
+        fn start(&mut self, run: Run, events: mpsc::Sender<Event>) {
             let event = match self {
                 Camera::Away => Event::Ended(run, Failure::Ended),
                 Camera::Silent | Camera::Breaks(_) => Event::FirstSign(run),
             };
-            news.try_send(event).unwrap();
+            events.try_send(event).unwrap();
         }
 
         fn stop(&mut self) {}
@@ -115,7 +116,7 @@ mod tests {
             match self {
                 Camera::Away | Camera::Silent => Pulse::Count(1),
                 Camera::Breaks(now) => {
-                    assert!(!now.load(Ordering::Relaxed), "it breaks");
+                    assert!(!now.load(Ordering::Relaxed), "the test makes it panic");
                     Pulse::AtRest
                 }
             }
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_camera_that_is_away_or_falls_silent_is_no_reason_to_restart_the_service() {
+    async fn a_missing_or_stalled_camera_does_not_restart_the_service() {
         for camera in [Camera::Away, Camera::Silent] {
             let (supervisor, _needed) = supervise(camera);
             assert_eq!(feedings(&supervisor, 602).await, 602 / 5 + 1);
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_supervisor_that_is_gone_ends_the_feeding() {
+    async fn a_supervisor_that_panicked_ends_the_feeding() {
         let breaks = Arc::new(AtomicBool::new(false));
         let (supervisor, _needed) = supervise(Camera::Breaks(Arc::clone(&breaks)));
         assert!(feedings(&supervisor, 20).await > 0);
@@ -170,14 +171,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_supervisor_that_was_told_to_end_is_not_missed() {
+    async fn a_supervisor_that_ended_on_request_does_not_count() {
         let (supervisor, _needed) = supervise(Camera::Away);
         supervisor.end().await;
         assert_eq!(feedings(&supervisor, 602).await, 602 / 5 + 1);
     }
 
     #[test]
-    fn what_was_due_long_ago_is_overdue_and_what_was_due_just_now_is_not() {
+    fn a_deadline_is_overdue_after_the_grace_time() {
         let due = tokio::time::Instant::now().into_std();
         assert!(!is_overdue(None, due));
         assert!(!is_overdue(Some(due), due + GRACE));

@@ -11,7 +11,7 @@ use futures_util::stream::{empty, unfold};
 use super::body::SLICE;
 use crate::config::settings::Client;
 use crate::engine::process::bytes::{Stream, Viewer};
-use crate::engine::registry::{FIRST_FRAME_TIMEOUT, HOPELESS, first_or_end};
+use crate::engine::registry::{FIRST_FRAME_TIMEOUT, MAX_FAILED_RUNS, first_or_end};
 use crate::http::error::ApiError;
 use crate::http::media::endless;
 use crate::hub::bytes::Begin;
@@ -34,7 +34,8 @@ pub(in crate::http) async fn bytes(
     }
     let mut viewer = stream.join(begin)?;
     // Bytes that are there are sent, however often the feed fails otherwise.
-    let first = first_or_end(viewer.next(), FIRST_FRAME_TIMEOUT, stream.fails(HOPELESS)).await;
+    let first =
+        first_or_end(viewer.next(), FIRST_FRAME_TIMEOUT, stream.wait_failed(MAX_FAILED_RUNS)).await;
     let first = first.unwrap_or(Err(None));
     let first = first.map_err(|cause| ApiError::NoBytes { cause: cause.or(stream.cause()) })?;
     let stream = Arc::clone(&stream);

@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::Bytes;
 
 use super::body;
-use crate::engine::registry::{HOPELESS, Stream, first_or_end};
+use crate::engine::registry::{MAX_FAILED_RUNS, Stream, first_or_end};
 use crate::http::error::ApiError;
 use crate::http::media::{is_chromium, is_gstreamer_1_22, no_picture};
 use crate::media::hls::{FEWEST, Window};
@@ -112,8 +112,12 @@ async fn ready<T>(
         let is_ready = window.listed_count() >= fewest;
         is_ready.then(|| read(window)).flatten()
     };
-    let found =
-        first_or_end(until(stream, look), FIRST_SEGMENT_TIMEOUT, stream.fails(HOPELESS)).await;
+    let found = first_or_end(
+        until(stream, look),
+        FIRST_SEGMENT_TIMEOUT,
+        stream.wait_failed(MAX_FAILED_RUNS),
+    )
+    .await;
     found.ok_or_else(|| no_picture(stream))
 }
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::body::{self, Source};
 use super::viewer::Continue;
-use crate::engine::registry::{FIRST_FRAME_TIMEOUT, HOPELESS, Stream, first_or_end};
+use crate::engine::registry::{FIRST_FRAME_TIMEOUT, MAX_FAILED_RUNS, Stream, first_or_end};
 use crate::http::error::ApiError;
 use crate::http::listen::connection::Connection;
 use crate::http::listen::server::{State, now};
@@ -45,7 +45,8 @@ pub(in crate::http) async fn mjpeg(
         return Err(NoPicture::NoVideo.into());
     }
     let mjpeg = state.mjpegs.watch(stream.hub(), variant)?;
-    let first = first_or_end(mjpeg.first(), FIRST_FRAME_TIMEOUT, mjpeg.fails(HOPELESS)).await;
+    let first =
+        first_or_end(mjpeg.first(), FIRST_FRAME_TIMEOUT, mjpeg.wait_failed(MAX_FAILED_RUNS)).await;
     first.ok_or_else(|| none(&mjpeg))?;
     let reader = listed(reader, &request, "mjpeg");
     let notifiers = request.app_data::<Notifiers>().expect("every worker has its notifiers");

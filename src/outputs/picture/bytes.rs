@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{FailureError, NoPicture, PictureRequest, Pictures, TURN_TIMEOUT, USUAL};
 use crate::engine::process::bytes::Stream;
 use crate::engine::process::{NoStill, Still, extract, render_still};
-use crate::engine::registry::HOPELESS;
+use crate::engine::registry::MAX_FAILED_RUNS;
 use crate::model::status::Failure;
 
 /// So many streams are looked into at once.
@@ -66,7 +66,7 @@ async fn look_into(stream: &Stream, content_type: &str) -> Result<Still, NoPictu
     let mut viewer = stream.join_to_decode().map_err(|_| NoPicture::Busy)?;
     let giving_up = async {
         tokio::select! {
-            () = stream.fails(HOPELESS) => NoStill::Ended(None),
+            () = stream.wait_failed(MAX_FAILED_RUNS) => NoStill::Ended(None),
             () = tokio::time::sleep(TURN_TIMEOUT) => {
                 NoStill::Ended(Some(Failure::NoFrames { after: TURN_TIMEOUT }))
             }

@@ -45,9 +45,9 @@ use run::{Job, Progress, RecordingPipeline};
 
 /// A disk may be busy for long: cards clean up after themselves.
 const LIMITS: Limits = Limits {
-    first_sign: Duration::from_secs(30),
-    silence: Duration::from_secs(30),
-    letting_go: Duration::from_secs(5),
+    start_timeout: Duration::from_secs(30),
+    stall_timeout: Duration::from_secs(30),
+    stop_timeout: Duration::from_secs(5),
     backoff: Backoff::PUSH,
     spread: 0.0,
 };

@@ -97,11 +97,11 @@ impl Pipeline for BytesPipeline {
         self.job.pulse()
     }
 
-    fn hold(&mut self) {
+    fn acquire(&mut self) {
         self.need = self.need.take().or_else(|| self.base.as_ref().map(ByteRing::need));
     }
 
-    fn let_go(&mut self) {
+    fn release(&mut self) {
         self.need = None;
     }
 }

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use super::run::{feed_process, input_of};
 use super::{Maker, NoSeat, Stream};
 use crate::engine::process::command::Blocks;
-use crate::engine::registry::{FIRST_FRAME_TIMEOUT, HOPELESS};
+use crate::engine::registry::{FIRST_FRAME_TIMEOUT, MAX_FAILED_RUNS};
 use crate::model::status::Failure;
 
 /// So many commands of one stream run at once; who comes then waits.
@@ -77,7 +77,7 @@ impl Stream {
         let over = tokio::select! {
             over = written => over,
             () = feed_process(input, &mut process, &fed) => Ok(()),
-            () = self.fails(HOPELESS) => {
+            () = self.wait_failed(MAX_FAILED_RUNS) => {
                 Err(quiet(self.cause().unwrap_or(Failure::Ended)))
             }
             () = tokio::time::sleep(TAKES_AT_MOST) => Err(NoShot::TooLate),

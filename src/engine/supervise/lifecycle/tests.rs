@@ -1,11 +1,11 @@
-//! What the machine does, told by events and times.
+//! The state machine, driven by events and times.
 
 use super::*;
 
 const LIMITS: Limits = Limits {
-    first_sign: Duration::from_secs(10),
-    silence: Duration::from_secs(5),
-    letting_go: Duration::from_secs(3),
+    start_timeout: Duration::from_secs(10),
+    stall_timeout: Duration::from_secs(5),
+    stop_timeout: Duration::from_secs(3),
     backoff: Backoff::PUSH,
     spread: 0.0,
 };
@@ -22,7 +22,7 @@ fn live(now: Instant) -> Lifecycle {
 }
 
 #[test]
-fn a_camera_that_never_delivers_is_stopped_and_retried_later_each_time() {
+fn a_camera_without_frames_is_stopped_and_retried_with_growing_delays() {
     let mut now = zero();
     let mut life = Lifecycle::new(LIMITS);
     assert_eq!(life.on(Event::Wanted, now), Some(Effect::Start(1)));
@@ -38,7 +38,7 @@ fn a_camera_that_never_delivers_is_stopped_and_retried_later_each_time() {
 }
 
 #[test]
-fn what_is_not_resurrected_stays_down_until_it_is_wanted_anew() {
+fn a_pipeline_without_resurrection_stays_down_until_it_is_wanted_anew() {
     let now = zero();
     let mut life = Lifecycle::new(LIMITS).resurrecting(false);
     life.on(Event::Wanted, now);
@@ -53,7 +53,7 @@ fn what_is_not_resurrected_stays_down_until_it_is_wanted_anew() {
 }
 
 #[test]
-fn a_live_camera_that_falls_silent_is_stuck_whatever_it_says() {
+fn a_live_camera_without_progress_is_stopped_and_retried() {
     let now = zero();
     let mut life = live(now);
     life.on(Event::Progress(1, 30), now + second(1));
@@ -66,7 +66,7 @@ fn a_live_camera_that_falls_silent_is_stuck_whatever_it_says() {
 }
 
 #[test]
-fn one_good_frame_does_not_forgive_but_ten_seconds_do() {
+fn failures_are_forgiven_after_ten_seconds_live_not_after_one_frame() {
     let now = zero();
     let mut life = live(now);
     life.on(Event::Ended(1, Failure::Ended), now);
@@ -81,7 +81,7 @@ fn one_good_frame_does_not_forgive_but_ten_seconds_do() {
 }
 
 #[test]
-fn news_of_an_earlier_run_changes_nothing() {
+fn events_of_an_earlier_run_change_nothing() {
     let now = zero();
     let mut life = live(now);
     life.on(Event::Ended(1, Failure::Ended), now);
@@ -105,7 +105,7 @@ fn stopping_waits_until_the_device_is_free() {
 }
 
 #[test]
-fn who_is_wanted_again_while_stopping_starts_when_that_is_over() {
+fn a_pipeline_wanted_again_while_stopping_starts_after_the_stop() {
     let now = zero();
     let mut life = live(now);
     life.on(Event::Unwanted, now);
@@ -114,7 +114,7 @@ fn who_is_wanted_again_while_stopping_starts_when_that_is_over() {
 }
 
 #[test]
-fn a_pipeline_that_hangs_while_stopping_is_given_up() {
+fn a_pipeline_that_hangs_while_stopping_is_abandoned() {
     let now = zero();
     let mut life = live(now);
     life.on(Event::Unwanted, now);
@@ -123,7 +123,7 @@ fn a_pipeline_that_hangs_while_stopping_is_given_up() {
 }
 
 #[test]
-fn the_newest_ends_are_remembered_with_their_causes() {
+fn the_last_ends_are_kept_with_their_causes() {
     let mut now = zero();
     let mut life = live(now);
     life.on(Event::Restart, now);
@@ -133,7 +133,7 @@ fn the_newest_ends_are_remembered_with_their_causes() {
         life.on(Event::Tick, now);
         life.on(Event::Ended(run, Failure::Ended), now);
     }
-    assert_eq!(life.ends().len(), ENDS);
+    assert_eq!(life.ends().len(), MAX_ENDS);
     assert_eq!(life.ends().back(), Some(&(now, Failure::Ended)));
 }
 
@@ -147,7 +147,7 @@ fn an_operators_restart_does_not_count_as_a_failure() {
 }
 
 #[test]
-fn only_failures_are_counted_and_none_is_forgotten() {
+fn the_total_counts_failures_only_and_keeps_forgiven_ones() {
     let now = zero();
     let mut life = live(now);
     life.on(Event::Unwanted, now);
@@ -167,7 +167,7 @@ fn only_failures_are_counted_and_none_is_forgotten() {
 }
 
 #[test]
-fn a_failing_pipeline_that_nobody_wants_any_more_rests() {
+fn a_failing_pipeline_that_is_unwanted_becomes_idle() {
     let now = zero();
     let mut life = live(now);
     life.on(Event::Ended(1, Failure::Ended), now);
@@ -177,7 +177,7 @@ fn a_failing_pipeline_that_nobody_wants_any_more_rests() {
 }
 
 #[test]
-fn a_camera_that_fails_each_new_viewer_is_not_news_each_time() {
+fn failures_are_counted_across_viewers() {
     let now = zero();
     let mut life = Lifecycle::new(LIMITS);
     for viewer in 1..=3 {
@@ -204,7 +204,7 @@ fn failing(times: u32, now: Instant) -> Lifecycle {
 }
 
 #[test]
-fn the_first_failure_is_known_beside_the_last_until_it_has_been_live_for_long() {
+fn the_first_failure_is_kept_until_ten_seconds_live() {
     let now = zero();
     let mut life = failing(4, now);
     let text = |failure: Option<&Failure>| failure.map(ToString::to_string);
@@ -222,11 +222,11 @@ fn the_first_failure_is_known_beside_the_last_until_it_has_been_live_for_long() 
 }
 
 #[test]
-fn what_an_operator_changed_starts_without_earlier_failures() {
+fn an_edit_by_an_operator_forgets_failures() {
     let now = zero();
     let mut life = failing(9, now);
     life.on(Event::Unwanted, now);
-    life.on(Event::Forget, now);
+    life.on(Event::ForgetFailures, now);
     assert_eq!((life.failures(), life.first_failure(), life.last_failure()), (0, None, None));
 
     life.on(Event::Wanted, now);
@@ -236,7 +236,7 @@ fn what_an_operator_changed_starts_without_earlier_failures() {
 }
 
 #[test]
-fn an_operator_ends_the_wait_and_the_delays_begin_anew() {
+fn trying_now_ends_the_wait_and_resets_the_backoff() {
     let now = zero();
     let mut life = failing(9, now);
     assert!(life.deadline().unwrap() >= now + second(20));
@@ -248,7 +248,7 @@ fn an_operator_ends_the_wait_and_the_delays_begin_anew() {
 }
 
 #[test]
-fn trying_now_disturbs_nothing_that_runs_or_rests() {
+fn trying_now_does_not_disturb_running_or_idle_pipelines() {
     let now = zero();
     let mut life = live(now);
     let before = life.phase().clone();
@@ -271,10 +271,9 @@ fn zero() -> Instant {
 }
 
 proptest::proptest! {
-    /// Whatever happens: it never runs twice at once, and a wanted pipeline
-    /// always has a deadline or is about to be told something.
+    /// After any events, a wanted pipeline has a deadline, and a stop has a run.
     #[test]
-    fn a_wanted_pipeline_never_rests(events in proptest::collection::vec(0u8..9, 0..200)) {
+    fn a_wanted_pipeline_always_has_a_deadline(events in proptest::collection::vec(0u8..9, 0..200)) {
         let mut now = zero();
         let mut life = Lifecycle::new(LIMITS);
         let mut running = false;
@@ -288,7 +287,7 @@ proptest::proptest! {
                 3 => Event::FirstSign(run),
                 4 => Event::Progress(run, u64::from(run)),
                 7 => Event::TryNow,
-                8 => Event::Forget,
+                8 => Event::ForgetFailures,
                 5 => { running = false; Event::Ended(run, Failure::Ended) }
                 _ => Event::Tick,
             }, now);
