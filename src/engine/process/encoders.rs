@@ -48,7 +48,7 @@ impl Encoders {
 }
 
 async fn try_all() -> Trials {
-    let (version, missing) = match installed(CANDIDATES.map(str::to_owned).to_vec()).await {
+    let Elements { version, missing } = match candidates().await {
         Ok(found) => found,
         Err(failure) => {
             warn!("which encoders there are cannot be found out: {failure}");
@@ -76,21 +76,25 @@ async fn try_all() -> Trials {
 /// what it has found in a file, for all later hosts; without that file a small
 /// board needs some ten seconds, which no pipeline is given to start.
 pub async fn read_plugins() {
-    if let Err(failure) = installed(Vec::new()).await {
+    if let Err(failure) = candidates().await {
         warn!("GStreamer's plugins cannot be read: {failure}");
     }
 }
 
-/// The version of GStreamer, and those of `elements` that are not installed, each
-/// with its package.
-async fn installed(
-    elements: Vec<String>,
-) -> Result<(String, Vec<(String, Option<String>)>), Failure> {
-    let (mut host, _input) = Host::start("encoders", CheckElements { elements }).await?;
+/// Which of the candidates are missing. The host that reads the plugins at the
+/// start of the service has the answer already.
+async fn candidates() -> Result<&'static Elements, Failure> {
+    static FOUND: OnceCell<Elements> = OnceCell::const_new();
+    FOUND.get_or_try_init(check_candidates).await
+}
+
+async fn check_candidates() -> Result<Elements, Failure> {
+    let job = CheckElements { elements: CANDIDATES.map(str::to_owned).to_vec() };
+    let (mut host, _input) = Host::start("encoders", job).await?;
     let answer = tokio::time::timeout(READING, host.next()).await;
     host.end().await;
-    let (Elements { version, missing }, _) = answer.map_err(|_| late())??;
-    Ok((version, missing))
+    let (elements, _) = answer.map_err(|_| late())??;
+    Ok(elements)
 }
 
 /// Opens the encoder `element` for a moment.
