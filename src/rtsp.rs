@@ -48,7 +48,7 @@ use crate::service::topology::Topology;
 /// play nothing, as they have just come or are paused, are fewer; they make
 /// room for others, the longest idle first.
 const PLACES: Limits =
-    Limits { total: 1024, per_address: 512, reserved: 0, idle: 256, leaving: 256 };
+    Limits { total: 1024, per_address: 512, reserved: 0, idle: 256, evicting: 256 };
 
 /// A TLS handshake takes two round trips; this is enough for the worst of links.
 const HANDSHAKE_AT_MOST: Duration = Duration::from_secs(10);
@@ -221,7 +221,7 @@ async fn keep(
                         server.log_turned_away(peer.ip());
                         continue;
                     };
-                    slot.idle(now, now);
+                    slot.mark_idle(now, now);
                     let (server, acceptor) = (Arc::clone(&server), acceptor.clone());
                     conversations.spawn(async move {
                         tokio::select! {

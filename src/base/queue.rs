@@ -1,7 +1,8 @@
-//! Those who hesitate: a bounded number of them, of whom the one that has
-//! hesitated longest makes room for the next.
+//! A bounded queue of connections that have sent no request yet. When it is
+//! full, a new connection evicts the oldest one.
 //!
-//! So nobody is kept out by those who only connect, however many they are.
+//! So connections that only connect cannot keep others out, however many there
+//! are.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,60 +12,59 @@ use tokio::sync::oneshot;
 
 use super::lock::Lock;
 
-/// Those who wait, the oldest first, each with what asks it to make room.
+/// The queued connections, the oldest first.
 #[derive(Debug)]
 pub struct Queue {
-    most: usize,
-    waiting: Lock<Waiting>,
+    capacity: usize,
+    state: Lock<State>,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
-    next: u64,
-    all: VecDeque<(u64, oneshot::Sender<()>)>,
+struct State {
+    next_number: u64,
+    /// Numbers ascend. Dropping a sender evicts the entry.
+    entries: VecDeque<(u64, oneshot::Sender<()>)>,
 }
 
-/// A place in the queue; dropping it leaves.
+/// A place in the queue; dropping it leaves the queue.
 #[derive(Debug)]
-pub struct Place {
+pub struct Entry {
     queue: Arc<Queue>,
     number: u64,
-    needed: oneshot::Receiver<()>,
+    evicted: oneshot::Receiver<()>,
 }
 
 impl Queue {
-    pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, waiting: Lock::default() })
+    pub fn new(capacity: usize) -> Arc<Self> {
+        Arc::new(Self { capacity, state: Lock::default() })
     }
 
-    /// Where all places are taken, the oldest is asked for.
-    pub fn enter(self: &Arc<Self>) -> Place {
-        let (ask, needed) = oneshot::channel();
-        let mut waiting = self.waiting.lock();
-        let number = waiting.next;
-        waiting.next += 1;
-        waiting.all.push_back((number, ask));
-        if waiting.all.len() > self.most {
-            // Dropping the sender asks.
-            waiting.all.pop_front();
+    /// Adds an entry; evicts the oldest one if there are more than `capacity`.
+    pub fn enter(self: &Arc<Self>) -> Entry {
+        let (evict, evicted) = oneshot::channel();
+        let mut state = self.state.lock();
+        let number = state.next_number;
+        state.next_number += 1;
+        state.entries.push_back((number, evict));
+        if state.entries.len() > self.capacity {
+            state.entries.pop_front();
         }
-        Place { queue: Arc::clone(self), number, needed }
+        Entry { queue: Arc::clone(self), number, evicted }
     }
 }
 
-impl Place {
-    /// Is there once somebody else needs the place.
-    pub fn is_needed(&mut self) -> impl Future<Output = ()> + Send + '_ {
-        (&mut self.needed).map(|_| ())
+impl Entry {
+    /// Completes when a newer entry has taken this one's place.
+    pub fn evicted(&mut self) -> impl Future<Output = ()> + Send + '_ {
+        (&mut self.evicted).map(|_| ())
     }
 }
 
-impl Drop for Place {
+impl Drop for Entry {
     fn drop(&mut self) {
-        let mut waiting = self.queue.waiting.lock();
-        // Numbers grow along the queue.
-        if let Ok(index) = waiting.all.binary_search_by_key(&self.number, |(number, _)| *number) {
-            waiting.all.remove(index);
+        let mut state = self.queue.state.lock();
+        if let Ok(index) = state.entries.binary_search_by_key(&self.number, |(number, _)| *number) {
+            state.entries.remove(index);
         }
     }
 }
@@ -74,19 +74,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_makes_room_and_who_has_left_counts_no_more() {
+    fn a_full_queue_evicts_the_oldest_entry_and_counts_no_entry_that_has_left() {
         let queue = Queue::new(2);
-        let is_asked = |place: &mut Place| place.is_needed().now_or_never().is_some();
+        let is_evicted = |entry: &mut Entry| entry.evicted().now_or_never().is_some();
         let (mut first, second, mut third) = (queue.enter(), queue.enter(), queue.enter());
-        assert!(is_asked(&mut first));
-        assert!(!is_asked(&mut third));
+        assert!(is_evicted(&mut first));
+        assert!(!is_evicted(&mut third));
 
         drop((first, second));
         let mut fourth = queue.enter();
-        assert!(!is_asked(&mut third));
+        assert!(!is_evicted(&mut third));
         let mut fifth = queue.enter();
-        assert!(is_asked(&mut third));
-        assert!(!is_asked(&mut fourth) && !is_asked(&mut fifth));
-        assert_eq!(queue.waiting.lock().all.len(), 2);
+        assert!(is_evicted(&mut third));
+        assert!(!is_evicted(&mut fourth) && !is_evicted(&mut fifth));
+        assert_eq!(queue.state.lock().entries.len(), 2);
     }
 }

@@ -1,16 +1,16 @@
-//! Takes secrets out of text that people see: command lines, what programs say
-//! on their standard error, messages of libraries. Pure.
+//! Masks secrets in text that users see: command lines, standard error of
+//! programs, messages of libraries. Pure.
 //!
-//! It knows no secret, only the places where they stand: the user, the query
-//! and the fragment of a URL, the stream key at the end of one of RTMP, the
-//! value behind a name such as `password`. What may be one is hidden.
+//! It knows no secrets, only where they occur: the user, the query and the
+//! fragment of a URL, the stream key at the end of an RTMP URL, the value after
+//! a name such as `password`. Whatever may be a secret is masked.
 
 use std::ops::Range;
 
 const MASK: &str = "•••";
 
-/// Names with a secret value, by their end: `stream_key`, `X-Auth-Token`.
-const SECRET: [&str; 20] = [
+/// Suffixes of names whose value is secret: `stream_key`, `X-Auth-Token`.
+const SECRET_SUFFIXES: [&str; 20] = [
     "password",
     "passwd",
     "passphrase",
@@ -33,41 +33,41 @@ const SECRET: [&str; 20] = [
     "playpath",
 ];
 
-/// Headers whose whole line is the value.
-const HEADERS: [&str; 2] = ["authorization", "cookie"];
+/// Headers whose value is the rest of the line.
+const WHOLE_LINE_HEADERS: [&str; 2] = ["authorization", "cookie"];
 
 /// Options of curl and others that take `user:password`.
-const LOGINS: [&str; 6] = ["-u", "--user", "-U", "--proxy-user", "-E", "--cert"];
+const LOGIN_OPTIONS: [&str; 6] = ["-u", "--user", "-U", "--proxy-user", "-E", "--cert"];
 
 const QUOTES: [char; 3] = ['"', '\'', '`'];
 
-/// More of a line is left out, in bytes.
-const LONGEST_LINE: usize = 4096;
+/// Longer lines are truncated.
+const MAX_LINE_BYTES: usize = 4096;
 
-/// Returns `text`, which may have many lines, without what may be a secret.
+/// Masks whatever may be a secret in `text`, which may have several lines.
 pub fn text(text: &str) -> String {
     let lines = text.split_inclusive(['\n', '\r']);
-    lines.map(|line| values(&logins(&urls(line)))).collect()
+    lines.map(|line| mask_values(&mask_logins(&mask_urls(line)))).collect()
 }
 
-/// The same of the words of a command, where a word may have blanks.
+/// As [`text`], for the words of a command line. A word may contain blanks.
 pub fn command<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    let mut before = "";
-    let shown = |word| {
-        let shown = argument(before, word);
-        before = word;
-        shown
+    let mut previous = "";
+    let mask = |word| {
+        let masked = mask_argument(previous, word);
+        previous = word;
+        masked
     };
-    words.into_iter().map(shown).collect()
+    words.into_iter().map(mask).collect()
 }
 
-fn argument(before: &str, word: &str) -> String {
-    let is_its_value =
-        before.starts_with('-') && before.chars().all(is_of_name) && is_secret(before);
-    if is_its_value || (takes_login(before) && word.contains(':')) {
+fn mask_argument(previous: &str, word: &str) -> String {
+    let is_secret_value =
+        previous.starts_with('-') && previous.chars().all(is_name_char) && is_secret(previous);
+    if is_secret_value || (takes_login(previous) && word.contains(':')) {
         return MASK.to_owned();
     }
-    let (name, value) = split_at_char(word, |c| !is_of_name(c));
+    let (name, value) = split_at_char(word, |c| !is_name_char(c));
     let has_value = value.starts_with(['=', ':']) && value.len() > 1 && !value.starts_with("://");
     let is_login = takes_login(name) && value.contains(':');
     if has_value && (is_secret(name) || is_login) {
@@ -81,45 +81,46 @@ fn argument(before: &str, word: &str) -> String {
     }
 }
 
-/// Whether it is such an option, alone or behind others as in `-su`.
+/// Whether `option` is a login option, alone or combined with others as in `-su`.
 fn takes_login(option: &str) -> bool {
     let letters = option.strip_prefix('-').unwrap_or_default();
     let is_short = letters.len() <= 4 && letters.chars().all(|c| c.is_ascii_alphabetic());
-    LOGINS.contains(&option) || (is_short && letters.ends_with(['u', 'U', 'E']))
+    LOGIN_OPTIONS.contains(&option) || (is_short && letters.ends_with(['u', 'U', 'E']))
 }
 
-/// Whether a name begins with such an option: `-uanna` of `-uanna:password`.
+/// Whether a login option and its value are one word: `-uanna` in `-uanna:password`.
 fn is_joined(option: &str, name: &str) -> bool {
-    name.len() > 2 && LOGINS.contains(&option)
+    name.len() > 2 && LOGIN_OPTIONS.contains(&option)
 }
 
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    SECRET.iter().any(|secret| name.ends_with(secret))
+    SECRET_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
 }
 
-fn is_of_name(c: char) -> bool {
+fn is_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-')
 }
 
-/// `text` with its URLs as they may be shown.
-fn urls(text: &str) -> String {
-    let is_of_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '.' | '-');
-    let begin = |at: usize| text[..at].trim_end_matches(is_of_scheme).len();
-    let signs: Vec<usize> = text.match_indices("://").map(|(at, _)| at).collect();
-    let (mut shown, mut done) = (String::with_capacity(text.len()), 0);
-    for (index, &at) in signs.iter().enumerate() {
-        let behind = at + "://".len();
-        let end = signs.get(index + 1).map_or(text.len(), |next| begin(*next).max(behind));
-        shown += &text[done..behind];
-        shown += &url(&text[begin(at)..at], &text[behind..end]);
+/// Masks the secret parts of all URLs in `text`.
+fn mask_urls(text: &str) -> String {
+    let is_scheme_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '.' | '-');
+    let scheme_start = |at: usize| text[..at].trim_end_matches(is_scheme_char).len();
+    let separators: Vec<usize> = text.match_indices("://").map(|(at, _)| at).collect();
+    let (mut masked, mut done) = (String::with_capacity(text.len()), 0);
+    for (index, &at) in separators.iter().enumerate() {
+        let after = at + "://".len();
+        let next = separators.get(index + 1);
+        let end = next.map_or(text.len(), |next| scheme_start(*next).max(after));
+        masked += &text[done..after];
+        masked += &mask_url(&text[scheme_start(at)..at], &text[after..end]);
         done = end;
     }
-    shown + &text[done..]
+    masked + &text[done..]
 }
 
-/// What stands behind `scheme://`, up to the next URL or the end of the line.
-fn url(scheme: &str, rest: &str) -> String {
+/// Masks `rest`: the text after `scheme://`, up to the next URL or the end of the line.
+fn mask_url(scheme: &str, rest: &str) -> String {
     let ends_authority = |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#');
     let (authority, rest) = split_at_char(rest, ends_authority);
     let authority = match authority.rfind('@') {
@@ -131,15 +132,15 @@ fn url(scheme: &str, rest: &str) -> String {
     let (target, rest) = split_at_char(rest, ends_url);
     let (path, query) = split_at_char(target, |c| matches!(c, '?' | '#'));
     let path = match scheme.to_ascii_lowercase().starts_with("rtmp") {
-        true => path_of_rtmp(path),
+        true => mask_rtmp_path(path),
         false => path.to_owned(),
     };
     let query = if query.len() > 1 { format!("{}{MASK}", &query[..1]) } else { query.to_owned() };
     format!("{authority}{path}{query}{rest}")
 }
 
-/// `/APPLICATION/KEY`, or one that cannot be told from the other.
-fn path_of_rtmp(path: &str) -> String {
+/// Masks the key of `/APPLICATION/KEY`; a single segment may be the key.
+fn mask_rtmp_path(path: &str) -> String {
     let inner = path.trim_matches('/');
     match inner.split_once('/') {
         Some((application, _)) => format!("/{application}/{MASK}"),
@@ -152,50 +153,51 @@ fn split_at_char(text: &str, is_end: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(is_end).unwrap_or(text.len()))
 }
 
-/// `text` without what stands before the host in `user:password@host`.
-fn logins(text: &str) -> String {
+/// Masks the login in each `user:password@host`.
+fn mask_logins(text: &str) -> String {
     let ends_word = |c: char| c.is_whitespace() || QUOTES.contains(&c) || c == '/';
-    text.split_inclusive(ends_word).map(|word| login(word).unwrap_or(word.to_owned())).collect()
+    let words = text.split_inclusive(ends_word);
+    words.map(|word| mask_login(word).unwrap_or(word.to_owned())).collect()
 }
 
-fn login(word: &str) -> Option<String> {
+fn mask_login(word: &str) -> Option<String> {
     let at = word.rfind('@')?;
     let colon = word[..at].find(':')?;
     let begin = word[..colon].rfind(['=', '(', '[', '{', ',', '|']).map_or(0, |sign| sign + 1);
     Some(format!("{}{MASK}{}", &word[..begin], &word[at..]))
 }
 
-/// `text` without the values of secret names.
-fn values(text: &str) -> String {
-    let (mut shown, mut done) = (String::with_capacity(text.len()), 0);
+/// Masks the values of secret names.
+fn mask_values(text: &str) -> String {
+    let (mut masked, mut done) = (String::with_capacity(text.len()), 0);
     let mut begin = 0;
     while let Some(name) = next_name(text, begin) {
         begin = name.end;
-        if let Some(value) = value_of(text, &name) {
-            shown += &text[done..value.start];
-            shown += MASK;
+        if let Some(value) = secret_value(text, &name) {
+            masked += &text[done..value.start];
+            masked += MASK;
             (done, begin) = (value.end, value.end);
         }
     }
-    shown + &text[done..]
+    masked + &text[done..]
 }
 
-/// The next run of characters of which names consist.
+/// The next run of name characters.
 fn next_name(text: &str, from: usize) -> Option<Range<usize>> {
-    let start = from + text[from..].find(is_of_name)?;
-    let length = text[start..].find(|c| !is_of_name(c)).unwrap_or(text.len() - start);
+    let start = from + text[from..].find(is_name_char)?;
+    let length = text[start..].find(|c| !is_name_char(c)).unwrap_or(text.len() - start);
     Some(start..start + length)
 }
 
-/// Where the value of this name is, if that must not be seen.
-fn value_of(text: &str, name: &Range<usize>) -> Option<Range<usize>> {
+/// The position of the value that follows `name`, if that value is secret.
+fn secret_value(text: &str, name: &Range<usize>) -> Option<Range<usize>> {
     let (word, rest) = (&text[name.clone()], &text[name.end..]);
     if takes_login(word) {
-        let behind = rest.strip_prefix('=').unwrap_or(rest);
-        let is_apart = behind.starts_with(|c: char| c.is_whitespace() || QUOTES.contains(&c));
-        let value = value_at(text, text.len() - behind.len(), None);
+        let after = rest.strip_prefix('=').unwrap_or(rest);
+        let is_separated = after.starts_with(|c: char| c.is_whitespace() || QUOTES.contains(&c));
+        let value = value_at(text, text.len() - after.len(), None);
         let has_colon = |value: &Range<usize>| text[value.clone()].contains(':');
-        return value.filter(|value| (is_apart || behind != rest) && has_colon(value));
+        return value.filter(|value| (is_separated || after != rest) && has_colon(value));
     }
     let option = word.get(..2).unwrap_or_default();
     if is_joined(option, word) && rest.starts_with(':') {
@@ -204,95 +206,97 @@ fn value_of(text: &str, name: &Range<usize>) -> Option<Range<usize>> {
     if !is_secret(word) {
         return None;
     }
-    let opened = text[..name.start].chars().next_back().filter(|c| QUOTES.contains(c));
-    // As in JSON: the name is in quotes, perhaps in a text that is so itself.
+    let open_quote = text[..name.start].chars().next_back().filter(|c| QUOTES.contains(c));
+    // As in JSON: the name itself is quoted, perhaps within a quoted (escaped) text.
     let unquoted = rest.trim_start_matches('\\').trim_start_matches(QUOTES);
-    let (opened, rest) = match unquoted.len() < rest.len() {
+    let (open_quote, rest) = match unquoted.len() < rest.len() {
         true => (None, unquoted),
-        false => (opened, rest),
+        false => (open_quote, rest),
     };
-    let behind = rest.trim_start_matches([' ', '\t']);
+    let after = rest.trim_start_matches([' ', '\t']);
     let lower = word.to_ascii_lowercase();
-    let is_header = HEADERS.iter().any(|header| lower.ends_with(header));
-    if let Some(value) = behind.strip_prefix(['=', ':'])
-        && !behind.starts_with("://")
+    let is_header = WHOLE_LINE_HEADERS.iter().any(|header| lower.ends_with(header));
+    if let Some(value) = after.strip_prefix(['=', ':'])
+        && !after.starts_with("://")
     {
         let from = text.len() - value.len();
-        return match is_header && opened.is_none() {
-            true => whole_line(text, from),
-            false => value_at(text, from, opened),
+        return match is_header && open_quote.is_none() {
+            true => rest_of_line(text, from),
+            false => value_at(text, from, open_quote),
         };
     }
-    let takes_next = word.starts_with('-') || lower == "bearer";
-    let is_apart = behind.len() < rest.len();
-    (takes_next && is_apart).then(|| value_at(text, text.len() - behind.len(), opened)).flatten()
+    let takes_next_word = word.starts_with('-') || lower == "bearer";
+    let is_separated = after.len() < rest.len();
+    (takes_next_word && is_separated)
+        .then(|| value_at(text, text.len() - after.len(), open_quote))
+        .flatten()
 }
 
-/// The value from there on: up to the quote that ends it or that was `opened`
-/// before its name, otherwise up to a blank. Nothing if there is none.
-fn value_at(text: &str, from: usize, opened: Option<char>) -> Option<Range<usize>> {
+/// The value that begins at `from`: up to its closing quote, or up to the one
+/// that closes `open_quote`, otherwise up to a blank. `None` if it is empty.
+fn value_at(text: &str, from: usize, open_quote: Option<char>) -> Option<Range<usize>> {
     let value = text[from..].trim_start_matches([' ', '\t', '\\']);
     let (value, quote) = match value.chars().next().filter(|c| QUOTES.contains(c)) {
         Some(quote) => (&value[1..], Some(quote)),
-        None => (value, opened),
+        None => (value, open_quote),
     };
     let start = text.len() - value.len();
     let line = value.trim_end_matches(['\n', '\r']);
     let length = match quote {
-        Some(quote) => unescaped(line, quote).unwrap_or(line.len()),
+        Some(quote) => find_unescaped(line, quote).unwrap_or(line.len()),
         None => line.find(char::is_whitespace).unwrap_or(line.len()),
     };
     (length > 0).then_some(start..start + length)
 }
 
-fn whole_line(text: &str, from: usize) -> Option<Range<usize>> {
+fn rest_of_line(text: &str, from: usize) -> Option<Range<usize>> {
     let value = text[from..].trim_start();
     let length = value.trim_end().len();
     let start = text.len() - value.len();
     (length > 0).then_some(start..start + length)
 }
 
-/// Where `quote` stands without a backslash before it.
-fn unescaped(text: &str, quote: char) -> Option<usize> {
-    let mut escaped = false;
+/// The position of the first `quote` without a backslash before it.
+fn find_unescaped(text: &str, quote: char) -> Option<usize> {
+    let mut is_escaped = false;
     text.char_indices().find_map(|(at, c)| {
-        let is_it = c == quote && !escaped;
-        escaped = c == '\\' && !escaped;
-        is_it.then_some(at)
+        let is_match = c == quote && !is_escaped;
+        is_escaped = c == '\\' && !is_escaped;
+        is_match.then_some(at)
     })
 }
 
-/// Puts together the lines of a program whose output comes in pieces, so that
-/// no secret is torn, and scrubs them.
+/// Joins the output of a program into lines before masking, so that a secret
+/// split between two reads is masked as well.
 #[derive(Debug, Default)]
 pub struct Lines {
     line: Vec<u8>,
-    is_cut: bool,
+    is_truncated: bool,
 }
 
 impl Lines {
-    /// Returns the lines that are complete with these bytes.
+    /// Appends `bytes`; returns the lines that they complete, masked.
     pub fn push(&mut self, bytes: &[u8]) -> String {
-        let mut shown = String::new();
+        let mut masked = String::new();
         for part in bytes.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
-            let room = LONGEST_LINE.saturating_sub(self.line.len());
+            let room = MAX_LINE_BYTES.saturating_sub(self.line.len());
             self.line.extend_from_slice(&part[..part.len().min(room)]);
-            self.is_cut |= part.len() > room;
+            self.is_truncated |= part.len() > room;
             if part.ends_with(b"\n") || part.ends_with(b"\r") {
-                shown += &self.finish();
+                masked += &self.finish();
             }
         }
-        shown
+        masked
     }
 
-    /// Returns what is left of a last line.
+    /// Returns the incomplete last line, masked.
     pub fn finish(&mut self) -> String {
         let line = std::mem::take(&mut self.line);
         let line = String::from_utf8_lossy(&line);
-        if !std::mem::take(&mut self.is_cut) {
+        if !std::mem::take(&mut self.is_truncated) {
             return text(&line);
         }
-        // The last word may be half of something that would be hidden.
+        // The last word may be the beginning of something to mask.
         let whole = line.rfind(char::is_whitespace).map_or("", |at| &line[..at]);
         format!("{}…\n", text(whole))
     }

@@ -233,7 +233,7 @@ impl Conversation {
     /// Nothing is played: the place is there for others.
     pub(super) fn rest(&self) {
         let now = Instant::now().into_std();
-        self.slot.idle(now, now);
+        self.slot.mark_idle(now, now);
     }
 
     fn say(&mut self, answer: Answer, sequence: Option<&str>) {

@@ -193,7 +193,7 @@ impl Conversation {
                 warn!("RTSP sends to no multicast group: {error}");
                 StatusCode::ServiceUnavailable
             })?;
-            self.slot.busy();
+            self.slot.mark_busy();
             self.requests = 0;
         }
         Ok(answer)

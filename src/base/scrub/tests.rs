@@ -1,11 +1,11 @@
-//! What is hidden and what is not.
+//! What is masked and what is not.
 
 use proptest::prelude::*;
 
 use super::*;
 
 #[test]
-fn what_holds_no_secret_is_as_it_was() {
+fn text_without_secrets_is_unchanged() {
     for plain in [
         "boom\n",
         "frame=  250 fps= 25 q=28.0 size=    1024kB time=00:00:10.00 bitrate= 838.9kbits/s\r",
@@ -24,8 +24,8 @@ fn what_holds_no_secret_is_as_it_was() {
 }
 
 #[test]
-fn secrets_are_hidden_where_they_stand() {
-    for (said, shown) in [
+fn secrets_are_masked_in_each_known_form() {
+    for (input, masked) in [
         ("rtsp://u:p@cam/live: 401\n", "rtsp://•••@cam/live: 401\n"),
         ("rtsp://u:p@ss:w@cam/live", "rtsp://•••@cam/live"),
         ("http://cam/v?user=u&pwd=p failed", "http://cam/v?••• failed"),
@@ -53,14 +53,14 @@ fn secrets_are_hidden_where_they_stand() {
         ("scp user:pw@host:/x .", "scp •••@host:/x ."),
         ("proxy=user:p=w@host", "proxy=•••@host"),
     ] {
-        assert_eq!(text(said), shown);
-        assert_eq!(text(shown), shown, "once more");
+        assert_eq!(text(input), masked);
+        assert_eq!(text(masked), masked, "masked twice");
     }
 }
 
 #[test]
-fn an_argument_is_one_value_whatever_is_in_it() {
-    for (words, shown) in [
+fn a_secret_argument_with_blanks_is_masked_whole() {
+    for (words, masked) in [
         (&["tool", "--password", "a b", "-v"][..], &["tool", "--password", "•••", "-v"][..]),
         (&["tool", "password=a b"], &["tool", "password=•••"]),
         (&["curl", "-u", "me:a b", "h"], &["curl", "-u", "•••", "h"]),
@@ -72,12 +72,12 @@ fn an_argument_is_one_value_whatever_is_in_it() {
         (&["ffmpeg", "-i", "rtsp://a:b@c/d"], &["ffmpeg", "-i", "rtsp://•••@c/d"]),
         (&["x", "-rtmp_playpath", "K"], &["x", "-rtmp_playpath", "•••"]),
     ] {
-        assert_eq!(command(words.iter().copied()), shown);
+        assert_eq!(command(words.iter().copied()), masked);
     }
 }
 
 #[test]
-fn what_comes_in_pieces_is_put_together_first() {
+fn a_secret_split_between_two_reads_is_masked() {
     let mut lines = Lines::default();
     assert_eq!(lines.push(b"rtsp://us"), "");
     assert_eq!(lines.push(b"er:pa"), "");
@@ -88,20 +88,20 @@ fn what_comes_in_pieces_is_put_together_first() {
 }
 
 #[test]
-fn a_line_without_end_takes_no_memory_and_shows_no_half_words() {
+fn an_endless_line_takes_bounded_memory_and_its_last_word_is_removed() {
     let mut lines = Lines::default();
     for _ in 0..1000 {
         assert_eq!(lines.push(&[b'x'; 100]), "");
     }
-    assert!(lines.line.len() <= LONGEST_LINE);
+    assert!(lines.line.len() <= MAX_LINE_BYTES);
     assert_eq!(lines.push(b"\n"), "…\n");
-    let long = format!("{} user:{}@host\n", "x".repeat(LONGEST_LINE - 20), "y".repeat(100));
-    let shown = lines.push(long.as_bytes());
-    assert!(shown.ends_with("x…\n"), "{shown}");
+    let long = format!("{} user:{}@host\n", "x".repeat(MAX_LINE_BYTES - 20), "y".repeat(100));
+    let masked = lines.push(long.as_bytes());
+    assert!(masked.ends_with("x…\n"), "{masked}");
 }
 
-/// Every place of a secret that is known, as a line and as words of a command.
-const PLACES: [&str; 23] = [
+/// Every known form of a secret, as a line and as words of a command.
+const FORMS: [&str; 23] = [
     "rtsp://user:SECRET@cam.local:554/x",
     "rtsp://SECRET@cam/x",
     "http://cam/v?token=SECRET",
@@ -129,52 +129,52 @@ const PLACES: [&str; 23] = [
 
 proptest! {
     #[test]
-    fn no_known_place_shows_its_secret(
+    fn no_known_form_shows_its_secret(
         secret in "[a-zA-Z0-9]{6,12}",
-        place in 0..PLACES.len(),
+        form in 0..FORMS.len(),
         before in "[a-z ]{0,10}",
         after in "[a-z ]{0,10}",
     ) {
         let secret = format!("S{secret}7");
-        let line = format!("{before} {} {after}", PLACES[place].replace("SECRET", &secret));
-        let shown = text(&line);
-        prop_assert!(!shown.contains(&secret), "{}", shown);
+        let line = format!("{before} {} {after}", FORMS[form].replace("SECRET", &secret));
+        let masked = text(&line);
+        prop_assert!(!masked.contains(&secret), "{}", masked);
         let words = shlex::split(&line).unwrap();
-        let shown = command(words.iter().map(String::as_str)).join(" ");
-        prop_assert!(!shown.contains(&secret), "{}", shown);
+        let masked = command(words.iter().map(String::as_str)).join(" ");
+        prop_assert!(!masked.contains(&secret), "{}", masked);
     }
 
     #[test]
     fn no_user_of_a_url_is_shown(user in "[a-z0-9]{8}", rest in "[A-Z /?.:]{0,20}") {
-        let shown = text(&format!("rtsp://{user}:{user}@host/{rest}"));
-        prop_assert!(!shown.contains(&user));
+        let masked = text(&format!("rtsp://{user}:{user}@host/{rest}"));
+        prop_assert!(!masked.contains(&user));
     }
 
     #[test]
-    fn it_does_not_matter_how_the_bytes_are_cut(said in "[a-z:=@/ \n\"é]{0,60}", cut in 0_usize..60) {
+    fn the_result_does_not_depend_on_where_reads_end(input in "[a-z:=@/ \n\"é]{0,60}", cut in 0_usize..60) {
         let (mut whole, mut pieces) = (Lines::default(), Lines::default());
-        let at_once = whole.push(said.as_bytes()) + &whole.finish();
-        let (one, two) = said.as_bytes().split_at(cut.min(said.len()));
+        let at_once = whole.push(input.as_bytes()) + &whole.finish();
+        let (one, two) = input.as_bytes().split_at(cut.min(input.len()));
         let in_two = pieces.push(one) + &pieces.push(two) + &pieces.finish();
         prop_assert_eq!(at_once, in_two);
     }
 
     #[test]
-    fn no_text_makes_it_panic(said in "\\PC{0,80}", words in prop::collection::vec("\\PC{0,20}", 0..6)) {
-        text(&said);
+    fn no_text_causes_a_panic(input in "\\PC{0,80}", words in prop::collection::vec("\\PC{0,20}", 0..6)) {
+        text(&input);
         command(words.iter().map(String::as_str));
     }
 
     #[test]
-    fn no_mixture_of_its_signs_makes_it_panic(said in "[-:=@/?#'\"|a-e\\\\ \n•]{0,40}key[-:=@/?#'\" \\\\]{0,9}") {
-        text(&said);
-        command([said.as_str(), "-u", said.as_str()]);
+    fn no_mixture_of_delimiters_causes_a_panic(input in "[-:=@/?#'\"|a-e\\\\ \n•]{0,40}key[-:=@/?#'\" \\\\]{0,9}") {
+        text(&input);
+        command([input.as_str(), "-u", input.as_str()]);
     }
 
     #[test]
-    fn whatever_bytes_are_said_are_survived(said in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn no_bytes_cause_a_panic(input in prop::collection::vec(any::<u8>(), 0..300)) {
         let mut lines = Lines::default();
-        lines.push(&said);
+        lines.push(&input);
         lines.finish();
     }
 }

@@ -222,7 +222,7 @@ impl Acceptor {
         let mut place = self.hesitant.enter();
         let came = tokio::select! {
             came = self.come(peer, line) => came,
-            () = place.is_needed() => return None,
+            () = place.evicted() => return None,
         };
         match came {
             Ok(accepted) => Some(accepted),
@@ -286,7 +286,7 @@ impl Acceptor {
 fn limits(files: usize) -> Limits {
     let total = places(files);
     let reserved = RESERVED.min(total / 8);
-    Limits { total, per_address: total.div_ceil(2), reserved, idle: total, leaving: LEAVING }
+    Limits { total, per_address: total.div_ceil(2), reserved, idle: total, evicting: LEAVING }
 }
 
 fn shown(from: Option<IpAddr>) -> String {

@@ -76,10 +76,10 @@ impl Exchange {
     /// among the first to make room.
     pub(in crate::http) fn wrote(&self, is_taken: bool) {
         if is_taken && self.is_stalled.replace(false) {
-            self.slot.busy();
+            self.slot.mark_busy();
         } else if !is_taken && !self.is_stalled.replace(true) {
             let now = now();
-            self.slot.idle(now + STALLED_AFTER, now);
+            self.slot.mark_idle(now + STALLED_AFTER, now);
         }
     }
 
