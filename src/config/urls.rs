@@ -7,7 +7,7 @@ use super::problem::quote;
 
 /// First path pieces that are the server's own.
 const RESERVED: &str = "api apiv1 stat stat.json metrics config dashboard kiosk hub stream \
-    stream.mp4 stream.m3u8 stream.h264 stream.mjpeg stream.mjpg \
+    stream.mp4 stream.m3u8 stream.h264 stream.ts stream.aac stream.mjpeg stream.mjpg \
     streaminf.m3u8 manifest.json index.html ws assets login \
     logout register settings view play videos images channel channels topics live live-rec \
     socket.io unsubscribe health recordings";

@@ -233,3 +233,20 @@ fn read() -> Route {
 async fn no_such_path(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     Err(ApiError::NoSuchPath(request.path().to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse_text;
+
+    #[test]
+    fn no_byte_stream_can_have_a_path_of_the_first_stream() {
+        for (path, _) in OF_FIRST.iter().filter(|(path, _)| !path.contains('?')) {
+            let text = format!(
+                "feeds: {{camera: {{test: clock}}}}\n\
+                 streams: {{camera: {{}}, raw: {{command: cat, url: {path}}}}}\n"
+            );
+            assert!(parse_text(&text).is_err(), "{path} is accepted");
+        }
+    }
+}
