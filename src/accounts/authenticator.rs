@@ -1,8 +1,8 @@
-//! Lets in whoever shows the password.
+//! Checks passwords for streams, pages and the API.
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use argon2::PasswordVerifier as _;
@@ -16,24 +16,25 @@ use tokio::sync::watch;
 
 use super::checks::Checks;
 use super::throttle::{Source, Turn};
-use crate::accounts::credential_cache::{Answer, CredentialCache, Digest};
+use crate::accounts::credential_cache::{CredentialCache, Digest, Lookup};
+use crate::base::lock::Lock;
 use crate::base::secret::Secret;
 use crate::base::sockets::network_of;
 use crate::base::system;
 use crate::config::settings::{Access, Local};
 use crate::model::ids::StreamName;
 
-/// No honest password is longer, in bytes.
-const LONGEST: usize = 1024;
+/// Longer passwords are refused without a check.
+const MAX_PASSWORD_BYTES: usize = 1024;
 
-/// What a password opens.
+/// What a password grants access to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// The box: reading and changing what steers it.
+    /// The control of the box: the API, its settings and actions.
     Box,
-    /// The pages on which it tells about itself.
+    /// The pages about the box: status, statistics, metrics.
     Pages,
-    /// One stream, whichever way it leaves.
+    /// One stream, over every protocol.
     Stream(StreamName),
 }
 
@@ -47,12 +48,13 @@ impl fmt::Display for Scope {
     }
 }
 
-/// Too many passwords wait to be checked.
+/// Too many password checks are waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many passwords are being checked; try again")]
 pub struct Busy;
 
-/// Knows the hashes, and what fits them. Cheap to clone.
+/// Checks passwords against the configured hashes and caches the results. Cheap
+/// to clone.
 #[derive(Clone)]
 pub struct Authenticator {
     access: Arc<Access>,
@@ -60,9 +62,9 @@ pub struct Authenticator {
 }
 
 struct Shared {
-    /// Of this process, so that what is known tells nothing outside it.
+    /// Random for each process: cached digests are of no use outside it.
     key: [u8; 32],
-    book: Mutex<CredentialCache>,
+    cache: Lock<CredentialCache>,
     checks: Arc<Checks>,
 }
 
@@ -78,166 +80,169 @@ impl Authenticator {
         let mut mac = Blake2sMac256::new(&[0; 32].into());
         mac.update(format!("{}{}", half(), half()).as_bytes());
         let key = mac.finalize().into_bytes().into();
-        let shared = Shared { key, book: Mutex::default(), checks: Arc::default() };
+        let shared = Shared { key, cache: Lock::default(), checks: Arc::default() };
         Self { access: Arc::new(access), shared: Arc::new(shared) }
     }
 
-    /// One who goes by these hashes, and remembers what this one knows.
+    /// An authenticator with these hashes that shares this one's cache and throttle.
     #[must_use]
-    pub fn going_by(&self, access: Access) -> Self {
+    pub fn with_access(&self, access: Access) -> Self {
         Self { access: Arc::new(access), shared: Arc::clone(&self.shared) }
     }
 
-    /// Whether a password is asked for.
-    pub fn asks_at(&self, place: &Scope) -> bool {
-        !self.hashes(place).is_empty()
+    /// Whether `scope` has a password.
+    pub fn requires_password(&self, scope: &Scope) -> bool {
+        !self.hashes(scope).is_empty()
     }
 
-    /// Whether programs on this machine may do everything without a password.
+    /// Whether programs on this machine have full access without a password.
     pub fn trusts_loopback(&self) -> bool {
         self.access.password.is_none() || self.access.local == Local::Trusted
     }
 
-    /// Whether `password` opens `place`, as far as that is known without a check.
-    pub fn knows(&self, place: &Scope, password: &Secret) -> bool {
-        let is_known = |place| {
-            let hashes = self.hashes(place);
-            !hashes.is_empty() && self.book().knows(&self.digest(&hashes, password), now())
+    /// Whether an earlier check, within the last hour, found that `password`
+    /// grants `scope`. Runs no check itself.
+    pub fn is_verified(&self, scope: &Scope, password: &Secret) -> bool {
+        let is_known = |scope| {
+            let hashes = self.hashes(scope);
+            !hashes.is_empty() && self.cache().is_verified(&self.digest(&hashes, password), now())
         };
-        // The password of the box opens every place that has one.
-        is_known(place) || (self.asks_at(place) && is_known(&Scope::Box))
+        // The password of the box grants every scope that has a password.
+        is_known(scope) || (self.requires_password(scope) && is_known(&Scope::Box))
     }
 
-    /// Whether `password` is known to open the pages or a stream.
-    pub fn knows_viewer(&self, password: &Secret) -> bool {
+    /// Whether an earlier check found that `password` grants the pages or a stream.
+    pub fn is_verified_viewer(&self, password: &Secret) -> bool {
         let streams = self.access.streams.iter().map(|(name, _)| Scope::Stream(name.clone()));
-        streams.chain([Scope::Pages]).any(|place| self.knows(&place, password))
+        streams.chain([Scope::Pages]).any(|scope| self.is_verified(&scope, password))
     }
 
-    /// Whether `password`, which is shown from the address `from`, opens
-    /// `place`. Nothing opens a place without a password.
+    /// Whether `password`, sent from the address `from`, grants `scope`; waits
+    /// for a check where the cache has no result. `false` for a scope without a
+    /// password.
     ///
     /// # Errors
-    /// Too many wait to be told the same.
-    pub async fn admits(
+    /// Too many checks are waiting.
+    pub async fn verify(
         &self,
-        place: &Scope,
+        scope: &Scope,
         password: &Secret,
         from: Option<IpAddr>,
     ) -> Result<bool, Busy> {
-        let hashes = self.hashes(place);
+        let hashes = self.hashes(scope);
         if hashes.is_empty() {
             return Ok(false);
         }
-        if self.knows(place, password) {
-            self.note_operator(password, from.map(network_of));
+        if self.is_verified(scope, password) {
+            self.record_operator(password, from.map(network_of));
             return Ok(true);
         }
-        let is_short = password.reveal().len() <= LONGEST;
-        let is_right = is_short && self.is_right(hashes, password, from.map(network_of)).await?;
+        let is_short = password.reveal().len() <= MAX_PASSWORD_BYTES;
+        let is_right = is_short && self.matches(hashes, password, from.map(network_of)).await?;
         if is_right {
-            self.note_operator(password, from.map(network_of));
+            self.record_operator(password, from.map(network_of));
         } else {
-            self.log_refusal(place, from);
+            self.log_refusal(scope, from);
         }
         Ok(is_right)
     }
 
-    /// Where the password of the box was shown, for whatever, an operator is.
-    fn note_operator(&self, password: &Secret, source: Source) {
-        if self.knows(&Scope::Box, password) {
-            self.book().add_operator(source, now());
+    /// Records the source of a password of the box, whatever scope it was sent for.
+    fn record_operator(&self, password: &Secret, source: Source) {
+        if self.is_verified(&Scope::Box, password) {
+            self.cache().add_operator(source, now());
         }
     }
 
-    /// Whether the password of the box was shown from `address` within the last hour.
-    pub fn has_operated(&self, address: IpAddr) -> bool {
-        self.book().has_operated(Some(network_of(address)), now())
+    /// Whether the password of the box was sent from the network of `address`
+    /// within the last hour.
+    pub fn is_operator_address(&self, address: IpAddr) -> bool {
+        self.cache().has_operator(Some(network_of(address)), now())
     }
 
-    /// Whether a user name and password that are compared by `fits`, which
-    /// costs nothing, open what they are shown for. Guesses are as slow as
-    /// those of passwords that have a hash.
+    /// Calls `matches`, a cheap comparison of a user name and password, and
+    /// returns its result. Guesses are throttled like those of hashed passwords.
     ///
     /// # Errors
-    /// Too many wait to be told the same.
-    pub async fn admits_login(
+    /// Too many checks are waiting.
+    pub async fn verify_login(
         &self,
         from: Option<IpAddr>,
-        fits: impl FnOnce() -> bool,
+        matches: impl FnOnce() -> bool,
     ) -> Result<bool, Busy> {
         let source = from.map(network_of);
-        let turn = self.book().throttle.reserve(source, now()).ok_or(Busy)?;
+        let turn = self.cache().throttle.reserve(source, now()).ok_or(Busy)?;
         let reserved = Reserved { authenticator: self, source };
         tokio::time::sleep_until(turn.begin_at.into()).await;
-        let is_right = fits();
+        let is_right = matches();
         drop(reserved);
         if !is_right {
-            self.book().throttle.add_wrong(source, now());
+            self.cache().throttle.add_wrong(source, now());
             self.log_refusal(&"RTSP", from);
         }
         Ok(is_right)
     }
 
-    async fn is_right(
+    async fn matches(
         &self,
         hashes: Vec<Secret>,
         password: &Secret,
         source: Source,
     ) -> Result<bool, Busy> {
         let digest = self.digest(&hashes, password);
-        let answer = self.book().ask(digest, source, now());
-        let mut told = match answer {
-            Answer::Known(is_right) => return Ok(is_right),
-            Answer::Full => return Err(Busy),
-            Answer::Running(told) => told,
-            Answer::Check { turn, send, told } => {
+        let lookup = self.cache().look_up(digest, source, now());
+        let mut result = match lookup {
+            Lookup::Known(is_right) => return Ok(is_right),
+            Lookup::Full => return Err(Busy),
+            Lookup::Running(result) => result,
+            Lookup::Check { turn, send, result } => {
                 let check = Check { hashes, password: password.clone(), digest, source, turn };
-                // Others may wait for it, whether this one goes on waiting or not.
+                // A task, because other callers wait for it even if this one is cancelled.
                 tokio::spawn(self.clone().check(check, send));
-                told
+                result
             }
         };
-        let found = told.wait_for(Option::is_some).await;
-        Ok(found.is_ok_and(|found| *found == Some(true)))
+        let is_right = result.wait_for(Option::is_some).await;
+        Ok(is_right.is_ok_and(|is_right| *is_right == Some(true)))
     }
 
     async fn check(self, check: Check, send: watch::Sender<Option<bool>>) {
         let Check { hashes, password, digest, source, turn } = check;
         tokio::time::sleep_until(turn.begin_at.into()).await;
         let permit = self.shared.checks.permit(turn.rank).await;
-        let asks_box = self.access.password.as_ref().is_some_and(|own| hashes.contains(own));
-        let shown = password.clone();
+        let includes_box = self.access.password.as_ref().is_some_and(|own| hashes.contains(own));
+        let candidate = password.clone();
         let verify = move || {
             let _permit = permit;
-            hashes.into_iter().find(|hash| fits(hash, &shown))
+            hashes.into_iter().find(|hash| matches_hash(hash, &candidate))
         };
-        // A panic in there is no admission.
-        let fitting = tokio::task::spawn_blocking(verify).await.unwrap_or(None);
-        let is_of_box = fitting.is_some() && fitting == self.access.password;
-        if is_of_box || (asks_box && fitting.is_none()) {
-            let of_box = self.digest(&self.hashes(&Scope::Box), &password);
-            self.book().learn(of_box, is_of_box, now());
+        // A panic counts as a wrong password.
+        let matching = tokio::task::spawn_blocking(verify).await.unwrap_or(None);
+        let is_box = matching.is_some() && matching == self.access.password;
+        if is_box || (includes_box && matching.is_none()) {
+            let box_digest = self.digest(&self.hashes(&Scope::Box), &password);
+            self.cache().insert(box_digest, is_box, now());
         }
-        self.book().found(digest, source, fitting.is_some(), now());
-        send.send_replace(Some(fitting.is_some()));
+        self.cache().complete(digest, source, matching.is_some(), now());
+        send.send_replace(Some(matching.is_some()));
     }
 
-    /// One line an incident and at each doubling, as guesses come by the thousand.
+    /// Logs the first refusal of an incident and each doubling: guesses come by the thousand.
     fn log_refusal(&self, what: &dyn fmt::Display, from: Option<IpAddr>) {
-        let count = self.book().throttle.refused(from.map(network_of), now());
-        let shown = from.map_or_else(|| "a client".to_owned(), |ip| ip.to_canonical().to_string());
+        let count = self.cache().throttle.add_refusal(from.map(network_of), now());
+        let from = from.map_or_else(|| "a client".to_owned(), |ip| ip.to_canonical().to_string());
         match count {
-            Some(1) => warn!("{shown} has shown a wrong password for {what}"),
-            Some(count) => warn!("{shown} has shown {count} wrong passwords, the last for {what}"),
+            Some(1) => warn!("wrong password for {what} from {from}"),
+            Some(count) => warn!("{count} wrong passwords from {from}, the last for {what}"),
             None => {}
         }
     }
 
-    /// What opens `place`. The password of the box opens everything.
-    fn hashes(&self, place: &Scope) -> Vec<Secret> {
+    /// The hashes that grant `scope`: its own, and that of the box. Empty if
+    /// the scope has no password.
+    fn hashes(&self, scope: &Scope) -> Vec<Secret> {
         let Access { password, pages, .. } = &*self.access;
-        let own = match place {
+        let own = match scope {
             Scope::Box => return password.iter().cloned().collect(),
             Scope::Pages => pages.as_ref(),
             Scope::Stream(name) => self.access.of_stream(name),
@@ -248,15 +253,15 @@ impl Authenticator {
     fn digest(&self, hashes: &[Secret], password: &Secret) -> Digest {
         let mut mac = Blake2sMac256::new(&self.shared.key.into());
         for text in hashes.iter().chain([password]) {
-            // With its length, so that no two lists read the same.
+            // Length-prefixed, so that no two lists give the same bytes.
             mac.update(&(text.reveal().len() as u64).to_be_bytes());
             mac.update(text.reveal().as_bytes());
         }
         mac.finalize().into_bytes().into()
     }
 
-    fn book(&self) -> MutexGuard<'_, CredentialCache> {
-        self.shared.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cache(&self) -> MutexGuard<'_, CredentialCache> {
+        self.shared.cache.lock()
     }
 }
 
@@ -269,7 +274,7 @@ struct Check {
     turn: Turn,
 }
 
-/// A place among the checks that wait, given back when it is dropped.
+/// A reserved check of the throttle, released on drop.
 struct Reserved<'a> {
     authenticator: &'a Authenticator,
     source: Source,
@@ -277,19 +282,19 @@ struct Reserved<'a> {
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
-        self.authenticator.book().throttle.release(self.source);
+        self.authenticator.cache().throttle.release(self.source);
     }
 }
 
-/// Takes as long whatever differs.
-fn fits(hash: &Secret, password: &Secret) -> bool {
+/// Whether `password` has this argon2 hash; compares in constant time.
+fn matches_hash(hash: &Secret, password: &Secret) -> bool {
     PasswordHash::new(hash.reveal()).is_ok_and(|parsed| {
         argon2::Argon2::default().verify_password(password.reveal().as_bytes(), &parsed).is_ok()
     })
 }
 
 /// The password in an `Authorization` header of Basic authentication (RFC
-/// 7617); any user name will do.
+/// 7617); the user name is ignored.
 pub fn basic_password(header: &str) -> Option<Secret> {
     let (scheme, encoded) = header.trim().split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -310,7 +315,7 @@ mod tests {
 
     use super::*;
 
-    /// As weak as can be, so that the tests cost nothing.
+    /// With the cheapest parameters, to keep the tests fast.
     fn hash(password: &str) -> Secret {
         let params = Params::new(Params::MIN_M_COST, 1, 1, None).unwrap();
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
@@ -327,15 +332,15 @@ mod tests {
         Scope::Stream("front".parse().unwrap())
     }
 
-    async fn opens(authenticator: &Authenticator, place: &Scope, password: &str) -> bool {
-        authenticator.admits(place, &Secret::new(password), None).await.unwrap()
+    async fn verify(authenticator: &Authenticator, scope: &Scope, password: &str) -> bool {
+        authenticator.verify(scope, &Secret::new(password), None).await.unwrap()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_place_has_its_password_and_the_box_s_opens_all() {
+    async fn each_scope_has_its_password_and_that_of_the_box_grants_all() {
         let authenticator = Authenticator::new(access());
         let open = Scope::Stream("open".parse().unwrap());
-        for (place, password, is_right) in [
+        for (scope, password, is_right) in [
             (&front(), "one", true),
             (&front(), "two", false),
             (&Scope::Pages, "two", true),
@@ -346,78 +351,89 @@ mod tests {
             (&Scope::Pages, "all", true),
             (&open, "all", false),
         ] {
-            let found = opens(&authenticator, place, password).await;
-            assert_eq!(found, is_right, "{place:?} {password}");
-            assert_eq!(authenticator.knows(place, &Secret::new(password)), is_right);
+            let found = verify(&authenticator, scope, password).await;
+            assert_eq!(found, is_right, "{scope:?} {password}");
+            assert_eq!(authenticator.is_verified(scope, &Secret::new(password)), is_right);
         }
-        assert!(authenticator.asks_at(&front()) && !authenticator.asks_at(&open));
+        assert!(
+            authenticator.requires_password(&front()) && !authenticator.requires_password(&open)
+        );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_check_for_a_stream_tells_whether_it_is_the_password_of_the_box() {
+    async fn a_check_for_a_stream_also_recognises_the_password_of_the_box() {
         let (authenticator, operator) = (Authenticator::new(access()), [192, 0, 2, 1].into());
-        let shown = Secret::new("all");
-        assert_eq!(authenticator.admits(&front(), &shown, Some(operator)).await, Ok(true));
+        let password = Secret::new("all");
+        assert_eq!(authenticator.verify(&front(), &password, Some(operator)).await, Ok(true));
         assert!(
-            authenticator.knows(&Scope::Box, &shown) && authenticator.knows(&Scope::Pages, &shown)
+            authenticator.is_verified(&Scope::Box, &password)
+                && authenticator.is_verified(&Scope::Pages, &password)
         );
-        assert!(authenticator.has_operated(operator));
+        assert!(authenticator.is_operator_address(operator));
 
         let viewer = Secret::new("one");
-        assert_eq!(authenticator.admits(&front(), &viewer, None).await, Ok(true));
-        assert!(authenticator.knows_viewer(&viewer) && !authenticator.knows(&Scope::Box, &viewer));
-        assert!(!authenticator.knows(&Scope::Pages, &viewer));
-        assert!(!authenticator.knows_viewer(&Secret::new("guess")));
+        assert_eq!(authenticator.verify(&front(), &viewer, None).await, Ok(true));
+        assert!(
+            authenticator.is_verified_viewer(&viewer)
+                && !authenticator.is_verified(&Scope::Box, &viewer)
+        );
+        assert!(!authenticator.is_verified(&Scope::Pages, &viewer));
+        assert!(!authenticator.is_verified_viewer(&Secret::new("guess")));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_right_is_unknown_once_the_hash_is_another() {
+    async fn a_changed_hash_invalidates_cached_results() {
         let authenticator = Authenticator::new(access());
-        assert!(opens(&authenticator, &front(), "one").await);
+        assert!(verify(&authenticator, &front(), "one").await);
         let streams = vec![("front".parse().unwrap(), hash("other"))];
-        let authenticator = authenticator.going_by(Access { streams, ..access() });
+        let authenticator = authenticator.with_access(Access { streams, ..access() });
 
-        assert!(!authenticator.knows(&front(), &Secret::new("one")));
-        assert!(!opens(&authenticator, &front(), "one").await);
-        assert!(opens(&authenticator, &front(), "other").await);
+        assert!(!authenticator.is_verified(&front(), &Secret::new("one")));
+        assert!(!verify(&authenticator, &front(), "one").await);
+        assert!(verify(&authenticator, &front(), "other").await);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_who_come_at_once_are_all_told() {
+    async fn concurrent_callers_share_the_result_of_one_check() {
         let authenticator = Authenticator::new(access());
-        let place = front();
-        let all = (0..500).map(|_| opens(&authenticator, &place, "one"));
-        let told = futures_util::future::join_all(all).await;
-        assert_eq!(told, vec![true; 500]);
+        let scope = front();
+        let all = (0..500).map(|_| verify(&authenticator, &scope, "one"));
+        let results = futures_util::future::join_all(all).await;
+        assert_eq!(results, vec![true; 500]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_operator_is_known_by_its_address_for_an_hour() {
+    async fn an_operator_is_recognised_by_its_address_for_an_hour() {
         let authenticator = Authenticator::new(access());
         let (operator, viewer) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
-        let shows = |place: Scope, from, password| {
+        let send = |scope: Scope, from, password| {
             let authenticator = authenticator.clone();
-            async move { authenticator.admits(&place, &Secret::new(password), Some(from)).await }
+            async move { authenticator.verify(&scope, &Secret::new(password), Some(from)).await }
         };
-        assert_eq!(shows(Scope::Box, operator, "all").await, Ok(true));
-        assert_eq!(shows(Scope::Box, viewer, "one").await, Ok(false));
-        assert_eq!(shows(front(), viewer, "one").await, Ok(true));
-        assert!(authenticator.has_operated(operator) && !authenticator.has_operated(viewer));
+        assert_eq!(send(Scope::Box, operator, "all").await, Ok(true));
+        assert_eq!(send(Scope::Box, viewer, "one").await, Ok(false));
+        assert_eq!(send(front(), viewer, "one").await, Ok(true));
+        assert!(
+            authenticator.is_operator_address(operator)
+                && !authenticator.is_operator_address(viewer)
+        );
 
         tokio::time::advance(std::time::Duration::from_secs(3600)).await;
-        assert!(!authenticator.has_operated(operator));
+        assert!(!authenticator.is_operator_address(operator));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_password_is_refused_whatever_its_length() {
+    async fn wrong_passwords_of_any_length_are_refused() {
         let authenticator = Authenticator::new(access());
-        for password in [String::new(), "x".repeat(LONGEST), "x".repeat(100 * LONGEST)] {
-            assert!(!opens(&authenticator, &front(), &password).await);
+        for password in
+            [String::new(), "x".repeat(MAX_PASSWORD_BYTES), "x".repeat(100 * MAX_PASSWORD_BYTES)]
+        {
+            assert!(!verify(&authenticator, &front(), &password).await);
         }
     }
 
     #[test]
-    fn the_password_of_any_user_is_read_off_the_header() {
+    fn basic_authentication_accepts_any_user_name() {
         let read = |header: &str| basic_password(header).map(|found| found.reveal().to_owned());
         let encoded = |pair: &str| STANDARD.encode(pair);
         let basic = format!("basic  {}", encoded("anna:wood:pecker"));
@@ -430,7 +446,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_header_makes_it_panic(header: String) {
+        fn no_header_panics(header: String) {
             basic_password(&header);
             basic_password(&format!("Basic {header}"));
         }

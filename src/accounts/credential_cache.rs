@@ -1,9 +1,8 @@
-//! Which passwords are known to be right or wrong, and which are being checked.
-//! Pure.
+//! Results of password checks, and the checks that are running. Pure.
 //!
-//! A check costs 19 MiB and tens of milliseconds on purpose, so what it has
-//! found is kept for a while: under a keyed hash, never the password. How fast
-//! an address may have passwords checked is up to the throttle.
+//! A check costs 19 MiB and tens of milliseconds by design, so its result is
+//! cached under a keyed hash, never under the password. The throttle decides how
+//! fast an address may have passwords checked.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -13,21 +12,27 @@ use tokio::sync::watch;
 
 use super::throttle::{Source, Throttle, Turn};
 
-/// A place's hashes and a password, as a keyed hash of both. It is another one
-/// when the configuration has another hash.
+/// A keyed hash over the hashes of a scope and a password. A changed
+/// configuration gives another digest.
 pub(super) type Digest = [u8; 32];
 
-/// How many right passwords are known, and for how long: an hour of HLS costs
-/// one check.
-const RIGHT: (usize, Duration) = (256, Duration::from_secs(3600));
+/// Bounds of one cache.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    entries: usize,
+    lifetime: Duration,
+}
 
-/// The same for wrong ones. Players repeat what they were told at the start.
-const WRONG: (usize, Duration) = (256, Duration::from_secs(60));
+/// Right passwords: an hour of HLS costs one check.
+const RIGHT: Limits = Limits { entries: 256, lifetime: Duration::from_secs(3600) };
 
-/// So many addresses from which the password of the box was shown, and for how long.
-const OPERATORS: (usize, Duration) = (64, Duration::from_secs(3600));
+/// Wrong passwords: players repeat the credentials they started with.
+const WRONG: Limits = Limits { entries: 256, lifetime: Duration::from_secs(60) };
 
-/// What is known, and who waits.
+/// Addresses that have sent the password of the box.
+const OPERATORS: Limits = Limits { entries: 64, lifetime: Duration::from_secs(3600) };
+
+/// Results by digest, and the running checks.
 #[derive(Debug, Default)]
 pub(super) struct CredentialCache {
     right: Known<Digest>,
@@ -37,76 +42,77 @@ pub(super) struct CredentialCache {
     pub(super) throttle: Throttle,
 }
 
-/// What comes of a question.
+/// The result of a lookup.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum Lookup {
     Known(bool),
-    /// The same is being checked for somebody else.
+    /// Another caller's check of the same digest is running.
     Running(watch::Receiver<Option<bool>>),
-    /// It must be checked in its turn; what comes of it is told to the book,
-    /// and sent.
+    /// The caller must run the check at its turn, pass the result to
+    /// [`CredentialCache::complete`] and then send it.
     Check {
         turn: Turn,
         send: watch::Sender<Option<bool>>,
-        told: watch::Receiver<Option<bool>>,
+        result: watch::Receiver<Option<bool>>,
     },
-    /// Too many wait already.
+    /// Too many checks are waiting.
     Full,
 }
 
-/// What was found and at which time, the oldest first.
+/// Keys with the time of their newest entry; `order` has the oldest first.
 #[derive(Debug)]
 struct Known<K> {
-    at: HashMap<K, Instant>,
+    entries: HashMap<K, Instant>,
     order: VecDeque<K>,
 }
 
 impl CredentialCache {
-    /// Whether it is known to be right.
-    pub(super) fn knows(&self, digest: &Digest, now: Instant) -> bool {
-        self.right.has(digest, RIGHT.1, now)
+    /// Whether a check within the last hour found this password to be right.
+    pub(super) fn is_verified(&self, digest: &Digest, now: Instant) -> bool {
+        self.right.has(digest, RIGHT, now)
     }
 
-    /// A check of something else has found this out as well.
-    pub(super) fn learn(&mut self, digest: Digest, is_right: bool, now: Instant) {
+    /// Adds the result of a check.
+    pub(super) fn insert(&mut self, digest: Digest, is_right: bool, now: Instant) {
         match is_right {
-            true => self.right.add(digest, RIGHT.0, now),
-            false => self.wrong.add(digest, WRONG.0, now),
+            true => self.right.add(digest, RIGHT, now),
+            false => self.wrong.add(digest, WRONG, now),
         }
     }
 
-    /// The password of the box was shown from there.
+    /// Records that the password of the box was sent from `from`.
     pub(super) fn add_operator(&mut self, from: Source, now: Instant) {
-        self.operators.add(from, OPERATORS.0, now);
+        self.operators.add(from, OPERATORS, now);
     }
 
-    /// Whether that was so of late.
-    pub(super) fn has_operated(&self, from: Source, now: Instant) -> bool {
-        from.is_some() && self.operators.has(&from, OPERATORS.1, now)
+    /// Whether the password of the box was sent from `from` within the last hour.
+    pub(super) fn has_operator(&self, from: Source, now: Instant) -> bool {
+        from.is_some() && self.operators.has(&from, OPERATORS, now)
     }
 
-    /// What to do about a password that `from` shows.
-    pub(super) fn ask(&mut self, digest: Digest, from: Source, now: Instant) -> Answer {
-        if self.knows(&digest, now) {
-            return Answer::Known(true);
+    /// Looks up a password that was sent from `from`; reserves a check if there
+    /// is no result and no running check.
+    pub(super) fn look_up(&mut self, digest: Digest, from: Source, now: Instant) -> Lookup {
+        if self.is_verified(&digest, now) {
+            return Lookup::Known(true);
         }
-        if self.wrong.has(&digest, WRONG.1, now) {
-            return Answer::Known(false);
+        if self.wrong.has(&digest, WRONG, now) {
+            return Lookup::Known(false);
         }
-        if let Some(told) = self.running.get(&digest) {
-            return Answer::Running(told.clone());
+        if let Some(result) = self.running.get(&digest) {
+            return Lookup::Running(result.clone());
         }
-        let Some(turn) = self.throttle.reserve(from, now) else { return Answer::Full };
-        let (send, told) = watch::channel(None);
-        self.running.insert(digest, told.clone());
-        Answer::Check { turn, send, told }
+        let Some(turn) = self.throttle.reserve(from, now) else { return Lookup::Full };
+        let (send, result) = watch::channel(None);
+        self.running.insert(digest, result.clone());
+        Lookup::Check { turn, send, result }
     }
 
-    /// A check has found this out.
-    pub(super) fn found(&mut self, digest: Digest, from: Source, is_right: bool, now: Instant) {
+    /// Ends a check from `from` with its result.
+    pub(super) fn complete(&mut self, digest: Digest, from: Source, is_right: bool, now: Instant) {
         self.running.remove(&digest);
         self.throttle.release(from);
-        self.learn(digest, is_right, now);
+        self.insert(digest, is_right, now);
         if !is_right {
             self.throttle.add_wrong(from, now);
         }
@@ -115,24 +121,24 @@ impl CredentialCache {
 
 impl<K> Default for Known<K> {
     fn default() -> Self {
-        Self { at: HashMap::new(), order: VecDeque::new() }
+        Self { entries: HashMap::new(), order: VecDeque::new() }
     }
 }
 
 impl<K: Copy + Eq + Hash> Known<K> {
-    fn has(&self, key: &K, lifetime: Duration, now: Instant) -> bool {
-        let at = self.at.get(key);
-        at.is_some_and(|at| now.saturating_duration_since(*at) < lifetime)
+    fn has(&self, key: &K, limits: Limits, now: Instant) -> bool {
+        let added = self.entries.get(key);
+        added.is_some_and(|added| now.saturating_duration_since(*added) < limits.lifetime)
     }
 
-    fn add(&mut self, key: K, most: usize, now: Instant) {
-        if self.at.insert(key, now).is_none() {
+    fn add(&mut self, key: K, limits: Limits, now: Instant) {
+        if self.entries.insert(key, now).is_none() {
             self.order.push_back(key);
         }
-        if self.order.len() > most
+        if self.order.len() > limits.entries
             && let Some(oldest) = self.order.pop_front()
         {
-            self.at.remove(&oldest);
+            self.entries.remove(&oldest);
         }
     }
 }
@@ -154,63 +160,64 @@ mod tests {
         Some(IpAddr::V4(number.into()))
     }
 
-    fn check(book: &mut CredentialCache, number: u16, from: Source, is_right: bool, now: Instant) {
-        let Answer::Check { .. } = book.ask(digest(number), from, now) else {
-            panic!("{number} is checked")
+    fn check(cache: &mut CredentialCache, number: u16, from: Source, is_right: bool, now: Instant) {
+        let Lookup::Check { .. } = cache.look_up(digest(number), from, now) else {
+            panic!("{number} has no cached result")
         };
-        book.found(digest(number), from, is_right, now);
+        cache.complete(digest(number), from, is_right, now);
     }
 
     #[test]
-    fn what_is_known_is_not_checked_again_until_it_is_old() {
-        let (mut book, now) = (CredentialCache::default(), Instant::now());
-        check(&mut book, 1, source(1), true, now);
-        check(&mut book, 2, source(1), false, now);
+    fn results_are_cached_until_their_lifetime_ends() {
+        let (mut cache, now) = (CredentialCache::default(), Instant::now());
+        check(&mut cache, 1, source(1), true, now);
+        check(&mut cache, 2, source(1), false, now);
 
-        assert!(book.knows(&digest(1), now) && !book.knows(&digest(2), now));
-        assert!(matches!(book.ask(digest(1), source(2), now), Answer::Known(true)));
-        assert!(matches!(book.ask(digest(2), source(2), now), Answer::Known(false)));
-        let later = now + WRONG.1;
-        assert!(matches!(book.ask(digest(2), source(2), later), Answer::Check { .. }));
-        let later = now + RIGHT.1;
-        assert!(!book.knows(&digest(1), later));
-        assert!(matches!(book.ask(digest(1), source(2), later), Answer::Check { .. }));
+        assert!(cache.is_verified(&digest(1), now) && !cache.is_verified(&digest(2), now));
+        assert!(matches!(cache.look_up(digest(1), source(2), now), Lookup::Known(true)));
+        assert!(matches!(cache.look_up(digest(2), source(2), now), Lookup::Known(false)));
+        let later = now + WRONG.lifetime;
+        assert!(matches!(cache.look_up(digest(2), source(2), later), Lookup::Check { .. }));
+        let later = now + RIGHT.lifetime;
+        assert!(!cache.is_verified(&digest(1), later));
+        assert!(matches!(cache.look_up(digest(1), source(2), later), Lookup::Check { .. }));
     }
 
     #[test]
-    fn five_hundred_who_come_at_once_cost_one_check() {
-        let (mut book, now) = (CredentialCache::default(), Instant::now());
-        let Answer::Check { send, .. } = book.ask(digest(1), source(1), now) else { panic!() };
+    fn five_hundred_concurrent_lookups_cost_one_check() {
+        let (mut cache, now) = (CredentialCache::default(), Instant::now());
+        let Lookup::Check { send, .. } = cache.look_up(digest(1), source(1), now) else { panic!() };
         for number in 0..500 {
-            let answer = book.ask(digest(1), source(number), now);
-            let Answer::Running(told) = answer else { panic!("{answer:?}") };
-            assert_eq!(*told.borrow(), None);
+            let answer = cache.look_up(digest(1), source(number), now);
+            let Lookup::Running(result) = answer else { panic!("{answer:?}") };
+            assert_eq!(*result.borrow(), None);
         }
         send.send_replace(Some(true));
-        book.found(digest(1), source(1), true, now);
-        assert!(book.knows(&digest(1), now));
+        cache.complete(digest(1), source(1), true, now);
+        assert!(cache.is_verified(&digest(1), now));
     }
 
     #[test]
-    fn an_address_that_guesses_has_its_right_password_known_once_it_was_checked() {
-        let (mut book, now) = (CredentialCache::default(), Instant::now());
-        (0..6).for_each(|number| check(&mut book, number, source(1), false, now));
-        let Answer::Check { turn, .. } = book.ask(digest(9), source(1), now) else { panic!() };
+    fn a_guessing_address_has_its_right_password_cached_after_its_check() {
+        let (mut cache, now) = (CredentialCache::default(), Instant::now());
+        (0..6).for_each(|number| check(&mut cache, number, source(1), false, now));
+        let Lookup::Check { turn, .. } = cache.look_up(digest(9), source(1), now) else { panic!() };
         assert!(turn.begin_at > now);
-        book.found(digest(9), source(1), true, turn.begin_at);
-        assert!(matches!(book.ask(digest(9), source(1), turn.begin_at), Answer::Known(true)));
+        cache.complete(digest(9), source(1), true, turn.begin_at);
+        assert!(matches!(cache.look_up(digest(9), source(1), turn.begin_at), Lookup::Known(true)));
     }
 
     #[test]
-    fn guesses_take_no_room_from_the_right_ones() {
-        let (mut book, mut now) = (CredentialCache::default(), Instant::now());
-        check(&mut book, 0, source(0), true, now);
+    fn wrong_passwords_do_not_evict_right_ones() {
+        let (mut cache, mut now) = (CredentialCache::default(), Instant::now());
+        check(&mut cache, 0, source(0), true, now);
         for number in 1..5000 {
             now += Duration::from_millis(10);
-            check(&mut book, number, source(number.into()), false, now);
+            check(&mut cache, number, source(number.into()), false, now);
         }
-        assert!(book.knows(&digest(0), now));
-        assert!(book.wrong.at.len() <= WRONG.0 && book.wrong.order.len() <= WRONG.0);
-        assert!(book.running.is_empty());
+        assert!(cache.is_verified(&digest(0), now));
+        assert!(cache.wrong.entries.len() <= WRONG.entries);
+        assert!(cache.wrong.order.len() <= WRONG.entries);
+        assert!(cache.running.is_empty());
     }
 }

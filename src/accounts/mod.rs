@@ -1,7 +1,7 @@
-//! Who may do what: so far, which password opens which place.
+//! Authentication: which password grants which scope.
 //!
-//! It knows passwords, their cost and those who guess them. It knows nothing
-//! of the protocols over which they are shown, which ask it.
+//! Holds password hashes, the cost of checking them and the limits on guessing.
+//! Independent of the protocols that carry credentials; those call it.
 
 mod authenticator;
 mod checks;

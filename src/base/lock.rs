@@ -5,9 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// A [`Mutex`] that a panic of an earlier holder does not poison: the state
 /// behind it must be valid after each statement that changes it.
 ///
-/// Only memory may be touched while it is held: no file, device or network
-/// access, no `.await`, no rendering, no call that may take another lock of its
-/// own kind. The holder may be a runtime thread.
+/// The holder may be a runtime thread, and nothing that blocks may run under the
+/// lock: no file, device or network IO, no `.await`, no rendering.
 #[derive(Debug, Default)]
 pub struct Lock<T>(Mutex<T>);
 

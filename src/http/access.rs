@@ -62,7 +62,7 @@ pub(super) async fn guard(
 /// Whether what a request asks for, as noted, needs no password.
 pub(super) fn is_open(request: &ServiceRequest) -> bool {
     let noted = request.extensions().get::<Behind>().cloned();
-    noted.is_some_and(|Behind(place, authenticator)| !authenticator.asks_at(&place))
+    noted.is_some_and(|Behind(place, authenticator)| !authenticator.requires_password(&place))
 }
 
 /// Why somebody is let in.
@@ -79,7 +79,7 @@ async fn enter(
     place: &Scope,
     authenticator: &Authenticator,
 ) -> Result<Entry, ApiError> {
-    if !authenticator.asks_at(place) {
+    if !authenticator.requires_password(place) {
         return Ok(Entry::Open);
     }
     if is_operator(request) {
@@ -88,7 +88,7 @@ async fn enter(
     let needed = || ApiError::PasswordNeeded { realm: realm(place) };
     let password = password_of(request.headers()).ok_or_else(needed)?;
     let from = request.peer_addr().map(|peer| peer.ip());
-    if authenticator.admits(place, &password, from).await? {
+    if authenticator.verify(place, &password, from).await? {
         return Ok(Entry::Shown);
     }
     Err(needed())
@@ -141,8 +141,10 @@ pub(super) fn is_listed(request: &HttpRequest, stream: &StreamName) -> bool {
 fn is_listed_at(request: &HttpRequest, place: &Scope) -> bool {
     let Some(authenticator) = porter_of(request) else { return false };
     let password = password_of(request.headers());
-    let knows = |password| authenticator.knows(place, password);
-    !authenticator.asks_at(place) || is_operator(request) || password.as_ref().is_some_and(knows)
+    let is_verified = |password| authenticator.is_verified(place, password);
+    !authenticator.requires_password(place)
+        || is_operator(request)
+        || password.as_ref().is_some_and(is_verified)
 }
 
 /// Takes out of `snapshot` what is not for whoever asks, and returns the
@@ -159,7 +161,9 @@ pub(super) fn close_recordings(request: &HttpRequest, recordings: &mut Recording
 
 /// As [`close`], on a page about the box: who has shown its password sees all.
 pub(super) fn close_page(request: &HttpRequest, snapshot: &mut Snapshot) -> Vec<Closed> {
-    match porter_of(request).is_some_and(|authenticator| authenticator.asks_at(&Scope::Pages)) {
+    match porter_of(request)
+        .is_some_and(|authenticator| authenticator.requires_password(&Scope::Pages))
+    {
         true => Vec::new(),
         false => close(request, snapshot),
     }
@@ -191,9 +195,10 @@ pub(super) fn is_privileged(state: &State, peer: Peer, head: &[u8]) -> bool {
         Verdict::Loopback | Verdict::Stranger | Verdict::OtherOrigin => {}
     }
     let shown = value("authorization").and_then(basic_password);
-    let is_known = shown.is_some_and(|password| authenticator.knows(&Scope::Box, &password));
-    let is_known_at =
-        |from: IpAddr| !from.to_canonical().is_loopback() && authenticator.has_operated(from);
+    let is_known = shown.is_some_and(|password| authenticator.is_verified(&Scope::Box, &password));
+    let is_known_at = |from: IpAddr| {
+        !from.to_canonical().is_loopback() && authenticator.is_operator_address(from)
+    };
     is_known || matches!(peer, Peer::Address(from) if is_known_at(from))
 }
 
@@ -250,10 +255,12 @@ impl Caller {
             Verdict::Loopback | Verdict::Stranger => {}
         }
         let Some(password) = &self.password else { return false };
-        if !authenticator.knows(&Scope::Box, password) && authenticator.knows_viewer(password) {
+        if !authenticator.is_verified(&Scope::Box, password)
+            && authenticator.is_verified_viewer(password)
+        {
             return false;
         }
-        authenticator.admits(&Scope::Box, password, self.peer).await.unwrap_or(false)
+        authenticator.verify(&Scope::Box, password, self.peer).await.unwrap_or(false)
     }
 
     /// As [`Caller::require_operator`], for forms that show by a token of
@@ -269,12 +276,12 @@ impl Caller {
             Verdict::Loopback if authenticator.trusts_loopback() => return Ok(()),
             Verdict::Loopback | Verdict::Stranger => {}
         }
-        if !authenticator.asks_at(&Scope::Box) {
+        if !authenticator.requires_password(&Scope::Box) {
             return Err(ApiError::NoPasswordSet);
         }
         let needed = || ApiError::PasswordNeeded { realm: realm(&Scope::Box) };
         let password = self.password.as_ref().ok_or_else(needed)?;
-        if authenticator.admits(&Scope::Box, password, self.peer).await? {
+        if authenticator.verify(&Scope::Box, password, self.peer).await? {
             return Ok(());
         }
         Err(needed())

@@ -112,7 +112,7 @@ impl Topology {
             true => (self.pushes.clone(), self.livebox.clone()),
             false => (Vec::new(), None),
         };
-        let authenticator = self.authenticator.going_by(settings.access.clone());
+        let authenticator = self.authenticator.with_access(settings.access.clone());
         let mut next = Self {
             settings: Arc::new(settings),
             authenticator,

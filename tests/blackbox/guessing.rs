@@ -54,7 +54,8 @@ fn guesses_from_ten_addresses_do_not_lock_out_a_right_password() {
         })
         .collect();
     for host in 10..20 {
-        livebox.log().wait_for(&format!("127.0.0.{host} has shown a wrong password"), LIMIT);
+        let line = format!("wrong password for the stream camera from 127.0.0.{host}");
+        livebox.log().wait_for(&line, LIMIT);
     }
 
     let right = ask(livebox.port(), Ipv4Addr::new(127, 0, 0, 77), "of camera");
