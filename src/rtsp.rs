@@ -1,9 +1,9 @@
-//! Streams over RTSP (RFC 2326): over the connection itself, as datagrams, or
-//! to a multicast group.
+//! Streams over RTSP (RFC 2326): interleaved on the connection, over UDP, or to
+//! a multicast group.
 //!
-//! Each connection is a task of its own, so that a cold camera is waited for by
-//! who asks for it and by nobody else. All viewers of a stream share its
-//! packets, byte for byte; a connection is written once for each picture.
+//! Each connection is a task of its own, so that only the viewers of a camera
+//! that starts wait for it. All viewers of a stream share its packets, byte for
+//! byte; a connection is written once for each picture.
 
 mod access;
 mod answer;
@@ -31,7 +31,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-use self::conversation::converse;
+use self::conversation::Endpoints;
 use self::datagrams::AllPorts;
 use self::groups::{Group, Groups};
 use crate::accounts::Scope;
@@ -44,21 +44,21 @@ use crate::config::settings::{self, Login};
 use crate::engine::registry::Stream;
 use crate::service::topology::Topology;
 
-/// So many players may be connected, half of them from one address. Those that
-/// play nothing, as they have just come or are paused, are fewer; they make
-/// room for others, the longest idle first.
-const PLACES: Limits =
+/// Bounds of the connections, with at most half from one address. Connections
+/// that play nothing (new or paused) have a lower bound; when it is reached, the
+/// longest idle one is closed.
+const CONNECTIONS: Limits =
     Limits { total: 1024, per_address: 512, reserved: 0, idle: 256, evicting: 256 };
 
-/// A TLS handshake takes two round trips; this is enough for the worst of links.
-const HANDSHAKE_AT_MOST: Duration = Duration::from_secs(10);
+/// A TLS handshake takes two round trips; this suffices on slow links.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why streams cannot be had over RTSP.
+/// Why RTSP cannot be served.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot listen on {address} for RTSP ({key}): {}",
     if source.kind() == ErrorKind::AddrInUse {
-        "another program uses that port; stop it, or set the key to another one or to off".to_owned()
+        "another program uses that port; stop it, or set the key to another port or to off".to_owned()
     } else {
         source.to_string()
     }
@@ -69,7 +69,7 @@ pub struct BindError {
     source: io::Error,
 }
 
-/// A listener that is bound, so that a busy port is known before anything starts.
+/// The bound listeners, so that a busy port is detected before anything starts.
 #[derive(Debug)]
 pub struct RtspListener {
     plain: StdListener,
@@ -77,22 +77,22 @@ pub struct RtspListener {
 }
 
 impl RtspListener {
-    /// Takes the port, and with a certificate the one for RTSPS.
+    /// Binds the RTSP port and, if there is a certificate, the RTSPS port.
     ///
     /// # Errors
-    /// It is taken, or the address is not one of this machine.
+    /// A port is in use, or the address does not belong to this machine.
     pub fn bind(
         bind: IpAddr,
         settings: &settings::Rtsp,
         tls: Option<&Tls>,
     ) -> Result<Self, BindError> {
-        let at = |port, key| {
+        let listen = |port, key| {
             let address = SocketAddr::new(bind, port);
             sockets::listen(address).map_err(|source| BindError { address, key, source })
         };
-        let plain = at(settings.port, "rtsp.port")?;
+        let plain = listen(settings.port, "rtsp.port")?;
         let encrypted = match (settings.tls_port, tls) {
-            (Some(port), Some(tls)) => Some((at(port, "rtsp.tls_port")?, tls.server_config())),
+            (Some(port), Some(tls)) => Some((listen(port, "rtsp.tls_port")?, tls.server_config())),
             (Some(_) | None, _) => None,
         };
         Ok(Self { plain, encrypted })
@@ -101,7 +101,7 @@ impl RtspListener {
     /// Serves viewers until `shutdown`; must be called on a runtime.
     ///
     /// # Errors
-    /// The runtime does not take the listener.
+    /// A listener cannot be registered with the runtime.
     pub fn open(
         self,
         topology: watch::Receiver<Arc<Topology>>,
@@ -117,15 +117,15 @@ impl RtspListener {
             topology,
             ports: AllPorts::default(),
             groups: Groups::default(),
-            places: Slots::new(PLACES),
+            slots: Slots::new(CONNECTIONS),
             malformed: incident::Shared::default(),
-            turned_away: incident::Shared::default(),
+            refused: incident::Shared::default(),
         });
         Ok(tokio::spawn(async move {
-            let plain = keep(plain, None, Arc::clone(&server), shutdown.clone());
+            let plain = accept(plain, None, Arc::clone(&server), shutdown.clone());
             match encrypted {
                 Some((listener, acceptor)) => {
-                    tokio::join!(plain, keep(listener, Some(acceptor), server, shutdown));
+                    tokio::join!(plain, accept(listener, Some(acceptor), server, shutdown));
                 }
                 None => plain.await,
             }
@@ -133,24 +133,25 @@ impl RtspListener {
     }
 }
 
-/// What all conversations share.
+/// State shared by all connections.
 #[derive(Debug)]
 struct RtspServer {
     topology: watch::Receiver<Arc<Topology>>,
     ports: AllPorts,
     groups: Groups,
-    places: Arc<Slots>,
+    slots: Arc<Slots>,
     malformed: incident::Shared,
-    turned_away: incident::Shared,
+    refused: incident::Shared,
 }
 
 impl RtspServer {
-    /// What there is now.
+    /// The current topology.
     fn topology(&self) -> Arc<Topology> {
         Arc::clone(&self.topology.borrow())
     }
 
-    /// The stream whose path begins `path`, and what is left.
+    /// The stream with the longest URL that is a prefix of `path`, and the rest
+    /// of `path`.
     fn find<'a>(&self, path: &'a str) -> Option<(Arc<Stream>, &'a str)> {
         let topology = self.topology();
         let below = |stream: &Arc<Stream>| {
@@ -161,27 +162,27 @@ impl RtspServer {
         found.min_by_key(|(_, rest)| rest.len())
     }
 
-    /// The stream that `path` begins with, if it has a password of its own.
-    fn protected(&self, path: &str) -> Option<Scope> {
+    /// The scope of the stream at `path`, if it has a password of its own.
+    fn scope_at(&self, path: &str) -> Option<Scope> {
         let (stream, _) = self.find(path)?;
-        self.place(&stream)
+        self.scope(&stream)
     }
 
-    /// The stream, if it has a password of its own.
-    fn place(&self, stream: &Stream) -> Option<Scope> {
-        let place = Scope::Stream(stream.hub().name().clone());
-        self.topology().authenticator.asks_at(&place).then_some(place)
+    /// The scope of `stream`, if it has a password of its own.
+    fn scope(&self, stream: &Stream) -> Option<Scope> {
+        let scope = Scope::Stream(stream.hub().name().clone());
+        self.topology().authenticator.requires_password(&scope).then_some(scope)
     }
 
-    /// What a viewer must show, if anything.
+    /// The user name and password that viewers must send, if configured.
     fn login(&self) -> Option<Login> {
         self.topology().settings.rtsp.as_ref()?.login.clone()
     }
 
-    fn log_turned_away(&self, from: IpAddr) {
-        let (count, from) = (self.turned_away.add(Instant::now().into_std()), from.to_canonical());
+    fn log_refused(&self, from: IpAddr) {
+        let (count, from) = (self.refused.add(Instant::now().into_std()), from.to_canonical());
         if let Some(count) = count {
-            warn!("RTSP: too many players: {count} turned away, the last from {from}");
+            warn!("RTSP: too many connections: {count} refused, the last from {from}");
         }
     }
 
@@ -195,16 +196,16 @@ impl RtspServer {
         self.topology().settings.rtsp.as_ref().is_some_and(|rtsp| rtsp.multicast)
     }
 
-    /// The group of a stream, towards the network of `interface`.
+    /// The multicast group of `stream` on the network of `interface`.
     fn group(&self, stream: &Arc<Stream>, interface: IpAddr) -> Option<Arc<Group>> {
-        let is_it = |other: &Arc<Stream>| other.hub().name() == stream.hub().name();
-        let place = self.topology().registry.streams().iter().position(is_it)?;
-        self.groups.of(stream, place, interface)
+        let is_same = |other: &Arc<Stream>| other.hub().name() == stream.hub().name();
+        let index = self.topology().registry.streams().iter().position(is_same)?;
+        self.groups.get(stream, index, interface)
     }
 }
 
-/// Accepts connections until the end.
-async fn keep(
+/// Accepts connections until `shutdown`.
+async fn accept(
     listener: TcpListener,
     acceptor: Option<TlsAcceptor>,
     server: Arc<RtspServer>,
@@ -216,25 +217,25 @@ async fn keep(
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
                     let now = Instant::now().into_std();
-                    let place = server.places.enter(peer.ip(), Priority::Normal, now);
-                    let Some((slot, eviction)) = place else {
-                        server.log_turned_away(peer.ip());
+                    let entered = server.slots.enter(peer.ip(), Priority::Normal, now);
+                    let Some((slot, eviction)) = entered else {
+                        server.log_refused(peer.ip());
                         continue;
                     };
                     slot.mark_idle(now, now);
                     let (server, acceptor) = (Arc::clone(&server), acceptor.clone());
                     conversations.spawn(async move {
                         tokio::select! {
-                            () = meet(socket, peer, acceptor, server, slot) => {}
-                            () = eviction => debug!("RTSP: {peer}: makes room"),
+                            () = serve(socket, peer, acceptor, server, slot) => {}
+                            () = eviction => debug!("RTSP: {peer}: closed, too many idle connections"),
                         }
                     });
-                    // So that evicted ones end before there are more.
+                    // Evicted connections end before more are accepted.
                     tokio::task::yield_now().await;
                 }
                 Err(error) => {
-                    // Most often too few files: waiting is all that helps.
-                    warn!("RTSP: {error}");
+                    // Mostly the limit of open files: only waiting helps.
+                    warn!("RTSP: cannot accept a connection: {error}");
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             },
@@ -245,7 +246,7 @@ async fn keep(
     conversations.shutdown().await;
 }
 
-async fn meet(
+async fn serve(
     socket: TcpStream,
     peer: SocketAddr,
     acceptor: Option<TlsAcceptor>,
@@ -256,12 +257,13 @@ async fn meet(
         Ok(local) => local,
         Err(error) => return debug!("RTSP: {peer}: {error}"),
     };
+    let endpoints = Endpoints { peer, local };
     let Some(acceptor) = acceptor else {
-        return converse(socket, (peer, local), server, slot).await;
+        return conversation::serve(socket, endpoints, server, slot).await;
     };
-    match timeout(HANDSHAKE_AT_MOST, acceptor.accept(socket)).await {
-        Ok(Ok(socket)) => converse(socket, (peer, local), server, slot).await,
-        Ok(Err(error)) => debug!("RTSP: {peer}: no handshake: {error}"),
-        Err(_) => debug!("RTSP: {peer}: no handshake in time"),
+    match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
+        Ok(Ok(socket)) => conversation::serve(socket, endpoints, server, slot).await,
+        Ok(Err(error)) => debug!("RTSP: {peer}: TLS handshake failed: {error}"),
+        Err(_) => debug!("RTSP: {peer}: TLS handshake timed out"),
     }
 }

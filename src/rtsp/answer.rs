@@ -1,9 +1,9 @@
-//! What a viewer is told over RTSP.
+//! The parts of an RTSP response.
 
 use rtsp_types::StatusCode;
 use rtsp_types::headers::HeaderName;
 
-/// An answer to be.
+/// A response before the headers that all of them have.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: Vec<(HeaderName, String)>,

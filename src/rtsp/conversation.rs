@@ -1,4 +1,5 @@
-//! The talk with one viewer (RFC 2326), and its packets in between.
+//! One RTSP connection (RFC 2326): requests, responses, and the packets
+//! interleaved with them.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 
 use super::RtspServer;
 use super::answer::Answer;
-use super::datagrams::PACE;
+use super::datagrams::BURST_INTERVAL;
 use super::play::Next;
 use super::session::{Delivery, Session};
 use crate::base::slots::Slot;
@@ -23,39 +24,42 @@ use crate::engine::registry::Stream;
 use crate::hub::Reader;
 use crate::media::packager::Init;
 
-/// The longest request in bytes; nothing that belongs here has a long body.
-const REQUEST_AT_MOST: usize = 16 << 10;
+/// No request of this protocol has a long body.
+const MAX_REQUEST_BYTES: usize = 16 << 10;
 
-/// What is read at a time: requests and reports are short.
-const READ_AT_A_TIME: usize = 1 << 10;
+/// Size of one read: requests and reports are short.
+const READ_BYTES: usize = 1 << 10;
 
-/// Who does not take so many answers is asked nothing more.
-const UNREAD_AT_MOST: usize = 32;
+/// With so many unsent responses, no further request is read.
+const MAX_UNSENT: usize = 32;
 
-/// Whoever plays nothing has this long to say what it wants.
-const SILENCE: Duration = Duration::from_secs(10);
+/// A connection without a session ends this long after its last request.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// So many requests may be made before something is played.
-const REQUESTS: u32 = 64;
+/// Bound of the requests without PLAY.
+const MAX_REQUESTS: u32 = 64;
 
 /// So many wrong passwords end a connection.
-const REFUSALS: u32 = 3;
+const MAX_REFUSALS: u32 = 3;
+
+/// The addresses of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Endpoints {
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+}
 
 /// Serves one connection until it ends.
-pub(super) async fn converse<S>(
-    socket: S,
-    (peer, local): (SocketAddr, SocketAddr),
-    server: Arc<RtspServer>,
-    slot: Slot,
-) where
+pub(super) async fn serve<S>(socket: S, endpoints: Endpoints, server: Arc<RtspServer>, slot: Slot)
+where
     S: AsyncRead + AsyncWrite,
 {
-    let mut conversation = match Conversation::new((peer, local), server, slot) {
+    let mut conversation = match Conversation::new(endpoints, server, slot) {
         Ok(conversation) => conversation,
-        Err(error) => return debug!("RTSP: {peer}: {error}"),
+        Err(error) => return debug!("RTSP: {}: {error}", endpoints.peer),
     };
-    if let Err(error) = conversation.hold(socket).await {
-        debug!("RTSP: {peer}: {error}");
+    if let Err(error) = conversation.run(socket).await {
+        debug!("RTSP: {}: {error}", endpoints.peer);
     }
 }
 
@@ -66,20 +70,20 @@ pub(super) struct Conversation {
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) nonce: String,
-    /// Whether the login was right on this connection already.
+    /// Whether an earlier request of this connection had the right login.
     pub(super) is_logged_in: bool,
     pub(super) refusals: u32,
-    /// Since something was played.
+    /// Since the last PLAY.
     pub(super) requests: u32,
-    /// When the last whole request came.
-    heard: Instant,
-    /// The stream that was described last; its reader keeps the feed going.
+    /// When the last complete request arrived.
+    last_request: Instant,
+    /// The last stream that was described; its reader keeps the feed running.
     pub(super) described: Option<Described>,
     pub(super) session: Option<Session>,
     inbox: BytesMut,
     outbox: VecDeque<Bytes>,
-    /// Whether the connection ends once everything is said.
-    pub(super) ends: bool,
+    /// Whether the connection is closed once the outbox is empty.
+    pub(super) is_closing: bool,
 }
 
 pub(super) struct Described {
@@ -88,17 +92,17 @@ pub(super) struct Described {
     pub(super) reader: Reader,
 }
 
-/// What can happen next.
 enum Event {
     Written,
-    Heard(usize),
+    /// With the number of bytes.
+    Received(usize),
     Next(Option<Next>),
-    Silence,
+    Timeout,
 }
 
 impl Conversation {
     fn new(
-        (peer, local): (SocketAddr, SocketAddr),
+        Endpoints { peer, local }: Endpoints,
         server: Arc<RtspServer>,
         slot: Slot,
     ) -> std::io::Result<Self> {
@@ -111,59 +115,60 @@ impl Conversation {
             is_logged_in: false,
             refusals: 0,
             requests: 0,
-            heard: Instant::now(),
+            last_request: Instant::now(),
             described: None,
             session: None,
             inbox: BytesMut::new(),
             outbox: VecDeque::new(),
-            ends: false,
+            is_closing: false,
         })
     }
 
-    async fn hold<S: AsyncRead + AsyncWrite>(&mut self, socket: S) -> std::io::Result<()> {
+    async fn run<S: AsyncRead + AsyncWrite>(&mut self, socket: S) -> std::io::Result<()> {
         let (mut from, mut to) = tokio::io::split(socket);
         loop {
             self.answer_all().await;
-            if self.outbox.is_empty() && self.ends {
+            if self.outbox.is_empty() && self.is_closing {
                 return to.shutdown().await;
             }
-            let silent_at = self.silent_at();
-            // Bytes that are no request may come without a pause.
-            if silent_at.is_some_and(|at| at <= Instant::now()) {
+            let ends_at = self.ends_at();
+            // Checked here as well: a peer may send incomplete requests without a pause.
+            if ends_at.is_some_and(|at| at <= Instant::now()) {
                 return Ok(());
             }
-            self.inbox.reserve(READ_AT_A_TIME);
+            self.inbox.reserve(READ_BYTES);
             let event = tokio::select! {
-                // What is ready goes out first; nothing new comes in between.
+                // The outbox is sent before anything new is added to it.
                 biased;
                 written = write_some(&mut to, &mut self.outbox), if !self.outbox.is_empty() => {
                     written?;
                     Event::Written
                 }
                 next = next_of(&mut self.session), if self.outbox.is_empty() => Event::Next(next),
-                heard = from.read_buf(&mut self.inbox), if self.outbox.len() < UNREAD_AT_MOST => {
-                    Event::Heard(heard?)
+                received = from.read_buf(&mut self.inbox), if self.outbox.len() < MAX_UNSENT => {
+                    Event::Received(received?)
                 }
-                () = sleep_until(silent_at) => Event::Silence,
+                () = sleep_until(ends_at) => Event::Timeout,
             };
             match event {
-                Event::Heard(0) => return Ok(()),
-                // A report of the viewer may have put it off.
-                Event::Written | Event::Heard(_) | Event::Silence => {}
+                Event::Received(0) => return Ok(()),
+                // A report of the viewer may have moved the timeout.
+                Event::Written | Event::Received(_) | Event::Timeout => {}
                 Event::Next(Some(next)) => self.deliver(&next).await,
                 Event::Next(None) => {
-                    info!("RTSP: {}: its stream goes on in another way, or not at all", self.peer);
-                    self.ends = true;
+                    info!("RTSP: {}: closed, its stream ended or its encoding changed", self.peer);
+                    self.is_closing = true;
                     self.session = None;
                 }
             }
         }
     }
 
-    fn silent_at(&self) -> Option<Instant> {
+    /// When the connection times out if no further request arrives.
+    fn ends_at(&self) -> Option<Instant> {
         match &self.session {
-            Some(session) => session.ends_at(self.heard),
-            None => Some(self.heard + SILENCE),
+            Some(session) => session.ends_at(self.last_request),
+            None => Some(self.last_request + IDLE_TIMEOUT),
         }
     }
 
@@ -178,31 +183,31 @@ impl Conversation {
             Delivery::Datagrams(datagrams) => {
                 datagrams.deliver(next).await;
                 stream.count_bytes_out(next.length());
-                if next.is_past {
-                    tokio::time::sleep(PACE).await;
+                if next.is_burst {
+                    tokio::time::sleep(BURST_INTERVAL).await;
                 }
             }
-            // The group is served by itself.
+            // The task of the group sends.
             Delivery::Multicast(_) => {}
         }
     }
 
     /// Answers every request that has arrived.
     async fn answer_all(&mut self) {
-        while !self.ends {
+        while !self.is_closing {
             match Message::<Vec<u8>>::parse(&self.inbox[..]) {
                 Ok((message, length)) => {
                     self.inbox.advance(length);
                     if let Message::Request(request) = message {
-                        self.heard = Instant::now();
+                        self.last_request = Instant::now();
                         self.answer(&request).await;
                     }
                 }
-                Err(ParseError::Incomplete(_)) if self.inbox.len() < REQUEST_AT_MOST => return,
+                Err(ParseError::Incomplete(_)) if self.inbox.len() < MAX_REQUEST_BYTES => return,
                 Err(ParseError::Incomplete(_) | ParseError::Error) => {
                     self.server.log_malformed(self.peer.ip());
-                    self.say(Answer::plain(StatusCode::BadRequest), None);
-                    self.ends = true;
+                    self.respond(Answer::plain(StatusCode::BadRequest), None);
+                    self.is_closing = true;
                 }
             }
         }
@@ -211,32 +216,33 @@ impl Conversation {
     async fn answer(&mut self, request: &Request<Vec<u8>>) {
         self.requests += 1;
         let sequence = request.header(&CSEQ).map(|value| value.as_str().to_owned());
-        let is_too_much =
-            self.requests > REQUESTS && !self.session.as_ref().is_some_and(Session::is_playing);
-        if sequence.is_none() || is_too_much {
-            self.say(Answer::plain(StatusCode::BadRequest), sequence.as_deref());
-            self.ends = true;
+        let is_over_limit =
+            self.requests > MAX_REQUESTS && !self.session.as_ref().is_some_and(Session::is_playing);
+        if sequence.is_none() || is_over_limit {
+            self.respond(Answer::plain(StatusCode::BadRequest), sequence.as_deref());
+            self.is_closing = true;
             return;
         }
-        let answer = match self.act(request).await {
+        let answer = match self.handle(request).await {
             Ok(answer) => answer,
             Err(status) => Answer::plain(status),
         };
-        self.ends |= self.refusals >= REFUSALS;
-        self.say(answer, sequence.as_deref());
+        self.is_closing |= self.refusals >= MAX_REFUSALS;
+        self.respond(answer, sequence.as_deref());
         if *request.method() == Method::Teardown {
             self.session = None;
-            self.rest();
+            self.set_idle();
         }
     }
 
-    /// Nothing is played: the place is there for others.
-    pub(super) fn rest(&self) {
+    /// Marks the slot as idle: it may be evicted for a new connection.
+    pub(super) fn set_idle(&self) {
         let now = Instant::now().into_std();
         self.slot.mark_idle(now, now);
     }
 
-    fn say(&mut self, answer: Answer, sequence: Option<&str>) {
+    /// Queues a response.
+    fn respond(&mut self, answer: Answer, sequence: Option<&str>) {
         let mut response = Response::builder(Version::V1_0, answer.status);
         if let Some(sequence) = sequence {
             response = response.header(CSEQ, sequence);
@@ -294,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_that_has_arrived_in_part_is_waited_for() {
+    fn an_incomplete_request_is_not_malformed() {
         let whole = b"PAUSE rtsp://127.0.0.1:8554/camera RTSP/1.0\r\nCSeq: 7\r\nUser-Agent: GStreamer/1.22.0\r\n\
             Authorization: Digest username=\"anna\", realm=\"livebox\", nonce=\"n\", uri=\"rtsp://127.0.0.1:8554/camera\", response=\"r\"\r\n\
             Date: Sat, 21 Nov 2026 14:58:14 GMT\r\nSession: 1234;timeout=60\r\nContent-Length: 4\r\n\r\nbody";

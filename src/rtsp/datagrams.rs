@@ -1,11 +1,10 @@
-//! Packets as datagrams, and what comes back of them: reports of viewers, which
-//! tell that they are still there.
+//! RTP over UDP, and the RTCP reports of viewers, which keep their sessions alive.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use log::{debug, warn};
@@ -16,20 +15,21 @@ use tokio::time::Instant;
 
 use super::groups::GROUP_TTL;
 use super::play::Next;
+use crate::base::lock::Lock;
 use crate::media::rtp::packets;
 use crate::model::unit::TrackKind;
 
-/// So many times a pair of neighbouring ports is looked for.
-const TRIES: usize = 64;
+/// Attempts to find a free pair of ports.
+const PORT_ATTEMPTS: usize = 64;
 
-/// Who is sent more than its socket holds loses it: the past is sent in steps.
-pub(super) const PACE: Duration = Duration::from_millis(2);
+/// Pause between the pictures of a burst, so that it does not overflow the
+/// receive buffers of viewers.
+pub(super) const BURST_INTERVAL: Duration = Duration::from_millis(2);
 
-/// How long to wait after an error of a socket that should give reports.
-const AFTER_ERROR: Duration = Duration::from_millis(100);
+/// Pause after an error of the RTCP socket.
+const RECEIVE_RETRY: Duration = Duration::from_millis(100);
 
-/// A pair of ports that packets and their reports leave from. Reports of
-/// viewers are received on the second one.
+/// A pair of ports for RTP and RTCP. Reports of viewers arrive on the second one.
 #[derive(Debug)]
 pub(super) struct Ports {
     rtp: UdpSocket,
@@ -39,12 +39,12 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// Takes an even port and the one above it (RFC 3550, section 11).
+    /// Binds an even port and the next higher one (RFC 3550, section 11).
     ///
     /// # Errors
-    /// The address is not one of this machine, or no pair is free.
+    /// The address does not belong to this machine, or no pair is free.
     pub(super) fn bind(ip: IpAddr) -> io::Result<Arc<Self>> {
-        for _ in 0..TRIES {
+        for _ in 0..PORT_ATTEMPTS {
             let rtp = socket(ip, 0)?;
             let port = rtp.local_addr()?.port();
             if port % 2 == 0
@@ -59,7 +59,7 @@ impl Ports {
         Err(io::ErrorKind::AddrInUse.into())
     }
 
-    /// The ports' numbers.
+    /// The numbers of the RTP and the RTCP port.
     pub(super) fn numbers(&self) -> (u16, u16) {
         let port = |socket: &UdpSocket| socket.local_addr().map_or(0, |address| address.port());
         (port(&self.rtp), port(&self.rtcp))
@@ -84,57 +84,50 @@ fn socket(ip: IpAddr, port: u16) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
-/// Notes which viewers send reports; what stands in them does not matter.
+/// Records which viewers send reports; the contents are ignored.
 async fn receive(rtcp: Arc<UdpSocket>, viewers: Arc<Viewers>) {
-    // The rest of a longer datagram is thrown away.
+    // The rest of a longer datagram is discarded.
     let mut start = [0; 8];
     loop {
         match rtcp.recv_from(&mut start).await {
-            Ok((_, from)) => viewers.heard(from),
+            Ok((_, from)) => viewers.record_report(from),
             Err(error) => {
-                debug!("RTSP: no reports: {error}");
-                tokio::time::sleep(AFTER_ERROR).await;
+                debug!("RTSP: cannot receive reports: {error}");
+                tokio::time::sleep(RECEIVE_RETRY).await;
             }
         }
     }
 }
 
-/// From where the reports of each viewer come.
-#[derive(Debug, Default)]
-struct Viewers(Mutex<HashMap<SocketAddr, Weak<Heard>>>);
+/// When the last report of a viewer arrived.
+type LastReport = Lock<Instant>;
 
-/// When a viewer was heard of last.
-#[derive(Debug)]
-struct Heard(Mutex<Instant>);
+/// The last reports by the source address of the viewer's RTCP packets.
+#[derive(Debug, Default)]
+struct Viewers(Lock<HashMap<SocketAddr, Weak<LastReport>>>);
 
 impl Viewers {
-    fn add(&self, address: SocketAddr, viewer: &Arc<Heard>) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, viewer| viewer.strong_count() > 0);
-        all.insert(address, Arc::downgrade(viewer));
+    fn add(&self, address: SocketAddr, last_report: &Arc<LastReport>) {
+        let mut all = self.0.lock();
+        all.retain(|_, last_report| last_report.strong_count() > 0);
+        all.insert(address, Arc::downgrade(last_report));
     }
 
-    fn heard(&self, from: SocketAddr) {
+    fn record_report(&self, from: SocketAddr) {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(viewer) = all.get(&from).and_then(Weak::upgrade) {
-            *viewer.lock() = Instant::now();
+        let last_report = self.0.lock().get(&from).and_then(Weak::upgrade);
+        if let Some(last_report) = last_report {
+            *last_report.lock() = Instant::now();
         }
     }
 }
 
-impl Heard {
-    fn lock(&self) -> MutexGuard<'_, Instant> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Where the datagrams of each track go.
+/// The destinations of one viewer or group, by track.
 #[derive(Debug)]
 pub(super) struct Datagrams {
     ports: Arc<Ports>,
     targets: HashMap<TrackKind, Target>,
-    heard: Arc<Heard>,
+    last_report: Arc<LastReport>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,8 +138,8 @@ struct Target {
 
 impl Datagrams {
     pub(super) fn new(ports: Arc<Ports>) -> Self {
-        let heard = Arc::new(Heard(Mutex::new(Instant::now())));
-        Self { ports, targets: HashMap::new(), heard }
+        let last_report = Arc::new(Lock::new(Instant::now()));
+        Self { ports, targets: HashMap::new(), last_report }
     }
 
     pub(super) fn ports(&self) -> (u16, u16) {
@@ -154,21 +147,21 @@ impl Datagrams {
     }
 
     pub(super) fn add(&mut self, track: TrackKind, rtp: SocketAddr, rtcp: SocketAddr) {
-        self.ports.viewers.add(rtcp, &self.heard);
+        self.ports.viewers.add(rtcp, &self.last_report);
         self.targets.insert(track, Target { rtp, rtcp });
     }
 
-    /// When the viewer has sent a report last; at first, when it set this up.
-    pub(super) fn heard(&self) -> Instant {
-        *self.heard.lock()
+    /// When the last report of the viewer arrived; before the first one, when it
+    /// was set up.
+    pub(super) fn last_report(&self) -> Instant {
+        *self.last_report.lock()
     }
 
     pub(super) fn has(&self, track: TrackKind) -> bool {
         self.targets.contains_key(&track)
     }
 
-    /// Sends framed packets of one track. What the network does not take is
-    /// lost, as datagrams are.
+    /// Sends framed packets of one track. After an error the rest is dropped.
     pub(super) async fn send(&self, track: TrackKind, framed: &[u8]) {
         let Some(target) = self.targets.get(&track) else { return };
         for (_, packet) in packets(framed) {
@@ -186,7 +179,7 @@ impl Datagrams {
         }
     }
 
-    /// Sends what comes next in a stream.
+    /// Sends the reports and packets of `next`.
     pub(super) async fn deliver(&self, next: &Next) {
         for (track, report) in &next.reports {
             self.send_report(*track, report).await;
@@ -197,44 +190,46 @@ impl Datagrams {
     }
 }
 
-/// What is shared as long as somebody holds it.
+/// A map of shared values, each of which lives until its last user drops it.
 #[derive(Debug)]
-pub(super) struct Shared<K, V>(Mutex<HashMap<K, Weak<V>>>);
+pub(super) struct SharedMap<K, V>(Lock<HashMap<K, Weak<V>>>);
 
-impl<K: Eq + Hash, V> Shared<K, V> {
+impl<K: Eq + Hash, V> SharedMap<K, V> {
+    /// The value of `key` if `is_valid`; otherwise a new one, made in view of the
+    /// values in use.
     pub(super) fn get(
         &self,
         key: K,
-        is_good: impl Fn(&V) -> bool,
+        is_valid: impl Fn(&V) -> bool,
         make: impl FnOnce(&[Arc<V>]) -> io::Result<Arc<V>>,
     ) -> io::Result<Arc<V>> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, one| one.strong_count() > 0);
-        if let Some(one) = all.get(&key).and_then(Weak::upgrade).filter(|one| is_good(one)) {
-            return Ok(one);
+        let mut all = self.0.lock();
+        all.retain(|_, value| value.strong_count() > 0);
+        if let Some(value) = all.get(&key).and_then(Weak::upgrade).filter(|value| is_valid(value)) {
+            return Ok(value);
         }
-        let others: Vec<_> = all.values().filter_map(Weak::upgrade).collect();
-        let one = make(&others)?;
-        all.insert(key, Arc::downgrade(&one));
-        Ok(one)
+        let in_use: Vec<_> = all.values().filter_map(Weak::upgrade).collect();
+        let value = make(&in_use)?;
+        all.insert(key, Arc::downgrade(&value));
+        Ok(value)
     }
 }
 
-impl<K, V> Default for Shared<K, V> {
+impl<K, V> Default for SharedMap<K, V> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self(Lock::default())
     }
 }
 
-/// The ports that are in use.
+/// The ports in use, by local address.
 #[derive(Debug, Default)]
-pub(super) struct AllPorts(Shared<IpAddr, Ports>);
+pub(super) struct AllPorts(SharedMap<IpAddr, Ports>);
 
 impl AllPorts {
-    /// The ports for viewers who reached this host as `ip`.
-    pub(super) fn of(&self, ip: IpAddr) -> Option<Arc<Ports>> {
+    /// The ports for viewers that reached this machine at `ip`.
+    pub(super) fn get(&self, ip: IpAddr) -> Option<Arc<Ports>> {
         let ports = self.0.get(ip, |_| true, |_| Ports::bind(ip));
-        ports.inspect_err(|error| warn!("RTSP has no ports on {ip}: {error}")).ok()
+        ports.inspect_err(|error| warn!("RTSP: no UDP ports on {ip}: {error}")).ok()
     }
 }
 
@@ -245,25 +240,25 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn ports_are_an_even_one_and_its_neighbour() {
+    async fn ports_are_an_even_one_and_the_next() {
         let ports = Ports::bind(Ipv4Addr::LOCALHOST.into()).unwrap();
         let (rtp, rtcp) = ports.numbers();
         assert_eq!((rtp % 2, rtcp), (0, rtp + 1));
     }
 
     #[tokio::test]
-    async fn viewers_of_one_address_share_the_ports_until_the_last_is_gone() {
+    async fn viewers_of_one_address_share_the_ports_until_the_last_leaves() {
         let all = AllPorts::default();
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let first = all.of(ip).unwrap();
-        assert_eq!(all.of(ip).unwrap().numbers(), first.numbers());
-        let gone = Arc::downgrade(&first);
+        let first = all.get(ip).unwrap();
+        assert_eq!(all.get(ip).unwrap().numbers(), first.numbers());
+        let released = Arc::downgrade(&first);
         drop(first);
-        assert!(gone.upgrade().is_none());
+        assert!(released.upgrade().is_none());
     }
 
     #[tokio::test]
-    async fn a_report_shows_that_its_viewer_is_there_and_nobody_else() {
+    async fn a_report_counts_for_its_viewer_only() {
         let ports = Ports::bind(Ipv4Addr::LOCALHOST.into()).unwrap();
         let to = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.numbers().1));
         let viewer = socket(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
@@ -275,13 +270,13 @@ mod tests {
             datagrams
         };
         let (watching, others) = (watching(&viewer), watching(&other));
-        let (before, others_before) = (watching.heard(), others.heard());
+        let (before, others_before) = (watching.last_report(), others.last_report());
 
-        while watching.heard() == before {
+        while watching.last_report() == before {
             viewer.send_to(b"report", to).await.unwrap();
             tokio::task::yield_now().await;
         }
 
-        assert_eq!(others.heard(), others_before);
+        assert_eq!(others.last_report(), others_before);
     }
 }

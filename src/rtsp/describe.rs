@@ -1,4 +1,4 @@
-//! What a stream's tracks are, as SDP (RFC 8866, RFC 6184, RFC 3640).
+//! The tracks of a stream as SDP (RFC 8866, RFC 6184, RFC 3640).
 
 use std::net::IpAddr;
 
@@ -17,21 +17,20 @@ pub(super) fn kinds(tracks: &Tracks) -> impl Iterator<Item = TrackKind> {
     video.chain(tracks.audio.iter().map(|_| TrackKind::Audio))
 }
 
-/// The last piece of a track's URL.
+/// The last path segment of a track's URL.
 pub(super) fn control(index: usize) -> String {
     format!("stream={index}")
 }
 
-/// The description of the stream called `name` for a viewer that reaches this
-/// host as `host`.
+/// The SDP of the stream `name` for a viewer that reaches this machine at `host`.
 pub(super) fn description(name: &str, init: &Init, host: IpAddr) -> Vec<u8> {
-    let nowhere: IpAddr = match host {
+    let unspecified: IpAddr = match host {
         IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
     };
     let version = u64::from(init.generation);
     let mut session = Session::new(Origin::with_ip_addr("1", version, host), name);
-    session.set_connection(Connection::from_ip_addr(nowhere));
+    session.set_connection(Connection::from_ip_addr(unspecified));
     session.add_attribute(Attribute::with_value("tool", "livebox"));
     session.add_attribute(Attribute::with_value("range", "npt=now-"));
     session.add_attribute(Attribute::with_value("control", "*"));
@@ -42,7 +41,7 @@ pub(super) fn description(name: &str, init: &Init, host: IpAddr) -> Vec<u8> {
         session.add_media(media);
     }
     let mut text = Vec::new();
-    session.write(&mut text).expect("memory takes everything");
+    session.write(&mut text).expect("a Vec takes all bytes");
     text
 }
 

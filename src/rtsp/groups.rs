@@ -1,37 +1,39 @@
-//! Multicast groups on the local network: one a stream, to which packets are
-//! sent while somebody plays.
+//! Multicast groups on the local network: one for each stream, with packets sent
+//! while a viewer plays.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use log::warn;
 use tokio::task::AbortHandle;
 
-use super::datagrams::{Datagrams, PACE, Ports, Shared};
+use super::datagrams::{BURST_INTERVAL, Datagrams, Ports, SharedMap};
 use super::play::Play;
+use crate::base::lock::Lock;
 use crate::engine::registry::Stream;
 use crate::hub;
 use crate::model::ids::StreamName;
 use crate::model::unit::TrackKind;
 
-/// The multicast groups, one a stream: site-local (RFC 2365), kept out of the
-/// internet, and no further than the local network.
+/// The addresses of the groups: IPv4 local scope (RFC 2365), not routed to the
+/// internet; with a TTL of 1 they do not leave the local network.
 const FIRST_GROUP: [u8; 4] = [239, 255, 85, 1];
-const GROUPS: usize = 250;
+const GROUP_COUNT: usize = 250;
 pub(super) const GROUP_TTL: u8 = 1;
 const GROUP_PORTS: [(TrackKind, u16); 2] = [(TrackKind::Video, 5600), (TrackKind::Audio, 5602)];
 
-/// The group of one stream, reserved as long as somebody holds it.
+/// The group of one stream, reserved until the last reference is dropped.
 #[derive(Debug)]
 pub(super) struct Group {
     stream: Arc<Stream>,
     address: Ipv4Addr,
     interface: Ipv4Addr,
-    sending: Mutex<Weak<Sending>>,
+    sending: Lock<Weak<Sending>>,
 }
 
-/// A stream on its way to its group, as long as somebody holds this.
+/// The task that sends a stream to its group; ends when the last reference is
+/// dropped.
 #[derive(Debug)]
 pub(super) struct Sending(AbortHandle);
 
@@ -40,20 +42,20 @@ impl Group {
         self.address
     }
 
-    /// The ports of a track's packets and reports.
+    /// The RTP and RTCP ports of a track.
     pub(super) fn ports(track: TrackKind) -> (u16, u16) {
         let port = GROUP_PORTS.iter().find(|(kind, _)| *kind == track).map_or(0, |(_, port)| *port);
         (port, port + 1)
     }
 
-    /// Begins to send, unless that goes on already.
+    /// Starts the sending task, or returns the running one.
     ///
     /// # Errors
-    /// There are no sockets to send from.
+    /// No sockets can be bound to send from.
     pub(super) fn send(&self) -> io::Result<Arc<Sending>> {
-        let mut sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(one) = sending.upgrade().filter(|one| !one.0.is_finished()) {
-            return Ok(one);
+        let mut sending = self.sending.lock();
+        if let Some(running) = sending.upgrade().filter(|running| !running.0.is_finished()) {
+            return Ok(running);
         }
         let mut datagrams = Datagrams::new(Ports::bind(self.interface.into())?);
         for (track, port) in GROUP_PORTS {
@@ -61,9 +63,9 @@ impl Group {
             datagrams.add(track, at(port), at(port + 1));
         }
         let task = tokio::spawn(send(Arc::clone(self.stream.hub()), datagrams));
-        let one = Arc::new(Sending(task.abort_handle()));
-        *sending = Arc::downgrade(&one);
-        Ok(one)
+        let started = Arc::new(Sending(task.abort_handle()));
+        *sending = Arc::downgrade(&started);
+        Ok(started)
     }
 }
 
@@ -81,42 +83,44 @@ async fn send(hub: Arc<hub::Stream>, datagrams: Datagrams) {
     while let Some(next) = play.next().await {
         datagrams.deliver(&next).await;
         hub.count_bytes_out(next.length());
-        if next.is_past {
-            tokio::time::sleep(PACE).await;
+        if next.is_burst {
+            tokio::time::sleep(BURST_INTERVAL).await;
         }
     }
 }
 
-/// The groups that are in use.
+/// The groups in use, by stream and interface.
 #[derive(Debug, Default)]
-pub(super) struct Groups(Shared<(StreamName, Ipv4Addr), Group>);
+pub(super) struct Groups(SharedMap<(StreamName, Ipv4Addr), Group>);
 
 impl Groups {
-    /// The group of the stream in this place, towards the network of `interface`.
-    pub(super) fn of(
+    /// The group of `stream` on the network of `interface`. `index` is the
+    /// position of the stream in the configuration. `None` for IPv6, or if it
+    /// cannot be made.
+    pub(super) fn get(
         &self,
         stream: &Arc<Stream>,
-        place: usize,
+        index: usize,
         interface: IpAddr,
     ) -> Option<Arc<Group>> {
         let IpAddr::V4(interface) = interface else { return None };
         let make = |others: &[Arc<Group>]| {
-            let (stream, sending) = (Arc::clone(stream), Mutex::default());
-            let address = free_address(place, others);
+            let (stream, sending) = (Arc::clone(stream), Lock::default());
+            let address = free_address(index, others);
             Ok(Arc::new(Group { stream, address, interface, sending }))
         };
         let key = (stream.hub().name().clone(), interface);
         let is_same = |group: &Group| Arc::ptr_eq(group.stream.hub(), stream.hub());
         let group = self.0.get(key, is_same, make);
-        group.inspect_err(|error| warn!("RTSP has no multicast on {interface}: {error}")).ok()
+        group.inspect_err(|error| warn!("RTSP: no multicast on {interface}: {error}")).ok()
     }
 }
 
-/// The address of this place, or the next one that no group has: a stream may
-/// have come into the place of another.
-fn free_address(place: usize, groups: &[Arc<Group>]) -> Ipv4Addr {
+/// The address at `index`, or the next free one: after a reload, another
+/// stream's group may still have it.
+fn free_address(index: usize, groups: &[Arc<Group>]) -> Ipv4Addr {
     let [a, b, c, d] = FIRST_GROUP;
-    let address = |number: usize| Ipv4Addr::new(a, b, c, d + (number % GROUPS) as u8);
-    let is_free = |one: &Ipv4Addr| !groups.iter().any(|group| group.address == *one);
-    (place..place + GROUPS).map(address).find(is_free).unwrap_or(address(place))
+    let address = |number: usize| Ipv4Addr::new(a, b, c, d + (number % GROUP_COUNT) as u8);
+    let is_free = |address: &Ipv4Addr| !groups.iter().any(|group| group.address == *address);
+    (index..index + GROUP_COUNT).map(address).find(is_free).unwrap_or(address(index))
 }

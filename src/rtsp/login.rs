@@ -1,4 +1,4 @@
-//! Who may watch over RTSP: Basic and Digest (RFC 7617, RFC 2617 as RFC 2326 wants it).
+//! Basic and Digest authentication over RTSP (RFC 7617; RFC 2617, which RFC 2326 requires).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,22 +10,23 @@ use crate::config::settings::Login;
 
 const REALM: &str = "livebox";
 
-/// The ways in for who is refused, best first: without TLS, Basic shows the
-/// password to everybody on the way.
+/// The challenges of a refusal, the preferred one first: without TLS, Basic
+/// sends the password in clear text.
 pub(super) fn challenges(nonce: &str) -> [String; 2] {
     [format!("Digest realm=\"{REALM}\", nonce=\"{nonce}\""), format!("Basic realm=\"{REALM}\"")]
 }
 
-/// The way in to a stream with a password of its own. Its hash cannot check Digest.
-pub(super) fn basic_challenge(place: &Scope) -> String {
-    match place {
+/// The challenge of a stream with a password of its own. Digest is not possible:
+/// only an argon2 hash of that password is known.
+pub(super) fn basic_challenge(scope: &Scope) -> String {
+    match scope {
         Scope::Stream(name) => format!("Basic realm=\"{REALM} stream {name}\""),
         Scope::Box | Scope::Pages => format!("Basic realm=\"{REALM}\""),
     }
 }
 
-/// Whether an `Authorization` header of a request with `method` opens.
-pub(super) fn opens(login: &Login, header: &str, method: &str, nonce: &str) -> bool {
+/// Whether the `Authorization` header of a request with `method` has the login.
+pub(super) fn matches(login: &Login, header: &str, method: &str, nonce: &str) -> bool {
     let Some((scheme, rest)) = header.trim().split_once(' ') else { return false };
     if scheme.eq_ignore_ascii_case("basic") {
         is_basic(login, rest.trim())
@@ -53,9 +54,10 @@ fn is_digest(login: &Login, parameters: &str, method: &str, nonce: &str) -> bool
     if user != login.user || given != nonce {
         return false;
     }
-    let who = hash(&[&login.user, REALM, login.password.reveal()]);
-    let what = hash(&[method, uri]);
-    is_same(response.to_ascii_lowercase().as_bytes(), hash(&[&who, nonce, &what]).as_bytes())
+    // HA1 and HA2 of RFC 2617, section 3.2.2.
+    let ha1 = hash(&[&login.user, REALM, login.password.reveal()]);
+    let ha2 = hash(&[method, uri]);
+    is_same(response.to_ascii_lowercase().as_bytes(), hash(&[&ha1, nonce, &ha2]).as_bytes())
 }
 
 fn hash(parts: &[&str]) -> String {
@@ -63,7 +65,7 @@ fn hash(parts: &[&str]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Takes as long whatever differs, so that time tells nothing.
+/// Compares in constant time.
 fn is_same(given: &[u8], expected: &[u8]) -> bool {
     let differences = given.iter().zip(expected).fold(0, |all, (a, b)| all | (a ^ b));
     given.len() == expected.len() && differences == 0
@@ -87,39 +89,39 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_standard_is_computed_right() {
-        // RFC 2069's example as corrected by its erratum: no qop.
-        let who = hash(&["Mufasa", "testrealm@host.com", "CircleOfLife"]);
-        let what = hash(&["GET", "/dir/index.html"]);
-        let response = hash(&[&who, "dcd98b7102dd2f0e8b11d0f600bfb0c093", &what]);
+    fn the_digest_of_the_rfc_example_is_right() {
+        // The example of RFC 2069 as corrected by its erratum: no qop.
+        let ha1 = hash(&["Mufasa", "testrealm@host.com", "CircleOfLife"]);
+        let ha2 = hash(&["GET", "/dir/index.html"]);
+        let response = hash(&[&ha1, "dcd98b7102dd2f0e8b11d0f600bfb0c093", &ha2]);
         assert_eq!(response, "1949323746fe6a43ef61f9606e7febea");
     }
 
     #[test]
-    fn the_right_password_opens_both_ways() {
+    fn basic_and_digest_accept_the_right_password() {
         let basic = format!("Basic {}", STANDARD.encode("anna:wood:pecker"));
-        assert!(opens(&login(), &basic, "DESCRIBE", "n1"));
-        assert!(opens(&login(), &digest("wood:pecker", "n1"), "DESCRIBE", "n1"));
+        assert!(matches(&login(), &basic, "DESCRIBE", "n1"));
+        assert!(matches(&login(), &digest("wood:pecker", "n1"), "DESCRIBE", "n1"));
     }
 
     #[test]
-    fn everything_else_does_not() {
+    fn everything_else_is_refused() {
         let wrong = format!("Basic {}", STANDARD.encode("anna:wood"));
         for header in ["", "Basic", "Basic ?", "Bearer x", "Digest", "Digest username=anna", &wrong]
         {
-            assert!(!opens(&login(), header, "DESCRIBE", "n1"), "{header}");
+            assert!(!matches(&login(), header, "DESCRIBE", "n1"), "{header}");
         }
-        assert!(!opens(&login(), &digest("wrong", "n1"), "DESCRIBE", "n1"));
+        assert!(!matches(&login(), &digest("wrong", "n1"), "DESCRIBE", "n1"));
         let right = digest("wood:pecker", "n1");
-        assert!(!opens(&login(), &right, "SETUP", "n1"), "made for another method");
-        assert!(!opens(&login(), &right, "DESCRIBE", "n2"), "made for another connection");
+        assert!(!matches(&login(), &right, "SETUP", "n1"), "made for another method");
+        assert!(!matches(&login(), &right, "DESCRIBE", "n2"), "made for another connection");
     }
 
     proptest::proptest! {
         #[test]
-        fn no_header_makes_the_check_panic(header: String) {
-            opens(&login(), &header, "PLAY", "n1");
-            opens(&login(), &format!("Digest {header}"), "PLAY", "n1");
+        fn no_header_panics(header: String) {
+            matches(&login(), &header, "PLAY", "n1");
+            matches(&login(), &format!("Digest {header}"), "PLAY", "n1");
         }
     }
 }

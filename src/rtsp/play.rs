@@ -1,4 +1,4 @@
-//! What a viewer is sent from PLAY on: the squeezed past, then what is live.
+//! The packets of a viewer from PLAY on: the squeezed burst, then live packets.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::media::packager::Init;
 use crate::media::rtp::{self, Load, Numbers, Packets, VIDEO_CLOCK, timestamp};
 use crate::model::unit::TrackKind;
 
-/// How often viewers are told about the times in their packets.
-const REPORT_EVERY: Duration = Duration::from_secs(5);
+/// Interval of the RTCP sender reports.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A stream on its way to one viewer or group.
+/// The packets of a stream for one viewer or multicast group.
 #[derive(Debug)]
 pub(super) struct Play {
     reader: Reader,
@@ -27,24 +27,24 @@ pub(super) struct Play {
     report_at: Option<Instant>,
 }
 
-/// What is sent at once.
+/// The packets and reports that are sent together.
 #[derive(Debug)]
 pub(super) struct Next {
-    /// Of each track, where they are due.
+    /// The due sender reports by track.
     pub(super) reports: Vec<(TrackKind, Vec<u8>)>,
     packets: Kind,
-    /// Whether it belongs to the squeezed past.
-    pub(super) is_past: bool,
+    /// Whether it belongs to the squeezed burst.
+    pub(super) is_burst: bool,
 }
 
 #[derive(Debug)]
 enum Kind {
     Live(Packets),
-    /// A squeezed picture; the past's sound is left out.
-    Past(Bytes),
+    /// A squeezed picture; the burst has no sound.
+    Burst(Bytes),
 }
 
-/// Where each track begins, for who asks (RFC 2326, section 12.33).
+/// The first packet of a track, for the `RTP-Info` header (RFC 2326, section 12.33).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Begin {
     pub(super) sequence: u16,
@@ -52,7 +52,7 @@ pub(super) struct Begin {
 }
 
 impl Play {
-    /// From the next key frame on.
+    /// Starts at the next key frame.
     pub(super) fn from_key(reader: Reader) -> Self {
         Self {
             reader,
@@ -63,7 +63,7 @@ impl Play {
         }
     }
 
-    /// From the live edge on, with what leads up to it.
+    /// Starts at the live edge, with the pieces of `past` before it as a burst.
     pub(super) fn from_edge(reader: Reader, init: Arc<Init>, past: Vec<Arc<Piece>>) -> Self {
         let past = past.into_iter().filter(|piece| piece.has_video()).collect();
         Self { init: Some(init), past, ..Self::from_key(reader) }
@@ -73,7 +73,7 @@ impl Play {
         self.reader
     }
 
-    /// Where `track` begins; nothing where that is not known yet.
+    /// The first packet of `track`; `None` if it is not known yet.
     pub(super) fn begin(&self, track: TrackKind) -> Option<Begin> {
         let (first, last) = (self.past.front()?, self.past.back()?);
         let squeezed = rtp::squeezed_span(self.past.len() as u32 - 1);
@@ -91,8 +91,8 @@ impl Play {
         })
     }
 
-    /// Waits for what comes next; nothing when the stream goes on in another
-    /// encoding, or is taken away. Cancelling loses nothing.
+    /// Waits for the next packets; `None` when the encoding of the stream changes
+    /// or the stream ends. Cancel-safe.
     pub(super) async fn next(&mut self) -> Option<Next> {
         if let (Some(piece), Some(init)) = (self.past.pop_front(), self.init.clone()) {
             return Some(self.squeezed(&piece, &init));
@@ -125,7 +125,7 @@ impl Play {
             Vec::new()
         };
         self.sent[0] = self.sent[0].and(load);
-        Next { reports, packets: Kind::Past(squeezed), is_past: true }
+        Next { reports, packets: Kind::Burst(squeezed), is_burst: true }
     }
 
     fn live(&mut self, piece: &Piece, init: &Init) -> Next {
@@ -135,11 +135,11 @@ impl Play {
         for (sent, track) in self.sent.iter_mut().zip([TrackKind::Video, TrackKind::Audio]) {
             *sent = sent.and(packets.load(track));
         }
-        Next { reports, packets: Kind::Live(packets), is_past: false }
+        Next { reports, packets: Kind::Live(packets), is_burst: false }
     }
 
     fn reports(&mut self, piece: &Piece, init: &Init) -> Vec<(TrackKind, Vec<u8>)> {
-        self.report_at = Some(Instant::now() + REPORT_EVERY);
+        self.report_at = Some(Instant::now() + REPORT_INTERVAL);
         let of = |track: TrackKind| {
             let sent = self.sent[usize::from(track == TrackKind::Audio)];
             (track, report(track, piece, &init.tracks, sent))
@@ -149,19 +149,19 @@ impl Play {
 }
 
 impl Next {
-    /// The framed packets of both tracks, on their usual channels.
+    /// The framed packets of both tracks, on the default channels.
     pub(super) fn all(&self) -> Bytes {
         match &self.packets {
             Kind::Live(packets) => packets.all(),
-            Kind::Past(pictures) => pictures.clone(),
+            Kind::Burst(pictures) => pictures.clone(),
         }
     }
 
     pub(super) fn of_track(&self, track: TrackKind) -> Bytes {
         match (&self.packets, track) {
             (Kind::Live(packets), track) => packets.of_track(track),
-            (Kind::Past(pictures), TrackKind::Video) => pictures.clone(),
-            (Kind::Past(_), TrackKind::Audio) => Bytes::new(),
+            (Kind::Burst(pictures), TrackKind::Video) => pictures.clone(),
+            (Kind::Burst(_), TrackKind::Audio) => Bytes::new(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a viewer is told about the times in its packets (RFC 3550, section 6.4).
+//! RTCP sender reports (RFC 3550, section 6.4).
 
 use rtcp_types::{
     CompoundBuilder, RtcpPacketWriter, RtcpPacketWriterExt, Sdes, SdesChunk, SdesItem, SenderReport,
@@ -9,11 +9,12 @@ use crate::media::rtp::{Load, VIDEO_CLOCK, timestamp};
 use crate::model::track::Tracks;
 use crate::model::unit::TrackKind;
 
-/// From 1900, where NTP begins, to 1970.
+/// Seconds from 1900, the epoch of NTP, to 1970.
 const NTP_TO_UNIX: u64 = 2_208_988_800;
 
-/// A report on a track: `piece` began when its encoder gave it. Both tracks of
-/// a stream must be reported by the same piece, so that they are in step.
+/// The sender report of a track: relates the RTP time of `piece` to the wall
+/// clock when it left the encoder. Both tracks of a stream must be reported by
+/// the same piece, so that they stay in sync.
 pub(super) fn report(track: TrackKind, piece: &Piece, tracks: &Tracks, sent: Load) -> Vec<u8> {
     let clock = match (track, &tracks.audio) {
         (TrackKind::Audio, Some(audio)) => audio.rate,
@@ -46,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wall_clock_is_that_of_ntp() {
+    fn unix_time_is_converted_to_ntp_time() {
         assert_eq!(ntp(0), NTP_TO_UNIX << 32);
         assert_eq!(ntp(1_500_000_000), (NTP_TO_UNIX + 1) << 32 | 1 << 31);
     }

@@ -1,4 +1,4 @@
-//! What one viewer has set up, and how it is served.
+//! The session of one viewer: its tracks, their transport, and its timeout.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use tokio::time::Instant;
 use super::datagrams::Datagrams;
 use super::groups::{GROUP_TTL, Group, Sending};
 use super::play::{Next, Play};
-use super::transport::Wanted;
+use super::transport::Transport;
 use crate::engine::registry::Stream;
 use crate::hub::Reader;
 use crate::media::packager::Init;
 use crate::media::rtp::{channel, framed, on_channels};
 use crate::model::unit::TrackKind;
 
-/// Without a sign of life a session ends, as its header says.
-pub(super) const SESSION_LASTS: Duration = Duration::from_secs(60);
+/// A session without requests or reports times out, as its header states.
+pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A paused session ends after this long however often the viewer says that it
-/// is there: it keeps the camera running.
-const PAUSED_AT_MOST: Duration = Duration::from_secs(600);
+/// A paused session ends after this long in spite of keep-alives, because it
+/// keeps the camera running.
+const MAX_PAUSE: Duration = Duration::from_secs(600);
 
 /// A session (RFC 2326, section 3.4): the tracks of one stream, controlled together.
 #[derive(Debug)]
@@ -34,14 +34,14 @@ pub(super) struct Session {
     pub(super) delivery: Delivery,
 }
 
-/// Whether a session is being sent anything. Its reader keeps the feed going.
+/// Whether a session plays. Its reader keeps the feed running in both states.
 #[derive(Debug)]
 pub(super) enum Flow {
     Paused { _reader: Reader, since: Instant },
     Playing(Box<Play>),
 }
 
-/// How the packets go to the viewer; one way for all tracks.
+/// The transport of the packets, the same for all tracks of a session.
 #[derive(Debug)]
 pub(super) enum Delivery {
     Interleaved(Channels),
@@ -49,16 +49,16 @@ pub(super) enum Delivery {
     Multicast(Multicast),
 }
 
-/// What a viewer of a multicast group has set up.
+/// The session of a viewer of a multicast group.
 #[derive(Debug)]
 pub(super) struct Multicast {
     group: Arc<Group>,
     tracks: Vec<TrackKind>,
-    /// Keeps the group being sent to while this viewer plays.
+    /// Keeps the sending task running while this viewer plays.
     sending: Option<Arc<Sending>>,
 }
 
-/// The channels of each track's packets, for the tracks that were set up.
+/// The interleaved channel of the RTP packets of each track that is set up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Channels {
     video: Option<u8>,
@@ -73,23 +73,27 @@ impl Channels {
         }
     }
 
-    pub(super) fn of(mut self, track: TrackKind) -> Option<u8> {
+    pub(super) fn get(mut self, track: TrackKind) -> Option<u8> {
         *self.slot(track)
     }
 
-    /// Gives `track` the channels that were asked for, or the next ones that
-    /// are free. Nothing if another track has those already.
-    pub(super) fn add(&mut self, track: TrackKind, wanted: Option<(u8, u8)>) -> Option<(u8, u8)> {
+    /// Gives `track` the requested channels (RTP, RTCP), or the next free pair.
+    /// `None` if another track has one of them, or they are not consecutive.
+    pub(super) fn add(
+        &mut self,
+        track: TrackKind,
+        requested: Option<(u8, u8)>,
+    ) -> Option<(u8, u8)> {
         let others = [self.video, self.audio];
         let is_free = |first: u8, second: u8| {
             let taken = |c: &u8| [*c, *c + 1].iter().any(|c| *c == first || *c == second);
             !others.iter().flatten().any(taken)
         };
-        let (rtp, rtcp) = match wanted {
+        let (rtp, rtcp) = match requested {
             Some(pair) => pair,
             None => (0..=252).step_by(2).map(|c| (c, c + 1)).find(|(a, b)| is_free(*a, *b))?,
         };
-        // Reports stand on the next channel, as every player asks for them.
+        // Reports have the next channel, as every player requests.
         if rtcp != rtp.checked_add(1)? || !is_free(rtp, rtcp) {
             return None;
         }
@@ -97,28 +101,29 @@ impl Channels {
         Some((rtp, rtcp))
     }
 
-    /// What comes next, as it goes over the connection.
+    /// The reports and packets of `next`, framed for the connection.
     pub(super) fn frame(self, next: &Next) -> impl Iterator<Item = Bytes> {
         let reports = next
             .reports
             .iter()
-            .filter_map(move |(track, report)| Some(framed(self.of(*track)? + 1, report)));
-        let usual = |track, chosen: Option<u8>| chosen.is_none_or(|c| c == channel(track));
-        let is_usual = usual(TrackKind::Video, self.video) && usual(TrackKind::Audio, self.audio);
+            .filter_map(move |(track, report)| Some(framed(self.get(*track)? + 1, report)));
+        let has_default = |track, chosen: Option<u8>| chosen.is_none_or(|c| c == channel(track));
+        let is_default =
+            has_default(TrackKind::Video, self.video) && has_default(TrackKind::Audio, self.audio);
         let packets = match (self.video, self.audio) {
             (Some(_), Some(_)) => next.all(),
             (Some(_), None) => next.of_track(TrackKind::Video),
             (None, _) => next.of_track(TrackKind::Audio),
         };
-        let packets = if is_usual { packets } else { self.moved(&packets) };
+        let packets = if is_default { packets } else { self.on_own_channels(&packets) };
         reports.chain(Some(packets).filter(|packets| !packets.is_empty()))
     }
 
-    fn moved(self, packets: &[u8]) -> Bytes {
-        on_channels(packets, |usual| {
+    fn on_own_channels(self, packets: &[u8]) -> Bytes {
+        on_channels(packets, |default| {
             let track = [TrackKind::Video, TrackKind::Audio];
-            let track = track.into_iter().find(|track| channel(*track) == usual);
-            track.and_then(|track| self.of(track)).unwrap_or(usual)
+            let track = track.into_iter().find(|track| channel(*track) == default);
+            track.and_then(|track| self.get(track)).unwrap_or(default)
         })
     }
 }
@@ -127,13 +132,13 @@ impl Session {
     /// Whether `track` was set up.
     pub(super) fn has(&self, track: TrackKind) -> bool {
         match &self.delivery {
-            Delivery::Interleaved(channels) => channels.of(track).is_some(),
+            Delivery::Interleaved(channels) => channels.get(track).is_some(),
             Delivery::Datagrams(datagrams) => datagrams.has(track),
             Delivery::Multicast(multicast) => multicast.tracks.contains(&track),
         }
     }
 
-    /// Waits for what comes next; for ever while nothing is played.
+    /// Waits for the next packets; forever while paused.
     pub(super) async fn next(&mut self) -> Option<Next> {
         match &mut self.flow {
             Flow::Playing(play) => play.next().await,
@@ -145,23 +150,24 @@ impl Session {
         matches!(self.flow, Flow::Playing(_))
     }
 
-    /// When the session ends, if the last request came at `heard` and nothing
-    /// more comes.
-    pub(super) fn ends_at(&self, heard: Instant) -> Option<Instant> {
-        let signs = match (&self.flow, &self.delivery) {
-            (Flow::Paused { since, .. }, _) => Signs::Paused(*since),
-            (Flow::Playing(_), Delivery::Datagrams(datagrams)) => Signs::Report(datagrams.heard()),
+    /// When the session times out if no request arrives after `last_request`.
+    pub(super) fn ends_at(&self, last_request: Instant) -> Option<Instant> {
+        let liveness = match (&self.flow, &self.delivery) {
+            (Flow::Paused { since, .. }, _) => Liveness::Paused(*since),
+            (Flow::Playing(_), Delivery::Datagrams(datagrams)) => {
+                Liveness::Report(datagrams.last_report())
+            }
             (Flow::Playing(_), Delivery::Interleaved(_) | Delivery::Multicast(_)) => {
-                Signs::Connection
+                Liveness::Connection
             }
         };
-        signs.end(heard)
+        liveness.ends_at(last_request)
     }
 
-    /// Sends the viewer what `play` gives.
+    /// Starts to send the packets of `play`.
     ///
     /// # Errors
-    /// Its multicast group has no sockets.
+    /// No sockets can be bound for its multicast group.
     pub(super) fn play(&mut self, play: Play) -> std::io::Result<()> {
         if let Delivery::Multicast(multicast) = &mut self.delivery {
             multicast.sending = Some(multicast.group.send()?);
@@ -170,7 +176,7 @@ impl Session {
         Ok(())
     }
 
-    /// The session, sending nothing.
+    /// The session in the paused state.
     pub(super) fn paused(mut self, now: Instant) -> Self {
         if let Delivery::Multicast(multicast) = &mut self.delivery {
             multicast.sending = None;
@@ -183,23 +189,22 @@ impl Session {
     }
 }
 
-/// What else than its requests tells that a viewer is there.
-enum Signs {
+/// What keeps a session alive besides requests.
+enum Liveness {
     /// Nothing: it is paused since then.
     Paused(Instant),
-    /// It has sent its last report then.
+    /// RTCP reports, the last one at this time.
     Report(Instant),
-    /// It takes what is sent over its connection, or, of a multicast viewer,
-    /// the connection is open.
+    /// The connection: the viewer reads from it, or, for multicast, keeps it open.
     Connection,
 }
 
-impl Signs {
-    /// When the session ends, if nothing is heard after `heard`.
-    fn end(self, heard: Instant) -> Option<Instant> {
+impl Liveness {
+    /// When the session times out if no request arrives after `last_request`.
+    fn ends_at(self, last_request: Instant) -> Option<Instant> {
         match self {
-            Self::Paused(since) => Some((heard + SESSION_LASTS).min(since + PAUSED_AT_MOST)),
-            Self::Report(last) => Some(heard.max(last) + SESSION_LASTS),
+            Self::Paused(since) => Some((last_request + SESSION_TIMEOUT).min(since + MAX_PAUSE)),
+            Self::Report(last) => Some(last_request.max(last) + SESSION_TIMEOUT),
             Self::Connection => None,
         }
     }
@@ -212,21 +217,21 @@ impl Multicast {
 }
 
 impl Delivery {
-    /// Sets `track` up. The answer's `Transport` header; nothing if that
-    /// cannot be had beside what is set up already.
+    /// Sets `track` up. Returns the `Transport` header of the response, or
+    /// `None` if it conflicts with the tracks that are set up.
     pub(super) fn add(
         &mut self,
         track: TrackKind,
-        wanted: Wanted,
+        requested: Transport,
         peer: SocketAddr,
     ) -> Option<String> {
-        match (self, wanted) {
-            (Self::Interleaved(channels), Wanted::Interleaved(pair)) => {
+        match (self, requested) {
+            (Self::Interleaved(channels), Transport::Interleaved(pair)) => {
                 let (rtp, rtcp) = channels.add(track, pair)?;
                 Some(format!("RTP/AVP/TCP;unicast;interleaved={rtp}-{rtcp}"))
             }
-            (Self::Datagrams(datagrams), Wanted::Datagrams(rtp, rtcp)) => {
-                // Nowhere but to who asks: others did not.
+            (Self::Datagrams(datagrams), Transport::Datagrams(rtp, rtcp)) => {
+                // Only to the address of the connection, never to a third party.
                 let at = |port| SocketAddr::new(peer.ip(), port);
                 datagrams.add(track, at(rtp), at(rtcp));
                 let (from, reports_from) = datagrams.ports();
@@ -234,7 +239,7 @@ impl Delivery {
                     "RTP/AVP;unicast;client_port={rtp}-{rtcp};server_port={from}-{reports_from}"
                 ))
             }
-            (Self::Multicast(multicast), Wanted::Multicast) => {
+            (Self::Multicast(multicast), Transport::Multicast) => {
                 multicast.tracks.push(track);
                 let (rtp, rtcp) = Group::ports(track);
                 let address = multicast.group.address();
@@ -252,34 +257,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn channels_are_those_that_are_asked_for_or_the_next_free_ones() {
+    fn tracks_get_the_requested_channels_or_the_next_free_ones() {
         let mut channels = Channels::default();
         assert_eq!(channels.add(TrackKind::Audio, Some((0, 1))), Some((0, 1)));
         assert_eq!(channels.add(TrackKind::Video, Some((1, 2))), None, "taken");
-        assert_eq!(channels.add(TrackKind::Video, Some((4, 6))), None, "no neighbours");
+        assert_eq!(channels.add(TrackKind::Video, Some((4, 6))), None, "not consecutive");
         assert_eq!(channels.add(TrackKind::Video, None), Some((2, 3)));
-        assert_eq!(channels.of(TrackKind::Audio), Some(0));
+        assert_eq!(channels.get(TrackKind::Audio), Some(0));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_session_lasts_as_long_as_its_viewer_shows_that_it_is_there() {
+    async fn a_session_ends_after_its_timeout_without_requests_or_reports() {
         let begin = Instant::now();
         let after = |seconds| begin + Duration::from_secs(seconds);
-        assert_eq!(Signs::Report(begin).end(after(10)), Some(after(70)));
-        assert_eq!(Signs::Report(after(30)).end(begin), Some(after(90)));
-        assert_eq!(Signs::Connection.end(begin), None);
-        // Asking for nothing keeps a paused session, but not for ever.
-        assert_eq!(Signs::Paused(begin).end(after(30)), Some(after(90)));
-        assert_eq!(Signs::Paused(begin).end(after(590)), Some(after(600)));
+        assert_eq!(Liveness::Report(begin).ends_at(after(10)), Some(after(70)));
+        assert_eq!(Liveness::Report(after(30)).ends_at(begin), Some(after(90)));
+        assert_eq!(Liveness::Connection.ends_at(begin), None);
+        // Keep-alives extend a paused session up to its limit.
+        assert_eq!(Liveness::Paused(begin).ends_at(after(30)), Some(after(90)));
+        assert_eq!(Liveness::Paused(begin).ends_at(after(590)), Some(after(600)));
     }
 
     #[test]
-    fn packets_move_to_the_channels_of_their_track() {
+    fn packets_are_moved_to_the_channels_of_their_track() {
         let mut channels = Channels::default();
         channels.add(TrackKind::Video, Some((6, 7)));
         channels.add(TrackKind::Audio, Some((0, 1)));
         let both = [framed(2, b"sound"), framed(0, b"picture")].concat();
-        let moved = channels.moved(&both);
+        let moved = channels.on_own_channels(&both);
         assert_eq!(moved, [framed(0, b"sound"), framed(6, b"picture")].concat());
     }
 }

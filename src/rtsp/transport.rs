@@ -1,22 +1,22 @@
-//! How a viewer wants its packets: the `Transport` header (RFC 2326, section 12.39).
+//! Parses the `Transport` header (RFC 2326, section 12.39).
 
-/// One way that can be had.
+/// A supported transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// Over the connection itself, on this pair of channels if the viewer says so.
+pub(super) enum Transport {
+    /// On the RTSP connection, with the pair of channels that the viewer asks for.
     Interleaved(Option<(u8, u8)>),
-    /// To this pair of ports of the viewer's host.
+    /// Over UDP to this pair of ports (RTP, RTCP) of the viewer's host.
     Datagrams(u16, u16),
     Multicast,
 }
 
-/// The ways that a header names, the best liked first. What is not known here
-/// is left out.
-pub(super) fn wanted(header: &str) -> impl Iterator<Item = Wanted> {
-    header.split(',').filter_map(one)
+/// The supported transports of a header, in its order of preference. Others are
+/// skipped.
+pub(super) fn transports(header: &str) -> impl Iterator<Item = Transport> {
+    header.split(',').filter_map(transport)
 }
 
-fn one(text: &str) -> Option<Wanted> {
+fn transport(text: &str) -> Option<Transport> {
     let mut words = text.split(';').map(str::trim);
     let protocol = words.next()?.to_ascii_uppercase();
     let (mut channels, mut ports, mut multicast) = (None, None, false);
@@ -31,17 +31,17 @@ fn one(text: &str) -> Option<Wanted> {
         }
     }
     match (protocol.as_str(), ports) {
-        ("RTP/AVP/TCP", _) => Some(Wanted::Interleaved(channels)),
-        ("RTP/AVP" | "RTP/AVP/UDP", _) if multicast => Some(Wanted::Multicast),
+        ("RTP/AVP/TCP", _) => Some(Transport::Interleaved(channels)),
+        ("RTP/AVP" | "RTP/AVP/UDP", _) if multicast => Some(Transport::Multicast),
         ("RTP/AVP" | "RTP/AVP/UDP", Some((rtp, rtcp))) => {
-            // Below are the ports of services that must not be hit.
-            (rtp >= 1024 && rtcp >= 1024).then_some(Wanted::Datagrams(rtp, rtcp))
+            // Lower ports belong to system services, which must not receive packets.
+            (rtp >= 1024 && rtcp >= 1024).then_some(Transport::Datagrams(rtp, rtcp))
         }
         _ => None,
     }
 }
 
-/// `4-5`, or `4` for the same.
+/// Parses `4-5`, or `4` for the same pair.
 fn pair<T>(text: &str) -> Option<(T, T)>
 where
     T: std::str::FromStr + TryFrom<u32> + Copy + Into<u32>,
@@ -59,34 +59,34 @@ where
 mod tests {
     use super::*;
 
-    fn ways(header: &str) -> Vec<Wanted> {
-        wanted(header).collect()
+    fn parsed(header: &str) -> Vec<Transport> {
+        transports(header).collect()
     }
 
     #[test]
-    fn what_players_write_is_read() {
-        for (header, way) in [
-            ("RTP/AVP/TCP;unicast;interleaved=0-1", Wanted::Interleaved(Some((0, 1)))),
-            ("RTP/AVP/TCP; interleaved=4", Wanted::Interleaved(Some((4, 5)))),
-            ("RTP/AVP/TCP;unicast", Wanted::Interleaved(None)),
-            ("RTP/AVP/UDP;unicast;client_port=5000-5001", Wanted::Datagrams(5000, 5001)),
-            ("RTP/AVP;unicast;client_port=5000;mode=\"PLAY\"", Wanted::Datagrams(5000, 5001)),
-            ("RTP/AVP;multicast", Wanted::Multicast),
+    fn headers_of_players_are_parsed() {
+        for (header, transport) in [
+            ("RTP/AVP/TCP;unicast;interleaved=0-1", Transport::Interleaved(Some((0, 1)))),
+            ("RTP/AVP/TCP; interleaved=4", Transport::Interleaved(Some((4, 5)))),
+            ("RTP/AVP/TCP;unicast", Transport::Interleaved(None)),
+            ("RTP/AVP/UDP;unicast;client_port=5000-5001", Transport::Datagrams(5000, 5001)),
+            ("RTP/AVP;unicast;client_port=5000;mode=\"PLAY\"", Transport::Datagrams(5000, 5001)),
+            ("RTP/AVP;multicast", Transport::Multicast),
         ] {
-            assert_eq!(ways(header), [way], "{header}");
+            assert_eq!(parsed(header), [transport], "{header}");
         }
     }
 
     #[test]
-    fn the_order_of_the_header_is_kept_and_the_unknown_left_out() {
+    fn transports_keep_their_order_and_unknown_ones_are_skipped() {
         let header = "RTP/SAVP;unicast;client_port=1-2,RTP/AVP;unicast;client_port=6000-6001,\
                       RTP/AVP/TCP;unicast;interleaved=0-1,RAW/RAW/UDP;unicast";
-        let found = [Wanted::Datagrams(6000, 6001), Wanted::Interleaved(Some((0, 1)))];
-        assert_eq!(ways(header), found);
+        let found = [Transport::Datagrams(6000, 6001), Transport::Interleaved(Some((0, 1)))];
+        assert_eq!(parsed(header), found);
     }
 
     #[test]
-    fn nonsense_gives_nothing() {
+    fn invalid_headers_give_no_transport() {
         for header in [
             "",
             ";;;",
@@ -97,14 +97,14 @@ mod tests {
             "RTP/AVP/TCP;interleaved=x-y",
             "RTP/AVP/TCP;interleaved=0-1;mode=record",
         ] {
-            assert_eq!(ways(header), [], "{header}");
+            assert_eq!(parsed(header), [], "{header}");
         }
     }
 
     proptest::proptest! {
         #[test]
-        fn no_header_makes_the_reader_panic(header: String) {
-            wanted(&header).count();
+        fn no_header_panics(header: String) {
+            transports(&header).count();
         }
     }
 }
