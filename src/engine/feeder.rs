@@ -61,7 +61,7 @@ pub(super) async fn first_chunk(reader: &mut Reader) -> (Arc<Init>, Arc<Piece>) 
             (Read::Init(new), _) => init = Some(new),
             (Read::Chunk(chunk), Some(init)) => return (Arc::clone(init), chunk),
             // The caller is stopped when its stream is removed.
-            (Read::Chunk(_) | Read::Skipped(_) | Read::Over, _) => {}
+            (Read::Chunk(_) | Read::Skipped(_) | Read::End, _) => {}
         }
     }
 }
@@ -113,7 +113,7 @@ pub(super) async fn feed(
             }
             Read::Init(init) if init.generation != generation => return Over::CodecChange,
             Read::Init(_) => {}
-            Read::Over => return Over::Gone,
+            Read::End => return Over::Gone,
         }
     }
 }
@@ -165,7 +165,7 @@ mod tests {
         let video = Some(Duration::from_secs(1) / 30);
         stream.begin_run(MediaTime::default(), Expect { video, audio: false }, 2_000_000);
         stream.publish(others.remove(0)).unwrap();
-        let mut reader = stream.listen();
+        let mut reader = stream.join_uncounted();
         let (_, first) = first_chunk(&mut reader).await;
         let mut slow = Slow { stream, others, taken: Vec::new() };
         let lost = Mutex::new(0);

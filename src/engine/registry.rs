@@ -379,7 +379,7 @@ impl Stream {
         let mut reader = self.hub.join();
         match first_or_end(reader.next(), timeout, self.wait_failed(MAX_FAILED_RUNS)).await? {
             Read::Init(init) => Some((reader, init)),
-            Read::Chunk(_) | Read::Skipped(_) | Read::Over => None,
+            Read::Chunk(_) | Read::Skipped(_) | Read::End => None,
         }
     }
 

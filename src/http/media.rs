@@ -87,7 +87,9 @@ pub(in crate::http) async fn h264(
 /// `reader`, listed as the one who asks.
 pub(in crate::http) fn listed(reader: Reader, request: &HttpRequest, way: &'static str) -> Reader {
     match request.peer_addr() {
-        Some(peer) => reader.of(Client { address: peer.ip().to_canonical(), way, since: now() }),
+        Some(peer) => {
+            reader.with_client(Client { address: peer.ip().to_canonical(), way, since: now() })
+        }
         None => reader,
     }
 }
@@ -102,7 +104,7 @@ pub(in crate::http) async fn ts(
     }
     let (reader, init) = joined(&stream).await?;
     let reader = listed(reader, &request, "ts");
-    let shape = |piece: &Piece, init: &Init| piece.transport(&init.tracks);
+    let shape = |piece: &Piece, init: &Init| piece.mpeg_ts(&init.tracks);
     let source = Shaped { following: Following::new(reader, &request), init, shape };
     Ok(body::endless(&request, endless("video/mp2t"), source))
 }
@@ -227,7 +229,7 @@ impl<F: Fn(&Piece, &Init) -> Bytes + Unpin + 'static> Source for Shaped<F> {
                 }
                 Some(Read::Init(new)) => self.init = new,
                 Some(Read::Skipped(_)) => {}
-                Some(Read::Over) | None => return Poll::Ready(Continue::End),
+                Some(Read::End) | None => return Poll::Ready(Continue::End),
             }
         }
     }

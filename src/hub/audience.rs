@@ -1,4 +1,4 @@
-//! Who reads a stream: for the pages that may show it.
+//! The connected viewers of a stream, as status pages list them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,39 +18,39 @@ pub struct Client {
 
 /// The viewers of one stream.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Audience(Arc<Lock<Seats>>);
+pub(super) struct ClientList(Arc<Lock<Inner>>);
 
 #[derive(Debug, Default)]
-struct Seats {
-    next: u64,
-    taken: BTreeMap<u64, Client>,
+struct Inner {
+    next_number: u64,
+    clients: BTreeMap<u64, Client>,
 }
 
-/// A viewer's place, as long as it is held.
+/// One entry of the list; dropping it removes the viewer.
 #[derive(Debug)]
-pub(super) struct Seat {
-    audience: Audience,
+pub(super) struct ListEntry {
+    list: ClientList,
     number: u64,
 }
 
-impl Audience {
-    pub(super) fn seat(&self, client: Client) -> Seat {
-        let mut seats = self.0.lock();
-        let number = seats.next;
-        seats.next += 1;
-        seats.taken.insert(number, client);
-        Seat { audience: self.clone(), number }
+impl ClientList {
+    pub(super) fn add(&self, client: Client) -> ListEntry {
+        let mut inner = self.0.lock();
+        let number = inner.next_number;
+        inner.next_number += 1;
+        inner.clients.insert(number, client);
+        ListEntry { list: self.clone(), number }
     }
 
-    /// In the order in which they came.
+    /// In the order of their arrival.
     pub(super) fn clients(&self) -> Vec<Client> {
-        self.0.lock().taken.values().copied().collect()
+        self.0.lock().clients.values().copied().collect()
     }
 }
 
-impl Drop for Seat {
+impl Drop for ListEntry {
     fn drop(&mut self) {
-        self.audience.0.lock().taken.remove(&self.number);
+        self.list.0.lock().clients.remove(&self.number);
     }
 }
 
@@ -59,15 +59,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_leaves_is_not_listed_any_more() {
-        let audience = Audience::default();
+    fn viewers_are_listed_until_they_leave() {
+        let list = ClientList::default();
         let since = tokio::time::Instant::now().into_std();
         let client = |last| Client { address: [192, 168, 1, last].into(), way: "mp4", since };
         let (first, second) = (client(1), client(2));
-        let seat = audience.seat(first);
-        let _other = audience.seat(second);
-        assert_eq!(audience.clients(), [first, second]);
-        drop(seat);
-        assert_eq!(audience.clients(), [second]);
+        let entry = list.add(first);
+        let _other = list.add(second);
+        assert_eq!(list.clients(), [first, second]);
+        drop(entry);
+        assert_eq!(list.clients(), [second]);
     }
 }

@@ -1,9 +1,10 @@
-//! Bytes that are only passed on: a ring of them, one writer, many readers.
+//! A ring of bytes that livebox passes on without decoding: one writer, many
+//! readers.
 //!
-//! A place is a number of bytes since the flow was made. A reader holds such a
-//! place and nothing else; one that falls off the buffer is told how much it
-//! lost and goes on at the newest place where an element begins. The writer
-//! never waits for it.
+//! A position is a number of bytes since the ring was created. A reader holds
+//! only a position. A reader whose position is no longer in memory learns how
+//! many bytes it lost and continues at the newest element boundary of the
+//! container. The writer never waits for it.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -14,42 +15,43 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use crate::base::lock::Lock;
-use crate::hub::sequenced_buffer::{SequencedBuffer, Weigh};
+use crate::hub::sequenced_buffer::{MemorySize, SequencedBuffer};
 use crate::media::container::{Container, Marks, Scan};
 
-/// A source without a clock of its own may be so far ahead of its fastest reader.
-const AHEAD: u64 = 256 << 10;
+/// How far a source without a clock may be ahead of its fastest reader.
+const MAX_LEAD_BYTES: u64 = 256 << 10;
 
-/// Bytes in memory, as they come. Its writer begins and ends runs.
+/// The newest bytes of a source. Its writer begins and ends runs.
 #[derive(Debug)]
 pub struct ByteRing {
     container: Option<Container>,
     limit: AtomicUsize,
     inner: Lock<Inner>,
-    /// The place after the newest byte. Sent also when a flow is over.
+    /// The position after the newest byte. Sent also by [`ByteRing::finish`].
     end: watch::Sender<u64>,
     readers: watch::Sender<usize>,
-    /// How many runs have begun.
+    /// Number of runs begun.
     runs: watch::Sender<u64>,
     lost: AtomicU64,
-    /// Whether the source waits for [`ByteRing::room`].
+    /// Whether the source waits for [`ByteRing::wait_for_room`].
     is_clockless: AtomicBool,
-    /// The fastest reader has gone on.
-    taken: Notify,
+    /// Notified when the fastest reader has advanced.
+    advanced: Notify,
 }
 
 #[derive(Debug)]
 struct Inner {
     buffer: SequencedBuffer<Part>,
     end: u64,
-    /// Where this run begins: nobody joins before it.
-    run: u64,
+    /// Where this run begins: readers join at or after it.
+    run_start: u64,
     scan: Option<Scan>,
-    /// How often a run ended that none follows, and whether that is so now.
-    overs: u64,
-    is_over: bool,
-    /// The place of the fastest reader.
-    lead: u64,
+    /// Number of calls of [`ByteRing::finish`].
+    finish_count: u64,
+    /// Whether no run has begun since the last of them.
+    is_finished: bool,
+    /// The position of the fastest reader.
+    fastest: u64,
 }
 
 #[derive(Debug)]
@@ -58,78 +60,79 @@ struct Part {
     bytes: Bytes,
 }
 
-/// What a part takes beside its bytes: its place in a queue that grows by doubling.
-const PLACE: usize = 2 * size_of::<Part>();
+/// Memory of a part beside its bytes: its entry in a queue that grows by doubling.
+const PART_OVERHEAD: usize = 2 * size_of::<Part>();
 
-impl Weigh for Part {
-    /// A program may write byte by byte: the bytes alone say nothing of the memory.
-    fn weight(&self) -> usize {
-        self.bytes.len() + PLACE
+impl MemorySize for Part {
+    /// Counts the overhead, because a program may write single bytes.
+    fn memory_size(&self) -> usize {
+        self.bytes.len() + PART_OVERHEAD
     }
 }
 
-/// Who sets the pace of a source.
+/// What sets the pace of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
-    /// It comes when it comes.
+    /// The source is live.
     Own,
-    /// A file is read as fast as its fastest reader takes it.
+    /// The source is a file, read as fast as its fastest reader.
     Readers,
 }
 
-/// Where a reader wants to begin.
+/// Where a reader begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Begin {
-    /// At the newest place where an element begins.
+    /// At the newest element boundary.
     #[default]
     Edge,
-    /// There as well, with the header first if that is known.
+    /// At the newest element boundary; first the header, if it is known.
     Now,
-    /// There as well, with the header first.
+    /// At the newest element boundary; waits for the header and reads it first.
     Header,
-    /// At the newest intra frame, with the header first: nothing can be
-    /// decoded without it.
+    /// At the newest intra frame, which is needed for decoding; waits for the
+    /// header and reads it first.
     Key,
-    /// Where the run begins.
+    /// At the beginning of the run.
     Run,
 }
 
-/// What a reader gets.
+/// The result of one read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Read {
     Bytes(Bytes),
-    /// The reader was too slow; so many bytes are lost.
+    /// The reader was too slow and has lost this many bytes.
     Skipped(u64),
-    /// Nothing more will come.
-    Over,
+    /// The source has ended; nothing follows.
+    End,
 }
 
-/// Reads a flow at its own speed.
+/// Reads a byte ring at its own speed.
 #[derive(Debug)]
 pub struct Reader {
-    flow: Arc<ByteRing>,
-    /// Absent where others say that the flow is needed.
+    ring: Arc<ByteRing>,
+    /// `None` for an uncounted reader.
     _need: Option<Need>,
-    place: Place,
+    position: Position,
     end: watch::Receiver<u64>,
-    /// How often the flow had been over when this reader came.
-    overs: u64,
+    /// `Inner::finish_count` at the time of joining.
+    finish_count: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum Position {
+    /// Waits for the header.
     Before(Begin),
     At(u64),
 }
 
-/// Says that a flow is needed, without reading it.
+/// Counts one reader of the ring, without reading.
 #[derive(Debug)]
 pub struct Need(Arc<ByteRing>);
 
 impl Need {
-    fn new(flow: &Arc<ByteRing>) -> Self {
-        flow.readers.send_modify(|count| *count += 1);
-        Self(Arc::clone(flow))
+    fn new(ring: &Arc<ByteRing>) -> Self {
+        ring.readers.send_modify(|count| *count += 1);
+        Self(Arc::clone(ring))
     }
 }
 
@@ -140,17 +143,17 @@ impl Drop for Need {
 }
 
 impl ByteRing {
-    /// What is kept takes at most `limit` bytes of memory. The container decides where readers may
-    /// begin; where it is not given, its first bytes tell.
+    /// Keeps at most `limit` bytes of memory. Readers begin at boundaries of
+    /// `container`; without one, it is detected from the first bytes.
     pub fn new(container: Option<Container>, limit: usize) -> Arc<Self> {
         let inner = Inner {
             buffer: SequencedBuffer::new(),
             end: 0,
-            run: 0,
+            run_start: 0,
             scan: None,
-            overs: 0,
-            is_over: false,
-            lead: 0,
+            finish_count: 0,
+            is_finished: false,
+            fastest: 0,
         };
         Arc::new(Self {
             container,
@@ -161,57 +164,57 @@ impl ByteRing {
             runs: watch::Sender::new(0),
             lost: AtomicU64::new(0),
             is_clockless: AtomicBool::new(false),
-            taken: Notify::new(),
+            advanced: Notify::new(),
         })
     }
 
-    /// What decides where readers may begin, where that was given.
+    /// The configured container.
     pub fn container(&self) -> Option<Container> {
         self.container
     }
 
-    /// Keeps at most so many bytes from now on.
+    /// Sets the limit in bytes; it applies from the next `publish` on.
     pub fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// Bytes of a new source follow.
+    /// Begins a run: the next bytes come from a new source.
     pub fn begin_run(&self) {
         let mut inner = self.inner.lock();
-        inner.run = inner.end;
+        inner.run_start = inner.end;
         inner.scan = Some(Scan::new(self.container));
-        inner.is_over = false;
+        inner.is_finished = false;
         drop(inner);
         self.runs.send_modify(|count| *count += 1);
     }
 
-    /// How many runs have begun; changes wake the receiver.
+    /// The number of runs begun; changes wake the receiver.
     pub fn runs(&self) -> watch::Receiver<u64> {
         self.runs.subscribe()
     }
 
-    /// The source has ended. Where nobody reads, the memory is let go.
+    /// Ends the run. Without readers, the memory is freed.
     pub fn end_run(&self) {
-        let idle = *self.readers.borrow() == 0;
+        let is_unread = *self.readers.borrow() == 0;
         let mut inner = self.inner.lock();
-        inner.run = inner.end;
+        inner.run_start = inner.end;
         inner.scan = None;
-        if idle {
+        if is_unread {
             inner.buffer.clear();
         }
     }
 
-    /// Tells all readers, once they have read everything, that none follows.
+    /// Ends all present readers: each gets [`Read::End`] after the last byte.
     pub fn finish(&self) {
         let mut inner = self.inner.lock();
-        inner.overs += 1;
-        inner.is_over = true;
+        inner.finish_count += 1;
+        inner.is_finished = true;
         let end = inner.end;
         drop(inner);
         self.end.send_replace(end);
     }
 
-    /// Hands bytes to all readers.
+    /// Publishes bytes to all readers.
     pub fn publish(&self, bytes: Bytes) {
         if bytes.is_empty() {
             return;
@@ -225,81 +228,81 @@ impl ByteRing {
         inner.buffer.push(Part { begin, bytes });
         let limit = self.limit.load(Ordering::Relaxed);
         while inner.buffer.bytes() > limit && inner.buffer.pieces().len() > 1 {
-            inner.buffer.shorten();
+            inner.buffer.pop_oldest();
         }
         let end = inner.end;
         drop(inner);
         self.end.send_replace(end);
     }
 
-    /// Says who sets the pace.
     pub fn set_clock(&self, clock: Clock) {
         self.is_clockless.store(clock == Clock::Readers, Ordering::Relaxed);
     }
 
-    /// Whether its readers set the pace.
+    /// Whether the readers set the pace.
     pub fn is_clockless(&self) -> bool {
         self.is_clockless.load(Ordering::Relaxed)
     }
 
-    /// Waits until the fastest reader is close behind: for files, which have
-    /// no clock of their own. Who is slower than that loses bytes as ever.
-    pub async fn room(&self) {
+    /// Waits until the fastest reader is less than 256 KiB behind: for files,
+    /// which have no clock. Slower readers lose bytes as usual.
+    pub async fn wait_for_room(&self) {
         loop {
-            let mut taken = pin!(self.taken.notified());
-            taken.as_mut().enable();
+            let mut advanced = pin!(self.advanced.notified());
+            advanced.as_mut().enable();
             {
                 let inner = self.inner.lock();
-                if inner.end - inner.lead < AHEAD {
+                if inner.end - inner.fastest < MAX_LEAD_BYTES {
                     return;
                 }
             }
-            taken.await;
+            advanced.await;
         }
     }
 
-    /// A reader; while it lives, the flow counts as needed.
+    /// A reader; while it exists, the ring counts as needed.
     pub fn join(self: &Arc<Self>, begin: Begin) -> Reader {
-        // In this order: what is needed may start at once, and begin to give.
-        let reader = self.listen(begin);
+        // In this order: a needed source may start and publish at once.
+        let reader = self.join_uncounted(begin);
         Reader { _need: Some(self.need()), ..reader }
     }
 
-    /// A reader for whom others say that the flow is needed.
-    pub fn listen(self: &Arc<Self>, begin: Begin) -> Reader {
+    /// A reader that does not count: the ring is needed only while others need it.
+    pub fn join_uncounted(self: &Arc<Self>, begin: Begin) -> Reader {
         let mut inner = self.inner.lock();
-        let place = match begin {
-            Begin::Edge => Place::At(inner.edge()),
-            Begin::Run => Place::At(inner.run),
-            Begin::Now if inner.enter(begin).is_none() => Place::At(inner.edge()),
-            Begin::Now | Begin::Header | Begin::Key => Place::Before(begin),
+        let position = match begin {
+            Begin::Edge => Position::At(inner.edge()),
+            Begin::Run => Position::At(inner.run_start),
+            Begin::Now if inner.header_and_start(begin).is_none() => Position::At(inner.edge()),
+            Begin::Now | Begin::Header | Begin::Key => Position::Before(begin),
         };
-        if let Place::At(place) = place {
-            self.lead(&mut inner, place);
+        if let Position::At(position) = position {
+            self.advance_fastest(&mut inner, position);
         }
-        let overs = inner.overs;
+        let finish_count = inner.finish_count;
         drop(inner);
-        Reader { flow: Arc::clone(self), _need: None, place, end: self.end.subscribe(), overs }
+        let end = self.end.subscribe();
+        Reader { ring: Arc::clone(self), _need: None, position, end, finish_count }
     }
 
-    /// Where one begins who decodes: at the newest intra frame, where one is
-    /// known; where nothing is known of the bytes, at the next ones.
+    /// Where a decoder begins: at the newest intra frame if one is known,
+    /// otherwise as [`Begin::Now`].
     pub fn decodable(&self) -> Begin {
         let knows_key = self.inner.lock().marks().is_some_and(|marks| marks.key.is_some());
         if knows_key { Begin::Key } else { Begin::Now }
     }
 
-    /// Counts as a reader until it is dropped.
+    /// Counts one reader until the result is dropped.
     pub fn need(self: &Arc<Self>) -> Need {
         Need::new(self)
     }
 
-    /// Whether the source has ended and none has followed yet.
-    pub fn is_over(&self) -> bool {
-        self.inner.lock().is_over
+    /// Whether [`ByteRing::finish`] was called and no run has begun since.
+    pub fn is_finished(&self) -> bool {
+        self.inner.lock().is_finished
     }
 
-    /// How many read or need it; changes wake the receiver.
+    /// The number of counted readers; changes wake the receiver.
     pub fn readers(&self) -> watch::Receiver<usize> {
         self.readers.subscribe()
     }
@@ -309,15 +312,15 @@ impl ByteRing {
         *self.end.borrow()
     }
 
-    /// Bytes that readers were too slow for, since the start of the service.
+    /// Bytes that slow readers have lost since the start of the service.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
-    fn lead(&self, inner: &mut Inner, place: u64) {
-        if place > inner.lead {
-            inner.lead = place;
-            self.taken.notify_waiters();
+    fn advance_fastest(&self, inner: &mut Inner, position: u64) {
+        if position > inner.fastest {
+            inner.fastest = position;
+            self.advanced.notify_waiters();
         }
     }
 }
@@ -327,82 +330,82 @@ impl Inner {
         self.scan.as_ref().map(Scan::marks)
     }
 
-    /// The newest place of this run where an element begins and that is still
-    /// there; the end, where none is known.
+    /// The newest element boundary of this run that is in memory; the end if
+    /// none is known.
     fn edge(&self) -> u64 {
-        let edge = self.marks().and_then(|marks| marks.edge).map(|edge| self.run + edge);
+        let edge = self.marks().and_then(|marks| marks.edge).map(|edge| self.run_start + edge);
         edge.filter(|edge| *edge >= self.first()).unwrap_or(self.end)
     }
 
-    /// The place of the oldest byte.
+    /// The position of the oldest byte.
     fn first(&self) -> u64 {
         self.buffer.pieces().front().map_or(self.end, |part| part.begin)
     }
 
-    /// The header, and the place that follows it.
-    fn enter(&self, begin: Begin) -> Option<(Bytes, u64)> {
+    /// The header, and the position at which to continue after it.
+    fn header_and_start(&self, begin: Begin) -> Option<(Bytes, u64)> {
         let marks = self.marks()?;
         let header = marks.header.clone()?;
-        let place = match begin {
-            Begin::Key => self.run + marks.key?,
+        let start = match begin {
+            Begin::Key => self.run_start + marks.key?,
             Begin::Edge | Begin::Now | Begin::Header => self.edge(),
-            Begin::Run => self.run,
+            Begin::Run => self.run_start,
         };
         // A group of pictures that is too large for the ring: wait for the next.
-        (place >= self.first()).then_some((header, place))
+        (start >= self.first()).then_some((header, start))
     }
 
-    /// What lies at `place`, to the end of its part.
-    fn at(&self, place: u64) -> Option<Bytes> {
+    /// The bytes from `position` to the end of their part.
+    fn bytes_at(&self, position: u64) -> Option<Bytes> {
         let parts: &VecDeque<Part> = self.buffer.pieces();
-        let after = parts.partition_point(|part| part.begin <= place);
+        let after = parts.partition_point(|part| part.begin <= position);
         let part = parts.get(after.checked_sub(1)?)?;
-        let inside = usize::try_from(place - part.begin).ok()?;
-        (inside < part.bytes.len()).then(|| part.bytes.slice(inside..))
+        let offset = usize::try_from(position - part.begin).ok()?;
+        (offset < part.bytes.len()).then(|| part.bytes.slice(offset..))
     }
 }
 
 impl Reader {
-    /// What there is to read, if it is there already.
+    /// Reads without waiting; `None` if there is nothing to read yet.
     pub fn try_next(&mut self) -> Option<Read> {
         self.end.mark_unchanged();
-        let flow = Arc::clone(&self.flow);
-        let mut inner = flow.inner.lock();
-        let place = match self.place {
-            Place::At(place) => place,
-            Place::Before(begin) => {
-                let Some((header, place)) = inner.enter(begin) else {
-                    return self.over(&inner);
+        let ring = Arc::clone(&self.ring);
+        let mut inner = ring.inner.lock();
+        let position = match self.position {
+            Position::At(position) => position,
+            Position::Before(begin) => {
+                let Some((header, start)) = inner.header_and_start(begin) else {
+                    return self.end_if_finished(&inner);
                 };
-                self.place = Place::At(place);
-                flow.lead(&mut inner, place);
+                self.position = Position::At(start);
+                ring.advance_fastest(&mut inner, start);
                 return Some(Read::Bytes(header));
             }
         };
-        if place < inner.first() {
-            let to = inner.edge();
-            self.place = Place::At(to);
-            flow.lost.fetch_add(to - place, Ordering::Relaxed);
-            return Some(Read::Skipped(to - place));
+        if position < inner.first() {
+            let edge = inner.edge();
+            self.position = Position::At(edge);
+            ring.lost.fetch_add(edge - position, Ordering::Relaxed);
+            return Some(Read::Skipped(edge - position));
         }
-        let Some(bytes) = inner.at(place) else { return self.over(&inner) };
-        let next = place + bytes.len() as u64;
-        self.place = Place::At(next);
-        flow.lead(&mut inner, next);
+        let Some(bytes) = inner.bytes_at(position) else { return self.end_if_finished(&inner) };
+        let next = position + bytes.len() as u64;
+        self.position = Position::At(next);
+        ring.advance_fastest(&mut inner, next);
         Some(Read::Bytes(bytes))
     }
 
-    fn over(&self, inner: &Inner) -> Option<Read> {
-        (inner.overs > self.overs).then_some(Read::Over)
+    fn end_if_finished(&self, inner: &Inner) -> Option<Read> {
+        (inner.finish_count > self.finish_count).then_some(Read::End)
     }
 
-    /// Waits for what comes next. Cancelling loses nothing.
+    /// Waits for the next bytes. Cancel safe.
     pub async fn next(&mut self) -> Read {
         loop {
             if let Some(read) = self.try_next() {
                 return read;
             }
-            // The sender lives in the flow, which this reader holds.
+            // Cannot fail: this reader keeps the ring, which owns the sender.
             self.end.changed().await.ok();
         }
     }
@@ -423,58 +426,58 @@ mod tests {
     }
 
     #[test]
-    fn every_reader_gets_every_byte_since_it_came() {
-        let flow = ByteRing::new(None, 1000);
-        let mut early = flow.join(Begin::Edge);
-        flow.begin_run();
-        flow.publish(Bytes::from_static(b"one "));
-        let mut late = flow.join(Begin::Edge);
-        flow.publish(Bytes::from_static(b"two"));
+    fn every_reader_gets_every_byte_since_it_joined() {
+        let ring = ByteRing::new(None, 1000);
+        let mut early = ring.join(Begin::Edge);
+        ring.begin_run();
+        ring.publish(Bytes::from_static(b"one "));
+        let mut late = ring.join(Begin::Edge);
+        ring.publish(Bytes::from_static(b"two"));
         assert_eq!((text(&mut early).as_str(), text(&mut late).as_str()), ("one two", "two"));
-        assert_eq!(*flow.readers().borrow(), 2);
+        assert_eq!(*ring.readers().borrow(), 2);
         drop((early, late));
-        assert_eq!(*flow.readers().borrow(), 0);
+        assert_eq!(*ring.readers().borrow(), 0);
     }
 
     #[test]
-    fn a_slow_reader_is_told_what_it_lost_and_goes_on_at_the_newest() {
-        let flow = ByteRing::new(None, 10 + 2 * PLACE);
-        let mut slow = flow.join(Begin::Edge);
+    fn a_slow_reader_learns_how_much_it_lost_and_continues_at_the_newest_bytes() {
+        let ring = ByteRing::new(None, 10 + 2 * PART_OVERHEAD);
+        let mut slow = ring.join(Begin::Edge);
         for _ in 0..5 {
-            flow.publish(Bytes::from_static(b"12345"));
+            ring.publish(Bytes::from_static(b"12345"));
         }
         assert_eq!(slow.try_next(), Some(Read::Skipped(25)));
         assert_eq!(slow.try_next(), None);
-        flow.publish(Bytes::from_static(b"new"));
+        ring.publish(Bytes::from_static(b"new"));
         assert_eq!(text(&mut slow), "new");
-        assert_eq!(flow.lost(), 25);
+        assert_eq!(ring.lost(), 25);
     }
 
     #[test]
-    fn bytes_that_come_one_by_one_take_no_more_memory_than_others() {
-        let flow = ByteRing::new(None, 1 << 20);
+    fn the_memory_for_single_bytes_is_bounded() {
+        let ring = ByteRing::new(None, 1 << 20);
         for _ in 0..100_000 {
-            flow.publish(Bytes::from_static(b"x"));
+            ring.publish(Bytes::from_static(b"x"));
         }
-        let kept = flow.inner.lock().buffer.pieces().capacity() * size_of::<Part>();
+        let kept = ring.inner.lock().buffer.pieces().capacity() * size_of::<Part>();
         assert!(kept <= 2 << 20, "{kept} bytes");
     }
 
     #[test]
-    fn a_transport_stream_is_joined_and_resumed_at_a_packet() {
+    fn a_transport_stream_is_joined_and_resumed_at_a_packet_boundary() {
         let packet = |fill: u8| {
             let mut packet = vec![0x47, 0x1f, 0xff, 0x10];
             packet.resize(188, fill);
             packet
         };
         let bytes = [packet(1), packet(2), packet(3)].concat();
-        let flow = ByteRing::new(Some(Container::Ts), 400 + 2 * PLACE);
-        flow.begin_run();
-        let mut slow = flow.join(Begin::Edge);
+        let ring = ByteRing::new(Some(Container::Ts), 400 + 2 * PART_OVERHEAD);
+        ring.begin_run();
+        let mut slow = ring.join(Begin::Edge);
         for part in bytes.chunks(100) {
-            flow.publish(Bytes::copy_from_slice(part));
+            ring.publish(Bytes::copy_from_slice(part));
         }
-        let Some(Read::Bytes(first)) = flow.join(Begin::Edge).try_next() else { panic!("bytes") };
+        let Some(Read::Bytes(first)) = ring.join(Begin::Edge).try_next() else { panic!("bytes") };
         assert_eq!((first[0], first[4]), (0x47, 3));
         assert_eq!(slow.try_next(), Some(Read::Skipped(376)));
         let Some(Read::Bytes(first)) = slow.try_next() else { panic!("bytes") };
@@ -482,62 +485,62 @@ mod tests {
     }
 
     #[test]
-    fn who_wants_a_header_waits_for_it() {
+    fn a_reader_that_begins_with_the_header_waits_for_it() {
         let mut header = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();
         header.extend_from_slice(b"\0\0\0\0\0\0\0\0\x02\0\x10\0data\xff\xff\xff\xff");
-        let flow = ByteRing::new(Some(Container::Wav), 10_000);
-        flow.begin_run();
-        let mut reader = flow.join(Begin::Header);
-        flow.publish(Bytes::copy_from_slice(&header[..20]));
+        let ring = ByteRing::new(Some(Container::Wav), 10_000);
+        ring.begin_run();
+        let mut reader = ring.join(Begin::Header);
+        ring.publish(Bytes::copy_from_slice(&header[..20]));
         assert_eq!(reader.try_next(), None);
-        flow.publish(Bytes::copy_from_slice(&header[20..]));
-        flow.publish(Bytes::from_static(&[7; 1001]));
+        ring.publish(Bytes::copy_from_slice(&header[20..]));
+        ring.publish(Bytes::from_static(&[7; 1001]));
         assert_eq!(reader.try_next(), Some(Read::Bytes(Bytes::from(header))));
         let Some(Read::Bytes(samples)) = reader.try_next() else { panic!("samples") };
         assert_eq!(samples.len() % 2, 1);
     }
 
     #[test]
-    fn a_new_run_is_not_joined_with_what_came_before() {
-        let flow = ByteRing::new(None, 1000);
-        let mut stays = flow.join(Begin::Edge);
-        flow.begin_run();
-        flow.publish(Bytes::from_static(b"old "));
-        flow.end_run();
-        let mut joins = flow.join(Begin::Edge);
-        flow.begin_run();
-        flow.publish(Bytes::from_static(b"new"));
+    fn a_reader_that_joins_between_two_runs_gets_no_bytes_of_the_ended_one() {
+        let ring = ByteRing::new(None, 1000);
+        let mut stays = ring.join(Begin::Edge);
+        ring.begin_run();
+        ring.publish(Bytes::from_static(b"old "));
+        ring.end_run();
+        let mut joins = ring.join(Begin::Edge);
+        ring.begin_run();
+        ring.publish(Bytes::from_static(b"new"));
         assert_eq!((text(&mut stays).as_str(), text(&mut joins).as_str()), ("old new", "new"));
     }
 
     #[test]
-    fn a_run_can_be_read_from_its_beginning_by_those_who_come_a_little_later() {
-        let flow = ByteRing::new(None, 1000);
-        flow.publish(Bytes::from_static(b"old "));
-        flow.begin_run();
-        flow.publish(Bytes::from_static(b"new"));
-        assert_eq!(text(&mut flow.listen(Begin::Run)), "new");
+    fn late_joiners_can_read_a_run_from_its_beginning() {
+        let ring = ByteRing::new(None, 1000);
+        ring.publish(Bytes::from_static(b"old "));
+        ring.begin_run();
+        ring.publish(Bytes::from_static(b"new"));
+        assert_eq!(text(&mut ring.join_uncounted(Begin::Run)), "new");
     }
 
     #[test]
-    fn readers_learn_that_it_is_over_once_they_have_everything() {
-        let flow = ByteRing::new(None, 1000);
-        let mut reader = flow.join(Begin::Edge);
-        flow.publish(Bytes::from_static(b"last"));
-        flow.finish();
+    fn readers_get_the_end_after_the_last_byte() {
+        let ring = ByteRing::new(None, 1000);
+        let mut reader = ring.join(Begin::Edge);
+        ring.publish(Bytes::from_static(b"last"));
+        ring.finish();
         assert_eq!(reader.try_next(), Some(Read::Bytes(Bytes::from_static(b"last"))));
-        assert_eq!(reader.try_next(), Some(Read::Over));
-        assert_eq!(flow.join(Begin::Edge).try_next(), None);
+        assert_eq!(reader.try_next(), Some(Read::End));
+        assert_eq!(ring.join(Begin::Edge).try_next(), None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_file_waits_for_its_fastest_reader_and_for_nobody_else() {
-        let flow = ByteRing::new(None, 1 << 20);
-        let (mut fast, _slow) = (flow.join(Begin::Edge), flow.join(Begin::Edge));
-        flow.publish(Bytes::from(vec![0; AHEAD as usize]));
-        let full = tokio::time::timeout(Duration::from_secs(1), flow.room()).await;
-        assert!(full.is_err(), "there is room though nobody has read");
+    async fn a_file_waits_for_its_fastest_reader_only() {
+        let ring = ByteRing::new(None, 1 << 20);
+        let (mut fast, _slow) = (ring.join(Begin::Edge), ring.join(Begin::Edge));
+        ring.publish(Bytes::from(vec![0; MAX_LEAD_BYTES as usize]));
+        let full = tokio::time::timeout(Duration::from_secs(1), ring.wait_for_room()).await;
+        assert!(full.is_err(), "there is room before a reader has read");
         fast.try_next();
-        flow.room().await;
+        ring.wait_for_room().await;
     }
 }

@@ -1,4 +1,4 @@
-//! What a stream really gives, measured on its way into the ring.
+//! Measures bit rate, frame rate and key frame distance of a stream.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,20 +6,20 @@ use std::time::Duration;
 use crate::base::time::MediaTime;
 use crate::media::packager::Chunk;
 
-/// Rates are taken over this much of the past.
+/// Rates are averages over this span of media time.
 const WINDOW: Duration = Duration::from_secs(4);
 
-/// Nothing is said about rates before this much has been seen.
-const ENOUGH: Duration = Duration::from_secs(1);
+/// Rates are unknown until this span has been measured.
+const MIN_SPAN: Duration = Duration::from_secs(1);
 
-/// What was measured; nothing where there is not enough yet.
+/// The measured values; `None` where too little has been measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Measured {
     /// Between the last two key frames.
     pub key_distance: Option<Duration>,
-    /// Bits a second of picture and sound, without any container.
+    /// Bits per second of video and audio, without container overhead.
     pub bitrate: Option<u64>,
-    /// Pictures a second; nothing where there is only sound.
+    /// Pictures per second; `None` for a stream without video.
     pub fps: Option<f64>,
 }
 
@@ -28,18 +28,18 @@ pub struct Measured {
 pub(super) struct Gauge {
     last_key: Option<MediaTime>,
     key_distance: Option<Duration>,
-    recent: VecDeque<Seen>,
+    recent: VecDeque<Sample>,
 }
 
-/// A chunk that came.
+/// The measured properties of one chunk.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+struct Sample {
     start: MediaTime,
     kind: Kind,
     bytes: usize,
 }
 
-/// What a chunk holds: sound leaves alone where pictures are far apart.
+/// What a chunk holds. Audio has chunks of its own where pictures are far apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Key,
@@ -48,23 +48,23 @@ enum Kind {
 }
 
 impl Gauge {
-    pub(super) fn note(&mut self, chunk: &Chunk) {
+    pub(super) fn add(&mut self, chunk: &Chunk) {
         let bytes = chunk.units.iter().map(|unit| chunk.payload(unit).len()).sum();
         let kind = match (chunk.has_video(), chunk.key) {
             (true, true) => Kind::Key,
             (true, false) => Kind::Picture,
             (false, _) => Kind::Sound,
         };
-        self.count(Seen { start: chunk.start(), kind, bytes });
+        self.add_sample(Sample { start: chunk.start(), kind, bytes });
     }
 
-    fn count(&mut self, seen: Seen) {
-        let start = seen.start;
-        if seen.kind == Kind::Key {
+    fn add_sample(&mut self, sample: Sample) {
+        let start = sample.start;
+        if sample.kind == Kind::Key {
             self.key_distance = self.last_key.map(|last| start.since(last)).or(self.key_distance);
             self.last_key = Some(start);
         }
-        self.recent.push_back(seen);
+        self.recent.push_back(sample);
         while self.recent.front().is_some_and(|first| start.since(first.start) > WINDOW) {
             self.recent.pop_front();
         }
@@ -72,39 +72,40 @@ impl Gauge {
 
     pub(super) fn measured(&self) -> Measured {
         let mut measured = Measured { key_distance: self.key_distance, ..Measured::default() };
-        // The newest chunk lasts beyond the span from first to last.
-        measured.bitrate = per_second(self.recent.iter().map(|seen| (seen.start, seen.bytes)))
-            .map(|bytes| (bytes * 8.0) as u64);
-        let pictures = self.recent.iter().filter(|seen| seen.kind != Kind::Sound);
-        measured.fps = per_second(pictures.map(|seen| (seen.start, 1)));
+        measured.bitrate =
+            per_second(self.recent.iter().map(|sample| (sample.start, sample.bytes)))
+                .map(|bytes| (bytes * 8.0) as u64);
+        let pictures = self.recent.iter().filter(|sample| sample.kind != Kind::Sound);
+        measured.fps = per_second(pictures.map(|sample| (sample.start, 1)));
         measured
     }
 }
 
-/// How much comes a second, where each amount comes at a time, in order.
+/// The rate of `amounts`, each with its time, in order. The last amount is left
+/// out: it extends beyond the span from first to last.
 fn per_second(mut amounts: impl DoubleEndedIterator<Item = (MediaTime, usize)>) -> Option<f64> {
     let (last, _) = amounts.next_back()?;
     let (first, amount) = amounts.next()?;
     let span = last.since(first);
     let sum = amount + amounts.map(|(_, amount)| amount).sum::<usize>();
-    (span >= ENOUGH).then(|| sum as f64 / span.as_secs_f64())
+    (span >= MIN_SPAN).then(|| sum as f64 / span.as_secs_f64())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn seen(ms: u64, kind: Kind, bytes: usize) -> Seen {
-        Seen { start: MediaTime(ms * 1_000_000), kind, bytes }
+    fn sample(ms: u64, kind: Kind, bytes: usize) -> Sample {
+        Sample { start: MediaTime(ms * 1_000_000), kind, bytes }
     }
 
     #[test]
-    fn rates_and_key_distance_are_those_of_the_last_seconds() {
+    fn rates_and_key_distance_are_measured_over_the_last_seconds() {
         let mut gauge = Gauge::default();
         for frame in 0..500u64 {
             let bytes = if frame < 250 { 90_000 } else { 1000 };
             let kind = if frame % 50 == 0 { Kind::Key } else { Kind::Picture };
-            gauge.count(seen(frame * 40, kind, bytes));
+            gauge.add_sample(sample(frame * 40, kind, bytes));
         }
         let measured = gauge.measured();
         assert_eq!(measured.key_distance, Some(Duration::from_secs(2)));
@@ -113,26 +114,26 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_too_early() {
+    fn rates_are_unknown_until_a_second_is_measured() {
         let mut gauge = Gauge::default();
         assert_eq!(gauge.measured(), Measured::default());
-        gauge.count(seen(0, Kind::Key, 1000));
-        gauge.count(seen(40, Kind::Picture, 1000));
+        gauge.add_sample(sample(0, Kind::Key, 1000));
+        gauge.add_sample(sample(40, Kind::Picture, 1000));
         assert_eq!(gauge.measured(), Measured::default());
     }
 
     #[test]
-    fn sound_that_leaves_alone_counts_for_the_bit_rate_and_not_as_a_picture() {
+    fn audio_chunks_count_for_the_bit_rate_and_not_for_the_frame_rate() {
         let mut gauge = Gauge::default();
         for frame in 0..60 {
-            gauge.count(seen(frame * 100, Kind::Picture, 1000));
-            gauge.count(seen(frame * 100 + 50, Kind::Sound, 500));
+            gauge.add_sample(sample(frame * 100, Kind::Picture, 1000));
+            gauge.add_sample(sample(frame * 100 + 50, Kind::Sound, 500));
         }
         let measured = gauge.measured();
         assert_eq!((measured.fps, measured.bitrate), (Some(10.0), Some(120_000)));
 
         let mut gauge = Gauge::default();
-        (0..60).for_each(|chunk| gauge.count(seen(chunk * 40, Kind::Sound, 100)));
+        (0..60).for_each(|chunk| gauge.add_sample(sample(chunk * 40, Kind::Sound, 100)));
         assert_eq!(gauge.measured().fps, None);
     }
 }

@@ -1,7 +1,8 @@
-//! Readers that come and go with every request: HLS.
+//! Demand from HLS players, which hold no connection.
 //!
-//! A player that fetches playlists and segments is connected for moments only.
-//! Each request renews a lease; while it lasts, the stream counts as needed.
+//! A player that fetches playlists and segments is connected only for each
+//! request. Each request renews a lease; until it expires, the stream counts as
+//! needed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,25 +13,25 @@ use super::reader::Reader;
 use super::stream::Stream;
 use crate::base::lock::Lock;
 
-/// Players come again after a target duration at the latest, and pause a while
-/// when they stall. A lease lasts for so many, and not less than this.
-const TARGETS: u32 = 3;
-const LASTS: Duration = Duration::from_secs(10);
+/// Players send the next request within a target duration, and pause when they
+/// stall: a lease lasts for this many target durations, at least [`MIN_LEASE`].
+const LEASE_TARGETS: u32 = 3;
+const MIN_LEASE: Duration = Duration::from_secs(10);
 
-/// The lease of one stream; while it runs, a task holds a reader for it.
+/// The lease of one stream; until it expires, a task keeps a reader for it.
 #[derive(Debug, Default)]
 pub(super) struct Lease {
     until: Lock<Option<Instant>>,
 }
 
 impl Lease {
-    /// Returns whether a task must be started that waits for the end.
+    /// Sets the expiry. Returns whether the lease is new: then the caller must
+    /// start the task that keeps the reader.
     fn renew(&self, until: Instant) -> bool {
-        let mut ends = self.until.lock();
-        ends.replace(until).is_none()
+        self.until.lock().replace(until).is_none()
     }
 
-    /// The end as it stands; takes the lease away if that has passed.
+    /// Returns the expiry, or ends the lease and returns `None` if it has passed.
     fn expire(&self, now: Instant) -> Option<Instant> {
         let mut until = self.until.lock();
         until.take_if(|until| *until <= now);
@@ -39,17 +40,17 @@ impl Lease {
 }
 
 impl Stream {
-    /// Counts as a reader from now on for ten seconds or three target durations;
-    /// must be called on a runtime.
+    /// Counts one reader for the next ten seconds or three target durations,
+    /// whichever is longer. Must be called on a runtime.
     pub fn lease(self: &Arc<Self>) {
         let target = Duration::from_secs(self.with_window(|window| window.target()));
-        if self.lease.renew(Instant::now() + LASTS.max(TARGETS * target)) {
-            tokio::spawn(hold(self.join()));
+        if self.lease.renew(Instant::now() + MIN_LEASE.max(LEASE_TARGETS * target)) {
+            tokio::spawn(keep_until_expired(self.join()));
         }
     }
 }
 
-async fn hold(reader: Reader) {
+async fn keep_until_expired(reader: Reader) {
     while let Some(until) = reader.stream().lease.expire(Instant::now()) {
         tokio::time::sleep_until(until).await;
     }
@@ -62,7 +63,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_is_needed_until_ten_seconds_after_the_last_request() {
-        let limits = Limits { span: LASTS, bytes: 1 << 20, gop: Duration::from_secs(1) };
+        let limits = Limits { span: MIN_LEASE, bytes: 1 << 20, gop: Duration::from_secs(1) };
         let stream = Stream::new("test".parse().unwrap(), limits);
         stream.lease();
         tokio::time::sleep(Duration::from_secs(6)).await;
@@ -75,8 +76,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_player_of_long_segments_may_take_longer_until_it_comes_again() {
-        let limits = Limits { span: LASTS, bytes: 1 << 20, gop: Duration::from_secs(8) };
+    async fn a_lease_is_longer_for_a_stream_with_long_segments() {
+        let limits = Limits { span: MIN_LEASE, bytes: 1 << 20, gop: Duration::from_secs(8) };
         let stream = Stream::new("test".parse().unwrap(), limits);
         stream.lease();
         tokio::time::sleep(Duration::from_secs(23)).await;

@@ -1,4 +1,4 @@
-//! Streams in memory: one writer each, any number of readers at their own speed.
+//! Streams in memory: each has one writer and any number of readers, each at its own speed.
 
 mod audience;
 pub mod bytes;
@@ -13,7 +13,7 @@ mod stream;
 
 pub use audience::Client;
 pub use gauge::Measured;
-pub use piece::{Piece, Slot};
+pub use piece::{Padding, Piece};
 pub use reader::{Read, Reader};
 pub use ring::{Limits, Past};
 pub use stills::{Still, Stills};

@@ -1,4 +1,4 @@
-//! A chunk in its place in a stream.
+//! A chunk with its position in a stream: arrival time, padding, packet numbers.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -13,37 +13,37 @@ use crate::media::rtp::{Numbers, Packets};
 use crate::media::ts::{self, Counters};
 use crate::model::track::Tracks;
 
-/// A chunk, when it came, and how the stream is padded around it.
+/// A chunk, its arrival time, and the padding after it.
 #[derive(Debug)]
 pub struct Piece {
     chunk: Arc<Chunk>,
-    /// When the encoder gave it: nanoseconds since 1970.
-    came_ns: u64,
-    whole: Slot,
-    video: Slot,
-    /// Of its RTP packets.
-    numbers: Numbers,
-    packets: Shape<Packets>,
-    /// Of its packets of MPEG-TS.
-    counters: Counters,
-    transport: Shape<Bytes>,
+    /// When the chunk came from the encoder: nanoseconds since 1970.
+    arrived_ns: u64,
+    padding: Padding,
+    video_padding: Padding,
+    rtp_numbers: Numbers,
+    rtp_packets: Derived<Packets>,
+    ts_counters: Counters,
+    mpeg_ts: Derived<Bytes>,
 }
 
-/// Another shape of a piece: not made before somebody wants it, and kept only
-/// while the piece is new, so that a ring does not hold everything twice.
+/// Another format of a piece: made for the first reader that asks, and kept
+/// only while the piece is new, so that a ring does not store everything twice.
+///
+/// It is made under the lock of the piece, so that it is made once.
 #[derive(Debug)]
-struct Shape<T>(Lock<Cached<T>>);
+struct Derived<T>(Lock<Cached<T>>);
 
 #[derive(Debug)]
 enum Cached<T> {
-    NotYet,
+    NotMade,
     Kept(T),
-    NotAnyMore,
+    Dropped,
 }
 
-impl<T: Clone> Shape<T> {
-    fn not_yet() -> Self {
-        Self(Lock::new(Cached::NotYet))
+impl<T: Clone> Derived<T> {
+    fn new() -> Self {
+        Self(Lock::new(Cached::NotMade))
     }
 
     fn get(&self, make: impl FnOnce() -> T) -> T {
@@ -52,59 +52,68 @@ impl<T: Clone> Shape<T> {
             return made.clone();
         }
         let made = make();
-        if matches!(*cached, Cached::NotYet) {
+        if matches!(*cached, Cached::NotMade) {
             *cached = Cached::Kept(made.clone());
         }
         made
     }
 
-    fn forget(&self) {
-        *self.0.lock() = Cached::NotAnyMore;
+    fn drop_cached(&self) {
+        *self.0.lock() = Cached::Dropped;
     }
 }
 
-/// The padding around a piece, for one shape of the stream.
+/// The padding around a piece in one variant of the stream.
 #[derive(Clone, Debug)]
-pub struct Slot {
-    /// Where the piece begins within a block; nothing where the stream is not padded.
+pub struct Padding {
+    /// Offset of the piece within a block; `None` if the stream is not padded.
     pub phase: Option<usize>,
-    /// What follows the piece.
+    /// The padding after the piece.
     pub pad: Option<Pad>,
 }
 
-/// Puts chunks into their places: pads the two shapes of a stream, with sound
-/// and the video alone, and numbers its packets.
+/// Makes pieces from chunks: pads both variants of a stream (with audio, and
+/// video alone) and numbers its packets.
 #[derive(Clone, Debug)]
-pub(super) struct Placer {
-    whole: Padder,
-    video: Padder,
-    next: Numbers,
-    counters: Counters,
+pub(super) struct PieceBuilder {
+    padder: Padder,
+    video_padder: Padder,
+    rtp_numbers: Numbers,
+    ts_counters: Counters,
 }
 
-impl Placer {
-    /// For a stream whose packets are numbered from `next` on.
-    pub(super) fn new(padder: Padder, next: Numbers) -> Self {
-        Self { whole: padder.clone(), video: padder, next, counters: Counters::default() }
+impl PieceBuilder {
+    /// `rtp_numbers` are those of the first RTP packets.
+    pub(super) fn new(padder: Padder, rtp_numbers: Numbers) -> Self {
+        let ts_counters = Counters::default();
+        Self { padder: padder.clone(), video_padder: padder, rtp_numbers, ts_counters }
     }
 
-    /// The same numbers, with another padding.
-    pub(super) fn repad(&mut self, padder: Padder) {
-        (self.whole, self.video) = (padder.clone(), padder);
+    /// Replaces the padder; packet numbers continue.
+    pub(super) fn set_padder(&mut self, padder: Padder) {
+        (self.padder, self.video_padder) = (padder.clone(), padder);
     }
 
-    pub(super) fn place(&mut self, chunk: Arc<Chunk>, came_ns: u64) -> Piece {
-        let slot = |padder: &mut Padder, length| {
+    pub(super) fn build(&mut self, chunk: Arc<Chunk>, arrived_ns: u64) -> Piece {
+        let pad = |padder: &mut Padder, length| {
             let phase = padder.is_on().then(|| padder.phase());
-            Slot { phase, pad: padder.after(length, chunk.start()) }
+            Padding { phase, pad: padder.after(length, chunk.start()) }
         };
-        let whole = slot(&mut self.whole, chunk.bytes.len());
-        let video = slot(&mut self.video, chunk.video_len());
-        let (numbers, counters) = (self.next, self.counters);
-        self.next = numbers.after(&chunk);
-        self.counters = counters.after(&chunk);
-        let (packets, transport) = (Shape::not_yet(), Shape::not_yet());
-        Piece { chunk, came_ns, whole, video, numbers, packets, counters, transport }
+        let padding = pad(&mut self.padder, chunk.bytes.len());
+        let video_padding = pad(&mut self.video_padder, chunk.video_len());
+        let (rtp_numbers, ts_counters) = (self.rtp_numbers, self.ts_counters);
+        self.rtp_numbers = rtp_numbers.after(&chunk);
+        self.ts_counters = ts_counters.after(&chunk);
+        Piece {
+            chunk,
+            arrived_ns,
+            padding,
+            video_padding,
+            rtp_numbers,
+            rtp_packets: Derived::new(),
+            ts_counters,
+            mpeg_ts: Derived::new(),
+        }
     }
 }
 
@@ -113,42 +122,42 @@ impl Piece {
         &self.chunk
     }
 
-    /// When the encoder gave it: nanoseconds since 1970.
-    pub fn came_ns(&self) -> u64 {
-        self.came_ns
+    /// When the chunk came from the encoder: nanoseconds since 1970.
+    pub fn arrived_ns(&self) -> u64 {
+        self.arrived_ns
     }
 
-    /// The numbers of its RTP packets.
-    pub fn numbers(&self) -> Numbers {
-        self.numbers
+    /// The sequence numbers of the first RTP packets of the piece.
+    pub fn rtp_numbers(&self) -> Numbers {
+        self.rtp_numbers
     }
 
-    /// Its RTP packets; `tracks` are those of its generation. Made by the first
-    /// caller, shared by all who ask while the piece is new.
-    pub fn packets(&self, tracks: &Tracks) -> Packets {
+    /// The piece as RTP packets; `tracks` are those of its generation. Made for
+    /// the first caller, shared by all callers while the piece is new.
+    pub fn rtp_packets(&self, tracks: &Tracks) -> Packets {
         let audio_clock = tracks.audio.as_ref().map_or(1, |audio| audio.rate);
-        self.packets.get(|| Packets::of(&self.chunk, self.numbers, audio_clock))
+        self.rtp_packets.get(|| Packets::of(&self.chunk, self.rtp_numbers, audio_clock))
     }
 
-    /// It as MPEG-TS, likewise.
-    pub fn transport(&self, tracks: &Tracks) -> Bytes {
-        self.transport.get(|| ts::packets(&self.chunk, self.counters, tracks))
+    /// The piece as MPEG-TS packets; otherwise as [`Piece::rtp_packets`].
+    pub fn mpeg_ts(&self, tracks: &Tracks) -> Bytes {
+        self.mpeg_ts.get(|| ts::packets(&self.chunk, self.ts_counters, tracks))
     }
 
-    /// Lets go of its other shapes, for good.
-    pub(super) fn forget_shapes(&self) {
-        self.packets.forget();
-        self.transport.forget();
+    /// Frees the other formats; they are not kept again.
+    pub(super) fn drop_derived(&self) {
+        self.rtp_packets.drop_cached();
+        self.mpeg_ts.drop_cached();
     }
 
-    /// The padding of the stream with its sound.
-    pub fn whole(&self) -> &Slot {
-        &self.whole
+    /// The padding of the stream with its audio.
+    pub fn padding(&self) -> &Padding {
+        &self.padding
     }
 
     /// The padding of the video alone.
-    pub fn video(&self) -> &Slot {
-        &self.video
+    pub fn video_padding(&self) -> &Padding {
+        &self.video_padding
     }
 }
 

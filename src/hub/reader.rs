@@ -1,68 +1,69 @@
-//! One reader of a stream: a cursor that waits.
+//! A reader of a stream: a cursor in its ring that waits for new pieces.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-use super::audience::{Client, Seat};
+use super::audience::{Client, ListEntry};
 use super::piece::Piece;
 use super::ring::{Cursor, Step};
 use super::stream::Stream;
 use crate::media::packager::Init;
 
-/// Reads a stream at its own speed. Being alive, it says that the stream is
-/// needed, unless it only listens.
+/// Reads a stream at its own speed. While it exists, the stream counts as
+/// needed, unless it is uncounted.
 #[derive(Debug)]
 pub struct Reader {
     stream: Arc<Stream>,
     cursor: Cursor,
     end: watch::Receiver<u64>,
-    /// Where the chunks that it was too slow for are counted.
+    /// Counts the chunks that this reader has lost.
     lost: Arc<AtomicU64>,
-    /// Where it is listed.
-    seat: Option<Seat>,
-    is_over: bool,
-    /// Absent where others say that the stream is needed.
-    _presence: Option<Presence>,
+    list_entry: Option<ListEntry>,
+    has_ended: bool,
+    /// `None` for an uncounted reader.
+    _counted: Option<Counted>,
 }
 
-/// One who needs the stream.
+/// Counts one reader of the stream.
 #[derive(Debug)]
-struct Presence(Arc<Stream>);
+struct Counted(Arc<Stream>);
 
-impl Presence {
+impl Counted {
     fn new(stream: &Arc<Stream>) -> Self {
-        stream.reader_came();
+        stream.add_reader();
         Self(Arc::clone(stream))
     }
 }
 
-impl Drop for Presence {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.reader_went();
+        self.0.remove_reader();
     }
 }
 
-/// What a reader gets.
+/// The result of one read.
 #[derive(Clone, Debug)]
 pub enum Read {
-    /// How to decode what follows. Comes first, and again when that changes.
+    /// The init segment of the chunks that follow. Comes first, and before the
+    /// first chunk of another generation.
     Init(Arc<Init>),
     Chunk(Arc<Piece>),
-    /// The reader was too slow; so many chunks are lost, and it goes on at a key frame.
+    /// The reader was too slow and has lost this many chunks; the next one is a
+    /// key frame.
     Skipped(u64),
-    /// Nothing more will come: the stream is taken away. Told once.
-    Over,
+    /// The stream is retired; nothing follows. Returned once.
+    End,
 }
 
 impl Reader {
     pub(super) fn new(stream: Arc<Stream>, cursor: Cursor, end: watch::Receiver<u64>) -> Self {
-        let _presence = Some(Presence::new(&stream));
-        Self { _presence, ..Self::listening(stream, cursor, end) }
+        let _counted = Some(Counted::new(&stream));
+        Self { _counted, ..Self::uncounted(stream, cursor, end) }
     }
 
-    pub(super) fn listening(
+    pub(super) fn uncounted(
         stream: Arc<Stream>,
         cursor: Cursor,
         end: watch::Receiver<u64>,
@@ -72,9 +73,9 @@ impl Reader {
             cursor,
             end,
             lost: Arc::default(),
-            seat: None,
-            is_over: false,
-            _presence: None,
+            list_entry: None,
+            has_ended: false,
+            _counted: None,
         }
     }
 
@@ -82,28 +83,28 @@ impl Reader {
         &self.stream
     }
 
-    /// The sequence number of the chunk that it reads next.
+    /// The sequence number of the next chunk.
     pub fn position(&self) -> u64 {
         self.cursor.position()
     }
 
-    /// This reader, whose losses are added to `lost`.
-    pub fn counting(mut self, lost: &Arc<AtomicU64>) -> Self {
+    /// Adds the chunks that this reader loses to `lost`.
+    pub fn with_lost_counter(mut self, lost: &Arc<AtomicU64>) -> Self {
         self.lost = Arc::clone(lost);
         self
     }
 
-    /// This reader, listed as `client` as long as it lives.
-    pub fn of(mut self, client: Client) -> Self {
-        self.seat = Some(self.stream.audience.seat(client));
+    /// Lists this reader as `client` while it exists.
+    pub fn with_client(mut self, client: Client) -> Self {
+        self.list_entry = Some(self.stream.client_list.add(client));
         self
     }
 
-    /// The next piece, if it is there already.
+    /// Returns the next piece without waiting; `None` if it has not come yet.
     pub fn try_next(&mut self) -> Option<Read> {
         self.end.mark_unchanged();
         if self.stream.is_retired() {
-            return (!std::mem::replace(&mut self.is_over, true)).then_some(Read::Over);
+            return (!std::mem::replace(&mut self.has_ended, true)).then_some(Read::End);
         }
         match self.stream.step(&mut self.cursor) {
             Step::Init(init) => Some(Read::Init(init)),
@@ -113,23 +114,23 @@ impl Reader {
                 self.stream.count_lost(lost);
                 Some(Read::Skipped(lost))
             }
-            Step::Nothing => None,
+            Step::AtEnd => None,
         }
     }
 
-    /// Goes on at the newest key frame, if that is still before it. Returns how
-    /// many chunks it leaves out; they are lost on purpose and not counted.
+    /// Continues at the newest key frame, if that is ahead. Returns the number
+    /// of chunks skipped; they are skipped on purpose and do not count as lost.
     pub fn jump(&mut self) -> u64 {
         self.stream.jump(&mut self.cursor)
     }
 
-    /// Waits for the next piece. Cancelling loses nothing.
+    /// Waits for the next piece. Cancel safe.
     pub async fn next(&mut self) -> Read {
         loop {
             if let Some(read) = self.try_next() {
                 return read;
             }
-            // The sender lives in the stream, which this reader holds.
+            // Cannot fail: this reader keeps the stream, which owns the sender.
             self.end.changed().await.ok();
         }
     }

@@ -1,8 +1,8 @@
 //! The newest pieces of a stream.
 //!
-//! The ring keeps what is young enough and fits, whoever is reading. A reader
-//! that falls off the buffer is told so and continues at the newest key frame;
-//! the writer never waits for it.
+//! The ring keeps pieces by age and size, independent of its readers. A reader
+//! whose next piece is gone learns how many it has lost and continues at the
+//! newest key frame; the writer never waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,24 +12,25 @@ use crate::hub::sequenced_buffer::SequencedBuffer;
 use crate::media::edge::{self, BURST_BYTES, BURST_FRAMES, Burst};
 use crate::media::packager::Init;
 
-/// So many of the newest pieces keep their other shapes: viewers who keep up
-/// are done with a piece by then.
-const SHAPES_KEPT: usize = 8;
+/// The number of newest pieces that keep their derived formats: a viewer that
+/// keeps up has read a piece by then.
+const DERIVED_KEPT: usize = 8;
 
 /// How much a ring keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// At least this much of the past, as long as the bytes allow it.
+    /// At least this span of media time, as far as `bytes` allows.
     pub span: Duration,
     /// At most this many bytes, whatever they span.
     pub bytes: usize,
-    /// How far apart key frames are meant to be.
+    /// The nominal distance of key frames.
     pub gop: Duration,
 }
 
 impl Limits {
-    /// The larger of 10 s and two groups of pictures, at most 32 MiB and at
-    /// most the stream's `share` of the memory for all, in bytes.
+    /// A span of 10 s or two groups of pictures, whichever is longer; at most
+    /// 32 MiB, and at most `share`: the stream's part of the memory for all
+    /// streams, in bytes.
     pub fn for_gop(gop: Duration, share: usize) -> Self {
         Self { span: (2 * gop).max(Duration::from_secs(10)), bytes: share.min(32 << 20), gop }
     }
@@ -40,20 +41,20 @@ pub(super) struct Ring {
     buffer: SequencedBuffer<Arc<Piece>>,
     limits: Limits,
     init: Option<Arc<Init>>,
-    /// Joiners start at or after this: what lies before belongs to an earlier run.
+    /// Joiners start at or after this piece: earlier ones belong to an earlier run.
     join_from: u64,
-    /// The burst for who joins now, and the end that it was made for.
+    /// The burst for joiners, and the `end()` for which it was made.
     burst: Option<(u64, Burst)>,
 }
 
-/// Where one reader stands. Holds no pieces.
+/// The position of one reader. Holds no pieces.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor {
     next: u64,
-    /// The generation whose init the reader has.
+    /// The generation whose init segment the reader has.
     generation: Option<u32>,
-    /// Whether the next piece must be one to start with.
-    seeking: bool,
+    /// Whether the next piece must be a key frame.
+    is_seeking: bool,
 }
 
 impl Cursor {
@@ -62,7 +63,7 @@ impl Cursor {
     }
 }
 
-/// A picture of the past.
+/// A past picture with the pieces that are needed to decode it.
 #[derive(Debug)]
 pub struct Past {
     pub init: Arc<Init>,
@@ -75,7 +76,7 @@ pub(super) enum Step {
     Init(Arc<Init>),
     Piece(Arc<Piece>),
     Skipped(u64),
-    Nothing,
+    AtEnd,
 }
 
 impl Ring {
@@ -98,27 +99,27 @@ impl Ring {
     pub(super) fn push(&mut self, piece: Piece) {
         self.buffer.push(Arc::new(piece));
         self.burst = None;
-        if let Some(old) = self.buffer.pieces().iter().rev().nth(SHAPES_KEPT) {
-            old.forget_shapes();
+        if let Some(old) = self.buffer.pieces().iter().rev().nth(DERIVED_KEPT) {
+            old.drop_derived();
         }
         self.trim();
     }
 
-    /// From here on joiners get only what comes next: the run is over, and a
-    /// picture from before it would be a lie about what is live.
+    /// Ends the run: joiners get only later pieces, because pictures of an
+    /// ended run are not live.
     pub(super) fn close_run(&mut self) {
         self.join_from = self.end();
     }
 
-    /// Lets go of all pieces; cursors go on with what comes next.
+    /// Drops all pieces; cursors continue with the next one pushed.
     pub(super) fn clear(&mut self) {
         self.buffer.clear();
         self.burst = None;
         self.join_from = self.end();
     }
 
-    /// The oldest piece that is kept.
-    pub(super) fn begin(&self) -> u64 {
+    /// Number of the oldest piece.
+    pub(super) fn first(&self) -> u64 {
         self.buffer.first()
     }
 
@@ -131,16 +132,16 @@ impl Ring {
         self.buffer.end()
     }
 
-    /// A cursor on the newest key frame of this run, so that a picture can be
-    /// shown at once; before the first one, on the end.
+    /// A cursor at the newest key frame of this run, so that a picture can be
+    /// shown at once; before the first key frame, at the end.
     pub(super) fn join(&self) -> Cursor {
         let next = self.newest_key().unwrap_or(self.end());
-        Cursor { next, generation: None, seeking: true }
+        Cursor { next, generation: None, is_seeking: true }
     }
 
-    /// A cursor at the live edge, the init segment there, and everything that
-    /// leads up to it, squeezed. Nothing before this run's first key frame, or
-    /// where frames are reordered: then [`Ring::join`] is right.
+    /// A cursor at the live edge, its init segment, and the burst that ends
+    /// there. `None` before this run's first key frame and for streams with
+    /// reordered frames: use [`Ring::join`] then.
     pub(super) fn join_at_edge(&mut self) -> Option<(Cursor, Arc<Init>, Burst)> {
         let init = Arc::clone(self.init.as_ref()?);
         let end = self.end();
@@ -155,41 +156,44 @@ impl Ring {
         };
         self.burst = Some((end, burst.clone()));
         let generation = Some(init.generation);
-        Some((Cursor { next: end, generation, seeking: false }, init, burst))
+        Some((Cursor { next: end, generation, is_seeking: false }, init, burst))
     }
 
-    /// A cursor at the live edge, the init segment there, and the pieces since
-    /// the newest key frame. Nothing before this run's first key frame, or
-    /// where frames are reordered: then [`Ring::join`] is right.
+    /// A cursor at the live edge, its init segment, and the pieces since the
+    /// newest key frame. `None` in the same cases as [`Ring::join_at_edge`].
     pub(super) fn join_with_past(&self) -> Option<(Cursor, Arc<Init>, Vec<Arc<Piece>>)> {
         let init = Arc::clone(self.init.as_ref()?);
         let from = self.newest_key()?;
         let skipped = usize::try_from(from - self.buffer.first()).ok()?;
         let past: Vec<_> = self.buffer.pieces().iter().skip(skipped).cloned().collect();
-        let fits = |piece: &Arc<Piece>| {
+        let is_usable = |piece: &Arc<Piece>| {
             piece.generation == init.generation && !edge::is_reordered(piece.chunk())
         };
-        if !past.iter().all(fits) {
+        if !past.iter().all(is_usable) {
             return None;
         }
         let generation = Some(init.generation);
-        Some((Cursor { next: self.end(), generation, seeking: false }, init, past))
+        Some((Cursor { next: self.end(), generation, is_seeking: false }, init, past))
     }
 
-    /// The picture that came nearest to `moment`, in nanoseconds since 1970, also
-    /// of an earlier run. Where the oldest is younger, or there is none, when
-    /// the oldest came.
-    pub(super) fn past(&self, moment: u64) -> Result<Past, Option<u64>> {
+    /// The picture whose arrival is nearest to `moment_ns`, in nanoseconds since
+    /// 1970; it may belong to an earlier run.
+    ///
+    /// # Errors
+    /// All pictures are newer: the arrival of the oldest; `None` if there is no
+    /// picture.
+    pub(super) fn past(&self, moment_ns: u64) -> Result<Past, Option<u64>> {
         let init = self.init.as_ref().ok_or(None)?;
-        let fits = |piece: &&Arc<Piece>| piece.generation == init.generation && piece.has_video();
-        let pictures = self.buffer.pieces().iter().filter(fits).skip_while(|piece| !piece.key);
-        let pictures: Vec<_> = pictures.collect();
-        let oldest = pictures.first().map(|piece| piece.came_ns()).ok_or(None)?;
-        if moment < oldest {
+        let is_decodable =
+            |piece: &&Arc<Piece>| piece.generation == init.generation && piece.has_video();
+        let pictures = self.buffer.pieces().iter().filter(is_decodable);
+        let pictures: Vec<_> = pictures.skip_while(|piece| !piece.key).collect();
+        let oldest = pictures.first().map(|piece| piece.arrived_ns()).ok_or(None)?;
+        if moment_ns < oldest {
             return Err(Some(oldest));
         }
-        let after = pictures.partition_point(|piece| piece.came_ns() <= moment);
-        let distance = |at: usize| Some(pictures.get(at)?.came_ns().abs_diff(moment));
+        let after = pictures.partition_point(|piece| piece.arrived_ns() <= moment_ns);
+        let distance = |at: usize| Some(pictures.get(at)?.arrived_ns().abs_diff(moment_ns));
         let is_later = distance(after).is_some_and(|later| Some(later) < distance(after - 1));
         let found = if is_later { after } else { after - 1 };
         let key = pictures[..=found].iter().rposition(|piece| piece.key).unwrap_or(0);
@@ -197,16 +201,16 @@ impl Ring {
         Ok(Past { init: Arc::clone(init), pieces })
     }
 
-    /// The newest key frame with enough pictures behind it, or the oldest one
-    /// of this run that fits.
+    /// The newest key frame with at least [`BURST_FRAMES`] pictures from there
+    /// on, or the oldest one of this run within [`BURST_BYTES`].
     fn burst_start(&self, generation: u32) -> Option<u64> {
         let (mut start, mut frames, mut bytes) = (None, 0, 0);
         for (back, piece) in self.buffer.pieces().iter().rev().enumerate() {
             let sequence = self.end() - 1 - back as u64;
             frames += usize::from(piece.has_video());
             bytes += piece.video_len();
-            let foreign = sequence < self.join_from || piece.generation != generation;
-            if foreign || (bytes > BURST_BYTES && start.is_some()) {
+            let is_of_other_run = sequence < self.join_from || piece.generation != generation;
+            if is_of_other_run || (bytes > BURST_BYTES && start.is_some()) {
                 break;
             }
             if piece.key {
@@ -219,13 +223,13 @@ impl Ring {
         start
     }
 
-    /// Takes one step, at most to the end.
+    /// Advances the cursor by one piece, or to the piece that it must read next.
     pub(super) fn step(&self, cursor: &mut Cursor) -> Step {
         if cursor.next < self.buffer.first() {
             return self.skip(cursor);
         }
         while let Some(piece) = self.buffer.at(cursor.next) {
-            if cursor.seeking && !piece.key {
+            if cursor.is_seeking && !piece.key {
                 cursor.next += 1;
                 continue;
             }
@@ -235,26 +239,27 @@ impl Ring {
                         cursor.generation = Some(piece.generation);
                         return Step::Init(Arc::clone(init));
                     }
-                    // The init of an older generation is gone; its pieces are useless.
+                    // The init of an older generation is gone; its pieces cannot be decoded.
                     None => {
                         cursor.next += 1;
                         continue;
                     }
                 }
             }
-            cursor.seeking = false;
+            cursor.is_seeking = false;
             cursor.next += 1;
             return Step::Piece(Arc::clone(piece));
         }
-        Step::Nothing
+        Step::AtEnd
     }
 
-    /// Moves a cursor on to the newest key frame, if that is before it.
+    /// Moves the cursor to the newest key frame, if that is ahead. Returns the
+    /// number of pieces skipped.
     pub(super) fn jump(&self, cursor: &mut Cursor) -> u64 {
         let Some(to) = self.newest_key().filter(|key| *key > cursor.next) else { return 0 };
         let lost = to - cursor.next;
         cursor.next = to;
-        cursor.seeking = true;
+        cursor.is_seeking = true;
         lost
     }
 
@@ -262,7 +267,7 @@ impl Ring {
         let to = self.newest_key().unwrap_or(self.end());
         let lost = to - cursor.next;
         cursor.next = to;
-        cursor.seeking = true;
+        cursor.is_seeking = true;
         Step::Skipped(lost)
     }
 
@@ -273,14 +278,15 @@ impl Ring {
     }
 
     fn trim(&mut self) {
-        let too_many = |ring: &Self| ring.buffer.bytes() > ring.limits.bytes || ring.spans_enough();
-        while self.buffer.pieces().len() > 1 && too_many(self) {
-            self.buffer.shorten();
+        let is_too_long =
+            |ring: &Self| ring.buffer.bytes() > ring.limits.bytes || ring.may_drop_oldest();
+        while self.buffer.pieces().len() > 1 && is_too_long(self) {
+            self.buffer.pop_oldest();
         }
     }
 
-    /// Whether the ring without its oldest piece still spans the limit.
-    fn spans_enough(&self) -> bool {
+    /// Whether the ring without its oldest piece still spans `Limits::span`.
+    fn may_drop_oldest(&self) -> bool {
         let (Some(second), Some(newest)) =
             (self.buffer.pieces().get(1), self.buffer.pieces().back())
         else {

@@ -1,23 +1,23 @@
-//! The newest of a numbered sequence: what all rings have in common.
+//! A queue of numbered pieces that knows its size in bytes: common to all rings.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::piece::Piece;
 
-/// What takes memory.
-pub(super) trait Weigh {
+/// The memory that a piece takes.
+pub(super) trait MemorySize {
     /// In bytes.
-    fn weight(&self) -> usize;
+    fn memory_size(&self) -> usize;
 }
 
-impl Weigh for Arc<Piece> {
-    fn weight(&self) -> usize {
+impl MemorySize for Arc<Piece> {
+    fn memory_size(&self) -> usize {
         self.bytes.len()
     }
 }
 
-/// The newest pieces of a sequence, each with its number, and what they weigh.
+/// The newest pieces of a sequence. Numbers are consecutive.
 #[derive(Debug)]
 pub(super) struct SequencedBuffer<T> {
     pieces: VecDeque<T>,
@@ -26,37 +26,36 @@ pub(super) struct SequencedBuffer<T> {
     bytes: usize,
 }
 
-impl<T: Weigh> SequencedBuffer<T> {
+impl<T: MemorySize> SequencedBuffer<T> {
     pub(super) fn new() -> Self {
         Self { pieces: VecDeque::new(), first: 0, bytes: 0 }
     }
 
     pub(super) fn push(&mut self, piece: T) {
-        self.bytes += piece.weight();
+        self.bytes += piece.memory_size();
         self.pieces.push_back(piece);
     }
 
-    /// Lets go of the oldest.
-    pub(super) fn shorten(&mut self) {
+    pub(super) fn pop_oldest(&mut self) {
         if let Some(oldest) = self.pieces.pop_front() {
-            self.bytes -= oldest.weight();
+            self.bytes -= oldest.memory_size();
             self.first += 1;
         }
     }
 
-    /// Lets go of all; numbers go on with what comes next.
+    /// Removes all pieces; the numbers continue.
     pub(super) fn clear(&mut self) {
         self.first = self.end();
         self.pieces.clear();
         self.bytes = 0;
     }
 
-    /// Number of the oldest.
+    /// Number of the oldest piece.
     pub(super) fn first(&self) -> u64 {
         self.first
     }
 
-    /// One past the number of the newest.
+    /// One past the number of the newest piece.
     pub(super) fn end(&self) -> u64 {
         self.first + self.pieces.len() as u64
     }

@@ -1,5 +1,5 @@
-//! The newest picture of a stream as a file of its own: one writer, any number
-//! of readers, and nothing but the newest. Who is too slow sees fewer of them.
+//! The newest picture of a stream as a JPEG: one writer, any number of readers.
+//! Only the newest picture is kept; a slow reader sees fewer pictures.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use crate::base::lock::Lock;
 /// One picture.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Still {
-    /// Counts the pictures, from 1 on.
+    /// Counts the pictures, starting at 1.
     pub number: u64,
-    /// A whole JPEG.
+    /// A complete JPEG file.
     pub jpeg: Bytes,
-    /// When it was taken: since 1970.
+    /// Capture time since 1970.
     pub taken: Duration,
 }
 
-/// Where the newest picture is found.
+/// Publishes the newest picture.
 #[derive(Debug, Default)]
 pub struct Stills {
     newest: Lock<Option<Arc<Still>>>,
@@ -42,18 +42,18 @@ impl Stills {
         self.newest.lock().clone()
     }
 
-    /// How many pictures there were.
+    /// Number of pictures published.
     pub fn end(&self) -> u64 {
         *self.end.borrow()
     }
 
-    /// Wakes who waits for a picture, though there is none.
+    /// Wakes waiting readers without a new picture.
     pub fn wake(&self) {
         self.end.send_modify(|_| {});
     }
 
-    /// Changes with every picture.
-    pub fn ends(&self) -> watch::Receiver<u64> {
+    /// Changes with every picture, and with [`Stills::wake`].
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.end.subscribe()
     }
 }
@@ -63,15 +63,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_newest_is_there_and_each_has_its_number() {
+    fn only_the_newest_picture_is_kept_and_pictures_are_numbered() {
         let stills = Stills::default();
-        let mut ends = stills.ends();
+        let mut numbers = stills.subscribe();
         assert_eq!((stills.newest(), stills.end()), (None, 0));
         for byte in 1..=3 {
             stills.publish(Bytes::from(vec![byte]), Duration::from_secs(byte.into()));
         }
         let newest = stills.newest().unwrap();
         assert_eq!((newest.number, newest.jpeg.as_ref()), (3, [3].as_slice()));
-        assert_eq!(*ends.borrow_and_update(), 3);
+        assert_eq!(*numbers.borrow_and_update(), 3);
     }
 }

@@ -1,4 +1,4 @@
-//! One stream: its ring, who writes it, how many read it.
+//! One stream: its packager and rings, its counters, and its readers.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use std::time::Duration;
 use log::warn;
 use tokio::sync::watch;
 
-use super::audience::{Audience, Client};
+use super::audience::{Client, ClientList};
 use super::gauge::{Gauge, Measured};
 use super::lease::Lease;
-use super::piece::{Piece, Placer};
+use super::piece::{Piece, PieceBuilder};
 use super::reader::Reader;
 use super::ring::{Cursor, Limits, Past, Ring, Step};
 use crate::base::lock::Lock;
@@ -27,11 +27,11 @@ use crate::model::unit::{AccessUnit, TrackKind};
 
 pub use crate::media::h264::Malformed;
 
-/// A frame that is left out now and then is nothing to log.
-const WORTH_TELLING: u64 = 64;
+/// Fewer dropped frames than this are not logged: single ones are normal.
+const MIN_LOGGED_DROPS: u64 = 64;
 
 /// A stream in memory. The writer never waits for a reader; a reader that is
-/// too slow loses chunks, and learns how many.
+/// too slow loses chunks and learns how many.
 #[derive(Debug)]
 pub struct Stream {
     name: StreamName,
@@ -39,31 +39,30 @@ pub struct Stream {
     /// Sequence number one past the newest chunk.
     end: watch::Sender<u64>,
     readers: watch::Sender<usize>,
-    /// Whether it is taken away.
-    retired: AtomicBool,
-    /// Tells its segments from those of another stream that had its name.
-    mark: String,
+    is_retired: AtomicBool,
+    /// Distinguishes its segments from those of other streams with the same name.
+    instance_id: String,
     frames: AtomicU64,
     malformed: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     lost: AtomicU64,
     dropped: AtomicU64,
-    pub(super) audience: Audience,
+    pub(super) client_list: ClientList,
     pub(super) lease: Lease,
 }
 
-/// A stream's past does not reach back so far.
+/// The pictures in memory do not reach back that far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfReach {
-    /// How far it does; nothing where none of it is in memory.
+    /// The age of the oldest picture; `None` if none is in memory.
     pub reach: Option<Duration>,
 }
 
 #[derive(Debug)]
 struct Inner {
     packager: Packager,
-    placer: Placer,
+    builder: PieceBuilder,
     ring: Ring,
     window: Window,
     gauge: Gauge,
@@ -73,7 +72,10 @@ impl Stream {
     pub fn new(name: StreamName, limits: Limits) -> Arc<Self> {
         let inner = Inner {
             packager: Packager::new(),
-            placer: Placer::new(Padder::new(0, Duration::ZERO), Numbers::first(any_number())),
+            builder: PieceBuilder::new(
+                Padder::new(0, Duration::ZERO),
+                Numbers::first(random_number()),
+            ),
             ring: Ring::new(limits),
             window: Window::new(limits.bytes, limits.gop),
             gauge: Gauge::default(),
@@ -83,15 +85,15 @@ impl Stream {
             inner: Lock::new(inner),
             end: watch::Sender::new(0),
             readers: watch::Sender::new(0),
-            retired: AtomicBool::new(false),
-            mark: format!("{:x}", time::unix().as_millis()),
+            is_retired: AtomicBool::new(false),
+            instance_id: format!("{:x}", time::unix().as_millis()),
             frames: AtomicU64::new(0),
             malformed: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
-            audience: Audience::default(),
+            client_list: ClientList::default(),
             lease: Lease::default(),
         })
     }
@@ -100,56 +102,55 @@ impl Stream {
         &self.name
     }
 
-    /// Differs from that of every stream before it, of this process and of
-    /// earlier ones, as caches may keep what they have of them.
-    pub fn mark(&self) -> &str {
-        &self.mark
+    /// Differs from that of every earlier stream, of this process and of earlier
+    /// ones: caches may keep segments of streams that had the same name.
+    pub fn instance_id(&self) -> &str {
+        &self.instance_id
     }
 
-    /// Takes the stream away: all who read it are told that it is over.
+    /// Removes the stream: every reader gets [`Read::End`](super::Read::End).
     pub fn retire(&self) {
-        self.retired.store(true, Ordering::Release);
+        self.is_retired.store(true, Ordering::Release);
         self.end.send_modify(|_| {});
     }
 
-    /// Returns when it is taken away.
-    pub async fn gone(&self) {
-        let mut ends = self.ends();
+    /// Waits until the stream is retired.
+    pub async fn wait_retired(&self) {
+        let mut end = self.subscribe();
         while !self.is_retired() {
-            // The sender lives as long as this.
-            ends.changed().await.ok();
+            // Cannot fail: `self` owns the sender.
+            end.changed().await.ok();
         }
     }
 
-    /// Whether it is taken away.
     pub fn is_retired(&self) -> bool {
-        self.retired.load(Ordering::Acquire)
+        self.is_retired.load(Ordering::Acquire)
     }
 
-    /// Keeps this much from the next chunk on.
+    /// Replaces the limits; they apply from the next chunk on.
     pub fn set_limits(&self, limits: Limits) {
         let mut inner = self.inner.lock();
         inner.ring.set_limits(limits);
         inner.window.set_limits(limits.bytes, limits.gop);
     }
 
-    /// A new run of the feed begins and promises these tracks, at about so
-    /// many bits a second. Frames from before `begin` are refused.
+    /// Begins a run of the feed with the expected tracks and a nominal
+    /// `bitrate` in bits per second. Frames from before `begin` are ignored.
     pub fn begin_run(&self, begin: MediaTime, expect: Expect, bitrate: u32) {
         let mut inner = self.inner.lock();
         let frame = expect.video.unwrap_or_default();
-        inner.placer.repad(Padder::new(bitrate, frame));
+        inner.builder.set_padder(Padder::new(bitrate, frame));
         inner.packager.begin_run(begin, expect);
         inner.gauge = Gauge::default();
         inner.ring.close_run();
     }
 
-    /// The run is over: who joins now waits for the next one. Where nobody
-    /// reads, the memory is let go.
+    /// Ends the run: readers that join later wait for the next run. Without
+    /// readers, the memory is freed.
     pub fn end_run(&self) {
-        let idle = self.reader_count() == 0;
+        let is_unread = self.reader_count() == 0;
         let mut inner = self.inner.lock();
-        if idle {
+        if is_unread {
             inner.ring.clear();
             inner.window.clear();
         } else {
@@ -161,14 +162,15 @@ impl Stream {
         self.inner.lock().packager.audio_config(info);
     }
 
-    /// Hands one encoded frame to all readers. Returns whether any chunk came
-    /// of it: audio waits for the next picture, and nothing leaves before the
-    /// first key frame.
+    /// Publishes one encoded frame to all readers. Returns whether it completed
+    /// a chunk: audio waits for the next picture, and there is no chunk before
+    /// the first key frame.
     ///
     /// # Errors
-    /// A malformed access unit is skipped and counted; the next one may come.
+    /// A malformed access unit is skipped and counted; publishing may go on
+    /// with the next one.
     pub fn publish(&self, unit: AccessUnit) -> Result<bool, Malformed> {
-        let (came_ns, clock) = (unix_ns(), WallClock::now());
+        let (arrived_ns, clock) = (unix_ns(), WallClock::now());
         self.bytes_in.fetch_add(unit.data.len() as u64, Ordering::Relaxed);
         let mut inner = self.inner.lock();
         let packaged = inner.packager.push(unit).inspect_err(|_| {
@@ -183,9 +185,9 @@ impl Stream {
                 }
                 Packaged::Chunk(chunk) => {
                     self.frames.fetch_add(inner.frames_in(&chunk), Ordering::Relaxed);
-                    inner.gauge.note(&chunk);
+                    inner.gauge.add(&chunk);
                     inner.window.push(&chunk, clock);
-                    let piece = inner.placer.place(chunk, came_ns);
+                    let piece = inner.builder.build(chunk, arrived_ns);
                     inner.ring.push(piece);
                     published = true;
                 }
@@ -199,41 +201,41 @@ impl Stream {
         Ok(published)
     }
 
-    /// A reader that starts at the newest key frame. While it lives, the
+    /// A reader that starts at the newest key frame. While it exists, the
     /// stream counts as needed.
     pub fn join(self: &Arc<Self>) -> Reader {
         let cursor = self.inner.lock().ring.join();
         Reader::new(Arc::clone(self), cursor, self.end.subscribe())
     }
 
-    /// As [`Stream::join`], for one that works for others: they say whether the
-    /// stream is needed.
-    pub fn listen(self: &Arc<Self>) -> Reader {
+    /// As [`Stream::join`], but the reader does not count: the stream is needed
+    /// only while other readers need it.
+    pub fn join_uncounted(self: &Arc<Self>) -> Reader {
         let cursor = self.inner.lock().ring.join();
-        Reader::listening(Arc::clone(self), cursor, self.end.subscribe())
+        Reader::uncounted(Arc::clone(self), cursor, self.end.subscribe())
     }
 
-    /// A reader at the live edge, with the init segment and the bytes that
-    /// lead up to there: written out first, they bring a decoder to the edge
-    /// at once. Nothing before the first key frame, or where frames are
-    /// reordered; then [`Stream::join`] is right.
+    /// A reader at the live edge, with the init segment and the burst to send
+    /// before its first chunk: with them, a decoder is at the live edge at
+    /// once. `None` before the first key frame and for streams with reordered
+    /// frames: use [`Stream::join`] then.
     pub fn join_at_edge(self: &Arc<Self>) -> Option<(Reader, Arc<Init>, Burst)> {
         let (cursor, init, burst) = self.inner.lock().ring.join_at_edge()?;
         Some((Reader::new(Arc::clone(self), cursor, self.end.subscribe()), init, burst))
     }
 
-    /// A reader at the live edge, and the pieces since the newest key frame:
-    /// squeezed, they bring a decoder to the edge at once. Nothing where
-    /// [`Stream::join`] is right.
+    /// A reader at the live edge, with the init segment and the pieces since
+    /// the newest key frame: sent with squeezed times, they bring a decoder to
+    /// the live edge at once. `None` as for [`Stream::join_at_edge`].
     pub fn join_with_past(self: &Arc<Self>) -> Option<(Reader, Arc<Init>, Vec<Arc<Piece>>)> {
         let (cursor, init, past) = self.inner.lock().ring.join_with_past()?;
         Some((Reader::new(Arc::clone(self), cursor, self.end.subscribe()), init, past))
     }
 
-    /// The picture that was the newest so long `ago`, with what it is decoded from.
+    /// The picture of a time `ago`, with the pieces needed to decode it.
     ///
     /// # Errors
-    /// The past that is in memory does not reach back so far.
+    /// The pictures in memory do not reach back that far.
     pub fn past(&self, ago: Duration) -> Result<Past, OutOfReach> {
         let now_ns = unix_ns();
         let ago_ns = u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX);
@@ -243,33 +245,34 @@ impl Stream {
         })
     }
 
-    /// The init segment that belongs to what is live now.
+    /// The init segment of the newest chunk.
     pub fn init(&self) -> Option<Arc<Init>> {
         self.inner.lock().ring.init().cloned()
     }
 
-    /// What the run that goes on, or the last one, really gives.
+    /// Measured rates of the current run, or of the last one.
     pub fn measured(&self) -> Measured {
         self.inner.lock().gauge.measured()
     }
 
-    /// Looks at the segments for HLS.
-    pub fn with_window<T>(&self, look: impl FnOnce(&mut Window) -> T) -> T {
-        look(&mut self.inner.lock().window)
+    /// Calls `f` with the HLS segments, under the lock of the stream.
+    pub fn with_window<T>(&self, f: impl FnOnce(&mut Window) -> T) -> T {
+        f(&mut self.inner.lock().window)
     }
 
-    /// Changes with every chunk; for who waits for something new.
-    pub fn ends(&self) -> watch::Receiver<u64> {
+    /// The sequence number one past the newest chunk; changes with every chunk
+    /// and when the stream is retired.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.end.subscribe()
     }
 
-    /// The sequence number of the oldest chunk that is kept: who reads one
-    /// before it next has lost some.
+    /// The sequence number of the oldest chunk in memory: a reader whose next
+    /// chunk is an earlier one has lost chunks.
     pub fn oldest(&self) -> u64 {
-        self.inner.lock().ring.begin()
+        self.inner.lock().ring.first()
     }
 
-    /// How many read the stream; changes wake the receiver.
+    /// The number of counted readers; changes wake the receiver.
     pub fn readers(&self) -> watch::Receiver<usize> {
         self.readers.subscribe()
     }
@@ -278,13 +281,13 @@ impl Stream {
         *self.readers.borrow()
     }
 
-    /// Chunks published since the start of the service; changes while anything comes.
+    /// Chunks published since the start of the service.
     pub fn chunks(&self) -> u64 {
         *self.end.borrow()
     }
 
-    /// Pictures since the start of the service; frames of sound where that is
-    /// all there is.
+    /// Pictures published since the start of the service; audio frames for a
+    /// stream without video.
     pub fn frames(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
     }
@@ -293,12 +296,12 @@ impl Stream {
         self.malformed.load(Ordering::Relaxed)
     }
 
-    /// Bytes of access units that the feed has given since the start of the service.
+    /// Bytes of access units from the feed since the start of the service.
     pub fn bytes_in(&self) -> u64 {
         self.bytes_in.load(Ordering::Relaxed)
     }
 
-    /// Chunks that readers were too slow for, since the start of the service.
+    /// Chunks that slow readers have lost since the start of the service.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
@@ -307,36 +310,36 @@ impl Stream {
         self.lost.fetch_add(chunks, Ordering::Relaxed);
     }
 
-    /// Frames that were left out because the encoder was too slow for them,
-    /// since the start of the service.
+    /// Frames dropped because the encoder was too slow, since the start of the
+    /// service.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Counts `more` frames that were left out before its encoder; each doubling
-    /// of their number is told.
+    /// Counts `more` frames dropped before the encoder; logs each doubling of
+    /// the total.
     pub fn count_dropped(&self, more: u64) {
         let add = |before: u64| Some(before.saturating_add(more));
         let counted = self.dropped.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         let before = counted.unwrap_or_default();
         let dropped = before.saturating_add(more);
-        if dropped >= WORTH_TELLING && dropped.checked_ilog2() != before.checked_ilog2() {
-            warn!(stream:% = self.name, dropped; "the encoder is too slow; frames are left out");
+        if dropped >= MIN_LOGGED_DROPS && dropped.checked_ilog2() != before.checked_ilog2() {
+            warn!(stream:% = self.name, dropped; "the encoder is too slow; frames are dropped");
         }
     }
 
-    /// How long ago the newest chunk came; nothing if there is none in memory.
+    /// The time since the newest chunk arrived; `None` if none is in memory.
     pub fn newest_age(&self) -> Option<Duration> {
-        let came_ns = self.inner.lock().ring.newest()?.came_ns();
-        Some(Duration::from_nanos(unix_ns().saturating_sub(came_ns)))
+        let arrived_ns = self.inner.lock().ring.newest()?.arrived_ns();
+        Some(Duration::from_nanos(unix_ns().saturating_sub(arrived_ns)))
     }
 
-    /// The viewers that are listed, in the order in which they came.
+    /// The listed viewers, in the order of their arrival.
     pub fn clients(&self) -> Vec<Client> {
-        self.audience.clients()
+        self.client_list.clients()
     }
 
-    /// Bytes handed to viewers since the start of the service.
+    /// Bytes sent to viewers since the start of the service.
     pub fn bytes_out(&self) -> u64 {
         self.bytes_out.load(Ordering::Relaxed)
     }
@@ -353,29 +356,29 @@ impl Stream {
         self.inner.lock().ring.jump(cursor)
     }
 
-    pub(super) fn reader_came(&self) {
+    pub(super) fn add_reader(&self) {
         self.readers.send_modify(|count| *count += 1);
     }
 
-    pub(super) fn reader_went(&self) {
+    pub(super) fn remove_reader(&self) {
         self.readers.send_modify(|count| *count -= 1);
     }
 }
 
 impl Inner {
     fn frames_in(&self, chunk: &Chunk) -> u64 {
-        let has_picture = self.ring.init().is_some_and(|init| init.tracks.video.is_some());
-        let counted = if has_picture { TrackKind::Video } else { TrackKind::Audio };
+        let has_video = self.ring.init().is_some_and(|init| init.tracks.video.is_some());
+        let counted = if has_video { TrackKind::Video } else { TrackKind::Audio };
         chunk.units.iter().filter(|unit| unit.track == counted).count() as u64
     }
 }
 
-/// Tells streams apart whose packets meet at one receiver (RFC 3550, section 8).
-fn any_number() -> u32 {
+/// Makes the RTP sources of streams unique at a receiver (RFC 3550, section 8).
+fn random_number() -> u32 {
     RandomState::new().hash_one(()) as u32
 }
 
-/// The wall clock, for the stamps by which delays are measured.
+/// The wall clock in nanoseconds since 1970, for timestamps that measure delays.
 fn unix_ns() -> u64 {
     u64::try_from(time::unix().as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! How a stream looks to those who read it.
+//! Streams as their readers see them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const FRAME: Duration = Duration::from_millis(40);
 const GOP: u32 = 10;
 
 #[test]
-fn a_joiner_starts_at_the_newest_key_frame_with_what_it_needs_to_decode_it() {
+fn late_joiners_start_at_the_newest_key_frame_with_its_init_segment() {
     let stream = stream(Duration::from_secs(10), 1 << 20);
     run(&stream, 0, 25);
     let mut reader = stream.join();
@@ -28,7 +28,7 @@ fn a_joiner_starts_at_the_newest_key_frame_with_what_it_needs_to_decode_it() {
 }
 
 #[test]
-fn a_joiner_before_the_first_frame_gets_all_of_it() {
+fn a_reader_that_joins_before_the_first_frame_gets_every_frame() {
     let stream = stream(Duration::from_secs(10), 1 << 20);
     let mut reader = stream.join();
     assert!(reader.try_next().is_none());
@@ -38,25 +38,25 @@ fn a_joiner_before_the_first_frame_gets_all_of_it() {
 }
 
 #[test]
-fn who_joins_at_the_edge_gets_a_burst_and_then_only_what_is_new() {
+fn a_reader_that_joins_at_the_edge_gets_a_burst_and_then_only_new_frames() {
     let stream = stream(Duration::from_secs(10), 1 << 20);
     assert!(stream.join_at_edge().is_none());
     run(&stream, 0, 95);
     let (mut reader, init, burst) = stream.join_at_edge().unwrap();
     assert!(reader.try_next().is_none());
 
-    // Frame 50 is the newest key frame with forty pictures behind it.
+    // Frame 50 is the newest key frame that is followed by forty pictures.
     let frames = burst.bytes.windows(4).filter(|window| window == b"moof").count();
     assert_eq!((frames, init.generation), (45, 1));
     let (_, _, again) = stream.join_at_edge().unwrap();
-    assert_eq!(again.bytes.as_ptr(), burst.bytes.as_ptr(), "made once for all who join now");
+    assert_eq!(again.bytes.as_ptr(), burst.bytes.as_ptr(), "made once for all joiners");
 
     publish(&stream, 95, 97);
     assert_eq!(numbers(&mut reader), [95, 96]);
 }
 
 #[test]
-fn a_picture_of_the_past_comes_with_what_it_is_decoded_from() {
+fn a_past_picture_comes_with_the_pieces_needed_to_decode_it() {
     let stream = stream(Duration::from_secs(10), 1 << 20);
     assert_eq!(stream.past(Duration::ZERO).unwrap_err().reach, None);
     run(&stream, 0, 25);
@@ -82,10 +82,10 @@ fn every_viewer_of_a_padded_stream_is_in_the_same_phase() {
     let (mut phase, mut pads) = (None, 0);
     while let Some(read) = reader.try_next() {
         let Read::Chunk(piece) = read else { continue };
-        let slot = piece.whole();
-        let begin = slot.phase.unwrap();
+        let padding = piece.padding();
+        let begin = padding.phase.unwrap();
         assert!(phase.is_none_or(|phase| phase == begin));
-        let pad = slot.pad.as_ref().map_or(0, |pad| pad.len());
+        let pad = padding.pad.as_ref().map_or(0, |pad| pad.len());
         pads += usize::from(pad > 0);
         phase = Some((begin + piece.bytes.len() + pad) % BLOCK);
     }
@@ -93,10 +93,10 @@ fn every_viewer_of_a_padded_stream_is_in_the_same_phase() {
 }
 
 #[test]
-fn a_slow_reader_learns_its_loss_and_goes_on_at_the_newest_key_frame() {
+fn a_slow_reader_learns_how_much_it_lost_and_continues_at_the_newest_key_frame() {
     let stream = stream(Duration::from_millis(400), 1 << 20);
-    let told = Arc::default();
-    let mut reader = stream.join().counting(&told);
+    let counter = Arc::default();
+    let mut reader = stream.join().with_lost_counter(&counter);
     run(&stream, 0, 3);
     assert!(matches!(reader.try_next(), Some(Read::Init(_))));
     assert_eq!(numbers(&mut reader), [0, 1, 2]);
@@ -104,12 +104,12 @@ fn a_slow_reader_learns_its_loss_and_goes_on_at_the_newest_key_frame() {
     publish(&stream, 3, 60);
     let Some(Read::Skipped(lost)) = reader.try_next() else { panic!("should have lagged") };
     assert_eq!(lost, 47);
-    assert_eq!(told.load(std::sync::atomic::Ordering::Relaxed), 47);
+    assert_eq!(counter.load(std::sync::atomic::Ordering::Relaxed), 47);
     assert_eq!(numbers(&mut reader), [50, 51, 52, 53, 54, 55, 56, 57, 58, 59]);
 }
 
 #[test]
-fn the_ring_never_holds_more_bytes_than_it_may() {
+fn the_ring_never_holds_more_bytes_than_its_limit() {
     let stream = stream(Duration::from_secs(3600), 2_000);
     run(&stream, 0, 500);
     let mut reader = stream.join();
@@ -123,7 +123,7 @@ fn the_ring_never_holds_more_bytes_than_it_may() {
 }
 
 #[test]
-fn a_reader_goes_on_over_a_restart_of_the_feed_as_if_nothing_had_been() {
+fn a_reader_continues_after_a_restart_of_the_feed_without_a_new_init() {
     let stream = stream(Duration::from_secs(10), 1 << 20);
     let mut reader = stream.join();
     run(&stream, 0, 5);
@@ -136,7 +136,7 @@ fn a_reader_goes_on_over_a_restart_of_the_feed_as_if_nothing_had_been() {
 }
 
 #[test]
-fn who_joins_between_two_runs_never_sees_the_old_one() {
+fn a_reader_that_joins_between_two_runs_gets_no_frame_of_the_ended_one() {
     let stream = stream(Duration::from_secs(10), 1 << 20);
     let _keeps_the_ring = stream.join();
     run(&stream, 0, 5);
@@ -150,7 +150,7 @@ fn who_joins_between_two_runs_never_sees_the_old_one() {
 }
 
 #[test]
-fn another_picture_size_comes_with_a_new_beginning() {
+fn another_picture_size_comes_with_a_new_init_segment() {
     let stream = stream(Duration::from_secs(60), 16 << 20);
     let mut reader = stream.join();
     for (size, second) in [("320x240", 0), ("160x120", 10)] {
@@ -171,13 +171,13 @@ fn another_picture_size_comes_with_a_new_beginning() {
             widths.push(init.tracks.video.as_ref().map(|video| video.width));
         }
     }
-    // The reader was slower than the change: the old beginning is gone, and
-    // with it the frames that need it.
+    // The reader was slower than the change: the old init segment is gone, and
+    // the frames that need it are skipped.
     assert_eq!(widths.last(), Some(&Some(160)));
 }
 
 #[test]
-fn a_broken_frame_is_counted_and_the_next_one_goes_on() {
+fn a_malformed_frame_is_counted_and_the_next_one_is_published() {
     let stream = stream(Duration::from_secs(10), 1 << 20);
     run(&stream, 0, 2);
     let broken = AccessUnit {
@@ -193,7 +193,7 @@ fn a_broken_frame_is_counted_and_the_next_one_goes_on() {
 }
 
 #[test]
-fn pictures_are_counted_or_frames_of_sound_where_that_is_all() {
+fn pictures_are_counted_or_audio_frames_without_video() {
     let count = |video: Option<Duration>| {
         let stream = stream(Duration::from_secs(10), 1 << 20);
         stream.begin_run(MediaTime::default(), Expect { video, audio: true }, 2_000_000);
@@ -211,7 +211,7 @@ fn pictures_are_counted_or_frames_of_sound_where_that_is_all() {
 }
 
 #[test]
-fn the_stream_knows_how_many_read_it() {
+fn the_stream_counts_its_readers() {
     let stream = stream(Duration::from_secs(10), 1 << 20);
     let first = stream.join();
     let second = stream.join();
@@ -234,13 +234,13 @@ fn stream(span: Duration, bytes: usize) -> Arc<Stream> {
     Stream::new("test".parse().unwrap(), Limits { span, bytes, gop: GOP * FRAME })
 }
 
-/// A whole run: it begins, and gives the frames `from..to`.
+/// Begins a run and publishes the frames `from..to`.
 fn run(stream: &Stream, from: u32, to: u32) {
     stream.begin_run(MediaTime::default(), Expect { video: Some(FRAME), audio: false }, 2_000_000);
     publish(stream, from, to);
 }
 
-/// The frames `from..to` of an endless picture with a key frame every [`GOP`].
+/// Publishes the frames `from..to` of a picture with a key frame every [`GOP`] frames.
 fn publish(stream: &Stream, from: u32, to: u32) {
     let frames = placeholders(at(0), to, GOP).into_iter().enumerate();
     for (number, mut unit) in frames.skip(from as usize) {
@@ -254,7 +254,7 @@ fn at(number: u32) -> MediaTime {
     MediaTime::ORIGIN + FRAME * number
 }
 
-/// The numbers of the frames that are there to read.
+/// The numbers of the frames that can be read without waiting.
 fn numbers(reader: &mut Reader) -> Vec<u128> {
     let mut numbers = Vec::new();
     while let Some(read) = reader.try_next() {

@@ -158,7 +158,7 @@ impl Mjpeg {
 
     /// Waits for a picture, if there is none yet.
     pub async fn first(&self) -> Arc<Still> {
-        let mut ends = self.stills.ends();
+        let mut ends = self.stills.subscribe();
         loop {
             if let Some(still) = self.stills.newest() {
                 return still;

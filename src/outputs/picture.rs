@@ -362,7 +362,7 @@ impl Backlog {
             Read::Chunk(chunk) if chunk.has_video() && !self.chunks.is_empty() => {
                 self.chunks.push(chunk);
             }
-            Read::Chunk(_) | Read::Over => {}
+            Read::Chunk(_) | Read::End => {}
         }
     }
 

@@ -80,11 +80,11 @@ impl Play {
         let time = last.start().before(squeezed);
         Some(match track {
             TrackKind::Video => {
-                let sequence = first.numbers().of(track);
+                let sequence = first.rtp_numbers().of(track);
                 Begin { sequence, time: timestamp(time, VIDEO_CLOCK) }
             }
             TrackKind::Audio => {
-                let next: Numbers = last.numbers().after(last.chunk());
+                let next: Numbers = last.rtp_numbers().after(last.chunk());
                 let clock = self.init.as_ref()?.tracks.audio.as_ref()?.rate;
                 Begin { sequence: next.of(track), time: timestamp(time, clock) }
             }
@@ -104,7 +104,7 @@ impl Play {
                     return Some(self.live(&piece, &init));
                 }
                 (Read::Init(new), Some(init)) if new.generation != init.generation => return None,
-                (Read::Over, _) => return None,
+                (Read::End, _) => return None,
                 (Read::Init(new), _) => self.init = Some(new),
                 (Read::Chunk(_) | Read::Skipped(_), _) => {}
             }
@@ -112,7 +112,7 @@ impl Play {
     }
 
     fn squeezed(&mut self, piece: &Piece, init: &Init) -> Next {
-        let packets = piece.packets(&init.tracks);
+        let packets = piece.rtp_packets(&init.tracks);
         let load = packets.load(TrackKind::Video);
         let packets = packets.of_track(TrackKind::Video);
         let last = self.past.back().map_or(piece, AsRef::as_ref);
@@ -129,7 +129,7 @@ impl Play {
     }
 
     fn live(&mut self, piece: &Piece, init: &Init) -> Next {
-        let packets = piece.packets(&init.tracks);
+        let packets = piece.rtp_packets(&init.tracks);
         let is_due = self.report_at.is_none_or(|at| at <= Instant::now());
         let reports = if is_due { self.reports(piece, init) } else { Vec::new() };
         for (sent, track) in self.sent.iter_mut().zip([TrackKind::Video, TrackKind::Audio]) {

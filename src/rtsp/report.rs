@@ -20,9 +20,9 @@ pub(super) fn report(track: TrackKind, piece: &Piece, tracks: &Tracks, sent: Loa
         (TrackKind::Audio, Some(audio)) => audio.rate,
         (TrackKind::Audio | TrackKind::Video, _) => VIDEO_CLOCK,
     };
-    let source = piece.numbers().source(track);
+    let source = piece.rtp_numbers().source(track);
     let sender = SenderReport::builder(source)
-        .ntp_timestamp(ntp(piece.came_ns()))
+        .ntp_timestamp(ntp(piece.arrived_ns()))
         .rtp_timestamp(timestamp(piece.start(), clock))
         .packet_count(sent.packets)
         .octet_count(sent.octets);

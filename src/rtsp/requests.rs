@@ -213,7 +213,7 @@ impl Conversation {
     /// `reader`, listed in the status as this viewer.
     fn listed(&self, reader: Reader) -> Reader {
         let since = Instant::now().into_std();
-        reader.of(Client { address: self.peer.ip(), way: "rtsp", since })
+        reader.with_client(Client { address: self.peer.ip(), way: "rtsp", since })
     }
 
     fn pause(&mut self, request: &Request<Vec<u8>>) -> Result<Answer, StatusCode> {

@@ -69,7 +69,7 @@ fn assert_stays_live(livebox: &Livebox) {
     assert!(stream["dropped"].as_u64() > Some(0), "{stream}");
     let shown = stream["fps"].as_f64().expect("it is live");
     assert!(shown < 50.0, "{shown} pictures a second are shown, 60 are asked for");
-    livebox.log().wait_for("the encoder is too slow; frames are left out", LIMIT);
+    livebox.log().wait_for("the encoder is too slow; frames are dropped", LIMIT);
 }
 
 /// How long a picture takes, over the last half of what came.

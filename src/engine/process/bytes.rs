@@ -442,7 +442,7 @@ impl Stream {
             Maker::Shared { flow, .. } => (From::Ring(flow.join(begin)), later),
             Maker::Exclusive { program, seats, alive, .. } => {
                 let seat = Arc::clone(seats).try_acquire_owned().map_err(|_| NoSeat)?;
-                let hold = input.map(|input| (input.listen(Begin::Now), input.need()));
+                let hold = input.map(|input| (input.join_uncounted(Begin::Now), input.need()));
                 let (input, need) = hold.unzip();
                 let (send, receive) = mpsc::channel(PIECES_AHEAD);
                 let guards = (seat, alive.clone());
@@ -551,7 +551,7 @@ impl From {
                     Read::Bytes(bytes) => return Ok(bytes),
                     // It goes on at the next element; the flow counts the loss.
                     Read::Skipped(lost) => debug!("a viewer was too slow for {lost} bytes"),
-                    Read::Over => return Err(None),
+                    Read::End => return Err(None),
                 }
             },
             From::Process(pieces) => match pieces.recv().await {

@@ -258,7 +258,7 @@ pub(super) async fn feed(mut reader: Reader, mut input: ChildStdin, fed: &Atomic
                 fed.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             }
             Read::Skipped(_) => {}
-            Read::Over => break,
+            Read::End => break,
         }
     }
     drop(input);

@@ -286,7 +286,7 @@ impl CaptureJob {
         loop {
             runs.mark_unchanged();
             // Before the pipeline is there: nothing of the beginning is lost.
-            let mut reader = flow.listen(begin);
+            let mut reader = flow.join_uncounted(begin);
             let run = match self.begin(&work, sign()).await {
                 Ok(run) => run,
                 Err(failure) => return failure,
@@ -317,7 +317,7 @@ async fn pass_on(flow: &ByteRing, reader: &mut Reader, run: &FamilyRun) -> Failu
             Read::Bytes(_) if flow.is_clockless() => return Failure::File(NO_CLOCK.to_owned()),
             Read::Bytes(bytes) => run.send(Order::Data, bytes).await,
             Read::Skipped(lost) => debug!("{lost} bytes came too fast to be looked into"),
-            Read::Over => return Failure::Ended,
+            Read::End => return Failure::Ended,
         }
     }
 }

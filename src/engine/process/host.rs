@@ -448,7 +448,7 @@ mod tests {
         let stream = Stream::new("test".parse().unwrap(), limits);
         let video = Some(Duration::from_secs(1) / 30);
         stream.begin_run(MediaTime::default(), Expect { video, audio: false }, 2_000_000);
-        let mut reader = stream.listen();
+        let mut reader = stream.join_uncounted();
         for mut unit in placeholders(MediaTime::ORIGIN, 2, 10) {
             unit.data = [&unit.data[..], &vec![0x55; length]].concat().into();
             stream.publish(unit).unwrap();

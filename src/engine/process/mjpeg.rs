@@ -63,7 +63,7 @@ impl Pipeline for MjpegPipeline {
             run,
             news: news.clone(),
         };
-        let reader = self.stream.listen();
+        let reader = self.stream.join_uncounted();
         self.runs.start(run, news, move |stop| attempt.run(reader, stop));
     }
 
@@ -96,7 +96,7 @@ impl Attempt {
         let (init, first) = tokio::select! {
             start = first_chunk(&mut reader) => start,
             () = stop.requested() => return Failure::Ended,
-            () = stream.gone() => return self.gone(),
+            () = stream.wait_retired() => return self.gone(),
         };
         let Some(begin) = first.units.first().map(|unit| unit.dts) else {
             return Failure::Build("the stream gave an empty chunk".to_owned());

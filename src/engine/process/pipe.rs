@@ -109,7 +109,7 @@ async fn round_of_file(file: DiskFile, flow: &ByteRing, sign: &mut Sign) -> io::
     flow.set_clock(Clock::Readers);
     flow.begin_run();
     loop {
-        flow.room().await;
+        flow.wait_for_room().await;
         let read = file.wait(|mut file| {
             let mut piece = vec![0; PIECE];
             let length = file.read(&mut piece)?;

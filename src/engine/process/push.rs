@@ -92,7 +92,7 @@ impl Pipeline for PushPipeline {
             news: news.clone(),
         };
         self.meter.begin_run();
-        let reader = self.stream.join().counting(self.meter.losses());
+        let reader = self.stream.join().with_lost_counter(self.meter.losses());
         self.runs.start(run, news, move |stop| attempt.run(reader, stop));
     }
 
@@ -263,7 +263,7 @@ mod tests {
         let mut units = placeholders(MediaTime::ORIGIN, 1000, 10).into_iter();
         stream.publish(units.next().unwrap()).unwrap();
         let attempt = attempt();
-        let mut reader = stream.join().counting(attempt.meter.losses());
+        let mut reader = stream.join().with_lost_counter(attempt.meter.losses());
         let (_, first) = first_chunk(&mut reader).await;
         for unit in units {
             stream.publish(unit).unwrap();

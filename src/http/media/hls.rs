@@ -40,7 +40,7 @@ pub(in crate::http) async fn media(
         true => String::new(),
         false => prefix(&request, stream.url()),
     };
-    let mark = stream.hub().mark();
+    let mark = stream.hub().instance_id();
     let text = ready(&stream, &request, |window| Some(window.playlist(&prefix, mark))).await?;
     Ok(playlist(text))
 }
@@ -53,7 +53,7 @@ pub(in crate::http) async fn piece(
     stream.hub().lease();
     let missing = || ApiError::NoSuchPath(request.path().to_owned());
     let name = request.path().rsplit('/').next().unwrap_or_default();
-    let pieces = match named(name, stream.hub().mark()).ok_or_else(missing)? {
+    let pieces = match named(name, stream.hub().instance_id()).ok_or_else(missing)? {
         Name::Init(generation) => {
             stream.hub().with_window(|window| Some(vec![window.init_of(generation)?.bytes.clone()]))
         }
@@ -134,7 +134,7 @@ async fn followed(stream: &Arc<Stream>, number: u64) {
 
 /// Waits until `look` finds something in the window.
 async fn until<T>(stream: &Arc<Stream>, look: impl Fn(&mut Window) -> Option<T>) -> T {
-    let mut ends = stream.hub().ends();
+    let mut ends = stream.hub().subscribe();
     loop {
         match stream.hub().with_window(&look) {
             Some(found) => return found,

@@ -40,7 +40,7 @@ pub(in crate::http) trait Published: std::fmt::Debug {
 
 impl Published for Stream {
     fn ends(&self) -> watch::Receiver<u64> {
-        self.ends()
+        self.subscribe()
     }
 
     fn oldest(&self) -> u64 {
@@ -54,7 +54,7 @@ impl Published for Stream {
 
 impl Published for Mjpeg {
     fn ends(&self) -> watch::Receiver<u64> {
-        self.stills().ends()
+        self.stills().subscribe()
     }
 
     /// Nothing but the newest picture is there.

@@ -134,21 +134,21 @@ impl Viewer {
             Read::Skipped(_) => {}
             // A new init segment in the middle is more than players take: they
             // connect again.
-            Read::Init(_) | Read::Over => return Continue::End,
+            Read::Init(_) | Read::End => return Continue::End,
         }
         Continue::On
     }
 
     fn take_piece(&mut self, piece: &Piece) {
         let (bytes, slot) = match self.shape.audio {
-            true => (piece.bytes.clone(), piece.whole()),
-            false => (piece.video_bytes(), piece.video()),
+            true => (piece.bytes.clone(), piece.padding()),
+            false => (piece.video_bytes(), piece.video_padding()),
         };
         if bytes.is_empty() {
             return;
         }
         if self.shape.stamp {
-            let stamp = piece.came_ns().to_be_bytes();
+            let stamp = piece.arrived_ns().to_be_bytes();
             let stamp = [16u32.to_be_bytes().as_slice(), b"free", &stamp].concat();
             self.send(stamp.into(), false);
         }

@@ -122,7 +122,7 @@ impl Recorder {
                     info!("recording to {}", self.path.display());
                     self.add(&init.bytes);
                 }
-                Some(Read::Over) => break,
+                Some(Read::End) => break,
                 None => {}
             }
             self.put_due().await?;

@@ -208,7 +208,7 @@ impl<'a> Session<'a> {
                     self.init = Some(init);
                 }
                 // Another stream of its name takes its place, or none.
-                Some(Read::Over) => return Err(Failure::Ended),
+                Some(Read::End) => return Err(Failure::Ended),
                 None => {}
             }
             self.tick().await?;

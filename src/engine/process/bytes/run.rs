@@ -84,7 +84,8 @@ impl Pipeline for BytesPipeline {
         let job = self.job.clone();
         // It listens before its feed can start: nothing is lost.
         let input = self.job.input.as_ref();
-        let (input, need) = input.map(|input| (input.listen(Begin::Now), input.need())).unzip();
+        let (input, need) =
+            input.map(|input| (input.join_uncounted(Begin::Now), input.need())).unzip();
         let sign = Sign::new(run, news.clone(), need);
         self.runs.start(run, news, move |stop| job.run(input, sign, stop));
     }
@@ -138,7 +139,7 @@ impl Job {
     /// What is made of a file has no clock either: waits for its viewers.
     async fn may_go_on(&self) -> bool {
         if self.is_clockless() {
-            self.flow.room().await;
+            self.flow.wait_for_room().await;
         }
         true
     }
@@ -159,7 +160,7 @@ impl Job {
             },
         };
         self.flow.end_run();
-        is_last |= self.input.as_ref().is_some_and(|input| input.is_over());
+        is_last |= self.input.as_ref().is_some_and(|input| input.is_finished());
         if is_last {
             self.flow.finish();
         }

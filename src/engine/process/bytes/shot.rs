@@ -56,7 +56,7 @@ impl Stream {
         let (_alive, _counted) = (alive.clone(), Arc::clone(&self.viewers));
         let input = self.feed.as_ref().map(|feed| {
             let begin = feed.flow.decodable();
-            (feed.flow.listen(begin), feed.flow.need())
+            (feed.flow.join_uncounted(begin), feed.flow.need())
         });
         let (input, _need) = input.unzip();
         let quiet = |failure| NoShot::Failed { failure, said: String::new() };
