@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::settings::{Feed, Source};
-use crate::engine::controls::{self, Kind, Offered};
+use crate::engine::controls::{self, DriverControl, Kind};
 use crate::engine::plan::{Capture, Plan};
 use crate::host;
 
@@ -40,9 +40,9 @@ pub(super) fn of_feeds(feeds: &[Feed]) -> anyhow::Result<String> {
 }
 
 /// The plan with what its camera can be told; what cannot is told on stderr.
-pub(super) fn settled(plan: Plan, capture: Capture) -> anyhow::Result<Plan> {
+pub(super) fn resolved(plan: Plan, capture: Capture) -> anyhow::Result<Plan> {
     let listed = runtime()?.block_on(controls::list(&plan.feed));
-    let (plan, told) = controls::settled(plan, capture, listed.as_ref());
+    let (plan, told) = controls::resolved(plan, capture, listed.as_ref());
     for line in told {
         super::warn(&line);
     }
@@ -56,7 +56,7 @@ fn list(devices: &[PathBuf]) -> anyhow::Result<String> {
     let mut text = String::new();
     let mut failed = None;
     for device in devices {
-        match runtime.block_on(controls::ask(device)) {
+        match runtime.block_on(controls::query(device)) {
             Ok(offered) => text += &told(device, &offered),
             Err(why) => {
                 let why = format!("{}: {why}", device.display());
@@ -75,7 +75,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-fn told(device: &Path, offered: &[Offered]) -> String {
+fn told(device: &Path, offered: &[DriverControl]) -> String {
     let (name, driver) = described(device);
     let mut text =
         format!("Device: {}\nName: {name}\nDriver: {driver}\n\nControls\n", device.display());
@@ -92,8 +92,8 @@ fn told(device: &Path, offered: &[Offered]) -> String {
 }
 
 /// `brightness = 0<TAB>( default: 0 min: -64 max: 64 step: 1)`
-fn line(control: &Offered) -> String {
-    let Offered { name, value, default, kind, .. } = control;
+fn line(control: &DriverControl) -> String {
+    let DriverControl { name, value, default, kind, .. } = control;
     let menu = |choices: &[(i64, String)]| {
         let label = |wanted: i64| {
             let found = choices.iter().find(|(index, _)| *index == wanted);
@@ -104,9 +104,9 @@ fn line(control: &Offered) -> String {
         format!("{name} = {value}\t( default: {default} values: {labels} )")
     };
     match kind {
-        Kind::Number { least, most, step } => {
+        Kind::Number { min, max, step } => {
             let step = if *step == 1 { String::new() } else { format!(" step: {step}") };
-            format!("{name} = {value}\t( default: {default} min: {least} max: {most}{step})")
+            format!("{name} = {value}\t( default: {default} min: {min} max: {max}{step})")
         }
         Kind::Switch => format!("{name} = {value}\t( default: {default} min: 0 max: 1)"),
         Kind::Menu(choices) => menu(choices),

@@ -78,17 +78,17 @@ fn encoder(plan: &Plan) -> anyhow::Result<String> {
 fn whole(settings: &Settings, stream: &Stream) -> anyhow::Result<String> {
     let plan = plan(settings, stream);
     let capture = host::find_capture(&plan).map_err(|failure| anyhow::anyhow!("{failure}"))?;
-    let plan = controls::settled(plan, capture)?;
+    let plan = controls::resolved(plan, capture)?;
     // Where nothing is encoded, no encoder has to be there.
     let encoder = if capture.form == Form::H264 { String::new() } else { encoder(&plan)? };
-    Ok(for_a_shell(&plan.line_by_hand(capture, &encoder)?))
+    Ok(for_a_shell(&plan.gst_launch_line(capture, &encoder)?))
 }
 
 /// A feed that others share, as its first stream has it.
 fn capture(settings: &Settings, stream: &Stream) -> anyhow::Result<String> {
     let plan = plan(settings, stream);
     let (capture, _) = found(&plan);
-    let plan = controls::settled(plan, capture)?;
+    let plan = controls::resolved(plan, capture)?;
     Ok(plan.capture_line(capture)?)
 }
 

@@ -1,4 +1,5 @@
-//! Which encoder a stream gets, and why. Decides; `gst/probe` finds out.
+//! Chooses the encoder of a stream and gives the reason. Pure; `host/probe` tries
+//! the encoders.
 
 use crate::base::units::Size;
 use crate::config::settings::EncoderWish;
@@ -8,7 +9,7 @@ use crate::model::status::Encoder;
 pub const CANDIDATES: [&str; 6] =
     ["v4l2h264enc", "mpph264enc", "vah264enc", "nvh264enc", "x264enc", "openh264enc"];
 
-/// What came of trying one encoder.
+/// The result of trying one encoder.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trial {
     Works,
@@ -16,7 +17,7 @@ pub enum Trial {
     Fails(String),
 }
 
-/// The candidates in their order, each with what came of trying it.
+/// The candidates in order of preference, each with its result.
 pub type Trials = Vec<(&'static str, Trial)>;
 
 /// Why a stream has no encoder.
@@ -28,21 +29,22 @@ pub enum NoEncoder {
     NotThisOne { element: String, why: String },
 }
 
-/// The largest side that the encoder of a Pi takes (bcm2835-codec).
-const PI_SIDE: u32 = 1920;
+/// The largest width or height that the encoder of a Pi takes (bcm2835-codec), in
+/// pixels.
+const PI_MAX_SIDE: u32 = 1920;
 
-/// As [`choose`], for pictures of this size: an encoder that cannot do it is
-/// passed over, and the reason tells of it.
+/// As [`choose`], for pictures of this size: an encoder that does not support it is
+/// skipped, which the reason mentions.
 ///
 /// # Errors
 /// As [`choose`].
 pub fn choose_for(size: Size, wish: &EncoderWish, trials: &Trials) -> Result<Encoder, NoEncoder> {
     let fitting = trials.iter().map(|(name, trial)| {
-        let too_large = *name == "v4l2h264enc" && size.width.max(size.height) > PI_SIDE;
+        let too_large = *name == "v4l2h264enc" && size.width.max(size.height) > PI_MAX_SIDE;
         match trial {
             Trial::Works if too_large => {
-                let most = format!("it takes at most {PI_SIDE} pixels a side, not {size}");
-                (*name, Trial::Fails(most))
+                let reason = format!("it takes at most {PI_MAX_SIDE} pixels a side, not {size}");
+                (*name, Trial::Fails(reason))
             }
             Trial::Works | Trial::NotInstalled { .. } | Trial::Fails(_) => (*name, trial.clone()),
         }
@@ -53,7 +55,7 @@ pub fn choose_for(size: Size, wish: &EncoderWish, trials: &Trials) -> Result<Enc
 /// Chooses among the tried encoders.
 ///
 /// # Errors
-/// Names what is wrong with each, or with the one that is asked for.
+/// No encoder works, or not the configured one; the error gives each reason.
 pub fn choose(wish: &EncoderWish, trials: &Trials) -> Result<Encoder, NoEncoder> {
     match wish {
         EncoderWish::Auto => best(trials),
@@ -63,20 +65,20 @@ pub fn choose(wish: &EncoderWish, trials: &Trials) -> Result<Encoder, NoEncoder>
 
 fn best(trials: &Trials) -> Result<Encoder, NoEncoder> {
     let Some(index) = trials.iter().position(|(_, trial)| *trial == Trial::Works) else {
-        return Err(NoEncoder::NoneWorks(each_told(trials)));
+        return Err(NoEncoder::NoneWorks(reasons(trials)));
     };
     let because =
-        if index == 0 { "it is the best one".to_owned() } else { each_told(&trials[..index]) };
+        if index == 0 { "it is the best one".to_owned() } else { reasons(&trials[..index]) };
     Ok(Encoder { element: trials[index].0.to_owned(), because, is_feed: false })
 }
 
-/// Those that are merely absent in one clause, the others each with its reason.
-fn each_told(trials: &[(&str, Trial)]) -> String {
+/// Absent encoders in one clause, the others each with the reason.
+fn reasons(trials: &[(&str, Trial)]) -> String {
     let (absent, others): (Vec<_>, Vec<_>) =
         trials.iter().partition(|(_, trial)| *trial == Trial::NotInstalled { package: None });
     let absent: Vec<_> = absent.iter().map(|(name, _)| *name).collect();
     let mut clauses: Vec<_> =
-        others.iter().map(|(name, trial)| format!("{name} {}", told(trial))).collect();
+        others.iter().map(|(name, trial)| format!("{name} {}", describe(trial))).collect();
     match absent.as_slice() {
         [] => {}
         [one] => clauses.insert(0, format!("this machine has no {one}")),
@@ -95,7 +97,7 @@ fn named(element: &str, trials: &Trials) -> Result<Encoder, NoEncoder> {
             is_feed: false,
         }),
         Some((_, trial)) => {
-            Err(NoEncoder::NotThisOne { element: element.to_owned(), why: told(trial) })
+            Err(NoEncoder::NotThisOne { element: element.to_owned(), why: describe(trial) })
         }
         None => Err(NoEncoder::NotThisOne {
             element: element.to_owned(),
@@ -104,7 +106,7 @@ fn named(element: &str, trials: &Trials) -> Result<Encoder, NoEncoder> {
     }
 }
 
-fn told(trial: &Trial) -> String {
+fn describe(trial: &Trial) -> String {
     match trial {
         Trial::Works => "works".to_owned(),
         Trial::NotInstalled { package: Some(package) } => {
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_that_works_is_taken_and_the_reason_names_the_others() {
+    fn the_first_working_encoder_is_chosen_and_the_reason_names_the_others() {
         let encoder = choose(&EncoderWish::Auto, &trials()).unwrap();
         assert_eq!(encoder.element, "x264enc");
         assert_eq!(
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_is_followed_or_refused_with_its_reason() {
+    fn a_configured_encoder_is_chosen_or_refused_with_the_reason() {
         let wish = |name: &str| choose(&EncoderWish::Named(name.to_owned()), &trials());
         assert_eq!(wish("openh264enc").unwrap().element, "openh264enc");
         assert_eq!(
@@ -166,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn without_any_encoder_every_reason_is_told() {
+    fn without_a_working_encoder_the_error_gives_every_reason() {
         let error = choose(&EncoderWish::Auto, &trials()[..2].to_vec()).unwrap_err().to_string();
         assert!(
             error.contains("no card") && error.contains("gstreamer1.0-plugins-ugly"),

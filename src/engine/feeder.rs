@@ -1,7 +1,7 @@
-//! Feeding a consumer from a stream, at the speed at which it takes units.
+//! Feeds a consumer from a stream, at the speed at which it takes units.
 //!
-//! A feeder never drops a frame by itself: dropping H.264 corrupts silently. A
-//! consumer that falls behind goes on at a key frame, and learns of the gap.
+//! A feeder never drops single frames: missing H.264 frames corrupt the picture
+//! silently. A consumer that falls behind continues at a key frame, marked as a gap.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::media::packager::{Chunk, Init};
 use crate::model::unit::TrackKind;
 use crate::wire::Unit;
 
-/// What a stream is fed to.
+/// A consumer of a stream.
 pub(super) trait Consumer {
-    /// Takes the units of a chunk that it has a use for, and returns when it has
-    /// room for more. `gap` says that chunks before this one are missing.
+    /// Takes the units of a chunk that it can use, and returns when it has room for
+    /// more. `gap`: chunks before this one are missing.
     fn take(
         &mut self,
         chunk: &Chunk,
@@ -23,28 +23,28 @@ pub(super) trait Consumer {
     ) -> impl Future<Output = Result<Taken, Refused>> + Send;
 }
 
-/// How a consumer took something.
+/// How long a consumer took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     AtOnce,
-    /// It was full, and needed time to get room.
+    /// It was full and had to wait for room.
     Slowly,
 }
 
-/// A consumer takes no more, for a reason that it tells elsewhere.
+/// The consumer takes no more units; it reports the reason itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refused;
 
-/// What a feeder does whose consumer cannot keep up.
+/// What a feeder does when its consumer cannot keep up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WhenLate {
-    /// It falls back until the ring has dropped what it would read.
+    /// Falls behind until the ring has dropped what it would read next.
     FallBack,
-    /// It goes on at the newest key frame as soon as there is one ahead.
+    /// Continues at the newest key frame as soon as there is one ahead.
     Jump,
 }
 
-/// Why a feeder cannot go on.
+/// Why feeding has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Over {
     Refused,
@@ -53,7 +53,7 @@ pub(super) enum Over {
     Gone,
 }
 
-/// The first chunk, with what is needed to decode it.
+/// Waits for the first chunk and returns it with its init segment.
 pub(super) async fn first_chunk(reader: &mut Reader) -> (Arc<Init>, Arc<Piece>) {
     let mut init = None;
     loop {
@@ -66,7 +66,7 @@ pub(super) async fn first_chunk(reader: &mut Reader) -> (Arc<Init>, Arc<Piece>) 
     }
 }
 
-/// The units of a chunk, each with its bytes.
+/// The units of a chunk, each with its bytes: video in Annex B form, raw AAC frames.
 pub(super) fn units(chunk: &Chunk, gap: bool) -> impl Iterator<Item = (Unit, Bytes)> {
     chunk.units.iter().map(move |unit| {
         let data = match unit.track {
@@ -78,14 +78,14 @@ pub(super) fn units(chunk: &Chunk, gap: bool) -> impl Iterator<Item = (Unit, Byt
     })
 }
 
-/// Feeds `consumer` from `first` on. Returns when it cannot go on. `tell_lost`
-/// learns how many chunks were skipped.
+/// Feeds `consumer`, beginning with `first`, until it refuses or the stream changes
+/// its codec or ends. `on_lost` is called with the number of skipped chunks.
 pub(super) async fn feed(
     reader: &mut Reader,
     first: Arc<Piece>,
     consumer: &mut (impl Consumer + Send),
     when_late: WhenLate,
-    tell_lost: impl Fn(u64),
+    on_lost: impl Fn(u64),
 ) -> Over {
     let generation = first.generation;
     let mut next = Some(Read::Chunk(first));
@@ -102,13 +102,13 @@ pub(super) async fn feed(
                 if taken == Taken::Slowly && when_late == WhenLate::Jump {
                     let lost = reader.jump();
                     if lost > 0 {
-                        tell_lost(lost);
+                        on_lost(lost);
                         gap = true;
                     }
                 }
             }
             Read::Skipped(lost) => {
-                tell_lost(lost);
+                on_lost(lost);
                 gap = true;
             }
             Read::Init(init) if init.generation != generation => return Over::CodecChange,
@@ -132,11 +132,11 @@ mod tests {
 
     const GOP: u32 = 10;
 
-    /// Needs so long for its first chunk that all others come meanwhile.
+    /// Takes so long for its first chunk that all others arrive meanwhile.
     struct Slow {
         stream: Arc<Stream>,
         others: Vec<AccessUnit>,
-        /// The times of what it took, and before which of it something was missing.
+        /// The times of the units that it took, each with whether a gap precedes it.
         taken: Vec<(MediaTime, bool)>,
     }
 
@@ -156,7 +156,7 @@ mod tests {
         }
     }
 
-    /// What is taken of 25 pictures, by their numbers, and how many chunks were skipped.
+    /// The pictures of 25 that are taken, by number, and the count of skipped chunks.
     async fn fed(when_late: WhenLate) -> (Vec<(usize, bool)>, u64) {
         let limits = Limits::for_gop(Duration::from_secs(1), 1 << 20);
         let stream = Stream::new("test".parse().unwrap(), limits);
@@ -169,8 +169,8 @@ mod tests {
         let (_, first) = first_chunk(&mut reader).await;
         let mut slow = Slow { stream, others, taken: Vec::new() };
         let lost = Mutex::new(0);
-        let tell_lost = |more| *lost.lock().unwrap() += more;
-        let over = feed(&mut reader, first, &mut slow, when_late, tell_lost).await;
+        let on_lost = |more| *lost.lock().unwrap() += more;
+        let over = feed(&mut reader, first, &mut slow, when_late, on_lost).await;
         assert_eq!(over, Over::Refused);
         let number = |time| times.iter().position(|one| *one == time).unwrap();
         let taken = slow.taken.into_iter().map(|(time, gap)| (number(time), gap)).collect();
@@ -178,14 +178,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_late_consumer_jumps_to_the_newest_key_frame_and_learns_of_the_gap() {
+    async fn a_late_consumer_jumps_to_the_newest_key_frame_with_a_gap() {
         let (taken, lost) = fed(WhenLate::Jump).await;
         assert_eq!(taken, [(0, false), (20, true), (21, false)]);
         assert_eq!(lost, 19);
     }
 
     #[tokio::test]
-    async fn a_late_consumer_that_is_to_have_all_gets_all() {
+    async fn a_late_consumer_that_falls_back_gets_every_chunk() {
         let (taken, lost) = fed(WhenLate::FallBack).await;
         assert_eq!(taken, [(0, false), (1, false), (2, false)]);
         assert_eq!(lost, 0);

@@ -1,4 +1,4 @@
-//! What a pipeline looks like as a launch line. Pure text.
+//! Builds the launch lines of pipelines from settings and profiles. Pure text.
 
 mod remux;
 mod shared;
@@ -8,7 +8,7 @@ mod tests;
 use std::time::Duration;
 
 pub use remux::{RemuxPlan, index_bytes, remux_line};
-pub use shared::Offered;
+pub use shared::SourceTrack;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,23 +22,23 @@ use crate::model::given::{Given, Pictures};
 use crate::model::picture::Format;
 use crate::profile::{self, Kind, ProfileError, Slot};
 
-/// A stream with its feed: what one pipeline runs.
+/// A stream with its feed: the settings of one pipeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub feed: Feed,
     pub stream: Stream,
 }
 
-/// What a feed's device gives.
+/// The form in which a feed's device gives pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Plain pictures.
+    /// Raw video.
     Raw,
     /// Motion JPEG.
     Mjpeg,
     /// H.264 that passes through.
     H264,
-    /// H.264 that is decoded first, by this element.
+    /// H.264 that this element decodes first.
     Coded(&'static str),
 }
 
@@ -46,75 +46,75 @@ pub enum Form {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capture {
     pub form: Form,
-    /// Frames as the device gives them: so many in so many seconds. At least
-    /// as fast as the plan asks.
+    /// The frame rate of the device as a fraction (frames, seconds). At least the
+    /// rate of the plan.
     pub rate: (u32, u32),
-    /// Whether the feed has a sound of its own.
+    /// Whether the device or file has sound of its own.
     pub sound: bool,
 }
 
 impl Capture {
-    /// Plain pictures at just the rate that is asked.
+    /// Raw video at exactly the configured rate.
     pub fn plain(fps: FrameRate) -> Self {
         Self { form: Form::Raw, rate: (fps.fps(), 1), sound: false }
     }
 
-    /// Whether frames must be left out to come down to `fps`. 29.97 is 30: the
-    /// rates of television are half a percent off at most.
+    /// Whether frames must be dropped to reach `fps`. 29.97 counts as 30: a difference
+    /// of up to half a percent is ignored.
     pub fn is_faster_than(self, fps: FrameRate) -> bool {
         let (rate, per) = (u64::from(self.rate.0), u64::from(self.rate.1));
         rate * 1000 > u64::from(fps.fps()) * per * 1005
     }
 }
 
-/// Who reads a film.
+/// What reads a file feed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reader {
-    /// Livebox hands its frames to the pipeline, round after round.
+enum FileReader {
+    /// Livebox hands its frames to the pipeline, in a loop.
     Livebox,
     /// The pipeline itself, once.
-    Line,
+    Pipeline,
 }
 
-/// Who writes what over a picture.
+/// Which parts of the overlay a pipeline draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Writes {
+enum OverlayPart {
     /// The text and the clock, which belong to the feed.
-    OfFeed,
+    Feed,
     /// The name of the stream.
-    OfStream,
+    Stream,
     Both,
 }
 
-/// AAC at 64 kbit/s: what the test sounds need, and what YouTube accepts.
+/// The bit rate of AAC: enough for the test sounds, and accepted by YouTube.
 const AUDIO_BPS: u32 = 64_000;
 
-/// Silence and the test tone, as their profiles make them.
+/// The format of silence and the test tone, as in their profiles.
 pub const MADE_SOUND: Audio = Audio { rate: 44_100, channels: 2, bps: Some(AUDIO_BPS as u64) };
 
-/// What a stream is planned to be, before anything of it was measured.
+/// The planned rates of a stream, used before its frames are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nominal {
     pub fps: u32,
     pub video_bps: u32,
-    /// Nothing where the sound passes through, or is another feed's.
+    /// None if the sound passes through or comes from another feed.
     pub audio_bps: Option<u32>,
 }
 
-/// Access units leave in Annex B form, parameter sets before each key frame.
-/// The sink never holds more than the unit that is being taken.
+/// The end of a video branch: access units in Annex B form, with parameter sets before
+/// each key frame. The sink holds at most the one unit that is being read.
 const VIDEO_TAIL: &str = "! h264parse config-interval=-1 \
      ! video/x-h264,stream-format=byte-stream,alignment=au \
      ! appsink name=video sync=false max-buffers=1 drop=true";
 
-/// Plain pictures leave for the encoders of several streams.
+/// The end of a branch of raw video, for the encoders of several streams.
 const PLAIN_TAIL: &str = "! appsink name=plain sync=false max-buffers=1 drop=true";
 
 const AUDIO_TAIL: &str = "! audio/mpeg,mpegversion=4,stream-format=raw \
      ! appsink name=audio sync=false max-buffers=1 drop=true";
 
-/// A sink that nobody takes frames from would wait for that at the film's end.
-const UNTIL_THE_END: &str = " wait-on-eos=false";
+/// Without it, an appsink that is not read blocks at the end of the file.
+const NO_WAIT_AT_EOS: &str = " wait-on-eos=false";
 
 impl Plan {
     /// Whether this stream may pass a feed's own H.264 through.
@@ -127,8 +127,8 @@ impl Plan {
             && self.feed.turn == Turn::default()
     }
 
-    /// Whether what a shared feed gives is this stream as it is.
-    pub fn passes(&self, given: Given) -> bool {
+    /// Whether this stream passes through what a shared feed gives.
+    pub fn passes_through(&self, given: Given) -> bool {
         match given.pictures {
             Some(Pictures::H264 { in_order }) => in_order && self.may_pass_through(),
             Some(Pictures::Plain) => false,
@@ -136,12 +136,12 @@ impl Plan {
         }
     }
 
-    /// The size that the stream is encoded in.
+    /// The size of the encoded pictures.
     pub fn size(&self) -> Size {
         self.stream.size.unwrap_or(self.feed.size)
     }
 
-    /// What its frames are expected to be.
+    /// The expected rates of its frames.
     pub fn nominal(&self) -> Nominal {
         let is_encoded = self.stream.sound == Sound::Feed
             && !matches!(self.feed.audio, FeedAudio::None | FeedAudio::Own);
@@ -152,12 +152,12 @@ impl Plan {
         }
     }
 
-    /// The pictures per second that the stream is encoded with.
+    /// The encoded frames per second.
     pub fn fps(&self) -> FrameRate {
         self.stream.fps.unwrap_or(self.feed.fps)
     }
 
-    /// Whether there is to be sound; a feed's own may turn out to be missing.
+    /// Whether sound is configured; a feed's own may turn out to be missing.
     pub fn has_audio(&self) -> bool {
         match self.stream.sound {
             Sound::Feed => self.feed.audio != FeedAudio::None,
@@ -166,13 +166,13 @@ impl Plan {
         }
     }
 
-    /// Whether there is sound, with what the feed has been found to give.
-    pub fn sounds(&self, capture: Capture) -> bool {
-        self.has_audio() && self.feed_sounds(capture)
+    /// Whether there is sound, given what the feed was found to have.
+    pub fn has_sound(&self, capture: Capture) -> bool {
+        self.has_audio() && self.feed_has_sound(capture)
     }
 
-    /// Whether the feed has sound, with what it has been found to give.
-    pub fn feed_sounds(&self, capture: Capture) -> bool {
+    /// Whether the feed has sound, given what it was found to have.
+    pub fn feed_has_sound(&self, capture: Capture) -> bool {
         match self.feed.audio {
             FeedAudio::None => false,
             FeedAudio::Own => capture.sound,
@@ -186,44 +186,44 @@ impl Plan {
     /// # Errors
     /// A profile that cannot take the values, by name.
     pub fn launch_line(&self, capture: Capture, encoder: &str) -> Result<String, ProfileError> {
-        self.line(capture, encoder, Reader::Livebox)
+        self.line(capture, encoder, FileReader::Livebox)
     }
 
-    /// As [`Plan::launch_line`], for a person who runs it without livebox: a
-    /// film is read by the line itself, once.
+    /// As [`Plan::launch_line`], for `gst-launch-1.0`: a file is read by the pipeline
+    /// itself, once.
     ///
     /// # Errors
     /// Likewise.
-    pub fn line_by_hand(&self, capture: Capture, encoder: &str) -> Result<String, ProfileError> {
-        self.line(capture, encoder, Reader::Line)
+    pub fn gst_launch_line(&self, capture: Capture, encoder: &str) -> Result<String, ProfileError> {
+        self.line(capture, encoder, FileReader::Pipeline)
     }
 
     fn line(
         &self,
         capture: Capture,
         encoder: &str,
-        reader: Reader,
+        reader: FileReader,
     ) -> Result<String, ProfileError> {
         let mut parts = vec![self.source(capture, reader)?];
         if capture.form != Form::H264 {
-            parts.extend(self.turned()?);
-            parts.extend(self.overlaid(Writes::Both)?);
-            parts.extend(self.fitted()?);
-            parts.push(self.encoded(encoder)?);
+            parts.extend(self.turn_filter()?);
+            parts.extend(self.overlay_filter(OverlayPart::Both)?);
+            parts.extend(self.fit_filter()?);
+            parts.push(self.encoder_part(encoder)?);
         }
         parts.push(self.tail(VIDEO_TAIL, reader));
-        if self.sounds(capture) {
+        if self.has_sound(capture) {
             parts.extend(self.sound(reader)?);
         }
         Ok(parts.join(" "))
     }
 
-    fn encoded(&self, encoder: &str) -> Result<String, ProfileError> {
+    fn encoder_part(&self, encoder: &str) -> Result<String, ProfileError> {
         Ok(format!("! {}", render(Kind::Encoder, encoder, &self.encoder_slots())?))
     }
 
-    /// What makes pictures fewer or smaller, where the stream asks for it.
-    fn fitted(&self) -> Result<Option<String>, ProfileError> {
+    /// The filter that lowers frame rate or size, if the stream configures that.
+    fn fit_filter(&self) -> Result<Option<String>, ProfileError> {
         let mut slots = Vec::new();
         if let Some(fps) = self.stream.fps.filter(|fps| fps.fps() < self.feed.fps.fps()) {
             slots.push(("fps", Slot::Int(fps.fps())));
@@ -237,7 +237,7 @@ impl Plan {
         render(Kind::Filter, "fit", &slots).map(Some)
     }
 
-    fn source(&self, capture: Capture, reader: Reader) -> Result<String, ProfileError> {
+    fn source(&self, capture: Capture, reader: FileReader) -> Result<String, ProfileError> {
         let Size { width, height } = self.feed.size;
         let fps = self.feed.fps.fps();
         let (rate, per) = capture.rate;
@@ -264,7 +264,7 @@ impl Plan {
                 }
             }
             Source::File(path) => {
-                if reader == Reader::Line {
+                if reader == FileReader::Pipeline {
                     slots.push(("location", Slot::Text(path.to_string_lossy().into_owned())));
                 }
                 match capture.form {
@@ -276,12 +276,12 @@ impl Plan {
                 }
             }
             Source::SoundOnly | Source::Made(_) => return Ok(String::new()),
-            // Likewise: its tracks are known only to who has looked.
+            // A line with H.264: the tracks are known only after the start.
             Source::Unpacked(_) => {
                 let line = self.unpack_line()?;
                 return Ok(format!("{line} ! {}", render(Kind::Track, "h264", &[])?));
             }
-            // One with H.264, as its tracks are known only to who has asked.
+            // As above: the tracks are known only from the server's answer.
             Source::Rtsp(pull) => {
                 let line = self.pull_line(pull.transport)?;
                 return Ok(format!("{line} ! {}", render(Kind::Pull, "h264", &[])?));
@@ -306,23 +306,23 @@ impl Plan {
         slots
     }
 
-    /// What turns the picture, where it is to be turned.
-    fn turned(&self) -> Result<Option<String>, ProfileError> {
+    /// The filter that turns the picture, if that is configured.
+    fn turn_filter(&self) -> Result<Option<String>, ProfileError> {
         let Some(direction) = direction(self.feed.turn) else { return Ok(None) };
         let turn = render(Kind::Filter, "turn", &[("direction", word(direction))])?;
         Ok(Some(format!("! {turn}")))
     }
 
-    /// What writes over the picture, where there is something to write.
-    fn overlaid(&self, writes: Writes) -> Result<Option<String>, ProfileError> {
+    /// The filter that draws the overlay, if there is any text.
+    fn overlay_filter(&self, part: OverlayPart) -> Result<Option<String>, ProfileError> {
         let Overlay { text, clock, name } = &self.feed.overlay;
         let mut slots = Vec::new();
-        let (of_feed, of_stream) = (writes != Writes::OfStream, writes != Writes::OfFeed);
+        let (of_feed, of_stream) = (part != OverlayPart::Stream, part != OverlayPart::Feed);
         if let Some(text) = text.as_ref().filter(|_| of_feed) {
-            slots.push(("text", Slot::Text(without_markup(text))));
+            slots.push(("text", Slot::Text(escape_markup(text))));
         }
         if *name && of_stream {
-            slots.push(("name", Slot::Text(without_markup(self.stream.name.as_str()))));
+            slots.push(("name", Slot::Text(escape_markup(self.stream.name.as_str()))));
         }
         if *clock && of_feed {
             slots.push(("clock", Slot::Int(1)));
@@ -333,8 +333,8 @@ impl Plan {
         Ok(Some(format!("! {}", render(Kind::Filter, "overlay", &slots)?)))
     }
 
-    /// The branch of the feed's sound.
-    fn sound(&self, reader: Reader) -> Result<Option<String>, ProfileError> {
+    /// The branch of the feed's audio.
+    fn sound(&self, reader: FileReader) -> Result<Option<String>, ProfileError> {
         let source = match &self.feed.audio {
             FeedAudio::None => return Ok(None),
             FeedAudio::Alsa(device) => {
@@ -343,7 +343,7 @@ impl Plan {
                 render(Kind::Audio, "alsa", &slots)?
             }
             FeedAudio::Own => {
-                let alone = (reader == Reader::Line).then_some(("alone", Slot::Int(1)));
+                let alone = (reader == FileReader::Pipeline).then_some(("alone", Slot::Int(1)));
                 render(Kind::Audio, "own", alone.as_slice())?
             }
             FeedAudio::Silence => test_sound("silence")?,
@@ -352,10 +352,10 @@ impl Plan {
         Ok(Some(format!("{source} {}", self.tail(AUDIO_TAIL, reader))))
     }
 
-    /// The end of a branch, so that a film that is read by the line comes to its own.
-    fn tail(&self, tail: &str, reader: Reader) -> String {
-        let ends = matches!(self.feed.source, Source::File(_)) && reader == Reader::Line;
-        [tail, if ends { UNTIL_THE_END } else { "" }].concat()
+    /// The end of a branch, with [`NO_WAIT_AT_EOS`] if the pipeline reads a file.
+    fn tail(&self, tail: &str, reader: FileReader) -> String {
+        let ends = matches!(self.feed.source, Source::File(_)) && reader == FileReader::Pipeline;
+        [tail, if ends { NO_WAIT_AT_EOS } else { "" }].concat()
     }
 }
 
@@ -374,7 +374,7 @@ pub fn push_line(audio: PushAudio, stream_has_audio: bool) -> Result<String, Pro
     Ok(format!("{line} {sound} ! aacparse ! mux."))
 }
 
-/// The launch line that decodes the frames of a picture with this element.
+/// The launch line that decodes the frames of a still with this element.
 ///
 /// # Errors
 /// A profile that cannot take the values, by name.
@@ -385,7 +385,7 @@ pub fn decode_line(decoder: &str) -> Result<String, ProfileError> {
 /// The launch line that decodes one picture of any encoding.
 ///
 /// # Errors
-/// The profile has not the right form.
+/// The profile does not parse.
 pub fn decode_any_line() -> Result<String, ProfileError> {
     render(Kind::Picture, "decode-any", &[])
 }
@@ -393,21 +393,21 @@ pub fn decode_any_line() -> Result<String, ProfileError> {
 /// The launch line that finds pictures in bytes.
 ///
 /// # Errors
-/// The profile has not the right form.
+/// The profile does not parse.
 pub fn extract_line() -> Result<String, ProfileError> {
     render(Kind::Picture, "bytes", &[])
 }
 
-/// What encoded pictures leave by, of H.264 or of another encoding.
+/// The end of a branch that gives encoded key frames, of H.264 or another encoding.
 ///
 /// # Errors
-/// The profile has not the right form.
+/// The profile does not parse.
 pub fn intra_line(is_h264: bool) -> Result<String, ProfileError> {
     let slots = [("h264", word("h264parse"))];
     render(Kind::Picture, "intra", if is_h264 { &slots } else { &[] })
 }
 
-/// The launch line that makes a JPEG of every picture of a stream, scaled to
+/// The launch line that encodes every frame of a stream as JPEG, scaled to
 /// `size` (width and height) if there is one.
 ///
 /// # Errors
@@ -424,8 +424,8 @@ pub fn mjpeg_line(
     render(Kind::Picture, "mjpeg", &slots)
 }
 
-/// The size of a picture of this `width` whose source has the size `source`;
-/// none if that is not wider.
+/// The size of a `source` (width, height) scaled down to `width`, both even; none if
+/// the source is not wider.
 pub fn narrowed(source: (u32, u32), width: u32) -> Option<(u32, u32)> {
     let width = Some(width).filter(|width| *width < source.0)? & !1;
     let height = u64::from(source.1) * u64::from(width) / u64::from(source.0);
@@ -433,7 +433,7 @@ pub fn narrowed(source: (u32, u32), width: u32) -> Option<(u32, u32)> {
     Some((width, height.max(2)))
 }
 
-/// The launch line that makes a file of a decoded picture.
+/// The launch line that encodes a decoded picture as JPEG or PNG.
 ///
 /// # Errors
 /// A profile that cannot take the values, by name.
@@ -463,8 +463,8 @@ fn render(kind: Kind, name: &str, slots: &[(&str, Slot)]) -> Result<String, Prof
     profile.render(slots)
 }
 
-/// What a camera is told, as a structure of GStreamer. Words are known to the
-/// driver alone, and must have become numbers before.
+/// The controls of a camera, as a GStreamer structure. Values that are not numbers
+/// are left out: [`super::controls`] replaces labels by numbers before.
 fn controls(controls: &[Control]) -> Option<String> {
     let numbers = controls.iter().filter(|control| control.value.parse::<i32>().is_ok());
     let all: String =
@@ -472,9 +472,9 @@ fn controls(controls: &[Control]) -> Option<String> {
     (!all.is_empty()).then(|| format!("controls{all}"))
 }
 
-/// The one word of videoflip for a mirror and a rotation together.
+/// The `video-direction` of videoflip for a mirror and a rotation together.
 fn direction(turn: Turn) -> Option<&'static str> {
-    // Both mirrors are half a turn.
+    // Both mirrors together are half a turn.
     let (mirrored, quarters) = match (turn.hflip, turn.vflip) {
         (false, false) => (false, 0),
         (true, true) => (false, 2),
@@ -499,8 +499,8 @@ fn direction(turn: Turn) -> Option<&'static str> {
     }
 }
 
-/// The text for an element that takes markup.
-fn without_markup(text: &str) -> String {
+/// Escapes text for an element that takes Pango markup.
+fn escape_markup(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
@@ -508,7 +508,8 @@ fn word(text: &str) -> Slot {
     Slot::Word(text.to_owned())
 }
 
-/// GStreamer's word; plain baseline is nowhere in use, all mean constrained.
+/// The profile in GStreamer's caps. Baseline means constrained baseline: plain baseline
+/// is not in use.
 fn caps_profile(profile: Profile) -> &'static str {
     match profile {
         Profile::Baseline => "constrained-baseline",
@@ -522,8 +523,8 @@ fn gop_frames(gop: Duration, fps: FrameRate) -> u32 {
     (frames as u32).max(1)
 }
 
-/// The lowest H.264 level that the Pi's encoder is known to run well:
-/// macroblocks a second beyond 1080p30 want 4.2, more than 10 Mbit/s want 4.1.
+/// The lowest H.264 level that the Pi's encoder is known to run well with: 4.2 for
+/// more macroblocks per second than 1080p30, 4.1 for more than 10 Mbit/s.
 fn level(size: Size, fps: FrameRate, bps: u32) -> &'static str {
     let macroblocks = size.width.div_ceil(16) * size.height.div_ceil(16) * fps.fps();
     match (macroblocks, bps) {

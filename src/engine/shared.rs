@@ -1,5 +1,5 @@
-//! A feed that several streams share, as the service sees it: how many need it,
-//! and what it gives. Its frames stay in its host.
+//! The service's side of a feed that several streams share: how many consumers it
+//! has, and which media it gives. Its frames stay in its host.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,19 +9,19 @@ use tokio::sync::watch;
 use crate::model::given::Given;
 use crate::model::ids::FeedName;
 
-/// See the module's description.
+/// A feed that several streams share.
 #[derive(Debug)]
 pub struct SharedFeed {
     name: FeedName,
     needs: watch::Sender<usize>,
     given: watch::Sender<Option<Given>>,
-    /// How many runs have begun.
+    /// The number of runs that have begun.
     runs: watch::Sender<u64>,
     frames: AtomicU64,
     dropped: AtomicU64,
 }
 
-/// While it lives, the feed is needed.
+/// Keeps the feed wanted until it is dropped.
 #[derive(Debug)]
 pub(super) struct Need(Arc<SharedFeed>);
 
@@ -41,23 +41,24 @@ impl SharedFeed {
         &self.name
     }
 
-    /// How many need the feed; changes wake the receiver.
+    /// The number of consumers; changes wake the receiver.
     pub fn needs(&self) -> watch::Receiver<usize> {
         self.needs.subscribe()
     }
 
+    /// Counts a consumer until the guard is dropped.
     pub(super) fn need(self: &Arc<Self>) -> Need {
         self.needs.send_modify(|count| *count += 1);
         Need(Arc::clone(self))
     }
 
-    /// What the feed gives; nothing before its first run has found out.
+    /// The media that the feed gives; none before its first run has found out.
     pub(super) fn given(&self) -> watch::Receiver<Option<Given>> {
         self.given.subscribe()
     }
 
-    /// It gives this from now on.
-    pub(super) fn gives(&self, given: Given) {
+    /// Sets the media that the feed gives.
+    pub(super) fn set_given(&self, given: Given) {
         self.given.send_if_modified(|known| {
             let differs = *known != Some(given);
             *known = Some(given);
@@ -65,7 +66,7 @@ impl SharedFeed {
         });
     }
 
-    /// How many runs have begun; changes wake the receiver.
+    /// The number of runs that have begun; changes wake the receiver.
     pub(super) fn runs(&self) -> watch::Receiver<u64> {
         self.runs.subscribe()
     }
@@ -74,18 +75,18 @@ impl SharedFeed {
         self.runs.send_modify(|count| *count += 1);
     }
 
-    /// Frames that the feed lives by, since the start of the service.
+    /// Captured frames since the start of the service; progress of the feed.
     pub(super) fn frames(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
     }
 
-    /// Frames that were left out because the feed's own pipeline was too slow
-    /// for them, since the start of the service.
+    /// Frames dropped because the feed's own pipeline was too slow, since the start of
+    /// the service.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// So many more frames have come, and so many more were left out.
+    /// Adds captured and dropped frames.
     pub(super) fn count(&self, frames: u64, dropped: u64) {
         self.frames.fetch_add(frames, Ordering::Relaxed);
         self.dropped.fetch_add(dropped, Ordering::Relaxed);
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_feed_is_needed_for_as_long_as_anybody_needs_it() {
+    fn a_feed_is_needed_until_the_last_guard_is_dropped() {
         let feed = SharedFeed::new("front".parse().unwrap());
         let count = feed.needs();
         let (one, other) = (feed.need(), feed.need());
@@ -113,13 +114,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_feed_gives_again_is_no_news() {
+    fn unchanged_media_do_not_wake_receivers() {
         let feed = SharedFeed::new("front".parse().unwrap());
         let mut given = feed.given();
-        feed.gives(Given { pictures: None, sound: true });
+        feed.set_given(Given { pictures: None, sound: true });
         assert!(given.has_changed().unwrap());
         given.mark_unchanged();
-        feed.gives(Given { pictures: None, sound: true });
+        feed.set_given(Given { pictures: None, sound: true });
         assert!(!given.has_changed().unwrap());
     }
 }

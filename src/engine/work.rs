@@ -1,4 +1,4 @@
-//! What a run in the host of a feed family is to do, as it is sent there.
+//! The jobs of runs in the host of a feed family, as they are sent to it.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,42 +6,41 @@ use super::controls::Listed;
 use super::plan::Plan;
 use crate::model::ids::FeedName;
 
-/// What a run does.
+/// The job of one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Work {
-    /// Captures and encodes a feed of one stream, in one pipeline.
+    /// Captures and encodes a feed with one stream, in one pipeline.
     Whole { plan: Plan, controls: Option<Listed> },
     /// Captures a feed for the other runs of its family.
     Capture {
         plan: Plan,
         controls: Option<Listed>,
-        /// Whether its pictures were once found to be in another order than that
-        /// in which they are shown.
+        /// Whether an earlier run found its frames out of display order.
         disordered: bool,
     },
-    /// Makes a feed from another one of the family, which has the plan `base`.
+    /// Makes a feed from another feed of the family, which has the plan `base`.
     Made { plan: Plan, base: Box<Plan> },
-    /// Takes a feed out of the bytes that the service sends.
+    /// Demultiplexes a feed from the bytes that the service sends.
     Unpack { plan: Plan },
-    /// Encodes a stream of a feed of the family, or passes it on.
+    /// Encodes a stream of a feed of the family, or passes it through.
     Stream {
         plan: Plan,
-        /// Whether there is sound of another feed, which the service adds.
+        /// For sound of another feed, which the service adds: whether that has any.
         other_sound: Option<bool>,
     },
-    /// Passes on the sound of a feed of the family.
+    /// Sends the sound of a feed of the family to the service.
     Sound { feed: FeedName },
 }
 
 impl Work {
     /// # Errors
-    /// It cannot be written, which no plan that was checked is a reason for.
+    /// It cannot be serialised; no checked plan causes that.
     pub fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
         postcard::to_allocvec(self)
     }
 
     /// # Errors
-    /// These bytes are none.
+    /// The bytes are not a serialised job.
     pub fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
         postcard::from_bytes(bytes)
     }
@@ -52,7 +51,7 @@ mod tests {
     use super::*;
     use crate::config::parse_text;
     use crate::config::settings::Record;
-    use crate::engine::controls::{Kind, Offered};
+    use crate::engine::controls::{DriverControl, Kind};
 
     #[test]
     fn a_plan_arrives_as_it_was_sent_with_its_secrets() {
@@ -62,13 +61,13 @@ mod tests {
         let mut settings = parse_text(text).unwrap();
         let plan = Plan { feed: settings.feeds.remove(0), stream: settings.streams.remove(0) };
         let kind = Kind::Menu(vec![(1, "50 Hz".to_owned())]);
-        let offered = Offered {
+        let offered = DriverControl {
             class: "User".to_owned(),
             name: "power_line".to_owned(),
             kind,
             value: -1,
             default: 2,
-            is_fixed: false,
+            is_read_only: false,
         };
         for work in [
             Work::Whole { plan: plan.clone(), controls: Some(Ok(vec![offered])) },
@@ -80,6 +79,6 @@ mod tests {
             assert_eq!(Work::decode(&sent).unwrap(), work);
             assert!(!format!("{work:?}").contains("s3cret-pw"));
         }
-        assert_eq!(plan.stream.record, Record::Off, "which is not sent, and of no concern there");
+        assert_eq!(plan.stream.record, Record::Off, "it is not sent, as hosts do not use it");
     }
 }

@@ -43,7 +43,7 @@ pub(super) async fn run(
         Err(error) => return Failure::Build(error.to_string()),
     };
     let run = fanout.begin_run(MediaTime::now());
-    run.writer().promise(Given { pictures, sound: plan.feed_sounds(capture) });
+    run.writer().promise(Given { pictures, sound: plan.feed_has_sound(capture) });
     carry(line, &plan, Target::Shared(run.writer(), out), stop).await
 }
 

@@ -88,7 +88,7 @@ impl Making<'_> {
         debug!("feed {} runs: {line}", self.plan.feed.name);
         let takes_sound = self.plan.feed.audio == FeedAudio::Own && self.given.sound;
         let capture = Capture { sound: takes_sound, ..Capture::plain(self.plan.feed.fps) };
-        let sound = self.plan.feed_sounds(capture);
+        let sound = self.plan.feed_has_sound(capture);
         self.writer.promise(Given { pictures: Some(Pictures::Plain), sound });
         let target = Target::Shared(self.writer.clone(), Arc::clone(&self.job.out));
         let of_sound = target.clone();

@@ -11,7 +11,7 @@ use super::tap::{SINKS, Target, Timeline, count_dropped, tap};
 use super::v4l2;
 use crate::base::time::MediaTime;
 use crate::config::settings::Source;
-use crate::engine::controls::{Listed, settled};
+use crate::engine::controls::{Listed, resolved};
 use crate::engine::plan::{Capture, Form, Plan};
 use crate::engine::supervise::runs::Stop;
 use crate::host::file_source;
@@ -37,7 +37,7 @@ pub(super) async fn run(
     out.tell(News::Begins {
         begin: MediaTime::now(),
         video: Some(plan.fps().frame()),
-        audio: plan.sounds(capture),
+        audio: plan.has_sound(capture),
         bitrate: plan.stream.bitrate.bps(),
     });
     carry(line, &plan, Target::Stream(out), stop).await
@@ -65,7 +65,7 @@ async fn prepare(
 /// The plan with the controls that its camera takes; those that it does not take
 /// are reported to the service.
 pub(super) fn set(plan: Plan, capture: Capture, controls: Option<&Listed>, out: &Out) -> Plan {
-    let (plan, told) = settled(plan, capture, controls);
+    let (plan, told) = resolved(plan, capture, controls);
     if controls.is_some() {
         out.tell(News::Controls(told));
     }

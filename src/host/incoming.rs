@@ -11,7 +11,7 @@ use super::packages;
 use super::running::{Running, give_times};
 use super::tap::{Target, Timeline, count_dropped, tap};
 use crate::config::settings::FeedAudio;
-use crate::engine::plan::{Offered, Plan};
+use crate::engine::plan::{Plan, SourceTrack};
 use crate::engine::supervise::runs::Stop;
 use crate::model::given::Given;
 use crate::model::status::Failure;
@@ -26,7 +26,7 @@ pub(super) struct Incoming {
     pub target: Target,
     tell: mpsc::Sender<Failure>,
     /// What is taken of that which is offered, at most one of each kind.
-    tracks: Mutex<Vec<Offered>>,
+    tracks: Mutex<Vec<SourceTrack>>,
 }
 
 /// Whether a sound comes without any picture. Some containers, such as FLV, do
@@ -67,7 +67,7 @@ impl Incoming {
 
     /// Whether a track that is offered is taken. All are to be asked about
     /// before the first frame.
-    pub(super) fn choose(&self, track: Offered) -> bool {
+    pub(super) fn choose(&self, track: SourceTrack) -> bool {
         let mut tracks = self.tracks.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = tracks.iter().all(|other| other.kind != track.kind);
         let is_taken = is_first && (track.kind == TrackKind::Video || self.takes_sound());
@@ -96,7 +96,7 @@ impl Incoming {
             FeedAudio::Own => of(TrackKind::Audio).is_some(),
             FeedAudio::Silence | FeedAudio::Tone | FeedAudio::Alsa(_) => true,
         };
-        let pictures = of(TrackKind::Video).map(Offered::pictures);
+        let pictures = of(TrackKind::Video).map(SourceTrack::pictures);
         debug!("it gives {pictures:?}, sound {sound}");
         if let Target::Shared(writer, _) = &self.target {
             writer.promise(Given { pictures, sound });
@@ -104,7 +104,7 @@ impl Incoming {
     }
 
     /// Links a pad to what becomes of its track; what goes wrong ends the run.
-    pub(super) fn link(&self, on: &Timeline, pad: &gst::Pad, track: &Offered) {
+    pub(super) fn link(&self, on: &Timeline, pad: &gst::Pad, track: &SourceTrack) {
         if let Err(failure) = self.branch(on, pad, track) {
             self.fail(failure);
         }
@@ -115,13 +115,13 @@ impl Incoming {
         self.tell.try_send(failure).ok();
     }
 
-    fn branch(&self, on: &Timeline, pad: &gst::Pad, track: &Offered) -> Result<(), Failure> {
+    fn branch(&self, on: &Timeline, pad: &gst::Pad, track: &SourceTrack) -> Result<(), Failure> {
         let build = |what: &str| Failure::Build(format!("a track cannot be linked: {what}"));
         let pipeline = on.pipeline().ok_or(Failure::Ended)?;
         let decoder = if track.is_h265() { h265_decoder()? } else { "" };
         let line = self
             .plan
-            .pulled_line(track, decoder)
+            .track_line(track, decoder)
             .map_err(|error| Failure::Build(error.to_string()))?;
         debug!("links: {line}");
         let bin = gst::parse::bin_from_description(&line, true)

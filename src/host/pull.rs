@@ -10,7 +10,7 @@ use super::incoming::{self, Incoming};
 use super::running::{Running, started};
 use super::tap::{Target, Timeline, tap};
 use crate::config::settings::{Login, Pull};
-use crate::engine::plan::{Offered, Plan};
+use crate::engine::plan::{Plan, SourceTrack};
 use crate::engine::supervise::runs::Stop;
 use crate::model::status::Failure;
 
@@ -49,7 +49,8 @@ fn start(pull: &Pull, incoming: &Arc<Incoming>) -> Result<Running, Failure> {
     let (links, on) = (Arc::clone(incoming), timeline.clone());
     source.connect_pad_added(move |_, pad| {
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
-        let track = described(&caps).and_then(|(media, coding)| Offered::new(&media, &coding));
+        let track =
+            described(&caps).and_then(|(media, coding)| SourceTrack::from_rtp(&media, &coding));
         if let Some(track) = track {
             links.announce();
             links.link(&on, pad, &track);
@@ -64,7 +65,7 @@ fn start(pull: &Pull, incoming: &Arc<Incoming>) -> Result<Running, Failure> {
 /// Whether a track of the offer is taken; all are asked about before any comes.
 fn choose(incoming: &Incoming, caps: &gst::Caps) -> bool {
     let Some((media, encoding)) = described(caps) else { return false };
-    let Some(track) = Offered::new(&media, &encoding) else {
+    let Some(track) = SourceTrack::from_rtp(&media, &encoding) else {
         info!("it offers {media} as {encoding}, which is not used");
         return false;
     };
@@ -101,8 +102,8 @@ mod tests {
             ("audio", "MPA"),
             ("audio", "L16"),
         ] {
-            let track = Offered::new(media, encoding).unwrap();
-            let line = plan.pulled_line(&track, h265_decoder().unwrap()).unwrap();
+            let track = SourceTrack::from_rtp(media, encoding).unwrap();
+            let line = plan.track_line(&track, h265_decoder().unwrap()).unwrap();
             gst::parse::bin_from_description(&line, true)
                 .unwrap_or_else(|error| panic!("{encoding}: {error}"));
         }

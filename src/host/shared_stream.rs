@@ -70,7 +70,7 @@ impl Job {
             };
             let part = Part { plan, own, other_sound };
             let mut ends = Ends { work: self.work.clone(), known: known.clone(), stop };
-            let over = if part.plan.passes(own) {
+            let over = if part.plan.passes_through(own) {
                 self.pass(&part, &mut ends).await
             } else {
                 self.encode(&part, &mut ends).await

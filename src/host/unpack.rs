@@ -15,7 +15,7 @@ use super::anchor::Anchor;
 use super::incoming::{self, Alone, Incoming, Trouble};
 use super::running::{Running, started};
 use super::tap::{Target, Timeline, tap};
-use crate::engine::plan::{Offered, Plan};
+use crate::engine::plan::{Plan, SourceTrack};
 use crate::engine::supervise::runs::Stop;
 use crate::model::status::Failure;
 
@@ -103,9 +103,9 @@ fn announce_with_first(incoming: &Arc<Incoming>, pad: &gst::Pad) {
 }
 
 /// The track of these caps, if livebox can use it.
-fn described(caps: &gst::Caps) -> Option<Offered> {
+fn described(caps: &gst::Caps) -> Option<SourceTrack> {
     // They may be open still: what a parser can give, before its first frame.
-    Offered::found(|name, version| {
+    SourceTrack::from_caps(|name, version| {
         let mut wanted = gst::Caps::new_empty_simple(name);
         if let Some(version) = version {
             wanted.make_mut().set("mpegversion", version);

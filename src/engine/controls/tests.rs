@@ -1,4 +1,4 @@
-//! A driver's list as `v4l2-ctl` prints it, and wishes against it.
+//! Parses a list of `v4l2-ctl` and resolves configured controls against it.
 
 use proptest::prelude::*;
 
@@ -28,17 +28,17 @@ Camera Controls
                           title 0x009a0999 (str)    : min=0 max=32 step=1 value='a: b'
 ";
 
-fn wish(name: &str, value: &str) -> Vec<Control> {
+fn wanted(name: &str, value: &str) -> Vec<Control> {
     vec![Control { name: name.to_owned(), value: value.to_owned() }]
 }
 
-/// The number that is set, or what is told instead.
+/// The control that is set, or the warning.
 fn set(name: &str, value: &str) -> Result<String, String> {
-    match settle(&wish(name, value), &parse(LIST)) {
-        (settled, _) if settled.len() == 1 => {
-            Ok(format!("{}={}", settled[0].name, settled[0].value))
+    match resolve(&wanted(name, value), &parse(LIST)) {
+        (resolved, _) if resolved.len() == 1 => {
+            Ok(format!("{}={}", resolved[0].name, resolved[0].value))
         }
-        (_, told) => Err(told.join("\n")),
+        (_, warnings) => Err(warnings.join("\n")),
     }
 }
 
@@ -52,15 +52,15 @@ fn a_list_of_controls_is_read_with_its_groups_and_menus() {
     );
     assert_eq!(names.len(), 9);
     assert_eq!((offered[0].class.as_str(), offered[0].value), ("User Controls", 12));
-    assert_eq!(offered[0].kind, Kind::Number { least: -64, most: 64, step: 1 });
+    assert_eq!(offered[0].kind, Kind::Number { min: -64, max: 64, step: 1 });
     assert_eq!((offered[7].class.as_str(), offered[7].value), ("Camera Controls", 1));
     assert_eq!(offered[7].kind, Kind::Numbers(vec![(0, 100), (1, 200), (2, 400)]));
-    assert_eq!(offered[6].kind, Kind::Number { least: 0, most: 15, step: 1 });
-    assert!(offered[5].is_fixed && !offered[0].is_fixed);
+    assert_eq!(offered[6].kind, Kind::Number { min: 0, max: 15, step: 1 });
+    assert!(offered[5].is_read_only && !offered[0].is_read_only);
 }
 
 #[test]
-fn a_wish_is_a_number_a_word_of_the_menu_or_yes_and_no() {
+fn a_value_is_a_number_a_label_of_the_menu_or_yes_and_no() {
     for (name, value, number) in [
         ("brightness", "-64", "brightness=-64"),
         ("contrast", "15", "contrast=15"),
@@ -79,28 +79,28 @@ fn a_wish_is_a_number_a_word_of_the_menu_or_yes_and_no() {
 }
 
 #[test]
-fn what_a_camera_does_not_know_is_told_and_left_out() {
+fn controls_that_cannot_be_set_are_left_out_with_a_warning() {
     for (name, value, told) in [
         ("gain", "1", "the camera has no control gain"),
-        ("brightness", "0.1", "the control brightness goes from -64 to 64, and is not \"0.1\""),
-        ("brightness", "65", "the control brightness goes from -64 to 64, and is not \"65\""),
+        ("brightness", "0.1", "the control brightness must be from -64 to 64, not \"0.1\""),
+        ("brightness", "65", "the control brightness must be from -64 to 64, not \"65\""),
         (
             "white_balance_automatic",
             "2",
-            "the control white_balance_automatic is yes or no, and not \"2\"",
+            "the control white_balance_automatic must be yes or no, not \"2\"",
         ),
         (
             "power_line_frequency",
             "70 Hz",
-            "the control power_line_frequency is one of \"Disabled\", \"50 Hz\", \"60 Hz\", and not \"70 Hz\"",
+            "the control power_line_frequency must be one of \"Disabled\", \"50 Hz\", \"60 Hz\", not \"70 Hz\"",
         ),
-        ("iso_list", "300", "the control iso_list is one of 100, 200, 400, and not \"300\""),
-        ("locked", "1", "the control locked can only be read"),
-        ("title", "x", "the control title is of a kind that cannot be set here"),
+        ("iso_list", "300", "the control iso_list must be one of 100, 200, 400, not \"300\""),
+        ("locked", "1", "the control locked is read-only"),
+        ("title", "x", "the control title has a type that livebox cannot set"),
         (
             "do_white_balance_once",
             "0",
-            "the control do_white_balance_once is pressed by yes, or left out",
+            "the control do_white_balance_once is a button and takes only yes",
         ),
     ] {
         assert_eq!(set(name, value), Err(told.to_owned()));
@@ -108,35 +108,35 @@ fn what_a_camera_does_not_know_is_told_and_left_out() {
 }
 
 #[test]
-fn without_a_list_numbers_and_switches_are_set_all_the_same() {
-    let wanted = [wish("a", "5"), wish("b", "off"), wish("c", "50 Hz")].concat();
-    let (settled, told) = settle_unseen(&wanted);
-    assert_eq!(settled, [wish("a", "5"), wish("b", "0")].concat());
-    assert_eq!(told, ["the control c is left out: \"50 Hz\" is no number"]);
+fn without_a_list_numbers_and_switches_are_set_unchecked() {
+    let all = [wanted("a", "5"), wanted("b", "off"), wanted("c", "50 Hz")].concat();
+    let (resolved, told) = resolve_unlisted(&all);
+    assert_eq!(resolved, [wanted("a", "5"), wanted("b", "0")].concat());
+    assert_eq!(told, ["the control c is left out: \"50 Hz\" is not a number"]);
 }
 
 #[test]
-fn what_steers_a_cameras_encoder_is_left_out_where_livebox_encodes() {
+fn controls_of_the_cameras_encoder_are_left_out_where_livebox_encodes() {
     let text = "feeds: {cam: {v4l2: /dev/nowhere, controls: {h264_profile: High, video_bitrate: 1000000}}}\n\
         streams: {cam: {}}";
     let settings = config::parse_text(text).unwrap();
     let plan = Plan { feed: settings.feeds[0].clone(), stream: settings.streams[0].clone() };
     let raw = Capture::plain(plan.feed.fps);
     let listed = Ok(Vec::new());
-    let (settled, told) = super::settled(plan, raw, Some(&listed));
-    assert_eq!((settled.feed.controls, told), (Vec::new(), Vec::new()));
+    let (resolved, told) = super::resolved(plan, raw, Some(&listed));
+    assert_eq!((resolved.feed.controls, told), (Vec::new(), Vec::new()));
 }
 
 proptest! {
     #[test]
-    fn any_list_is_read_and_any_wish_answered(
+    fn any_list_is_parsed_and_any_value_resolved(
         list in "(([a-z_]{1,4} 0x[0-9]{1,3} \\((int|menu|bool|x)\\) : )|min=|max=|step=|value=|[-0-9x]{1,20}|[:\n\t ()]|\\PC){0,60}",
         value in "\\PC{0,10}|-?[0-9]{1,20}",
     ) {
         let offered = parse(&list);
-        let wanted: Vec<_> = offered.iter().flat_map(|offered| wish(&offered.name, &value)).collect();
-        let (settled, told) = settle(&wanted, &offered);
-        prop_assert_eq!(settled.len() + told.len(), wanted.len());
-        prop_assert!(settled.iter().all(|control| control.value.parse::<i32>().is_ok()));
+        let all: Vec<_> = offered.iter().flat_map(|offered| wanted(&offered.name, &value)).collect();
+        let (resolved, told) = resolve(&all, &offered);
+        prop_assert_eq!(resolved.len() + told.len(), all.len());
+        prop_assert!(resolved.iter().all(|control| control.value.parse::<i32>().is_ok()));
     }
 }

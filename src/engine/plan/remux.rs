@@ -1,4 +1,4 @@
-//! The line that puts a recording's index in front.
+//! The launch line that rewrites a recording with its index in front.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,40 +7,42 @@ use super::{render, word};
 use crate::model::unit::TrackKind;
 use crate::profile::{Kind, ProfileError, Slot};
 
-/// The index has this many bytes for a picture, its size and how long it lasts, and for a sound,
-/// which all last alike. Where that is too little, what is muxed goes through a file after all.
-const INDEX_PER_PICTURE: u64 = 12;
-const INDEX_PER_SOUND: u64 = 4;
-/// And for key frames and places of chunks, a second.
-const INDEX_PER_SECOND: u64 = 100;
-/// And for what describes the tracks.
-const INDEX_BASE: u64 = 4096;
-/// More than expected may come of rounding.
+/// Bytes of the index (`moov`) for a video frame, with its size and duration, and for an audio
+/// frame, as all have the same duration. If it is too little, the muxer uses a temporary file.
+const INDEX_BYTES_PER_VIDEO_FRAME: u64 = 12;
+const INDEX_BYTES_PER_AUDIO_FRAME: u64 = 4;
+/// Bytes for key frames and chunk offsets, per second.
+const INDEX_BYTES_PER_SECOND: u64 = 100;
+/// Bytes for the description of the tracks.
+const INDEX_BASE_BYTES: u64 = 4096;
+/// Added to the duration, as rounding may exceed it.
 const SLACK: Duration = Duration::from_secs(2);
-/// The element takes no more.
-const MOST_PER_SECOND: u64 = 10_000;
+/// The largest `reserved-bytes-per-sec` that mp4mux accepts.
+const MAX_RESERVED_PER_SECOND: u64 = 10_000;
 
-/// What is to be made of what.
+/// The files and properties of one rewrite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemuxPlan {
     pub from: PathBuf,
     pub to: PathBuf,
     pub has_video: bool,
     pub has_audio: bool,
-    /// What goes through here if nothing is expected.
+    /// A temporary file, used without `expected`.
     pub through: PathBuf,
-    /// How long it is, and the bytes of its frames in an index ([`index_bytes`]).
+    /// Its duration, and the bytes of its frames in the index ([`index_bytes`]).
     pub expected: Option<(Duration, u64)>,
 }
 
-/// Bytes that a frame takes in an index at most, as a rule.
+/// Bytes that a frame usually takes in the index at most.
 pub fn index_bytes(track: TrackKind) -> u64 {
     match track {
-        TrackKind::Video => INDEX_PER_PICTURE,
-        TrackKind::Audio => INDEX_PER_SOUND,
+        TrackKind::Video => INDEX_BYTES_PER_VIDEO_FRAME,
+        TrackKind::Audio => INDEX_BYTES_PER_AUDIO_FRAME,
     }
 }
 
+/// The launch line.
+///
 /// # Errors
 /// A profile that cannot take the values, by name.
 pub fn remux_line(plan: &RemuxPlan) -> Result<String, ProfileError> {
@@ -56,10 +58,10 @@ pub fn remux_line(plan: &RemuxPlan) -> Result<String, ProfileError> {
         Some((span, index)) => {
             let span = span + SLACK;
             let seconds = span.as_secs().max(1);
-            // The element keeps so much for each track.
+            // mp4mux reserves the bytes for each track.
             let tracks = u64::from(plan.has_video) + u64::from(plan.has_audio);
-            let whole = index + INDEX_BASE + INDEX_PER_SECOND * seconds;
-            let per_second = whole.div_ceil(seconds * tracks.max(1)).min(MOST_PER_SECOND);
+            let whole = index + INDEX_BASE_BYTES + INDEX_BYTES_PER_SECOND * seconds;
+            let per_second = whole.div_ceil(seconds * tracks.max(1)).min(MAX_RESERVED_PER_SECOND);
             let per_second = u32::try_from(per_second).unwrap_or(u32::MAX);
             slots.push(("room_ns", word(&span.as_nanos().to_string())));
             slots.push(("room_bytes", Slot::Int(per_second)));
@@ -85,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn room_for_the_index_is_kept_where_its_size_can_be_reckoned() {
+    fn room_for_the_index_is_reserved_where_its_size_is_known() {
         let line = remux_line(&plan()).unwrap();
         // 60 s with slack; 1740 frames of 12 bytes in them are 348 a second, 4 KiB are 69, and 100 more.
         assert!(
@@ -97,13 +99,13 @@ mod tests {
     }
 
     #[test]
-    fn two_tracks_share_the_room() {
+    fn two_tracks_share_the_reserved_bytes() {
         let line = remux_line(&RemuxPlan { has_audio: true, ..plan() }).unwrap();
         assert!(line.contains("reserved-bytes-per-sec=259 "), "{line}");
     }
 
     #[test]
-    fn otherwise_what_is_muxed_goes_through_a_file() {
+    fn without_a_known_size_the_muxer_uses_a_temporary_file() {
         let line = remux_line(&RemuxPlan { expected: None, has_audio: true, ..plan() }).unwrap();
         assert!(line.contains("faststart=true faststart-file=\"/r/a b.tmp.mp4\""), "{line}");
         assert!(!line.contains("reserved") && line.contains("mux.audio_0"), "{line}");

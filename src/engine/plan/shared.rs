@@ -1,8 +1,8 @@
-//! Launch lines of feeds that others take from, and of those who take.
+//! Launch lines of shared feeds, and of the streams and feeds that are made from them.
 
 use super::{
-    AUDIO_BPS, AUDIO_TAIL, Capture, Form, PLAIN_TAIL, Plan, Reader, VIDEO_TAIL, Writes, render,
-    word,
+    AUDIO_BPS, AUDIO_TAIL, Capture, FileReader, Form, OverlayPart, PLAIN_TAIL, Plan, VIDEO_TAIL,
+    render, word,
 };
 use crate::base::units::Size;
 use crate::config::settings::{FeedAudio, Source, Transport};
@@ -10,20 +10,20 @@ use crate::model::given::Pictures;
 use crate::model::unit::TrackKind;
 use crate::profile::{self, Kind, ProfileError, Slot};
 
-/// A track that comes from elsewhere, and what is done with it.
+/// A track of an RTSP server or of a byte feed, and the profile that reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offered {
+pub struct SourceTrack {
     pub kind: TrackKind,
     /// The folder of its profile: `pipelines/pulls` or `pipelines/tracks`.
     folder: Kind,
     profile: String,
-    /// The element that decodes it, where that is always the same.
+    /// The element that decodes it, if it is always the same; else empty.
     decoder: &'static str,
 }
 
-/// Codecs that are found in bytes, by GStreamer's names (and, of audio/mpeg,
-/// its version): the profile in `pipelines/tracks`, and the decoder.
-const FOUND: [(&str, Option<i32>, TrackKind, &str, &str); 15] = [
+/// Codecs of byte feeds, by GStreamer's media type (and the `mpegversion` of
+/// audio/mpeg): the profile in `pipelines/tracks`, and the decoder.
+const CODECS: [(&str, Option<i32>, TrackKind, &str, &str); 15] = [
     ("video/x-h264", None, TrackKind::Video, "h264", ""),
     ("video/x-h265", None, TrackKind::Video, "h265", ""),
     ("image/jpeg", None, TrackKind::Video, "picture", "jpegdec"),
@@ -41,19 +41,18 @@ const FOUND: [(&str, Option<i32>, TrackKind, &str, &str); 15] = [
     ("audio/x-raw", None, TrackKind::Audio, "sound", "identity"),
 ];
 
-impl Offered {
-    /// A track that was found in bytes, if livebox can use it. `fits` tells
-    /// whether it has this name and, where that is given, this version of MPEG.
-    pub fn found(fits: impl Fn(&str, Option<i32>) -> bool) -> Option<Self> {
-        let found = FOUND.iter().find(|(name, version, ..)| fits(name, *version));
+impl SourceTrack {
+    /// A track of a byte feed, if livebox supports it. `matches` compares its caps with
+    /// a media type and, if given, an `mpegversion`.
+    pub fn from_caps(matches: impl Fn(&str, Option<i32>) -> bool) -> Option<Self> {
+        let found = CODECS.iter().find(|(name, version, ..)| matches(name, *version));
         let (_, _, kind, profile, decoder) = *found?;
         Some(Self { kind, folder: Kind::Track, profile: profile.to_owned(), decoder })
     }
 
-    /// A track of this medium and encoding that a server offers over RTSP, if
-    /// livebox can use it. It is taken as its payload's name says (RFC 3551,
-    /// section 6, and the names registered since).
-    pub fn new(media: &str, encoding: &str) -> Option<Self> {
+    /// A track that an RTSP server offers with this medium and encoding name (RFC 3551,
+    /// section 6, and later registrations), if livebox supports it.
+    pub fn from_rtp(media: &str, encoding: &str) -> Option<Self> {
         let kind = match media {
             "video" => TrackKind::Video,
             "audio" => TrackKind::Audio,
@@ -66,18 +65,18 @@ impl Offered {
         (fits && known).then_some(Self { kind, folder: Kind::Pull, profile, decoder: "" })
     }
 
-    /// What becomes of it, where it is video.
+    /// The form in which the feed gives it, if it is video.
     pub fn pictures(&self) -> Pictures {
         if self.profile == "h264" { Pictures::H264 { in_order: true } } else { Pictures::Plain }
     }
 
-    /// Whether it needs a decoder that is not always there.
+    /// Whether it is H.265, whose decoder is optional.
     pub fn is_h265(&self) -> bool {
         self.profile == "h265"
     }
 }
 
-/// Those of `pipelines/pulls` that are pictures.
+/// The profiles of `pipelines/pulls` for video.
 const VIDEO_PULLS: [&str; 3] = ["h264", "h265", "jpeg"];
 
 impl Plan {
@@ -90,25 +89,25 @@ impl Plan {
             return self.made_line(self, Pictures::Plain, "");
         }
         if self.feed.source == Source::SoundOnly {
-            return Ok(self.sound(Reader::Livebox)?.unwrap_or_default());
+            return Ok(self.sound(FileReader::Livebox)?.unwrap_or_default());
         }
-        let mut parts = vec![self.source(capture, Reader::Livebox)?];
+        let mut parts = vec![self.source(capture, FileReader::Livebox)?];
         match capture.form {
             Form::Raw | Form::Mjpeg => {
-                parts.extend(self.turned()?);
-                parts.extend(self.overlaid(Writes::OfFeed)?);
+                parts.extend(self.turn_filter()?);
+                parts.extend(self.overlay_filter(OverlayPart::Feed)?);
                 parts.push(PLAIN_TAIL.to_owned());
             }
             Form::H264 | Form::Coded(_) => parts.push(VIDEO_TAIL.to_owned()),
         }
-        if self.feed_sounds(capture) {
-            parts.extend(self.sound(Reader::Livebox)?);
+        if self.feed_has_sound(capture) {
+            parts.extend(self.sound(FileReader::Livebox)?);
         }
         Ok(parts.join(" "))
     }
 
     /// The launch line of the stream alone, which encodes what its feed gives.
-    /// `decoder` is used where that is not plain.
+    /// `decoder` is used if that is not raw video.
     ///
     /// # Errors
     /// A profile that cannot take the values, by name.
@@ -122,24 +121,24 @@ impl Plan {
         match pictures {
             Pictures::Plain => {
                 parts.push(render(Kind::Feed, "shared", &[])?);
-                parts.extend(self.fitted()?);
-                parts.extend(self.overlaid(Writes::OfStream)?);
+                parts.extend(self.fit_filter()?);
+                parts.extend(self.overlay_filter(OverlayPart::Stream)?);
             }
             Pictures::H264 { .. } => {
                 parts.push(render(Kind::Feed, "shared-decoded", &[("decoder", word(decoder))])?);
-                parts.push(self.brought_to_size()?);
-                parts.extend(self.turned()?);
-                parts.extend(self.overlaid(Writes::Both)?);
-                parts.extend(self.fitted()?);
+                parts.push(self.size_filter()?);
+                parts.extend(self.turn_filter()?);
+                parts.extend(self.overlay_filter(OverlayPart::Both)?);
+                parts.extend(self.fit_filter()?);
             }
         }
-        parts.push(self.encoded(encoder)?);
+        parts.push(self.encoder_part(encoder)?);
         parts.push(VIDEO_TAIL.to_owned());
         Ok(parts.join(" "))
     }
 
-    /// The launch line of a feed that is made from that of `base`, which gives
-    /// these pictures.
+    /// The launch line of a feed that is made from the feed of `base`, which gives
+    /// `pictures`.
     ///
     /// # Errors
     /// A profile that cannot take the values, by name.
@@ -154,27 +153,26 @@ impl Plan {
             Pictures::Plain => parts.push(render(Kind::Feed, "shared", &[])?),
             Pictures::H264 { .. } => {
                 parts.push(render(Kind::Feed, "shared-decoded", &[("decoder", word(decoder))])?);
-                parts.push(base.brought_to_size()?);
-                parts.extend(base.turned()?);
-                parts.extend(base.overlaid(Writes::OfFeed)?);
+                parts.push(base.size_filter()?);
+                parts.extend(base.turn_filter()?);
+                parts.extend(base.overlay_filter(OverlayPart::Feed)?);
             }
         }
-        parts.push(self.brought_to_size()?);
-        parts.extend(self.turned()?);
-        parts.extend(self.overlaid(Writes::OfFeed)?);
+        parts.push(self.size_filter()?);
+        parts.extend(self.turn_filter()?);
+        parts.extend(self.overlay_filter(OverlayPart::Feed)?);
         parts.push(PLAIN_TAIL.to_owned());
         if self.feed.audio != FeedAudio::Own {
-            parts.extend(self.sound(Reader::Livebox)?);
+            parts.extend(self.sound(FileReader::Livebox)?);
         }
         Ok(parts.join(" "))
     }
 
-    /// The launch line of one track that comes from elsewhere; `decoder` is used
-    /// for H.265.
+    /// The launch line of one source track; `decoder` is used for H.265.
     ///
     /// # Errors
     /// A profile that cannot take the values, by name.
-    pub fn pulled_line(&self, track: &Offered, decoder: &str) -> Result<String, ProfileError> {
+    pub fn track_line(&self, track: &SourceTrack, decoder: &str) -> Result<String, ProfileError> {
         let mut slots = vec![("bitrate_bps", Slot::Int(AUDIO_BPS))];
         let decoder = if track.is_h265() { decoder } else { track.decoder };
         if !decoder.is_empty() {
@@ -185,16 +183,16 @@ impl Plan {
             (TrackKind::Audio, _) => parts.push(AUDIO_TAIL.to_owned()),
             (TrackKind::Video, Pictures::H264 { .. }) => parts.push(VIDEO_TAIL.to_owned()),
             (TrackKind::Video, Pictures::Plain) => {
-                parts.push(self.brought_to_size()?);
-                parts.extend(self.turned()?);
-                parts.extend(self.overlaid(Writes::OfFeed)?);
+                parts.push(self.size_filter()?);
+                parts.extend(self.turn_filter()?);
+                parts.extend(self.overlay_filter(OverlayPart::Feed)?);
                 parts.push(PLAIN_TAIL.to_owned());
             }
         }
         Ok(parts.join(" "))
     }
 
-    /// The launch line of what fetches a stream over RTSP, without its tracks.
+    /// The launch line that pulls an RTSP stream, without the branches of its tracks.
     ///
     /// # Errors
     /// A profile that cannot take the values, by name.
@@ -205,25 +203,25 @@ impl Plan {
         });
         let mut parts = vec![render(Kind::Feed, "rtsp", &[("transport", word)])?];
         if self.feed.audio != FeedAudio::Own {
-            parts.extend(self.sound(Reader::Livebox)?);
+            parts.extend(self.sound(FileReader::Livebox)?);
         }
         Ok(parts.join(" "))
     }
 
-    /// The launch line of what finds out what is in bytes, without its tracks.
+    /// The launch line that demultiplexes a byte feed, without the branches of its tracks.
     ///
     /// # Errors
     /// A profile that cannot take the values, by name.
     pub fn unpack_line(&self) -> Result<String, ProfileError> {
         let mut parts = vec![render(Kind::Feed, "bytes", &[])?];
         if self.feed.audio != FeedAudio::Own {
-            parts.extend(self.sound(Reader::Livebox)?);
+            parts.extend(self.sound(FileReader::Livebox)?);
         }
         Ok(parts.join(" "))
     }
 
-    /// What makes pictures of any size and rate those that the feed is set to.
-    fn brought_to_size(&self) -> Result<String, ProfileError> {
+    /// The filter that converts to the feed's size and frame rate.
+    fn size_filter(&self) -> Result<String, ProfileError> {
         let Size { width, height } = self.feed.size;
         let slots = [
             ("fps", Slot::Int(self.feed.fps.fps())),

@@ -1,4 +1,4 @@
-//! Launch lines as they are reviewed, and what decides them.
+//! Reviewed launch lines, and the decisions behind them.
 
 use super::*;
 use crate::config::settings::{Record, Transport};
@@ -58,7 +58,7 @@ fn every_combination_gives_a_line_that_is_reviewed() {
         for sound in [false, true] {
             let capture = Capture { form, rate: (30, 1), sound };
             lines.push(film.launch_line(capture, "x264enc").unwrap());
-            lines.push(film.line_by_hand(capture, "x264enc").unwrap());
+            lines.push(film.gst_launch_line(capture, "x264enc").unwrap());
         }
     }
     let mut dressed = plan();
@@ -83,9 +83,9 @@ fn every_combination_gives_a_line_that_is_reviewed() {
         lines.push(pulled.pull_line(transport).unwrap());
     }
     for encoding in profile::names(Kind::Pull) {
-        let of = |media| Offered::new(media, &encoding.to_ascii_uppercase());
-        let track = of("video").or(of("audio")).unwrap();
-        lines.push(pulled.pulled_line(&track, "libde265dec").unwrap());
+        let track = |media| SourceTrack::from_rtp(media, &encoding.to_ascii_uppercase());
+        let track = track("video").or(track("audio")).unwrap();
+        lines.push(pulled.track_line(&track, "libde265dec").unwrap());
     }
     lines.extend(unpacked(&pulled));
     let mut made = dressed.clone();
@@ -109,7 +109,7 @@ fn every_combination_gives_a_line_that_is_reviewed() {
     golden("tests/golden/launch-lines.txt", &(lines.join("\n\n") + "\n"));
 }
 
-/// The lines of a camera in each of its forms, and of one that is told something.
+/// The lines of a camera in each form, and of one with controls.
 fn cameras() -> Vec<String> {
     let mut lines = Vec::new();
     let forms = [Form::Raw, Form::Mjpeg, Form::H264];
@@ -120,17 +120,17 @@ fn cameras() -> Vec<String> {
         }
     }
     let control = |name: &str, value: &str| Control { name: name.into(), value: value.into() };
-    let mut told = plan();
-    told.feed.controls = vec![control("brightness", "-20"), control("menu", "a word")];
-    told.feed.controls.push(control("auto_exposure", "1"));
+    let mut controlled = plan();
+    controlled.feed.controls = vec![control("brightness", "-20"), control("menu", "a word")];
+    controlled.feed.controls.push(control("auto_exposure", "1"));
     for form in forms {
-        let capture = Capture { form, ..Capture::plain(told.feed.fps) };
-        lines.push(told.launch_line(capture, "x264enc").unwrap());
+        let capture = Capture { form, ..Capture::plain(controlled.feed.fps) };
+        lines.push(controlled.launch_line(capture, "x264enc").unwrap());
     }
     lines
 }
 
-/// The lines of what is found in bytes.
+/// The lines of byte feeds.
 fn unpacked(plan: &Plan) -> Vec<String> {
     let tracks = [
         ("video/x-h264", None),
@@ -141,8 +141,8 @@ fn unpacked(plan: &Plan) -> Vec<String> {
         ("audio/x-opus", None),
     ];
     let lines = tracks.map(|(caps, version)| {
-        let track = Offered::found(|name, of| name == caps && of == version).unwrap();
-        plan.pulled_line(&track, "libde265dec").unwrap()
+        let track = SourceTrack::from_caps(|name, of| name == caps && of == version).unwrap();
+        plan.track_line(&track, "libde265dec").unwrap()
     });
     std::iter::once(plan.unpack_line().unwrap()).chain(lines).collect()
 }
@@ -163,7 +163,7 @@ fn mirrors_and_rotations_are_one_step() {
 }
 
 #[test]
-fn whatever_changes_the_picture_ends_the_passing_through() {
+fn a_change_of_the_picture_prevents_pass_through() {
     assert!(plan().may_pass_through());
     let mut with_clock = plan();
     with_clock.feed.overlay.clock = true;
@@ -191,8 +191,8 @@ fn golden(path: &str, text: &str) {
 }
 
 #[test]
-fn only_tracks_that_are_what_they_say_are_taken() {
-    let taken = |media, encoding| Offered::new(media, encoding).map(|track| track.kind);
+fn only_supported_rtp_encodings_of_the_right_medium_are_taken() {
+    let taken = |media, encoding| SourceTrack::from_rtp(media, encoding).map(|track| track.kind);
     assert_eq!(taken("video", "H264"), Some(TrackKind::Video));
     assert_eq!(taken("audio", "mpeg4-generic"), Some(TrackKind::Audio));
     for (media, encoding) in [

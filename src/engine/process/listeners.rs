@@ -160,7 +160,7 @@ impl Listener for ToFeed {
                     self.sign.give();
                 }
             }
-            News::Gives(given) => self.feed.gives(given),
+            News::Gives(given) => self.feed.set_given(given),
             News::Controls(refused) => self.reports.refused_controls(self.feed.name(), refused),
             // Its frames stay in the host.
             News::Begins { .. }
