@@ -278,6 +278,19 @@ pub struct Pull {
     pub transport: Transport,
 }
 
+impl Pull {
+    /// The port of its address, 554 where that names none.
+    pub fn port(&self) -> u16 {
+        let rest = self.url.reveal().trim_start_matches("rtsp://");
+        let place = rest.split(['/', '?']).next().unwrap_or_default();
+        let after_v6 = place.rsplit([']', '@']).next().unwrap_or_default();
+        after_v6.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(RTSP)
+    }
+}
+
+/// The port of RTSP (RFC 7826, 22.14).
+const RTSP: u16 = 554;
+
 /// How packets are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Transport {

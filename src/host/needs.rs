@@ -22,6 +22,10 @@ const WITHOUT_PIPELINE: u64 = 64 << 20;
 /// What says which sound cards there are.
 const SOUND: [&str; 3] = ["/etc/asound.conf", "/etc/alsa", "/proc/asound"];
 
+/// Where else a server may redirect to: the usual ports of RTSP. Not to any port:
+/// without a password the service takes its own machine for an operator.
+const RTSP: [u16; 3] = [554, 322, 8554];
+
 /// What a host may have of the machine.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Needs {
@@ -35,6 +39,8 @@ pub(super) struct Needs {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Reach {
     pub network: Network,
+    /// Where it connects to over TCP, besides DNS, if it is a client.
+    pub ports: Vec<u16>,
     /// Cameras, decoders and the like.
     pub devices: bool,
     /// Folders in which it may do everything.
@@ -48,10 +54,6 @@ pub(super) enum Network {
     None,
     /// It connects to others; nobody connects to it.
     Client,
-    /// The same, but over TCP to this port alone, and to that of DNS.
-    ClientOf {
-        port: u16,
-    },
 }
 
 impl Needs {
@@ -85,12 +87,12 @@ impl Needs {
 
 impl Reach {
     fn of_push(push: &Push) -> Self {
-        let network = match push.url.reveal().parse::<PushUrl>() {
-            Ok(url) => Network::ClientOf { port: url.port() },
-            Err(_) => Network::None,
+        let (network, ports) = match push.url.reveal().parse::<PushUrl>() {
+            Ok(url) => (Network::Client, vec![url.port()]),
+            Err(_) => (Network::None, Vec::new()),
         };
         let readable = push.ca.iter().cloned().collect();
-        Self { network, devices: false, folders: Vec::new(), readable }
+        Self { network, ports, devices: false, folders: Vec::new(), readable }
     }
 
     /// What the bytes of strangers come from, and sound cards, for what is made
@@ -98,7 +100,10 @@ impl Reach {
     fn of_family(source: &Foreign) -> Self {
         let mut reach = Self { readable: SOUND.map(PathBuf::from).to_vec(), ..Self::nothing() };
         match source {
-            Foreign::Network => reach.network = Network::Client,
+            Foreign::Network { port } => {
+                reach.network = Network::Client;
+                reach.ports = [&[*port][..], &RTSP].concat();
+            }
             Foreign::Folder(folder) => reach.readable.push(folder.clone()),
             Foreign::Service => {}
         }
@@ -106,8 +111,8 @@ impl Reach {
     }
 
     fn nothing() -> Self {
-        let (folders, readable) = (Vec::new(), Vec::new());
-        Self { network: Network::None, devices: true, folders, readable }
+        let (ports, folders, readable) = Default::default();
+        Self { network: Network::None, ports, devices: true, folders, readable }
     }
 }
 
@@ -152,8 +157,18 @@ mod tests {
             begin: MediaTime::ORIGIN,
         };
         let reach = Needs::of(&job.into(), None).confined_to.unwrap();
-        assert_eq!(reach.network, Network::ClientOf { port: 4430 });
+        assert_eq!((reach.network, &reach.ports[..]), (Network::Client, &[4430][..]));
         assert_eq!(reach.readable, [Path::new("/etc/livebox/ca.pem")]);
         assert!(reach.folders.is_empty());
+    }
+
+    #[test]
+    fn a_feed_from_the_network_reaches_its_port_and_the_usual_ones() {
+        let source = Some(Foreign::Network { port: 5554 });
+        let reach = Needs::of(&Family { source }.into(), None).confined_to.unwrap();
+        assert_eq!(
+            (reach.network, &reach.ports[..]),
+            (Network::Client, &[5554, 554, 322, 8554][..])
+        );
     }
 }

@@ -79,10 +79,9 @@ fn restrict(reach: &Reach) -> Result<RestrictionStatus, RulesetError> {
     let plugins = PLUGIN_VARIABLES.into_iter().filter_map(env::var_os);
     let plugins: Vec<PathBuf> =
         plugins.flat_map(|list| env::split_paths(&list).collect::<Vec<_>>()).collect();
-    let (network, refused, ports): (&[&str], _, _) = match reach.network {
-        Network::None => (&[], AccessNet::from_all(RIGHTS), Vec::new()),
-        Network::Client => (&NETWORK, AccessNet::BindTcp.into(), Vec::new()),
-        Network::ClientOf { port } => (&NETWORK, AccessNet::from_all(RIGHTS), vec![port, DNS]),
+    let (network, ports): (&[&str], _) = match reach.network {
+        Network::None => (&[], Vec::new()),
+        Network::Client => (&NETWORK, [&reach.ports[..], &[DNS]].concat()),
     };
     let ports = ports.into_iter().map(|port| NetPort::new(port, AccessNet::ConnectTcp));
     let (devices, which): (&[&str], &[&str]) =
@@ -91,7 +90,7 @@ fn restrict(reach: &Reach) -> Result<RestrictionStatus, RulesetError> {
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::ReadDir | AccessFs::IoctlDev;
     Ruleset::default()
         .handle_access(AccessFs::from_all(RIGHTS))?
-        .handle_access(refused)?
+        .handle_access(AccessNet::from_all(RIGHTS))?
         .scope(Scope::from_all(RIGHTS))?
         .create()?
         .add_rules(path_beneath_rules(LIBRARIES, read))?
@@ -130,6 +129,7 @@ mod tests {
             fs::write(&readable, "public").unwrap();
             let reach = Reach {
                 network: Network::None,
+                ports: Vec::new(),
                 devices: true,
                 folders: vec![own.path().to_owned()],
                 readable: vec![readable.clone()],
@@ -153,36 +153,21 @@ mod tests {
     }
 
     #[test]
-    fn a_client_of_the_network_connects_and_does_not_listen() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let confined = std::thread::spawn(move || {
-            let (folders, readable) = (Vec::new(), Vec::new());
-            let reach = Reach { network: Network::Client, devices: true, folders, readable };
-            let status = restrict(&reach).unwrap();
-            TcpStream::connect(address).unwrap();
-            fs::read("/etc/hosts").unwrap();
-            if status.ruleset == RulesetStatus::FullyEnforced {
-                assert!(is_denied(TcpListener::bind("127.0.0.1:0")));
-            }
-        });
-        confined.join().unwrap();
-    }
-
-    #[test]
-    fn a_client_of_one_port_reaches_no_other() {
+    fn a_client_of_the_network_connects_to_its_ports_and_does_not_listen() {
         let [its, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [its, other] = [&its, &other].map(|one| one.local_addr().unwrap());
         let confined = std::thread::spawn(move || {
-            let network = Network::ClientOf { port: its.port() };
-            let (folders, readable) = (Vec::new(), Vec::new());
-            let reach = Reach { network, devices: false, folders, readable };
+            let (ports, folders, readable) = (vec![its.port()], Vec::new(), Vec::new());
+            let network = Network::Client;
+            let reach = Reach { network, ports, devices: false, folders, readable };
             let status = restrict(&reach).unwrap();
             assert!(is_denied(fs::read_dir("/dev")));
             fs::read("/dev/null").unwrap();
+            fs::read("/etc/hosts").unwrap();
             if status.ruleset == RulesetStatus::FullyEnforced {
                 TcpStream::connect(its).unwrap();
                 assert!(is_denied(TcpStream::connect(other)));
+                assert!(is_denied(TcpListener::bind("127.0.0.1:0")));
             }
         });
         confined.join().unwrap();

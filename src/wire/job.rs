@@ -129,8 +129,8 @@ pub struct Family {
 /// Where the bytes of strangers come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Foreign {
-    /// The network.
-    Network,
+    /// A server of RTSP that is asked at this port.
+    Network { port: u16 },
     /// Files in a folder.
     Folder(PathBuf),
     /// The service.

@@ -58,6 +58,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_address_has_a_port() {
+        let port = |text| {
+            Pull { url: address(text).unwrap(), login: None, transport: Transport::Tcp }.port()
+        };
+        for usual in ["rtsp://cam/1", "rtsp://u:8000@cam/", "rtsp://[::1]/x:7", "rtsp://cam:no/"] {
+            assert_eq!(port(usual), 554, "{usual}");
+        }
+        for other in ["rtsp://cam:8554", "rtsp://u:p@10.0.0.7:8554/a:1", "rtsp://[::1]:8554?x"] {
+            assert_eq!(port(other), 8554, "{other}");
+        }
+    }
+
+    #[test]
     fn an_address_has_a_host_and_is_not_repeated() {
         for good in ["rtsp://cam/1", "rtsp://u:p@10.0.0.7:554/a?b=c", "rtsp://[::1]:8554/x"] {
             assert_eq!(address(good).unwrap().reveal(), good);

@@ -77,7 +77,7 @@ impl Family {
     /// That of `feed`, which is made from no other feed of pictures.
     pub fn of(feed: &Feed) -> Arc<Self> {
         let source = match &feed.source {
-            Source::Rtsp(_) => Some(Foreign::Network),
+            Source::Rtsp(pull) => Some(Foreign::Network { port: pull.port() }),
             Source::File(path) => path.parent().map(Path::to_owned).map(Foreign::Folder),
             Source::Unpacked(_) => Some(Foreign::Service),
             Source::TestClock | Source::V4l2(_) | Source::SoundOnly | Source::Made(_) => None,
