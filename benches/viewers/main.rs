@@ -130,7 +130,7 @@ fn rows(stage: &Stage, size: &Size) -> Vec<Row> {
     // them running always, livebox while somebody watches.
     for viewers in MJPEG_VIEWERS {
         for way in [Way::Mjpeg, Way::MotionMjpeg] {
-            if stage.has(way.server()) {
+            if stage.has(way.server()) && size.wants(way.title()) {
                 let (run, ()) = stage.run(way, viewers, size.span, || ());
                 rows.push(Row { way, viewers, run, joins: None });
             }
