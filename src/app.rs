@@ -37,6 +37,7 @@ use crate::outputs::push::{self, Push};
 use crate::outputs::recordings::Recordings;
 use crate::outputs::recordings::recorder::Recorder;
 use crate::rtsp::RtspListener;
+use crate::service::Service;
 use crate::service::announce;
 use crate::service::reloads::Reloads;
 use crate::service::topology::Topology;
@@ -255,13 +256,14 @@ async fn run(
     }
     let (reloads, asked) = Reloads::channel();
     let state_file = present.state_file();
-    let state = Arc::new(http::State::new(present, reloads, recordings.clone(), folders));
+    let service = Service::new(topology.subscribe(), reloads, recordings.clone(), folders);
+    let service = Arc::new(service);
+    let state = Arc::new(http::State::new(Arc::clone(&service)));
     let server = server.start(Arc::clone(&state))?;
     let handle = server.handle();
     let server = tokio::spawn(server);
     announce(&settings);
-    let announcement =
-        settings.server.mdns.then(|| announce::announce(&system::hostname(), &settings.server));
+    let announcement = mdns(&settings);
     let reader = Reader {
         source: Arc::new(source),
         topology,
@@ -279,7 +281,7 @@ async fn run(
     tokio::select! {
         () = shutdown.requested() => {}
         never = feed_watchdog(&watched, recordings.as_deref()) => match never {},
-        never = state.watch_disk() => match never {},
+        never = service.figures.watch_disk() => match never {},
         never = state_file.keep_trying() => match never {},
     }
     info!("ending");
@@ -330,6 +332,12 @@ async fn renew(tls: Tls, mut shutdown: Shutdown) {
             Ok(None) | Err(_) => {}
         }
     }
+}
+
+/// Announces the service on the local network, if the configuration wants that.
+fn mdns(settings: &Settings) -> Option<announce::Announcement> {
+    let announced = || announce::announce(&system::hostname(), &settings.server);
+    settings.server.mdns.then(announced).flatten()
 }
 
 /// The recordings of all streams; none where there is no folder for them and

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, MutexGuard};
-use std::time::Instant;
 
 use argon2::PasswordVerifier as _;
 use argon2::password_hash::phc::PasswordHash;
@@ -21,6 +20,7 @@ use crate::base::lock::Lock;
 use crate::base::secret::Secret;
 use crate::base::sockets::network_of;
 use crate::base::system;
+use crate::base::time::now;
 use crate::config::settings::{Access, Local};
 use crate::model::ids::StreamName;
 
@@ -303,10 +303,6 @@ pub fn basic_password(header: &str) -> Option<Secret> {
     let decoded = STANDARD.decode(encoded.trim()).ok()?;
     let pair = String::from_utf8(decoded).ok()?;
     pair.split_once(':').map(|(_, password)| Secret::new(password))
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::{announce_streams, tell_systemd, tls};
 use crate::base::shutdown::Shutdown;
+use crate::base::time::now;
 use crate::config::diff::taking_effect;
 use crate::config::rollback::rolled_back;
 use crate::config::settings::Settings;
@@ -245,10 +246,6 @@ fn refused(error: LoadError) -> Refused {
 
 fn plainly(reason: String) -> Refused {
     Refused { reason, problems: Vec::new() }
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 async fn until(due: Option<Instant>) {

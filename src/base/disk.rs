@@ -19,6 +19,8 @@ use tokio::sync::oneshot;
 
 use super::lock::Lock;
 
+use crate::base::time::now;
+
 /// A folder whose call takes longer than this hangs. Slow cards, which clean up
 /// after themselves, pause for a second or two.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -307,10 +309,6 @@ impl Drop for DiskFile {
             self.disk.post(move || drop(file));
         }
     }
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

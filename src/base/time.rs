@@ -1,10 +1,15 @@
 //! The media timeline and the wall clock.
 
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+
+/// The runtime's clock: monotonic, and stopped in tests that pause time.
+pub fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
 
 /// When the media timeline began: nanoseconds of the monotonic clock.
 static BEGAN: OnceLock<u64> = OnceLock::new();

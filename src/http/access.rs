@@ -21,7 +21,7 @@ use crate::base::secret::Secret;
 use crate::http::listen::ambiguity::FETCH_SITE;
 use crate::http::listen::connection::OverUnixSocket;
 use crate::http::listen::head::headers;
-use crate::http::listen::server::State;
+use crate::http::state::State;
 use crate::model::ids::StreamName;
 use crate::model::status::{Closed, Recordings, Snapshot};
 

@@ -17,12 +17,12 @@ use crate::outputs::picture::{BadParameter, NoPicture};
 use crate::outputs::recordings::{NotDeleted, NotSteered};
 use crate::service::control::Refused;
 use crate::service::livebox::BoxError;
-use crate::service::reloads;
+use crate::service::operations::OperationError;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
     #[error(transparent)]
-    Box(#[from] BoxError),
+    Operation(#[from] OperationError),
     #[error("Invalid control information: {0}")]
     Unreadable(String),
     #[error("The request took too long to arrive")]
@@ -71,25 +71,12 @@ pub(super) enum ApiError {
     Shot(#[from] NoShot),
     #[error("Too many kinds of pictures: {0}")]
     TooManyVariants(#[from] TooManyVariants),
-    #[error("There is nothing to control: no stream of this box is encoded by it")]
-    NoTracks,
-    #[error(
-        "Nothing can be recorded: there is no folder that livebox may write to; recordings.folder \
-         in the configuration names one"
-    )]
-    NoFolder,
     #[error("Invalid value for 'before': use the name of a recording")]
     BadBefore,
-    #[error(transparent)]
-    Steered(#[from] NotSteered),
-    #[error(transparent)]
-    Deleted(#[from] NotDeleted),
     #[error("Not now: {0}")]
     Silent(#[from] Silent),
     #[error(transparent)]
-    Wish(#[from] BadParameter),
-    #[error("Not reloaded: {0}")]
-    NotReloaded(#[from] reloads::Refused),
+    BadParameter(#[from] BadParameter),
     #[error("No picture: {0}")]
     Undecoded(#[from] NoPicture),
 }
@@ -98,19 +85,15 @@ impl ApiError {
     /// The status, and after how long another try makes sense.
     fn contract(&self) -> (StatusCode, Option<Duration>) {
         match self {
-            ApiError::Box(BoxError::Streaming) => (StatusCode::CONFLICT, None),
-            ApiError::Box(BoxError::Replaced) => {
-                (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(1)))
-            }
-            ApiError::Box(_)
-            | ApiError::Unreadable(_)
+            ApiError::Operation(refused) => refusal(refused),
+            ApiError::Unreadable(_)
             | ApiError::BadQuery(_)
             | ApiError::UnreadableQuery(_)
             | ApiError::Ambiguous(_)
-            | ApiError::NotReloaded(_) => (StatusCode::BAD_REQUEST, None),
-            ApiError::NoSuchPath(_)
-            | ApiError::NoTracks
-            | ApiError::Undecoded(NoPicture::OutOfReach(_)) => (StatusCode::NOT_FOUND, None),
+            | ApiError::BadBefore => (StatusCode::BAD_REQUEST, None),
+            ApiError::NoSuchPath(_) | ApiError::Undecoded(NoPicture::OutOfReach(_)) => {
+                (StatusCode::NOT_FOUND, None)
+            }
             ApiError::TooSlow => (StatusCode::REQUEST_TIMEOUT, None),
             ApiError::WrongMethod { .. } => (StatusCode::METHOD_NOT_ALLOWED, None),
             ApiError::PasswordNeeded { .. } => (StatusCode::UNAUTHORIZED, None),
@@ -120,21 +103,8 @@ impl ApiError {
             }
             ApiError::Undecoded(NoPicture::NoVideo | NoPicture::NotUnderstood(_))
             | ApiError::NoSound => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
-            ApiError::NoFolder => (StatusCode::SERVICE_UNAVAILABLE, None),
-            ApiError::Steered(NotSteered::NoSuch) | ApiError::Deleted(NotDeleted::NoSuch) => {
-                (StatusCode::NOT_FOUND, None)
-            }
-            ApiError::Steered(NotSteered::Started | NotSteered::Stopped) | ApiError::BadBefore => {
-                (StatusCode::BAD_REQUEST, None)
-            }
-            ApiError::Deleted(NotDeleted::Recording | NotDeleted::Finishing) => {
-                (StatusCode::CONFLICT, None)
-            }
-            ApiError::Deleted(NotDeleted::Disk) => (StatusCode::INTERNAL_SERVER_ERROR, None),
-            ApiError::Deleted(NotDeleted::Silent) | ApiError::Silent(_) => {
-                (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(5)))
-            }
-            ApiError::Wish(_) | ApiError::NoMarks { .. } => (StatusCode::BAD_REQUEST, None),
+            ApiError::Silent(_) => (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(5))),
+            ApiError::BadParameter(_) | ApiError::NoMarks { .. } => (StatusCode::BAD_REQUEST, None),
             ApiError::Undecoded(NoPicture::Busy | NoPicture::Failed(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)))
             }
@@ -154,12 +124,41 @@ impl ApiError {
 
     /// What would be accepted in the place of what was not.
     pub(super) fn valid(&self) -> Option<&'static str> {
-        if let ApiError::Wish(BadParameter { valid, .. })
-        | ApiError::Box(BoxError::Refused(Refused::Value { valid, .. })) = self
+        if let ApiError::BadParameter(BadParameter { valid, .. })
+        | ApiError::Operation(OperationError::Box(BoxError::Refused(Refused::Value {
+            valid,
+            ..
+        }))) = self
         {
             return Some(valid);
         }
         None
+    }
+}
+
+/// The status of a refused operation, and after how long another try makes sense.
+fn refusal(refused: &OperationError) -> (StatusCode, Option<Duration>) {
+    match refused {
+        OperationError::NoSuchPush(_)
+        | OperationError::NoSuchStream(_)
+        | OperationError::NothingEncoded
+        | OperationError::Recording(NotSteered::NoSuch)
+        | OperationError::Deletion(NotDeleted::NoSuch) => (StatusCode::NOT_FOUND, None),
+        OperationError::NoRecordings => (StatusCode::SERVICE_UNAVAILABLE, None),
+        OperationError::Box(BoxError::Streaming)
+        | OperationError::Deletion(NotDeleted::Recording | NotDeleted::Finishing) => {
+            (StatusCode::CONFLICT, None)
+        }
+        OperationError::Box(BoxError::Replaced) => {
+            (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(1)))
+        }
+        OperationError::Box(_)
+        | OperationError::Recording(NotSteered::Started | NotSteered::Stopped)
+        | OperationError::Reload(_) => (StatusCode::BAD_REQUEST, None),
+        OperationError::Deletion(NotDeleted::Disk) => (StatusCode::INTERNAL_SERVER_ERROR, None),
+        OperationError::Deletion(NotDeleted::Silent) => {
+            (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(5)))
+        }
     }
 }
 
@@ -201,11 +200,8 @@ impl ResponseError for ApiError {
         {
             return page_of(&mut response, said);
         }
-        let problems = if let ApiError::NotReloaded(refused) = self {
-            refused.problems.as_slice()
-        } else {
-            &[]
-        };
+        let problems =
+            if let ApiError::Operation(refused) = self { refused.problems() } else { &[] };
         let (code, reason) = (status.as_u16(), self.to_string());
         let body = Body { code, reason, valid: self.valid(), problems };
         json(&mut response, &body)

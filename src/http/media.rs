@@ -20,9 +20,9 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 
 use super::error::ApiError;
+use crate::base::time::now;
 use crate::engine::registry::{FIRST_FRAME_TIMEOUT, Stream};
 use crate::http::listen::connection::Connection;
-use crate::http::listen::server::now;
 use crate::http::media::body::Source;
 use crate::http::media::notifier::{Notifier, Notifiers, Subscription};
 use crate::http::media::viewer::{Continue, Shape, Viewer};

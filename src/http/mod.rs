@@ -14,7 +14,9 @@ mod origin;
 mod pages;
 mod routes;
 mod stat;
+mod state;
 mod table;
 
 pub use listen::accept::{FILES_FOR_ALL, places};
-pub use listen::server::{ServeError, Server, State, stop};
+pub use listen::server::{ServeError, Server, stop};
+pub use state::State;

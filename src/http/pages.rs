@@ -19,8 +19,9 @@ use super::error::ApiError;
 use super::media::joined_within;
 use crate::accounts::Scope;
 use crate::base::system;
+use crate::base::time::now;
 use crate::engine::registry::Stream;
-use crate::http::listen::server::{State, now};
+use crate::http::state::State;
 use crate::model::status::{self, Closed, Failure, Snapshot};
 use crate::service::topology::Topology;
 
@@ -73,7 +74,7 @@ impl<'a> Links<'a> {
         let pages = &topology.settings.pages;
         Self {
             home: pages.home,
-            recordings: state.recordings.is_some(),
+            recordings: state.service.may_record(),
             stat: pages.stat.as_deref(),
             control: topology.livebox.is_some(),
         }
@@ -139,7 +140,7 @@ async fn player(
     let is_operator = caller.is_operator().await;
     let (now, host) = (now(), system::hostname());
     let shown = stream.map(|stream| stream.status(now));
-    let mut snapshot = state.snapshot(now);
+    let mut snapshot = state.service.snapshot(now);
     let closed = close(request, &mut snapshot);
     let topology = state.topology();
     let page = Player {

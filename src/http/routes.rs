@@ -13,10 +13,10 @@ use super::error::ApiError;
 use super::table::{Table, What, Whom, asks_for, is_placed};
 use super::{access, cors, media, pages, stat};
 use crate::http::api::{livebox, pushes, recordings};
-use crate::http::listen::server::State;
 use crate::http::media::{bytes, hls, live, mjpeg, picture};
 use crate::http::pages::docroot::{self, Docroot};
 use crate::http::pages::{assets, dashboard};
+use crate::http::state::State;
 use crate::service::topology::Topology;
 
 /// What may be asked at a URL that only shows something.

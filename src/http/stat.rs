@@ -17,8 +17,9 @@ use self::numbers::{Stat, stat};
 use super::access::close_page;
 use super::error::json;
 use super::pages::{self, Links};
+use crate::base::time::now;
 use crate::base::units::{duration_in_words, size_in_words};
-use crate::http::listen::server::{State, now};
+use crate::http::state::State;
 use crate::model::status::{Closed, Snapshot};
 
 /// Only what this server has. The one script keeps the numbers fresh, and
@@ -98,7 +99,7 @@ pub(super) async fn config(state: web::Data<State>) -> HttpResponse {
 
 /// What whoever asks may see.
 fn seen(request: &HttpRequest, state: &State) -> (Snapshot, Vec<Closed>) {
-    let mut snapshot = state.snapshot(now());
+    let mut snapshot = state.service.snapshot(now());
     let closed = close_page(request, &mut snapshot);
     (snapshot, closed)
 }

@@ -15,7 +15,7 @@ use super::access;
 use crate::accounts::{Authenticator, Scope};
 use crate::engine::process::bytes;
 use crate::engine::registry::Stream;
-use crate::http::listen::server::State;
+use crate::http::state::State;
 
 /// What answers at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,6 @@
 //! whatever stays the same; who has taken one keeps it for as long as it needs.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::future::join_all;
 use log::warn;
@@ -14,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::livebox::{Livebox, spare_push};
 use super::saved;
 use crate::accounts::Authenticator;
+use crate::base::time::now;
 use crate::config::diff::{Diff, Fate};
 use crate::config::settings::{self, Settings};
 use crate::engine::process::bytes;
@@ -254,8 +254,4 @@ fn with_own_push(mut settings: Settings) -> Settings {
         settings.pushes.push(spare_push(first));
     }
     settings
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::base::time::now;
+
 /// A host that has ended may have left a connection with a request in it. The
 /// number of a process is given again only when all others were used.
 const KEPT_AFTER_END: Duration = Duration::from_secs(60);
@@ -69,10 +71,6 @@ impl Pids {
 
 fn lock() -> MutexGuard<'static, Pids> {
     PIDS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::time::Instant;
 use log::{Level, debug, info, log_enabled, warn};
 
 use super::command_log::LineLimit;
+use crate::base::time::now;
 use crate::model::ids::{FeedName, StreamName};
 use crate::model::status::Encoder;
 
@@ -73,10 +74,6 @@ impl Inner {
         let plain = |c: char| if c.is_control() { ' ' } else { c };
         Some(text.chars().take(LONGEST).map(plain).collect())
     }
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::demand::Demand;
 use super::lifecycle::{Effect, Event, Lifecycle, Phase, Run};
+use crate::base::time::now;
 use crate::model::status::{Ended, Failure, Past, State};
 
 /// How often the progress of a running pipeline is polled.
@@ -376,11 +377,6 @@ impl<P: Pipeline> Task<P> {
             Phase::Idle | Phase::Live { .. } | Phase::Starting { .. } | Phase::Stopping { .. } => {}
         }
     }
-}
-
-/// The clock of the runtime, which tests may pause.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {

@@ -7,16 +7,13 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use futures_util::TryStreamExt;
 use serde::Serialize;
 
+use crate::base::time::now;
 use crate::base::{system, time};
-use crate::engine::registry::Stream;
 use crate::http::access::Caller;
 use crate::http::error::{ApiError, json};
 use crate::http::listen::exchange::is_too_slow;
-use crate::http::listen::server::{State, now};
-use crate::model::ids::StreamName;
+use crate::http::state::State;
 use crate::service::control::{Field, Refused};
-use crate::service::livebox::{Activity, Livebox};
-use crate::service::topology::Topology;
 
 /// No honest edit is longer.
 const LONGEST_BODY: usize = 64 << 10;
@@ -51,7 +48,7 @@ pub(in crate::http) async fn control(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    Ok(answer(&livebox(&state.topology())?.control().await.shown()))
+    Ok(answer(&state.service.control().await?))
 }
 
 /// `POST /api/livebox/v1/control`
@@ -63,8 +60,7 @@ pub(in crate::http) async fn edit(
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
     let fields = fields(&request, payload).await?;
-    let held = livebox(&state.topology())?.edit(&fields, now()).await?;
-    Ok(changed(&state, &held.shown()))
+    Ok(changed(&state, &state.service.edit(&fields, now()).await?))
 }
 
 /// `PUT /api/livebox/v1/start`
@@ -73,7 +69,7 @@ pub(in crate::http) async fn start(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    livebox(&state.topology())?.start(now()).await?;
+    state.service.start(now()).await?;
     Ok(changed(&state, &status_of(&state)))
 }
 
@@ -83,7 +79,7 @@ pub(in crate::http) async fn stop(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    livebox(&state.topology())?.stop(now()).await?;
+    state.service.stop(now()).await?;
     Ok(changed(&state, &status_of(&state)))
 }
 
@@ -93,23 +89,17 @@ pub(in crate::http) async fn reload(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    Ok(answer(&state.reloads.ask().await?))
+    Ok(answer(&state.service.reload().await?))
 }
 
 /// `POST /api/livebox/v1/streams/{name}/restart`
 pub(in crate::http) async fn restart(
     caller: Caller,
     name: web::Path<String>,
-    request: HttpRequest,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    let topology = state.topology();
-    let bytes = name.parse().ok().and_then(|name| topology.bytes.find(&name));
-    match bytes {
-        Some(stream) => stream.restart().await,
-        None => named_stream(&topology, &name, &request)?.restart().await,
-    }
+    state.service.restart_stream(&name).await?;
     Ok(answer(&status_of(&state)))
 }
 
@@ -120,54 +110,27 @@ pub(in crate::http) fn answer(body: &impl Serialize) -> HttpResponse {
 /// The answer to what an operator has changed, with a `warning` where that
 /// will be forgotten.
 pub(in crate::http) fn changed(state: &State, body: &impl Serialize) -> HttpResponse {
-    let Some(warning) = state.forgets() else { return answer(body) };
+    let Some(warning) = state.service.unsaved() else { return answer(body) };
     let body = serde_json::to_value(body).expect("our own structs have string keys only");
     let serde_json::Value::Object(mut fields) = body else { return answer(&body) };
     fields.insert("warning".to_owned(), warning.into());
     answer(&fields)
 }
 
-/// The box as one thing.
-///
-/// # Errors
-/// It encodes nothing, so that there is nothing to steer.
-pub(in crate::http) fn livebox(topology: &Topology) -> Result<&Livebox, ApiError> {
-    topology.livebox.as_deref().ok_or(ApiError::NoTracks)
-}
-
-/// The stream of this name.
-///
-/// # Errors
-/// There is none.
-pub(in crate::http) fn named_stream<'a>(
-    topology: &'a Topology,
-    name: &str,
-    request: &HttpRequest,
-) -> Result<&'a Stream, ApiError> {
-    let named = name.parse::<StreamName>().ok();
-    let stream = named.and_then(|name| topology.registry.find(&name)).map(AsRef::as_ref);
-    stream.ok_or_else(|| ApiError::NoSuchPath(request.path().to_owned()))
-}
-
 fn status_of(state: &State) -> Status {
-    let now = now();
+    let (now, service) = (now(), &state.service);
     Status {
         product: "com.youtube.livebox",
         version: env!("CARGO_PKG_VERSION"),
         name: system::hostname(),
-        id: state.mac_address.clone(),
-        status: state
-            .topology()
-            .livebox
-            .as_ref()
-            .map_or(Activity::Idle, |livebox| livebox.activity(now))
-            .word(),
-        cpu: state.cpu_percent(now),
-        disk: state.disk_percent(),
-        net: state.bytes_out(),
+        id: service.figures.mac_address().to_owned(),
+        status: service.activity(now).word(),
+        cpu: service.figures.cpu_percent(now),
+        disk: service.figures.disk_percent(),
+        net: service.bytes_out(),
         timestamp: time::iso_stamp(),
         rolled_back: state.topology().rolled_back.iter().map(|one| one.what.clone()).collect(),
-        problems: state.problems().iter().map(ToString::to_string).collect(),
+        problems: service.problems().iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -228,7 +191,7 @@ fn json_fields(body: &[u8]) -> Result<Vec<Field>, ApiError> {
         Value::Bool(flag) => Ok(Field { key, value: Some(flag.to_string()) }),
         Value::Array(_) | Value::Object(_) => {
             let valid = "a text, a number or null";
-            Err(ApiError::Box(Refused::Value { field: key, valid }.into()))
+            Err(ApiError::Operation(Refused::Value { field: key, valid }.into()))
         }
     });
     fields.collect()

@@ -2,17 +2,17 @@
 
 use std::time::Instant;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
-use super::livebox::{answer, changed, livebox};
+use super::livebox::{answer, changed};
+use crate::base::time::now;
 use crate::http::access::Caller;
 use crate::http::error::ApiError;
-use crate::http::listen::server::{State, now};
+use crate::http::state::State;
 use crate::model::status;
 use crate::outputs::preflight::Preflight;
 use crate::outputs::push::Push;
-use crate::service::topology::Topology;
 
 /// One push, as programs see it.
 #[derive(Serialize)]
@@ -67,56 +67,34 @@ pub(in crate::http) async fn all(
 /// `PUT /api/livebox/v1/pushes/{name}/start`
 pub(in crate::http) async fn start(
     caller: Caller,
-    request: HttpRequest,
     name: web::Path<String>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    let topology = state.topology();
-    let push = named(&topology, &name, &request)?;
-    livebox(&topology)?.start_push(push, now()).await?;
-    Ok(changed(&state, &shown(push, now())))
+    let push = state.service.start_push(&name, now()).await?;
+    Ok(changed(&state, &shown(&push, now())))
 }
 
 /// `PUT /api/livebox/v1/pushes/{name}/stop`
 pub(in crate::http) async fn stop(
     caller: Caller,
-    request: HttpRequest,
     name: web::Path<String>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    let topology = state.topology();
-    let push = named(&topology, &name, &request)?;
-    livebox(&topology)?.stop_push(push, now()).await?;
-    Ok(changed(&state, &shown(push, now())))
+    let push = state.service.stop_push(&name, now()).await?;
+    Ok(changed(&state, &shown(&push, now())))
 }
 
 /// `PUT /api/livebox/v1/pushes/{name}/retry`
 pub(in crate::http) async fn retry(
     caller: Caller,
-    request: HttpRequest,
     name: web::Path<String>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    let topology = state.topology();
-    let push = named(&topology, &name, &request)?;
-    livebox(&topology)?.try_push_now(push, now()).await?;
-    Ok(answer(&shown(push, now())))
-}
-
-/// The push of this name.
-///
-/// # Errors
-/// There is none.
-pub(in crate::http) fn named<'a>(
-    topology: &'a Topology,
-    name: &str,
-    request: &HttpRequest,
-) -> Result<&'a Push, ApiError> {
-    let push = topology.push(name).map(AsRef::as_ref);
-    push.ok_or_else(|| ApiError::NoSuchPath(request.path().to_owned()))
+    let push = state.service.retry_push(&name, now()).await?;
+    Ok(answer(&shown(&push, now())))
 }
 
 fn shown(push: &Push, now: Instant) -> Shown {

@@ -5,7 +5,6 @@
 //! learns that there is something: [`access::require_viewer`] and
 //! [`access::are_recordings_listed`] are asked before anything is told.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::{StatusCode, header};
@@ -16,13 +15,14 @@ use serde::{Deserialize, Serialize};
 use super::livebox::{answer, changed};
 use crate::base::system;
 use crate::base::time::iso_s;
+use crate::base::time::now;
 use crate::base::units::{duration_in_words, size_in_words};
 use crate::http::access::{self, Caller};
 use crate::http::error::ApiError;
 use crate::http::files::{self, Facts};
-use crate::http::listen::server::{State, now};
 use crate::http::pages::dashboard::{self, Refusal, back_to, changed_at, form};
 use crate::http::pages::{self, Links};
+use crate::http::state::State;
 use crate::model::ids::StreamName;
 use crate::model::status;
 use crate::outputs::picture::BadParameter;
@@ -92,9 +92,9 @@ pub(in crate::http) async fn all(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let limit = asked.limit.as_deref().map_or(Ok(USUAL), limit)?;
-    let recordings = recordings(&state)?;
+    let recordings = state.service.recordings()?;
     let (found, next) = listed(&request, recordings, asked.before.as_deref(), limit)?;
-    let streams = streams(&request, recordings).iter().map(recorded).collect();
+    let streams = streams(&request, recordings).iter().map(shown_stream).collect();
     let recordings = found.iter().map(|(name, entry)| shown(name, entry)).collect();
     Ok(answer(&List { recordings, next: next.map(|next| next.to_string()), streams }))
 }
@@ -106,8 +106,8 @@ pub(in crate::http) async fn start(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    recordings(&state)?.start(&name).await?;
-    one_recorded(&state, &name)
+    let recorded = state.service.start_recording(&name, now()).await?;
+    Ok(changed(&state, &shown_stream(&recorded)))
 }
 
 /// `PUT /api/livebox/v1/streams/{name}/record/stop`
@@ -117,8 +117,8 @@ pub(in crate::http) async fn stop(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    recordings(&state)?.stop(&name).await?;
-    one_recorded(&state, &name)
+    let recorded = state.service.stop_recording(&name, now()).await?;
+    Ok(changed(&state, &shown_stream(&recorded)))
 }
 
 /// `DELETE /api/livebox/v1/recordings/{name}`
@@ -129,7 +129,7 @@ pub(in crate::http) async fn delete(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    recordings(&state)?.delete(&named(&name, &request)?).await?;
+    state.service.delete_recording(&named(&name, &request)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -142,7 +142,7 @@ pub(in crate::http) async fn file(
     let name = named(&name, &request)?;
     access::require_viewer(&request, name.stream()).await?;
     let missing = || ApiError::NoSuchPath(request.path().to_owned());
-    let (file, facts) = recordings(&state)?.file(&name).await?.ok_or_else(missing)?;
+    let (file, facts) = state.service.recordings()?.file(&name).await?.ok_or_else(missing)?;
     let found = (file, Facts::of(&facts));
     Ok(files::answer(&request, found, name.content_type(), "private, no-cache"))
 }
@@ -219,8 +219,8 @@ pub(in crate::http) async fn delete_form(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    let deleted = recordings(&state)?.delete(&named(&name, &request)?).await;
-    Ok(back_to(DESK, &state, deleted.map_err(ApiError::from)))
+    let deleted = state.service.delete_recording(&named(&name, &request)?).await;
+    back_to(DESK, &state, deleted.map_err(ApiError::from))
 }
 
 /// `POST /dashboard/streams/{name}/record/start`
@@ -232,8 +232,8 @@ pub(in crate::http) async fn start_form(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    let started = recordings(&state)?.start(&name).await;
-    Ok(changed_at(DESK, &state, started.map_err(ApiError::from)))
+    let started = state.service.start_recording(&name, now()).await.map(drop);
+    changed_at(DESK, &state, started.map_err(ApiError::from))
 }
 
 /// `POST /dashboard/streams/{name}/record/stop`
@@ -245,12 +245,8 @@ pub(in crate::http) async fn stop_form(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    let stopped = recordings(&state)?.stop(&name).await;
-    Ok(changed_at(DESK, &state, stopped.map_err(ApiError::from)))
-}
-
-fn recordings(state: &State) -> Result<&Arc<Recordings>, ApiError> {
-    state.recordings.as_ref().ok_or(ApiError::NoFolder)
+    let stopped = state.service.stop_recording(&name, now()).await.map(drop);
+    changed_at(DESK, &state, stopped.map_err(ApiError::from))
 }
 
 /// A name as it stands in a URL.
@@ -303,13 +299,7 @@ fn shown(name: &Name, entry: &Entry) -> Shown {
     }
 }
 
-fn one_recorded(state: &State, stream: &str) -> Result<HttpResponse, ApiError> {
-    let all = recordings(state)?.status(now()).streams;
-    let found = all.iter().find(|one| one.stream.as_str() == stream);
-    Ok(changed(state, &found.map(recorded)))
-}
-
-fn recorded(one: &status::Recorded) -> Recorded {
+fn shown_stream(one: &status::Recorded) -> Recorded {
     Recorded {
         stream: one.stream.to_string(),
         record: one.plan.clone(),
@@ -327,7 +317,7 @@ fn rendered(
     token: Option<&str>,
     policy: &'static str,
 ) -> Result<HttpResponse, ApiError> {
-    let recordings = recordings(state)?;
+    let recordings = state.service.recordings()?;
     let (found, next) = listed(request, recordings, asked.before.as_deref(), ON_A_PAGE)?;
     let mut status = recordings.status(now());
     access::close_recordings(request, &mut status);

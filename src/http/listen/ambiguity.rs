@@ -13,9 +13,9 @@ use actix_web::middleware::Next;
 use actix_web::web;
 
 use super::connection::OverUnixSocket;
-use super::server::State;
 use crate::base::authority::{Authority, Host};
 use crate::http::error::ApiError;
+use crate::http::state::State;
 
 pub(in crate::http) const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 

@@ -22,8 +22,8 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::{Sleep, sleep, sleep_until};
 
-use super::server::now;
 use crate::base::slots::{Eviction, Slot};
+use crate::base::time::now;
 
 /// A request's head takes no longer to arrive.
 pub(in crate::http) const HEAD_AT_MOST: Duration = Duration::from_secs(5);

@@ -1,13 +1,11 @@
 //! The listener: its socket options, its workers, its end.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use actix_http::HttpService;
 use actix_http::error::DispatchError;
@@ -18,17 +16,15 @@ use actix_web::dev::{AppConfig, ServerHandle};
 use actix_web::rt::net::{TcpStream, UnixStream};
 use actix_web::{App, middleware, web};
 use log::debug;
-use tokio::sync::watch;
 
 use super::ambiguity;
 use super::connection::Connection;
 use super::exchange::{self, Ended, HEAD_AT_MOST};
 use super::head::Refusal;
 use super::journal::{self, Told};
-use crate::base::disk::{CALL_TIMEOUT, Disk, Folders};
+use crate::base::disk::Disk;
 use crate::base::sockets::{self, SocketFile};
-use crate::base::system::{self, CpuMeter};
-use crate::base::time;
+use crate::base::system::{self};
 use crate::base::tls::Tls;
 use crate::config::settings;
 use crate::http::access;
@@ -36,17 +32,10 @@ use crate::http::error;
 use crate::http::listen::accept::{Accepted, Acceptor};
 use crate::http::media::notifier::Notifiers;
 use crate::http::origin::Scheme;
-use crate::http::pages::dashboard::FlashMessages;
 use crate::http::pages::docroot::Docroot;
 use crate::http::pages::error_page;
 use crate::http::routes;
-use crate::http::table::Table;
-use crate::model::status::{Problem, Service, Snapshot};
-use crate::outputs::mjpeg::Mjpegs;
-use crate::outputs::picture::Pictures;
-use crate::outputs::recordings::Recordings;
-use crate::service::reloads::Reloads;
-use crate::service::topology::Topology;
+use crate::http::state::State;
 
 /// So many bytes the server gathers before it sends them: none. A body is asked
 /// for more only when everything before it has left, which lets it write to the
@@ -59,39 +48,8 @@ const WORKERS_AT_MOST: usize = 4;
 /// The acceptor bounds connections, and must see all of them for that.
 const CONNECTIONS_PER_WORKER: usize = 1 << 16;
 
-/// How often the disk of temporary files is looked at.
-const DISK_EVERY: Duration = Duration::from_secs(10);
-
 /// A connection takes no longer to end.
 const GOODBYE_AT_MOST: Duration = Duration::from_secs(1);
-
-/// Everything that handlers may ask.
-#[derive(Debug)]
-pub struct State {
-    /// Handlers take it once for each request.
-    present: watch::Sender<Arc<Present>>,
-    /// Absent where there is no folder for them.
-    pub(in crate::http) recordings: Option<Arc<Recordings>>,
-    pub(in crate::http) reloads: Reloads,
-    pub(in crate::http) flash_messages: FlashMessages,
-    pub(in crate::http) pictures: Pictures,
-    pub(in crate::http) mjpegs: Mjpegs,
-    /// Seconds since 1970, and on the clock that handlers go by.
-    started: (u64, Instant),
-    cpu: Mutex<CpuMeter>,
-    /// Of the first network interface; names the box.
-    pub(in crate::http) mac_address: String,
-    folders: Folders,
-    /// How full the disk of temporary files is, in hundredths of a percent.
-    disk_used: AtomicU64,
-}
-
-/// What there is, and where it is found.
-#[derive(Debug)]
-pub(in crate::http) struct Present {
-    pub topology: Arc<Topology>,
-    pub table: Table,
-}
 
 /// Why the service cannot be reached.
 #[derive(Debug, thiserror::Error)]
@@ -126,125 +84,6 @@ pub struct Server {
     docroot: Option<Docroot>,
     acceptor: Acceptor,
     scheme: Scheme,
-}
-
-impl State {
-    /// `folders` are those whose troubles are shown.
-    pub fn new(
-        topology: Arc<Topology>,
-        reloads: Reloads,
-        recordings: Option<Arc<Recordings>>,
-        folders: Folders,
-    ) -> Self {
-        let cpu = Mutex::new(CpuMeter::new(now(), system::cpu_time()));
-        let started = (time::unix().as_secs(), now());
-        Self {
-            present: watch::Sender::new(Present::of(topology)),
-            recordings,
-            reloads,
-            flash_messages: FlashMessages::new(),
-            pictures: Pictures::default(),
-            mjpegs: Mjpegs::default(),
-            started,
-            cpu,
-            mac_address: system::mac_address(),
-            folders,
-            disk_used: AtomicU64::new(0),
-        }
-    }
-
-    /// Answers with another topology from now on.
-    pub fn show(&self, topology: Arc<Topology>) {
-        self.present.send_replace(Present::of(topology));
-    }
-
-    pub(in crate::http) fn present(&self) -> Arc<Present> {
-        Arc::clone(&self.present.borrow())
-    }
-
-    /// What there is.
-    pub(in crate::http) fn topology(&self) -> Arc<Topology> {
-        Arc::clone(&self.present.borrow().topology)
-    }
-
-    /// What is going on; all pages render this.
-    pub(in crate::http) fn snapshot(&self, now: Instant) -> Snapshot {
-        let Topology { registry, bytes, pushes, rolled_back, .. } = &*self.topology();
-        let service = Service {
-            host: system::hostname(),
-            version: env!("CARGO_PKG_VERSION"),
-            started: self.started.0,
-            now: time::unix().as_secs(),
-            uptime: now.saturating_duration_since(self.started.1),
-            cpu: system::cpu_time(),
-            memory: system::memory(),
-        };
-        Snapshot {
-            service,
-            feeds: registry.shared().iter().map(|feed| feed.status(now)).collect(),
-            streams: registry.streams().iter().map(|stream| stream.status(now)).collect(),
-            byte_feeds: bytes.feed_status(now),
-            byte_streams: bytes.streams().iter().map(|stream| stream.status(now)).collect(),
-            pushes: pushes.iter().map(|push| push.status(now)).collect(),
-            recordings: self.recordings.as_ref().map(|all| all.status(now)).unwrap_or_default(),
-            rolled_back: rolled_back.clone(),
-            problems: self.problems(),
-        }
-    }
-
-    /// What is wrong with the folders of the configuration.
-    pub(in crate::http) fn problems(&self) -> Vec<Problem> {
-        let troubles = self.folders.troubles().into_iter();
-        troubles.map(|(what, text)| Problem { what, text: format!("the folder {text}") }).collect()
-    }
-
-    /// Why what an operator has just changed will be forgotten, if it will.
-    pub(in crate::http) fn forgets(&self) -> Option<String> {
-        let trouble = self.topology().state_file().trouble()?;
-        Some(format!("This counts until the next start only: the folder of the state {trouble}"))
-    }
-
-    /// Looks how full the disk of temporary files is, for as long as it is polled.
-    pub async fn watch_disk(&self) -> Infallible {
-        let folder = std::env::temp_dir();
-        let Ok(disk) = Disk::at(&folder) else { return std::future::pending().await };
-        let mut looks = tokio::time::interval(DISK_EVERY);
-        loop {
-            looks.tick().await;
-            let own = folder.clone();
-            let used = disk.run(CALL_TIMEOUT, move || system::disk_used_percent(&own)).await;
-            if let Ok(percent) = used {
-                self.disk_used.store((percent * 100.0) as u64, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// How full the disk of temporary files was at the last look, in percent.
-    pub(in crate::http) fn disk_percent(&self) -> f64 {
-        (self.disk_used.load(Ordering::Relaxed) as f64 / 100.0).round()
-    }
-
-    /// Bytes that have left the box since the start.
-    pub(in crate::http) fn bytes_out(&self) -> u64 {
-        let Topology { registry, bytes, pushes, .. } = &*self.topology();
-        let viewers: u64 = registry.streams().iter().map(|stream| stream.hub().bytes_out()).sum();
-        let of_bytes: u64 = bytes.streams().iter().map(|stream| stream.bytes_out()).sum();
-        let pushes: u64 = pushes.iter().map(|push| push.bytes_out()).sum();
-        viewers + of_bytes + pushes
-    }
-
-    /// Percent of one core that this process uses.
-    pub(in crate::http) fn cpu_percent(&self, now: Instant) -> f64 {
-        let mut meter = self.cpu.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        meter.look(now, system::cpu_time())
-    }
-}
-
-impl Present {
-    fn of(topology: Arc<Topology>) -> Arc<Self> {
-        let table = routes::table(&topology);
-        Arc::new(Self { topology, table })
-    }
 }
 
 impl Server {
@@ -397,9 +236,4 @@ fn cut(connection: Option<&Connection>) {
 /// Ends all connections at once; live ones never end by themselves.
 pub async fn stop(handle: &ServerHandle) {
     handle.stop(false).await;
-}
-
-/// The clock that handlers go by: the runtime's.
-pub(in crate::http) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -6,9 +6,9 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use crate::base::time::MediaTime;
+use crate::base::time::now;
 use crate::engine::registry::Stream;
 use crate::http::error::json;
-use crate::http::listen::server::now;
 use crate::model::status::State;
 
 /// `GET /<stream>/live.json`

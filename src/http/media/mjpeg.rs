@@ -13,12 +13,13 @@ use bytes::Bytes;
 
 use super::body::{self, Source};
 use super::viewer::Continue;
+use crate::base::time::now;
 use crate::engine::registry::{FIRST_FRAME_TIMEOUT, MAX_FAILED_RUNS, Stream, first_or_end};
 use crate::http::error::ApiError;
 use crate::http::listen::connection::Connection;
-use crate::http::listen::server::{State, now};
 use crate::http::media::notifier::{Notifier, Notifiers, Subscription};
 use crate::http::media::{Nothing, endless, is_chromium, joined, listed};
+use crate::http::state::State;
 use crate::hub::{Reader, Still};
 use crate::outputs::mjpeg::{Mjpeg, Pace, variant};
 use crate::outputs::picture::NoPicture;
@@ -44,7 +45,7 @@ pub(in crate::http) async fn mjpeg(
     if init.tracks.video.is_none() {
         return Err(NoPicture::NoVideo.into());
     }
-    let mjpeg = state.mjpegs.watch(stream.hub(), variant)?;
+    let mjpeg = state.service.mjpegs.watch(stream.hub(), variant)?;
     let first =
         first_or_end(mjpeg.first(), FIRST_FRAME_TIMEOUT, mjpeg.wait_failed(MAX_FAILED_RUNS)).await;
     first.ok_or_else(|| none(&mjpeg))?;

@@ -20,8 +20,8 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::sync::watch;
 
 use super::viewer::{Continue, Lag};
+use crate::base::time::now;
 use crate::http::listen::connection::Connection;
-use crate::http::listen::server::now;
 use crate::hub::Stream;
 use crate::model::ids::StreamName;
 use crate::outputs::mjpeg::Mjpeg;

@@ -10,8 +10,8 @@ use futures_util::stream::empty;
 use crate::engine::process::bytes;
 use crate::engine::registry::Stream;
 use crate::http::error::ApiError;
-use crate::http::listen::server::State;
 use crate::http::media::joined;
+use crate::http::state::State;
 use crate::outputs::picture::{BadParameter, NoPicture, PictureRequest, ago};
 
 /// `GET /<stream>/pic`: the newest frame as JPEG or PNG, or an older one with
@@ -29,10 +29,10 @@ pub(in crate::http) async fn pic(
     }
     let bytes = if ago.is_zero() {
         let (reader, init) = joined(&stream).await?;
-        state.pictures.take(reader, init, wish).await?
+        state.service.pictures.take(reader, init, wish).await?
     } else {
         let past = stream.hub().past(ago).map_err(|out| NoPicture::OutOfReach(out.reach))?;
-        state.pictures.of_past(stream.hub().name().clone(), past, wish).await?
+        state.service.pictures.of_past(stream.hub().name().clone(), past, wish).await?
     };
     stream.hub().count_bytes_out(bytes.len());
     Ok(response.body(bytes))
@@ -54,7 +54,7 @@ pub(in crate::http) async fn of_bytes(
     if request.method() == Method::HEAD {
         return Ok(response.streaming(empty::<Result<web::Bytes, Infallible>>()));
     }
-    let picture = state.pictures.of_bytes(&stream, wish).await?;
+    let picture = state.service.pictures.of_bytes(&stream, wish).await?;
     stream.count_bytes_out(picture.len());
     Ok(response.body(picture))
 }

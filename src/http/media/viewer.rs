@@ -237,7 +237,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_never_at_the_edge_for_ten_seconds_after_a_fall_is_let_go() {
-        let now = crate::http::listen::server::now;
+        let now = crate::base::time::now;
         let mut lag = Lag::default();
         for _ in 0..4 {
             assert_eq!(lag.fell_off(now()), Continue::On);

@@ -19,11 +19,11 @@ use askama::Template;
 use serde::Deserialize;
 
 use crate::base::system;
+use crate::base::time::now;
 use crate::http::access::Caller;
-use crate::http::api::livebox::livebox;
 use crate::http::error::ApiError;
-use crate::http::listen::server::{State, now};
 use crate::http::pages::{self, Links};
+use crate::http::state::State;
 use crate::model::ids::PushName;
 use crate::model::status;
 use crate::outputs::push::Push;
@@ -278,12 +278,11 @@ async fn rendered(
     question: Question,
     typed: &[Field],
 ) -> Result<HttpResponse, Refusal> {
-    let livebox = livebox(topology)?;
-    let held = livebox.control().await;
+    let shown = state.service.control().await.map_err(ApiError::from)?;
     let (now, host) = (now(), system::hostname());
-    let own = livebox.push_name();
+    let own = topology.livebox.as_ref().map(|livebox| livebox.push_name());
     let rows: Vec<_> = topology.pushes.iter().map(|push| row(push, own, now)).collect();
-    let activity = livebox.activity(now);
+    let activity = state.service.activity(now);
     let ends = match &question {
         Question::End(name) => rows.iter().find(|row| row.wanted && row.push.name.as_str() == name),
         Question::None => None,
@@ -299,10 +298,10 @@ async fn rendered(
         // A question must not go away while somebody reads it.
         look_again_s: look_again(activity).filter(|_| ends.is_none()),
         own: rows.iter().find(|row| row.is_own),
-        values: Values::new(held.shown(), typed),
+        values: Values::new(shown, typed),
         rows: &rows,
-        streams: state.snapshot(now).streams,
-        problems: state.problems(),
+        streams: state.service.snapshot(now).streams,
+        problems: state.service.problems(),
     };
     let mut response = pages::html(StatusCode::OK, &page, POLICY);
     let never = header::HeaderValue::from_static("no-store");
@@ -318,12 +317,12 @@ fn look_again(activity: Activity) -> Option<u32> {
     }
 }
 
-fn row(push: &Push, own: &PushName, now: Instant) -> Row {
+fn row(push: &Push, own: Option<&PushName>, now: Instant) -> Row {
     let status = push.status(now);
     Row {
         wanted: push.is_wanted(),
         waits: matches!(status.state, status::State::Waiting { .. }),
-        is_own: status.name == *own,
+        is_own: Some(&status.name) == own,
         bitrate: format!("{} kbit/s", status.bitrate / 1000),
         advice: push.preflight().advice,
         push: status,

@@ -198,8 +198,8 @@ impl Catalog {
     /// The name of a recording that begins, which is in the index from then on; blocks.
     pub(super) fn begin(&self, stream: &StreamName, ending: &'static str) -> Option<Name> {
         let now = time::local();
-        // The index stay free while the disk is asked: only its own thread begins recordings.
-        let is_set = self.clock().is_set(deletion::now());
+        // The index stays free while the disk is asked: only its own thread begins recordings.
+        let is_set = self.clock().is_set(time::now());
         let name = NUMBERS
             .map(|number| Name::new(stream.clone(), now.datetime(), number, ending))
             .map(|name| if is_set { name } else { name.undated() })

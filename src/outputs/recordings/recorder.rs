@@ -16,6 +16,7 @@ use log::{info, warn};
 
 use crate::base::disk::{Disk, DiskFile};
 use crate::base::shutdown::Shutdown;
+use crate::base::time::now;
 use crate::hub::{Read, Reader};
 
 /// What is written at once, if it gathers in time.
@@ -258,10 +259,6 @@ impl Written {
             Due::Sync => file.sync_data().map(|()| Self { length, is_ahead: false }),
         }
     }
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

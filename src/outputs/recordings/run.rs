@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::name::{Name, ending_of};
 use crate::base::time::MediaTime;
+use crate::base::time::now;
 use crate::engine::plan::index_bytes;
 use crate::engine::process::bytes;
 use crate::engine::supervise::lifecycle::{Event, Run};
@@ -370,8 +371,4 @@ fn told(error: &RecordError) -> Failure {
             format!("{error}: {source}")
         }
     })
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -8,12 +8,13 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 
 use super::{Notice, Question, Refusal, rendered};
+use crate::base::time::now;
 use crate::http::access::Caller;
-use crate::http::api::livebox::{fields, livebox, named_stream};
-use crate::http::api::pushes::named;
+use crate::http::api::livebox::fields;
 use crate::http::error::ApiError;
-use crate::http::listen::server::{State, now};
+use crate::http::state::State;
 use crate::service::control::Field;
+use crate::service::operations::OperationError;
 
 /// Says what is kept, and when it counts.
 const SAVED: &str = "Saved. These values count from the next time you go live";
@@ -26,10 +27,8 @@ pub(in crate::http) async fn start(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     let typed = form(&caller, &request, payload, &state).await?;
-    let topology = state.topology();
-    let livebox = livebox(&topology)?;
-    match livebox.go_live(&typed, now()).await {
-        Ok(()) => Ok(back(&state, Ok(()))),
+    match state.service.go_live(&typed, now()).await {
+        Ok(()) => back(&state, Ok(())),
         Err(error) => refused(&state, error.into(), &typed).await,
     }
 }
@@ -42,7 +41,7 @@ pub(in crate::http) async fn stop(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    Ok(back(&state, livebox(&state.topology())?.stop(now()).await.map_err(ApiError::from)))
+    back(&state, state.service.stop(now()).await.map_err(ApiError::from))
 }
 
 /// `POST /dashboard/control`
@@ -53,8 +52,10 @@ pub(in crate::http) async fn edit(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     let typed = form(&caller, &request, payload, &state).await?;
-    match livebox(&state.topology())?.edit_by_form(&typed, now()).await {
-        Ok(()) => Ok(told(&state, state.forgets().map_or(Notice::good(SAVED), Notice::bad))),
+    match state.service.edit_by_form(&typed, now()).await {
+        Ok(()) => {
+            Ok(told(&state, state.service.unsaved().map_or(Notice::good(SAVED), Notice::bad)))
+        }
         Err(error) => refused(&state, error.into(), &typed).await,
     }
 }
@@ -68,9 +69,8 @@ pub(in crate::http) async fn start_push(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    let topology = state.topology();
-    let push = named(&topology, &name, &request)?;
-    Ok(back(&state, livebox(&topology)?.start_push(push, now()).await.map_err(ApiError::from)))
+    let done = state.service.start_push(&name, now()).await.map(drop);
+    back(&state, done.map_err(ApiError::from))
 }
 
 /// `POST /dashboard/pushes/{name}/stop`
@@ -82,9 +82,8 @@ pub(in crate::http) async fn stop_push(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    let topology = state.topology();
-    let push = named(&topology, &name, &request)?;
-    Ok(back(&state, livebox(&topology)?.stop_push(push, now()).await.map_err(ApiError::from)))
+    let done = state.service.stop_push(&name, now()).await.map(drop);
+    back(&state, done.map_err(ApiError::from))
 }
 
 /// `POST /dashboard/pushes/{name}/retry`
@@ -96,10 +95,8 @@ pub(in crate::http) async fn retry_push(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    let topology = state.topology();
-    let push = named(&topology, &name, &request)?;
-    let tried = livebox(&topology)?.try_push_now(push, now()).await;
-    Ok(back_to("/dashboard", &state, tried.map_err(ApiError::from)))
+    let done = state.service.retry_push(&name, now()).await.map(drop);
+    back_to("/dashboard", &state, done.map_err(ApiError::from))
 }
 
 /// `POST /dashboard/streams/{name}/restart`
@@ -111,8 +108,8 @@ pub(in crate::http) async fn restart(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    named_stream(&state.topology(), &name, &request)?.restart().await;
-    Ok(back_to("/dashboard", &state, Ok(())))
+    let done = state.service.restart_stream(&name).await;
+    back_to("/dashboard", &state, done.map_err(ApiError::from))
 }
 
 /// `POST /dashboard/reload`
@@ -123,14 +120,14 @@ pub(in crate::http) async fn reload(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    let notice = match state.reloads.ask().await {
+    let notice = match state.service.reload().await {
         Ok(changes) => {
             Notice::good(&format!("The configuration was read again: {}", changes.in_words()))
         }
         Err(refused) => {
-            let problems = refused.problems.iter().map(|problem| format!("; {problem}"));
+            let problems = refused.problems().iter().map(|problem| format!("; {problem}"));
             let problems: String = problems.collect();
-            Notice::bad(format!("{}{problems}", ApiError::from(refused)))
+            Notice::bad(format!("{refused}{problems}"))
         }
     };
     Ok(told(&state, notice))
@@ -157,7 +154,7 @@ pub(in crate::http) async fn form(
     Ok(fields)
 }
 
-fn back(state: &State, done: Result<(), ApiError>) -> HttpResponse {
+fn back(state: &State, done: Result<(), ApiError>) -> Result<HttpResponse, Refusal> {
     changed_at("/dashboard", state, done)
 }
 
@@ -167,26 +164,35 @@ pub(in crate::http) fn changed_at(
     place: &'static str,
     state: &State,
     done: Result<(), ApiError>,
-) -> HttpResponse {
-    match (&done, state.forgets()) {
+) -> Result<HttpResponse, Refusal> {
+    match (&done, state.service.unsaved()) {
         (Ok(()), Some(warning)) => {
-            see(format!("{place}?told={}", state.flash_messages.leave(Notice::bad(warning))))
+            let number = state.flash_messages.leave(Notice::bad(warning));
+            Ok(see(format!("{place}?told={number}")))
         }
         (Ok(()) | Err(_), _) => back_to(place, state, done),
     }
 }
 
 /// Back to the page at `place`, with what went wrong.
+///
+/// # Errors
+/// There is nothing of the name in the URL: no form of the page names it.
 pub(in crate::http) fn back_to(
     place: &'static str,
     state: &State,
     done: Result<(), ApiError>,
-) -> HttpResponse {
+) -> Result<HttpResponse, Refusal> {
     match done {
-        Ok(()) => see(place.to_owned()),
+        Ok(()) => Ok(see(place.to_owned())),
+        Err(
+            error @ ApiError::Operation(
+                OperationError::NoSuchPush(_) | OperationError::NoSuchStream(_),
+            ),
+        ) => Err(error.into()),
         Err(error) => {
             let number = state.flash_messages.leave(Notice::bad(in_words(&error)));
-            see(format!("{place}?told={number}"))
+            Ok(see(format!("{place}?told={number}")))
         }
     }
 }

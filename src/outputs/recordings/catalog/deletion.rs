@@ -2,13 +2,14 @@
 //! can be trusted with their ages.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use log::{info, warn};
 
 use super::{Catalog, Entry, State, is_apart, try_writing};
 use crate::base::system;
+use crate::base::time::now;
 use crate::config::settings::{Retention, WhichClock};
 use crate::model::status::Failure;
 use crate::outputs::recordings::clock::Synchronised;
@@ -173,8 +174,4 @@ impl Catalog {
             }
         }
     }
-}
-
-pub(super) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
