@@ -1,10 +1,10 @@
-//! Joining a live stream at its edge, by bytes alone.
+//! Bursts and padding, for viewers that join a stream at the live edge.
 //!
-//! Two things keep a plain `<video>` tag close to live. A joiner first gets a
-//! *burst*: the frames since a key frame, with timestamps squeezed so that
-//! they end exactly where the live chunks go on. And the stream is *padded*:
-//! Chromium hands progressive media to its demuxer in blocks of 32 KiB, so
-//! every few frames a `free` box fills up to the next block (`padder`).
+//! Both keep a plain `<video>` tag close to live. A joiner first gets a
+//! *burst*: the frames since a key frame, with timestamps squeezed so that they
+//! end exactly where the live chunks continue. And the stream is *padded*:
+//! Chromium passes progressive media to its demuxer in blocks of 32 KiB, so
+//! every few frames a `free` box fills the rest of a block (see `padder`).
 
 use std::time::Duration;
 
@@ -13,54 +13,56 @@ use bytes::Bytes;
 use super::fmp4::FIRST_DURATION;
 use super::packager::Chunk;
 
-/// What Chromium reads at a time (measured: 0.77 s behind live without a
+/// Bytes that Chromium reads at a time (measured: 0.77 s behind live without a
 /// burst, 1.05 s without padding as well).
 pub const BLOCK: usize = 32 << 10;
 
-/// A joiner's burst holds at least this many frames where there are so many:
-/// with fewer, Chromium probes the stream in real time.
+/// Minimum frames of a burst, as far as the ring holds them: with fewer,
+/// Chromium probes the stream in real time.
 pub const BURST_FRAMES: usize = 40;
 
-/// And at most this many bytes.
+/// Maximum bytes of a burst.
 pub const BURST_BYTES: usize = 4 << 20;
 
-/// How long a frame of a burst is shown, in ticks of the video track: 3.3 ms.
+/// Duration of a frame in a burst, in ticks of the video track: 3.3 ms.
 const SQUEEZED: u64 = 300;
 
-/// What stands between the init segment and the first fragment: a box that
-/// everybody skips, and that looks like media to Chromium's demuxer (`wide`
-/// with an `mdat` in it, as old QuickTime files have it).
+/// A box between the init segment and the first fragment: players skip it, and
+/// Chromium's demuxer takes it for media (`wide` that contains an `mdat`, as in
+/// old QuickTime files).
 ///
-/// That demuxer takes the bit rate from the first fragment if it meets that
-/// before any media. Squeezed, a key frame says 100 Mbit/s, and a `<video
-/// autoplay>` waits until half a megabyte lies in store (measured: 4.3 s). A
-/// stream of unknown rate needs two blocks. A plain `mdat` would do as well,
-/// but GStreamer's demuxer refuses one without a fragment.
+/// That demuxer takes the bit rate from the first fragment if no media precedes
+/// it. A squeezed key frame means 100 Mbit/s, and a `<video autoplay>` then
+/// waits until half a megabyte is buffered (measured: 4.3 s). A stream of
+/// unknown rate needs two blocks. A plain `mdat` has the same effect, but
+/// GStreamer's demuxer refuses one without a fragment.
 pub const RATE_UNKNOWN: &[u8] = b"\0\0\0\x18wide\0\0\0\0mdat\0\0\0\0\0\0\0\0";
 
-/// For so long after a join, its loader is let rest each time [`REST_EVERY`] have
-/// passed: a block is filled up, and a whole one follows.
+/// For this long after a join, at intervals of [`REST_EVERY`], a block is
+/// filled and a whole block of padding follows.
 ///
-/// Chromium begins a `<video autoplay>` when its loader rests, and that rests
-/// when two blocks come at once. When its decoder is ready is not known here
-/// (measured: 50 to 500 ms after the join).
+/// Chromium starts a `<video autoplay>` when its loader is idle, and the loader
+/// becomes idle when two blocks arrive at once. When the decoder is ready is
+/// not known here (measured: 50 to 500 ms after the join).
 pub const STARTING: Duration = Duration::from_millis(1500);
 pub const REST_EVERY: Duration = Duration::from_millis(150);
 
 /// A box's size and type.
 const BOX_HEADER: usize = 8;
 
-/// Where the writer of fragments puts the decoding time.
+/// Position of the decoding time in a fragment of
+/// [`Fragment::write_header`](super::fmp4::Fragment::write_header).
 const TFDT: std::ops::Range<usize> = 60..68;
 
-/// The pictures of `chunks`, squeezed so that they lead up to the last one,
-/// which stands where it stood.
+/// The pictures of `chunks`, squeezed to end at the last one, which keeps its
+/// time.
 ///
-/// A camera's next picture may come sooner than the last one's duration says:
-/// whatever is squeezed beyond its beginning would lie after it.
+/// The last one is not squeezed because a camera's next picture may come before
+/// the last one's duration has passed: a time after the last one could then be
+/// later than the next picture.
 ///
-/// Nothing if there is no picture, or if pictures are reordered (B-frames):
-/// those cannot be squeezed.
+/// Returns `None` if there is no picture, or if pictures are reordered
+/// (B-frames): those cannot be squeezed.
 pub fn burst<'a>(chunks: impl Iterator<Item = &'a Chunk>) -> Option<Burst> {
     let pictures: Vec<_> = chunks.filter(|chunk| chunk.has_video()).collect();
     if pictures.iter().any(|chunk| is_reordered(chunk)) {
@@ -82,24 +84,25 @@ pub fn burst<'a>(chunks: impl Iterator<Item = &'a Chunk>) -> Option<Burst> {
         bytes[begin..][TFDT].copy_from_slice(&time.to_be_bytes());
         bytes[begin..][FIRST_DURATION].copy_from_slice(&(SQUEEZED as u32).to_be_bytes());
     }
-    Some(Burst::of(bytes.into(), frame))
+    Some(Burst::new(bytes.into(), frame))
 }
 
-/// What leads up to the live edge.
+/// The fragments that a joiner gets before the live chunks.
 #[derive(Clone, Debug)]
 pub struct Burst {
     pub bytes: Bytes,
-    /// How long its last picture is shown, in ticks of the video track.
+    /// Real duration of a picture, in ticks of the video track.
     frame: u32,
 }
 
 impl Burst {
-    /// One of these bytes, whose pictures are really shown for so many ticks.
-    pub fn of(bytes: Bytes, frame: u32) -> Self {
+    /// `frame` is the real duration of the pictures in `bytes`, in ticks of the
+    /// video track.
+    pub fn new(bytes: Bytes, frame: u32) -> Self {
         Self { bytes, frame }
     }
 
-    /// The same for programs, in which the first picture is shown for as long as it really is.
+    /// The burst for programs such as ffmpeg: its first picture has the real duration.
     ///
     /// ffmpeg takes the average frame rate from the first fragment, and the real one from the
     /// first decode times unless that is above 210 and the average below 70
@@ -115,8 +118,8 @@ impl Burst {
     }
 }
 
-/// Whether its pictures are shown in another order than they are decoded in
-/// (B-frames): such ones cannot be squeezed.
+/// Whether presentation and decoding order differ (B-frames): such pictures
+/// cannot be squeezed.
 pub fn is_reordered(chunk: &Chunk) -> bool {
     chunk.units.iter().any(|unit| unit.pts != unit.dts)
 }
@@ -126,7 +129,7 @@ fn number(bytes: &[u8], at: std::ops::Range<usize>) -> u64 {
     bytes.get(at).unwrap_or_default().iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// A `free` box in two pieces, so that its zeros are shared by everybody.
+/// A `free` box in two slices; all boxes share the zeros.
 #[derive(Clone, Debug)]
 pub struct Pad {
     header: Bytes,
@@ -142,7 +145,8 @@ impl Pad {
         Self { header: header.into(), zeros: Bytes::from_static(&ZEROS[..length - BOX_HEADER]) }
     }
 
-    /// What brings an offset to `phase` within a block; nothing if it is there.
+    /// The box that moves `offset` to `phase` within a block; `None` if it is
+    /// there already.
     pub fn between(offset: usize, phase: usize) -> Option<Self> {
         match (phase + BLOCK - offset % BLOCK) % BLOCK {
             0 => None,
@@ -151,7 +155,7 @@ impl Pad {
         }
     }
 
-    /// A whole block, which leaves every phase as it is.
+    /// A box of one block; it does not change the phase.
     pub fn block() -> Self {
         Self::new(BLOCK)
     }
@@ -160,7 +164,7 @@ impl Pad {
         self.header.len() + self.zeros.len()
     }
 
-    /// Never: a box has a header at least.
+    /// Always false: a box has a header.
     pub fn is_empty(&self) -> bool {
         false
     }
@@ -196,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_ends_exactly_where_the_live_chunks_go_on() {
+    fn a_burst_ends_exactly_where_the_live_chunks_continue() {
         let chunks = chunks(46);
         let (past, live) = chunks.split_at(45);
         let burst = burst(past.iter().map(AsRef::as_ref)).unwrap().bytes;
@@ -215,11 +219,11 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_that_comes_sooner_than_expected_is_still_after_the_burst() {
+    fn a_picture_that_comes_early_is_still_later_than_the_burst() {
         let mut packager = Packager::new();
         packager.begin_run(MediaTime::default(), Expect { video: Some(FRAME), audio: false });
         let mut units = placeholders(MediaTime::ORIGIN, 46, 15);
-        // The camera's clock trembles: the last one is a quarter of a frame after the one before.
+        // Jitter: the last picture comes a quarter of a frame after the one before.
         units[45].dts = units[44].dts + FRAME / 4;
         units[45].pts = units[45].dts;
         let chunks: Vec<_> = units
@@ -236,18 +240,18 @@ mod tests {
     }
 
     #[test]
-    fn programs_see_the_real_rate_in_the_first_picture_and_nothing_else_differs() {
+    fn the_real_rate_changes_only_the_duration_of_the_first_picture() {
         let chunks = chunks(45);
         let burst = burst(chunks.iter().map(AsRef::as_ref)).unwrap();
-        let mut told = burst.with_real_rate().concat();
-        assert_eq!(number(&told, FIRST_DURATION), 3000);
+        let mut changed = burst.with_real_rate().concat();
+        assert_eq!(number(&changed, FIRST_DURATION), 3000);
         assert_eq!(number(&burst.bytes, FIRST_DURATION), SQUEEZED);
-        told[FIRST_DURATION].copy_from_slice(&burst.bytes[FIRST_DURATION]);
-        assert_eq!(told, burst.bytes);
+        changed[FIRST_DURATION].copy_from_slice(&burst.bytes[FIRST_DURATION]);
+        assert_eq!(changed, burst.bytes);
     }
 
     #[test]
-    fn nothing_makes_no_burst() {
+    fn there_is_no_burst_without_pictures() {
         assert!(burst(std::iter::empty()).is_none());
     }
 

@@ -1,9 +1,9 @@
-//! Turns the access units of a stream into the chunks that all its viewers share.
+//! Packages the access units of a stream into the chunks that all viewers share.
 //!
-//! A packager lives as long as its stream, over many runs of the pipeline, so
-//! that viewers go on over a restart. No frame is held back: the chunk of a
-//! picture is complete when that picture is pushed. It decides nothing about
-//! readers and keeps no chunk.
+//! A packager exists as long as its stream, over many runs of the pipeline, so
+//! that viewers stay connected over a restart. It adds no delay: the chunk of a
+//! picture is complete when that picture is pushed. It knows no readers and
+//! keeps no chunk.
 
 mod chunk;
 mod frame;
@@ -26,35 +26,35 @@ use chunk::Writer;
 use frame::{Frame, ParameterSets};
 use pending_units::PendingUnits;
 
-/// Sounds that wait for a picture: above three frames of 30 per second, so
-/// that they leave alone only where pictures fail to come.
-const MAX_PENDING_SOUNDS: usize = 4;
+/// Audio frames that wait for the next picture. At most two do at 30 pictures
+/// a second, so audio gets chunks of its own only when pictures are missing.
+const MAX_PENDING_AUDIO: usize = 4;
 
-/// Pictures wait so long for the description of their sound. A device that gives
-/// none in this time is broken, and must not keep the picture from viewers; the
-/// sound is added when it comes, as another generation.
-const SILENCE: Duration = Duration::from_secs(5);
+/// How long video waits for the audio configuration. A device that gives none
+/// in this time is broken and must not block the video; its audio is added when
+/// it comes, as another generation.
+const AUDIO_CONFIG_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Sounds per chunk where there are no pictures: half the writes per viewer
+/// Audio frames per chunk of a stream without video: half the writes per viewer
 /// for 21 ms of delay.
-const PAIR: usize = 2;
+const AUDIO_ONLY_FRAMES: usize = 2;
 
-/// The most sound that is kept for the key frame that brings its new
-/// configuration into effect: about five seconds.
+/// Audio frames kept while a new audio configuration waits for a key frame:
+/// about five seconds.
 const MAX_PENDING: usize = 256;
 
-/// The longest time that a frame may claim to last.
+/// Upper bound for the duration that a frame states.
 const MAX_DURATION: Duration = Duration::from_secs(10);
 
-/// What a run promises to deliver.
+/// The tracks that a run is expected to deliver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Expect {
-    /// The nominal frame duration, where there will be video.
+    /// The nominal frame duration; `None` without video.
     pub video: Option<Duration>,
     pub audio: bool,
 }
 
-/// What came out.
+/// The output of the packager.
 #[derive(Clone, Debug)]
 pub enum Packaged {
     Init(Arc<Init>),
@@ -67,25 +67,25 @@ pub struct Packager {
     /// When the run began.
     begin: MediaTime,
     expect: Expect,
-    gate: Gate,
-    /// Pictures are of no use before the next key frame.
+    state: State,
+    /// Pictures cannot be decoded before the next key frame.
     awaiting_key: bool,
-    /// Those of the run's latest key frame.
+    /// The parameter sets of the run's latest key frame.
     sets: Option<Arc<ParameterSets>>,
     audio: Option<AudioInfo>,
-    /// Sounds that the next chunk takes along.
+    /// Audio frames for the next chunk.
     pending: Vec<AccessUnit>,
     init: Option<Arc<Init>>,
     writer: Writer,
 }
 
-/// Whether a run's units leave.
+/// Whether a run has begun to output chunks.
 #[derive(Debug)]
-enum Gate {
-    /// Not before there is a key frame and the sound's configuration, or that is
-    /// waited for no longer.
-    Closed(PendingUnits),
-    Open,
+enum State {
+    /// Waits for a key frame and the audio configuration, the latter for at
+    /// most [`AUDIO_CONFIG_TIMEOUT`].
+    Waiting(PendingUnits),
+    Running,
 }
 
 impl Default for Packager {
@@ -99,7 +99,7 @@ impl Packager {
         Self {
             begin: MediaTime::default(),
             expect: Expect::default(),
-            gate: Gate::Closed(PendingUnits::default()),
+            state: State::Waiting(PendingUnits::default()),
             awaiting_key: true,
             sets: None,
             audio: None,
@@ -109,43 +109,44 @@ impl Packager {
         }
     }
 
-    /// Begins a run. Nothing of the run before is used any further, except
-    /// that equal tracks go on as the same generation. Units that were captured
-    /// before `begin` are refused: they would be followed by a hole.
+    /// Begins a run and discards the state of the last one, except that equal
+    /// tracks continue as the same generation. Units captured before `begin`
+    /// are ignored: a gap would follow them.
     pub fn begin_run(&mut self, begin: MediaTime, expect: Expect) {
         self.begin = begin;
         self.expect = expect;
-        self.gate = Gate::Closed(PendingUnits::default());
+        self.state = State::Waiting(PendingUnits::default());
         self.awaiting_key = true;
         self.sets = None;
         self.audio = None;
         self.pending.clear();
     }
 
-    /// Tells what the sound that follows is like. A change takes effect with
-    /// the next key frame; sound of the former kind that has not left is lost.
+    /// Sets the configuration of the audio units that follow. A change takes
+    /// effect with the next key frame; pending audio is discarded.
     pub fn audio_config(&mut self, info: AudioInfo) {
         if self.audio.as_ref() == Some(&info) {
             return;
         }
         self.audio = Some(info);
         self.pending.clear();
-        if let Gate::Closed(held) = &mut self.gate {
-            held.drop_audio();
+        if let State::Waiting(pending) = &mut self.state {
+            pending.drop_audio();
         }
     }
 
-    /// The tracks of the latest [`Init`] that left.
+    /// The tracks of the latest [`Init`].
     pub fn tracks(&self) -> Option<&Tracks> {
         self.init.as_ref().map(|init| &init.tracks)
     }
 
-    /// Takes one access unit and returns what is complete with it, in order.
+    /// Takes one access unit and returns the output that it completes, in order.
     ///
-    /// A unit of a track that the run did not promise, or from before the run,
-    /// is ignored. A malformed
-    /// one leaves everything as it was, except that after a malformed key frame
-    /// pictures are skipped up to the next one.
+    /// A unit of an unexpected track, or from before the run, is ignored.
+    ///
+    /// # Errors
+    /// The unit is malformed. It is skipped; after a malformed key frame, so are
+    /// pictures up to the next key frame.
     pub fn push(&mut self, unit: AccessUnit) -> Result<Vec<Packaged>, Malformed> {
         let mut out = Vec::new();
         if unit.pts < self.begin {
@@ -162,7 +163,7 @@ impl Packager {
     fn push_video(&mut self, unit: AccessUnit, out: &mut Vec<Packaged>) -> Result<(), Malformed> {
         let frame = Frame::read(unit, self.sets.as_ref()).map_err(|rejected| {
             self.awaiting_key |= rejected.key;
-            rejected.why
+            rejected.error
         })?;
         match &frame.sets {
             Some(sets) => {
@@ -172,12 +173,12 @@ impl Packager {
             None if self.awaiting_key => return Ok(()),
             None => {}
         }
-        match &mut self.gate {
-            Gate::Open => self.package_video(&frame, out),
-            Gate::Closed(held) => {
-                held.push_video(frame);
-                self.awaiting_key = !held.has_video();
-                self.open_if_ready(out);
+        match &mut self.state {
+            State::Running => self.package_video(&frame, out),
+            State::Waiting(pending) => {
+                pending.push_video(frame);
+                self.awaiting_key = !pending.has_video();
+                self.start_if_ready(out);
             }
         }
         Ok(())
@@ -189,35 +190,36 @@ impl Packager {
             length if length > MAX_UNIT => return Err(Malformed::TooLong(length)),
             _ => {}
         }
-        match &mut self.gate {
-            // Nobody could decode it.
-            Gate::Open if self.audio.is_none() => {}
-            Gate::Open => self.package_audio(unit, out),
-            Gate::Closed(held) => {
-                held.push_audio(unit);
-                self.open_if_ready(out);
+        match &mut self.state {
+            // Without a configuration it cannot be decoded.
+            State::Running if self.audio.is_none() => {}
+            State::Running => self.package_audio(unit, out),
+            State::Waiting(pending) => {
+                pending.push_audio(unit);
+                self.start_if_ready(out);
             }
         }
         Ok(())
     }
 
-    /// Lets out what was held, once everything is there that was promised.
-    fn open_if_ready(&mut self, out: &mut Vec<Packaged>) {
-        let Gate::Closed(held) = &mut self.gate else { return };
+    /// Outputs the pending units once a key frame and the audio configuration
+    /// are there, as far as they are expected.
+    fn start_if_ready(&mut self, out: &mut Vec<Packaged>) {
+        let State::Waiting(pending) = &mut self.state else { return };
         let rate = match &self.audio {
             Some(audio) => audio.rate,
-            None if self.expect.audio && held.waited() < SILENCE => return,
+            None if self.expect.audio && pending.waited() < AUDIO_CONFIG_TIMEOUT => return,
             None => {
-                held.drop_audio();
+                pending.drop_audio();
                 1
             }
         };
-        if self.expect.video.is_some() && !held.has_video() {
+        if self.expect.video.is_some() && !pending.has_video() {
             return;
         }
         let frame_span = Duration::from_secs(1) * FRAME_SAMPLES / rate;
-        let (video, mut audio) = std::mem::take(held).into_parts(frame_span);
-        self.gate = Gate::Open;
+        let (video, mut audio) = std::mem::take(pending).into_parts(frame_span);
+        self.state = State::Running;
         for frame in video {
             while let Some(unit) = audio.pop_front_if(|unit| unit.dts <= frame.unit.dts) {
                 self.pending.push(unit);
@@ -232,10 +234,10 @@ impl Packager {
     fn package_video(&mut self, frame: &Frame, out: &mut Vec<Packaged>) {
         if let Some(sets) = &frame.sets {
             let video = Some(sets.info.clone());
-            self.announce(Tracks { video, audio: self.promised_audio().cloned() }, out);
+            self.set_tracks(Tracks { video, audio: self.expected_audio().cloned() }, out);
         }
         let Some(init) = &self.init else { return };
-        let audio = if init.tracks.audio.as_ref() == self.promised_audio() {
+        let audio = if init.tracks.audio.as_ref() == self.expected_audio() {
             std::mem::take(&mut self.pending)
         } else {
             Vec::new()
@@ -248,11 +250,11 @@ impl Packager {
     fn package_audio(&mut self, unit: AccessUnit, out: &mut Vec<Packaged>) {
         self.pending.push(unit);
         let has_video = self.expect.video.is_some();
-        if self.pending.len() < if has_video { MAX_PENDING_SOUNDS } else { PAIR } {
+        if self.pending.len() < if has_video { MAX_PENDING_AUDIO } else { AUDIO_ONLY_FRAMES } {
             return;
         }
         if !has_video {
-            self.announce(Tracks { video: None, audio: self.promised_audio().cloned() }, out);
+            self.set_tracks(Tracks { video: None, audio: self.expected_audio().cloned() }, out);
         }
         match &self.init {
             Some(init) if init.tracks.audio == self.audio => {
@@ -262,14 +264,14 @@ impl Packager {
             }
             // A new configuration waits for the next key frame.
             Some(_) | None => {
-                let over = self.pending.len().saturating_sub(MAX_PENDING);
-                self.pending.drain(..over);
+                let excess = self.pending.len().saturating_sub(MAX_PENDING);
+                self.pending.drain(..excess);
             }
         }
     }
 
-    /// Puts a new [`Init`] out if these tracks differ from those of the latest.
-    fn announce(&mut self, tracks: Tracks, out: &mut Vec<Packaged>) {
+    /// Outputs a new [`Init`] if `tracks` differ from those of the latest one.
+    fn set_tracks(&mut self, tracks: Tracks, out: &mut Vec<Packaged>) {
         if self.tracks() == Some(&tracks) {
             return;
         }
@@ -284,11 +286,11 @@ impl Packager {
         out.push(Packaged::Init(init));
     }
 
-    fn promised_audio(&self) -> Option<&AudioInfo> {
+    fn expected_audio(&self) -> Option<&AudioInfo> {
         self.audio.as_ref().filter(|_| self.expect.audio)
     }
 
-    /// How long a frame is shown: as the feed says, as the encoder says, as was promised.
+    /// The duration of a frame: from the feed, else from the SPS, else nominal.
     fn duration_of(&self, frame: &Frame, info: Option<&VideoInfo>) -> Duration {
         let stated = frame.unit.duration.filter(|duration| !duration.is_zero());
         let duration = stated

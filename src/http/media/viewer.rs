@@ -228,7 +228,7 @@ mod tests {
             bytes: Bytes::from_static(b"both"),
             video_bytes: Bytes::from_static(b"video"),
         };
-        let burst = Burst::of(vec![7; 100_000].into(), 0x0707_0707);
+        let burst = Burst::new(vec![7; 100_000].into(), 0x0707_0707);
         let mut viewer = Viewer::new(shape("audio=0&pad=0").unwrap(), &init, Some(&burst));
         let pieces: Vec<_> = std::iter::from_fn(|| viewer.next()).map(|(bytes, _)| bytes).collect();
         assert_eq!(pieces.concat(), [b"video".as_slice(), &burst.bytes].concat());
@@ -260,7 +260,7 @@ mod tests {
         };
         let sent = |query| {
             let shape = Shape { client: Client::Chromium, ..shape(query).unwrap() };
-            let burst = Burst::of(Bytes::from_static(b"burst"), 3000);
+            let burst = Burst::new(Bytes::from_static(b"burst"), 3000);
             let mut viewer = Viewer::new(shape, &init, Some(&burst));
             std::iter::from_fn(|| viewer.next()).map(|(bytes, _)| bytes).collect::<Vec<_>>()
         };

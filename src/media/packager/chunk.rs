@@ -1,7 +1,7 @@
-//! What leaves the packager: init segments and chunks, shared by all viewers.
+//! The output of the packager: init segments and chunks, shared by all viewers.
 //!
-//! A chunk is written once into one buffer; every other shape of it (video
-//! alone, one frame, Annex B) is a slice of that, or made once on demand.
+//! A chunk is written once into one buffer. Every other format of it (video
+//! alone, one frame, Annex B) is a slice of that buffer or made once on demand.
 
 use std::fmt;
 use std::ops::Range;
@@ -17,24 +17,24 @@ use crate::media::fmp4::{self, Fragment, Sample, VIDEO_TIMESCALE};
 use crate::model::track::{AudioInfo, Tracks};
 use crate::model::unit::{AccessUnit, TrackKind};
 
-/// What a stream starts with. A new generation means that decoders must start again.
+/// An init segment. A new generation requires a new decoder.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Init {
     pub generation: u32,
     pub tracks: Tracks,
     /// `ftyp` and `moov`.
     pub bytes: Bytes,
-    /// The same for who wants the video alone.
+    /// The same with the video track alone.
     pub video_bytes: Bytes,
 }
 
-/// One write to a viewer: sound, if any is due, and then one picture, if any;
-/// each a `moof` and an `mdat`.
+/// One write to a viewer: an audio fragment and then a video fragment with one
+/// picture, or one of them. Each fragment is a `moof` and an `mdat`.
 pub struct Chunk {
-    /// The [`Init`] that this chunk goes with.
+    /// The generation of its [`Init`].
     pub generation: u32,
-    /// Whether a viewer can start here: it holds an IDR picture, or belongs to
-    /// a stream without video.
+    /// Whether a viewer can start here: the chunk holds an IDR picture, or the
+    /// stream has no video.
     pub key: bool,
     pub bytes: Bytes,
     pub units: Vec<Unit>,
@@ -42,7 +42,7 @@ pub struct Chunk {
     annex_b: OnceLock<Bytes>,
 }
 
-/// One access unit inside a chunk, with the times that it came with.
+/// One access unit inside a chunk, with its original times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unit {
     pub track: TrackKind,
@@ -54,17 +54,18 @@ pub struct Unit {
 }
 
 impl Chunk {
-    /// The video's part of [`Chunk::bytes`]; empty where there is none.
+    /// The video fragment of [`Chunk::bytes`]; empty without video.
     pub fn video_bytes(&self) -> Bytes {
         self.bytes.slice(self.audio_len..)
     }
 
-    /// The sound's part of [`Chunk::bytes`]; empty where there is none.
+    /// The audio fragment of [`Chunk::bytes`]; empty without audio.
     pub fn audio_bytes(&self) -> Bytes {
         self.bytes.slice(..self.audio_len)
     }
 
-    /// The same media as [`Chunk::bytes`], in pieces, with picture and sound in one fragment.
+    /// The same media as [`Chunk::bytes`] with video and audio in one fragment,
+    /// as slices to be written in order.
     pub fn joint(&self) -> Vec<Bytes> {
         let (video, audio) = (self.video_bytes(), self.audio_bytes());
         if video.is_empty() || audio.is_empty() {
@@ -88,26 +89,26 @@ impl Chunk {
         self.audio_len > 0
     }
 
-    /// The decoding time of its picture, or of its first sound if it has none.
+    /// The decoding time of the picture; without one, of the first audio frame.
     pub fn start(&self) -> MediaTime {
         let first = self.video().or(self.units.first());
         first.map_or(MediaTime::default(), |unit| unit.dts)
     }
 
-    /// The bytes of one of [`Chunk::units`]: H.264 with four bytes of length
+    /// The payload of one of [`Chunk::units`]: H.264 with a length of four bytes
     /// before each NAL unit, or a raw AAC frame. A slice, not a copy.
     pub fn payload(&self, unit: &Unit) -> Bytes {
         self.bytes.slice(unit.range.clone())
     }
 
-    /// The picture as Annex B, each NAL unit behind a four-byte start code;
-    /// empty where there is none. Made by the first caller, shared by all.
+    /// The picture as Annex B, each NAL unit after a four-byte start code; empty
+    /// without video. Made for the first caller, shared by all.
     pub fn annex_b(&self) -> Bytes {
         let make = || self.video().map(|unit| annex_b(&self.bytes[unit.range.clone()]));
         self.annex_b.get_or_init(|| make().unwrap_or_default()).clone()
     }
 
-    /// The sounds in ADTS, each behind its header; empty where there are none.
+    /// The audio frames as ADTS, each after its header; empty without audio.
     pub fn adts(&self, info: &AudioInfo) -> Vec<u8> {
         let mut bytes = Vec::new();
         for unit in self.units.iter().filter(|unit| unit.track == TrackKind::Audio) {
@@ -147,7 +148,8 @@ fn annex_b(avcc: &[u8]) -> Bytes {
     bytes.into()
 }
 
-/// Writes chunks: numbers the fragments and keeps each track's time going forward.
+/// Writes chunks: numbers the fragments and keeps the decode times of each
+/// track increasing.
 #[derive(Debug, Default)]
 pub(super) struct Writer {
     sequence: u32,
@@ -156,32 +158,32 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Writes sounds and a picture with its duration as one chunk of `init`.
+    /// Writes audio frames and a picture with its duration as one chunk of `init`.
     pub(super) fn chunk(
         &mut self,
         init: &Init,
         audio: &[AccessUnit],
-        picture: Option<(&Frame, Duration)>,
+        video: Option<(&Frame, Duration)>,
     ) -> Chunk {
-        let sound = init.tracks.audio.as_ref().filter(|_| !audio.is_empty());
-        let sound = sound.map(|info| (info.rate, self.sound(info.rate, audio)));
-        let picture = picture.map(|picture| (picture, self.picture(picture)));
+        let audio_info = init.tracks.audio.as_ref().filter(|_| !audio.is_empty());
+        let audio_part = audio_info.map(|info| (info.rate, self.audio_part(info.rate, audio)));
+        let video_part = video.map(|video| (video, self.video_part(video)));
         let length = |part: &Part| part.fragment().total_len();
         let mut bytes = Vec::with_capacity(
-            sound.as_ref().map_or(0, |(_, part)| length(part))
-                + picture.as_ref().map_or(0, |(_, part)| length(part)),
+            audio_part.as_ref().map_or(0, |(_, part)| length(part))
+                + video_part.as_ref().map_or(0, |(_, part)| length(part)),
         );
         let mut units = Vec::with_capacity(audio.len() + 1);
 
-        if let Some((rate, part)) = sound {
+        if let Some((rate, part)) = audio_part {
             part.fragment().write_header(&mut bytes);
-            let usual = Duration::from_secs(1) * FRAME_SAMPLES / rate;
-            units.extend(audio.iter().map(|unit| write_sound(unit, usual, &mut bytes)));
+            let nominal = Duration::from_secs(1) * FRAME_SAMPLES / rate;
+            units.extend(audio.iter().map(|unit| write_audio(unit, nominal, &mut bytes)));
         }
         let audio_len = bytes.len();
-        if let Some(((frame, duration), part)) = picture {
+        if let Some(((frame, duration), part)) = video_part {
             part.fragment().write_header(&mut bytes);
-            units.push(write_picture(frame, duration, &mut bytes));
+            units.push(write_video(frame, duration, &mut bytes));
         }
         Chunk {
             generation: init.generation,
@@ -193,7 +195,7 @@ impl Writer {
         }
     }
 
-    fn sound(&mut self, rate: u32, audio: &[AccessUnit]) -> Part {
+    fn audio_part(&mut self, rate: u32, audio: &[AccessUnit]) -> Part {
         let starts: Vec<_> = audio.iter().map(|unit| self.audio.tick(unit.dts, rate)).collect();
         let duration = |index: usize| match starts.get(index + 1) {
             Some(next) => u32::try_from(next - starts[index]).unwrap_or(FRAME_SAMPLES),
@@ -209,7 +211,7 @@ impl Writer {
         self.part(TrackKind::Audio, decode_time, samples.collect())
     }
 
-    fn picture(&mut self, (frame, duration): (&Frame, Duration)) -> Part {
+    fn video_part(&mut self, (frame, duration): (&Frame, Duration)) -> Part {
         let AccessUnit { pts, dts, .. } = frame.unit;
         let decode_time = self.video.tick(dts, VIDEO_TIMESCALE);
         let shift = pts.nearest_ticks(VIDEO_TIMESCALE).cast_signed()
@@ -256,23 +258,23 @@ impl Unit {
     }
 }
 
-fn write_sound(unit: &AccessUnit, usual: Duration, bytes: &mut Vec<u8>) -> Unit {
+fn write_audio(unit: &AccessUnit, nominal: Duration, bytes: &mut Vec<u8>) -> Unit {
     let begin = bytes.len();
     bytes.extend_from_slice(&unit.data);
     Unit {
         track: TrackKind::Audio,
         pts: unit.pts,
         dts: unit.dts,
-        duration: unit.duration.unwrap_or(usual),
+        duration: unit.duration.unwrap_or(nominal),
         key: true,
         range: begin..bytes.len(),
     }
 }
 
-fn write_picture(frame: &Frame, duration: Duration, bytes: &mut Vec<u8>) -> Unit {
+fn write_video(frame: &Frame, duration: Duration, bytes: &mut Vec<u8>) -> Unit {
     let begin = bytes.len();
     for nal in frame.nals() {
-        // Access units, and so their NAL units, are far below 4 GiB.
+        // Fits: `MAX_UNIT` bounds access units, and so their NAL units.
         bytes.extend_from_slice(&(nal.len() as u32).to_be_bytes());
         bytes.extend_from_slice(nal);
     }
@@ -286,16 +288,16 @@ fn write_picture(frame: &Frame, duration: Duration, bytes: &mut Vec<u8>) -> Unit
     }
 }
 
-/// The decoding time that a track has reached, in its ticks.
+/// The latest decoding time of a track, in its ticks.
 #[derive(Debug, Default)]
 struct Clock(Option<u64>);
 
 impl Clock {
     /// Returns `time` in ticks, or the tick after the latest if that is later:
-    /// a `tfdt` that stands still or goes back stops players.
+    /// players stop at a `tfdt` that does not increase.
     fn tick(&mut self, time: MediaTime, timescale: u32) -> u64 {
-        let wanted = time.nearest_ticks(timescale);
-        let tick = self.0.map_or(wanted, |latest| wanted.max(latest + 1));
+        let tick = time.nearest_ticks(timescale);
+        let tick = self.0.map_or(tick, |latest| tick.max(latest + 1));
         self.0 = Some(tick);
         tick
     }

@@ -1,7 +1,7 @@
-//! One video access unit, looked into once.
+//! Parses a video access unit.
 //!
-//! Finds out what a unit is made of and whether it can be sent. It keeps no
-//! state between units and copies nothing but new parameter sets.
+//! Finds its NAL units and parameter sets, and whether it can be sent. It keeps
+//! no state between units and copies nothing but new parameter sets.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::media::h264::{MAX_PARAMETER_SET, MAX_UNIT, Malformed, NalType, nal_ra
 use crate::model::track::VideoInfo;
 use crate::model::unit::AccessUnit;
 
-/// The parameter sets that a key frame needs, and what they say.
+/// The parameter sets that a key frame needs, and their content.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ParameterSets {
     pub(super) info: VideoInfo,
@@ -24,24 +24,24 @@ pub(super) struct ParameterSets {
 #[derive(Debug)]
 pub(super) struct Frame {
     pub(super) unit: AccessUnit,
-    /// There for key frames, and only for those.
+    /// Of a key frame; `None` for other frames.
     pub(super) sets: Option<Arc<ParameterSets>>,
-    /// The NAL units to send: no delimiter, no filler, and in a key frame no
-    /// parameter sets either, as those go in front.
+    /// The NAL units to send, without delimiters and filler; in a key frame also
+    /// without parameter sets, because `sets` are sent before it.
     nals: Vec<Range<usize>>,
 }
 
 /// A video access unit that cannot be sent.
 #[derive(Debug)]
 pub(super) struct Rejected {
-    pub(super) why: Malformed,
-    /// Whether it seems to have been a key frame.
+    pub(super) error: Malformed,
+    /// Whether it holds an IDR slice.
     pub(super) key: bool,
 }
 
 impl Frame {
-    /// Reads an Annex B access unit; `known` stands in where a key frame does
-    /// not bring its parameter sets along.
+    /// Parses an Annex B access unit; a key frame without parameter sets uses
+    /// `known`.
     pub(super) fn read(
         unit: AccessUnit,
         known: Option<&Arc<ParameterSets>>,
@@ -49,10 +49,10 @@ impl Frame {
         let mut nals: Vec<_> = nal_ranges(&unit.data).collect();
         let type_of = |nal: &Range<usize>| NalType::of(unit.data[nal.start]);
         let key = nals.iter().any(|nal| type_of(nal) == NalType::IdrSlice);
-        check(&unit.data, &nals).map_err(|why| Rejected { why, key })?;
+        check(&unit.data, &nals).map_err(|error| Rejected { error, key })?;
         let sets = if key {
             let sets = ParameterSets::read(&unit.data, &nals, known);
-            Some(sets.map_err(|why| Rejected { why, key })?)
+            Some(sets.map_err(|error| Rejected { error, key })?)
         } else {
             None
         };
@@ -74,14 +74,14 @@ impl Frame {
         self.sets.is_some()
     }
 
-    /// The NAL units in the order in which they are sent.
+    /// The NAL units in sending order.
     pub(super) fn nals(&self) -> impl Iterator<Item = &[u8]> {
         let sets = self.sets.iter().flat_map(|sets| sets.sps.iter().chain(&sets.pps));
         let data = self.unit.data.as_ref();
         sets.map(AsRef::as_ref).chain(self.nals.iter().map(|nal| &data[nal.clone()]))
     }
 
-    /// Bytes of the frame with four bytes of length, or start code, per NAL unit.
+    /// Bytes of the frame with a length or start code of four bytes per NAL unit.
     pub(super) fn size(&self) -> usize {
         self.nals().map(|nal| 4 + nal.len()).sum()
     }
@@ -106,13 +106,13 @@ fn check(data: &[u8], nals: &[Range<usize>]) -> Result<(), Malformed> {
 }
 
 impl ParameterSets {
-    /// Collects the sets of a key frame; the very same `known` if they are equal.
+    /// Collects the sets of a key frame; returns `known` itself if they are equal.
     fn read(
         data: &[u8],
         nals: &[Range<usize>],
         known: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, Malformed> {
-        let of_type = |wanted: NalType, known: Option<&Vec<Bytes>>| {
+        let collect = |wanted: NalType, known: Option<&Vec<Bytes>>| {
             let own = nals.iter().filter(|nal| NalType::of(data[nal.start]) == wanted);
             let own: Vec<_> = own.map(|nal| &data[nal.clone()]).collect();
             match known {
@@ -120,8 +120,8 @@ impl ParameterSets {
                 _ => own.into_iter().map(Bytes::copy_from_slice).collect(),
             }
         };
-        let sps = of_type(NalType::SequenceParameterSet, known.map(|known| &known.sps));
-        let pps = of_type(NalType::PictureParameterSet, known.map(|known| &known.pps));
+        let sps = collect(NalType::SequenceParameterSet, known.map(|known| &known.sps));
+        let pps = collect(NalType::PictureParameterSet, known.map(|known| &known.pps));
         if let Some(known) = known.filter(|known| known.sps == sps && known.pps == pps) {
             return Ok(Arc::clone(known));
         }
@@ -134,14 +134,14 @@ impl ParameterSets {
         if pps.iter().any(|pps| pps.len() > MAX_PARAMETER_SET) {
             return Err(Malformed::Impossible("length"));
         }
-        let read = parse_sps(first_sps)?;
+        let parsed = parse_sps(first_sps)?;
         let info = VideoInfo {
             sps: first_sps.clone(),
             pps: first_pps.clone(),
-            width: read.width,
-            height: read.height,
-            profile: read.profile,
-            frame_duration: read.frame_duration,
+            width: parsed.width,
+            height: parsed.height,
+            profile: parsed.profile,
+            frame_duration: parsed.frame_duration,
         };
         Ok(Arc::new(Self { info, sps, pps }))
     }

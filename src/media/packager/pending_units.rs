@@ -1,7 +1,7 @@
-//! What waits until a stream can start.
+//! The units that wait until a run can start.
 //!
-//! Holds whole GOPs and the sound around them, within bounds: a stream whose
-//! sound never begins must not eat the memory.
+//! Holds whole GOPs and their audio, within bounds: a stream whose audio never
+//! starts takes no more memory.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use super::frame::Frame;
 use crate::base::time::MediaTime;
 use crate::model::unit::AccessUnit;
 
-/// The most that is held, in media time and in bytes, per track.
+/// Bounds per track, in media time and in bytes.
 const MAX_SPAN: Duration = Duration::from_secs(4);
 const MAX_BYTES: usize = 4 << 20;
 
-/// Frames from a key frame on, and sound; both in order of arrival.
+/// Frames starting with a key frame, and audio frames; both in order of arrival.
 #[derive(Debug, Default)]
 pub(super) struct PendingUnits {
-    /// The time of the first frame that came, whether it is held still or not.
+    /// The time of the first video frame pushed, even if it was dropped since.
     first: Option<MediaTime>,
     video: VecDeque<Frame>,
     video_bytes: usize,
@@ -30,7 +30,7 @@ impl PendingUnits {
         !self.video.is_empty()
     }
 
-    /// How much of the picture has come.
+    /// The media time from the first to the latest video frame.
     pub(super) fn waited(&self) -> Duration {
         match (self.first, self.video.back()) {
             (Some(first), Some(last)) => last.unit.dts.since(first),
@@ -38,8 +38,8 @@ impl PendingUnits {
         }
     }
 
-    /// Adds a frame and drops the oldest GOPs that are over the bounds; that
-    /// may be all of them.
+    /// Adds a frame, then drops the oldest GOPs until the bounds hold; that may
+    /// be all GOPs.
     pub(super) fn push_video(&mut self, frame: Frame) {
         self.first.get_or_insert(frame.unit.dts);
         self.video_bytes += frame.unit.data.len();
@@ -70,8 +70,8 @@ impl PendingUnits {
         self.audio_bytes = 0;
     }
 
-    /// Everything held. Sound that ends before the first picture is left out:
-    /// it would make viewers start without one.
+    /// Returns all units. Audio that ends before the first picture is dropped:
+    /// with it, playback would start without a picture.
     pub(super) fn into_parts(
         mut self,
         audio_frame: Duration,

@@ -1,4 +1,4 @@
-//! What leaves when, for good, late, changed and damaged input.
+//! The packager's output for good, late, changed and damaged input.
 
 use std::sync::OnceLock;
 
@@ -20,7 +20,7 @@ const VIDEO: Expect = Expect { video: Some(FRAME), audio: false };
 const AUDIO: Expect = Expect { video: None, audio: true };
 
 #[test]
-fn each_picture_leaves_with_its_own_push() {
+fn each_pushed_picture_completes_its_own_chunk() {
     let mut packager = running(VIDEO);
     for (index, unit) in pictures().iter().enumerate() {
         let out = packager.push(unit.clone()).unwrap();
@@ -35,7 +35,7 @@ fn each_picture_leaves_with_its_own_push() {
 }
 
 #[test]
-fn a_run_begins_with_its_first_key_frame() {
+fn the_first_chunk_of_a_run_is_a_key_frame() {
     let mut packager = running(VIDEO);
     assert!(push_all(&mut packager, &pictures()[10..15]).is_empty());
     let out = push_all(&mut packager, &pictures()[15..17]);
@@ -46,7 +46,7 @@ fn a_run_begins_with_its_first_key_frame() {
 }
 
 #[test]
-fn frames_from_before_the_run_are_refused() {
+fn frames_captured_before_the_run_are_ignored() {
     let mut packager = Packager::new();
     packager.begin_run(pictures()[15].pts, VIDEO);
     assert!(push_all(&mut packager, &pictures()[..15]).is_empty());
@@ -55,7 +55,7 @@ fn frames_from_before_the_run_are_refused() {
 }
 
 #[test]
-fn a_run_waits_for_its_own_sound() {
+fn a_run_waits_for_its_own_audio_configuration() {
     let mut packager = running(BOTH);
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
     push_all(&mut packager, &pictures()[..3]);
@@ -64,12 +64,12 @@ fn a_run_waits_for_its_own_sound() {
     assert!(push_all(&mut packager, &pictures()[15..18]).is_empty());
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
     let out = push_all(&mut packager, &pictures()[18..19]);
-    assert!(inits(&out).is_empty(), "the same tracks go on");
+    assert!(inits(&out).is_empty(), "the tracks are the same");
     assert_eq!(chunks(&out).len(), 4);
 }
 
 #[test]
-fn sound_goes_in_front_of_the_next_picture_in_one_fragment() {
+fn pending_audio_precedes_the_next_picture_in_one_fragment() {
     let mut packager = running(BOTH);
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
     push_all(&mut packager, &pictures()[..1]);
@@ -92,7 +92,7 @@ fn sound_goes_in_front_of_the_next_picture_in_one_fragment() {
 }
 
 #[test]
-fn sound_does_not_wait_for_pictures_that_do_not_come() {
+fn audio_does_not_wait_for_missing_pictures() {
     let mut packager = running(BOTH);
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
     push_all(&mut packager, &pictures()[..1]);
@@ -104,7 +104,7 @@ fn sound_does_not_wait_for_pictures_that_do_not_come() {
 }
 
 #[test]
-fn a_stream_of_sound_alone_leaves_in_pairs_that_all_can_be_joined_at() {
+fn a_stream_without_video_has_chunks_of_two_audio_frames_that_are_all_key() {
     let mut packager = running(AUDIO);
     assert!(push_all(&mut packager, &sounds()[..5]).is_empty(), "the configuration is unknown");
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
@@ -116,7 +116,7 @@ fn a_stream_of_sound_alone_leaves_in_pairs_that_all_can_be_joined_at() {
 }
 
 #[test]
-fn pictures_wait_for_the_configuration_of_the_sound_and_lose_nothing() {
+fn pictures_wait_for_the_audio_configuration_and_none_is_lost() {
     let mut packager = running(BOTH);
     let early = interleaved(pictures()[..10].to_vec(), sounds()[..14].to_vec());
     assert!(push_all(&mut packager, &early).is_empty());
@@ -133,29 +133,29 @@ fn pictures_wait_for_the_configuration_of_the_sound_and_lose_nothing() {
     };
     let expected: Vec<_> = pictures()[..11].iter().map(|unit| unit.dts).collect();
     assert_eq!(times(TrackKind::Video), expected);
-    // Sound from before its configuration is of an unknown kind.
+    // Audio from before its configuration cannot be decoded.
     assert_eq!(times(TrackKind::Audio), [sounds()[14].dts]);
 }
 
 #[test]
-fn pictures_do_not_wait_for_ever_for_a_sound_that_does_not_come() {
+fn pictures_do_not_wait_for_ever_for_the_audio_configuration() {
     let mut packager = running(BOTH);
     let pictures = placeholders(START, 210, 30);
     assert!(push_all(&mut packager, &pictures[..150]).is_empty());
     let out = push_all(&mut packager, &pictures[150..152]);
     assert_eq!(inits(&out)[0].tracks.audio, None);
     assert_eq!(chunks(&out).len(), 122, "the newest four seconds, and one more");
-    assert!(push_all(&mut packager, &sounds()[..9]).is_empty(), "nobody could decode it");
+    assert!(push_all(&mut packager, &sounds()[..9]).is_empty(), "it cannot be decoded");
 
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
     push_all(&mut packager, &sounds()[9..12]);
     let out = push_all(&mut packager, &pictures[152..]);
-    let [init] = &inits(&out)[..] else { panic!("one more begins with a key frame: {out:?}") };
+    let [init] = &inits(&out)[..] else { panic!("a new init at the key frame: {out:?}") };
     assert_eq!((init.generation, init.tracks.audio.is_some()), (2, true));
 }
 
 #[test]
-fn sound_that_ends_before_the_first_picture_is_left_out() {
+fn audio_that_ends_before_the_first_picture_is_dropped() {
     let mut packager = running(BOTH);
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
     assert!(push_all(&mut packager, &sounds()[..40]).is_empty());
@@ -167,7 +167,7 @@ fn sound_that_ends_before_the_first_picture_is_left_out() {
 }
 
 #[test]
-fn what_waits_is_bounded_and_begins_with_a_key_frame() {
+fn pending_units_are_bounded_and_start_with_a_key_frame() {
     let mut packager = running(BOTH);
     assert!(push_all(&mut packager, &placeholders(START, 150, 15)).is_empty());
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
@@ -179,7 +179,7 @@ fn what_waits_is_bounded_and_begins_with_a_key_frame() {
 }
 
 #[test]
-fn a_group_that_is_too_long_to_wait_is_given_up_as_a_whole() {
+fn a_gop_that_is_too_long_to_wait_is_dropped_whole() {
     let mut packager = running(BOTH);
     // The second key frame is the last picture.
     assert!(push_all(&mut packager, &placeholders(START, 131, 130)).is_empty());
@@ -191,7 +191,7 @@ fn a_group_that_is_too_long_to_wait_is_given_up_as_a_whole() {
 }
 
 #[test]
-fn what_waits_is_bounded_in_bytes() {
+fn pending_units_are_bounded_in_bytes() {
     let mut packager = running(BOTH);
     let fat = |unit: AccessUnit| {
         let data = [&unit.data[..], &[0x55; 1 << 20]].concat();
@@ -205,7 +205,7 @@ fn what_waits_is_bounded_in_bytes() {
 }
 
 #[test]
-fn a_restart_with_equal_tracks_goes_unnoticed() {
+fn a_restart_with_equal_tracks_continues_the_generation() {
     let mut packager = running(BOTH);
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
     push_all(&mut packager, &both());
@@ -218,7 +218,7 @@ fn a_restart_with_equal_tracks_goes_unnoticed() {
 }
 
 #[test]
-fn other_tracks_are_another_generation() {
+fn other_tracks_begin_another_generation() {
     let mut packager = running(BOTH);
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
     push_all(&mut packager, &both());
@@ -238,7 +238,7 @@ fn other_tracks_are_another_generation() {
 }
 
 #[test]
-fn other_parameter_sets_within_a_run_are_another_generation() {
+fn other_parameter_sets_within_a_run_begin_another_generation() {
     let mut packager = running(VIDEO);
     push_all(&mut packager, &placeholders(START, 20, 15));
     let other = Video { size: "160x120", ..Video::default() }.timed(START);
@@ -248,22 +248,22 @@ fn other_parameter_sets_within_a_run_are_another_generation() {
 }
 
 #[test]
-fn a_frame_lasts_as_long_as_the_best_source_says() {
-    let lasting = |duration: Option<Duration>, unit: &AccessUnit| {
+fn the_duration_of_a_frame_comes_from_the_feed_or_is_nominal() {
+    let duration_of = |duration: Option<Duration>, unit: &AccessUnit| {
         let mut packager = running(VIDEO);
         let out = push_all(&mut packager, &[AccessUnit { duration, ..unit.clone() }]);
         chunks(&out)[0].units[0].duration
     };
     let picture = &placeholders(START, 1, 1)[0];
-    let own = Duration::from_millis(40);
-    assert_eq!(lasting(Some(own), picture), own);
-    assert_eq!(lasting(None, picture), FRAME);
-    assert_eq!(lasting(Some(Duration::ZERO), picture), FRAME);
-    assert_eq!(lasting(Some(Duration::MAX), picture), MAX_DURATION);
+    let stated = Duration::from_millis(40);
+    assert_eq!(duration_of(Some(stated), picture), stated);
+    assert_eq!(duration_of(None, picture), FRAME);
+    assert_eq!(duration_of(Some(Duration::ZERO), picture), FRAME);
+    assert_eq!(duration_of(Some(Duration::MAX), picture), MAX_DURATION);
 }
 
 #[test]
-fn a_new_kind_of_sound_starts_with_the_next_key_frame() {
+fn a_new_audio_configuration_takes_effect_with_the_next_key_frame() {
     let mut packager = running(BOTH);
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
     push_all(&mut packager, &pictures()[..3]);
@@ -281,7 +281,7 @@ fn a_new_kind_of_sound_starts_with_the_next_key_frame() {
 }
 
 #[test]
-fn a_malformed_unit_is_refused_and_the_next_ones_go_on() {
+fn a_malformed_unit_is_skipped_and_the_next_ones_are_packaged() {
     let mut packager = running(VIDEO);
     push_all(&mut packager, &pictures()[..2]);
     for (data, error) in [
@@ -300,7 +300,7 @@ fn a_malformed_unit_is_refused_and_the_next_ones_go_on() {
 }
 
 #[test]
-fn after_a_malformed_key_frame_pictures_wait_for_the_next_one() {
+fn after_a_malformed_key_frame_pictures_are_skipped_up_to_the_next_one() {
     let mut packager = running(VIDEO);
     push_all(&mut packager, &pictures()[..15]);
     let broken = [&pictures()[15].data[..], &[0, 0, 1, 0xff, 1]].concat();
@@ -339,7 +339,7 @@ fn a_key_frame_without_parameter_sets_gets_the_known_ones() {
 }
 
 #[test]
-fn annex_b_has_the_same_nal_units_but_delimiters_and_filler_and_is_made_once() {
+fn annex_b_is_made_once_and_has_all_nal_units_except_delimiters_and_filler() {
     let mut packager = running(VIDEO);
     for unit in pictures() {
         let stuffed = [&unit.data[..], &[0, 0, 1, 0x0c, 0xff, 0xff, 0x80]].concat();
@@ -354,7 +354,7 @@ fn annex_b_has_the_same_nal_units_but_delimiters_and_filler_and_is_made_once() {
 }
 
 #[test]
-fn units_of_a_track_that_was_not_promised_are_ignored() {
+fn units_of_an_unexpected_track_are_ignored() {
     let mut packager = running(VIDEO);
     assert!(push_all(&mut packager, sounds()).is_empty());
     packager.begin_run(MediaTime::default(), AUDIO);
@@ -365,7 +365,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn no_bytes_make_the_packager_panic(
+    fn no_bytes_cause_a_panic(
         units in prop::collection::vec(
             (any::<bool>(), prop::collection::vec(any::<u8>(), 0..100), any::<u64>(), any::<u64>()),
             1..20,
@@ -413,7 +413,7 @@ proptest! {
     }
 
     #[test]
-    fn decode_times_only_go_forward_whatever_the_feed_says(
+    fn decode_times_increase_whatever_the_times_of_the_feed(
         times in prop::collection::vec(10_000_000_000u64..10_100_000_000, 2..30),
     ) {
         let mut packager = running(VIDEO);

@@ -1,4 +1,4 @@
-//! What comes out, judged by others: mp4-atom, ffprobe and ffmpeg.
+//! The output as mp4-atom, ffprobe and ffmpeg read it.
 
 use mp4_atom::{Any, DecodeMaybe, Moof};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::*;
 use crate::media::samples::{decode, file, probe};
 
 #[test]
-fn a_stream_with_sound_plays() {
+fn a_stream_with_audio_plays() {
     let mut packager = running(BOTH);
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
     let out = push_all(&mut packager, &both());
@@ -42,7 +42,7 @@ fn a_stream_with_sound_plays() {
 }
 
 #[test]
-fn the_video_plays_without_the_sound() {
+fn the_video_plays_without_the_audio() {
     let mut packager = running(BOTH);
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
     let out = push_all(&mut packager, &both());
@@ -58,7 +58,7 @@ fn the_video_plays_without_the_sound() {
 }
 
 #[test]
-fn sound_alone_plays() {
+fn a_stream_without_video_plays() {
     let mut packager = running(AUDIO);
     packager.audio_config(aac::lc_config(48_000, 2).unwrap());
     let out = push_all(&mut packager, sounds());
@@ -73,7 +73,7 @@ fn sound_alone_plays() {
 }
 
 #[test]
-fn two_runs_are_one_timeline_with_a_gap() {
+fn two_runs_have_one_timeline_with_a_gap() {
     let mut packager = running(BOTH);
     let sound = aac::lc_config(48_000, 2).unwrap();
     packager.audio_config(sound.clone());
@@ -103,9 +103,9 @@ fn a_second_of_annex_b_decodes() {
 }
 
 #[test]
-fn reordered_pictures_are_shown_at_their_times() {
+fn reordered_pictures_keep_their_presentation_times() {
     let video = Video { b_frames: 2, fps: 25, ..Video::default() };
-    // I P B B P B B …, and P B at the end: a P is decoded before its Bs.
+    // I P B B P B B …, with P B at the end: a P is decoded before its Bs.
     let shown = |index: usize| match (index % 15, index % 3) {
         (0, _) => index,
         (13, _) => index + 1,
@@ -137,7 +137,7 @@ fn reordered_pictures_are_shown_at_their_times() {
 struct Packet {
     pts: i64,
     dts: i64,
-    /// ffprobe 5.1 knows none for the first packet of a file of sound alone.
+    /// ffprobe 5.1 reports none for the first packet of a file without video.
     duration: Option<i64>,
     key: bool,
 }
@@ -155,14 +155,14 @@ fn packets(probe: &Value, kind: &str) -> Vec<Packet> {
 }
 
 /// One fragment, as mp4-atom reads it.
-pub(super) struct Seen {
+pub(super) struct ParsedFragment {
     pub(super) decode_time: u64,
 }
 
-/// Reads a chunk's boxes; they must hold exactly the chunk's units.
-pub(super) fn check_boxes(chunk: &Chunk) -> Vec<Seen> {
+/// Parses a chunk's boxes; fails unless they hold exactly the chunk's units.
+pub(super) fn check_boxes(chunk: &Chunk) -> Vec<ParsedFragment> {
     let mut rest = chunk.bytes.as_ref();
-    let mut seen = Vec::new();
+    let mut parsed = Vec::new();
     let mut payloads = Vec::new();
     while !rest.is_empty() {
         let fragment = rest;
@@ -171,11 +171,11 @@ pub(super) fn check_boxes(chunk: &Chunk) -> Vec<Seen> {
         let length = fragment.len() - rest.len();
         payloads.extend(samples(&moof, &fragment[..length]));
         let decode_time = moof.traf[0].tfdt.as_ref().unwrap().base_media_decode_time;
-        seen.push(Seen { decode_time });
+        parsed.push(ParsedFragment { decode_time });
     }
     let expected: Vec<_> = chunk.units.iter().map(|unit| chunk.payload(unit)).collect();
     assert_eq!(payloads, expected);
-    seen
+    parsed
 }
 
 fn samples<'a>(moof: &Moof, fragment: &'a [u8]) -> Vec<&'a [u8]> {
