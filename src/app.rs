@@ -362,7 +362,7 @@ async fn recordings(
     let is_planned = recordable.iter().any(|stream| stream.plan != settings::Record::Off);
     match Recordings::open(&settings.recordings, folder, topology.state_file(), shutdown).await {
         Ok(recordings) => {
-            recordings.follow(&settings.recordings, recordable).await;
+            recordings.apply(&settings.recordings, recordable).await;
             Ok(Some(recordings))
         }
         Err(error) if is_planned || settings.recordings.folder.is_some() => {

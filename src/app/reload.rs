@@ -164,7 +164,7 @@ impl Reader {
         self.topology.send_replace(Arc::clone(&next));
         self.state.show(Arc::clone(&next));
         if let Some(recordings) = &self.recordings {
-            recordings.follow(&next.settings.recordings, next.recordable()).await;
+            recordings.apply(&next.settings.recordings, next.recordable()).await;
         }
         before.let_go(&next, &diff);
         let units = next.units();

@@ -14,7 +14,7 @@ use crate::engine::process::bytes::{NoSeat, NoShot};
 use crate::model::status::Failure;
 use crate::outputs::mjpeg::TooManyVariants;
 use crate::outputs::picture::{BadParameter, NoPicture};
-use crate::outputs::recordings::{NotDeleted, NotSteered};
+use crate::outputs::recordings::{DeleteError, StartStopError};
 use crate::service::control::Refused;
 use crate::service::livebox::BoxError;
 use crate::service::operations::OperationError;
@@ -142,21 +142,21 @@ fn refusal(refused: &OperationError) -> (StatusCode, Option<Duration>) {
         OperationError::NoSuchPush(_)
         | OperationError::NoSuchStream(_)
         | OperationError::NothingEncoded
-        | OperationError::Recording(NotSteered::NoSuch)
-        | OperationError::Deletion(NotDeleted::NoSuch) => (StatusCode::NOT_FOUND, None),
+        | OperationError::Recording(StartStopError::NoSuch)
+        | OperationError::Deletion(DeleteError::NoSuch) => (StatusCode::NOT_FOUND, None),
         OperationError::NoRecordings => (StatusCode::SERVICE_UNAVAILABLE, None),
         OperationError::Box(BoxError::Streaming)
-        | OperationError::Deletion(NotDeleted::Recording | NotDeleted::Finishing) => {
+        | OperationError::Deletion(DeleteError::Recording | DeleteError::Finishing) => {
             (StatusCode::CONFLICT, None)
         }
         OperationError::Box(BoxError::Replaced) => {
             (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(1)))
         }
         OperationError::Box(_)
-        | OperationError::Recording(NotSteered::Started | NotSteered::Stopped)
+        | OperationError::Recording(StartStopError::Started | StartStopError::Stopped)
         | OperationError::Reload(_) => (StatusCode::BAD_REQUEST, None),
-        OperationError::Deletion(NotDeleted::Disk) => (StatusCode::INTERNAL_SERVER_ERROR, None),
-        OperationError::Deletion(NotDeleted::Silent) => {
+        OperationError::Deletion(DeleteError::Disk) => (StatusCode::INTERNAL_SERVER_ERROR, None),
+        OperationError::Deletion(DeleteError::Silent) => {
             (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(5)))
         }
     }

@@ -14,7 +14,7 @@ use super::topology::Topology;
 use crate::model::ids::StreamName;
 use crate::model::status;
 use crate::outputs::push::Push;
-use crate::outputs::recordings::{Name, NotDeleted, NotSteered, Recordings};
+use crate::outputs::recordings::{DeleteError, Name, Recordings, StartStopError};
 
 /// Why an operation is refused. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +33,9 @@ pub enum OperationError {
     #[error(transparent)]
     Box(#[from] BoxError),
     #[error(transparent)]
-    Recording(#[from] NotSteered),
+    Recording(#[from] StartStopError),
     #[error(transparent)]
-    Deletion(#[from] NotDeleted),
+    Deletion(#[from] DeleteError),
     #[error("Not reloaded: {0}")]
     Reload(#[from] reloads::Refused),
 }
@@ -205,7 +205,7 @@ impl Service {
     fn recorded(&self, stream: &str, now: Instant) -> Done<status::Recorded> {
         let mut all = self.recording_status(now).streams.into_iter();
         let found = all.find(|one| one.stream.as_str() == stream);
-        found.ok_or(OperationError::Recording(NotSteered::NoSuch))
+        found.ok_or(OperationError::Recording(StartStopError::NoSuch))
     }
 }
 

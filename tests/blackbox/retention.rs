@@ -103,7 +103,7 @@ fn a_clock_that_jumps_deletes_nothing_by_age_and_is_told() {
     steer(&livebox, "start");
     wait_for_first(&livebox, |one| one["bytes"].as_u64() > Some(50_000));
     assert!(films.iter().all(|film| film.exists()));
-    assert_eq!(livebox.log().count("the clock was set by"), 1);
+    assert_eq!(livebox.log().count("the clock jumped by"), 1);
 
     // A start with such a clock, which has no earlier time to compare with.
     drop(livebox);

@@ -291,7 +291,7 @@ fn shown(name: &Name, entry: &Entry) -> Shown {
     Shown {
         name: name.to_string(),
         stream: name.stream().to_string(),
-        begin: iso_s(u64::try_from(entry.begun.as_second()).unwrap_or(0)),
+        begin: iso_s(u64::try_from(entry.started.as_second()).unwrap_or(0)),
         duration_s: entry.span.map(|span| (span.as_secs_f64() * 1000.0).round() / 1000.0),
         bytes: entry.bytes,
         state: entry.state.word(),

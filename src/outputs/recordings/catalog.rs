@@ -1,8 +1,8 @@
-//! The folder of the recordings, and what is known of each.
+//! The folder of the recordings and its index in memory.
 //!
-//! What lies there is read once, at the start; afterwards the index say what
-//! there is, so that a list costs no look at the disk. Nothing is written or
-//! deleted that has not a name of livebox's own, and no link is followed.
+//! The folder is read once, at the start; afterwards the index is authoritative,
+//! so that a list needs no disk access. Only files with names that livebox gives
+//! are written or deleted, and no symbolic link is followed.
 
 mod deletion;
 mod entry;
@@ -12,7 +12,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,74 +21,78 @@ use jiff::tz::TimeZone;
 use log::{info, warn};
 
 use self::entry::BytesWritten;
-pub use self::entry::{Entry, NotDeleted, State};
-pub(super) use self::entry::{Known, Sums};
+pub use self::entry::{DeleteError, Entry, State};
+pub(super) use self::entry::{Summary, Totals, Unfinished};
 use super::clock::Clock;
-use super::index::span_of;
+use super::index::read_duration;
 use super::name::{Name, Stage};
 use crate::base::disk::{CALL_TIMEOUT, Disk, DiskFile, Silent};
+use crate::base::lock::Lock;
 use crate::base::time;
 use crate::config::settings::Retention;
 use crate::model::ids::StreamName;
 use crate::model::status::Usage;
-use crate::outputs::recordings::recorder::{PIECE, RecordError, Recorder};
+use crate::outputs::recordings::recorder::{RecordError, Recorder, WRITE_BYTES};
 
-/// So many recordings of a stream begin in one second at most.
+/// The numbers of recordings of a stream that start within one second.
 const NUMBERS: std::ops::RangeInclusive<u8> = 1..=200;
 
-/// Of files that hold recordings: streams may have passwords, now or later.
-const MODE: u32 = 0o640;
+/// The permissions of recordings: not for all users, because streams may have
+/// passwords.
+const FILE_MODE: u32 = 0o640;
 
-/// Made and removed at once, to see whether the folder can be written.
-const TRIAL: &str = ".livebox-may-write";
+/// A file that is created and removed to test whether the folder is writable.
+const TRIAL_FILE: &str = ".livebox-may-write";
 
-/// See the module's description.
+/// The folder of the recordings and its index.
 #[derive(Debug)]
 pub(super) struct Catalog {
     folder: PathBuf,
-    /// Makes every call into the folder.
+    /// All calls into the folder run on its thread.
     disk: Disk,
-    /// Whether it lies on another disk than the system; not known until that has answered once.
-    is_apart: OnceLock<bool>,
-    keep: Mutex<Retention>,
-    clock: Mutex<Clock>,
-    index: Mutex<Index>,
+    /// Whether the folder is on another file system than the root; unset until
+    /// the disk has answered once.
+    is_separate_disk: OnceLock<bool>,
+    keep: Lock<Retention>,
+    clock: Lock<Clock>,
+    index: Lock<Index>,
 }
 
 #[derive(Debug, Default)]
 struct Index {
     all: BTreeMap<Name, Entry>,
     written: HashMap<StreamName, BytesWritten>,
-    /// What the disk had headroom for at the last look.
+    /// Free space in bytes at the last check.
     free: Option<u64>,
     last_error: Option<String>,
 }
 
 impl Catalog {
-    /// A folder that does not answer is taken as it is: it may answer later.
+    /// Opens the folder and tests whether it is writable. A disk that does not
+    /// answer in time is accepted: it may answer later.
     ///
     /// # Errors
-    /// The folder is not there or may not be written.
+    /// The folder does not exist or is not writable.
     pub(super) async fn open(folder: PathBuf, keep: Retention) -> io::Result<Self> {
         let disk = Disk::at(&folder)?;
         let catalog = Self {
             folder: folder.clone(),
             disk: disk.clone(),
-            is_apart: OnceLock::new(),
-            keep: Mutex::new(keep),
-            clock: Mutex::default(),
-            index: Mutex::default(),
+            is_separate_disk: OnceLock::new(),
+            keep: Lock::new(keep),
+            clock: Lock::default(),
+            index: Lock::default(),
         };
         match disk.run(CALL_TIMEOUT, move || try_folder(&folder)).await {
-            Ok(tried) => tried.map(|()| catalog),
+            Ok(result) => result.map(|()| catalog),
             Err(Silent) => Ok(catalog),
         }
     }
 
-    /// Does something in the folder, however long that takes.
+    /// Runs `work` on the thread of the disk, without a timeout.
     ///
     /// # Errors
-    /// Too much has to be done there.
+    /// The queue of the disk is full.
     pub(super) async fn on_disk<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> T + Send + 'static,
@@ -97,11 +101,12 @@ impl Catalog {
         self.disk.wait(move || work(&own)).await
     }
 
-    /// As [`Catalog::on_disk`], for somebody who waits for the answer.
+    /// As [`Catalog::on_disk`], with a timeout. `work` is done even after the
+    /// timeout.
     ///
     /// # Errors
     /// The disk does not answer in time.
-    pub(super) async fn soon_on_disk<T: Send + 'static>(
+    pub(super) async fn on_disk_in_time<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Result<T, Silent> {
@@ -118,154 +123,161 @@ impl Catalog {
     }
 
     pub(super) fn set_keep(&self, keep: Retention) {
-        *self.keep.lock().unwrap_or_else(PoisonError::into_inner) = keep;
+        *self.keep.lock() = keep;
     }
 
     fn keep(&self) -> Retention {
-        *self.keep.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.keep.lock()
     }
 
-    /// Reads what lies in the folder, and clears away what a crash has left of
-    /// unfinished work; blocks.
+    /// Reads the folder into the index, and removes temporary files that a crash
+    /// has left; blocks.
     pub(super) fn read(&self) {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(error) => {
                 self.disk.note(Some(format!("cannot be read: {error}")));
-                return self.trouble(format!("the folder cannot be read: {error}"));
+                return self.set_error(format!("the folder cannot be read: {error}"));
             }
         };
-        let (mut parts, mut whole) = (Vec::new(), Vec::new());
+        let (mut parts, mut finished) = (Vec::new(), Vec::new());
         for entry in entries.flatten() {
-            // Of the entry itself: a link is nobody's recording.
+            // The type of the entry itself: a symbolic link is not a recording.
             let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
             let file = entry.file_name();
-            let Some((name, stage)) = file.to_str().and_then(Name::of_file) else { continue };
+            let Some((name, stage)) = file.to_str().and_then(Name::parse_file) else { continue };
             match stage {
                 _ if !is_file => {}
                 Stage::Part => parts.push(name),
-                Stage::Whole => whole.push(name),
-                Stage::New | Stage::Through => self.remove(&name, stage),
+                Stage::Final => finished.push(name),
+                Stage::New | Stage::Temporary => self.remove_file(&name, stage),
             }
         }
-        for name in whole {
-            let path = name.path(&self.folder, Stage::Whole);
-            self.enter(name, State::Finished, &path);
+        for name in finished {
+            let path = name.path(&self.folder, Stage::Final);
+            self.add_existing(name, State::Finished, &path);
         }
         for name in parts {
             let path = name.path(&self.folder, Stage::Part);
             match self.find(&name).map(|entry| entry.state) {
-                // It was finished, and only this was left to do.
-                Some(State::Finished) => self.remove(&name, Stage::Part),
+                // A crash after finishing has left the original.
+                Some(State::Finished) => self.remove_file(&name, Stage::Part),
                 Some(State::Recording | State::Waiting(_) | State::Finishing) => {}
-                None => self.enter(name, State::Waiting(None), &path),
+                None => self.add_existing(name, State::Waiting(None), &path),
             }
         }
         self.compare_clock();
         info!("{} recordings are in {}", self.index().all.len(), self.folder.display());
     }
 
-    fn enter(&self, name: Name, state: State, path: &Path) {
-        let Ok(mut file) = open_plain(path) else { return };
+    fn add_existing(&self, name: Name, state: State, path: &Path) {
+        let Ok(mut file) = open_regular(path) else { return };
         let bytes = file.metadata().map_or(0, |found| found.len());
         let span =
-            (state == State::Finished && name.is_mp4()).then(|| span_of(&mut file)).flatten();
-        let begun = name.stamp().to_zoned(TimeZone::system());
-        let begun = begun.map_or(Timestamp::UNIX_EPOCH, |begun| begun.timestamp());
-        self.index().all.entry(name).or_insert(Entry { state, bytes, span, begun, seen: None });
+            (state == State::Finished && name.is_mp4()).then(|| read_duration(&mut file)).flatten();
+        let started = name.stamp().to_zoned(TimeZone::system());
+        let started = started.map_or(Timestamp::UNIX_EPOCH, |started| started.timestamp());
+        self.index().all.entry(name).or_insert(Entry { state, bytes, span, started, seen: None });
     }
 
-    /// Begins a recording, which is in the index from then on; blocks.
+    /// Creates the file of a recording and adds it to the index; blocks.
     ///
     /// # Errors
-    /// The disk takes none.
+    /// The file cannot be created.
     pub(super) fn create(
         &self,
         stream: &StreamName,
-        ending: &'static str,
+        extension: &'static str,
     ) -> Result<(Name, Recorder), RecordError> {
-        let name = self.begin(stream, ending).ok_or(RecordError::Many)?;
+        let name = self.reserve_name(stream, extension).ok_or(RecordError::Many)?;
         let path = name.path(&self.folder, Stage::Part);
-        match Recorder::create(&path, self.disk.clone(), MODE) {
+        match Recorder::create(&path, self.disk.clone(), FILE_MODE) {
             Ok(recorder) => Ok((name, recorder)),
             Err(error) => {
-                self.forget(&name);
+                self.remove_entry(&name);
                 Err(error)
             }
         }
     }
 
-    /// The name of a recording that begins, which is in the index from then on; blocks.
-    pub(super) fn begin(&self, stream: &StreamName, ending: &'static str) -> Option<Name> {
+    /// Adds an entry for a recording that starts; returns its name, or `None` if
+    /// all numbers of this second are used. Blocks.
+    pub(super) fn reserve_name(
+        &self,
+        stream: &StreamName,
+        extension: &'static str,
+    ) -> Option<Name> {
         let now = time::local();
-        // The index stays free while the disk is asked: only its own thread begins recordings.
-        let is_set = self.clock().is_set(time::now());
+        // The index is not locked during disk access; there is no race, because
+        // only the thread of the disk reserves names.
+        let is_set = self.clock.lock().is_set(time::now());
         let name = NUMBERS
-            .map(|number| Name::new(stream.clone(), now.datetime(), number, ending))
+            .map(|number| Name::new(stream.clone(), now.datetime(), number, extension))
             .map(|name| if is_set { name } else { name.undated() })
             .find(|name| {
-                let is_there = |stage| name.path(&self.folder, stage).symlink_metadata().is_ok();
-                self.find(name).is_none() && ![Stage::Whole, Stage::Part].into_iter().any(is_there)
+                let exists = |stage| name.path(&self.folder, stage).symlink_metadata().is_ok();
+                self.find(name).is_none() && ![Stage::Final, Stage::Part].into_iter().any(exists)
             })?;
-        let (state, begun) = (State::Recording, now.timestamp());
-        let entry = Entry { state, bytes: 0, span: None, begun, seen: None };
+        let (state, started) = (State::Recording, now.timestamp());
+        let entry = Entry { state, bytes: 0, span: None, started, seen: None };
         self.index().all.insert(name.clone(), entry);
         Some(name)
     }
 
-    /// A recording has come so far.
-    pub(super) fn grown(&self, name: &Name, bytes: u64, span: Duration) {
+    /// Sets the length and duration of a running recording.
+    pub(super) fn set_progress(&self, name: &Name, bytes: u64, span: Duration) {
         let mut index = self.index();
         let Some(entry) = index.all.get_mut(name) else { return };
         let more = bytes.saturating_sub(entry.bytes);
         (entry.bytes, entry.span) = (bytes, Some(span));
         if more > 0 {
-            index.wear_of(name.stream()).add(more, time::local().date());
+            index.written_by(name.stream()).add(more, time::local().date());
         }
     }
 
-    /// A recording has ended.
-    pub(super) fn ended(&self, name: &Name, known: Option<Known>) {
-        self.change(name, |entry| entry.state = State::Waiting(known));
+    /// Marks a recording as ended; it then waits to be finished.
+    pub(super) fn set_waiting(&self, name: &Name, summary: Option<Summary>) {
+        self.update(name, |entry| entry.state = State::Waiting(summary));
     }
 
-    /// There is nothing in it.
-    pub(super) fn forget(&self, name: &Name) {
+    fn remove_entry(&self, name: &Name) {
         self.index().all.remove(name);
     }
 
     /// The oldest recording that waits to be finished.
-    pub(super) fn unfinished(&self) -> Option<(Name, Option<Known>, u64)> {
+    pub(super) fn next_unfinished(&self) -> Option<Unfinished> {
         let index = self.index();
         index.all.iter().find_map(|(name, entry)| match entry.state {
-            State::Waiting(known) => Some((name.clone(), known, entry.bytes)),
+            State::Waiting(summary) => {
+                Some(Unfinished { name: name.clone(), summary, bytes: entry.bytes })
+            }
             State::Recording | State::Finishing | State::Finished => None,
         })
     }
 
-    /// It is being finished; says whether it is still there.
-    pub(super) fn finishing(&self, name: &Name) -> bool {
-        self.change(name, |entry| entry.state = State::Finishing)
+    /// Marks a recording as being finished; returns whether it still exists.
+    pub(super) fn set_finishing(&self, name: &Name) -> bool {
+        self.update(name, |entry| entry.state = State::Finishing)
     }
 
-    /// Puts what was made of a recording in its place and lets the original go;
-    /// blocks. What was `made` is on the disk before anything else happens.
+    /// Syncs the file of `stage`, gives it the final name and removes the
+    /// original; blocks.
     ///
     /// # Errors
-    /// The disk refuses; the original is as it was.
-    pub(super) fn finished(&self, name: &Name, made: Stage) -> io::Result<()> {
-        let (from, to) = (name.path(&self.folder, made), name.path(&self.folder, Stage::Whole));
-        let mut file = open_plain(&from)?;
+    /// The disk reports an error; the original is unchanged.
+    pub(super) fn install(&self, name: &Name, stage: Stage) -> io::Result<()> {
+        let (from, to) = (name.path(&self.folder, stage), name.path(&self.folder, Stage::Final));
+        let mut file = open_regular(&from)?;
         file.sync_all()?;
         let bytes = file.metadata()?.len();
-        let span = name.is_mp4().then(|| span_of(&mut file)).flatten();
+        let span = name.is_mp4().then(|| read_duration(&mut file)).flatten();
         fs::rename(&from, &to)?;
         File::open(&self.folder)?.sync_all()?;
-        if made == Stage::New {
-            self.remove(name, Stage::Part);
-            self.index().wear_of(name.stream()).add(bytes, time::local().date());
+        if stage == Stage::New {
+            self.remove_file(name, Stage::Part);
+            self.index().written_by(name.stream()).add(bytes, time::local().date());
         }
-        self.change(name, |entry| {
+        self.update(name, |entry| {
             (entry.state, entry.bytes) = (State::Finished, bytes);
             entry.span = span.or(entry.span);
         });
@@ -275,24 +287,24 @@ impl Catalog {
     /// Deletes a recording; blocks.
     ///
     /// # Errors
-    /// It is not there or in use.
-    pub(super) fn delete(&self, name: &Name) -> Result<(), NotDeleted> {
+    /// It does not exist or is in use, or the disk reports an error.
+    pub(super) fn delete(&self, name: &Name) -> Result<(), DeleteError> {
         match self.find(name).map(|entry| entry.state) {
-            None => return Err(NotDeleted::NoSuch),
-            Some(State::Recording) => return Err(NotDeleted::Recording),
-            Some(State::Finishing) => return Err(NotDeleted::Finishing),
+            None => return Err(DeleteError::NoSuch),
+            Some(State::Recording) => return Err(DeleteError::Recording),
+            Some(State::Finishing) => return Err(DeleteError::Finishing),
             Some(State::Waiting(_) | State::Finished) => {}
         }
-        for stage in [Stage::Whole, Stage::Part] {
+        for stage in [Stage::Final, Stage::Part] {
             match fs::remove_file(name.path(&self.folder, stage)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    self.trouble(format!("{name} cannot be deleted: {error}"));
-                    return Err(NotDeleted::Disk);
+                    self.set_error(format!("{name} cannot be deleted: {error}"));
+                    return Err(DeleteError::Disk);
                 }
                 Ok(()) | Err(_) => {}
             }
         }
-        self.forget(name);
+        self.remove_entry(name);
         Ok(())
     }
 
@@ -300,8 +312,8 @@ impl Catalog {
         self.index().all.get(name).cloned()
     }
 
-    /// Up to `limit` recordings before `before` of streams that may be shown,
-    /// the newest first. Each stream is asked for once.
+    /// Up to `limit` recordings older than `before` of the streams for which
+    /// `may_show` is true, the newest first. Calls `may_show` once for each stream.
     pub(super) fn list(
         &self,
         before: Option<&Name>,
@@ -320,69 +332,67 @@ impl Catalog {
         shown.map(|(name, entry)| (name.clone(), entry.clone())).collect()
     }
 
-    /// A file that is served; blocks.
-    pub(super) fn serve(&self, name: &Name) -> Option<(DiskFile, Metadata)> {
+    /// Opens the file of a recording for reading; `None` if there is none. Blocks.
+    pub(super) fn open_file(&self, name: &Name) -> Option<(DiskFile, Metadata)> {
         let state = self.find(name)?.state;
         let stages = match state {
-            State::Finished => [Stage::Whole, Stage::Part],
-            State::Recording | State::Waiting(_) | State::Finishing => [Stage::Part, Stage::Whole],
+            State::Finished => [Stage::Final, Stage::Part],
+            State::Recording | State::Waiting(_) | State::Finishing => [Stage::Part, Stage::Final],
         };
         stages.into_iter().find_map(|stage| {
-            let file = open_plain(&name.path(&self.folder, stage)).ok()?;
-            let facts = file.metadata().ok()?;
-            Some((DiskFile::new(file, self.disk.clone()), facts))
+            let file = open_regular(&name.path(&self.folder, stage)).ok()?;
+            let metadata = file.metadata().ok()?;
+            Some((DiskFile::new(file, self.disk.clone()), metadata))
         })
     }
 
-    pub(super) fn sums(&self) -> Sums {
+    pub(super) fn totals(&self) -> Totals {
         let mut index = self.index();
         let usage = index.usage(time::local().date());
         let free = index.free.filter(|_| !self.disk.is_silent());
-        Sums { usage, free, last_error: index.last_error.clone() }
+        Totals { usage, free, last_error: index.last_error.clone() }
     }
 
-    /// What went wrong is told once in the log, and shown.
-    pub(super) fn trouble(&self, what: String) {
+    /// Sets the error that the status shows; logs it unless it is the same again.
+    pub(super) fn set_error(&self, error: String) {
         let mut index = self.index();
-        if index.last_error.as_ref() != Some(&what) {
-            warn!("recordings: {what}");
+        if index.last_error.as_ref() != Some(&error) {
+            warn!("recordings: {error}");
         }
-        index.last_error = Some(what);
+        index.last_error = Some(error);
     }
 
-    pub(super) fn remove(&self, name: &Name, stage: Stage) {
+    /// Removes the file of `stage`, if there is one; blocks.
+    pub(super) fn remove_file(&self, name: &Name, stage: Stage) {
         match fs::remove_file(name.path(&self.folder, stage)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                self.trouble(format!("{name} cannot be cleared away: {error}"));
+                let path = name.path(&self.folder, stage);
+                self.set_error(format!("{} cannot be removed: {error}", path.display()));
             }
             Ok(()) | Err(_) => {}
         }
     }
 
-    fn change(&self, name: &Name, edit: impl FnOnce(&mut Entry)) -> bool {
+    /// Edits the entry of `name`; returns whether there is one.
+    fn update(&self, name: &Name, edit: impl FnOnce(&mut Entry)) -> bool {
         self.index().all.get_mut(name).map(edit).is_some()
     }
 
-    fn clock(&self) -> MutexGuard<'_, Clock> {
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn index(&self) -> MutexGuard<'_, Index> {
-        // Every step is complete in itself.
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+        self.index.lock()
     }
 }
 
 impl Index {
-    fn wear_of(&mut self, stream: &StreamName) -> &mut BytesWritten {
+    fn written_by(&mut self, stream: &StreamName) -> &mut BytesWritten {
         self.written.entry(stream.clone()).or_default()
     }
 
-    /// What each stream's recordings take and have cost.
+    /// Disk usage and bytes written, by stream.
     fn usage(&mut self, today: Date) -> Vec<(StreamName, Usage)> {
         let mut usage: HashMap<&StreamName, Usage> = HashMap::new();
         for (stream, written) in &mut self.written {
-            written.turn(today);
+            written.roll_over(today);
             let BytesWritten { all: written, today, yesterday, .. } = *written;
             let (written_today, written_yesterday) = (today, yesterday);
             let of_stream = Usage { written, written_today, written_yesterday, ..Usage::default() };
@@ -397,39 +407,39 @@ impl Index {
     }
 }
 
-/// Whether recordings can be kept in the folder; blocks.
+/// Tests whether recordings can be created in the folder; blocks.
 fn try_folder(folder: &Path) -> io::Result<()> {
     if !folder.is_dir() {
         return Err(io::ErrorKind::NotADirectory.into());
     }
-    // Rights alone tell little: the disk may be read-only, or no disk at all.
-    let trial = folder.join(TRIAL);
+    // Permissions do not suffice: the file system may be read-only.
+    let trial = folder.join(TRIAL_FILE);
     match OpenOptions::new().write(true).create_new(true).open(&trial) {
         Ok(_) => fs::remove_file(&trial),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        // There is headroom once the oldest recordings are gone.
+        // Deleting the oldest recordings makes space.
         Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Whether the disk takes as much as a recording writes at once; blocks.
+/// Tests whether the disk accepts a write of a recording's size; blocks.
 fn try_writing(folder: &Path) -> io::Result<()> {
-    let trial = folder.join(TRIAL);
+    let trial = folder.join(TRIAL_FILE);
     let written = File::create(&trial).and_then(|mut file| {
-        file.write_all(&[0; PIECE])?;
+        file.write_all(&[0; WRITE_BYTES])?;
         file.sync_all()
     });
     written.and(fs::remove_file(&trial))
 }
 
-/// Whether the folder lies on another file system than the root.
-fn is_apart(folder: &Path) -> io::Result<bool> {
+/// Whether the folder is on another file system than the root.
+fn is_separate_disk(folder: &Path) -> io::Result<bool> {
     Ok(fs::metadata(folder)?.dev() != fs::metadata("/")?.dev())
 }
 
-/// Opens a file, and no link.
-fn open_plain(path: &Path) -> io::Result<File> {
+/// Opens a regular file for reading; refuses symbolic links.
+fn open_regular(path: &Path) -> io::Result<File> {
     let no_link = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(no_link.bits()).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }

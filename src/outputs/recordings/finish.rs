@@ -1,8 +1,8 @@
-//! What was recorded becomes a plain MP4 with its index in front.
+//! Remuxes finished recordings from fMP4 to a plain MP4 with its index in front.
 //!
-//! One at a time on the whole box, as the least urgent of its programs. The
-//! original goes when the new file is on the disk under its name, and not
-//! before: a crash leaves one of them, and the next start goes on.
+//! One at a time, in a host with the lowest priority. The original is removed
+//! only when the new file is on the disk under its name: a crash leaves one of
+//! them, and the next start of the service continues.
 
 use std::io;
 use std::sync::Arc;
@@ -15,42 +15,43 @@ use super::name::{Name, Stage};
 use crate::base::shutdown::Shutdown;
 use crate::engine::process::{Remux, finish_recording};
 use crate::model::status::Failure;
-use crate::outputs::recordings::catalog::{Catalog, Known};
+use crate::outputs::recordings::catalog::{Catalog, Unfinished};
 use crate::outputs::recordings::retention::Headroom;
 
-/// How often the folder is looked after: unfinished recordings, age, size.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Interval of the checks of age, size and free space, and of retries.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often the system is asked whether its clock is set, until it is.
-const ASK_EVERY: Duration = Duration::from_secs(60);
+/// Interval of the checks whether the clock is synchronised, until it is.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How soon a recording that has ended is noticed.
-const NOTICE_EVERY: Duration = Duration::from_millis(500);
+/// Interval of the checks for recordings that have ended.
+const FINISH_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Reads the folder and looks after it, until the service ends.
-pub(super) async fn look_after(catalog: Arc<Catalog>, mut shutdown: Shutdown) {
+/// Reads the folder, then applies retention and finishes recordings until
+/// `shutdown`.
+pub(super) async fn maintain(catalog: Arc<Catalog>, mut shutdown: Shutdown) {
     let all = async {
         catalog.on_disk(Catalog::read).await.ok();
-        let mut asks = tokio::time::interval(ASK_EVERY);
-        asks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut looks = tokio::time::interval(LOOK_EVERY);
-        let mut notices = tokio::time::interval(NOTICE_EVERY);
-        notices.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut clock_checks = tokio::time::interval(CLOCK_INTERVAL);
+        clock_checks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut retention_checks = tokio::time::interval(RETENTION_INTERVAL);
+        let mut finish_checks = tokio::time::interval(FINISH_INTERVAL);
+        finish_checks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut is_stuck = false;
         loop {
             tokio::select! {
-                // Asked before the first look, which may delete.
+                // The clock comes before the first retention check, which may delete.
                 biased;
-                // Once set, a clock goes on by itself.
-                _ = asks.tick(), if !catalog.is_synchronised() => {
-                    catalog.heard_of_clock(clock::ask().await);
+                // Once it is synchronised, the clock needs no further checks.
+                _ = clock_checks.tick(), if !catalog.is_synchronised() => {
+                    catalog.set_synchronised(clock::query().await);
                 }
-                _ = looks.tick() => {
+                _ = retention_checks.tick() => {
                     is_stuck = false;
-                    catalog.on_disk(Catalog::look).await.ok();
+                    catalog.on_disk(Catalog::check).await.ok();
                 }
-                _ = notices.tick(), if !is_stuck => {
-                    if let Some(next) = catalog.unfinished() {
+                _ = finish_checks.tick(), if !is_stuck => {
+                    if let Some(next) = catalog.next_unfinished() {
                         is_stuck = !finish(&catalog, next).await;
                     }
                 }
@@ -63,10 +64,11 @@ pub(super) async fn look_after(catalog: Arc<Catalog>, mut shutdown: Shutdown) {
     }
 }
 
-/// Returns whether it makes sense to go on with the next one.
-async fn finish(catalog: &Arc<Catalog>, (name, known, bytes): (Name, Option<Known>, u64)) -> bool {
+/// Finishes one recording. Returns whether the next one may be tried at once.
+async fn finish(catalog: &Arc<Catalog>, next: Unfinished) -> bool {
+    let Unfinished { name, summary, bytes } = next;
     if !name.is_mp4() {
-        return in_place(catalog, &name, Stage::Part).await;
+        return install(catalog, &name, Stage::Part).await;
     }
     if bytes == 0 {
         let empty = name.clone();
@@ -74,54 +76,55 @@ async fn finish(catalog: &Arc<Catalog>, (name, known, bytes): (Name, Option<Know
         return true;
     }
     let headroom =
-        catalog.on_disk(move |catalog| catalog.need_room(Headroom::For(bytes + bytes / 16)));
+        catalog.on_disk(move |catalog| catalog.require_headroom(Headroom::For(bytes + bytes / 16)));
     if let Ok(Err(failure)) = headroom.await {
-        catalog.trouble(format!("{name} stays in fragments for now: {failure}"));
+        catalog.set_error(format!("{name} stays in fragments for now: {failure}"));
         return false;
     }
-    if !catalog.finishing(&name) {
+    if !catalog.set_finishing(&name) {
         return true;
     }
     let path = |stage| name.path(catalog.folder(), stage);
     let job = Remux {
         from: path(Stage::Part),
         to: path(Stage::New),
-        through: path(Stage::Through),
+        through: path(Stage::Temporary),
         bytes,
-        expected: known.map(|known| (known.span, known.index_bytes)),
+        expected: summary.map(|summary| (summary.span, summary.index_bytes)),
     };
-    let made = finish_recording(job).await;
-    let (own, is_made) = (name.clone(), made.is_ok());
-    let clear = move |catalog: &Catalog| {
-        catalog.remove(&own, Stage::Through);
-        if !is_made {
-            catalog.remove(&own, Stage::New);
+    let finished = finish_recording(job).await;
+    let (own, has_new) = (name.clone(), finished.is_ok());
+    let clean_up = move |catalog: &Catalog| {
+        catalog.remove_file(&own, Stage::Temporary);
+        if !has_new {
+            catalog.remove_file(&own, Stage::New);
         }
     };
-    catalog.on_disk(clear).await.ok();
-    match made {
+    catalog.on_disk(clean_up).await.ok();
+    match finished {
         Ok(()) => {
             debug!("{name} is finished");
-            in_place(catalog, &name, Stage::New).await
+            install(catalog, &name, Stage::New).await
         }
         Err(Failure::Disk(why)) => {
-            catalog.ended(&name, known);
-            catalog.trouble(format!("{name} stays in fragments for now: {why}"));
+            catalog.set_waiting(&name, summary);
+            catalog.set_error(format!("{name} stays in fragments for now: {why}"));
             false
         }
         Err(failure) => {
             warn!("{name} stays in fragments: {failure}");
-            in_place(catalog, &name, Stage::Part).await
+            install(catalog, &name, Stage::Part).await
         }
     }
 }
 
-async fn in_place(catalog: &Arc<Catalog>, name: &Name, made: Stage) -> bool {
+/// Gives the file of `stage` the final name. Returns whether that worked.
+async fn install(catalog: &Arc<Catalog>, name: &Name, stage: Stage) -> bool {
     let own = name.clone();
-    let done = catalog.on_disk(move |catalog| catalog.finished(&own, made)).await;
+    let done = catalog.on_disk(move |catalog| catalog.install(&own, stage)).await;
     if let Err(error) = done.map_err(io::Error::from).flatten() {
-        catalog.ended(name, None);
-        catalog.trouble(format!("{name} cannot be finished: {error}"));
+        catalog.set_waiting(name, None);
+        catalog.set_error(format!("{name} cannot be finished: {error}"));
         return false;
     }
     true

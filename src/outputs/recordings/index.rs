@@ -1,15 +1,15 @@
-//! How long an MP4 is, from the index in front (ISO/IEC 14496-12).
+//! The duration of an MP4, from its `moov` box (ISO/IEC 14496-12).
 
 use std::io::{Read, Seek, SeekFrom};
 use std::time::Duration;
 
-/// The index of a recording stands behind no more boxes than this.
-const BOXES: usize = 8;
+/// The `moov` box of a recording is among its first boxes.
+const MAX_BOXES: usize = 8;
 
-/// What its `mvhd` says; nothing where that is zero, as in a file of fragments.
-pub(super) fn span_of(file: &mut (impl Read + Seek)) -> Option<Duration> {
+/// The duration of the `mvhd` box; `None` if it is zero, as in a fragmented file.
+pub(super) fn read_duration(file: &mut (impl Read + Seek)) -> Option<Duration> {
     let mut at = 0;
-    for _ in 0..BOXES {
+    for _ in 0..MAX_BOXES {
         file.seek(SeekFrom::Start(at)).ok()?;
         let (kind, head, length) = header(file)?;
         if kind == *b"moov" {
@@ -22,30 +22,30 @@ pub(super) fn span_of(file: &mut (impl Read + Seek)) -> Option<Duration> {
     None
 }
 
-/// The kind of a box, the length of its header, and its own.
+/// Reads a box header: type, length of the header, length of the box.
 fn header(file: &mut impl Read) -> Option<([u8; 4], u64, u64)> {
-    let [a, b, c, d, kind @ ..] = take::<8>(file)?;
+    let [a, b, c, d, kind @ ..] = read_array::<8>(file)?;
     match u32::from_be_bytes([a, b, c, d]) {
-        1 => Some((kind, 16, u64::from_be_bytes(take(file)?))),
+        1 => Some((kind, 16, u64::from_be_bytes(read_array(file)?))),
         length => Some((kind, 8, u64::from(length))),
     }
 }
 
 fn movie_header(file: &mut impl Read) -> Option<Duration> {
-    let [version, ..] = take::<4>(file)?;
+    let [version, ..] = read_array::<4>(file)?;
     let (timescale, duration) = if version == 1 {
-        take::<16>(file)?;
-        (u32::from_be_bytes(take(file)?), u64::from_be_bytes(take(file)?))
+        read_array::<16>(file)?;
+        (u32::from_be_bytes(read_array(file)?), u64::from_be_bytes(read_array(file)?))
     } else {
-        take::<8>(file)?;
-        (u32::from_be_bytes(take(file)?), u64::from(u32::from_be_bytes(take(file)?)))
+        read_array::<8>(file)?;
+        (u32::from_be_bytes(read_array(file)?), u64::from(u32::from_be_bytes(read_array(file)?)))
     };
     (timescale > 0 && duration > 0)
         .then(|| Duration::try_from_secs_f64(duration as f64 / f64::from(timescale)).ok())
         .flatten()
 }
 
-fn take<const N: usize>(file: &mut impl Read) -> Option<[u8; N]> {
+fn read_array<const N: usize>(file: &mut impl Read) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     file.read_exact(&mut bytes).ok()?;
     Some(bytes)
@@ -68,27 +68,33 @@ mod tests {
     }
 
     #[test]
-    fn both_versions_of_the_movie_header_tell_how_long_it_is() {
+    fn the_duration_is_read_from_both_versions_of_mvhd() {
         let plain =
             [&[0; 12], &1000u32.to_be_bytes()[..], &2500u32.to_be_bytes(), &[0; 80]].concat();
-        assert_eq!(span_of(&mut file(&boxed(b"mvhd", &plain))), Some(Duration::from_millis(2500)));
+        assert_eq!(
+            read_duration(&mut file(&boxed(b"mvhd", &plain))),
+            Some(Duration::from_millis(2500))
+        );
         let wide =
             [&[1, 0, 0, 0], &[0; 16][..], &10u32.to_be_bytes(), &25u64.to_be_bytes()].concat();
-        assert_eq!(span_of(&mut file(&boxed(b"mvhd", &wide))), Some(Duration::from_millis(2500)));
+        assert_eq!(
+            read_duration(&mut file(&boxed(b"mvhd", &wide))),
+            Some(Duration::from_millis(2500))
+        );
     }
 
     #[test]
-    fn fragments_and_other_files_have_none() {
+    fn fragmented_and_other_files_have_no_duration() {
         let fragments = [&[0; 12], &1000u32.to_be_bytes()[..], &0u32.to_be_bytes()].concat();
-        assert_eq!(span_of(&mut file(&boxed(b"mvhd", &fragments))), None);
-        assert_eq!(span_of(&mut Cursor::new(b"no film".to_vec())), None);
+        assert_eq!(read_duration(&mut file(&boxed(b"mvhd", &fragments))), None);
+        assert_eq!(read_duration(&mut Cursor::new(b"no film".to_vec())), None);
     }
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-            span_of(&mut Cursor::new(bytes.clone()));
-            span_of(&mut file(&bytes));
+        fn no_bytes_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            read_duration(&mut Cursor::new(bytes.clone()));
+            read_duration(&mut file(&bytes));
         }
     }
 }

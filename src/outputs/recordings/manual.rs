@@ -1,8 +1,8 @@
-//! Whether a stream is recorded: its plan, and what an operator wants by hand.
+//! Whether a stream is recorded: its plan, and the override by hand.
 //!
-//! A start by hand lasts until an operator stops it; a stop lasts until the plan
-//! would have stopped as well. An override that agrees with the plan is dropped,
-//! and the plan decides the rest.
+//! A start by hand lasts until a stop by hand; a stop by hand lasts until the
+//! planned hours would have ended as well. An override that agrees with the plan
+//! is dropped, and the plan applies.
 
 use jiff::{Timestamp, Zoned};
 
@@ -11,9 +11,10 @@ use crate::model::ids::StreamName;
 use crate::model::recording::ManualOverride;
 use crate::store::state_file::{SavedRecording, StateFile};
 
-/// Until when the plan has it on.
+/// The state by the plan alone.
 enum Planned {
     Off,
+    /// Until this time; without one, always.
     On(Option<Timestamp>),
 }
 
@@ -28,7 +29,7 @@ fn planned(plan: &Record, now: &Zoned) -> Planned {
 }
 
 impl ManualOverride {
-    /// Whether it is to be recorded.
+    /// Whether the stream is to be recorded at `now`.
     pub fn is_on(self, plan: &Record, now: &Zoned) -> bool {
         let is_planned = matches!(planned(plan, now), Planned::On(_));
         match self {
@@ -58,8 +59,8 @@ impl ManualOverride {
     }
 }
 
-/// The override of `stream` in the state file; none where the plan was another
-/// when it was written.
+/// The override of `stream` in the state file; `Plan` if the configured plan has
+/// changed since it was written.
 pub(super) async fn saved(file: &StateFile, stream: &StreamName, plan: &Record) -> ManualOverride {
     let saved = file.read(|state| state.recordings.get(stream.as_str()).cloned()).await;
     let saved = saved.filter(|saved| saved.configured == plan.to_string());
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_started_outside_its_hours_goes_on_until_somebody_stops_it() {
+    fn a_start_outside_the_hours_lasts_until_a_stop_by_hand() {
         let manual = ManualOverride::start(&service(), &at("29T09:00"));
         for time in ["29T09:00", "29T10:00", "29T12:00", "30T12:00"] {
             assert!(manual.is_on(&service(), &at(time)), "{time}");
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stopped_within_its_hours_comes_again_with_the_next() {
+    fn a_stop_within_the_hours_lasts_until_the_next_ones() {
         let manual = ManualOverride::stop(&service(), &at("29T10:00"));
         assert!(!manual.is_on(&service(), &at("29T11:00")));
         let next = "2026-12-06T10:00[Europe/Berlin]".parse().unwrap();
@@ -123,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_always_recorded_can_be_stopped_for_good() {
+    fn a_stop_of_a_permanent_recording_is_permanent() {
         let manual = ManualOverride::stop(&Record::Always, &at("27T12:00"));
         assert!(!manual.is_on(&Record::Always, &at("30T12:00")));
         assert_eq!(ManualOverride::start(&Record::Always, &at("30T12:00")), ManualOverride::Plan);
     }
 
     #[tokio::test]
-    async fn a_recording_that_was_started_by_hand_goes_on_after_a_power_cut() {
+    async fn a_start_by_hand_persists_over_a_power_cut() {
         let folder = tempfile::tempdir().unwrap();
         let stream = "front".parse().unwrap();
         let before = StateFile::open(folder.path()).await.unwrap();

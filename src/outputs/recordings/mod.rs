@@ -1,8 +1,9 @@
 //! Recordings of streams: by hand, by hours of the week, or always.
 //!
 //! A recording is a reader like any other: it keeps its feed running and never
-//! makes it wait. What is recorded is written as it comes (`recorder`), put in
-//! order afterwards (`finish`), and kept as long as there is headroom (`keep`).
+//! blocks it. Frames are written as they arrive (`recorder`), the file is
+//! remuxed afterwards (`finish`), and deleted when the limits require it
+//! (`retention`).
 
 mod catalog;
 mod clock;
@@ -16,7 +17,7 @@ mod run;
 
 use std::fs::Metadata;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::info;
@@ -25,6 +26,7 @@ use tokio::task::JoinHandle;
 
 use crate::base::backoff::Backoff;
 use crate::base::disk::{Disk, DiskFile, Silent};
+use crate::base::lock::Lock;
 use crate::base::shutdown::Shutdown;
 use crate::base::time;
 use crate::config::settings::{self, Mode, Record};
@@ -36,14 +38,14 @@ use crate::model::recording::ManualOverride;
 use crate::model::status;
 use crate::store::state_file::StateFile;
 
-pub use catalog::{Entry, NotDeleted, State};
+pub use catalog::{DeleteError, Entry, State};
 pub use name::Name;
 pub use run::Source;
 
-use catalog::{Catalog, Sums};
+use catalog::{Catalog, Totals};
 use run::{Job, Progress, RecordingPipeline};
 
-/// A disk may be busy for long: cards clean up after themselves.
+/// SD cards may block for many seconds while they collect garbage.
 const LIMITS: Limits = Limits {
     start_timeout: Duration::from_secs(30),
     stall_timeout: Duration::from_secs(30),
@@ -52,8 +54,8 @@ const LIMITS: Limits = Limits {
     spread: 0.0,
 };
 
-/// How often plans are asked.
-const PLAN_EVERY: Duration = Duration::from_secs(1);
+/// How often the plans are applied.
+const PLAN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A stream that can be recorded.
 #[derive(Clone, Debug)]
@@ -63,14 +65,14 @@ pub struct Recordable {
     pub source: Source,
 }
 
-/// All recordings of this box.
+/// All recordings of the service.
 #[derive(Debug)]
 pub struct Recordings {
     catalog: Arc<Catalog>,
     state_file: Arc<StateFile>,
     split: watch::Sender<Duration>,
-    takers: Mutex<Vec<Arc<RecordingTask>>>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    recordings: Lock<Vec<Arc<RecordingTask>>>,
+    tasks: Lock<Vec<JoinHandle<()>>>,
 }
 
 /// The recording of one stream.
@@ -79,29 +81,30 @@ struct RecordingTask {
     name: StreamName,
     plan: Record,
     source: watch::Sender<Source>,
-    manual: Mutex<ManualOverride>,
+    manual: Lock<ManualOverride>,
     wanted: watch::Sender<usize>,
     file: watch::Receiver<Option<Name>>,
     supervisor: Supervisor,
 }
 
-/// Why a recording is neither started nor stopped.
+/// Why a recording cannot be started or stopped by hand.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotSteered {
-    #[error("No stream is called so")]
+pub enum StartStopError {
+    #[error("There is no such stream")]
     NoSuch,
-    #[error("Cannot start: it is recorded already")]
+    #[error("Cannot start: the stream is recorded already")]
     Started,
-    #[error("Cannot stop: it is not recorded")]
+    #[error("Cannot stop: the stream is not recorded")]
     Stopped,
 }
 
 impl Recordings {
-    /// Begins to look after the recordings in `folder`; must be called on a
-    /// runtime. Nothing is recorded before [`Recordings::follow`].
+    /// Opens `folder` and starts the tasks that maintain it; must be called on a
+    /// runtime. Nothing is recorded before [`Recordings::apply`].
     ///
     /// # Errors
-    /// The folder is not there or may not be written. One that does not answer is no error.
+    /// The folder does not exist or is not writable. A disk that does not answer
+    /// is no error.
     pub async fn open(
         settings: &settings::Recordings,
         folder: PathBuf,
@@ -109,57 +112,57 @@ impl Recordings {
         shutdown: Shutdown,
     ) -> std::io::Result<Arc<Self>> {
         let catalog = Arc::new(Catalog::open(folder, settings.keep).await?);
-        let looks = tokio::spawn(finish::look_after(Arc::clone(&catalog), shutdown.clone()));
+        let maintenance = tokio::spawn(finish::maintain(Arc::clone(&catalog), shutdown.clone()));
         let recordings = Arc::new(Self {
             catalog,
             state_file,
             split: watch::Sender::new(settings.split),
-            takers: Mutex::default(),
-            tasks: Mutex::new(vec![looks]),
+            recordings: Lock::default(),
+            tasks: Lock::new(vec![maintenance]),
         });
-        let plans = tokio::spawn(ask_plans(Arc::downgrade(&recordings), shutdown));
-        recordings.tasks().push(plans);
+        let plans = tokio::spawn(apply_plans(Arc::downgrade(&recordings), shutdown));
+        recordings.tasks.lock().push(plans);
         Ok(recordings)
     }
 
-    /// Records these streams from now on. What is the same as before goes on;
-    /// the recordings of streams that are gone end.
-    pub async fn follow(&self, settings: &settings::Recordings, streams: Vec<Recordable>) {
+    /// Replaces the recorded streams. Recordings of unchanged streams continue;
+    /// those of removed streams end.
+    pub async fn apply(&self, settings: &settings::Recordings, streams: Vec<Recordable>) {
         self.catalog.set_keep(settings.keep);
         self.split.send_replace(settings.split);
         let before = self.all();
-        let mut takers = Vec::new();
+        let mut recordings = Vec::new();
         for stream in streams {
-            let same = before.iter().find(|taker| {
-                taker.name == stream.name
-                    && taker.plan == stream.plan
-                    && taker.source.borrow().goes_on_in(&stream.source)
+            let same = before.iter().find(|recording| {
+                recording.name == stream.name
+                    && recording.plan == stream.plan
+                    && recording.source.borrow().is_continued_by(&stream.source)
             });
             match same {
-                Some(taker) => {
-                    taker.source.send_replace(stream.source);
-                    takers.push(Arc::clone(taker));
+                Some(recording) => {
+                    recording.source.send_replace(stream.source);
+                    recordings.push(Arc::clone(recording));
                 }
                 None => {
                     let manual = manual::saved(&self.state_file, &stream.name, &stream.plan).await;
-                    takers.push(self.spawn(stream, manual));
+                    recordings.push(self.spawn(stream, manual));
                 }
             }
         }
-        *self.takers() = takers;
-        self.ask_plans();
+        *self.recordings.lock() = recordings;
+        self.apply_plans();
     }
 
     fn spawn(&self, stream: Recordable, manual: ManualOverride) -> Arc<RecordingTask> {
         let Recordable { name, plan, source } = stream;
-        let (wanted, (tell, file)) = (watch::Sender::new(0), watch::channel(None));
+        let (wanted, (file_sender, file)) = (watch::Sender::new(0), watch::channel(None));
         let source = watch::Sender::new(source);
         let job = Job {
             stream: name.clone(),
             source: source.subscribe(),
             catalog: Arc::clone(&self.catalog),
             split: self.split.subscribe(),
-            file: tell,
+            file: file_sender,
             progress: Arc::new(Progress::default()),
         };
         let (supervisor, task) = Supervisor::spawn(
@@ -169,60 +172,60 @@ impl Recordings {
             Demand::new(Mode::Linger(Duration::ZERO)),
             wanted.subscribe(),
         );
-        let mut tasks = self.tasks();
+        let mut tasks = self.tasks.lock();
         tasks.retain(|task| !task.is_finished());
         tasks.push(task);
         Arc::new(RecordingTask {
             name,
             plan,
             source,
-            manual: Mutex::new(manual),
+            manual: Lock::new(manual),
             wanted,
             file,
             supervisor,
         })
     }
 
-    /// Records the stream until somebody stops it, also over a restart; as
-    /// planned, where the plan records it anyway.
+    /// Records the stream until it is stopped by hand, also after a restart of the
+    /// service. If the plan records it at this time, the plan applies again.
     ///
     /// # Errors
     /// There is no such stream, or it is recorded already.
-    pub async fn start(&self, stream: &str) -> Result<(), NotSteered> {
-        let taker = self.taker(stream).ok_or(NotSteered::NoSuch)?;
+    pub async fn start(&self, stream: &str) -> Result<(), StartStopError> {
+        let recording = self.find(stream).ok_or(StartStopError::NoSuch)?;
         let now = time::local();
-        if taker.manual().is_on(&taker.plan, &now) {
-            return Err(NotSteered::Started);
+        if recording.manual.lock().is_on(&recording.plan, &now) {
+            return Err(StartStopError::Started);
         }
-        self.override_plan(&taker, ManualOverride::start(&taker.plan, &now)).await;
+        self.override_plan(&recording, ManualOverride::start(&recording.plan, &now)).await;
         Ok(())
     }
 
-    /// Ends the recording of the stream until somebody starts it or its next
-    /// hours come.
+    /// Ends the recording of the stream until it is started by hand or its next
+    /// planned hours begin.
     ///
     /// # Errors
     /// There is no such stream, or it is not recorded.
-    pub async fn stop(&self, stream: &str) -> Result<(), NotSteered> {
-        let taker = self.taker(stream).ok_or(NotSteered::NoSuch)?;
+    pub async fn stop(&self, stream: &str) -> Result<(), StartStopError> {
+        let recording = self.find(stream).ok_or(StartStopError::NoSuch)?;
         let now = time::local();
-        if !taker.manual().is_on(&taker.plan, &now) {
-            return Err(NotSteered::Stopped);
+        if !recording.manual.lock().is_on(&recording.plan, &now) {
+            return Err(StartStopError::Stopped);
         }
-        self.override_plan(&taker, ManualOverride::stop(&taker.plan, &now)).await;
+        self.override_plan(&recording, ManualOverride::stop(&recording.plan, &now)).await;
         Ok(())
     }
 
-    async fn override_plan(&self, taker: &RecordingTask, manual: ManualOverride) {
-        *taker.lock() = manual;
-        self.ask_plans();
-        let word = if *taker.wanted.borrow() > 0 { "started" } else { "stopped" };
-        info!("the recording of {} is {word} by hand", taker.name);
-        manual::save(&self.state_file, &taker.name, &taker.plan, manual).await;
+    async fn override_plan(&self, recording: &RecordingTask, manual: ManualOverride) {
+        *recording.manual.lock() = manual;
+        self.apply_plans();
+        let word = if *recording.wanted.borrow() > 0 { "started" } else { "stopped" };
+        info!("the recording of {} is {word} by hand", recording.name);
+        manual::save(&self.state_file, &recording.name, &recording.plan, manual).await;
     }
 
-    /// Up to `limit` recordings before `before` of streams that may be shown,
-    /// the newest first.
+    /// Up to `limit` recordings older than `before` of the streams for which
+    /// `may_show` is true, the newest first.
     pub fn list(
         &self,
         before: Option<&Name>,
@@ -232,59 +235,60 @@ impl Recordings {
         self.catalog.list(before, limit, may_show)
     }
 
-    /// The file of a recording, to be served, and what the disk says of it. One that grows is served up to
-    /// where it is.
+    /// The file of a recording and its metadata; `None` if there is no such
+    /// recording. A running recording has its current length.
     ///
     /// # Errors
-    /// The disk does not answer.
+    /// The disk does not answer in time.
     pub async fn file(&self, name: &Name) -> Result<Option<(DiskFile, Metadata)>, Silent> {
         let name = name.clone();
-        self.catalog.soon_on_disk(move |catalog| catalog.serve(&name)).await
+        self.catalog.on_disk_in_time(move |catalog| catalog.open_file(&name)).await
     }
 
     /// Deletes a recording.
     ///
     /// # Errors
-    /// It is not there or in use, or the disk does not answer.
-    pub async fn delete(&self, name: &Name) -> Result<(), NotDeleted> {
+    /// It does not exist or is in use, the disk reports an error, or does not
+    /// answer in time; in the last case it is deleted later.
+    pub async fn delete(&self, name: &Name) -> Result<(), DeleteError> {
         let own = name.clone();
-        let deleted = self.catalog.soon_on_disk(move |catalog| catalog.delete(&own)).await;
-        deleted.unwrap_or(Err(NotDeleted::Silent)).inspect(|()| info!("{name} is deleted by hand"))
+        let deleted = self.catalog.on_disk_in_time(move |catalog| catalog.delete(&own)).await;
+        deleted.unwrap_or(Err(DeleteError::Silent)).inspect(|()| info!("{name} is deleted by hand"))
     }
 
     pub fn status(&self, now: Instant) -> status::Recordings {
-        let Sums { usage, free, last_error } = self.catalog.sums();
-        let streams = self.all().iter().map(|taker| taker.status(now)).collect();
+        let Totals { usage, free, last_error } = self.catalog.totals();
+        let streams = self.all().iter().map(|recording| recording.status(now)).collect();
         status::Recordings { streams, usage, free, last_error }
     }
 
-    /// Their folder.
+    /// The disk of the folder.
     pub fn disk(&self) -> &Disk {
         self.catalog.disk()
     }
 
     pub fn supervisors(&self) -> Vec<Supervisor> {
-        self.all().iter().map(|taker| taker.supervisor.clone()).collect()
+        self.all().iter().map(|recording| recording.supervisor.clone()).collect()
     }
 
-    /// Lets go of all streams, and waits until their files are on the disk.
+    /// Ends all recordings; returns when their files are on the disk.
     pub async fn end(&self) {
-        self.takers().clear();
-        let tasks = std::mem::take(&mut *self.tasks());
+        self.recordings.lock().clear();
+        let tasks = std::mem::take(&mut *self.tasks.lock());
         for task in tasks {
             task.await.ok();
         }
     }
 
-    fn taker(&self, stream: &str) -> Option<Arc<RecordingTask>> {
-        self.takers().iter().find(|taker| taker.name.as_str() == stream).cloned()
+    fn find(&self, stream: &str) -> Option<Arc<RecordingTask>> {
+        self.recordings.lock().iter().find(|recording| recording.name.as_str() == stream).cloned()
     }
 
-    fn ask_plans(&self) {
+    fn apply_plans(&self) {
         let now = time::local();
-        for taker in self.all() {
-            let is_on = taker.manual().is_on(&taker.plan, &now);
-            taker.wanted.send_if_modified(|count| {
+        for recording in self.all() {
+            let is_on = recording.manual.lock().is_on(&recording.plan, &now);
+            recording.wanted.send_if_modified(|count| {
                 let before = std::mem::replace(count, usize::from(is_on));
                 before != *count
             });
@@ -292,27 +296,11 @@ impl Recordings {
     }
 
     fn all(&self) -> Vec<Arc<RecordingTask>> {
-        self.takers().clone()
-    }
-
-    fn takers(&self) -> MutexGuard<'_, Vec<Arc<RecordingTask>>> {
-        self.takers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tasks(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.recordings.lock().clone()
     }
 }
 
 impl RecordingTask {
-    fn manual(&self) -> ManualOverride {
-        *self.lock()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, ManualOverride> {
-        self.manual.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn status(&self, now: Instant) -> status::Recorded {
         let report = self.supervisor.report();
         status::Recorded {
@@ -326,16 +314,16 @@ impl RecordingTask {
     }
 }
 
-/// Starts and stops what is planned, until the service ends.
-async fn ask_plans(recordings: std::sync::Weak<Recordings>, mut shutdown: Shutdown) {
-    let mut asks = tokio::time::interval(PLAN_EVERY);
-    asks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+/// Starts and stops recordings by their plans, until `shutdown`.
+async fn apply_plans(recordings: std::sync::Weak<Recordings>, mut shutdown: Shutdown) {
+    let mut ticks = tokio::time::interval(PLAN_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = asks.tick() => {}
+            _ = ticks.tick() => {}
             () = shutdown.requested() => return,
         }
         let Some(recordings) = recordings.upgrade() else { return };
-        recordings.ask_plans();
+        recordings.apply_plans();
     }
 }

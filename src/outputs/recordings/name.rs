@@ -1,7 +1,7 @@
-//! What files of recordings are called: `front_2026-11-27_18-00-00.mp4`.
+//! File names of recordings: `front_2026-11-27_18-00-00.mp4`.
 //!
-//! A file that is called otherwise is none of livebox's, and is left alone. The
-//! names sort by time within a stream and need no care in a URL or a shell.
+//! Files with other names are foreign and never touched. The names of a stream
+//! sort by time and need no escaping in a URL or a shell.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -12,8 +12,8 @@ use jiff::civil::DateTime;
 
 use crate::model::ids::StreamName;
 
-/// Endings of files, with the content types that they stand for.
-const ENDINGS: [(&str, &str); 12] = [
+/// File extensions and their content types.
+const EXTENSIONS: [(&str, &str); 12] = [
     ("mp4", "video/mp4"),
     ("ts", "video/mp2t"),
     ("webm", "video/webm"),
@@ -32,52 +32,53 @@ const ENDINGS: [(&str, &str); 12] = [
 const STAMP: &str = "_%Y-%m-%d_%H-%M-%S";
 const STAMP_LENGTH: usize = 20;
 
-/// Behind the stamp, where the clock had not been set when the recording began.
-const UNSET: &str = "_unset-clock";
+/// Follows the stamp if the clock was not set when the recording started.
+const UNSET_CLOCK: &str = "_unset-clock";
 
-/// The name of a recording, whatever state its file is in.
+/// The name of a recording, independent of the stage of its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
     /// Local time.
     stamp: DateTime,
     stream: StreamName,
-    /// Whether the clock was set when it began, as far as was known.
+    /// Whether the clock was set when it started, as far as was known.
     is_dated: bool,
-    /// From 1 on: others of this stream begin in the same second, or in the same
-    /// hour when clocks go back.
+    /// Counts from 1 the recordings of a stream that have the same stamp: started
+    /// in one second, or an hour apart when daylight saving time ends.
     number: u8,
-    ending: &'static str,
+    extension: &'static str,
 }
 
-/// What a file holds of its recording.
+/// The content of a file of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// `.part.mp4`: as it comes.
+    /// `.part.mp4`: written while recording.
     Part,
-    /// `.new.mp4`: what is being made of that.
+    /// `.new.mp4`: the result of finishing, not yet complete.
     New,
-    /// `.tmp.mp4`: what that goes through.
-    Through,
-    /// `.mp4`
-    Whole,
+    /// `.tmp.mp4`: an intermediate file of finishing.
+    Temporary,
+    /// `.mp4`: finished.
+    Final,
 }
 
 const STAGES: [(Stage, &str); 4] =
-    [(Stage::Part, ".part"), (Stage::New, ".new"), (Stage::Through, ".tmp"), (Stage::Whole, "")];
+    [(Stage::Part, ".part"), (Stage::New, ".new"), (Stage::Temporary, ".tmp"), (Stage::Final, "")];
 
 impl Name {
-    /// `number` is 1 for the first that begins at `stamp`.
-    pub fn new(stream: StreamName, stamp: DateTime, number: u8, ending: &'static str) -> Self {
+    /// The name of a recording that starts at `stamp`, local time. `number` is 1
+    /// for the first one with this stamp.
+    pub fn new(stream: StreamName, stamp: DateTime, number: u8, extension: &'static str) -> Self {
         let stamp = stamp.with().subsec_nanosecond(0).build().unwrap_or(stamp);
-        Self { stamp, stream, is_dated: true, number: number.max(1), ending }
+        Self { stamp, stream, is_dated: true, number: number.max(1), extension }
     }
 
-    /// The same of a clock that had not been set: its stamp tells no age.
+    /// Marks the stamp as unreliable, because the clock was not set.
     pub fn undated(self) -> Self {
         Self { is_dated: false, ..self }
     }
 
-    /// Whether its stamp tells its age.
+    /// Whether the stamp is reliable.
     pub fn is_dated(&self) -> bool {
         self.is_dated
     }
@@ -86,19 +87,19 @@ impl Name {
         &self.stream
     }
 
-    /// When it begins, in local time.
+    /// The start in local time.
     pub fn stamp(&self) -> DateTime {
         self.stamp
     }
 
     /// Whether its files are MP4.
     pub fn is_mp4(&self) -> bool {
-        self.ending == "mp4"
+        self.extension == "mp4"
     }
 
-    /// What browsers are told.
+    /// The content type of its files.
     pub fn content_type(&self) -> &'static str {
-        let known = ENDINGS.iter().find(|(ending, _)| *ending == self.ending);
+        let known = EXTENSIONS.iter().find(|(extension, _)| *extension == self.extension);
         known.map_or("application/octet-stream", |(_, kind)| kind)
     }
 
@@ -107,61 +108,61 @@ impl Name {
     }
 
     fn file(&self, stage: Stage) -> String {
-        let Self { stamp, stream, is_dated, number, ending } = self;
+        let Self { stamp, stream, is_dated, number, extension } = self;
         let stamp = stamp.strftime(STAMP);
-        let unset = if *is_dated { "" } else { UNSET };
+        let unset = if *is_dated { "" } else { UNSET_CLOCK };
         let number = if *number > 1 { format!("_{number}") } else { String::new() };
         let stage = STAGES.iter().find(|(known, _)| *known == stage).map_or("", |(_, text)| text);
-        format!("{stream}{stamp}{unset}{number}{stage}.{ending}")
+        format!("{stream}{stamp}{unset}{number}{stage}.{extension}")
     }
 
-    /// Whose file this is and what it holds; nothing for a name that livebox
-    /// does not give.
-    pub fn of_file(file: &str) -> Option<(Self, Stage)> {
-        let (rest, ending) = file.rsplit_once('.')?;
-        let ending = ENDINGS.iter().find(|(known, _)| *known == ending)?.0;
+    /// Parses a file name; `None` if livebox does not give such a name.
+    pub fn parse_file(file: &str) -> Option<(Self, Stage)> {
+        let (rest, extension) = file.rsplit_once('.')?;
+        let extension = EXTENSIONS.iter().find(|(known, _)| *known == extension)?.0;
         let (stage, rest) =
             STAGES.iter().find_map(|(stage, text)| Some((*stage, rest.strip_suffix(text)?)))?;
         let (rest, number) = match rest.rsplit_once('_') {
             Some((rest, digits)) if digits.len() <= 3 => (rest, digits.parse().ok()?),
             _ => (rest, 1),
         };
-        let (rest, is_dated) = rest.strip_suffix(UNSET).map_or((rest, true), |rest| (rest, false));
+        let (rest, is_dated) =
+            rest.strip_suffix(UNSET_CLOCK).map_or((rest, true), |rest| (rest, false));
         let split = rest.len().checked_sub(STAMP_LENGTH).filter(|at| rest.is_char_boundary(*at))?;
         let (stream, stamp) = rest.split_at(split);
         let stamp = DateTime::strptime(STAMP, stamp).ok()?;
-        let name = Self { stamp, stream: stream.parse().ok()?, is_dated, number, ending };
-        // One way to write it, and no other.
+        let name = Self { stamp, stream: stream.parse().ok()?, is_dated, number, extension };
+        // Accepts the canonical form only.
         (name.file(stage) == file).then_some((name, stage))
     }
 }
 
-/// The ending of files that hold bytes of this content type.
-pub(super) fn ending_of(content_type: &str) -> &'static str {
+/// The extension of files with this content type.
+pub(super) fn extension_for(content_type: &str) -> &'static str {
     let plain = content_type.split(';').next().unwrap_or_default().trim();
-    let known = ENDINGS.iter().find(|(_, kind)| kind.eq_ignore_ascii_case(plain));
-    known.map_or("bin", |(ending, _)| ending)
+    let known = EXTENSIONS.iter().find(|(_, kind)| kind.eq_ignore_ascii_case(plain));
+    known.map_or("bin", |(extension, _)| extension)
 }
 
-/// A text that is no name of a recording.
+/// The text is not the name of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no recording is called so")]
-pub struct NoName;
+#[error("not the name of a recording")]
+pub struct InvalidName;
 
 impl FromStr for Name {
-    type Err = NoName;
+    type Err = InvalidName;
 
-    fn from_str(text: &str) -> Result<Self, NoName> {
-        match Self::of_file(text) {
-            Some((name, Stage::Whole)) => Ok(name),
-            Some((_, Stage::Part | Stage::New | Stage::Through)) | None => Err(NoName),
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        match Self::parse_file(text) {
+            Some((name, Stage::Final)) => Ok(name),
+            Some((_, Stage::Part | Stage::New | Stage::Temporary)) | None => Err(InvalidName),
         }
     }
 }
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file(Stage::Whole))
+        f.write_str(&self.file(Stage::Final))
     }
 }
 
@@ -172,7 +173,7 @@ impl Ord for Name {
         key(self)
             .cmp(&key(other))
             .then_with(|| self.stream.cmp(&other.stream))
-            .then_with(|| self.ending.cmp(other.ending))
+            .then_with(|| self.extension.cmp(other.extension))
             .then_with(|| self.is_dated.cmp(&other.is_dated))
     }
 }
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_tells_its_recording_and_how_far_that_is() {
+    fn a_file_name_gives_the_recording_and_its_stage() {
         assert_eq!(name(1).to_string(), "front_2026-11-27_18-00-07.mp4");
         let folder = Path::new("/r");
         assert_eq!(
@@ -202,7 +203,7 @@ mod tests {
         );
         for (stage, _) in STAGES {
             let path = name(2).path(Path::new(""), stage);
-            assert_eq!(Name::of_file(path.to_str().unwrap()), Some((name(2), stage)));
+            assert_eq!(Name::parse_file(path.to_str().unwrap()), Some((name(2), stage)));
         }
         let nested: Name = "a_2026-11-27_18-00-07_2026-01-02_03-04-05.ts".parse().unwrap();
         assert_eq!(nested.stream().as_str(), "a_2026-11-27_18-00-07");
@@ -210,18 +211,18 @@ mod tests {
     }
 
     #[test]
-    fn a_name_tells_whether_the_clock_was_set() {
+    fn a_name_states_whether_the_clock_was_set() {
         let undated = name(2).undated();
         assert_eq!(undated.to_string(), "front_2026-11-27_18-00-07_unset-clock_2.mp4");
         for stage in STAGES.map(|(stage, _)| stage) {
             let path = undated.path(Path::new(""), stage);
-            assert_eq!(Name::of_file(path.to_str().unwrap()), Some((undated.clone(), stage)));
+            assert_eq!(Name::parse_file(path.to_str().unwrap()), Some((undated.clone(), stage)));
         }
         assert!(name(2).is_dated() && !undated.is_dated());
     }
 
     #[test]
-    fn what_livebox_does_not_write_is_not_its_own() {
+    fn names_that_livebox_does_not_write_are_foreign() {
         for file in [
             "",
             "film.mp4",
@@ -240,7 +241,7 @@ mod tests {
             ".front_2026-11-27_18-00-07.mp4",
             "front_2026-11-27_18-00-07.part.part.mp4",
         ] {
-            assert_eq!(Name::of_file(file), None, "{file}");
+            assert_eq!(Name::parse_file(file), None, "{file}");
         }
         assert!("front_2026-11-27_18-00-07.part.mp4".parse::<Name>().is_err());
     }
@@ -253,16 +254,16 @@ mod tests {
     }
 
     #[test]
-    fn bytes_have_the_ending_of_their_type() {
-        assert_eq!(ending_of("video/MP2T; x=y"), "ts");
-        assert_eq!(ending_of("multipart/x-mixed-replace;boundary=ffmpeg"), "mjpeg");
-        assert_eq!(ending_of("text/plain"), "bin");
+    fn byte_streams_have_the_extension_of_their_content_type() {
+        assert_eq!(extension_for("video/MP2T; x=y"), "ts");
+        assert_eq!(extension_for("multipart/x-mixed-replace;boundary=ffmpeg"), "mjpeg");
+        assert_eq!(extension_for("text/plain"), "bin");
     }
 
     proptest::proptest! {
         #[test]
-        fn no_name_makes_the_reader_panic(text in "\\PC{0,60}") {
-            Name::of_file(&text);
+        fn no_name_panics(text in "\\PC{0,60}") {
+            Name::parse_file(&text);
         }
     }
 }

@@ -1,9 +1,9 @@
-//! A stream as a file on a disk.
+//! Writes a stream to a file.
 //!
-//! The file is the fMP4 that viewers get, appended as it comes, so that it can
-//! be played up to where a power cut ended it. An SD card is written a few
-//! large pieces at a time. The camera never waits for the disk: what a slow
-//! disk misses is told, and the file goes on at a key frame.
+//! The file is the fMP4 that viewers get, appended as it arrives, so that it can
+//! be played up to a power cut. Writes are few and large, which suits SD cards.
+//! The camera never waits for the disk: frames that a slow disk misses are
+//! logged, and the file continues at a key frame.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -19,51 +19,52 @@ use crate::base::shutdown::Shutdown;
 use crate::base::time::now;
 use crate::hub::{Read, Reader};
 
-/// What is written at once, if it gathers in time.
-pub const PIECE: usize = 64 << 10;
+/// Size of a write, unless the sync interval ends first.
+pub const WRITE_BYTES: usize = 64 << 10;
 
-/// What is on its way to the disk is no older than this: half of the two
-/// seconds that a power cut may cost, since the disk takes its time as well.
-const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// Bytes are synced to the disk at this interval: half of the two seconds that a
+/// power cut may cost, because the disk needs time as well.
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why there is no recording, or no more of it.
+/// Why a recording cannot start or ends.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     #[error("there is no folder {} to record to", .0.display())]
     NoFolder(PathBuf),
-    #[error("{} is there already, and a recording replaces nothing; name another file", .0.display())]
+    #[error("{} exists already, and a recording replaces no file; name another one", .0.display())]
     Exists(PathBuf),
-    #[error("too many recordings begin in this second")]
+    #[error("too many recordings were started within this second")]
     Many,
-    #[error("cannot begin the recording {}", .path.display())]
+    #[error("cannot create the recording {}", .path.display())]
     Create { path: PathBuf, source: io::Error },
-    #[error("the disk is full: the recording {} ends here", .0.display())]
+    #[error("the disk is full: the recording {} ends", .0.display())]
     Full(PathBuf),
     #[error("cannot write to the recording {}", .path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("the stream is encoded differently now: the recording {} ends here", .0.display())]
+    #[error("the encoding of the stream has changed: the recording {} ends", .0.display())]
     CodecChange(PathBuf),
 }
 
-/// A recording, from the creation of its file on.
+/// A recording whose file exists.
 #[derive(Debug)]
 pub struct Recorder {
     path: PathBuf,
     disk: Disk,
     file: DiskFile,
     written: Written,
-    gathered: Gathered,
+    buffer: Buffer,
     has_begun: bool,
 }
 
 impl RecordError {
-    /// What is wrong with the folder, as the end of a sentence about it.
-    pub fn of_folder(&self) -> Option<String> {
+    /// The problem of the folder, if it is one, as the predicate of a sentence
+    /// that begins with the folder.
+    pub fn folder_problem(&self) -> Option<String> {
         match self {
-            RecordError::NoFolder(_) => Some("is not there".to_owned()),
-            RecordError::Full(_) => Some("takes no recordings: the disk is full".to_owned()),
+            RecordError::NoFolder(_) => Some("does not exist".to_owned()),
+            RecordError::Full(_) => Some("cannot be written: the disk is full".to_owned()),
             RecordError::Create { source, .. } | RecordError::Write { source, .. } => {
-                Some(format!("takes no recordings: {source}"))
+                Some(format!("cannot be written: {source}"))
             }
             RecordError::Exists(_) | RecordError::Many | RecordError::CodecChange(_) => None,
         }
@@ -75,7 +76,7 @@ impl Recorder {
     /// the umask allows; blocks.
     ///
     /// # Errors
-    /// There is one already, or none can be made there.
+    /// The file exists already, or cannot be created.
     pub fn create(path: &Path, disk: Disk, mode: u32) -> Result<Self, RecordError> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
@@ -90,15 +91,16 @@ impl Recorder {
             }
             Err(source) => return Err(RecordError::Create { path, source }),
         };
-        let (file, gathered) = (DiskFile::new(file, disk.clone()), Gathered::new(now()));
-        Ok(Self { path, disk, file, written: Written::default(), gathered, has_begun: false })
+        let (file, buffer) = (DiskFile::new(file, disk.clone()), Buffer::new(now()));
+        Ok(Self { path, disk, file, written: Written::default(), buffer, has_begun: false })
     }
 
-    /// Records until `shutdown`; then everything is on the disk.
+    /// Records until `shutdown` or the end of the stream; everything is on the
+    /// disk when it returns.
     ///
     /// # Errors
-    /// The disk takes no more, or the stream changes to what no file can hold
-    /// beside the rest; up to there the file is complete.
+    /// A write fails, or the encoding of the stream changes; up to there the file
+    /// is complete.
     pub async fn record(
         mut self,
         mut reader: Reader,
@@ -107,16 +109,16 @@ impl Recorder {
         loop {
             let read = tokio::select! {
                 read = reader.next() => Some(read),
-                () = tokio::time::sleep_until(self.gathered.sync_at.into()) => None,
+                () = tokio::time::sleep_until(self.buffer.sync_at.into()) => None,
                 () = shutdown.requested() => break,
             };
             match read {
                 Some(Read::Chunk(piece)) => self.add(&piece.bytes),
                 Some(Read::Skipped(lost)) => {
-                    warn!(lost; "the disk cannot keep up; the recording goes on at a key frame");
+                    warn!(lost; "the disk is too slow; the recording continues at a key frame");
                 }
                 Some(Read::Init(_)) if self.has_begun => {
-                    self.put(Due::Sync).await?;
+                    self.flush(Due::Sync).await?;
                     return Err(RecordError::CodecChange(self.path.clone()));
                 }
                 Some(Read::Init(init)) => {
@@ -126,55 +128,54 @@ impl Recorder {
                 Some(Read::End) => break,
                 None => {}
             }
-            self.put_due().await?;
+            self.flush_due().await?;
         }
         self.finish().await.map(|_| ())
     }
 
-    /// Takes what follows; it is written when enough has gathered.
+    /// Buffers bytes; [`Recorder::flush_due`] writes them.
     pub fn add(&mut self, bytes: &Bytes) {
         self.has_begun = true;
-        self.gathered.add(bytes);
+        self.buffer.add(bytes);
     }
 
-    /// When [`Recorder::put_due`] has something to do at the latest.
+    /// The latest time at which [`Recorder::flush_due`] is to be called next.
     pub fn due_at(&self) -> Instant {
-        self.gathered.sync_at
+        self.buffer.sync_at
     }
 
-    /// Writes what is due; returns how many bytes the file has.
+    /// Writes the buffer if that is due; returns the length of the file in bytes.
     ///
     /// # Errors
-    /// The disk takes no more; up to there the file is complete.
-    pub async fn put_due(&mut self) -> Result<u64, RecordError> {
-        if let Some(due) = self.gathered.due(now()) {
-            self.put(due).await?;
+    /// The write fails; up to there the file is complete.
+    pub async fn flush_due(&mut self) -> Result<u64, RecordError> {
+        if let Some(due) = self.buffer.due(now()) {
+            self.flush(due).await?;
         }
         Ok(self.written.length)
     }
 
-    /// Brings everything to the disk; returns how many bytes the file has.
+    /// Writes the buffer and syncs; returns the length of the file in bytes.
     ///
     /// # Errors
-    /// Likewise.
+    /// The write fails; up to there the file is complete.
     pub async fn finish(mut self) -> Result<u64, RecordError> {
-        self.put(Due::Sync).await?;
+        self.flush(Due::Sync).await?;
         Ok(self.written.length)
     }
 
-    /// Brings what has gathered to the disk.
-    async fn put(&mut self, due: Due) -> Result<(), RecordError> {
-        let bytes = self.gathered.take(due, now());
+    async fn flush(&mut self, due: Due) -> Result<(), RecordError> {
+        let bytes = self.buffer.take(due, now());
         let before = self.written;
-        if bytes.is_empty() && !before.is_ahead {
+        if bytes.is_empty() && !before.has_unsynced {
             return Ok(());
         }
-        let written = self.file.wait(move |file| before.and(file, &bytes, due)).await;
-        self.written = written.map_err(|error| self.failed(error))?;
+        let written = self.file.wait(move |file| before.append(file, &bytes, due)).await;
+        self.written = written.map_err(|error| self.write_error(error))?;
         Ok(())
     }
 
-    fn failed(&self, source: io::Error) -> RecordError {
+    fn write_error(&self, source: io::Error) -> RecordError {
         let path = self.path.clone();
         if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
             return RecordError::Full(path);
@@ -185,7 +186,7 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        // An empty file is of no use, and would be in the way of the next try.
+        // An empty file is of no use and would block the name for the next attempt.
         if !self.has_begun {
             let path = std::mem::take(&mut self.path);
             self.disk.post(move || drop(std::fs::remove_file(path)));
@@ -193,26 +194,26 @@ impl Drop for Recorder {
     }
 }
 
-/// What is to be done with what has gathered.
+/// What is to be done with the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
-    /// It goes to the kernel.
+    /// Write it to the page cache.
     Write,
-    /// It goes to the disk, with all before it.
+    /// Write it, and sync all that is written to the disk.
     Sync,
 }
 
 /// Bytes that are not written yet.
 #[derive(Debug)]
-struct Gathered {
+struct Buffer {
     chunks: Vec<Bytes>,
     length: usize,
     sync_at: Instant,
 }
 
-impl Gathered {
+impl Buffer {
     fn new(now: Instant) -> Self {
-        Self { chunks: Vec::new(), length: 0, sync_at: now + SYNC_EVERY }
+        Self { chunks: Vec::new(), length: 0, sync_at: now + SYNC_INTERVAL }
     }
 
     fn add(&mut self, bytes: &Bytes) {
@@ -224,39 +225,39 @@ impl Gathered {
         if now >= self.sync_at {
             return Some(Due::Sync);
         }
-        (self.length >= PIECE).then_some(Due::Write)
+        (self.length >= WRITE_BYTES).then_some(Due::Write)
     }
 
     fn take(&mut self, due: Due, now: Instant) -> Vec<u8> {
         if due == Due::Sync {
-            self.sync_at = now + SYNC_EVERY;
+            self.sync_at = now + SYNC_INTERVAL;
         }
         self.length = 0;
         std::mem::take(&mut self.chunks).concat()
     }
 }
 
-/// Up to where a file holds whole chunks.
+/// The part of a file that holds complete chunks.
 #[derive(Clone, Copy, Debug, Default)]
 struct Written {
     length: u64,
-    /// Whether something is on its way to the disk.
-    is_ahead: bool,
+    /// Whether written bytes are not synced yet.
+    has_unsynced: bool,
 }
 
 impl Written {
     /// Appends `bytes`; blocks.
-    fn and(self, mut file: &File, bytes: &[u8], due: Due) -> io::Result<Self> {
+    fn append(self, mut file: &File, bytes: &[u8], due: Due) -> io::Result<Self> {
         let written = file.write_all(bytes);
         if written.is_err() {
-            // Half a chunk at the end would trouble players.
+            // Players cannot handle a partial chunk at the end.
             file.set_len(self.length).ok();
         }
         written?;
         let length = self.length + bytes.len() as u64;
         match due {
-            Due::Write => Ok(Self { length, is_ahead: self.is_ahead || !bytes.is_empty() }),
-            Due::Sync => file.sync_data().map(|()| Self { length, is_ahead: false }),
+            Due::Write => Ok(Self { length, has_unsynced: self.has_unsynced || !bytes.is_empty() }),
+            Due::Sync => file.sync_data().map(|()| Self { length, has_unsynced: false }),
         }
     }
 }
@@ -266,33 +267,33 @@ mod tests {
     use super::*;
     use crate::base::disk::CALL_TIMEOUT;
 
-    fn gathered(pieces: &[usize]) -> (Gathered, Instant) {
+    fn buffer(chunks: &[usize]) -> (Buffer, Instant) {
         let begin = now();
-        let mut gathered = Gathered::new(begin);
-        pieces.iter().for_each(|length| gathered.add(&vec![7; *length].into()));
-        (gathered, begin)
+        let mut buffer = Buffer::new(begin);
+        chunks.iter().for_each(|length| buffer.add(&vec![7; *length].into()));
+        (buffer, begin)
     }
 
     #[test]
-    fn small_chunks_wait_for_each_other_but_not_for_long() {
-        let (mut gathered, begin) = gathered(&[1000; 20]);
-        assert_eq!(gathered.due(begin + SYNC_EVERY / 2), None);
-        assert_eq!(gathered.due(begin + SYNC_EVERY), Some(Due::Sync));
-        assert_eq!(gathered.take(Due::Sync, begin + SYNC_EVERY).len(), 20_000);
-        assert_eq!(gathered.due(begin + SYNC_EVERY), None);
-        assert_eq!(gathered.due(begin + 2 * SYNC_EVERY), Some(Due::Sync));
+    fn small_chunks_are_written_together_once_an_interval() {
+        let (mut buffer, begin) = buffer(&[1000; 20]);
+        assert_eq!(buffer.due(begin + SYNC_INTERVAL / 2), None);
+        assert_eq!(buffer.due(begin + SYNC_INTERVAL), Some(Due::Sync));
+        assert_eq!(buffer.take(Due::Sync, begin + SYNC_INTERVAL).len(), 20_000);
+        assert_eq!(buffer.due(begin + SYNC_INTERVAL), None);
+        assert_eq!(buffer.due(begin + 2 * SYNC_INTERVAL), Some(Due::Sync));
     }
 
     #[test]
-    fn many_bytes_are_written_at_once_and_brought_to_the_disk_in_time() {
-        let (mut gathered, begin) = gathered(&[PIECE]);
-        assert_eq!(gathered.due(begin), Some(Due::Write));
-        gathered.take(Due::Write, begin + SYNC_EVERY / 2);
-        assert_eq!(gathered.due(begin + SYNC_EVERY), Some(Due::Sync));
+    fn a_full_buffer_is_written_at_once_and_synced_in_time() {
+        let (mut buffer, begin) = buffer(&[WRITE_BYTES]);
+        assert_eq!(buffer.due(begin), Some(Due::Write));
+        buffer.take(Due::Write, begin + SYNC_INTERVAL / 2);
+        assert_eq!(buffer.due(begin + SYNC_INTERVAL), Some(Due::Sync));
     }
 
     #[test]
-    fn a_recording_replaces_nothing_and_needs_its_folder() {
+    fn a_recording_replaces_no_file_and_creates_no_folder() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::at(folder.path()).unwrap();
         let create = |path: &Path| {

@@ -1,49 +1,56 @@
-//! What is too much, and whether there is headroom. Pure.
+//! Which recordings exceed the limits of age, size and free space. Pure.
 
 use std::time::Duration;
 
 use crate::config::settings::Retention;
 
-/// A finished recording, as far as its age and size go.
+/// A recording that may be deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     pub age: Duration,
     pub bytes: u64,
 }
 
-/// What the disk shall have headroom for.
+/// The purpose for which the disk needs free space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Headroom {
-    /// To go on with what is being recorded.
-    Going,
-    /// To begin a recording: a little more, so that it does not end at once.
-    Begin,
-    /// To write so many bytes in one go.
+    /// To continue recordings.
+    Continue,
+    /// To start a recording: an eighth more, so that it does not end at once.
+    Start,
+    /// To write so many bytes at once.
     For(u64),
 }
 
 impl Retention {
-    /// So much must be free on the disk.
-    pub fn wanted(&self, headroom: Headroom) -> u64 {
+    /// The number of bytes that must be free on the disk.
+    pub fn required_free(&self, headroom: Headroom) -> u64 {
         match headroom {
-            Headroom::Going => self.free,
-            Headroom::Begin => self.free + self.free / 8,
+            Headroom::Continue => self.free,
+            Headroom::Start => self.free + self.free / 8,
             Headroom::For(bytes) => self.free.saturating_add(bytes),
         }
     }
 
-    /// How many of `held`, the oldest first, must go. `others` are the bytes of
-    /// recordings that cannot; `free` is free on the disk.
-    pub fn surplus(&self, held: &[Candidate], others: u64, free: u64, headroom: Headroom) -> usize {
-        let wanted = self.wanted(headroom);
-        let mut all = held.iter().map(|one| one.bytes).sum::<u64>() + others;
+    /// How many of `candidates`, sorted from the oldest, must be deleted. `others`
+    /// is the size of the recordings that must stay, `free` the free space of the
+    /// disk, both in bytes.
+    pub fn surplus(
+        &self,
+        candidates: &[Candidate],
+        others: u64,
+        free: u64,
+        headroom: Headroom,
+    ) -> usize {
+        let required = self.required_free(headroom);
+        let mut all = candidates.iter().map(|one| one.bytes).sum::<u64>() + others;
         let mut free = free;
-        let too_old = self.days.map(|days| Duration::from_secs(u64::from(days) * 86_400));
+        let max_age = self.days.map(|days| Duration::from_secs(u64::from(days) * 86_400));
         let mut count = 0;
-        for one in held {
-            let is_old = too_old.is_some_and(|span| one.age > span);
-            let is_much = self.size.is_some_and(|size| all > size);
-            if !(is_old || is_much || free < wanted) {
+        for one in candidates {
+            let is_too_old = max_age.is_some_and(|max_age| one.age > max_age);
+            let is_over_size = self.size.is_some_and(|size| all > size);
+            if !(is_too_old || is_over_size || free < required) {
                 break;
             }
             all -= one.bytes;
@@ -60,40 +67,40 @@ mod tests {
     use crate::config::settings::WhichClock;
 
     const HOUR: Duration = Duration::from_secs(3600);
-    const NOTHING: Retention =
+    const UNLIMITED: Retention =
         Retention { days: None, size: None, free: 0, clock: WhichClock::Any };
 
     /// Ten recordings of 10 bytes, an hour each, the oldest first.
-    fn held() -> Vec<Candidate> {
+    fn candidates() -> Vec<Candidate> {
         (1..=10u32).rev().map(|hours| Candidate { age: HOUR * hours * 6, bytes: 10 }).collect()
     }
 
     #[test]
-    fn without_bounds_everything_stays() {
-        assert_eq!(NOTHING.surplus(&held(), 1000, 0, Headroom::Begin), 0);
+    fn without_limits_nothing_is_deleted() {
+        assert_eq!(UNLIMITED.surplus(&candidates(), 1000, 0, Headroom::Start), 0);
     }
 
     #[test]
-    fn what_is_too_old_goes_and_nothing_younger() {
-        let keep = Retention { days: Some(1), ..NOTHING };
-        assert_eq!(keep.surplus(&held(), 0, 0, Headroom::Going), 6);
+    fn recordings_older_than_the_limit_are_deleted() {
+        let keep = Retention { days: Some(1), ..UNLIMITED };
+        assert_eq!(keep.surplus(&candidates(), 0, 0, Headroom::Continue), 6);
     }
 
     #[test]
-    fn the_oldest_go_until_the_rest_fits_with_what_is_being_recorded() {
-        let keep = Retention { size: Some(100), ..NOTHING };
-        assert_eq!(keep.surplus(&held(), 0, 0, Headroom::Going), 0);
-        assert_eq!(keep.surplus(&held(), 15, 0, Headroom::Going), 2);
-        assert_eq!(keep.surplus(&held(), 500, 0, Headroom::Going), 10);
+    fn the_oldest_are_deleted_until_the_rest_fits_with_running_recordings() {
+        let keep = Retention { size: Some(100), ..UNLIMITED };
+        assert_eq!(keep.surplus(&candidates(), 0, 0, Headroom::Continue), 0);
+        assert_eq!(keep.surplus(&candidates(), 15, 0, Headroom::Continue), 2);
+        assert_eq!(keep.surplus(&candidates(), 500, 0, Headroom::Continue), 10);
     }
 
     #[test]
-    fn the_oldest_go_until_the_disk_has_room() {
-        let keep = Retention { free: 80, ..NOTHING };
-        assert_eq!(keep.surplus(&held(), 0, 80, Headroom::Going), 0);
-        assert_eq!(keep.surplus(&held(), 0, 80, Headroom::Begin), 1);
-        assert_eq!(keep.surplus(&held(), 0, 55, Headroom::Going), 3);
-        assert_eq!(keep.surplus(&held(), 0, 80, Headroom::For(25)), 3);
-        assert_eq!(keep.surplus(&held(), 0, 0, Headroom::For(u64::MAX)), 10);
+    fn the_oldest_are_deleted_until_the_disk_has_free_space() {
+        let keep = Retention { free: 80, ..UNLIMITED };
+        assert_eq!(keep.surplus(&candidates(), 0, 80, Headroom::Continue), 0);
+        assert_eq!(keep.surplus(&candidates(), 0, 80, Headroom::Start), 1);
+        assert_eq!(keep.surplus(&candidates(), 0, 55, Headroom::Continue), 3);
+        assert_eq!(keep.surplus(&candidates(), 0, 80, Headroom::For(25)), 3);
+        assert_eq!(keep.surplus(&candidates(), 0, 0, Headroom::For(u64::MAX)), 10);
     }
 }

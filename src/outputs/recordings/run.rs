@@ -1,7 +1,7 @@
-//! One stream on its way to files, for as long as a run lasts.
+//! One run of the recording of a stream.
 //!
-//! A camera that is away only makes it wait: it is the feed's business to come
-//! back. What ends a run is the disk.
+//! A camera without frames does not end a run: its feed restarts it. Errors of
+//! the disk do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use ::bytes::Bytes;
 use log::{info, warn};
 use tokio::sync::{mpsc, watch};
 
-use super::name::{Name, ending_of};
+use super::name::{Name, extension_for};
 use crate::base::time::MediaTime;
 use crate::base::time::now;
 use crate::engine::plan::index_bytes;
@@ -24,21 +24,21 @@ use crate::hub::{self, Piece, Read, Reader};
 use crate::media::packager::Init;
 use crate::model::ids::StreamName;
 use crate::model::status::Failure;
-use crate::outputs::recordings::catalog::{Catalog, Known};
+use crate::outputs::recordings::catalog::{Catalog, Summary};
 use crate::outputs::recordings::recorder::{RecordError, Recorder};
 use crate::outputs::recordings::retention::Headroom;
 
-/// A camera that is away for longer goes on in another file, so that nobody
-/// watches a still picture for hours.
-const GAP: Duration = Duration::from_secs(30);
+/// After a longer gap without frames a new file begins, so that a recording does
+/// not show a still picture for hours.
+const MAX_GAP: Duration = Duration::from_secs(30);
 
-/// FAT, which many cards and sticks have, holds no longer file than 4 GiB.
-const LARGEST: u64 = 4_000_000_000;
+/// FAT32, which many cards and sticks have, has a limit of 4 GiB a file.
+const MAX_FILE_BYTES: u64 = 4_000_000_000;
 
-/// How often the disk is asked for its headroom.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Interval of the checks of free space.
+const SPACE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What is recorded.
+/// The stream to record.
 #[derive(Clone, Debug)]
 pub enum Source {
     Tracks(Arc<hub::Stream>),
@@ -46,8 +46,8 @@ pub enum Source {
 }
 
 impl Source {
-    /// Whether readers of `self` go on in `other`, which a reload has made.
-    pub(super) fn goes_on_in(&self, other: &Self) -> bool {
+    /// Whether `other`, made by a reload, has the same readers.
+    pub(super) fn is_continued_by(&self, other: &Self) -> bool {
         match (self, other) {
             (Source::Tracks(one), Source::Tracks(other)) => Arc::ptr_eq(one, other),
             (Source::Bytes(one), Source::Bytes(other)) => one.is_continued_by(other),
@@ -63,23 +63,23 @@ pub(super) struct RecordingPipeline {
     runs: Runs,
 }
 
-/// What one run needs.
+/// The parameters of a run.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
     pub stream: StreamName,
-    /// A reload may replace it by one that has the same readers.
+    /// A reload may replace it by one with the same readers.
     pub source: watch::Receiver<Source>,
     pub catalog: Arc<Catalog>,
     pub split: watch::Receiver<Duration>,
-    /// The file that is being written.
+    /// The file that is written; `None` between files.
     pub file: watch::Sender<Option<Name>>,
     pub progress: Arc<Progress>,
 }
 
-/// How far a run is.
+/// The progress of a run, for its watchdog.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Whether the disk has something to do.
+    /// Whether a disk operation is running.
     is_writing: AtomicBool,
     steps: AtomicU64,
 }
@@ -91,16 +91,16 @@ impl RecordingPipeline {
 }
 
 impl Pipeline for RecordingPipeline {
-    fn start(&mut self, run: Run, news: mpsc::Sender<Event>) {
-        let (job, tell) = (self.job.clone(), news.clone());
-        self.runs.start(run, news, move |stop| job.run(run, tell, stop));
+    fn start(&mut self, run: Run, events: mpsc::Sender<Event>) {
+        let (job, sender) = (self.job.clone(), events.clone());
+        self.runs.start(run, events, move |stop| job.run(run, sender, stop));
     }
 
     fn stop(&mut self) {
         self.runs.stop();
     }
 
-    /// Whoever waits for a camera is at rest; a disk that hangs is not.
+    /// Waiting for frames counts as rest, a disk operation does not.
     fn pulse(&self) -> Pulse {
         let Progress { is_writing, steps } = &*self.job.progress;
         match is_writing.load(Ordering::Relaxed) {
@@ -111,17 +111,17 @@ impl Pipeline for RecordingPipeline {
 }
 
 impl Job {
-    async fn run(self, run: Run, tell: mpsc::Sender<Event>, mut stop: Stop) -> Failure {
-        let mut session = Session::new(&self, run, tell);
+    async fn run(self, run: Run, events: mpsc::Sender<Event>, mut stop: Stop) -> Failure {
+        let mut session = Session::new(&self, run, events);
         let ended = tokio::select! {
-            failure = session.go_on() => Some(failure),
+            failure = session.record() => Some(failure),
             () = stop.requested() => None,
         };
         let closed = session.close().await;
         ended.or(closed.err()).unwrap_or(Failure::Ended)
     }
 
-    /// Does something with the disk, which is noticed if that hangs.
+    /// Waits for a disk operation under the watchdog.
     async fn with_disk<T>(&self, work: impl Future<Output = T>) -> T {
         self.progress.is_writing.store(true, Ordering::Relaxed);
         let done = work.await;
@@ -130,49 +130,53 @@ impl Job {
         done
     }
 
-    /// What ends a run because of the disk; the status has it as well.
-    fn failed(&self, error: &RecordError) -> Failure {
-        if let Some(trouble) = error.of_folder() {
-            self.catalog.disk().note(Some(trouble));
+    /// Records a problem of the folder for the status, and returns the failure
+    /// that ends the run.
+    fn fail(&self, error: &RecordError) -> Failure {
+        if let Some(problem) = error.folder_problem() {
+            self.catalog.disk().note(Some(problem));
         }
-        told(error)
+        disk_failure(error)
     }
 
-    async fn make_room(&self, headroom: Headroom) -> Result<(), Failure> {
-        let made = self.catalog.on_disk(move |catalog| catalog.need_room(headroom));
+    async fn make_headroom(&self, headroom: Headroom) -> Result<(), Failure> {
+        let made = self.catalog.on_disk(move |catalog| catalog.require_headroom(headroom));
         self.with_disk(made).await.unwrap_or_else(|silent| Err(Failure::Disk(silent.to_string())))
     }
 }
 
-/// One run: a reader, and the file that it fills, once there is something.
+/// The state of a run.
 struct Session<'a> {
     job: &'a Job,
     run: Run,
-    tell: mpsc::Sender<Event>,
+    events: mpsc::Sender<Event>,
     init: Option<Arc<Init>>,
-    open: Option<Open>,
-    look_at: Instant,
+    /// `None` until the first frame of a file.
+    open: Option<OpenFile>,
+    check_space_at: Instant,
 }
 
 /// A file that is being written.
-struct Open {
+struct OpenFile {
     name: Name,
     recorder: Recorder,
-    begun: Instant,
-    came: Instant,
-    /// Of tracks: from the first frame to the end of the last, and what they take in an index.
-    from: Option<MediaTime>,
-    to: MediaTime,
+    started: Instant,
+    last_bytes: Instant,
+    /// Of tracks only: the first frame.
+    start: Option<MediaTime>,
+    /// Of tracks only: the end of the last frame.
+    end: MediaTime,
+    /// Size of the entries of all frames in an MP4 index.
     index_bytes: u64,
     bytes: u64,
 }
 
 impl<'a> Session<'a> {
-    fn new(job: &'a Job, run: Run, tell: mpsc::Sender<Event>) -> Self {
-        Self { job, run, tell, init: None, open: None, look_at: now() }
+    fn new(job: &'a Job, run: Run, events: mpsc::Sender<Event>) -> Self {
+        Self { job, run, events, init: None, open: None, check_space_at: now() }
     }
 
-    async fn go_on(&mut self) -> Failure {
+    async fn record(&mut self) -> Failure {
         let source = self.job.source.borrow().clone();
         let ended = match source {
             Source::Tracks(stream) => {
@@ -192,23 +196,23 @@ impl<'a> Session<'a> {
         &mut self,
         mut reader: Reader,
     ) -> Result<std::convert::Infallible, Failure> {
-        self.job.make_room(Headroom::Begin).await?;
+        self.job.make_headroom(Headroom::Start).await?;
         loop {
             let read = tokio::select! {
                 read = reader.next() => Some(read),
                 () = tokio::time::sleep_until(self.due_at().into()) => None,
             };
             match read {
-                Some(Read::Chunk(piece)) => self.take(&piece).await?,
+                Some(Read::Chunk(piece)) => self.add_piece(&piece).await?,
                 Some(Read::Skipped(lost)) => {
                     let stream = &self.job.stream;
-                    warn!(lost; "the disk cannot keep up with {stream}; the recording goes on at a key frame");
+                    warn!(lost; "the disk is too slow for {stream}; the recording continues at a key frame");
                 }
                 Some(Read::Init(init)) => {
                     self.close().await?;
                     self.init = Some(init);
                 }
-                // Another stream of its name takes its place, or none.
+                // The stream was replaced or removed by a reload.
                 Some(Read::End) => return Err(Failure::Ended),
                 None => {}
             }
@@ -220,8 +224,8 @@ impl<'a> Session<'a> {
         &mut self,
         stream: Arc<bytes::Stream>,
     ) -> Result<std::convert::Infallible, Failure> {
-        self.job.make_room(Headroom::Begin).await?;
-        let ending = ending_of(&stream.settings().content_type);
+        self.job.make_headroom(Headroom::Start).await?;
+        let extension = extension_for(&stream.settings().content_type);
         let mut viewer = join(&stream)?;
         drop(stream);
         loop {
@@ -232,14 +236,15 @@ impl<'a> Session<'a> {
             match read {
                 Some(Ok(bytes)) => {
                     if self.is_long_enough() {
-                        // The container begins anew; what came meanwhile is in both files.
+                        // The new file starts where the container may be entered, so the
+                        // last bytes are in both files.
                         self.close().await?;
                         if let Source::Bytes(stream) = &*self.job.source.borrow() {
                             viewer = join(stream)?;
                         }
                         continue;
                     }
-                    self.add(ending, &[bytes]).await?;
+                    self.add(extension, &[bytes]).await?;
                 }
                 Some(Err(cause)) => return Err(cause.unwrap_or(Failure::Ended)),
                 None => {}
@@ -248,7 +253,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn take(&mut self, piece: &Piece) -> Result<(), Failure> {
+    async fn add_piece(&mut self, piece: &Piece) -> Result<(), Failure> {
         if piece.key && self.is_long_enough() {
             self.close().await?;
         }
@@ -256,112 +261,117 @@ impl<'a> Session<'a> {
             (None, Some(init)) => vec![init.bytes.clone(), piece.bytes.clone()],
             (Some(_), _) | (None, None) => vec![piece.bytes.clone()],
         };
-        // A file begins with a key frame, also after a camera was away.
+        // Each file begins with a key frame.
         if self.open.is_none() && !(piece.key && self.init.is_some()) {
             return Ok(());
         }
         self.add("mp4", &bytes).await?;
         if let Some(open) = &mut self.open {
-            open.from.get_or_insert(piece.start());
+            open.start.get_or_insert(piece.start());
             open.index_bytes += piece.units.iter().map(|unit| index_bytes(unit.track)).sum::<u64>();
             let ends = piece.units.iter().map(|unit| unit.dts + unit.duration);
-            open.to = ends.max().unwrap_or(open.to).max(open.to);
+            open.end = ends.max().unwrap_or(open.end).max(open.end);
         }
         Ok(())
     }
 
-    /// Adds to the file, which is made if there is none.
-    async fn add(&mut self, ending: &'static str, all: &[Bytes]) -> Result<(), Failure> {
+    /// Adds bytes to the file; creates one if none is open.
+    async fn add(&mut self, extension: &'static str, all: &[Bytes]) -> Result<(), Failure> {
         if self.open.is_none() {
-            self.open = Some(self.create(ending).await?);
-            // A full channel means that the supervisor hears of this run already.
-            self.tell.try_send(Event::FirstSign(self.run)).ok();
+            self.open = Some(self.create(extension).await?);
+            // If the channel is full, the supervisor has events of this run already.
+            self.events.try_send(Event::FirstSign(self.run)).ok();
         }
         let Some(open) = &mut self.open else { return Ok(()) };
-        open.came = now();
+        open.last_bytes = now();
         all.iter().for_each(|bytes| open.recorder.add(bytes));
         Ok(())
     }
 
-    async fn create(&self, ending: &'static str) -> Result<Open, Failure> {
+    async fn create(&self, extension: &'static str) -> Result<OpenFile, Failure> {
         let Job { catalog, stream, file, .. } = self.job;
         let own = stream.clone();
-        let made = catalog.on_disk(move |catalog| catalog.create(&own, ending));
-        let made =
-            self.job.with_disk(made).await.map_err(|hung| Failure::Disk(hung.to_string()))?;
-        let (name, recorder) = made.map_err(|error| self.job.failed(&error))?;
+        let created = catalog.on_disk(move |catalog| catalog.create(&own, extension));
+        let created = self
+            .job
+            .with_disk(created)
+            .await
+            .map_err(|silent| Failure::Disk(silent.to_string()))?;
+        let (name, recorder) = created.map_err(|error| self.job.fail(&error))?;
         info!("stream {stream} is recorded to {name}");
         file.send_replace(Some(name.clone()));
-        let (begun, came) = (now(), now());
-        let (from, to) = (None, MediaTime::default());
-        Ok(Open { name, recorder, begun, came, from, to, index_bytes: 0, bytes: 0 })
+        let (started, last_bytes) = (now(), now());
+        let (start, end) = (None, MediaTime::default());
+        Ok(OpenFile { name, recorder, started, last_bytes, start, end, index_bytes: 0, bytes: 0 })
     }
 
     fn due_at(&self) -> Instant {
-        self.open.as_ref().map_or(now() + GAP, |open| open.recorder.due_at())
+        self.open.as_ref().map_or(now() + MAX_GAP, |open| open.recorder.due_at())
     }
 
     fn is_long_enough(&self) -> bool {
         let split = *self.job.split.borrow();
-        self.open
-            .as_ref()
-            .is_some_and(|open| now().duration_since(open.begun) >= split || open.bytes >= LARGEST)
+        self.open.as_ref().is_some_and(|open| {
+            now().duration_since(open.started) >= split || open.bytes >= MAX_FILE_BYTES
+        })
     }
 
-    /// Writes what is due, looks after the disk, and ends a file that waits too
-    /// long for its camera.
+    /// Writes what is due, checks the free space, and closes a file after a gap
+    /// without frames.
     async fn tick(&mut self) -> Result<(), Failure> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        let put = self.job.with_disk(open.recorder.put_due()).await;
-        open.bytes = put.map_err(|error| self.job.failed(&error))?;
-        self.job.catalog.grown(&open.name, open.bytes, open.span());
-        if now().duration_since(open.came) >= GAP {
+        let flushed = self.job.with_disk(open.recorder.flush_due()).await;
+        open.bytes = flushed.map_err(|error| self.job.fail(&error))?;
+        self.job.catalog.set_progress(&open.name, open.bytes, open.span());
+        if now().duration_since(open.last_bytes) >= MAX_GAP {
             self.close().await?;
         }
-        if now() >= self.look_at {
-            self.look_at = now() + LOOK_EVERY;
-            self.job.make_room(Headroom::Going).await?;
+        if now() >= self.check_space_at {
+            self.check_space_at = now() + SPACE_INTERVAL;
+            self.job.make_headroom(Headroom::Continue).await?;
         }
         Ok(())
     }
 
-    /// Ends the file, if there is one; it is then to be finished.
+    /// Closes the file, if one is open; it then waits to be finished.
     async fn close(&mut self) -> Result<(), Failure> {
         let Some(open) = self.open.take() else { return Ok(()) };
         self.job.file.send_replace(None);
-        let (catalog, span, known) = (&self.job.catalog, open.span(), open.known());
+        let (catalog, span, summary) = (&self.job.catalog, open.span(), open.summary());
         let done = self.job.with_disk(open.recorder.finish()).await;
         match &done {
-            Ok(bytes) => catalog.grown(&open.name, *bytes, span),
+            Ok(bytes) => catalog.set_progress(&open.name, *bytes, span),
             Err(error) => warn!("{}: {error}", open.name),
         }
-        catalog.ended(&open.name, known);
-        done.map(|_| ()).map_err(|error| self.job.failed(&error))
+        catalog.set_waiting(&open.name, summary);
+        done.map(|_| ()).map_err(|error| self.job.fail(&error))
     }
 }
 
-impl Open {
-    /// How much it holds.
+impl OpenFile {
+    /// The duration of its content.
     fn span(&self) -> Duration {
-        match self.from {
-            Some(from) => self.to.since(from),
-            None => self.came.duration_since(self.begun),
+        match self.start {
+            Some(start) => self.end.since(start),
+            None => self.last_bytes.duration_since(self.started),
         }
     }
 
-    fn known(&self) -> Option<Known> {
-        self.from.map(|_| Known { span: self.span(), index_bytes: self.index_bytes })
+    fn summary(&self) -> Option<Summary> {
+        self.start.map(|_| Summary { span: self.span(), index_bytes: self.index_bytes })
     }
 }
 
-/// A viewer of the stream, from where its bytes can be understood.
+/// A viewer of the stream that starts where its container may be entered, if that
+/// is known.
 fn join(stream: &bytes::Stream) -> Result<bytes::Viewer, Failure> {
     let begin = if stream.has_marks() { Begin::Key } else { Begin::Edge };
     stream.join(begin).map_err(|full| Failure::Command(full.to_string()))
 }
 
-/// What people are told, without the path: the folder is named elsewhere.
-fn told(error: &RecordError) -> Failure {
+/// The failure for an error of the disk, without the path of the file where the
+/// status names the folder.
+fn disk_failure(error: &RecordError) -> Failure {
     Failure::Disk(match error {
         RecordError::Many => error.to_string(),
         RecordError::Full(_) => "the disk is full".to_owned(),

@@ -1,4 +1,4 @@
-//! What is known of one recording, and of all of them in numbers.
+//! The catalog's entry of a recording, and totals over all of them.
 
 use std::time::Duration;
 
@@ -7,53 +7,62 @@ use jiff::civil::Date;
 
 use crate::model::ids::StreamName;
 use crate::model::status::Usage;
+use crate::outputs::recordings::name::Name;
 
-/// All recordings in numbers.
+/// Totals over all recordings.
 #[derive(Clone, Debug)]
-pub(in crate::outputs::recordings) struct Sums {
+pub(in crate::outputs::recordings) struct Totals {
     pub usage: Vec<(StreamName, Usage)>,
-    /// Nothing where the disk does not say.
+    /// Free space in bytes; `None` while the disk does not answer.
     pub free: Option<u64>,
     pub last_error: Option<String>,
 }
 
-/// What is known of one recording.
+/// The catalog's entry of one recording.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     pub state: State,
     pub bytes: u64,
-    /// Not known of what an earlier start of the service has left behind.
+    /// Unknown for unfinished recordings of an earlier run of the service.
     pub span: Option<Duration>,
-    pub begun: Timestamp,
-    /// Where its name tells no age: since when the clock does.
+    pub started: Timestamp,
+    /// For a name without a reliable date: when the clock was first reliable.
     pub seen: Option<Timestamp>,
 }
 
 impl Entry {
-    /// When it ends, as far as is known.
+    /// The end of the recording, or its start if the duration is unknown.
     pub(super) fn end(&self) -> Timestamp {
-        // A name may hold a year behind which there is none.
-        self.begun.checked_add(self.span.unwrap_or_default()).unwrap_or(self.begun)
+        // A name may have the last year that can be represented.
+        self.started.checked_add(self.span.unwrap_or_default()).unwrap_or(self.started)
     }
 }
 
-/// How far a recording is.
+/// The state of a recording.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum State {
     Recording,
-    /// Complete, and still in fragments.
-    Waiting(Option<Known>),
-    /// Its index is being put in front.
+    /// Ended, still fragmented. Without a summary for one of an earlier run.
+    Waiting(Option<Summary>),
+    /// Being remuxed.
     Finishing,
     Finished,
 }
 
-/// What is known of the frames of a recording when it ends.
+/// Facts about the frames of a recording that has ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Known {
+pub struct Summary {
     pub span: Duration,
-    /// What the frames of all tracks take in an index.
+    /// Size of the entries of all frames in an MP4 index.
     pub index_bytes: u64,
+}
+
+/// A recording that waits to be finished.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::outputs::recordings) struct Unfinished {
+    pub name: Name,
+    pub summary: Option<Summary>,
+    pub bytes: u64,
 }
 
 impl State {
@@ -67,7 +76,7 @@ impl State {
     }
 }
 
-/// Bytes written.
+/// Bytes written to the disk, in total and by local day.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::outputs::recordings) struct BytesWritten {
     pub all: u64,
@@ -78,12 +87,13 @@ pub(in crate::outputs::recordings) struct BytesWritten {
 
 impl BytesWritten {
     pub(super) fn add(&mut self, bytes: u64, today: Date) {
-        self.turn(today);
+        self.roll_over(today);
         self.all += bytes;
         self.today += bytes;
     }
 
-    pub(super) fn turn(&mut self, today: Date) {
+    /// Starts a new day if `today` is another one.
+    pub(super) fn roll_over(&mut self, today: Date) {
         if self.day != Some(today) {
             let follows =
                 self.day.is_some_and(|day| day.tomorrow().is_ok_and(|next| next == today));
@@ -94,17 +104,17 @@ impl BytesWritten {
     }
 }
 
-/// Why a recording is not deleted.
+/// Why a recording cannot be deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotDeleted {
-    #[error("No recording is called so")]
+pub enum DeleteError {
+    #[error("There is no such recording")]
     NoSuch,
-    #[error("It is being recorded; stop that first")]
+    #[error("The recording is running; stop it first")]
     Recording,
-    #[error("It is being finished; try again")]
+    #[error("The recording is being finished; try again")]
     Finishing,
-    #[error("The disk does not let it go")]
+    #[error("Cannot delete the recording: the disk reports an error")]
     Disk,
-    #[error("The disk does not answer; it is deleted once it does")]
+    #[error("The disk does not answer; the recording is deleted when it does")]
     Silent,
 }

@@ -1,8 +1,8 @@
-//! The index of the folder, with real files.
+//! The catalog, with real files.
 
 use super::*;
 use crate::config::settings::WhichClock;
-use crate::outputs::recordings::name::ending_of;
+use crate::outputs::recordings::name::extension_for;
 use crate::outputs::recordings::retention::Headroom;
 
 const KEEP: Retention =
@@ -19,11 +19,11 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 fn write(catalog: &Catalog, file: &str) {
-    fs::write(catalog.folder().join(file), "film").unwrap();
+    fs::write(catalog.folder().join(file), "data").unwrap();
 }
 
 #[test]
-fn the_books_know_what_lies_in_the_folder_the_newest_first() {
+fn the_catalog_lists_the_folder_the_newest_first() {
     let (_folder, catalog) = catalog(KEEP);
     for file in [
         "b_2026-01-02_00-00-00.mp4",
@@ -42,59 +42,59 @@ fn the_books_know_what_lies_in_the_folder_the_newest_first() {
     assert_eq!(names(None, 2), ["a_2026-01-03_00-00-00.ts", "b_2026-01-02_00-00-00.mp4"]);
     let before = "b_2026-01-02_00-00-00.mp4".parse().unwrap();
     assert_eq!(names(Some(&before), 9), ["a_2026-01-01_00-00-00.mp4"]);
-    // What may not be shown takes no place either.
+    // Streams that may not be shown do not count towards the limit.
     let of_b = catalog.list(None, 1, |stream| stream.as_str() == "b");
     assert_eq!(of_b[0].0.to_string(), "b_2026-01-02_00-00-00.mp4");
-    let (unfinished, known, bytes) = catalog.unfinished().unwrap();
-    assert_eq!(
-        (unfinished.to_string().as_str(), known, bytes),
-        ("a_2026-01-01_00-00-00.mp4", None, 4)
-    );
+    let unfinished = catalog.next_unfinished().unwrap();
+    assert_eq!(unfinished.name.to_string(), "a_2026-01-01_00-00-00.mp4");
+    assert_eq!((unfinished.summary, unfinished.bytes), (None, 4));
 }
 
 #[test]
-fn what_is_being_recorded_is_neither_deleted_nor_begun_twice() {
+fn a_running_recording_is_neither_deleted_nor_started_twice() {
     let (_folder, catalog) = catalog(Retention { size: Some(1), ..KEEP });
     let stream = "front".parse().unwrap();
-    let (one, other) =
-        (catalog.begin(&stream, "mp4").unwrap(), catalog.begin(&stream, "mp4").unwrap());
+    let (one, other) = (
+        catalog.reserve_name(&stream, "mp4").unwrap(),
+        catalog.reserve_name(&stream, "mp4").unwrap(),
+    );
     assert_ne!(one, other);
-    catalog.grown(&one, 100, Duration::from_secs(1));
-    catalog.make_room(Headroom::Going).unwrap();
-    assert_eq!(catalog.delete(&one), Err(NotDeleted::Recording));
-    catalog.ended(&one, None);
-    catalog.make_room(Headroom::Going).unwrap();
+    catalog.set_progress(&one, 100, Duration::from_secs(1));
+    catalog.make_headroom(Headroom::Continue).unwrap();
+    assert_eq!(catalog.delete(&one), Err(DeleteError::Recording));
+    catalog.set_waiting(&one, None);
+    catalog.make_headroom(Headroom::Continue).unwrap();
     assert_eq!(catalog.find(&one), None);
-    assert_eq!(catalog.delete(&one), Err(NotDeleted::NoSuch));
+    assert_eq!(catalog.delete(&one), Err(DeleteError::NoSuch));
 }
 
 #[test]
-fn a_new_file_takes_the_place_of_the_original_in_one_step() {
+fn a_finished_file_replaces_the_original_atomically() {
     let (_folder, catalog) = catalog(KEEP);
-    let name = catalog.begin(&"front".parse().unwrap(), ending_of("video/mp4")).unwrap();
+    let name = catalog.reserve_name(&"front".parse().unwrap(), extension_for("video/mp4")).unwrap();
     fs::write(name.path(catalog.folder(), Stage::Part), "fragments").unwrap();
-    catalog.grown(&name, 9, Duration::from_secs(1));
-    catalog.ended(&name, None);
-    assert!(catalog.finished(&name, Stage::New).is_err());
+    catalog.set_progress(&name, 9, Duration::from_secs(1));
+    catalog.set_waiting(&name, None);
+    assert!(catalog.install(&name, Stage::New).is_err());
     assert!(name.path(catalog.folder(), Stage::Part).exists());
-    fs::write(name.path(catalog.folder(), Stage::New), "film").unwrap();
-    catalog.finished(&name, Stage::New).unwrap();
+    fs::write(name.path(catalog.folder(), Stage::New), "data").unwrap();
+    catalog.install(&name, Stage::New).unwrap();
     assert_eq!(fs::read_dir(catalog.folder()).unwrap().count(), 1);
     let entry = catalog.find(&name).unwrap();
     assert_eq!((entry.state, entry.bytes), (State::Finished, 4));
-    assert_eq!(catalog.sums().usage.iter().map(|(_, of)| of.written).sum::<u64>(), 13);
+    assert_eq!(catalog.totals().usage.iter().map(|(_, of)| of.written).sum::<u64>(), 13);
 }
 
 #[test]
-fn each_stream_has_its_own_sums() {
+fn totals_are_kept_by_stream() {
     let (_folder, catalog) = catalog(KEEP);
     write(&catalog, "old_2026-01-01_00-00-00.mp4");
     write(&catalog, "front_2026-01-02_00-00-00.mp4");
     catalog.read();
-    let name = catalog.begin(&"front".parse().unwrap(), "mp4").unwrap();
-    catalog.grown(&name, 9, Duration::from_secs(1));
+    let name = catalog.reserve_name(&"front".parse().unwrap(), "mp4").unwrap();
+    catalog.set_progress(&name, 9, Duration::from_secs(1));
 
-    let usage = catalog.sums().usage;
+    let usage = catalog.totals().usage;
     let of = |stream: &str| {
         let (_, usage) = usage.iter().find(|(name, _)| name.as_str() == stream).unwrap();
         (usage.count, usage.bytes, usage.written, usage.written_today)
@@ -103,11 +103,11 @@ fn each_stream_has_its_own_sums() {
 }
 
 #[test]
-fn a_folder_that_is_gone_is_told() {
+fn a_missing_folder_is_an_error() {
     let (folder, catalog) = catalog(KEEP);
     folder.close().unwrap();
-    let failure = catalog.make_room(Headroom::Begin).unwrap_err().to_string();
-    assert!(failure.contains("is not there"), "{failure}");
+    let failure = catalog.make_headroom(Headroom::Start).unwrap_err().to_string();
+    assert!(failure.contains("is not available"), "{failure}");
     let lost = runtime().block_on(Catalog::open(PathBuf::from("/nowhere/at/all"), KEEP));
     assert!(lost.is_err());
 }
@@ -121,13 +121,13 @@ fn a_link_is_never_followed() {
     std::os::unix::fs::symlink(&target, folder.path().join(name)).unwrap();
     catalog.read();
     assert_eq!(catalog.list(None, 9, |_| true), []);
-    // One that takes the place of a recording later leads nowhere either.
+    // Nor is a link that replaces the file of a recording later.
     fs::remove_file(folder.path().join(name)).unwrap();
     write(&catalog, name);
     catalog.read();
     fs::remove_file(folder.path().join(name)).unwrap();
     std::os::unix::fs::symlink(&target, folder.path().join(name)).unwrap();
-    assert!(catalog.serve(&name.parse().unwrap()).is_none());
+    assert!(catalog.open_file(&name.parse().unwrap()).is_none());
 }
 
 #[test]
@@ -137,6 +137,6 @@ fn bytes_are_counted_by_day() {
     written.add(5, day("2026-11-27"));
     written.add(7, day("2026-11-28"));
     assert_eq!((written.all, written.today, written.yesterday), (12, 7, 5));
-    written.turn(day("2026-11-30"));
+    written.roll_over(day("2026-11-30"));
     assert_eq!((written.all, written.today, written.yesterday), (12, 0, 0));
 }
