@@ -97,7 +97,7 @@ impl Registry {
     /// runtime. The tasks end when the registry is dropped. `flows` has the byte feeds.
     pub fn new(settings: &Settings, flows: &bytes::Registry) -> (Self, Vec<JoinHandle<()>>) {
         let encoders = Arc::new(Encoders::default());
-        // Encoders are probed probed, so that the first viewer does not wait for it.
+        // Encoders are probed early, so that the first viewer does not wait for it.
         if !settings.streams.is_empty() {
             let probed = Arc::clone(&encoders);
             tokio::spawn(async move {

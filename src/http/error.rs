@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::accounts::Busy;
 use crate::base::disk::Silent;
-use crate::engine::process::bytes::{NoSeat, NoShot};
+use crate::engine::process::bytes::{ShotError, TooManyViewers};
 use crate::model::status::Failure;
 use crate::outputs::mjpeg::TooManyVariants;
 use crate::outputs::picture::{BadParameter, NoPicture};
@@ -66,9 +66,9 @@ pub(super) enum ApiError {
     )]
     NoMarks { key: String, content_type: String },
     #[error("Too many viewers: {0}")]
-    Full(#[from] NoSeat),
+    Full(#[from] TooManyViewers),
     #[error("No answer: {0}")]
-    Shot(#[from] NoShot),
+    Shot(#[from] ShotError),
     #[error("Too many kinds of pictures: {0}")]
     TooManyVariants(#[from] TooManyVariants),
     #[error("Invalid value for 'before': use the name of a recording")]
@@ -109,11 +109,11 @@ impl ApiError {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)))
             }
             ApiError::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(1))),
-            ApiError::Shot(NoShot::Failed { .. } | NoShot::TooLong) => {
+            ApiError::Shot(ShotError::Failed { .. } | ShotError::TooLong) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, None)
             }
             ApiError::NoPicture { .. }
-            | ApiError::Shot(NoShot::Full(_) | NoShot::TooLate)
+            | ApiError::Shot(ShotError::Full(_) | ShotError::TooLate)
             | ApiError::NoBytes { .. }
             | ApiError::Full(_)
             | ApiError::TooManyVariants(_) => {
@@ -195,10 +195,10 @@ impl ResponseError for ApiError {
             let challenge = format!("Basic realm=\"{realm}\", charset=\"UTF-8\"");
             response.insert_header(("WWW-Authenticate", challenge));
         }
-        if let ApiError::Shot(NoShot::Failed { said, .. }) = self
-            && !said.trim().is_empty()
+        if let ApiError::Shot(ShotError::Failed { stderr, .. }) = self
+            && !stderr.trim().is_empty()
         {
-            return page_of(&mut response, said);
+            return page_of(&mut response, stderr);
         }
         let problems =
             if let ApiError::Operation(refused) = self { refused.problems() } else { &[] };
@@ -217,9 +217,9 @@ pub(super) fn unreadable_query(error: QueryPayloadError, _: &HttpRequest) -> act
     ApiError::UnreadableQuery(why).into()
 }
 
-/// What a command said, as a page that runs nothing.
-fn page_of(response: &mut HttpResponseBuilder, said: &str) -> HttpResponse {
-    let escaped = said.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+/// The standard error of a command, as a page without scripts.
+fn page_of(response: &mut HttpResponseBuilder, stderr: &str) -> HttpResponse {
+    let escaped = stderr.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     response
         .content_type("text/html; charset=utf-8")
         .insert_header(("Cache-Control", "no-store"))

@@ -50,7 +50,7 @@ fn a_command_that_says_the_same_for_ever_is_a_few_lines_in_the_log() {
     let config = with_witness(&feed, "bad: {}");
     let livebox = Livebox::start(&format!("{config}log: {{level: debug}}\n"));
     livebox.log().wait_for("feed bad says: quiet", LIMIT);
-    livebox.log().wait_for("16384: frame lost [said 16384 times]", LIMIT);
+    livebox.log().wait_for("16384: frame lost [16384 times]", LIMIT);
     let told = livebox.log().count("frame lost");
     assert!(told < 20, "{}", livebox.log().text());
     assert_serves(&livebox);

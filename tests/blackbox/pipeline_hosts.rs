@@ -95,7 +95,7 @@ fn a_host_that_takes_too_much_memory_is_ended_with_that_reason_and_is_back() {
     crash(host_of(&livebox, "mjpeg"), "KILL");
     let why = "its process has died (SIGKILL): it takes more than 64 MiB of memory (limits.memory)";
     livebox.log().wait_for(&format!("MJPEG of camera failed: {why}"), LIMIT);
-    let words = "host mjpeg camera said before it died (SIGKILL): it takes more than 64 MiB";
+    let words = "host mjpeg camera died (SIGKILL), its last output: it takes more than 64 MiB";
     livebox.log().wait_for(words, LIMIT);
     livebox.reload(&config("1G"));
     let host = wait::until("a host with more", LIMIT, || {

@@ -1,7 +1,7 @@
-//! Feeds and streams of bytes: what runs for whom.
+//! Byte feeds and byte streams, with their supervisors.
 //!
-//! A feed runs once, whoever reads it. A stream is its feed's bytes, or what a
-//! command makes of them: once for all viewers, or once for each.
+//! A feed runs once for all of its readers. A stream is the bytes of its feed, or the
+//! output of a command: one process for all viewers, or one for each.
 
 mod run;
 mod shot;
@@ -18,10 +18,10 @@ use log::debug;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
-pub(super) use run::Sign;
+pub(super) use run::FirstOutput;
 use run::{BytesPipeline, Job, Origin, run_for_one};
 
-pub use self::shot::NoShot;
+pub use self::shot::ShotError;
 use super::command::Program;
 use super::command_log::CommandLog;
 use crate::base::backoff::Backoff;
@@ -36,8 +36,8 @@ use crate::media::container::Container;
 use crate::model::ids::{FeedName, StreamName};
 use crate::model::status::{Failure, State};
 
-/// A command must give something this soon, and as long as it is fed may not
-/// pause for longer. Encoders look at their input for seconds first.
+/// Limits of commands, while they have input. Encoders probe their input for seconds
+/// before the first output.
 const LIMITS: Limits = Limits {
     start_timeout: Duration::from_secs(10),
     stall_timeout: Duration::from_secs(10),
@@ -46,27 +46,27 @@ const LIMITS: Limits = Limits {
     spread: 0.0,
 };
 
-/// What a command was given before its feed went down may still come out.
-const LAST_BYTES: Duration = Duration::from_secs(1);
+/// How long output of a command may follow after its feed went down.
+const LAST_BYTES_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What all rings of bytes together may hold, and each of them.
-const MEMORY: usize = 32 << 20;
-const MEMORY_OF_ONE: usize = 4 << 20;
+/// Limits of all byte rings together, and of each.
+const MAX_RINGS_BYTES: usize = 32 << 20;
+const MAX_RING_BYTES: usize = 4 << 20;
 
-/// So many viewers of one stream may have a process of their own.
-const SEATS: usize = 32;
+/// How many viewers of one stream may have a process of their own.
+const MAX_VIEWER_PROCESSES: usize = 32;
 
-/// A process of one viewer is so many pieces ahead of it; then it waits.
-const PIECES_AHEAD: usize = 4;
+/// How many pieces of output are buffered between a viewer and its process.
+const BUFFERED_PIECES: usize = 4;
 
-/// All streams of bytes, in the order of the configuration.
+/// All byte streams, in the order of the configuration.
 #[derive(Debug)]
 pub struct Registry {
     streams: Vec<Arc<Stream>>,
     feeds: Vec<Arc<Feed>>,
-    /// Held by every process of a single viewer, so that the service can wait
-    /// for them.
-    alive: mpsc::Sender<()>,
+    /// Cloned by every process of a single viewer, so that the service can wait for them
+    /// at its end.
+    process_guard: mpsc::Sender<()>,
 }
 
 /// One stream of the registry.
@@ -74,11 +74,11 @@ pub struct Registry {
 pub struct Stream {
     settings: ByteStream,
     feed: Option<Arc<Feed>>,
-    maker: Maker,
-    /// Each viewer has a share of it.
+    producer: Producer,
+    /// Each viewer holds a clone, which counts it.
     viewers: Arc<()>,
-    /// Tells them that nothing more comes.
-    gone: watch::Sender<bool>,
+    /// Set when the stream is removed, which ends its viewers.
+    removed: watch::Sender<bool>,
     bytes_out: Arc<AtomicU64>,
 }
 
@@ -88,13 +88,13 @@ struct Feed {
     mode: Mode,
     flow: Arc<ByteRing>,
     supervisor: Supervisor,
-    /// Those that pass its bytes on.
+    /// The streams that read it.
     streams: watch::Sender<Vec<StreamName>>,
 }
 
-/// Who makes a stream's bytes.
+/// What makes a stream's bytes.
 #[derive(Clone, Debug)]
-enum Maker {
+enum Producer {
     Feed(Arc<Feed>),
     Shared {
         flow: Arc<ByteRing>,
@@ -102,84 +102,85 @@ enum Maker {
     },
     Exclusive {
         program: Program,
-        seats: Arc<Semaphore>,
-        /// How many of them there are.
-        places: usize,
-        alive: mpsc::Sender<()>,
+        permits: Arc<Semaphore>,
+        /// The number of permits in all.
+        max_processes: usize,
+        process_guard: mpsc::Sender<()>,
     },
 }
 
-/// Somebody who watches a stream.
+/// A viewer of a stream.
 #[derive(Debug)]
 pub struct Viewer {
-    from: From,
-    hold: Hold,
-    gone: watch::Receiver<bool>,
+    output: Output,
+    need: FeedNeed,
+    removed: watch::Receiver<bool>,
     _counted: Arc<()>,
 }
 
-/// What a viewer does for the feed of its stream.
+/// Whether a viewer keeps the feed of its stream running.
 #[derive(Debug)]
-enum Hold {
-    Nothing,
-    /// Once the command has given something: the feed must not start before
-    /// the command listens, and until then the command's run holds it.
-    Later(Arc<ByteRing>),
-    /// The feed is needed while somebody watches, also while a command is down.
-    Now(#[expect(dead_code, reason = "being alive is what it does")] Need),
+enum FeedNeed {
+    None,
+    /// From the first output of the command on: the feed must not start before the
+    /// command reads, and until then the command's run keeps the feed.
+    AfterOutput(Arc<ByteRing>),
+    /// As long as the viewer exists, also while the command is down.
+    Held(#[expect(dead_code, reason = "it takes effect when it is dropped")] Need),
 }
 
 #[derive(Debug)]
-enum From {
+enum Output {
     Ring(Reader),
     Process(mpsc::Receiver<Result<Bytes, Failure>>),
 }
 
-/// As many viewers as may have a process of their own have one.
+/// All viewers that may have a process of their own have one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the stream runs a command for each viewer, and has as many as it may")]
-pub struct NoSeat;
+#[error("the stream runs a command for each viewer, and the limit of viewers is reached")]
+pub struct TooManyViewers;
 
 impl Registry {
     /// Starts a supervisor for each feed and each shared command; must be
     /// called on a runtime. The tasks end when the registry is dropped.
     pub fn new(settings: &Settings) -> (Self, Vec<JoinHandle<()>>) {
-        let (alive, mut all) = mpsc::channel(1);
+        let (process_guard, mut all) = mpsc::channel(1);
         let own = tokio::spawn(async move {
-            // Nobody sends; it ends with the last sender.
+            // Nothing is sent; this ends when the last sender is dropped.
             all.recv().await;
         });
-        let nobody = Self { streams: Vec::new(), feeds: Vec::new(), alive };
-        let (registry, mut tasks) = nobody.built(settings, &Diff::from_nothing(settings));
+        let empty = Self { streams: Vec::new(), feeds: Vec::new(), process_guard };
+        let (registry, mut tasks) = empty.build(settings, &Diff::from_nothing(settings));
         tasks.push(own);
         (registry, tasks)
     }
 
-    /// The registry under other settings, with the tasks of what is new in it.
-    /// What goes on running is the same in both. Returns once everything else
-    /// has ended and what takes its place has begun.
+    /// The registry for new settings, with the tasks of its new supervisors. What is kept
+    /// is shared by both. Returns when all other supervisors have ended and the new ones
+    /// have started.
     pub async fn next(&self, settings: &Settings, diff: &Diff) -> (Self, Vec<JoinHandle<()>>) {
-        let ends = |stream: &&Arc<Stream>| !diff.byte_streams.goes_on(&stream.settings.name);
-        let streams = self.streams.iter().filter(ends).filter_map(|stream| stream.own_supervisor());
+        let is_ending = |stream: &&Arc<Stream>| !diff.byte_streams.goes_on(&stream.settings.name);
+        let streams =
+            self.streams.iter().filter(is_ending).filter_map(|stream| stream.own_supervisor());
         let feeds = self.feeds.iter().filter(|feed| !diff.byte_feeds.goes_on(&feed.name));
         let all = streams.chain(feeds.map(|feed| &feed.supervisor));
         join_all(all.map(Supervisor::end)).await;
-        self.built(settings, diff)
+        self.build(settings, diff)
     }
 
-    /// Lets the viewers go whose bytes end with this registry.
+    /// Disconnects the viewers of streams that the next registry does not continue.
     pub fn disconnect_removed(&self, next: &Self) {
         for stream in &self.streams {
             let same = next.find(&stream.settings.name);
             if !same.is_some_and(|same| Arc::ptr_eq(&same.viewers, &stream.viewers)) {
-                stream.gone.send_replace(true);
+                stream.removed.send_replace(true);
             }
         }
     }
 
-    fn built(&self, settings: &Settings, diff: &Diff) -> (Self, Vec<JoinHandle<()>>) {
+    fn build(&self, settings: &Settings, diff: &Diff) -> (Self, Vec<JoinHandle<()>>) {
         let count = settings.byte_feeds.len() + settings.byte_streams.len();
-        let memory = (MEMORY / count.max(1)).min(MEMORY_OF_ONE);
+        let memory = (MAX_RINGS_BYTES / count.max(1)).min(MAX_RING_BYTES);
         let mut builder = Builder { before: self, diff, settings, memory, tasks: Vec::new() };
         let feeds = builder.feeds();
         let streams = settings.byte_streams.iter().map(|stream| {
@@ -188,16 +189,16 @@ impl Registry {
             builder.stream(stream, feed)
         });
         let streams = streams.collect();
-        (Self { streams, feeds, alive: self.alive.clone() }, builder.tasks)
+        (Self { streams, feeds, process_guard: self.process_guard.clone() }, builder.tasks)
     }
 
-    /// Those of all feeds and shared commands.
+    /// The supervisors of all feeds and shared commands.
     pub fn supervisors(&self) -> impl Iterator<Item = &Supervisor> {
-        let of_feeds = self.feeds.iter().map(|feed| &feed.supervisor);
-        of_feeds.chain(self.streams.iter().filter_map(|stream| stream.own_supervisor()))
+        let feeds = self.feeds.iter().map(|feed| &feed.supervisor);
+        feeds.chain(self.streams.iter().filter_map(|stream| stream.own_supervisor()))
     }
 
-    /// The bytes of the feed that is called so, and who looks after them.
+    /// The flow and the supervisor of a feed.
     pub fn feed(&self, feed: &FeedName) -> Option<(&Arc<ByteRing>, &Supervisor)> {
         let feed = self.feeds.iter().find(|other| other.name == *feed)?;
         Some((&feed.flow, &feed.supervisor))
@@ -211,18 +212,18 @@ impl Registry {
         self.streams.iter().find(|stream| stream.settings.name == *name)
     }
 
-    /// What runs: feeds and shared commands.
+    /// All feeds and shared commands, with the feed or stream of each.
     pub fn units(&self) -> impl Iterator<Item = Unit> {
-        let of_feeds = self.feeds.iter().map(|feed| Unit {
+        let feeds = self.feeds.iter().map(|feed| Unit {
             feed: Some(feed.name.clone()),
             stream: None,
             supervisor: feed.supervisor.clone(),
         });
-        let of_streams = self.streams.iter().filter_map(|stream| {
+        let streams = self.streams.iter().filter_map(|stream| {
             let supervisor = stream.own_supervisor()?.clone();
             Some(Unit { feed: None, stream: Some(stream.settings.name.clone()), supervisor })
         });
-        of_feeds.chain(of_streams)
+        feeds.chain(streams)
     }
 }
 
@@ -235,18 +236,18 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// All feeds, each after that which it is made from.
+    /// All feeds, each after the one that it is made from.
     fn feeds(&mut self) -> Vec<Arc<Feed>> {
         let mut feeds: Vec<Arc<Feed>> = Vec::new();
-        let mut to_do: VecDeque<_> = self.settings.byte_feeds.iter().collect();
-        while let Some(feed) = to_do.pop_front() {
+        let mut pending: VecDeque<_> = self.settings.byte_feeds.iter().collect();
+        while let Some(feed) = pending.pop_front() {
             let base = match feed.made_from() {
                 None => None,
                 Some(from) => match feeds.iter().find(|feed| feed.name == *from) {
                     Some(base) => Some(Arc::clone(&base.flow)),
                     None => {
-                        // The check refuses circles, so that one's turn comes.
-                        to_do.push_back(feed);
+                        // The check of the configuration refuses cycles, so that this ends.
+                        pending.push_back(feed);
                         continue;
                     }
                 },
@@ -260,13 +261,13 @@ impl Builder<'_> {
     fn feed(&mut self, feed: &ByteFeed, base: Option<Arc<ByteRing>>) -> Arc<Feed> {
         let ByteFeed { name, source, mode, resurrect } = feed;
         let before = self.before.feeds.iter().find(|feed| feed.name == *name);
-        let of_feed = |stream: &&ByteStream| stream.feed.as_ref() == Some(name);
-        let streams = self.settings.byte_streams.iter().filter(of_feed);
+        let reads_it = |stream: &&ByteStream| stream.feed.as_ref() == Some(name);
+        let streams = self.settings.byte_streams.iter().filter(reads_it);
         let streams = streams.map(|stream| stream.name.clone()).collect();
-        if let Some(present) = before.filter(|_| self.diff.byte_feeds.goes_on(name)) {
-            present.flow.set_limit(self.memory);
-            present.streams.send_replace(streams);
-            return Arc::clone(present);
+        if let Some(kept) = before.filter(|_| self.diff.byte_feeds.goes_on(name)) {
+            kept.flow.set_limit(self.memory);
+            kept.streams.send_replace(streams);
+            return Arc::clone(kept);
         }
         let container = container_of(self.settings, name);
         let flow = self.flow(before.map(|before| &before.flow), container);
@@ -283,7 +284,7 @@ impl Builder<'_> {
         Arc::new(Feed { name, mode: *mode, flow, supervisor, streams })
     }
 
-    /// The flow that was there, with its readers, if it can hold what comes.
+    /// The earlier flow, with its readers, if it has the same container; else a new one.
     fn flow(&self, before: Option<&Arc<ByteRing>>, container: Option<Container>) -> Arc<ByteRing> {
         match before.filter(|flow| flow.container() == container) {
             Some(flow) => {
@@ -296,60 +297,65 @@ impl Builder<'_> {
 
     fn stream(&mut self, settings: &ByteStream, feed: Option<Arc<Feed>>) -> Arc<Stream> {
         let before = self.before.find(&settings.name);
-        let maker = match before.filter(|_| self.diff.byte_streams.goes_on(&settings.name)) {
-            Some(present) => present.maker.with(feed.as_ref()),
-            None => self.maker(settings, feed.as_ref(), before),
+        let producer = match before.filter(|_| self.diff.byte_streams.goes_on(&settings.name)) {
+            Some(kept) => kept.producer.with_feed(feed.as_ref()),
+            None => self.producer(settings, feed.as_ref(), before),
         };
         let settings = settings.clone();
         let is_open = !self.diff.locked.contains(&settings.name);
-        match before.filter(|before| is_open && before.maker.has_readers_of(&maker)) {
-            Some(before) => Arc::new(Stream { settings, feed, maker, ..Stream::clone(before) }),
+        match before.filter(|before| is_open && before.producer.has_readers_of(&producer)) {
+            Some(before) => Arc::new(Stream { settings, feed, producer, ..Stream::clone(before) }),
             None => Arc::new(Stream {
                 settings,
                 feed,
-                maker,
+                producer,
                 viewers: Arc::default(),
-                gone: watch::Sender::new(false),
+                removed: watch::Sender::new(false),
                 bytes_out: Arc::default(),
             }),
         }
     }
 
-    fn maker(
+    fn producer(
         &mut self,
         settings: &ByteStream,
         feed: Option<&Arc<Feed>>,
         before: Option<&Arc<Stream>>,
-    ) -> Maker {
+    ) -> Producer {
         let name = &settings.name;
         let program = settings
             .command
             .clone()
             .map(|line| Program::new(line, self.log("stream", name.as_str())));
         match (program, settings.client) {
-            (None, _) => Maker::Feed(Arc::clone(
+            (None, _) => Producer::Feed(Arc::clone(
                 feed.expect("the check refuses a stream with neither feed nor command"),
             )),
             (Some(program), Client::Shared) => {
                 let before = before.filter(|_| !self.diff.locked.contains(name));
-                let before = before.and_then(|before| before.maker.own_flow());
+                let before = before.and_then(|before| before.producer.own_flow());
                 let flow = self.flow(before, Container::of(&settings.content_type));
                 let input = feed.map(|feed| Arc::clone(&feed.flow));
                 let job = Job::new(Origin::Command(program), &flow, input, true);
-                // Its viewers hold what it reads.
+                // Its viewers keep its feed running.
                 let pipeline = BytesPipeline::new(job, None);
                 let supervisor =
                     self.supervise(format!("stream {name}"), pipeline, Mode::OnDemand, true);
-                Maker::Shared { flow, supervisor }
+                Producer::Shared { flow, supervisor }
             }
-            (Some(program), Client::Exclusive) => self.exclusive(program, SEATS),
-            (Some(program), Client::Shot) => self.exclusive(program, shot::AT_ONCE),
+            (Some(program), Client::Exclusive) => self.exclusive(program, MAX_VIEWER_PROCESSES),
+            (Some(program), Client::Shot) => self.exclusive(program, shot::MAX_CONCURRENT_SHOTS),
         }
     }
 
-    fn exclusive(&self, program: Program, places: usize) -> Maker {
-        let seats = Arc::new(Semaphore::new(places));
-        Maker::Exclusive { program, seats, places, alive: self.before.alive.clone() }
+    fn exclusive(&self, program: Program, max_processes: usize) -> Producer {
+        let permits = Arc::new(Semaphore::new(max_processes));
+        Producer::Exclusive {
+            program,
+            permits,
+            max_processes,
+            process_guard: self.before.process_guard.clone(),
+        }
     }
 
     fn log(&self, kind: &str, name: &str) -> CommandLog {
@@ -358,7 +364,7 @@ impl Builder<'_> {
 
     fn supervise(
         &mut self,
-        what: String,
+        name: String,
         pipeline: BytesPipeline,
         mode: Mode,
         resurrect: bool,
@@ -366,49 +372,49 @@ impl Builder<'_> {
         let needed = pipeline.readers();
         let lifecycle = Lifecycle::new(LIMITS).resurrecting(resurrect);
         let (supervisor, task) =
-            Supervisor::spawn(what, pipeline, lifecycle, Demand::new(mode), needed);
+            Supervisor::spawn(name, pipeline, lifecycle, Demand::new(mode), needed);
         self.tasks.push(task);
         supervisor
     }
 }
 
-impl Maker {
-    /// The same, of a feed that may have started anew.
-    fn with(&self, feed: Option<&Arc<Feed>>) -> Self {
+impl Producer {
+    /// The same producer, with a feed that may have been replaced.
+    fn with_feed(&self, feed: Option<&Arc<Feed>>) -> Self {
         match (self, feed) {
-            (Maker::Feed(_), Some(feed)) => Maker::Feed(Arc::clone(feed)),
+            (Producer::Feed(_), Some(feed)) => Producer::Feed(Arc::clone(feed)),
             (other, _) => other.clone(),
         }
     }
 
-    /// Whether viewers of the one read what the other makes.
+    /// Whether viewers of this producer read the output of the other.
     fn has_readers_of(&self, other: &Self) -> bool {
         match (self, other) {
-            (Maker::Exclusive { seats, .. }, Maker::Exclusive { seats: others, .. }) => {
-                Arc::ptr_eq(seats, others)
+            (Producer::Exclusive { permits, .. }, Producer::Exclusive { permits: others, .. }) => {
+                Arc::ptr_eq(permits, others)
             }
-            (Maker::Feed(feed), Maker::Feed(other)) => Arc::ptr_eq(&feed.flow, &other.flow),
-            (Maker::Shared { flow, .. }, Maker::Shared { flow: other, .. }) => {
+            (Producer::Feed(feed), Producer::Feed(other)) => Arc::ptr_eq(&feed.flow, &other.flow),
+            (Producer::Shared { flow, .. }, Producer::Shared { flow: other, .. }) => {
                 Arc::ptr_eq(flow, other)
             }
-            (Maker::Feed(_) | Maker::Shared { .. } | Maker::Exclusive { .. }, _) => false,
+            (Producer::Feed(_) | Producer::Shared { .. } | Producer::Exclusive { .. }, _) => false,
         }
     }
 
     fn own_flow(&self) -> Option<&Arc<ByteRing>> {
         match self {
-            Maker::Shared { flow, .. } => Some(flow),
-            Maker::Feed(_) | Maker::Exclusive { .. } => None,
+            Producer::Shared { flow, .. } => Some(flow),
+            Producer::Feed(_) | Producer::Exclusive { .. } => None,
         }
     }
 }
 
 impl Stream {
-    /// That of its shared command.
+    /// The supervisor of its shared command, if it has one.
     pub fn own_supervisor(&self) -> Option<&Supervisor> {
-        match &self.maker {
-            Maker::Shared { supervisor, .. } => Some(supervisor),
-            Maker::Feed(_) | Maker::Exclusive { .. } => None,
+        match &self.producer {
+            Producer::Shared { supervisor, .. } => Some(supervisor),
+            Producer::Feed(_) | Producer::Exclusive { .. } => None,
         }
     }
 
@@ -416,58 +422,58 @@ impl Stream {
         &self.settings
     }
 
-    /// Whether `next`, of a later configuration, gives the same readers bytes of
-    /// the same type.
+    /// Whether `next`, of a later configuration, has the same readers and content type.
     pub fn is_continued_by(&self, next: &Self) -> bool {
         let is_same_type = self.settings.content_type == next.settings.content_type;
         is_same_type && Arc::ptr_eq(&self.viewers, &next.viewers)
     }
 
-    /// Whether its viewers can ask for a header and for an intra frame. Who has
-    /// a process of its own gets both anyway.
+    /// Whether its viewers can start with a header and an intra frame: if the container
+    /// is known, or each viewer has a process of its own.
     pub fn has_marks(&self) -> bool {
-        let is_own = matches!(self.maker, Maker::Exclusive { .. });
+        let is_own = matches!(self.producer, Producer::Exclusive { .. });
         is_own || Container::of(&self.settings.content_type).is_some()
     }
 
-    /// A viewer, which starts what must run for it.
+    /// Adds a viewer, which starts the feed and the command if they are idle.
     ///
     /// # Errors
-    /// There is no room for another.
-    pub fn join(&self, begin: Begin) -> Result<Viewer, NoSeat> {
+    /// The limit of processes is reached.
+    pub fn join(&self, begin: Begin) -> Result<Viewer, TooManyViewers> {
         let input = self.feed.as_ref().map(|feed| &feed.flow);
-        let later = input.map_or(Hold::Nothing, |input| Hold::Later(Arc::clone(input)));
-        let (from, hold) = match &self.maker {
-            Maker::Feed(feed) => (From::Ring(feed.flow.join(begin)), Hold::Nothing),
-            Maker::Shared { flow, .. } => (From::Ring(flow.join(begin)), later),
-            Maker::Exclusive { program, seats, alive, .. } => {
-                let seat = Arc::clone(seats).try_acquire_owned().map_err(|_| NoSeat)?;
-                let hold = input.map(|input| (input.join_uncounted(Begin::Now), input.need()));
-                let (input, need) = hold.unzip();
-                let (send, receive) = mpsc::channel(PIECES_AHEAD);
-                let guards = (seat, alive.clone());
+        let after_output =
+            input.map_or(FeedNeed::None, |input| FeedNeed::AfterOutput(Arc::clone(input)));
+        let (output, need) = match &self.producer {
+            Producer::Feed(feed) => (Output::Ring(feed.flow.join(begin)), FeedNeed::None),
+            Producer::Shared { flow, .. } => (Output::Ring(flow.join(begin)), after_output),
+            Producer::Exclusive { program, permits, process_guard, .. } => {
+                let permit = Arc::clone(permits).try_acquire_owned().map_err(|_| TooManyViewers)?;
+                let input = input.map(|input| (input.join_uncounted(Begin::Now), input.need()));
+                let (input, need) = input.unzip();
+                let (send, receive) = mpsc::channel(BUFFERED_PIECES);
+                let guards = (permit, process_guard.clone());
                 tokio::spawn(run_for_one(program.clone(), input, send, guards));
-                (From::Process(receive), need.map_or(Hold::Nothing, Hold::Now))
+                (Output::Process(receive), need.map_or(FeedNeed::None, FeedNeed::Held))
             }
         };
-        let (gone, counted) = (self.gone.subscribe(), Arc::clone(&self.viewers));
-        Ok(Viewer { from, hold, gone, _counted: counted })
+        let (removed, counted) = (self.removed.subscribe(), Arc::clone(&self.viewers));
+        Ok(Viewer { output, need, removed, _counted: counted })
     }
 
-    /// As [`Stream::join`], for who decodes what comes.
+    /// As [`Stream::join`], for a decoder: begins at an intra frame where one is known.
     ///
     /// # Errors
     /// Likewise.
-    pub fn join_to_decode(&self) -> Result<Viewer, NoSeat> {
-        let begin = match &self.maker {
-            Maker::Feed(feed) => feed.flow.decodable(),
-            Maker::Shared { flow, .. } => flow.decodable(),
-            Maker::Exclusive { .. } => Begin::Now,
+    pub fn join_to_decode(&self) -> Result<Viewer, TooManyViewers> {
+        let begin = match &self.producer {
+            Producer::Feed(feed) => feed.flow.decodable(),
+            Producer::Shared { flow, .. } => flow.decodable(),
+            Producer::Exclusive { .. } => Begin::Now,
         };
         self.join(begin)
     }
 
-    /// Why it gives nothing, if it is down.
+    /// The last failure, if the stream is down.
     pub fn cause(&self) -> Option<Failure> {
         match self.state(tokio::time::Instant::now().into_std()) {
             State::Waiting { cause, .. } | State::Over { cause } => Some(cause),
@@ -484,31 +490,31 @@ impl Stream {
         self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Starts its feed afresh, and its shared command, if they run or wait.
+    /// Restarts its feed and its shared command, if they run or wait.
     pub async fn restart(&self) {
         if let Some(feed) = &self.feed {
             feed.supervisor.restart().await;
         }
-        if let Maker::Shared { supervisor, .. } = &self.maker {
+        if let Producer::Shared { supervisor, .. } = &self.producer {
             supervisor.restart().await;
         }
     }
 
-    /// Returns when what it is made of is down and has failed `times` in a row.
+    /// Waits until its feed or its shared command is down and has failed `times` in a row.
     pub async fn wait_failed(&self, times: u32) {
         let feed = async {
             match &self.feed {
                 Some(feed) => feed.supervisor.wait_failed(times).await,
                 None => std::future::pending().await,
             }
-            if !matches!(self.maker, Maker::Feed(_)) {
-                tokio::time::sleep(LAST_BYTES).await;
+            if !matches!(self.producer, Producer::Feed(_)) {
+                tokio::time::sleep(LAST_BYTES_TIMEOUT).await;
             }
         };
         let own = async {
-            match &self.maker {
-                Maker::Shared { supervisor, .. } => supervisor.wait_failed(times).await,
-                Maker::Feed(_) | Maker::Exclusive { .. } => std::future::pending().await,
+            match &self.producer {
+                Producer::Shared { supervisor, .. } => supervisor.wait_failed(times).await,
+                Producer::Feed(_) | Producer::Exclusive { .. } => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -522,39 +528,39 @@ impl Viewer {
     /// The next bytes.
     ///
     /// # Errors
-    /// Nothing more will come; says why, where that is known. Cancelling loses nothing.
+    /// Nothing more will come; with the reason if it is known. Cancelling loses nothing.
     pub async fn next(&mut self) -> Result<Bytes, Option<Failure>> {
         let bytes = tokio::select! {
             biased;
-            () = is_gone(&mut self.gone) => return Err(None),
-            bytes = self.from.next() => bytes?,
+            () = is_removed(&mut self.removed) => return Err(None),
+            bytes = self.output.next() => bytes?,
         };
-        if let Hold::Later(feed) = &self.hold {
-            self.hold = Hold::Now(feed.need());
+        if let FeedNeed::AfterOutput(feed) = &self.need {
+            self.need = FeedNeed::Held(feed.need());
         }
         Ok(bytes)
     }
 }
 
-async fn is_gone(gone: &mut watch::Receiver<bool>) {
-    if gone.wait_for(|gone| *gone).await.is_err() {
-        // The stream is there no more, and neither is whoever would tell.
+async fn is_removed(removed: &mut watch::Receiver<bool>) {
+    if removed.wait_for(|removed| *removed).await.is_err() {
+        // The stream was dropped, so that it cannot be removed.
         std::future::pending().await
     }
 }
 
-impl From {
+impl Output {
     async fn next(&mut self) -> Result<Bytes, Option<Failure>> {
         match self {
-            From::Ring(reader) => loop {
+            Output::Ring(reader) => loop {
                 match reader.next().await {
                     Read::Bytes(bytes) => return Ok(bytes),
-                    // It goes on at the next element; the flow counts the loss.
-                    Read::Skipped(lost) => debug!("a viewer was too slow for {lost} bytes"),
+                    // It continues at the next element; the flow counts the loss.
+                    Read::Skipped(lost) => debug!(lost; "a viewer was too slow; bytes dropped"),
                     Read::End => return Err(None),
                 }
             },
-            From::Process(pieces) => match pieces.recv().await {
+            Output::Process(output) => match output.recv().await {
                 Some(Ok(bytes)) => Ok(bytes),
                 Some(Err(failure)) => Err(Some(failure)),
                 None => Err(None),

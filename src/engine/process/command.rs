@@ -1,7 +1,7 @@
-//! A program of somebody else: started without a shell, heard, and ended.
+//! Commands of the configuration: started without a shell, logged, and ended.
 //!
-//! Each runs in a process group of its own, so that whatever it starts ends
-//! with it. It gets its three standard files and no others.
+//! Each runs in a process group of its own, so that its children end with it. It
+//! inherits the three standard files and no others.
 
 use std::io;
 use std::path::Path;
@@ -27,23 +27,24 @@ use crate::engine::process::mark;
 use crate::hub::bytes::{Read, Reader};
 use crate::model::status::Failure;
 
-/// From being asked to end to being ended: the service itself leaves within two seconds.
+/// Time between SIGTERM and SIGKILL; the service itself ends within two seconds.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A program that is not started by then lies on a disk that hangs.
-const START_LIMIT: Duration = Duration::from_secs(10);
+/// Time limit of a start: the program may be on a disk that hangs.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often a group that was asked to end is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often it is polled whether a group has ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Last words are waited for this long: whoever left the group may hold the file.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+/// How long to wait for the end of standard error: a process that left the group may
+/// keep it open.
+const STDERR_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Bytes are read in blocks of this size, which the pieces of a ring share.
-const BLOCK: usize = 64 << 10;
+/// The size of the blocks that are read, which the pieces of a ring share.
+const BLOCK_BYTES: usize = 64 << 10;
 
-/// Less room than this in a block, and another is taken.
-const LEAST_ROOM: usize = 4 << 10;
+/// A block with less room than this is replaced.
+const MIN_ROOM_BYTES: usize = 4 << 10;
 
 /// A command that can be run any number of times.
 #[derive(Clone, Debug)]
@@ -52,7 +53,7 @@ pub(super) struct Program {
     log: Arc<CommandLog>,
 }
 
-/// Whether a program is given anything to read.
+/// The standard input of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Input {
     Nothing,
@@ -67,11 +68,11 @@ pub(super) struct Process {
     input: Option<ChildStdin>,
     output: Option<ChildStdout>,
     log: Option<JoinHandle<()>>,
-    said: Arc<LastWords>,
-    is_gone: bool,
+    stderr_tail: Arc<LastWords>,
+    has_ended: bool,
 }
 
-/// Reads bytes into blocks that are shared instead of copied.
+/// Reads into blocks whose parts are shared instead of copied.
 #[derive(Debug, Default)]
 pub(super) struct Blocks(BytesMut);
 
@@ -80,20 +81,20 @@ impl Program {
         Self { line, log: Arc::new(log) }
     }
 
-    /// Starts it.
+    /// Starts the program.
     ///
     /// # Errors
-    /// There is no such program, or it may not be run.
+    /// It does not exist, may not be executed, or its disk does not answer.
     pub(super) async fn start(&self, input: Input) -> Result<Process, Failure> {
         let (program, runtime) = (self.clone(), tokio::runtime::Handle::current());
         let failed = |error: io::Error| Failure::Command(error.to_string());
-        // The program may lie on a disk that hangs; then its next start is refused at once.
+        // The program may be on a disk that hangs; then the next start is refused at once.
         let disk = Disk::at(Path::new(&self.line.program)).map_err(failed)?;
-        let started = disk.run(START_LIMIT, move || {
+        let started = disk.run(START_TIMEOUT, move || {
             let _runtime = runtime.enter();
             program.spawn(input)
         });
-        started.await.unwrap_or_else(|silent| Err(failed(silent.into())))
+        started.await.unwrap_or_else(|error| Err(failed(error.into())))
     }
 
     fn spawn(&self, input: Input) -> Result<Process, Failure> {
@@ -105,7 +106,7 @@ impl Program {
         };
         command.args(arguments).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
-        // Settings may hold stream keys, and readiness is the service's to tell.
+        // Settings may contain stream keys; only the service may notify systemd.
         let ours = |name: &str| name.starts_with(PREFIX) || name == "NOTIFY_SOCKET";
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(ours) {
@@ -114,20 +115,20 @@ impl Program {
         }
         let (name, mark) = mark();
         command.env(name, mark);
-        // GStreamer opens cameras without the flag by which they stay ours.
+        // GStreamer opens cameras without the close-on-exec flag.
         close_fds::CloseFdsBuilder::new().cloexecfrom(3);
-        let mut child = command.spawn().map_err(|error| refusal(program, &error))?;
+        let mut child = command.spawn().map_err(|error| start_failure(program, &error))?;
         let id = child.id().and_then(|id| i32::try_from(id).ok());
-        let group = Pid::from_raw(id.expect("it was not waited for yet"));
-        let said = Arc::<LastWords>::default();
-        let keep = |from| keep(from, Arc::clone(&self.log), Arc::clone(&said));
+        let group = Pid::from_raw(id.expect("the child was not waited for yet"));
+        let stderr_tail = Arc::<LastWords>::default();
+        let keep = |from| keep(from, Arc::clone(&self.log), Arc::clone(&stderr_tail));
         let log = child.stderr.take().map(|from| tokio::spawn(keep(from)));
         let (input, output) = (child.stdin.take(), child.stdout.take());
-        Ok(Process { child, group, input, output, log, said, is_gone: false })
+        Ok(Process { child, group, input, output, log, stderr_tail, has_ended: false })
     }
 }
 
-fn refusal(program: &str, error: &io::Error) -> Failure {
+fn start_failure(program: &str, error: &io::Error) -> Failure {
     Failure::Command(if error.kind() == io::ErrorKind::NotFound {
         format!("the program {program:?} is not installed")
     } else {
@@ -136,83 +137,84 @@ fn refusal(program: &str, error: &io::Error) -> Failure {
 }
 
 impl Process {
-    /// What it reads; nothing where that was taken before.
+    /// Its standard input; none if that was taken before.
     pub(super) fn take_input(&mut self) -> Option<ChildStdin> {
         self.input.take()
     }
 
-    /// What it writes.
+    /// Its standard output; none if that was taken before.
     pub(super) fn take_output(&mut self) -> Option<ChildStdout> {
         self.output.take()
     }
 
-    /// It has closed its output: waits a while for its end, and tells how it ended.
-    pub(super) async fn verdict(&mut self) -> Failure {
+    /// To be called after it has closed its output: waits up to a second for its end
+    /// and returns how it ended.
+    pub(super) async fn exit_failure(&mut self) -> Failure {
         match tokio::time::timeout(GRACE, self.child.wait()).await {
-            Ok(Ok(status)) if status.success() => Failure::Command(told(status)),
+            Ok(Ok(status)) if status.success() => Failure::Command(describe(status)),
             Ok(Ok(status)) => {
-                self.has_said_all().await;
-                let why = self.said.last_line().map(|line| format!(": {line}"));
-                Failure::Command(told(status) + &why.unwrap_or_default())
+                self.drain_stderr().await;
+                let why = self.stderr_tail.last_line().map(|line| format!(": {line}"));
+                Failure::Command(describe(status) + &why.unwrap_or_default())
             }
             Ok(Err(error)) => Failure::Command(format!("the command was lost: {error}")),
             Err(_) => Failure::Command("the command closed its output".to_owned()),
         }
     }
 
-    /// It has closed its output: waits a while for its end, and tells whether
-    /// that was a good one.
+    /// To be called after it has closed its output: waits up to a second for its end
+    /// and returns whether it exited with status 0.
     pub(super) async fn succeeds(&mut self) -> bool {
         let ended = tokio::time::timeout(GRACE, self.child.wait()).await;
         ended.is_ok_and(|ended| ended.is_ok_and(|status| status.success()))
     }
 
-    /// What it said last.
+    /// The end of its standard error.
     pub(super) async fn last_words(&mut self) -> String {
-        self.has_said_all().await;
-        self.said.text()
+        self.drain_stderr().await;
+        self.stderr_tail.text()
     }
 
-    /// Waits a moment for what it still says.
-    async fn has_said_all(&mut self) {
+    /// Waits up to [`STDERR_TIMEOUT`] for the end of its standard error.
+    async fn drain_stderr(&mut self) {
         let Some(log) = &mut self.log else { return };
-        if tokio::time::timeout(LAST_WORDS, log).await.is_ok() {
+        if tokio::time::timeout(STDERR_TIMEOUT, log).await.is_ok() {
             self.log = None;
         }
     }
 
-    /// Asks the whole group to end, and ends it after a second.
+    /// Ends the whole group: SIGTERM, and SIGKILL after a second.
     pub(super) async fn end(mut self) {
         self.input = None;
         self.output = None;
         self.signal(Signal::SIGTERM);
-        let gone = async {
+        let ended = async {
             self.child.wait().await.ok();
             while killpg(self.group, None::<Signal>).is_ok() {
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
-        if tokio::time::timeout(GRACE, gone).await.is_err() {
+        if tokio::time::timeout(GRACE, ended).await.is_err() {
             self.signal(Signal::SIGKILL);
             self.child.wait().await.ok();
         }
-        self.is_gone = true;
+        self.has_ended = true;
         if let Some(mut log) = self.log.take()
-            && tokio::time::timeout(LAST_WORDS, &mut log).await.is_err()
+            && tokio::time::timeout(STDERR_TIMEOUT, &mut log).await.is_err()
         {
             log.abort();
         }
     }
 
     fn signal(&self, signal: Signal) {
-        // Fails only where the group is gone already.
+        // Fails only if the group has ended already.
         killpg(self.group, signal).ok();
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if !self.is_gone {
+        if !self.has_ended {
             self.signal(Signal::SIGKILL);
         }
         if let Some(log) = &self.log {
@@ -221,23 +223,22 @@ impl Drop for Process {
     }
 }
 
-fn told(status: ExitStatus) -> String {
+fn describe(status: ExitStatus) -> String {
     match status.code() {
-        Some(0) => "the command came to its end".to_owned(),
+        Some(0) => "the command ended".to_owned(),
         Some(code) => format!("the command failed with exit status {code}"),
         None => format!("the command was ended by {status}"),
     }
 }
 
-/// Keeps what a program says, without what may be secret in it, for as long as
-/// it says something.
+/// Logs the standard error of a program without secrets, until its end.
 pub(super) async fn keep(mut from: ChildStderr, log: Arc<CommandLog>, last: Arc<LastWords>) {
-    let (mut said, mut lines) = (vec![0; LEAST_ROOM], Lines::default());
+    let (mut buffer, mut lines) = (vec![0; MIN_ROOM_BYTES], Lines::default());
     loop {
-        let length = from.read(&mut said).await.unwrap_or(0);
-        let text = if length > 0 { lines.push(&said[..length]) } else { lines.finish() };
+        let length = from.read(&mut buffer).await.unwrap_or(0);
+        let text = if length > 0 { lines.push(&buffer[..length]) } else { lines.finish() };
         if !text.is_empty() {
-            last.hear(&text);
+            last.push(&text);
             log.keep(text.as_bytes(), tokio::time::Instant::now().into_std()).await;
         }
         if length == 0 {
@@ -246,8 +247,8 @@ pub(super) async fn keep(mut from: ChildStderr, log: Arc<CommandLog>, last: Arc<
     }
 }
 
-/// Gives a program what `reader` reads, and closes its input when that is
-/// over. Never returns: a program may close its input and go on.
+/// Writes what `reader` reads to a program, and closes its input at the end. Never
+/// returns: a program may close its input and continue.
 pub(super) async fn feed(mut reader: Reader, mut input: ChildStdin, fed: &AtomicU64) {
     loop {
         match reader.next().await {
@@ -266,7 +267,7 @@ pub(super) async fn feed(mut reader: Reader, mut input: ChildStdin, fed: &Atomic
 }
 
 impl Blocks {
-    /// The next bytes; none at the end.
+    /// The next bytes; empty at the end.
     ///
     /// # Errors
     /// Those of `from`. Cancelling loses nothing.
@@ -276,7 +277,7 @@ impl Blocks {
         Ok(self.0.split().freeze())
     }
 
-    /// As [`Blocks::read`], by a function that reads into the room it is given.
+    /// As [`Blocks::read`], with a function that reads into the buffer.
     ///
     /// # Errors
     /// Those of `read`.
@@ -290,8 +291,8 @@ impl Blocks {
     }
 
     fn prepare(&mut self) {
-        if self.0.capacity() - self.0.len() < LEAST_ROOM {
-            self.0 = BytesMut::with_capacity(BLOCK);
+        if self.0.capacity() - self.0.len() < MIN_ROOM_BYTES {
+            self.0 = BytesMut::with_capacity(BLOCK_BYTES);
         }
     }
 }
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_program_reads_is_what_it_is_given() {
+    async fn a_program_reads_the_bytes_of_its_feed() {
         let flow = ByteRing::new(None, 1 << 20);
         let reader = flow.join(Begin::Edge);
         let mut process = program(&["cat"]).start(Input::Bytes).await.unwrap();
@@ -328,19 +329,19 @@ mod tests {
         flow.publish(Bytes::from_static(b"to and fro"));
         flow.finish();
         let fed = AtomicU64::new(0);
-        let heard = tokio::select! {
-            heard = all(&mut process) => heard,
+        let output = tokio::select! {
+            output = all(&mut process) => output,
             () = feed(reader, input, &fed) => unreachable!("it never returns"),
         };
-        assert_eq!(heard, b"to and fro");
+        assert_eq!(output, b"to and fro");
         assert_eq!(fed.load(Ordering::Relaxed), 10);
-        let verdict = process.verdict().await;
-        assert_eq!(verdict, Failure::Command("the command came to its end".to_owned()));
+        let exit_failure = process.exit_failure().await;
+        assert_eq!(exit_failure, Failure::Command("the command ended".to_owned()));
     }
 
     #[tokio::test]
-    async fn it_gets_no_file_but_its_three() {
-        // As cameras are opened: a program would inherit it.
+    async fn a_program_inherits_the_standard_files_only() {
+        // Without close-on-exec, as cameras are opened.
         let _open = nix::unistd::dup(std::fs::File::open("/dev/zero").unwrap()).unwrap();
         let mut process =
             program(&["sh", "-c", "readlink /proc/$$/fd/*"]).start(Input::Nothing).await.unwrap();
@@ -351,7 +352,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_whole_group_ends_also_where_it_does_not_want_to() {
+    async fn the_whole_group_is_killed_if_it_ignores_sigterm() {
         let script = "trap '' TERM; sh -c 'trap \"\" TERM; echo $$; sleep 600' & wait";
         let mut process = program(&["sh", "-c", script]).start(Input::Nothing).await.unwrap();
         let mut output = process.take_output().unwrap();
@@ -363,16 +364,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_is_not_there_is_named() {
+    async fn a_missing_program_is_named() {
         let failure = program(&["no-such-program"]).start(Input::Nothing).await.unwrap_err();
-        let told = "the program \"no-such-program\" is not installed";
-        assert_eq!(failure, Failure::Command(told.to_owned()));
+        let expected = "the program \"no-such-program\" is not installed";
+        assert_eq!(failure, Failure::Command(expected.to_owned()));
     }
 
     #[tokio::test]
-    async fn an_exit_status_is_told() {
+    async fn an_exit_status_is_reported() {
         let mut process = program(&["sh", "-c", "exit 3"]).start(Input::Nothing).await.unwrap();
-        let told = "the command failed with exit status 3";
-        assert_eq!(process.verdict().await, Failure::Command(told.to_owned()));
+        let expected = "the command failed with exit status 3";
+        assert_eq!(process.exit_failure().await, Failure::Command(expected.to_owned()));
     }
 }

@@ -1,7 +1,7 @@
-//! What commands say on their standard error: a file each, or the service's log.
+//! Logs the standard error of commands: a file each, or the service's log.
 //!
-//! Limited in size and in rate: a program that complains for ever must neither
-//! fill nor wear out an SD card.
+//! Limited in size and rate: a program that logs without end must neither fill nor
+//! wear out an SD card.
 
 mod lines;
 
@@ -19,65 +19,65 @@ pub(super) use self::lines::LineLimit;
 use crate::base::disk::{CALL_TIMEOUT, Disk};
 use crate::base::time::log_stamp;
 
-/// A file that is longer becomes `NAME.log.old`, in the place of the one before.
-const LONGEST: u64 = 1 << 20;
+/// A longer file becomes `NAME.log.old` and replaces the previous one.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Nobody else may read what a program says: no scrubbing finds every secret.
-const MODE: u32 = 0o640;
+/// Not readable by other users: scrubbing does not find every secret.
+const FILE_MODE: u32 = 0o640;
 
-/// So much may be said at once, and so much a second on average.
-const BURST: f64 = 65_536.0;
-const BYTES_A_SECOND: f64 = 1024.0;
+/// Rate limit: bytes at once, and bytes per second on average.
+const BURST_BYTES: f64 = 65_536.0;
+const BYTES_PER_SECOND: f64 = 1024.0;
 
 /// The standard error of a command, over all its runs.
 #[derive(Debug)]
 pub(super) struct CommandLog {
-    /// As the service's log names it: `feed clip`.
-    what: String,
-    /// Makes the calls into the folder, where there is one.
+    /// The name in the service's log: `feed clip`.
+    name: String,
+    /// Runs the calls into the folder, if there is one.
     disk: Option<Disk>,
-    /// Bytes that were too many, or that the disk did not take, since the last that were kept.
-    left_out: AtomicUsize,
+    /// Bytes over the rate limit, or not taken by the disk, since the last write.
+    dropped_bytes: AtomicUsize,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    place: Place,
+    target: Target,
     budget: Budget,
-    /// What the service's log gets of that which the file does not take.
+    /// Limit of lines in the service's log that the file does not take.
     lines: LineLimit,
-    /// What it gets of last words.
+    /// Limit of last lines in the service's log.
     last_words: LineLimit,
-    /// Whether the disk did not take what was said last.
+    /// Whether the last write failed.
     has_failed: bool,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Target {
     File { path: PathBuf, open: Option<(File, u64)> },
     Service,
 }
 
-/// Goes up with time, and down with what is said.
+/// A token bucket.
 #[derive(Debug)]
 struct Budget {
     left: f64,
-    most: f64,
-    a_second: f64,
-    at: Option<Instant>,
+    capacity: f64,
+    per_second: f64,
+    updated_at: Option<Instant>,
 }
 
 impl Budget {
-    fn new(most: f64, a_second: f64) -> Self {
-        Self { left: most, most, a_second, at: None }
+    fn new(capacity: f64, per_second: f64) -> Self {
+        Self { left: capacity, capacity, per_second, updated_at: None }
     }
 
-    /// Takes `cost`, if there is as much.
+    /// Takes `cost` if that much is left; returns whether it was.
     fn take(&mut self, cost: f64, now: Instant) -> bool {
-        let passed = self.at.map_or(0.0, |at| now.duration_since(at).as_secs_f64());
-        self.at = Some(now);
-        self.left = (self.left + passed * self.a_second).min(self.most);
+        let passed = self.updated_at.map_or(0.0, |at| now.duration_since(at).as_secs_f64());
+        self.updated_at = Some(now);
+        self.left = (self.left + passed * self.per_second).min(self.capacity);
         let is_enough = self.left >= cost;
         if is_enough {
             self.left -= cost;
@@ -87,57 +87,57 @@ impl Budget {
 }
 
 impl CommandLog {
-    /// `kind` and `name` name the file: `feed_clip.log` in `folder`. Without a
-    /// folder the service's log has it, at debug.
+    /// The file is `KIND_NAME.log` in `folder`. Without a folder, lines go to the
+    /// service's log at debug.
     pub(super) fn new(folder: Option<&Path>, kind: &str, name: &str) -> Self {
-        let place = match folder {
+        let target = match folder {
             Some(folder) => {
                 let path = folder.join(format!("{kind}_{name}.log"));
-                Place::File { path, open: None }
+                Target::File { path, open: None }
             }
-            None => Place::Service,
+            None => Target::Service,
         };
-        let budget = Budget::new(BURST, BYTES_A_SECOND);
+        let budget = Budget::new(BURST_BYTES, BYTES_PER_SECOND);
         let (lines, last_words) = Default::default();
-        let inner = Mutex::new(Inner { place, budget, lines, last_words, has_failed: false });
-        // Without a thread there is no file either, and what is said goes to the service's log.
+        let inner = Mutex::new(Inner { target, budget, lines, last_words, has_failed: false });
+        // Without a disk thread there is no file, and lines go to the service's log.
         let disk = folder.and_then(|folder| Disk::at(folder).ok());
-        Self { what: format!("{kind} {name}"), disk, left_out: AtomicUsize::new(0), inner }
+        Self { name: format!("{kind} {name}"), disk, dropped_bytes: AtomicUsize::new(0), inner }
     }
 
-    /// Keeps what was said, or leaves it out where the disk does not answer: a
-    /// program must not wait until it does.
+    /// Writes `said`, or drops it if the disk does not answer: a program must not wait
+    /// for that.
     pub(super) async fn keep(self: &Arc<Self>, said: &[u8], now: Instant) {
         let Some(disk) = &self.disk else { return self.write(said, now) };
         let (own, bytes) = (Arc::clone(self), said.to_vec());
         if disk.run(CALL_TIMEOUT, move || own.write(&bytes, now)).await.is_err() {
-            self.left_out.fetch_add(said.len(), Ordering::Relaxed);
+            self.dropped_bytes.fetch_add(said.len(), Ordering::Relaxed);
         }
     }
 
-    /// Keeps what was said; may block.
+    /// Writes `said`; may block.
     fn write(&self, said: &[u8], now: Instant) {
-        // What is kept is whole at every moment.
+        // Every statement leaves the state valid. A `base::lock` may not guard file IO.
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { place, budget, lines, has_failed, .. } = &mut *inner;
-        let (Place::File { path, open }, Some(disk)) = (place, &self.disk) else {
-            self.tell(said, lines, now);
+        let Inner { target, budget, lines, has_failed, .. } = &mut *inner;
+        let (Target::File { path, open }, Some(disk)) = (target, &self.disk) else {
+            self.log_lines(said, lines, now);
             return;
         };
         if !budget.take(said.len() as f64, now) {
-            self.left_out.fetch_add(said.len(), Ordering::Relaxed);
+            self.dropped_bytes.fetch_add(said.len(), Ordering::Relaxed);
             return;
         }
-        let gap = self.left_out.swap(0, Ordering::Relaxed);
-        let note = if gap > 0 { format!("\n[{gap} bytes are left out]\n") } else { String::new() };
+        let gap = self.dropped_bytes.swap(0, Ordering::Relaxed);
+        let note = if gap > 0 { format!("\n[{gap} bytes dropped]\n") } else { String::new() };
         match append(path, open, &[note.as_bytes(), said]) {
             Ok(()) if *has_failed => disk.note(None),
             Ok(()) => {}
             Err(error) => {
                 *open = None;
                 disk.note(Some(format!("cannot be written: {error}")));
-                self.left_out.fetch_add(gap + said.len(), Ordering::Relaxed);
-                self.tell(said, lines, now);
+                self.dropped_bytes.fetch_add(gap + said.len(), Ordering::Relaxed);
+                self.log_lines(said, lines, now);
                 *has_failed = true;
                 return;
             }
@@ -145,20 +145,20 @@ impl CommandLog {
         *has_failed = false;
     }
 
-    /// Warns of the last lines of a program that has died, and how it did.
+    /// Warns of the end of a program, with its last lines.
     pub(super) fn warn_of_last(&self, lines: &[String], how: &str, now: Instant) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         for line in lines {
             if let Some(line) = inner.last_words.admit(line, now) {
-                warn!("{} said before it died ({how}): {line}", self.what);
+                warn!("{} died ({how}), its last output: {line}", self.name);
             }
         }
     }
 
-    fn tell(&self, said: &[u8], lines: &mut LineLimit, now: Instant) {
+    fn log_lines(&self, said: &[u8], lines: &mut LineLimit, now: Instant) {
         for line in String::from_utf8_lossy(said).split(['\n', '\r']) {
             if let Some(line) = lines.admit(line, now) {
-                debug!("{} says: {line}", self.what);
+                debug!("{} says: {line}", self.name);
             }
         }
     }
@@ -167,17 +167,17 @@ impl CommandLog {
 impl Drop for CommandLog {
     fn drop(&mut self) {
         let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let (Place::File { open, .. }, Some(disk)) = (&mut inner.place, &self.disk)
+        if let (Target::File { open, .. }, Some(disk)) = (&mut inner.target, &self.disk)
             && let Some(file) = open.take()
         {
-            // Closing may hang as well.
+            // Closing may block as well.
             disk.post(move || drop(file));
         }
     }
 }
 
 fn append(path: &Path, open: &mut Option<(File, u64)>, parts: &[&[u8]]) -> io::Result<()> {
-    if open.as_ref().is_some_and(|(_, length)| *length >= LONGEST) {
+    if open.as_ref().is_some_and(|(_, length)| *length >= MAX_FILE_BYTES) {
         *open = None;
         std::fs::rename(path, path.with_extension("log.old"))?;
     }
@@ -192,12 +192,12 @@ fn append(path: &Path, open: &mut Option<(File, u64)>, parts: &[&[u8]]) -> io::R
     Ok(())
 }
 
-/// The file and its length, with the line by which one sees where a start is.
+/// Opens the file, writes the line that marks a start, and returns its length.
 fn begin(path: &Path) -> io::Result<(File, u64)> {
-    let mut file = OpenOptions::new().create(true).append(true).mode(MODE).open(path)?;
-    if file.metadata()?.mode() & !MODE & 0o777 != 0 {
-        // Another user's file stays as that user wants it.
-        file.set_permissions(Permissions::from_mode(MODE)).ok();
+    let mut file = OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(path)?;
+    if file.metadata()?.mode() & !FILE_MODE & 0o777 != 0 {
+        // Fails for a file of another user, which is left as it is.
+        file.set_permissions(Permissions::from_mode(FILE_MODE)).ok();
     }
     let first = format!("[{}] Log opened\n", log_stamp());
     file.write_all(first.as_bytes())?;
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_begins_with_the_time_and_never_exceeds_its_size() {
+    fn a_log_begins_with_the_time_and_is_limited_in_size() {
         let folder = tempfile::tempdir().unwrap();
         let log = CommandLog::new(Some(folder.path()), "feed", "clip");
         let line = format!("{}\n", "x".repeat(1023));
@@ -230,16 +230,16 @@ mod tests {
         std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         let again = CommandLog::new(Some(folder.path()), "feed", "clip");
         again.write(b"more\n", now);
-        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, MODE);
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, FILE_MODE);
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with('[') && text.lines().next().unwrap().ends_with("] Log opened"));
         let size = |path: &Path| std::fs::metadata(path).unwrap().len();
-        assert!(size(&path) <= LONGEST + 2048);
-        assert!(size(&path.with_extension("log.old")) <= LONGEST + 2048);
+        assert!(size(&path) <= MAX_FILE_BYTES + 2048);
+        assert!(size(&path.with_extension("log.old")) <= MAX_FILE_BYTES + 2048);
     }
 
     #[test]
-    fn a_program_that_complains_without_end_is_cut_short() {
+    fn output_over_the_rate_limit_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let log = CommandLog::new(Some(folder.path()), "stream", "a");
         let now = zero();
@@ -249,15 +249,11 @@ mod tests {
         log.write(b"later", now + Duration::from_secs(60));
         let text = std::fs::read_to_string(folder.path().join("stream_a.log")).unwrap();
         assert!(text.len() < 70_000, "{} bytes", text.len());
-        assert!(
-            text.ends_with("[958464 bytes are left out]\nlater"),
-            "{}",
-            &text[text.len() - 80..]
-        );
+        assert!(text.ends_with("[958464 bytes dropped]\nlater"), "{}", &text[text.len() - 80..]);
     }
 
     #[test]
-    fn a_folder_that_is_gone_costs_the_file_and_nothing_else() {
+    fn a_missing_folder_is_no_error() {
         let log = CommandLog::new(Some(Path::new("/no/such/folder")), "feed", "clip");
         log.write(b"one\n", zero());
         log.write(b"two\n", zero());

@@ -1,9 +1,8 @@
-//! What sees to it that no command outlives the service, however that ends.
+//! Ends commands when the service is killed or crashes.
 //!
-//! A service that ends in order ends its commands itself. One that is killed or
-//! crashes cannot: so a process of this program waits for its end, and kills
-//! what was started under its mark. The mark stands in the environment, which
-//! what a command starts inherits, in whatever group or session it is.
+//! A regular end of the service ends its commands. For other cases a guard process of
+//! this program waits for the end of the service and kills all processes with its
+//! mark: an environment variable, which children inherit in any group or session.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,34 +15,33 @@ use crate::base::incident::Incident;
 use crate::base::system::random_token;
 use crate::wire::job::EndCommands;
 
-/// Where a process that waits has died, the next one comes after this long.
-const AGAIN: Duration = Duration::from_secs(1);
+/// The delay before a guard process that died is started again.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
 
-/// The variable that holds the mark.
+/// The environment variable that holds the mark.
 const VARIABLE: &str = "STARTED_BY_LIVEBOX";
 
-/// One for the whole process, as there is one service in it.
+/// A static, as there is one service per process.
 static MARK: OnceLock<String> = OnceLock::new();
 
-static STANDS: AtomicBool = AtomicBool::new(false);
+static GUARD_STARTED: AtomicBool = AtomicBool::new(false);
 
-/// What is to stand in the environment of each command: a name and a value.
-/// From the first call on somebody waits for the end of this process. To be
-/// called on a runtime.
+/// The mark for the environment of each command: name and value. The first call starts
+/// the guard process; must be called on a runtime.
 pub(in crate::engine) fn mark() -> (&'static str, &'static str) {
     let mark = MARK.get_or_init(|| {
-        // The number of a process does where there are no random ones.
+        // Without random numbers the process id is used.
         random_token().unwrap_or_else(|_| std::process::id().to_string())
     });
-    // The unit tests are another program, which cannot stand guard.
-    if !cfg!(test) && !STANDS.swap(true, Ordering::Relaxed) {
-        tokio::spawn(stand(mark));
+    // Unit tests run in another program, which has no guard.
+    if !cfg!(test) && !GUARD_STARTED.swap(true, Ordering::Relaxed) {
+        tokio::spawn(keep_guard(mark));
     }
     (VARIABLE, mark)
 }
 
-/// Keeps one process waiting, as long as this one runs.
-async fn stand(mark: &str) {
+/// Keeps one guard process running.
+async fn keep_guard(mark: &str) {
     let mut deaths = Incident::default();
     loop {
         let job = EndCommands { mark: format!("{VARIABLE}={mark}") };
@@ -52,8 +50,8 @@ async fn stand(mark: &str) {
             Err(failure) => failure,
         };
         if let Some(times) = deaths.add(tokio::time::Instant::now().into_std()) {
-            warn!(times; "what ends the commands after a crash is started again: {died}");
+            warn!(times; "restarting the process that ends commands after a crash: {died}");
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(RESTART_DELAY).await;
     }
 }

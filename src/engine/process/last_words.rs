@@ -1,30 +1,30 @@
-//! What a program said last on its standard error, as it may be shown to
-//! clients that ask why there is nothing. It is given without secrets.
+//! The end of a program's standard error, shown to clients as the reason of a failure.
+//! Secrets are removed before it is stored.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use crate::base::lock::Lock;
 
-/// So many bytes are kept.
-const KEPT: usize = 4096;
+/// How many bytes are kept.
+const MAX_BYTES: usize = 4096;
 
-/// The newest of what a program said.
+/// The newest output of a program.
 #[derive(Debug, Default)]
-pub(super) struct LastWords(Mutex<String>);
+pub(super) struct LastWords(Lock<String>);
 
 impl LastWords {
-    pub(super) fn hear(&self, said: &str) {
-        let mut kept = self.lock();
-        kept.push_str(said);
-        let more = kept.len().saturating_sub(KEPT);
-        let end = kept.ceil_char_boundary(more);
+    pub(super) fn push(&self, text: &str) {
+        let mut kept = self.0.lock();
+        kept.push_str(text);
+        let excess = kept.len().saturating_sub(MAX_BYTES);
+        let end = kept.ceil_char_boundary(excess);
         kept.drain(..end);
     }
 
     /// All that is kept.
     pub(super) fn text(&self) -> String {
-        self.lock().clone()
+        self.0.lock().clone()
     }
 
-    /// The last lines that say something, so many at most, in their order.
+    /// The last lines that are not empty, `count` at most, oldest first.
     pub(super) fn last_lines(&self, count: usize) -> Vec<String> {
         let text = self.text();
         let lines = text.split(['\n', '\r']).rev().map(str::trim);
@@ -33,16 +33,11 @@ impl LastWords {
         last.into_iter().map(str::to_owned).collect()
     }
 
-    /// The last line that says something.
+    /// The last line that is not empty, at most 200 characters.
     pub(super) fn last_line(&self) -> Option<String> {
         let line = self.last_lines(1).pop()?;
         let line: String = line.chars().filter(|c| !c.is_control()).take(200).collect();
         Some(line)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, String> {
-        // What is kept is whole at every moment.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -50,28 +45,28 @@ impl LastWords {
 mod tests {
     use super::*;
 
-    fn heard(said: &str) -> LastWords {
+    fn last_words(text: &str) -> LastWords {
         let words = LastWords::default();
-        words.hear(said);
+        words.push(text);
         words
     }
 
     #[test]
-    fn only_the_end_is_kept_and_the_last_line_is_the_last_that_says_something() {
-        let words = heard(&"x".repeat(10_000));
-        words.hear("\nfirst\nlast\r\n\n");
-        assert_eq!(words.text().len(), KEPT);
+    fn only_the_end_is_kept_and_empty_lines_are_skipped() {
+        let words = last_words(&"x".repeat(10_000));
+        words.push("\nfirst\nlast\r\n\n");
+        assert_eq!(words.text().len(), MAX_BYTES);
         assert_eq!(words.last_line().unwrap(), "last");
         assert_eq!(words.last_lines(2), ["first", "last"]);
-        assert_eq!(heard(" \n").last_line(), None);
+        assert_eq!(last_words(" \n").last_line(), None);
     }
 
     proptest::proptest! {
         #[test]
-        fn whatever_is_said_is_survived(said in "\\PC{0,3000}") {
-            let words = heard(&said);
-            words.hear(&said);
-            proptest::prop_assert!(words.text().len() <= KEPT);
+        fn any_output_is_accepted(text in "\\PC{0,3000}") {
+            let words = last_words(&text);
+            words.push(&text);
+            proptest::prop_assert!(words.text().len() <= MAX_BYTES);
             words.last_line();
         }
     }

@@ -1,19 +1,19 @@
-//! What hosts may take of the machine, where the configuration says so.
+//! Configured resource limits of hosts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::settings::Limits;
 
-/// One for the whole process, as there is one service in it, and hosts are
-/// started all over it. 0 is what is usual for the job.
+/// Memory limit in bytes; 0 means the default of each job. A static, as there is one
+/// service per process and hosts are started in many places.
 static MEMORY: AtomicU64 = AtomicU64::new(0);
 
-/// Has hosts that are started from now on keep to `limits`.
+/// Sets the limits of hosts that are started after this call.
 pub fn set_limits(limits: Limits) {
     MEMORY.store(limits.memory.unwrap_or(0), Ordering::Relaxed);
 }
 
-/// Bytes of memory, in place of what is usual for a job.
+/// The configured limit in bytes, which replaces the default of a job.
 pub(super) fn memory() -> Option<u64> {
     Some(MEMORY.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
 }

@@ -1,48 +1,48 @@
-//! The process numbers of hosts, by which another part of the service tells a
-//! host from a program of an operator.
+//! The process ids of hosts, to tell a host from a program of an operator.
 //!
-//! A host may be taken over by what it parses. The Unix socket of the API asks
-//! for no password, and a sandbox cannot keep a host with network access from
-//! connecting to it. The kernel tells who has connected.
+//! Media that a host parses may exploit it. The API's Unix socket asks for no
+//! password, and the sandbox cannot keep a host with network access from connecting
+//! to it. So connections of hosts are refused by their peer's process id.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::base::lock::Lock;
 use crate::base::time::now;
 
-/// A host that has ended may have left a connection with a request in it. The
-/// number of a process is given again only when all others were used.
+/// How long the id of an ended host is kept: a connection with a request may be left.
+/// The kernel reuses a process id only after all others.
 const KEPT_AFTER_END: Duration = Duration::from_secs(60);
 
-/// One for the whole process, as hosts are started all over it.
-static PIDS: Mutex<Pids> = Mutex::new(Pids { running: Vec::new(), ended: VecDeque::new() });
+/// A static, as hosts are started in many places.
+static PIDS: Lock<Pids> = Lock::new(Pids { running: Vec::new(), ended: VecDeque::new() });
 
-/// Whether a process is a host of this service, or was one a moment ago.
+/// Whether a process is a host of this service, or was one in the last minute.
 pub fn is_host(pid: u32) -> bool {
-    lock().has(pid, now())
+    PIDS.lock().contains(pid, now())
 }
 
-/// Keeps the number of a host known as such, and for a minute after it is dropped.
+/// Registers the process id of a host until a minute after the guard is dropped.
 #[derive(Debug)]
 pub(super) struct Registered(u32);
 
 impl Registered {
     pub(super) fn new(pid: u32) -> Self {
-        lock().running.push(pid);
+        PIDS.lock().running.push(pid);
         Self(pid)
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        lock().end(self.0, now());
+        PIDS.lock().end(self.0, now());
     }
 }
 
 #[derive(Debug, Default)]
 struct Pids {
-    /// A number may be there twice: a host that has ended is dropped later.
+    /// An id may occur twice: the guard of an ended host may be dropped after its id was
+    /// reused.
     running: Vec<u32>,
     ended: VecDeque<(u32, Instant)>,
 }
@@ -53,24 +53,20 @@ impl Pids {
             self.running.swap_remove(index);
         }
         self.ended.push_back((pid, now));
-        self.forget(now);
+        self.drop_expired(now);
     }
 
-    fn has(&mut self, pid: u32, now: Instant) -> bool {
-        self.forget(now);
+    fn contains(&mut self, pid: u32, now: Instant) -> bool {
+        self.drop_expired(now);
         self.running.contains(&pid) || self.ended.iter().any(|(ended, _)| *ended == pid)
     }
 
-    fn forget(&mut self, now: Instant) {
-        let is_over = |then: Instant| now.saturating_duration_since(then) > KEPT_AFTER_END;
-        while self.ended.front().is_some_and(|(_, then)| is_over(*then)) {
+    fn drop_expired(&mut self, now: Instant) {
+        let is_expired = |then: Instant| now.saturating_duration_since(then) > KEPT_AFTER_END;
+        while self.ended.front().is_some_and(|(_, then)| is_expired(*then)) {
             self.ended.pop_front();
         }
     }
-}
-
-fn lock() -> MutexGuard<'static, Pids> {
-    PIDS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -83,20 +79,20 @@ mod tests {
         let (mut pids, now) = (Pids { running: vec![7, 8], ..Pids::default() }, Instant::now());
         pids.end(7, now);
         let later = now + KEPT_AFTER_END;
-        assert!(pids.has(7, later) && pids.has(8, later) && !pids.has(9, later));
+        assert!(pids.contains(7, later) && pids.contains(8, later) && !pids.contains(9, later));
         let later = later + Duration::from_secs(1);
-        assert!(!pids.has(7, later) && pids.has(8, later));
+        assert!(!pids.contains(7, later) && pids.contains(8, later));
     }
 
     #[test]
-    fn a_number_that_the_next_host_was_given_is_that_of_a_host() {
+    fn an_id_that_a_running_host_reuses_does_not_expire() {
         let (mut pids, now) = (Pids { running: vec![7, 7], ..Pids::default() }, Instant::now());
         pids.end(7, now);
-        assert!(pids.has(7, now + 2 * KEPT_AFTER_END));
+        assert!(pids.contains(7, now + 2 * KEPT_AFTER_END));
     }
 
     #[test]
-    fn the_number_of_a_host_is_registered_until_it_is_dropped() {
+    fn the_id_of_a_dropped_host_is_kept_for_its_connections() {
         let pid = u32::MAX;
         let registered = Registered::new(pid);
         assert!(is_host(pid) && !is_host(pid - 1));

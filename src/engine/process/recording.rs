@@ -1,5 +1,5 @@
-//! What was recorded becomes a plain MP4, in a host of its own: a damaged file
-//! takes nothing down, and the host is less urgent than all else.
+//! Rewrites recordings as plain MP4, each in a host of its own with low priority: a
+//! damaged file crashes nothing else.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,33 +8,33 @@ use super::host::Host;
 use crate::model::status::Failure;
 use crate::wire::job::FinishRecording;
 
-/// A file takes no longer than this, and this much more for each megabyte: slow
-/// cards write two megabytes a second.
+/// Time limit of a rewrite, plus the limit per megabyte: slow SD cards write two
+/// megabytes per second.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(60);
 const FINISH_TIMEOUT_PER_MEGABYTE: Duration = Duration::from_secs(2);
 
-/// What is to be done.
+/// The files and properties of one rewrite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remux {
     pub from: PathBuf,
     pub to: PathBuf,
-    /// A file for in between; may be left behind.
+    /// A temporary file, which may be left behind.
     pub through: PathBuf,
-    /// How large it is.
+    /// The size of `from`.
     pub bytes: u64,
-    /// How long it is, and the bytes of its frames in an index, where that is known.
+    /// Its duration and the bytes of its frames in the index, if known.
     pub expected: Option<(Duration, u64)>,
 }
 
-/// Makes a file of fragments one with its index in front.
+/// Rewrites a fragmented file as one with its index in front.
 ///
 /// # Errors
-/// [`Failure::Disk`] if the disk is to blame, anything else if the file is.
+/// [`Failure::Disk`] if the disk is the cause, any other if the file is.
 pub async fn finish_recording(remux: Remux) -> Result<(), Failure> {
     let Remux { from, to, through, bytes, expected } = remux;
     let megabytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
     let limit = FINISH_TIMEOUT + FINISH_TIMEOUT_PER_MEGABYTE.saturating_mul(megabytes);
     let job = FinishRecording { from, to, through, expected };
-    let late = Failure::Build("it cannot be finished: that hangs".to_owned());
+    let late = Failure::Build("the recording was not finished in time".to_owned());
     Host::run("recording", job, Vec::new(), limit, late).await.map(drop)
 }

@@ -1,46 +1,46 @@
-//! What hosts report of a feed or a stream, as lines of the service's log.
+//! Logs what hosts report about a feed or a stream.
 //!
-//! A host that was taken over reports any text any number of times: each is one
-//! short line, and they are limited as the lines of programs are.
+//! An exploited host may report any text any number of times: each report becomes one
+//! short line, and lines are limited like those of programs.
 
 use std::fmt::Display;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use log::{Level, debug, info, log_enabled, warn};
 
 use super::command_log::LineLimit;
+use crate::base::lock::Lock;
 use crate::base::time::now;
 use crate::model::ids::{FeedName, StreamName};
 use crate::model::status::Encoder;
 
-/// Longer texts are cut. An encoder that is chosen last has the reasons against
-/// all others.
-const LONGEST: usize = 600;
+/// Limit of a line; longer ones are cut. The reason for the last choice of encoder
+/// names all others.
+const MAX_LINE_CHARS: usize = 600;
 
-/// Logs what the hosts of one feed or stream report, over all its runs. Cheap to
-/// clone.
+/// The log of the hosts of one feed or stream, over all runs. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reports(Arc<Mutex<Inner>>);
+pub(super) struct Reports(Arc<Lock<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
     limit: LineLimit,
-    /// What the camera could not be told in the newest run.
+    /// The controls that the camera refused in the last run.
     refused: Vec<String>,
 }
 
 impl Reports {
-    /// Warns of what a camera cannot be told, unless that is known from the last run.
+    /// Warns of controls that a camera refused and that it did not refuse in the last run.
     pub(super) fn refused_controls(&self, feed: &FeedName, refused: Vec<String>) {
-        for line in self.lock().new_refusals(refused, now()) {
+        for line in self.0.lock().new_refusals(refused, now()) {
             warn!("feed {feed}: {line}");
         }
     }
 
     pub(super) fn encoder(&self, stream: &StreamName, encoder: &Encoder) {
         let Encoder { element, because, .. } = encoder;
-        if let Some(line) = self.lock().admit(&format!("{element}: {because}"), now()) {
+        if let Some(line) = self.0.lock().admit(&format!("{element}: {because}"), now()) {
             info!("stream {stream} is encoded by {line}");
         }
     }
@@ -49,13 +49,9 @@ impl Reports {
         if !log_enabled!(Level::Debug) {
             return;
         }
-        if let Some(line) = self.lock().admit(&format!("a frame is skipped: {why}"), now()) {
+        if let Some(line) = self.0.lock().admit(&format!("a frame is skipped: {why}"), now()) {
             debug!("stream {stream}: {line}");
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -72,7 +68,7 @@ impl Inner {
     fn admit(&mut self, text: &str, now: Instant) -> Option<String> {
         self.limit.admit(text, now)?;
         let plain = |c: char| if c.is_control() { ' ' } else { c };
-        Some(text.chars().take(LONGEST).map(plain).collect())
+        Some(text.chars().take(MAX_LINE_CHARS).map(plain).collect())
     }
 }
 
@@ -82,17 +78,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_camera_cannot_be_told_is_logged_once_and_not_in_each_run() {
+    fn refused_controls_are_logged_once_and_not_in_each_run() {
         let (mut inner, now) = (Inner::default(), Instant::now());
         let refused = || vec!["the camera has no control zoom".to_owned()];
         assert_eq!(inner.new_refusals(refused(), now), refused());
         assert_eq!(inner.new_refusals(refused(), now), [""; 0]);
-        let more = || [refused(), vec!["the control iris can only be read".to_owned()]].concat();
+        let more = || [refused(), vec!["the control iris is read-only".to_owned()]].concat();
         assert_eq!(inner.new_refusals(more(), now), more()[1..]);
     }
 
     #[test]
-    fn a_host_that_reports_something_else_all_the_time_does_not_fill_the_log() {
+    fn changing_reports_of_a_host_do_not_fill_the_log() {
         let (mut inner, now) = (Inner::default(), Instant::now());
         let mut lines = 0;
         for turn in ["no zoom", "no iris"].iter().cycle().take(100_000) {
@@ -109,6 +105,6 @@ mod tests {
     fn a_report_is_one_short_line() {
         let text = format!("first\nsecond\r\x1b[2J{}", "x".repeat(10_000));
         let line = Inner::default().admit(&text, Instant::now()).unwrap();
-        assert!(line.starts_with("first second  [2Jxx") && line.len() == LONGEST, "{line}");
+        assert!(line.starts_with("first second  [2Jxx") && line.len() == MAX_LINE_CHARS, "{line}");
     }
 }

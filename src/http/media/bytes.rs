@@ -28,7 +28,7 @@ pub(in crate::http) async fn bytes(
         return Ok(answer(&stream).streaming(empty::<Result<Bytes, Infallible>>()));
     }
     if stream.settings().client == Client::Shot {
-        let shot = stream.shoot().await?;
+        let shot = stream.run_shot().await?;
         stream.count_bytes_out(shot.len());
         return Ok(answer(&stream).body(shot));
     }

@@ -1,4 +1,4 @@
-//! One run of a feed of bytes, or of a stream's command.
+//! Runs of byte feeds and of commands of byte streams.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::model::status::Failure;
 pub(super) struct BytesPipeline {
     job: Job,
     runs: Runs,
-    /// What is to be there for as long as this is wanted, between runs too.
+    /// The feed that it is made from, kept while this one is wanted, also between runs.
     base: Option<Arc<ByteRing>>,
     need: Option<Need>,
 }
@@ -30,7 +30,7 @@ impl BytesPipeline {
         Self { job, runs: Runs::default(), base, need: None }
     }
 
-    /// How many read what it gives, or need it.
+    /// The number of readers, and of guards that keep it running.
     pub(super) fn readers(&self) -> watch::Receiver<usize> {
         self.job.flow.readers()
     }
@@ -41,10 +41,10 @@ impl BytesPipeline {
 pub(super) struct Job {
     origin: Arc<Origin>,
     flow: Arc<ByteRing>,
-    /// What a command reads.
+    /// The input of a command, if any.
     input: Option<Arc<ByteRing>>,
     resurrect: bool,
-    /// Bytes that a command was given, and how many when it was last asked for.
+    /// Bytes written to a command, and the count at the previous poll.
     fed: Arc<AtomicU64>,
     fed_before: Arc<GivenBefore>,
 }
@@ -55,39 +55,43 @@ pub(super) enum Origin {
     Pipe(PathBuf),
 }
 
-/// Tells the supervisor once that a run gives bytes.
+/// Reports the first output of a run to the supervisor, once.
 #[derive(Debug)]
-pub(in crate::engine) struct Sign {
+pub(in crate::engine) struct FirstOutput {
     run: Run,
-    tell: mpsc::Sender<Event>,
-    given: bool,
-    /// Before its command gives anything, no viewer holds the feed.
+    events: mpsc::Sender<Event>,
+    is_reported: bool,
+    /// Keeps the feed running until the first output, as viewers do only after it.
     need: Option<Need>,
 }
 
-impl Sign {
-    pub(in crate::engine) fn new(run: Run, tell: mpsc::Sender<Event>, need: Option<Need>) -> Self {
-        Self { run, tell, given: false, need }
+impl FirstOutput {
+    pub(in crate::engine) fn new(
+        run: Run,
+        events: mpsc::Sender<Event>,
+        need: Option<Need>,
+    ) -> Self {
+        Self { run, events, is_reported: false, need }
     }
 
-    pub(in crate::engine) fn give(&mut self) {
-        if !self.given {
-            self.given = true;
+    pub(in crate::engine) fn report(&mut self) {
+        if !self.is_reported {
+            self.is_reported = true;
             self.need = None;
-            self.tell.try_send(Event::FirstSign(self.run)).ok();
+            self.events.try_send(Event::FirstSign(self.run)).ok();
         }
     }
 }
 
 impl Pipeline for BytesPipeline {
-    fn start(&mut self, run: Run, news: mpsc::Sender<Event>) {
+    fn start(&mut self, run: Run, events: mpsc::Sender<Event>) {
         let job = self.job.clone();
-        // It listens before its feed can start: nothing is lost.
+        // It joins the flow before its feed can start, so that nothing is lost.
         let input = self.job.input.as_ref();
         let (input, need) =
             input.map(|input| (input.join_uncounted(Begin::Now), input.need())).unzip();
-        let sign = Sign::new(run, news.clone(), need);
-        self.runs.start(run, news, move |stop| job.run(input, sign, stop));
+        let first_output = FirstOutput::new(run, events.clone(), need);
+        self.runs.start(run, events, move |stop| job.run(input, first_output, stop));
     }
 
     fn stop(&mut self) {
@@ -124,7 +128,7 @@ impl Job {
         }
     }
 
-    /// Who writes to a pipe may pause, and a command that is given nothing as well.
+    /// A writer of a pipe may pause, and so may a command without input.
     fn pulse(&self) -> Pulse {
         let fed = self.fed.load(Ordering::Relaxed);
         let is_starved = self.input.is_some() && self.fed_before.is_still(fed);
@@ -136,8 +140,8 @@ impl Job {
         }
     }
 
-    /// What is made of a file has no clock either: waits for its viewers.
-    async fn may_go_on(&self) -> bool {
+    /// Output made from a file has no clock either: waits for room in the flow. Always true.
+    async fn has_room(&self) -> bool {
         if self.is_clockless() {
             self.flow.wait_for_room().await;
         }
@@ -148,20 +152,25 @@ impl Job {
         self.input.as_ref().is_some_and(|input| input.is_clockless())
     }
 
-    async fn run(self, input: Option<Reader>, mut sign: Sign, mut stop: Stop) -> Failure {
-        let mut is_last = !self.resurrect;
+    async fn run(
+        self,
+        input: Option<Reader>,
+        mut first_output: FirstOutput,
+        mut stop: Stop,
+    ) -> Failure {
+        let mut is_final = !self.resurrect;
         let failure = match &*self.origin {
             Origin::Command(program) => {
-                self.run_command(program, input, &mut sign, &mut stop).await
+                self.run_command(program, input, &mut first_output, &mut stop).await
             }
             Origin::Pipe(path) => tokio::select! {
-                failure = pipe::read(path, self.resurrect, &self.flow, &mut sign) => failure,
+                failure = pipe::read(path, self.resurrect, &self.flow, &mut first_output) => failure,
                 () = stop.requested() => Failure::Ended,
             },
         };
         self.flow.end_run();
-        is_last |= self.input.as_ref().is_some_and(|input| input.is_finished());
-        if is_last {
+        is_final |= self.input.as_ref().is_some_and(|input| input.is_finished());
+        if is_final {
             self.flow.finish();
         }
         failure
@@ -171,7 +180,7 @@ impl Job {
         &self,
         program: &Program,
         input: Option<Reader>,
-        sign: &mut Sign,
+        first_output: &mut FirstOutput,
         stop: &mut Stop,
     ) -> Failure {
         let started = tokio::select! {
@@ -183,29 +192,29 @@ impl Job {
             Err(failure) => return failure,
         };
         self.flow.begin_run();
-        let mut output = process.take_output().expect("it was just started");
+        let mut output = process.take_output().expect("the output is taken once");
         let mut blocks = Blocks::default();
-        let passed = async {
-            while self.may_go_on().await
+        let copied = async {
+            while self.has_room().await
                 && let Ok(bytes) = blocks.read(&mut output).await
                 && !bytes.is_empty()
             {
                 self.flow.publish(bytes);
-                sign.give();
+                first_output.report();
             }
         };
         let is_over = tokio::select! {
-            () = passed => true,
+            () = copied => true,
             () = feed_process(input, &mut process, &self.fed) => false,
             () = stop.requested() => false,
         };
-        let failure = if is_over { process.verdict().await } else { Failure::Ended };
+        let failure = if is_over { process.exit_failure().await } else { Failure::Ended };
         process.end().await;
         failure
     }
 }
 
-/// Runs a program for one viewer, until either of them has enough.
+/// Runs a program for one viewer, until one of them ends.
 pub(super) async fn run_for_one(
     program: Program,
     input: Option<Reader>,
@@ -224,21 +233,21 @@ pub(super) async fn run_for_one(
         }
     };
     let (fed, mut blocks) = (AtomicU64::new(0), Blocks::default());
-    let mut output = process.take_output().expect("it was just started");
-    let passed = async {
+    let mut output = process.take_output().expect("the output is taken once");
+    let copied = async {
         while let Ok(bytes) = blocks.read(&mut output).await
             && !bytes.is_empty()
             && send.send(Ok(bytes)).await.is_ok()
         {}
     };
     let is_over = tokio::select! {
-        () = passed => true,
+        () = copied => true,
         () = feed_process(input, &mut process, &fed) => false,
         () = send.closed() => false,
     };
     if is_over {
-        let verdict = process.verdict().await;
-        send.send(Err(verdict)).await.ok();
+        let failure = process.exit_failure().await;
+        send.send(Err(failure)).await.ok();
     }
     drop(send);
     process.end().await;
@@ -249,7 +258,7 @@ pub(super) fn input_of(reader: Option<&Reader>) -> Input {
     if reader.is_some() { Input::Bytes } else { Input::Nothing }
 }
 
-/// Never returns.
+/// Writes what `reader` reads to the process, if it has input. Never returns.
 pub(super) async fn feed_process(reader: Option<Reader>, process: &mut Process, fed: &AtomicU64) {
     let input = process.take_input();
     match (reader, input) {

@@ -1,10 +1,10 @@
-//! How streams and feeds of bytes are doing.
+//! Status of byte streams and byte feeds.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Feed, Maker, Registry, Stream};
+use super::{Feed, Producer, Registry, Stream};
 use crate::model::status::{self, Past, State};
 
 impl Registry {
@@ -31,14 +31,14 @@ impl Feed {
 }
 
 impl Stream {
-    /// Where it stands: a feed that is down is the reason for all else.
+    /// The state of the stream, or of its feed if that is down.
     pub fn state(&self, now: Instant) -> State {
         let feed = self.feed.as_ref().map(|feed| feed.supervisor.report().state(now));
-        let own = match &self.maker {
-            Maker::Feed(_) => None,
-            Maker::Shared { supervisor, .. } => Some(supervisor.report().state(now)),
-            Maker::Exclusive { .. } if self.readers() == 0 => Some(State::Idle),
-            Maker::Exclusive { .. } => None,
+        let own = match &self.producer {
+            Producer::Feed(_) => None,
+            Producer::Shared { supervisor, .. } => Some(supervisor.report().state(now)),
+            Producer::Exclusive { .. } if self.readers() == 0 => Some(State::Idle),
+            Producer::Exclusive { .. } => None,
         };
         match (feed, own) {
             (Some(feed @ (State::Waiting { .. } | State::Over { .. })), _) => feed,
@@ -49,18 +49,20 @@ impl Stream {
     }
 
     fn readers(&self) -> usize {
-        match &self.maker {
-            Maker::Feed(_) | Maker::Shared { .. } => Arc::strong_count(&self.viewers) - 1,
-            // A place is taken until its process has ended.
-            Maker::Exclusive { seats, places, .. } => places - seats.available_permits(),
+        match &self.producer {
+            Producer::Feed(_) | Producer::Shared { .. } => Arc::strong_count(&self.viewers) - 1,
+            // A permit is held until its process has ended.
+            Producer::Exclusive { permits, max_processes, .. } => {
+                max_processes - permits.available_permits()
+            }
         }
     }
 
     pub fn status(&self, now: Instant) -> status::ByteStream {
-        let own = match &self.maker {
-            Maker::Shared { flow, supervisor } => Some((flow, supervisor.report())),
-            Maker::Feed(feed) => Some((&feed.flow, feed.supervisor.report())),
-            Maker::Exclusive { .. } => None,
+        let own = match &self.producer {
+            Producer::Shared { flow, supervisor } => Some((flow, supervisor.report())),
+            Producer::Feed(feed) => Some((&feed.flow, feed.supervisor.report())),
+            Producer::Exclusive { .. } => None,
         };
         status::ByteStream {
             name: self.settings.name.clone(),
