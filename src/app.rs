@@ -189,7 +189,7 @@ async fn begin_hosts(settings: &Settings, shutdown: &mut Shutdown) {
 async fn refusal(stream: &registry::Stream, push: Option<&Push>) -> anyhow::Error {
     let begun = async {
         match push {
-            Some(push) => push.first_try().await,
+            Some(push) => push.first_attempt().await,
             None => {
                 let mut reader = stream.hub().join();
                 while !matches!(reader.next().await, Read::Chunk(_)) {}

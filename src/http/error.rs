@@ -13,7 +13,7 @@ use crate::base::disk::Silent;
 use crate::engine::process::bytes::{ShotError, TooManyViewers};
 use crate::model::status::Failure;
 use crate::outputs::mjpeg::TooManyVariants;
-use crate::outputs::picture::{BadParameter, NoPicture};
+use crate::outputs::picture::{BadParameter, PictureError};
 use crate::outputs::recordings::{DeleteError, StartStopError};
 use crate::service::control::Refused;
 use crate::service::livebox::BoxError;
@@ -78,7 +78,7 @@ pub(super) enum ApiError {
     #[error(transparent)]
     BadParameter(#[from] BadParameter),
     #[error("No picture: {0}")]
-    Undecoded(#[from] NoPicture),
+    Undecoded(#[from] PictureError),
 }
 
 impl ApiError {
@@ -91,7 +91,7 @@ impl ApiError {
             | ApiError::UnreadableQuery(_)
             | ApiError::Ambiguous(_)
             | ApiError::BadBefore => (StatusCode::BAD_REQUEST, None),
-            ApiError::NoSuchPath(_) | ApiError::Undecoded(NoPicture::OutOfReach(_)) => {
+            ApiError::NoSuchPath(_) | ApiError::Undecoded(PictureError::OutOfReach(_)) => {
                 (StatusCode::NOT_FOUND, None)
             }
             ApiError::TooSlow => (StatusCode::REQUEST_TIMEOUT, None),
@@ -101,11 +101,11 @@ impl ApiError {
             ApiError::NoPasswordSet | ApiError::OtherOrigin | ApiError::ForeignForm => {
                 (StatusCode::FORBIDDEN, None)
             }
-            ApiError::Undecoded(NoPicture::NoVideo | NoPicture::NotUnderstood(_))
+            ApiError::Undecoded(PictureError::NoVideo | PictureError::NotUnderstood(_))
             | ApiError::NoSound => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
             ApiError::Silent(_) => (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(5))),
             ApiError::BadParameter(_) | ApiError::NoMarks { .. } => (StatusCode::BAD_REQUEST, None),
-            ApiError::Undecoded(NoPicture::Busy | NoPicture::Failed(_)) => {
+            ApiError::Undecoded(PictureError::Busy | PictureError::Failed(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)))
             }
             ApiError::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(1))),

@@ -30,7 +30,7 @@ use crate::hub::{Client, Piece, Read, Reader};
 use crate::media::packager::Init;
 use crate::model::status::State;
 use crate::model::track::Tracks;
-use crate::outputs::picture::NoPicture;
+use crate::outputs::picture::PictureError;
 
 /// `GET /<stream>.mp4`: fragmented MP4, a fragment a frame, from the live edge on.
 pub(in crate::http) async fn mp4(
@@ -76,7 +76,7 @@ pub(in crate::http) async fn h264(
     }
     let (reader, init) = joined(&stream).await?;
     if init.tracks.video.is_none() {
-        return Err(NoPicture::NoVideo.into());
+        return Err(PictureError::NoVideo.into());
     }
     let reader = listed(reader, &request, "h264");
     let following = Following::new(reader, &request);

@@ -1,14 +1,15 @@
-//! Streams as Motion JPEG: what is asked, who makes it for whom, and how often
-//! a viewer is shown a picture.
+//! Streams as Motion JPEG: variants, their shared pipelines, the frame rate of a
+//! viewer.
 //!
-//! A stream is decoded and encoded once for all who want it in one variant, while
-//! there is one who does. The pipeline is `engine::process`'s.
+//! Each variant of a stream is decoded and encoded once for all its viewers, while
+//! there are any. The pipeline runs in a host (`engine::process`).
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::picture::{BadParameter, find, quality, width};
 use crate::base::backoff::Backoff;
+use crate::base::lock::Lock;
 use crate::config::settings::Mode;
 use crate::engine::process::{MjpegPipeline, MjpegVariant};
 use crate::engine::supervise::demand::Demand;
@@ -18,8 +19,8 @@ use crate::hub::{Still, Stills, Stream};
 use crate::model::status::Failure;
 use tokio::sync::watch;
 
-/// A decoder needs a moment to begin with; one that gives nothing for seconds
-/// while the stream goes on hangs.
+/// A decoder needs a moment to start; one without output for seconds, while the
+/// stream has frames, hangs.
 const LIMITS: Limits = Limits {
     start_timeout: Duration::from_secs(10),
     stall_timeout: Duration::from_secs(5),
@@ -28,36 +29,35 @@ const LIMITS: Limits = Limits {
     spread: 0.0,
 };
 
-/// So many variants of one stream are made at once: each costs a decoder and an encoder.
-pub const VARIANTS: usize = 3;
+/// Variants of a stream at once: each costs a decoder and an encoder.
+pub const MAX_VARIANTS: usize = 3;
 
-/// Each picture is sent whole: a few percent less than a picture on its own has
-/// save a third of the bytes.
-const USUAL_QUALITY: u8 = 80;
+/// In percent; a little less than for single pictures saves a third of the bytes.
+const DEFAULT_QUALITY: u8 = 80;
 
-/// Reads the variant that a query asks for. Pairs of other names are left alone.
+/// Parses the variant that a query asks for. Unknown names are ignored.
 ///
 /// # Errors
-/// The first parameter that has an impossible value.
+/// The first parameter with an invalid value.
 pub fn variant(pairs: &[(String, String)]) -> Result<MjpegVariant, BadParameter> {
-    let quality = quality(pairs)?.unwrap_or(USUAL_QUALITY);
+    let quality = quality(pairs)?.unwrap_or(DEFAULT_QUALITY);
     Ok(MjpegVariant { quality, width: width(pairs)? })
 }
 
-/// When a viewer is shown a picture.
+/// The frame rate limit of a viewer.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pace {
-    /// Nothing where it sees every picture.
+    /// `None` for every picture.
     period: Option<Duration>,
     due: Option<Instant>,
 }
 
 impl Pace {
-    /// Reads `?fps=`, the most pictures a second that a viewer wants.
+    /// Parses `?fps=`, the maximum of pictures a second.
     ///
     /// # Errors
-    /// An impossible number.
-    pub fn read(pairs: &[(String, String)]) -> Result<Self, BadParameter> {
+    /// Not a number from 0.1 to 120.
+    pub fn parse(pairs: &[(String, String)]) -> Result<Self, BadParameter> {
         let read = |text: &str| {
             let fps = text.parse::<f64>().ok().filter(|fps| (0.1..=120.0).contains(fps));
             fps.ok_or(BadParameter { field: "fps", valid: "0.1 to 120 pictures a second" })
@@ -66,11 +66,11 @@ impl Pace {
         Ok(Self { period: fps.map(|fps| Duration::from_secs_f64(1.0 / fps)), due: None })
     }
 
-    /// Whether a picture that is there at `now` is shown; it then counts as shown.
-    pub fn takes(&mut self, now: Instant) -> bool {
+    /// Whether a picture at `now` is to be sent; if so, it counts as sent.
+    pub fn is_due(&mut self, now: Instant) -> bool {
         let Some(period) = self.period else { return true };
         let due = self.due.unwrap_or(now);
-        // Pictures come a little early and a little late.
+        // Tolerates jitter of the source.
         if now + period / 4 < due {
             return false;
         }
@@ -80,19 +80,19 @@ impl Pace {
     }
 }
 
-/// The stream is shown in as many variants as it may.
+/// The stream has as many variants as allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the stream is shown in {VARIANTS} forms already, which others watch; without `quality` and \
-     `width`, or with those of another viewer, there is room"
+    "the stream has {MAX_VARIANTS} variants already; omit `quality` and `width`, or use those of \
+     another viewer"
 )]
 pub struct TooManyVariants;
 
-/// All that is shown on the whole box.
+/// The running variants of all streams.
 #[derive(Debug, Default)]
-pub struct Mjpegs(Mutex<Vec<Weak<Mjpeg>>>);
+pub struct Mjpegs(Lock<Vec<Weak<Mjpeg>>>);
 
-/// One stream in one variant. It is made as long as somebody holds this.
+/// One variant of a stream. Its pipeline runs until the last reference is dropped.
 #[derive(Debug)]
 pub struct Mjpeg {
     variant: MjpegVariant,
@@ -103,31 +103,31 @@ pub struct Mjpeg {
 }
 
 impl Mjpegs {
-    /// The pictures of a stream, made from now on if they were not before; must
-    /// be called on a runtime.
+    /// The variant of a stream; starts its pipeline if it is not running. Must be
+    /// called on a runtime.
     ///
     /// # Errors
-    /// It is shown in too many other variants. The usual one can always be had.
+    /// The stream has too many other variants. The default one is always possible.
     pub fn watch(
         &self,
         stream: &Arc<Stream>,
         variant: MjpegVariant,
     ) -> Result<Arc<Mjpeg>, TooManyVariants> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         all.retain(|one| one.strong_count() > 0);
-        let there = all.iter().filter_map(Weak::upgrade);
-        let of_stream: Vec<_> = there.filter(|one| Arc::ptr_eq(&one.stream, stream)).collect();
+        let running = all.iter().filter_map(Weak::upgrade);
+        let of_stream: Vec<_> = running.filter(|one| Arc::ptr_eq(&one.stream, stream)).collect();
         if let Some(found) = of_stream.iter().find(|one| one.variant == variant) {
             return Ok(Arc::clone(found));
         }
-        let usual = MjpegVariant { quality: USUAL_QUALITY, width: None };
-        let others = of_stream.iter().filter(|one| one.variant != usual).count();
-        if variant != usual && others >= VARIANTS - 1 {
+        let default = MjpegVariant { quality: DEFAULT_QUALITY, width: None };
+        let others = of_stream.iter().filter(|one| one.variant != default).count();
+        if variant != default && others >= MAX_VARIANTS - 1 {
             return Err(TooManyVariants);
         }
-        let made = Mjpeg::spawn(stream, variant);
-        all.push(Arc::downgrade(&made));
-        Ok(made)
+        let started = Mjpeg::spawn(stream, variant);
+        all.push(Arc::downgrade(&started));
+        Ok(started)
     }
 }
 
@@ -136,8 +136,7 @@ impl Mjpeg {
         let (stream, stills) = (Arc::clone(stream), Arc::<Stills>::default());
         let pipeline = MjpegPipeline::new(variant, Arc::clone(&stream), Arc::clone(&stills));
         let wanted = watch::Sender::new(1);
-        // The task ends by itself, and stops the pipeline, when nobody holds
-        // its handle any more.
+        // The task stops the pipeline and ends when the last handle is dropped.
         let (supervisor, _) = Supervisor::spawn(
             format!("MJPEG of {}", stream.name()),
             pipeline,
@@ -156,19 +155,19 @@ impl Mjpeg {
         &self.stills
     }
 
-    /// Waits for a picture, if there is none yet.
+    /// The newest picture; waits for the first one.
     pub async fn first(&self) -> Arc<Still> {
         let mut ends = self.stills.subscribe();
         loop {
             if let Some(still) = self.stills.newest() {
                 return still;
             }
-            // The sender lives as long as this.
+            // The sender is in `self`.
             ends.changed().await.ok();
         }
     }
 
-    /// Returns when making them has failed `times` in a row.
+    /// Returns when the pipeline has failed `times` in a row.
     pub async fn wait_failed(&self, times: u32) {
         self.supervisor.wait_failed(times).await;
     }
@@ -187,45 +186,45 @@ mod tests {
     }
 
     #[test]
-    fn a_look_and_a_pace_are_read_and_what_is_impossible_is_named() {
+    fn variants_and_rates_are_parsed_and_invalid_values_are_named() {
         let read = variant(&pairs(&[("width", "320"), ("quality", "50"), ("t", "1")]));
         assert_eq!(read, Ok(MjpegVariant { quality: 50, width: Some(320) }));
         assert_eq!(variant(&[]), Ok(MjpegVariant { quality: 80, width: None }));
         assert_eq!(variant(&pairs(&[("quality", "0")])).unwrap_err().field, "quality");
         for fps in ["0", "-1", "121", "fast", "NaN", "inf"] {
-            assert_eq!(Pace::read(&pairs(&[("fps", fps)])).unwrap_err().field, "fps", "{fps}");
+            assert_eq!(Pace::parse(&pairs(&[("fps", fps)])).unwrap_err().field, "fps", "{fps}");
         }
     }
 
     #[test]
-    fn a_pace_holds_on_average_whatever_the_stream_gives() {
+    fn the_rate_of_a_viewer_is_kept_on_average() {
         for (fps, given, shown) in
             [("5", 30, 50), ("10", 25, 100), ("25", 25, 250), ("7.5", 30, 75), ("60", 30, 300)]
         {
-            let mut pace = Pace::read(&pairs(&[("fps", fps)])).unwrap();
+            let mut pace = Pace::parse(&pairs(&[("fps", fps)])).unwrap();
             let begin = tokio::time::Instant::now().into_std();
             // Ten seconds of pictures, each up to 3 ms early or late.
             let at = |index: u32| {
                 let jitter = Duration::from_millis(u64::from(index * 7 % 4));
                 begin + Duration::from_secs(1) * index / given + jitter
             };
-            let count = (0..given * 10).filter(|index| pace.takes(at(*index))).count();
+            let count = (0..given * 10).filter(|index| pace.is_due(at(*index))).count();
             assert!(count.abs_diff(shown) <= 1, "{fps} of {given}: {count}");
         }
     }
 
     #[test]
-    fn after_a_pause_nothing_is_caught_up() {
-        let mut pace = Pace::read(&pairs(&[("fps", "1")])).unwrap();
+    fn no_burst_follows_a_pause() {
+        let mut pace = Pace::parse(&pairs(&[("fps", "1")])).unwrap();
         let begin = tokio::time::Instant::now().into_std();
-        assert!(pace.takes(begin));
+        assert!(pace.is_due(begin));
         let late = begin + Duration::from_secs(60);
-        assert!(pace.takes(late));
-        assert!(!pace.takes(late + Duration::from_millis(500)));
+        assert!(pace.is_due(late));
+        assert!(!pace.is_due(late + Duration::from_millis(500)));
     }
 
     #[tokio::test]
-    async fn a_look_is_made_once_and_only_few_are_made() {
+    async fn a_variant_runs_once_and_few_run_at_a_time() {
         let limits = crate::hub::Limits::for_gop(Duration::from_secs(1), 1 << 20);
         let stream = Stream::new("test".parse().unwrap(), limits);
         let mjpegs = Mjpegs::default();
@@ -234,7 +233,7 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &watch(10).unwrap()));
         let _second = watch(20).unwrap();
         assert_eq!(watch(30).unwrap_err(), TooManyVariants);
-        assert!(watch(USUAL_QUALITY).is_ok(), "the usual one has its place");
+        assert!(watch(DEFAULT_QUALITY).is_ok(), "the default is always possible");
         drop(first);
         assert!(watch(30).is_ok());
     }

@@ -1,6 +1,6 @@
-//! What leaves the box besides HTTP, decided: pushes, RTSP, and the box as one thing.
+//! Outputs besides the servers: pushes, recordings, pictures, Motion JPEG.
 //!
-//! The pipelines themselves are built in `host`.
+//! Decides what is sent or written and when; the pipelines are built in `host`.
 
 pub mod mjpeg;
 pub mod picture;

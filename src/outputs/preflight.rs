@@ -1,5 +1,5 @@
-//! Is a stream fit for the receiver? Measured values against what YouTube asks
-//! for, with advice in plain words. Pure; never a reason not to send.
+//! Checks a stream against the recommendations of YouTube, with advice. Pure;
+//! the advice never prevents a push.
 
 use std::time::Duration;
 
@@ -8,28 +8,29 @@ use crate::config::settings::PushAudio;
 use crate::hub::Measured;
 use crate::model::track::Tracks;
 
-/// What is known before and while a push runs.
+/// Measured values of a stream, and advice.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Preflight {
     pub width: Option<u32>,
     pub height: Option<u32>,
     /// Measured frames a second.
     pub fps: Option<f64>,
-    /// Measured distance of the last two key frames.
+    /// Measured distance between the last two key frames.
     pub key_frames: Option<Duration>,
-    /// Measured bits a second of picture and sound together.
+    /// Measured bits a second of video and audio together.
     pub bitrate: Option<u64>,
-    /// Whether the stream itself has sound; a push always sends some.
+    /// Whether the stream itself has audio; a push always sends an audio track.
     pub has_audio: bool,
-    /// What is not as it should be, one sentence each; empty where all is well.
+    /// One sentence for each deviation from the recommendations.
     pub advice: Vec<String>,
 }
 
-/// YouTube's figures for H.264 (support.google.com/youtube/answer/2853702) in
-/// kbit/s: the least, the advised, the most. The small sizes are from its older
-/// table, which suits the uplinks of small boards.
+/// YouTube's bitrates for H.264 (support.google.com/youtube/answer/2853702) in
+/// kbit/s. The small sizes are from its older table, which suits the uplinks of
+/// small boards.
 struct Row {
     height: u32,
+    /// More than 40 frames a second.
     fast: bool,
     least: u64,
     advised: u64,
@@ -46,24 +47,22 @@ const TABLE: [Row; 7] = [
     Row { height: 1080, fast: true, least: 4_000, advised: 12_000, most: 12_000 },
 ];
 
-/// YouTube asks for 2 s and refuses to be smooth above 4 s. Measured distances
-/// are a frame off now and then.
-const KEYS_ADVISED: Duration = Duration::from_millis(2_150);
-const KEYS_AT_MOST: Duration = Duration::from_millis(4_150);
+/// YouTube recommends 2 s between key frames and buffers above 4 s. Measured
+/// distances may be a frame longer.
+const ADVISED_KEY_DISTANCE: Duration = Duration::from_millis(2_150);
+const MAX_KEY_DISTANCE: Duration = Duration::from_millis(4_150);
 
-/// Judges a stream. Without `tracks` it has not run yet.
+/// Checks a stream. `tracks` is `None` for a stream that has not run yet.
 pub fn preflight(tracks: Option<&Tracks>, measured: Measured, audio: PushAudio) -> Preflight {
     let Some(tracks) = tracks else {
         return Preflight {
-            advice: vec![
-                "The stream has not run yet; open it once to have it measured.".to_owned(),
-            ],
+            advice: vec!["The stream has not run yet; watch it once to measure it.".to_owned()],
             ..Preflight::default()
         };
     };
     let Measured { key_distance, bitrate, fps } = measured;
     let picture = tracks.video.as_ref();
-    let mut found = Preflight {
+    let mut result = Preflight {
         width: picture.map(|video| video.width),
         height: picture.map(|video| video.height),
         fps,
@@ -76,49 +75,50 @@ pub fn preflight(tracks: Option<&Tracks>, measured: Measured, audio: PushAudio) 
         rate_advice(video.height.min(video.width), fps.unwrap_or(30.0), bps)
     });
     let silence = (tracks.audio.is_none() && audio == PushAudio::Feed).then(|| {
-        "The stream has no sound; silence is sent, as YouTube wants a sound track.".to_owned()
+        "The stream has no sound; silence is sent, because YouTube requires an audio track."
+            .to_owned()
     });
-    found.advice =
+    result.advice =
         key_distance.and_then(key_advice).into_iter().chain(rate).chain(silence).collect();
-    found
+    result
 }
 
 fn key_advice(distance: Duration) -> Option<String> {
     let seconds = distance.as_secs_f64();
-    if distance > KEYS_AT_MOST {
+    if distance > MAX_KEY_DISTANCE {
         Some(format!(
-            "Key frames are {seconds:.1} s apart and YouTube wants 4 s at most; set `gop` of the stream to 2s."
+            "Key frames are {seconds:.1} s apart; YouTube allows at most 4 s: set `gop` of the stream to 2s."
         ))
-    } else if distance > KEYS_ADVISED {
+    } else if distance > ADVISED_KEY_DISTANCE {
         Some(format!(
-            "Key frames are {seconds:.1} s apart; YouTube advises 2 s: set `gop` of the stream to 2s."
+            "Key frames are {seconds:.1} s apart; YouTube recommends 2 s: set `gop` of the stream to 2s."
         ))
     } else {
         None
     }
 }
 
-/// `side` is the shorter one, so that upright pictures are judged as well.
+/// `side` is the shorter side in pixels, so that portrait video is checked as well.
 fn rate_advice(side: u32, fps: f64, bps: u64) -> Option<String> {
     let fast = fps > 40.0;
     let fits = |row: &&Row| row.height >= side && (row.fast == fast || row.height < 720);
     let row = TABLE.iter().find(fits)?;
-    let (kbps, size) = (bps / 1000, format!("{side} lines at {fps:.0} pictures a second"));
-    let told = |kbps: u64| {
+    let (kbps, size) = (bps / 1000, format!("{side}p at {fps:.0} frames a second"));
+    let text = |kbps: u64| {
         Bitrate::from_bps(kbps * 1000).map_or_else(|| format!("{kbps}k"), |rate| rate.to_string())
     };
-    let advised = told(row.advised);
+    let advised = text(row.advised);
     if kbps < row.least {
-        let least = told(row.least);
+        let least = text(row.least);
         Some(format!(
-            "{kbps} kbit/s are little for {size}: YouTube wants {least} at least and advises \
-             {advised}; raise `bitrate` or choose a smaller picture."
+            "{kbps} kbit/s is too low for {size}: YouTube requires at least {least} and recommends \
+             {advised}; raise `bitrate` or choose a smaller size."
         ))
     } else if kbps > row.most * 11 / 10 {
-        let most = told(row.most);
+        let most = text(row.most);
         Some(format!(
-            "{kbps} kbit/s are more than YouTube takes for {size}: {most} at most, {advised} \
-             advised; lower `bitrate`."
+            "{kbps} kbit/s is too high for {size}: YouTube allows at most {most} and recommends \
+             {advised}; lower `bitrate`."
         ))
     } else {
         None
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_as_youtube_wants_it_needs_no_advice() {
+    fn a_stream_within_the_recommendations_gets_no_advice() {
         for (width, height, kbps, fps) in
             [(640, 360, 750, 25.0), (1280, 720, 2500, 30.0), (1920, 1080, 4500, 29.97)]
         {
@@ -162,23 +162,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_what_to_do() {
+    fn advice_names_the_deviation_and_the_remedy() {
         let of = |key_ms, kbps| {
             preflight(Some(&tracks(1280, 720)), measured(key_ms, kbps, 30.0), PushAudio::Feed)
         };
         let found = of(5000, 800).advice.join("\n");
-        assert!(found.contains("5.0 s apart") && found.contains("4 s at most"), "{found}");
-        assert!(found.contains("800 kbit/s are little") && found.contains("1500k"), "{found}");
+        assert!(found.contains("5.0 s apart") && found.contains("at most 4 s"), "{found}");
+        assert!(found.contains("800 kbit/s is too low") && found.contains("1500k"), "{found}");
         assert!(found.contains("silence is sent"), "{found}");
-        assert!(of(3000, 4000).advice[0].contains("advises 2 s"));
-        assert!(of(1000, 12_000).advice[0].contains("8M at most"));
+        assert!(of(3000, 4000).advice[0].contains("recommends 2 s"));
+        assert!(of(1000, 12_000).advice[0].contains("at most 8M"));
     }
 
     #[test]
-    fn upright_and_odd_pictures_are_judged_by_their_shorter_side() {
+    fn portrait_and_odd_sizes_are_checked_by_their_shorter_side() {
         let upright =
             preflight(Some(&tracks(1080, 1920)), measured(1000, 2000, 60.0), PushAudio::Tone);
-        assert!(upright.advice[0].contains("4M at least"), "{upright:?}");
+        assert!(upright.advice[0].contains("at least 4M"), "{upright:?}");
         let huge = tracks(3840, 2160);
         assert!(
             preflight(Some(&huge), measured(1000, 9000, 30.0), PushAudio::Tone).advice.is_empty()
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_never_ran_says_so() {
+    fn a_stream_that_has_not_run_is_reported() {
         let found = preflight(None, Measured::default(), PushAudio::Feed);
         assert!(found.advice[0].contains("not run yet"), "{found:?}");
     }

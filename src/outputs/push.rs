@@ -1,6 +1,6 @@
-//! Pushes: streams on their way to a receiver elsewhere.
+//! Pushes: streams sent to an RTMP receiver.
 //!
-//! A push that is wanted is never given up; it retries until somebody stops it.
+//! A push that is started retries until it is stopped.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,9 +19,9 @@ use crate::engine::supervise::supervisor::{Report, Supervisor};
 use crate::model::ids::PushName;
 use crate::model::status::{self, Failure, State};
 
-/// A receiver must take media this soon after the connection begins, and a
-/// byte every few seconds after that. Acknowledgements on the RTMP level come
-/// only every few megabytes and prove nothing.
+/// A receiver must accept media within the start timeout, and acknowledge bytes
+/// within the stall timeout after that (TCP; RTMP acknowledgements come only
+/// every few megabytes).
 const PUSH_LIMITS: Limits = Limits {
     start_timeout: Duration::from_secs(10),
     stall_timeout: Duration::from_secs(5),
@@ -65,8 +65,8 @@ impl Push {
         (Arc::new(Self { settings, stream, wanted, destination, meter, supervisor }), task)
     }
 
-    /// The same push, by settings that change nothing of what is sent.
-    pub fn with(&self, settings: &settings::Push) -> Arc<Self> {
+    /// The same push with settings that do not change what is sent.
+    pub fn with_settings(&self, settings: &settings::Push) -> Arc<Self> {
         Arc::new(Self { settings: settings.clone(), ..self.clone() })
     }
 
@@ -74,7 +74,7 @@ impl Push {
         &self.settings.name
     }
 
-    /// As the configuration has it.
+    /// Its settings in the configuration.
     pub fn settings(&self) -> &settings::Push {
         &self.settings
     }
@@ -83,7 +83,7 @@ impl Push {
         &self.supervisor
     }
 
-    /// Whether somebody wants it to send.
+    /// Whether it is started.
     pub fn is_wanted(&self) -> bool {
         *self.wanted.borrow() > 0
     }
@@ -93,8 +93,8 @@ impl Push {
         &self.stream
     }
 
-    /// Sends to `destination` from now on, for as long as it takes. What failed
-    /// before counts no more.
+    /// Starts to send to `destination`; retries until [`Push::stop`]. Clears
+    /// earlier failures.
     pub async fn start(&self, destination: Destination) {
         self.supervisor.forget_failures().await;
         self.destination.send_replace(Some(destination));
@@ -105,13 +105,13 @@ impl Push {
         self.wanted.send_replace(0);
     }
 
-    /// Ends a wait between two attempts.
-    pub async fn try_now(&self) {
+    /// Skips the delay before the next attempt.
+    pub async fn retry_now(&self) {
         self.supervisor.try_now().await;
     }
 
-    /// Forgets why it failed: it will send elsewhere, or something else.
-    pub async fn forget(&self) {
+    /// Clears earlier failures, because the destination or the stream changes.
+    pub async fn forget_failures(&self) {
         self.supervisor.forget_failures().await;
     }
 
@@ -119,11 +119,11 @@ impl Push {
         self.supervisor.report().state(now)
     }
 
-    /// Waits until it sends for the first time.
+    /// Waits for the result of the first attempt.
     ///
     /// # Errors
-    /// It failed before that; says how.
-    pub async fn first_try(&self) -> Result<(), Failure> {
+    /// The failure of the attempt.
+    pub async fn first_attempt(&self) -> Result<(), Failure> {
         let settled =
             |report: &Report| matches!(report.phase, Phase::Live { .. }) || report.failures > 0;
         let mut watch = self.supervisor.watch();
@@ -131,12 +131,12 @@ impl Push {
         match report {
             Ok(Report { phase: Phase::Live { .. }, .. }) => Ok(()),
             Ok(Report { last_failure, .. }) => Err(last_failure.unwrap_or(Failure::Ended)),
-            // The supervisor is gone: nothing comes any more.
+            // The supervisor has ended: no report follows.
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// Whether its stream is fit for the receiver.
+    /// Measured values of its stream, with advice for the receiver.
     pub fn preflight(&self) -> Preflight {
         let init = self.stream.hub().init();
         let tracks = init.as_ref().map(|init| &init.tracks);
@@ -144,7 +144,7 @@ impl Push {
         preflight(tracks, self.stream.hub().measured(), audio)
     }
 
-    /// Bytes sent since the start of the service.
+    /// Bytes sent since the push was made.
     pub fn bytes_out(&self) -> u64 {
         self.meter.total()
     }
@@ -175,8 +175,7 @@ impl Push {
     }
 }
 
-/// Where the settings of a push lead, and what of `stream` goes there; nowhere
-/// without a URL.
+/// The destination in the settings of a push of `stream`; `None` without a URL.
 pub fn destination(push: &settings::Push, stream: &registry::Stream) -> Option<Destination> {
     let (url, key) = (push.url.as_ref()?, push.key.as_ref());
     Some(Destination {

@@ -196,7 +196,7 @@ impl Livebox {
 
     async fn keep(&self, held: &mut ControlState, control: Control) {
         *held = ControlState { control, changed: time::iso_stamp() };
-        self.push.forget().await;
+        self.push.forget_failures().await;
         saved::save_control(&self.state_file, &self.configured, held).await;
     }
 
@@ -261,7 +261,7 @@ impl Livebox {
     pub async fn try_push_now(&self, push: &Push, now: Instant) -> Result<(), BoxError> {
         let _held = self.hold().await?;
         match push.state(now) {
-            State::Waiting { .. } | State::Over { .. } => push.try_now().await,
+            State::Waiting { .. } | State::Over { .. } => push.retry_now().await,
             State::Idle | State::Starting | State::Live { .. } | State::Stopping => {
                 return Err(BoxError::NotWaiting(activity_of(push, now)));
             }

@@ -159,7 +159,7 @@ impl Topology {
             let (push, wanted) = match (diff.pushes.fate(&settings.name), present) {
                 (Some(Fate::Kept), Some(present)) => (Arc::clone(present), present.is_wanted()),
                 (Some(Fate::Adjusted), Some(present)) => {
-                    (present.with(settings), self.wants(settings, Some(present)).await)
+                    (present.with_settings(settings), self.wants(settings, Some(present)).await)
                 }
                 (Some(_) | None, present) => {
                     let wanted = self.wants(settings, present).await;

@@ -77,7 +77,7 @@ fn what_cannot_be_had_is_refused_with_what_can() {
     let _watched = [open("?quality=10"), open("?quality=20"), open(""), open("?quality=20")];
     let answer = livebox.get("/camera.mjpeg?quality=30");
     assert_eq!(answer.status(), 503);
-    assert!(answer.text().contains("3 forms already"), "{}", answer.text());
+    assert!(answer.text().contains("3 variants already"), "{}", answer.text());
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn advice_says_what_the_receiver_will_not_like() {
 
     wait::until("all three are told", LIMIT, || {
         let advice = far(&livebox)["preflight"]["advice"].to_string();
-        ["5.0 s apart", "are little for", "silence is sent"]
+        ["5.0 s apart", "is too low for", "silence is sent"]
             .iter()
             .all(|part| advice.contains(part))
             .then_some(())

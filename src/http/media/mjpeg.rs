@@ -22,7 +22,7 @@ use crate::http::media::{Nothing, endless, is_chromium, joined, listed};
 use crate::http::state::State;
 use crate::hub::{Reader, Still};
 use crate::outputs::mjpeg::{Mjpeg, Pace, variant};
-use crate::outputs::picture::NoPicture;
+use crate::outputs::picture::PictureError;
 
 /// Stands before each picture (RFC 2046, 5.1.1). The type names it without
 /// quotes, because small programs do not know them.
@@ -37,13 +37,13 @@ pub(in crate::http) async fn mjpeg(
     state: web::Data<State>,
     stream: web::ReqData<Arc<Stream>>,
 ) -> Result<HttpResponse, ApiError> {
-    let (variant, pace) = (variant(&query)?, Pace::read(&query)?);
+    let (variant, pace) = (variant(&query)?, Pace::parse(&query)?);
     if request.method() == Method::HEAD {
         return Ok(body::until_close(&request, headers(), Nothing));
     }
     let (reader, init) = joined(&stream).await?;
     if init.tracks.video.is_none() {
-        return Err(NoPicture::NoVideo.into());
+        return Err(PictureError::NoVideo.into());
     }
     let mjpeg = state.service.mjpegs.watch(stream.hub(), variant)?;
     let first =
@@ -126,7 +126,7 @@ impl Source for Showing {
             self.subscription.caught_up();
             if let Some(still) = self.mjpeg.stills().newest()
                 && self.shown != Some(still.number)
-                && self.pace.takes(now())
+                && self.pace.is_due(now())
             {
                 if self.shown.is_none() {
                     out.push_back(self.form.opening());

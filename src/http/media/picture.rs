@@ -12,7 +12,7 @@ use crate::engine::registry::Stream;
 use crate::http::error::ApiError;
 use crate::http::media::joined;
 use crate::http::state::State;
-use crate::outputs::picture::{BadParameter, NoPicture, PictureRequest, ago};
+use crate::outputs::picture::{BadParameter, PictureError, PictureRequest, ago};
 
 /// `GET /<stream>/pic`: the newest frame as JPEG or PNG, or an older one with
 /// `?ago=`. That starts nothing: what is not in memory is not there.
@@ -29,10 +29,10 @@ pub(in crate::http) async fn pic(
     }
     let bytes = if ago.is_zero() {
         let (reader, init) = joined(&stream).await?;
-        state.service.pictures.take(reader, init, wish).await?
+        state.service.pictures.newest(reader, init, wish).await?
     } else {
-        let past = stream.hub().past(ago).map_err(|out| NoPicture::OutOfReach(out.reach))?;
-        state.service.pictures.of_past(stream.hub().name().clone(), past, wish).await?
+        let past = stream.hub().past(ago).map_err(|out| PictureError::OutOfReach(out.reach))?;
+        state.service.pictures.from_past(stream.hub().name().clone(), past, wish).await?
     };
     stream.hub().count_bytes_out(bytes.len());
     Ok(response.body(bytes))
@@ -54,14 +54,14 @@ pub(in crate::http) async fn of_bytes(
     if request.method() == Method::HEAD {
         return Ok(response.streaming(empty::<Result<web::Bytes, Infallible>>()));
     }
-    let picture = state.service.pictures.of_bytes(&stream, wish).await?;
+    let picture = state.service.pictures.from_bytes(&stream, wish).await?;
     stream.count_bytes_out(picture.len());
     Ok(response.body(picture))
 }
 
 fn wish(request: &HttpRequest, query: &[(String, String)]) -> Result<PictureRequest, BadParameter> {
     let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    PictureRequest::read(query, accept)
+    PictureRequest::parse(query, accept)
 }
 
 fn head(wish: PictureRequest) -> HttpResponseBuilder {

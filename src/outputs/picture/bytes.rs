@@ -1,84 +1,84 @@
-//! Pictures of streams of bytes: what a container holds that livebox otherwise
+//! Pictures of byte streams, extracted from the container that livebox otherwise
 //! only passes on.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{FailureError, NoPicture, PictureRequest, Pictures, TURN_TIMEOUT, USUAL};
+use super::{DEFAULT_REQUEST, FailureError, PictureError, PictureRequest, Pictures, QUEUE_TIMEOUT};
 use crate::engine::process::bytes::Stream;
 use crate::engine::process::{NoStill, Still, extract, render_still};
 use crate::engine::registry::MAX_FAILED_RUNS;
 use crate::model::status::Failure;
 
-/// So many streams are looked into at once.
-pub(super) const LOOKING: usize = 8;
+/// Byte streams that are searched for a picture at once.
+pub(super) const MAX_EXTRACTIONS: usize = 8;
 
 impl Pictures {
-    /// The newest picture of a stream of bytes that needs no other, or the next
-    /// one. A JPEG that is to be as usual is handed out as it comes.
+    /// The newest intra picture of a byte stream, or the next one. For the default
+    /// request, a JPEG is returned unchanged.
     ///
     /// # Errors
-    /// There is none, or too many ask.
-    pub async fn of_bytes(
+    /// There is no video, the queue is full, or nothing can be decoded.
+    pub async fn from_bytes(
         &self,
         stream: &Arc<Stream>,
-        wish: PictureRequest,
-    ) -> Result<Bytes, NoPicture> {
+        request: PictureRequest,
+    ) -> Result<Bytes, PictureError> {
         let content_type = stream.settings().content_type.clone();
         if content_type.starts_with("audio/") {
-            return Err(NoPicture::NoVideo);
+            return Err(PictureError::NoVideo);
         }
-        let looking = Arc::clone(&self.looking).acquire_owned();
-        let looking = tokio::time::timeout(TURN_TIMEOUT, looking).await;
-        let Ok(Ok(looking)) = looking else { return Err(NoPicture::Busy) };
+        let permit = Arc::clone(&self.extractions).acquire_owned();
+        let permit = tokio::time::timeout(QUEUE_TIMEOUT, permit).await;
+        let Ok(Ok(permit)) = permit else { return Err(PictureError::Busy) };
         let stream = Arc::clone(stream);
-        // Tasks of their own: they tidy up even if the one who asked has left.
+        // Tasks, so that they complete even if the request is cancelled.
         let found = tokio::spawn(async move {
-            let found = look_into(&stream, &content_type).await;
-            drop(looking);
+            let found = extract_still(&stream, &content_type).await;
+            drop(permit);
             found
         });
         let found = found.await.unwrap_or_else(|panic| Err(failed(panic.to_string())))?;
-        if let Some(jpeg) = found.as_jpeg().filter(|_| wish == USUAL) {
+        if let Some(jpeg) = found.as_jpeg().filter(|_| request == DEFAULT_REQUEST) {
             return Ok(jpeg);
         }
-        let turn = self.turn().await?;
+        let permit = self.decoder().await?;
         let made = tokio::spawn(async move {
-            let made = render_still(&found, wish.format, wish.width).await;
-            drop(turn);
+            let made = render_still(&found, request.format, request.width).await;
+            drop(permit);
             made
         });
         match made.await {
             Ok(Ok(picture)) => Ok(picture),
-            Ok(Err(failure @ Failure::Element { .. })) => Err(NoPicture::NotUnderstood(failure)),
-            Ok(Err(failure)) => Err(NoPicture::Failed(FailureError(failure))),
+            Ok(Err(failure @ Failure::Element { .. })) => Err(PictureError::NotUnderstood(failure)),
+            Ok(Err(failure)) => Err(PictureError::Failed(FailureError(failure))),
             Err(panic) => Err(failed(panic.to_string())),
         }
     }
 }
 
-fn failed(why: String) -> NoPicture {
-    NoPicture::Failed(FailureError(Failure::Build(why)))
+fn failed(why: String) -> PictureError {
+    PictureError::Failed(FailureError(Failure::Build(why)))
 }
 
-async fn look_into(stream: &Stream, content_type: &str) -> Result<Still, NoPicture> {
-    let mut viewer = stream.join_to_decode().map_err(|_| NoPicture::Busy)?;
-    let giving_up = async {
+async fn extract_still(stream: &Stream, content_type: &str) -> Result<Still, PictureError> {
+    let mut viewer = stream.join_to_decode().map_err(|_| PictureError::Busy)?;
+    let cancelled = async {
         tokio::select! {
             () = stream.wait_failed(MAX_FAILED_RUNS) => NoStill::Ended(None),
-            () = tokio::time::sleep(TURN_TIMEOUT) => {
-                NoStill::Ended(Some(Failure::NoFrames { after: TURN_TIMEOUT }))
+            () = tokio::time::sleep(QUEUE_TIMEOUT) => {
+                NoStill::Ended(Some(Failure::NoFrames { after: QUEUE_TIMEOUT }))
             }
         }
     };
-    let found = extract(&mut viewer, content_type, giving_up).await;
+    let found = extract(&mut viewer, content_type, cancelled).await;
     found.map_err(|why| match why {
-        NoStill::NoVideo => NoPicture::NoVideo,
-        NoStill::NotUnderstood(failure) => NoPicture::NotUnderstood(failure),
+        NoStill::NoVideo => PictureError::NoVideo,
+        NoStill::NotUnderstood(failure) => PictureError::NotUnderstood(failure),
         NoStill::Ended(cause) => {
             let cause = stream.cause().or(cause).unwrap_or(Failure::Ended);
-            NoPicture::Failed(FailureError(cause))
+            PictureError::Failed(FailureError(cause))
         }
     })
 }
