@@ -23,7 +23,7 @@ use crate::base::disk::{Disk, Folders};
 use crate::base::shutdown::{self, Shutdown, Trigger};
 use crate::base::sockets::SocketFile;
 use crate::base::system;
-use crate::base::tls::{News, Tls};
+use crate::base::tls::{Change, Tls};
 use crate::config::Loaded;
 use crate::config::settings::{self, Local, Settings, UnixSocket};
 use crate::engine::process::bytes;
@@ -324,9 +324,9 @@ async fn renew(tls: Tls, mut shutdown: Shutdown) {
             () = shutdown.requested() => return,
         }
         let looking = tls.clone();
-        match tokio::task::spawn_blocking(move || looking.look()).await {
-            Ok(Some(News::Renewed)) => info!("a new certificate is in use"),
-            Ok(Some(News::Kept(error))) => {
+        match tokio::task::spawn_blocking(move || looking.reload_if_changed()).await {
+            Ok(Some(Change::Renewed)) => info!("a new certificate is in use"),
+            Ok(Some(Change::Kept(error))) => {
                 warn!("the earlier certificate stays in use: server.tls.{}: {error}", error.part())
             }
             Ok(None) | Err(_) => {}

@@ -1,8 +1,8 @@
-//! The authority of a URL: a host and perhaps a port, as `Host` and `Origin`
-//! carry it. Read strictly, because access depends on it. Pure.
+//! Parses the authority of a URL: a host and an optional port, as in the headers
+//! `Host` and `Origin`. Strict, because access control depends on it. Pure.
 //!
-//! The syntax is that of RFC 3986, 3.2.2, without what no browser sends: user
-//! information, percent encoding, zones of IPv6, empty ports.
+//! The syntax is that of RFC 3986, 3.2.2, without parts that no browser sends:
+//! user information, percent encoding, IPv6 zones, empty ports.
 
 use std::net::IpAddr;
 
@@ -16,37 +16,36 @@ pub struct Authority<'a> {
 #[derive(Clone, Copy, Debug)]
 pub enum Host<'a> {
     Address(IpAddr),
-    /// A DNS name as it was written.
+    /// A DNS name in its original spelling.
     Name(&'a str),
 }
 
-/// RFC 1035, 2.3.4.
-const LONGEST_NAME: usize = 253;
-const LONGEST_LABEL: usize = 63;
+/// Limits of RFC 1035, 2.3.4, in bytes.
+const MAX_NAME: usize = 253;
+const MAX_LABEL: usize = 63;
 
 impl<'a> Authority<'a> {
-    /// Returns nothing for any other text.
+    /// Returns `None` for any other text.
     pub fn parse(text: &'a str) -> Option<Self> {
-        let (host, behind) = match text.strip_prefix('[') {
+        let (host, after) = match text.strip_prefix('[') {
             Some(rest) => {
-                let (address, behind) = rest.split_once(']')?;
-                (Host::Address(IpAddr::V6(address.parse().ok()?)), behind)
+                let (address, after) = rest.split_once(']')?;
+                (Host::Address(IpAddr::V6(address.parse().ok()?)), after)
             }
             None => {
-                let (host, behind) = text.split_at(text.find(':').unwrap_or(text.len()));
-                (Host::parse(host)?, behind)
+                let (host, after) = text.split_at(text.find(':').unwrap_or(text.len()));
+                (Host::parse(host)?, after)
             }
         };
-        let port = match behind.strip_prefix(':') {
+        let port = match after.strip_prefix(':') {
             Some(digits) => Some(port(digits)?),
-            None if behind.is_empty() => None,
+            None if after.is_empty() => None,
             None => return None,
         };
         Some(Self { host, port })
     }
 
-    /// Whether both lead to the same server, where a port that is not given is
-    /// `default`.
+    /// Whether both name the same server; a missing port is `default`.
     pub fn is_same(&self, other: &Authority<'_>, default: u16) -> bool {
         let port = |authority: &Authority<'_>| authority.port.unwrap_or(default);
         self.host == other.host && port(self) == port(other)
@@ -54,14 +53,14 @@ impl<'a> Authority<'a> {
 }
 
 impl<'a> Host<'a> {
-    /// An IPv4 address or a DNS name; nothing for any other text.
+    /// An IPv4 address or a DNS name; `None` for any other text.
     pub fn parse(text: &'a str) -> Option<Self> {
         if let Ok(address) = text.parse() {
             return Some(Self::Address(IpAddr::V4(address)));
         }
-        // The name of a root server's zone may end with a dot.
+        // A fully qualified name may end with a dot.
         let labels = text.strip_suffix('.').unwrap_or(text);
-        let is_name = text.len() <= LONGEST_NAME && labels.split('.').all(is_label);
+        let is_name = text.len() <= MAX_NAME && labels.split('.').all(is_label);
         is_name.then_some(Self::Name(text))
     }
 
@@ -88,10 +87,10 @@ impl PartialEq for Host<'_> {
 
 impl Eq for Host<'_> {}
 
-/// Underscores are in no host name by RFC 1123, and in many on local networks.
+/// Allows underscores: RFC 1123 does not, but local networks use them.
 fn is_label(label: &str) -> bool {
-    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    (1..=LONGEST_LABEL).contains(&label.len()) && label.bytes().all(is_fit)
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=MAX_LABEL).contains(&label.len()) && label.bytes().all(is_allowed)
 }
 
 fn port(digits: &str) -> Option<u16> {
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_has_few_names() {
+    fn only_loopback_addresses_and_localhost_are_loopback() {
         for text in
             ["localhost", "LOCALHOST:1", "127.0.0.1", "127.9.9.9:80", "[::1]", "[::ffff:127.0.0.1]"]
         {
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_not_given_is_the_default() {
+    fn a_missing_port_is_the_default() {
         let parse = |text| Authority::parse(text).unwrap();
         assert!(parse("Box.example").is_same(&parse("box.Example:80"), 80));
         assert!(!parse("box.example").is_same(&parse("box.example:80"), 443));
@@ -181,10 +180,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn whatever_is_read_says_what_was_written(text in "\\[?[a-zA-Z0-9:.@%\\[\\]_-]{0,20}") {
+        fn a_parsed_authority_is_equal_to_its_text(text in "\\[?[a-zA-Z0-9:.@%\\[\\]_-]{0,20}") {
             let Some(Authority { host, port }) = Authority::parse(&text) else { return Ok(()) };
             let written = text.strip_suffix(&port.map_or(String::new(), |port| format!(":{port}")));
-            let written = written.expect("the port stands at the end");
+            let written = written.expect("the port is at the end");
             match host {
                 Host::Name(name) => proptest::prop_assert_eq!(name, written),
                 Host::Address(IpAddr::V4(v4)) => proptest::prop_assert_eq!(v4.to_string(), written),
@@ -196,7 +195,7 @@ mod tests {
         }
 
         #[test]
-        fn only_loopback_itself_is_loopback(text in "(localhost|127\\.0\\.0\\.1|\\[::1\\])[^:]\\PC{0,10}") {
+        fn no_longer_text_is_loopback(text in "(localhost|127\\.0\\.0\\.1|\\[::1\\])[^:]\\PC{0,10}") {
             let found = Authority::parse(&text).filter(|found| found.host.is_loopback());
             // A longer number may be another address of the same block.
             let is_address = found.is_some_and(|found| matches!(found.host, Host::Address(_)));
@@ -204,7 +203,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(text: String) {
+        fn no_text_causes_a_panic(text: String) {
             Authority::parse(&text);
         }
     }

@@ -1,11 +1,11 @@
-//! How long to wait before trying again.
+//! The delay before a retry.
 
 use std::time::Duration;
 
 /// A delay that starts at zero and then doubles from `floor` to `ceiling`.
 ///
-/// The first retry is immediate: most failures are a hiccup, and a viewer
-/// should not notice them.
+/// The first retry is immediate: most failures are short, and viewers should
+/// not notice them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backoff {
     pub floor: Duration,
@@ -13,18 +13,18 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// For cameras and other feeds: a viewer is waiting for the picture.
+    /// For cameras and other feeds: viewers wait for the picture.
     pub const FEED: Self =
         Self { floor: Duration::from_millis(500), ceiling: Duration::from_secs(5) };
 
-    /// For pushes: the receiver belongs to somebody else and wants peace.
+    /// For pushes: frequent retries would load a foreign server.
     pub const PUSH: Self =
         Self { floor: Duration::from_millis(500), ceiling: Duration::from_secs(30) };
 
-    /// Returns the delay after `failures` failures in a row (1 or more).
+    /// Returns the delay after `failures` consecutive failures (1 or more).
     ///
-    /// `spread` is in `0.0..=1.0` and takes up to a quarter off the delay. It
-    /// comes from the caller, so that this function needs no random source.
+    /// `spread` is in `0.0..=1.0` and reduces the delay by up to a quarter. The
+    /// caller passes it so that this function needs no random source.
     pub fn delay(&self, failures: u32, spread: f64) -> Duration {
         let Some(doublings) = failures.checked_sub(2) else {
             return Duration::ZERO;
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn the_spread_takes_at_most_a_quarter_and_never_overflows() {
+    fn the_spread_reduces_the_delay_by_at_most_a_quarter() {
         assert_eq!(Backoff::FEED.delay(u32::MAX, 1.0), Duration::from_millis(3750));
         assert_eq!(Backoff::FEED.delay(3, 7.0), Duration::from_millis(750));
     }

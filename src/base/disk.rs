@@ -1,9 +1,9 @@
-//! File system calls, made where they may hang.
+//! File system calls on threads that may hang.
 //!
 //! A disk may stop answering for ever: a network share, a worn card. Every
 //! folder therefore has one thread that makes all calls into it, one after the
-//! other. While that thread hangs, further calls are refused at once, so that a
-//! folder costs one thread at most and nobody waits in vain.
+//! other. While that thread hangs, further calls fail at once, so that a hanging
+//! folder takes one thread and delays no caller.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,16 +21,16 @@ use super::lock::Lock;
 
 use crate::base::time::now;
 
-/// A folder whose call takes longer than this hangs. Slow cards, which clean up
-/// after themselves, pause for a second or two.
+/// A folder hangs if a call takes longer than this. Slow cards pause for a
+/// second or two for garbage collection.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// So many calls may wait for the thread of one folder: each recording and each
-/// download has one.
+/// Maximum calls that wait for the thread of one folder: each recording and each
+/// download makes one at a time.
 const QUEUE: usize = 256;
 
-/// The folders that somebody uses. Whoever names a folder gets the same thread:
-/// a reload asks for those that are in use already.
+/// The folders in use. A folder has one thread whoever opens it: a reload opens
+/// folders that are in use already.
 static FOLDERS: Lock<BTreeMap<PathBuf, Weak<Inner>>> = Lock::new(BTreeMap::new());
 
 /// A folder, and the thread that makes the calls into it. Cheap to clone; the
@@ -43,14 +43,14 @@ pub struct Disk(Arc<Inner>);
 #[derive(Debug, Default)]
 pub struct Folders(Vec<(&'static str, Disk)>);
 
-/// An open file. Also closing it is a call that may hang.
+/// An open file. Closing it is a call that may hang as well.
 #[derive(Debug)]
 pub struct DiskFile {
     file: Option<Arc<File>>,
     disk: Disk,
 }
 
-/// The folder does not answer, or has too much to do.
+/// The folder does not answer, or too many calls wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the disk does not answer")]
 pub struct Silent;
@@ -61,7 +61,7 @@ struct Inner {
     state: Lock<State>,
 }
 
-/// What is to be done; it keeps its folder's thread alive.
+/// A call into the folder; it keeps the folder's thread alive.
 struct Call {
     work: Box<dyn FnOnce() + Send>,
     disk: Disk,
@@ -69,13 +69,13 @@ struct Call {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Calls that are not done yet.
+    /// Calls that are not done, including the current one.
     waiting: usize,
-    /// When the call began that is being made.
+    /// Start of the current call.
     busy_since: Option<Instant>,
-    /// Whether the log has it that this call hangs.
-    is_told: bool,
-    /// What went wrong with the last write.
+    /// Whether the log says that the current call hangs.
+    is_logged: bool,
+    /// Why the last write failed.
     failure: Option<String>,
 }
 
@@ -95,7 +95,7 @@ impl Disk {
     /// The thread for `folder`, which need not exist.
     ///
     /// # Errors
-    /// The system gives no further thread.
+    /// The system cannot start a thread.
     pub fn at(folder: &Path) -> io::Result<Self> {
         let mut folders = FOLDERS.lock();
         if let Some(present) = folders.get(folder).and_then(Weak::upgrade) {
@@ -118,30 +118,30 @@ impl Disk {
         &self.0.folder
     }
 
-    /// Does `work` on the folder's thread. What is too late happens all the
-    /// same, once the disk answers.
+    /// Runs `work` on the folder's thread. After a timeout, `work` still runs
+    /// once the disk answers.
     ///
     /// # Errors
-    /// It is not done within `patience`, or the folder hangs already.
+    /// It is not done within `timeout`, or the folder hangs already.
     pub async fn run<T: Send + 'static>(
         &self,
-        patience: Duration,
+        timeout: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Silent> {
         self.refuse_if_silent()?;
         let (answer, done) = oneshot::channel();
-        // The other half is for what has to be done.
+        // The other half of the queue is for `wait`.
         self.send(QUEUE / 2, move || drop(answer.send(work())))?;
-        match tokio::time::timeout(patience, done).await {
+        match tokio::time::timeout(timeout, done).await {
             Ok(done) => done.map_err(|_| Silent),
             Err(_) => {
-                self.tell_if_silent();
+                self.log_if_silent();
                 Err(Silent)
             }
         }
     }
 
-    /// As [`Disk::run`], for what has to be done: waits as long as it takes.
+    /// As [`Disk::run`], for work that must be done: waits without a limit.
     ///
     /// # Errors
     /// Too many calls wait already.
@@ -154,39 +154,39 @@ impl Disk {
         let done = loop {
             match tokio::time::timeout(CALL_TIMEOUT, &mut done).await {
                 Ok(done) => break done,
-                Err(_) => self.tell_if_silent(),
+                Err(_) => self.log_if_silent(),
             }
         };
         done.map_err(|_| Silent)
     }
 
-    /// As [`Disk::run`], where there is no runtime yet; blocks.
+    /// As [`Disk::run`], without a runtime; blocks.
     ///
     /// # Errors
-    /// Likewise.
+    /// As for [`Disk::run`].
     pub fn run_blocking<T: Send + 'static>(
         &self,
-        patience: Duration,
+        timeout: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Silent> {
         self.refuse_if_silent()?;
         let (answer, done) = mpsc::sync_channel(1);
         self.send(QUEUE / 2, move || drop(answer.send(work())))?;
-        done.recv_timeout(patience).map_err(|_| {
-            self.tell_if_silent();
+        done.recv_timeout(timeout).map_err(|_| {
+            self.log_if_silent();
             Silent
         })
     }
 
-    /// Does `work` at some time; there is no answer.
+    /// Queues `work` without waiting for it.
     pub fn post(&self, work: impl FnOnce() + Send + 'static) {
         self.0.state.lock().waiting += 1;
         // The thread lives as long as its folder.
         self.0.calls.send(Call { work: Box::new(work), disk: self.clone() }).ok();
     }
 
-    fn send(&self, at_most: usize, work: impl FnOnce() + Send + 'static) -> Result<(), Silent> {
-        if self.0.state.lock().waiting >= at_most {
+    fn send(&self, capacity: usize, work: impl FnOnce() + Send + 'static) -> Result<(), Silent> {
+        if self.0.state.lock().waiting >= capacity {
             return Err(Silent);
         }
         self.post(work);
@@ -195,33 +195,36 @@ impl Disk {
 
     fn make(&self, work: Box<dyn FnOnce() + Send>) {
         self.0.state.lock().busy_since = Some(now());
-        // Whoever waits for the answer learns of a panic by getting none.
+        // A panic drops the sender of the answer, which the caller sees.
         catch_unwind(AssertUnwindSafe(work)).ok();
         let mut state = self.0.state.lock();
         state.waiting -= 1;
         let began = state.busy_since.take();
-        if std::mem::take(&mut state.is_told) {
+        let was_logged = std::mem::take(&mut state.is_logged);
+        drop(state);
+        if was_logged {
             let span = began.map_or(0, |began| now().duration_since(began).as_secs());
             info!("the folder {} answers again, after {span} s", self.0.folder.display());
         }
     }
 
-    /// Notes how the last write went; the log has each change once. `failure`
+    /// Sets the result of the last write; logs each change once. `failure`
     /// completes a sentence that begins with the folder.
     pub fn note(&self, failure: Option<String>) {
         let mut state = self.0.state.lock();
         if state.failure == failure {
             return;
         }
+        state.failure.clone_from(&failure);
+        drop(state);
         let folder = self.0.folder.display();
         match &failure {
             Some(failure) => warn!("the folder {folder} {failure}"),
             None => info!("the folder {folder} can be written again"),
         }
-        state.failure = failure;
     }
 
-    /// What is wrong with the folder, as the end of a sentence about it.
+    /// The fault of the folder, if any, as the end of a sentence about it.
     pub fn trouble(&self) -> Option<String> {
         let state = self.0.state.lock();
         match state.silent_for() {
@@ -239,9 +242,11 @@ impl Disk {
         if self.is_silent() { Err(Silent) } else { Ok(()) }
     }
 
-    fn tell_if_silent(&self) {
+    fn log_if_silent(&self) {
         let mut state = self.0.state.lock();
-        if state.busy_since.is_some() && !std::mem::replace(&mut state.is_told, true) {
+        let is_new = state.busy_since.is_some() && !std::mem::replace(&mut state.is_logged, true);
+        drop(state);
+        if is_new {
             let folder = self.0.folder.display();
             warn!("the folder {folder} does not answer; what needs it waits or is refused");
         }
@@ -260,7 +265,7 @@ impl Folders {
         self.0.push((key, disk));
     }
 
-    /// What is wrong with them, each with its key.
+    /// The faults of all folders, each with its configuration key.
     pub fn troubles(&self) -> Vec<(&'static str, String)> {
         let trouble = |(key, disk): &(&'static str, Disk)| Some((*key, disk.trouble()?));
         self.0.iter().filter_map(trouble).collect()
@@ -268,25 +273,25 @@ impl Folders {
 }
 
 impl DiskFile {
-    /// `file` lies in the folder of `disk`.
+    /// `file` is in the folder of `disk`.
     pub fn new(file: File, disk: Disk) -> Self {
         Self { file: Some(Arc::new(file)), disk }
     }
 
-    /// Does `work` with the file, within `patience`.
+    /// As [`Disk::run`], with the file.
     ///
     /// # Errors
-    /// The disk does not answer in time.
+    /// Those of `work`, or the disk does not answer in time.
     pub async fn run<T: Send + 'static>(
         &self,
-        patience: Duration,
+        timeout: Duration,
         work: impl FnOnce(&File) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let file = self.file()?;
-        self.disk.run(patience, move || work(&file)).await?
+        self.disk.run(timeout, move || work(&file)).await?
     }
 
-    /// Does `work` with the file, however long that takes.
+    /// As [`Disk::wait`], with the file.
     ///
     /// # Errors
     /// Those of `work`, or too many calls wait already.
@@ -315,7 +320,7 @@ impl Drop for DiskFile {
 mod tests {
     use super::*;
 
-    /// A folder of its own for each test: the thread is shared by name.
+    /// Each test uses another folder: threads are shared by folder.
     fn disk(name: &str) -> Disk {
         Disk::at(Path::new(name)).unwrap()
     }
@@ -330,7 +335,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn calls_are_made_in_their_order_on_one_thread() {
+    async fn calls_into_a_folder_are_made_on_one_thread() {
         let disk = disk("/in order");
         let thread = || std::thread::current().id();
         let (one, two) = tokio::join!(disk.wait(thread), disk.run(CALL_TIMEOUT, thread));
@@ -339,11 +344,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_folder_that_hangs_refuses_at_once_and_takes_one_thread() {
+    async fn calls_into_a_hanging_folder_fail_at_once() {
         let disk = disk("/hangs");
         let go = hang(&disk);
         disk.wait_until_busy();
-        // The thread's clock is not paused; twice its patience is enough for both.
+        // The thread's clock is not paused; twice the timeout is enough for both.
         assert_eq!(disk.run(2 * CALL_TIMEOUT, || 1).await, Err(Silent));
         assert!(disk.is_silent() && disk.trouble().is_some());
         let before = tokio::time::Instant::now();
@@ -363,7 +368,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_more_calls_wait_than_there_is_room_for() {
+    async fn the_number_of_waiting_calls_is_bounded() {
         let disk = disk("/full");
         let go = hang(&disk);
         let waits: Vec<_> = (0..QUEUE - 1).map(|_| disk.send(QUEUE, || {})).collect();
@@ -373,14 +378,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_panics_is_no_answer_and_the_next_one_is_made() {
+    async fn a_call_that_panics_fails_and_the_next_one_is_made() {
         let disk = disk("/panics");
         assert_eq!(disk.wait(|| panic!("for the test")).await, Err::<(), _>(Silent));
         assert_eq!(disk.wait(|| 1).await, Ok(1));
     }
 
     #[test]
-    fn one_name_is_one_thread_and_its_failures_are_one_trouble() {
+    fn handles_of_one_folder_share_its_thread_and_its_fault() {
         let (one, other) = (disk("/same"), disk("/same"));
         assert!(Arc::ptr_eq(&one.0, &other.0));
         one.note(Some("cannot be written: it is full".to_owned()));

@@ -1,9 +1,9 @@
-//! Settings in the environment, kept from other programs.
+//! Settings from the environment, hidden from other programs.
 //!
-//! What a process was started with stays readable in `/proc/PID/environ` for
-//! every program of its user, the commands of feeds among them. So the program
-//! starts itself anew without its settings, and hands them to itself in a file
-//! in memory.
+//! The initial environment of a process stays readable in `/proc/PID/environ`
+//! for every program of its user, including the commands of feeds. Therefore
+//! the program executes itself again without its settings in the environment,
+//! and passes them in a memory file.
 
 use std::env;
 use std::fmt;
@@ -15,37 +15,37 @@ use std::process::Command;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// How the names of all settings begin.
+/// Prefix of the names of all settings.
 pub const PREFIX: &str = "LIVEBOX_";
 
-/// The number of the file in memory; no setting itself.
-const HANDED_OVER: &str = "LIVEBOX_HANDED_OVER";
+/// Variable with the descriptor of the memory file; not a setting.
+const DESCRIPTOR: &str = "LIVEBOX_HANDED_OVER";
 
-/// What the kernel calls that file.
+/// The kernel's name of the memory file.
 const FILE: &str = "livebox-environment";
 
-/// An environment is no longer: the kernel takes no more (execve(2)).
-const LONGEST: u64 = 8 << 20;
+/// Maximum size of an environment (the kernel's limit, execve(2)).
+const MAX_BYTES: u64 = 8 << 20;
 
-/// The settings among the variables of the environment.
+/// The settings from the environment.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment(Vec<(String, String)>);
 
 impl fmt::Debug for Environment {
-    /// Stream keys are among them.
+    /// Without the variables: they include stream keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Environment")
     }
 }
 
 impl Environment {
-    /// Takes what was handed over, and what stands in the environment itself.
-    /// Variables that are no text cannot be meant for this program.
+    /// Reads the memory file, if there is one, and the environment itself.
+    /// Variables that are not UTF-8 are ignored.
     ///
     /// # Errors
-    /// The file in memory cannot be read.
+    /// The memory file cannot be read.
     pub fn take() -> io::Result<Self> {
-        let mut all = handed_over()?;
+        let mut all = read_memory_file()?;
         let text = |(name, value): (_, std::ffi::OsString)| Some((name, value.into_string().ok()?));
         all.0.extend(exposed().filter_map(text));
         Ok(all)
@@ -60,13 +60,12 @@ impl Environment {
         self.0.clone().into_iter()
     }
 
-    /// Starts this program anew, in the same process, without its settings in the
-    /// environment. Returns if there are none, or if that cannot be done; to be
+    /// Executes this program again, in the same process, without its settings in
+    /// the environment. Returns only if there are none, or on an error. To be
     /// called before anything else.
     ///
     /// # Errors
-    /// The program is no longer where it was started from, or the kernel has no
-    /// memory for the file.
+    /// The executable file is gone, or the memory file cannot be made.
     pub fn conceal(&self) -> io::Result<()> {
         if exposed().next().is_none() {
             return Ok(());
@@ -76,12 +75,12 @@ impl Environment {
         if let Some(name) = arguments.next() {
             again.arg0(name);
         }
-        // Open until the program has begun again.
-        let _file = self.hand_over(&mut again)?;
+        // Must stay open until `exec`.
+        let _file = self.write_memory_file(&mut again)?;
         Err(again.args(arguments).exec())
     }
 
-    fn hand_over(&self, again: &mut Command) -> io::Result<File> {
+    fn write_memory_file(&self, again: &mut Command) -> io::Result<File> {
         let mut file = File::from(memfd_create(FILE, MFdFlags::empty())?);
         for (name, value) in &self.0 {
             write!(file, "{name}={value}\0")?;
@@ -89,30 +88,30 @@ impl Environment {
         for (name, _) in exposed() {
             again.env_remove(name);
         }
-        again.env(HANDED_OVER, file.as_raw_fd().to_string());
+        again.env(DESCRIPTOR, file.as_raw_fd().to_string());
         Ok(file)
     }
 }
 
-/// The settings that stand in the environment itself.
+/// The settings in the environment itself.
 fn exposed() -> impl Iterator<Item = (String, std::ffi::OsString)> {
     let named = env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
-    named.filter(|(name, _)| name.starts_with(PREFIX) && name != HANDED_OVER)
+    named.filter(|(name, _)| name.starts_with(PREFIX) && name != DESCRIPTOR)
 }
 
-fn handed_over() -> io::Result<Environment> {
-    let number = env::var(HANDED_OVER).ok().and_then(|text| text.parse::<RawFd>().ok());
+fn read_memory_file() -> io::Result<Environment> {
+    let number = env::var(DESCRIPTOR).ok().and_then(|text| text.parse::<RawFd>().ok());
     let Some(number) = number else { return Ok(Environment::default()) };
     let path = format!("/proc/self/fd/{number}");
-    // Children inherit the variable, and not the file.
+    // Children inherit the variable, but not the file.
     let is_ours = |link: std::path::PathBuf| link.to_string_lossy().contains(FILE);
     if !fs::read_link(&path).is_ok_and(is_ours) {
         return Ok(Environment::default());
     }
     let mut file = File::options().read(true).write(true).open(&path)?;
     let mut text = String::new();
-    (&mut file).take(LONGEST).read_to_string(&mut text)?;
-    // Nobody shall find the text among the open files of this process.
+    (&mut file).take(MAX_BYTES).read_to_string(&mut text)?;
+    // Other programs of the user could read the file through /proc.
     file.set_len(0)?;
     nix::unistd::close(number)?;
     Ok(parse(&text))
@@ -130,10 +129,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_handed_over_arrives_whole() {
+    fn variables_are_passed_in_the_memory_file_unchanged() {
         let all = [("LIVEBOX__A", "x=y\nz"), ("LIVEBOX_URL", "")];
         let all = Environment(all.map(|(name, value)| (name.into(), value.into())).to_vec());
-        let mut file = all.hand_over(&mut Command::new("true")).unwrap();
+        let mut file = all.write_memory_file(&mut Command::new("true")).unwrap();
         let mut text = String::new();
         file.rewind().unwrap();
         file.read_to_string(&mut text).unwrap();

@@ -1,19 +1,19 @@
-//! How the C library keeps memory that was given back to it.
+//! Settings of the C library's heap, so that freed memory returns to the system.
 //!
-//! As it comes, glibc gives each thread a heap of its own, and stops returning
-//! big blocks to the system once the first one was freed. GStreamer allocates on
-//! threads that live for a moment: pictures alone made a process grow from 23 to
-//! 115 MiB, with these settings to 39 (measured with 200 of 720p; the processor
-//! time is the same).
+//! By default, glibc gives each thread its own heap, and stops returning big
+//! blocks to the system once the first one was freed. GStreamer allocates on
+//! short-lived threads: pictures alone made a process grow from 23 to 115 MiB,
+//! with these settings to 39 (measured with 200 of 720p; the processor time is
+//! the same).
 //!
-//! Small pieces are given back at the end of a heap only, where mostly something
-//! is in use. What a crowd of connections had is given back by [`trim`].
+//! Small blocks return to the system only from the end of a heap, which is
+//! mostly in use. After many connections have closed, [`trim`] returns theirs.
 
-/// Settles the heap, but for what the environment says (mallopt(3)); to be called
-/// before there are other threads. Other C libraries have their own way.
+/// Configures the heap, except where the environment does (mallopt(3)). To be
+/// called before other threads exist. No effect with other C libraries.
 #[cfg(target_env = "gnu")]
-#[expect(unsafe_code, reason = "the C library has no other way to be told")]
-pub fn settle() {
+#[expect(unsafe_code, reason = "the C library has no safe interface for this")]
+pub fn configure() {
     let settings = [
         ("MALLOC_ARENA_MAX", libc::M_ARENA_MAX, 2),
         ("MALLOC_MMAP_THRESHOLD_", libc::M_MMAP_THRESHOLD, 128 << 10),
@@ -21,49 +21,50 @@ pub fn settle() {
     ];
     for (name, parameter, value) in settings {
         if std::env::var_os(name).is_none() {
-            // SAFETY: no other thread allocates meanwhile.
+            // SAFETY: no other thread exists that could allocate.
             unsafe { libc::mallopt(parameter, value) };
         }
     }
 }
 
-/// Other C libraries have their own way.
+/// No effect: the settings are those of glibc.
 #[cfg(not(target_env = "gnu"))]
-pub fn settle() {}
+pub fn configure() {}
 
-/// Gives what is free back to the system. While it runs, other threads may have
-/// to wait for memory (measured: 9 ms of processor time for 90 MiB).
+/// Returns free memory to the system. Meanwhile, allocations of other threads
+/// may block (measured: 9 ms of processor time for 90 MiB).
 #[cfg(target_env = "gnu")]
-#[expect(unsafe_code, reason = "the C library has no other way to give memory back")]
+#[expect(unsafe_code, reason = "the C library has no safe interface for this")]
 pub fn trim() {
-    // SAFETY: any thread may call it at any time (malloc_trim(3)).
+    // SAFETY: malloc_trim(3) is thread-safe.
     unsafe {
         libc::malloc_trim(0);
     }
 }
 
-/// Other C libraries have their own way.
+/// No effect: malloc_trim(3) is a function of glibc.
 #[cfg(not(target_env = "gnu"))]
 pub fn trim() {}
 
-/// Tells when a crowd has gone. Pure.
+/// Detects that most of many connections have closed. Pure.
 #[derive(Debug, Default)]
-pub struct Crowd {
-    most: usize,
+pub struct PeakTracker {
+    peak: usize,
 }
 
-impl Crowd {
-    /// So many connections are worth giving their memory back: some 20 MiB.
-    const MANY: usize = 512;
+impl PeakTracker {
+    /// A lower peak is not worth a [`trim`]: these have some 20 MiB.
+    const MIN_PEAK: usize = 512;
 
-    /// Whether, with `count` connections, most of a crowd has gone.
-    pub fn has_gone(&mut self, count: usize) -> bool {
-        self.most = self.most.max(count);
-        let has_gone = self.most >= Self::MANY && count <= self.most / 8;
-        if has_gone {
-            self.most = count;
+    /// Whether `count` is at most an eighth of a high peak; then the peak
+    /// starts again at `count`.
+    pub fn has_fallen(&mut self, count: usize) -> bool {
+        self.peak = self.peak.max(count);
+        let has_fallen = self.peak >= Self::MIN_PEAK && count <= self.peak / 8;
+        if has_fallen {
+            self.peak = count;
         }
-        has_gone
+        has_fallen
     }
 }
 
@@ -72,12 +73,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_crowd_that_has_gone_is_noticed_once() {
-        let mut crowd = Crowd::default();
-        assert!(!crowd.has_gone(500) && !crowd.has_gone(0), "these were few");
-        let noticed = (0..4096).rev().filter(|count| crowd.has_gone(*count)).count();
-        assert_eq!(noticed, 1);
-        assert!((0..600).all(|count| !crowd.has_gone(count)));
-        assert!(crowd.has_gone(10));
+    fn the_fall_from_a_high_peak_is_detected_once() {
+        let mut tracker = PeakTracker::default();
+        assert!(!tracker.has_fallen(500) && !tracker.has_fallen(0), "a low peak");
+        let detected = (0..4096).rev().filter(|count| tracker.has_fallen(*count)).count();
+        assert_eq!(detected, 1);
+        assert!((0..600).all(|count| !tracker.has_fallen(count)));
+        assert!(tracker.has_fallen(10));
     }
 }

@@ -7,13 +7,13 @@ use super::lock::Lock;
 /// An incident is over after this long without an event.
 const ENDS_AFTER: Duration = Duration::from_secs(600);
 
-/// How often something has happened since it began.
+/// Counts the events of an incident.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Incident(Option<(u64, Instant)>);
 
 impl Incident {
-    /// Counts one more event. Returns how many there are in this incident if
-    /// that is worth a line in the log.
+    /// Counts one event. Returns the number of events in this incident if it is
+    /// to be logged: at 1, 2, 4, 8, …
     pub fn add(&mut self, now: Instant) -> Option<u64> {
         let before = match self.0 {
             Some((count, last)) if now.saturating_duration_since(last) < ENDS_AFTER => count,
@@ -37,15 +37,15 @@ impl Shared {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "tests choose their own zero")]
+#[expect(clippy::disallowed_methods, reason = "tests choose their own start time")]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_incident_is_told_at_its_begin_and_at_each_doubling() {
+    fn an_incident_is_logged_at_its_first_event_and_at_each_doubling() {
         let (mut incident, now) = (Incident::default(), Instant::now());
-        let told: Vec<_> = (0..1000).filter_map(|_| incident.add(now)).collect();
-        assert_eq!(told, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]);
+        let logged: Vec<_> = (0..1000).filter_map(|_| incident.add(now)).collect();
+        assert_eq!(logged, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]);
         assert_eq!(incident.add(now + ENDS_AFTER), Some(1), "another incident");
     }
 }

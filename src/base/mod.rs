@@ -1,4 +1,4 @@
-//! What every other folder may lean on: delays, units, secrets, time, certificates, the end of the process.
+//! Foundations for every other folder: delays, units, secrets, time, locks, certificates, shutdown.
 //!
 //! Nothing here knows about video or the configuration.
 

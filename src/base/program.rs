@@ -1,4 +1,4 @@
-//! Programs that are asked something, and may crash, hang or talk without end.
+//! Runs a program and collects its output, within limits of time and size.
 
 use std::io;
 use std::process::{Output, Stdio};
@@ -7,34 +7,34 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process;
 
-/// What is read of each output of a program; more is no answer to anything.
-const LONGEST: u64 = 256 << 10;
+/// Maximum bytes read of standard output and of standard error.
+const MAX_OUTPUT_BYTES: u64 = 256 << 10;
 
-/// Runs `command` to its end and returns what it wrote: the beginning of a long
-/// output, after which the program finds its pipe closed. Its standard error is
-/// read if it is piped.
+/// Runs `command` to its end and returns its output. A longer output than 256
+/// KiB is truncated; further writes of the program fail. Standard error is read
+/// if it is piped.
 ///
 /// # Errors
-/// It does not start, or does not end within `limit`
+/// The program does not start, or does not end within `timeout`
 /// ([`io::ErrorKind::TimedOut`]); then it is killed.
-pub async fn output(mut command: process::Command, limit: Duration) -> io::Result<Output> {
-    // GStreamer opens cameras without the flag by which they stay ours.
+pub async fn output(mut command: process::Command, timeout: Duration) -> io::Result<Output> {
+    // GStreamer opens cameras without O_CLOEXEC.
     close_fds::CloseFdsBuilder::new().cloexecfrom(3);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn()?;
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let all = async {
-        let (stdout, stderr) = tokio::join!(beginning(out), beginning(err));
+        let (stdout, stderr) = tokio::join!(read_limited(out), read_limited(err));
         Ok(Output { status: child.wait().await?, stdout, stderr })
     };
-    tokio::time::timeout(limit, all).await?
+    tokio::time::timeout(timeout, all).await?
 }
 
-async fn beginning(from: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
+async fn read_limited(from: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(from) = from {
-        // What came before an error is all there is.
-        from.take(LONGEST).read_to_end(&mut bytes).await.ok();
+        // After an error, the bytes before it are the output.
+        from.take(MAX_OUTPUT_BYTES).read_to_end(&mut bytes).await.ok();
     }
     bytes
 }
@@ -52,17 +52,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_outputs_and_the_end_are_known() {
-        let said = output(shell("echo yes; echo no >&2; exit 3"), LIMIT).await.unwrap();
-        assert_eq!((said.stdout.as_slice(), said.stderr.as_slice()), (&b"yes\n"[..], &b"no\n"[..]));
-        assert_eq!(said.status.code(), Some(3));
+    async fn both_outputs_and_the_exit_code_are_returned() {
+        let result = output(shell("echo yes; echo no >&2; exit 3"), LIMIT).await.unwrap();
+        assert_eq!(result.stdout, b"yes\n");
+        assert_eq!(result.stderr, b"no\n");
+        assert_eq!(result.status.code(), Some(3));
     }
 
     #[tokio::test]
-    async fn an_endless_output_is_cut_and_ends_its_program() {
-        let said = output(shell("yes & exec yes >&2"), LIMIT).await.unwrap();
-        assert_eq!([said.stdout.len(), said.stderr.len()], [LONGEST as usize; 2]);
-        assert!(!said.status.success());
+    async fn an_endless_output_is_truncated_and_ends_the_program() {
+        let result = output(shell("yes & exec yes >&2"), LIMIT).await.unwrap();
+        let max = MAX_OUTPUT_BYTES as usize;
+        assert_eq!([result.stdout.len(), result.stderr.len()], [max; 2]);
+        assert!(!result.status.success());
     }
 
     #[tokio::test]

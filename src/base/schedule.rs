@@ -1,9 +1,8 @@
-//! Hours of the week: when something is to be on, by the clock on the wall.
+//! Weekly schedules in local time.
 //!
-//! Knows nothing of what it is for, and does not read the clock. On the days on
-//! which clocks change, a window goes by what they show: one that begins in the
-//! hour that is left out begins where that hour would have ended, and one that
-//! ends in the hour that comes twice ends with the second one.
+//! Does not read the clock. When daylight saving time begins, a window that
+//! begins in the skipped hour begins later by that hour. When it ends, a window
+//! that ends in the repeated hour ends in its second occurrence.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,8 +11,8 @@ use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _, Zoned};
 
-/// More windows than this nobody means.
-const MOST: usize = 50;
+/// Maximum windows of one schedule.
+const MAX_WINDOWS: usize = 50;
 
 /// Windows of the week.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,18 +20,18 @@ pub struct Schedule {
     windows: Vec<Window>,
 }
 
-/// From one time of the day to another, on some days of the week. One that does
-/// not end later than it begins ends on the next day.
+/// From one time of day to another, on some days of the week. A window whose
+/// end is not later than its beginning ends on the next day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Window {
-    /// From Monday on.
+    /// Monday first.
     days: [bool; 7],
     from: Time,
-    /// Nothing for 24:00.
+    /// `None` is 24:00.
     to: Option<Time>,
 }
 
-/// A text that is no schedule; says which part, and what would be one.
+/// A text that is not a schedule: its first bad part, with examples.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{part:?} is no time to record; it reads like `sun 9:45-11:15`, `mon-fri sun 06:00-22:00`, \
@@ -53,23 +52,24 @@ const DAYS: [(&str, &str); 7] = [
 ];
 
 impl Schedule {
-    /// Until when it is on, if it is on at `now`, in the time zone of `now`.
+    /// The latest end of the windows that contain `now`, in the time zone of
+    /// `now`; `None` outside all windows.
     pub fn on_until(&self, now: &Zoned) -> Option<Timestamp> {
         let (zone, moment) = (now.time_zone(), now.timestamp());
         let today = now.date();
-        // A window of the day before may not have ended yet.
+        // A window of yesterday may not have ended yet.
         let begins = [today.yesterday().ok(), Some(today)];
         let all = begins
             .iter()
             .flatten()
-            .flat_map(|day| self.windows.iter().filter_map(|window| window.on(*day, zone)));
+            .flat_map(|day| self.windows.iter().filter_map(|window| window.span(*day, zone)));
         all.filter(|(begin, end)| (*begin..*end).contains(&moment)).map(|(_, end)| end).max()
     }
 }
 
 impl Window {
-    /// When it begins and ends if it begins on this day.
-    fn on(&self, day: Date, zone: &TimeZone) -> Option<(Timestamp, Timestamp)> {
+    /// Beginning and end of the window that begins on `day`, if one does.
+    fn span(&self, day: Date, zone: &TimeZone) -> Option<(Timestamp, Timestamp)> {
         let index = usize::try_from(day.weekday().to_monday_zero_offset()).ok()?;
         if !self.days[index] {
             return None;
@@ -93,15 +93,15 @@ impl FromStr for Schedule {
         let windows = parts
             .iter()
             .map(|part| window(part).ok_or_else(|| BadSchedule { part: (*part).to_owned() }));
-        let windows: Vec<_> = windows.take(MOST + 1).collect::<Result<_, _>>()?;
-        if windows.len() > MOST {
-            return Err(BadSchedule { part: parts[MOST].to_owned() });
+        let windows: Vec<_> = windows.take(MAX_WINDOWS + 1).collect::<Result<_, _>>()?;
+        if windows.len() > MAX_WINDOWS {
+            return Err(BadSchedule { part: parts[MAX_WINDOWS].to_owned() });
         }
         Ok(Self { windows })
     }
 }
 
-/// `mon-fri sun 6:00-22:00`.
+/// Parses `mon-fri sun 6:00-22:00`.
 fn window(text: &str) -> Option<Window> {
     let mut words: Vec<&str> = text.split_whitespace().collect();
     let (from, to) = words.pop()?.split_once('-')?;
@@ -129,7 +129,7 @@ fn day(word: &str) -> Option<usize> {
     DAYS.iter().position(|(short, long)| same(short) || same(long))
 }
 
-/// `9:45`; nothing inside for `24:00`.
+/// Parses `9:45`; `Some(None)` is `24:00`.
 fn time(text: &str) -> Option<Option<Time>> {
     let (hour, minute) = text.split_once(':')?;
     let digits = |part: &str| {
@@ -144,7 +144,7 @@ fn time(text: &str) -> Option<Option<Time>> {
 }
 
 impl fmt::Display for Schedule {
-    /// Reads back as the same schedule.
+    /// Writes text that parses as the same schedule.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, window) in self.windows.iter().enumerate() {
             if index > 0 {
@@ -177,7 +177,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// Until when, in the local time of Berlin.
+    /// The end of the current window, in the local time of Berlin.
     fn until(text: &str, now: &str) -> Option<String> {
         let now = at(&format!("{now}[Europe/Berlin]"));
         let end = schedule(text).on_until(&now)?;
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_on_sunday_is_on_from_its_first_to_before_its_last_minute() {
+    fn a_window_includes_its_beginning_and_excludes_its_end() {
         let church = "sun 9:45-11:15";
         assert_eq!(until(church, "2026-11-29T09:44:59"), None);
         assert_eq!(until(church, "2026-11-29T09:45:00"), Some("11-29 11:15 CET".to_owned()));
@@ -196,19 +196,19 @@ mod tests {
 
     #[test]
     fn days_are_words_or_ranges_and_a_night_ends_on_the_next_day() {
-        let owls = "fri-sun 21:30-04:00, wed 12:00-13:00";
+        let nights = "fri-sun 21:30-04:00, wed 12:00-13:00";
         for on in ["2026-11-27T22:00", "2026-11-30T03:59", "2026-11-25T12:30"] {
-            assert!(until(owls, on).is_some(), "{on}");
+            assert!(until(nights, on).is_some(), "{on}");
         }
         for off in ["2026-11-27T03:00", "2026-11-30T22:00", "2026-11-26T12:30"] {
-            assert_eq!(until(owls, off), None, "{off}");
+            assert_eq!(until(nights, off), None, "{off}");
         }
         assert_eq!(until("00:00-24:00", "2026-11-27T23:59"), Some("11-28 00:00 CET".to_owned()));
         assert!(until("sat-mon 10:00-11:00", "2026-11-30T10:00").is_some());
     }
 
     #[test]
-    fn when_clocks_go_forward_a_window_in_the_missing_hour_comes_after_it() {
+    fn when_clocks_go_forward_a_window_in_the_skipped_hour_begins_an_hour_later() {
         // 2026-03-29: 02:00 is followed by 03:00.
         let window = "sun 02:15-02:45";
         assert_eq!(until(window, "2026-03-29T01:59:59"), None);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn when_clocks_go_back_nothing_of_the_doubled_hour_is_missed() {
+    fn when_clocks_go_back_a_window_ends_in_the_second_repeated_hour() {
         // 2026-10-25: 03:00 CEST is followed by 02:00 CET.
         let window = "sun 02:15-02:45";
         for on in
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_is_told_with_the_part_that_has_it() {
+    fn every_bad_schedule_is_refused_with_an_example() {
         for bad in [
             "",
             "sun",
@@ -256,8 +256,8 @@ mod tests {
             "sun 1:00-2:00-3:00",
             "sun 09:60-10:00",
         ] {
-            let told = bad.parse::<Schedule>().unwrap_err().to_string();
-            assert!(told.contains("sun 9:45-11:15"), "{bad}");
+            let message = bad.parse::<Schedule>().unwrap_err().to_string();
+            assert!(message.contains("sun 9:45-11:15"), "{bad}");
         }
         let many = vec!["sun 1:00-2:00"; 51].join(",");
         assert!(many.parse::<Schedule>().is_err());
@@ -265,7 +265,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_the_reader_panic_and_what_is_written_reads_back(
+        fn no_text_causes_a_panic_and_a_printed_schedule_parses_as_itself(
             text in "((mon|tue-fri|sat|sunday|x) ){0,3}[0-2]?[0-9]:[0-5][0-9]-[0-2]?[0-9]:[0-5][0-9]",
             noise in "\\PC{0,40}",
         ) {

@@ -1,7 +1,7 @@
-//! Text that must not be seen: stream keys, passwords, tokens.
+//! Text that must not be printed: stream keys, passwords, tokens.
 //!
-//! A [`Secret`] has no way to be printed by accident: `Debug` and `Display`
-//! show dots. The one place that needs the text asks for it by name.
+//! A [`Secret`] cannot be printed by accident: `Debug` and `Display` write dots.
+//! Code that needs the text calls [`Secret::reveal`].
 
 use std::fmt;
 
@@ -14,20 +14,20 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself. Whoever calls this must hand it to its purpose only.
+    /// The text itself. It must not reach logs, errors or pages.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
     /// Returns `text` with every occurrence of the secret replaced by dots.
     ///
-    /// For messages of foreign libraries, which quote what they were given.
+    /// For messages of libraries, which quote their input.
     pub fn scrub(&self, text: &str) -> String {
         if self.0.is_empty() { text.to_owned() } else { text.replace(&self.0, MASK) }
     }
 
-    /// The secret as a person may see it: the last two of at least eight
-    /// characters, so that two keys can be told apart.
+    /// The secret for display: the last two of at least eight characters, so
+    /// that users can distinguish two keys.
     pub fn masked(&self) -> String {
         let count = self.0.chars().count();
         let shown = if count >= 8 { 2 } else { 0 };
@@ -50,9 +50,9 @@ impl fmt::Display for Secret {
     }
 }
 
-/// For fields of what crosses to a pipeline host over its socket, where the text
-/// itself is needed: `#[serde(with = "secret::revealed")]`. A [`Secret`] cannot
-/// be serialised in any other way.
+/// Serialises the text itself, for messages to a pipeline host over its socket:
+/// `#[serde(with = "secret::revealed")]`. A [`Secret`] cannot be serialised in
+/// any other way.
 pub mod revealed {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_messages_lose_the_secret() {
+    fn every_occurrence_of_a_secret_in_a_message_is_replaced() {
         let key = Secret::new("KEY-1");
         assert_eq!(
             key.scrub("no route to rtmp://x/live/KEY-1"),

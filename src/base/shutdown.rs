@@ -1,16 +1,16 @@
-//! The end of the process, told to everyone at once.
+//! Signals all tasks that the process is to end.
 //!
-//! A task that holds a [`Shutdown`] waits on [`Shutdown::requested`]; whoever
-//! holds the [`Trigger`] asks. Dropping the trigger asks as well, so that a
-//! panic of its owner ends the process instead of leaving half of it behind.
+//! Tasks wait on [`Shutdown::requested`]; the owner of the [`Trigger`] requests
+//! the shutdown. Dropping the trigger requests it as well, so that a panic of
+//! its owner ends the process instead of leaving half of it running.
 
 use tokio::sync::watch;
 
-/// Asks for the end.
+/// Requests the shutdown.
 #[derive(Debug)]
 pub struct Trigger(watch::Sender<bool>);
 
-/// Learns of the end. Cheap to clone.
+/// Waits for the shutdown. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Shutdown(watch::Receiver<bool>);
 
@@ -27,9 +27,9 @@ impl Trigger {
 }
 
 impl Shutdown {
-    /// Returns once the end was asked for; at once if that is past.
+    /// Waits until the shutdown is requested; returns at once if it has been.
     pub async fn requested(&mut self) {
-        // An error means that the trigger is gone, which asks as well.
+        // An error means that the trigger is dropped, which is a request.
         self.0.wait_for(|requested| *requested).await.ok();
     }
 }
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_request_reaches_those_who_wait_and_those_who_come_later() {
+    async fn a_request_reaches_present_and_later_waiters() {
         let (trigger, mut early) = channel();
         let mut late = early.clone();
         trigger.request();
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lost_trigger_asks_too() {
+    async fn a_dropped_trigger_requests_the_shutdown() {
         let (trigger, mut shutdown) = channel();
         drop(trigger);
         shutdown.requested().await;

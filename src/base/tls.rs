@@ -1,8 +1,8 @@
-//! The certificate with which this process proves who it is, and its key.
+//! The TLS certificate of this process and its key.
 //!
-//! Read from PEM files, and again whenever these change: certificates are
-//! renewed every few weeks and the service runs for months. A pair that is no
-//! use never replaces one that is. The key is never shown.
+//! Loaded from PEM files, and again whenever they change: certificates are
+//! renewed every few weeks and the service runs for months. An unusable pair
+//! never replaces a usable one. The key is never printed.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -20,26 +20,26 @@ use rustls::sign::CertifiedKey;
 
 use super::lock::Lock;
 
-/// No chain of certificates is longer.
-const LONGEST: u64 = 1 << 20;
+/// Maximum size of a PEM file.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Others may read the file.
-const BY_EVERYBODY: u32 = 0o004;
+/// Permission bit: readable by every user.
+const READABLE_BY_OTHERS: u32 = 0o004;
 
-/// A certificate in use. Cheap to clone; all clones show the same one.
+/// A certificate in use. Cheap to clone; all clones use the same pair.
 #[derive(Clone)]
 pub struct Tls {
     files: Arc<Files>,
-    shown: Arc<Shown>,
+    current: Arc<Current>,
     config: Arc<ServerConfig>,
 }
 
-/// What a look at the files has found.
+/// A change of the files.
 #[derive(Debug)]
-pub enum News {
-    /// Another certificate is shown from the next connection on.
+pub enum Change {
+    /// The new certificate is used from the next connection on.
     Renewed,
-    /// The files have changed and are no use; the certificate stays.
+    /// The new files are unusable; the old certificate stays in use.
     Kept(TlsError),
 }
 
@@ -50,7 +50,7 @@ pub enum Part {
     Key,
 }
 
-/// Why the files are no use; [`TlsError::part`] says which of them.
+/// Why the files are unusable; [`TlsError::part`] returns which of them.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("cannot read {path:?}: {source}")]
@@ -66,7 +66,7 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    /// The file to mend.
+    /// The file to repair.
     pub fn part(&self) -> Part {
         match self {
             TlsError::Unreadable { part, .. } | TlsError::Unfit { part, .. } => *part,
@@ -92,63 +92,65 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads the PEM files: the server's certificate with those that lead to a
-    /// known authority after it, and its key (PKCS#8, PKCS#1 or SEC1).
+    /// Reads the PEM files: the server's certificate followed by its chain, and
+    /// its key (PKCS#8, PKCS#1 or SEC1).
     ///
     /// # Errors
-    /// A file cannot be read or has no such thing in it, or the two do not fit.
+    /// A file cannot be read or contains no certificate or key, or the key does
+    /// not belong to the certificate.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let files = Files { certificate: certificate.to_owned(), key: key.to_owned() };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let seen = files.stamps();
+        let stamps = files.stamps();
         let pair = files.read(&provider)?;
-        let shown = Arc::new(Shown { pair: RwLock::new(Arc::new(pair)), seen: Lock::new(seen) });
+        let pair = RwLock::new(Arc::new(pair));
+        let current = Arc::new(Current { pair, stamps: Lock::new(stamps) });
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("the provider has what TLS 1.2 and 1.3 need")
             .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&shown) as Arc<dyn ResolvesServerCert>);
-        Ok(Self { files: Arc::new(files), shown, config: Arc::new(config) })
+            .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
+        Ok(Self { files: Arc::new(files), current, config: Arc::new(config) })
     }
 
-    /// What a TLS server takes. It shows the newest certificate by itself and
-    /// names no protocol (ALPN): whoever speaks one adds it to a copy.
+    /// The configuration of a TLS server. It always uses the newest certificate
+    /// and has no ALPN protocols: a server adds its own to a copy.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
     }
 
-    /// Looks whether the files have changed, and takes what is in them. Each
-    /// change is told once. Reads from the disk.
-    pub fn look(&self) -> Option<News> {
+    /// Reloads the files if they have changed; returns each change once. Reads
+    /// from the disk.
+    pub fn reload_if_changed(&self) -> Option<Change> {
         let stamps = self.files.stamps();
         {
-            let mut seen = self.shown.seen.lock();
-            if *seen == stamps {
+            let mut known = self.current.stamps.lock();
+            if *known == stamps {
                 return None;
             }
-            *seen = stamps;
+            *known = stamps;
         }
         match self.files.read(self.config.crypto_provider()) {
-            Ok(pair) => self.shown.replace(pair).then_some(News::Renewed),
-            Err(error) => Some(News::Kept(error)),
+            Ok(pair) => self.current.replace(pair).then_some(Change::Renewed),
+            Err(error) => Some(Change::Kept(error)),
         }
     }
 
-    /// The key's file, if everybody on this machine may read it.
+    /// The path of the key, if every user of this machine may read it.
     pub fn exposed_key(&self) -> Option<&Path> {
         let mode = fs::metadata(&self.files.key).map_or(0, |meta| meta.permissions().mode());
-        (mode & BY_EVERYBODY != 0).then_some(&self.files.key)
+        (mode & READABLE_BY_OTHERS != 0).then_some(&self.files.key)
     }
 }
 
-/// Where the pair is.
+/// The paths of the pair.
 struct Files {
     certificate: PathBuf,
     key: PathBuf,
 }
 
-/// What tells one state of a file from another: a rename changes the inode, a
-/// write the times, and a change of rights the second of them.
+/// Identifies the state of a file: a rename changes the inode, a write changes
+/// both times, and a change of permissions the second one.
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
     file: (u64, u64),
@@ -158,8 +160,8 @@ struct Stamp {
 }
 
 impl Files {
-    /// The state of both files, taken before they are read: what changes in
-    /// between is seen at the next look.
+    /// The state of both files. To be called before they are read: a change in
+    /// between is then found by the next call.
     fn stamps(&self) -> [Option<Stamp>; 2] {
         [&self.certificate, &self.key].map(|path| {
             let meta = fs::metadata(path).ok()?;
@@ -181,15 +183,15 @@ impl Files {
             return Err(TlsError::NoCertificate(self.certificate.clone()));
         }
         let text = read(Part::Key, &self.key)?;
-        // Its own message could quote a line of the file.
+        // The library's message is discarded: it could quote a line of the key.
         let key =
             PrivateKeyDer::from_pem_slice(&text).map_err(|_| TlsError::NoKey(self.key.clone()))?;
-        CertifiedKey::from_der(chain, key, provider).map_err(|error| self.told(error))
+        CertifiedKey::from_der(chain, key, provider).map_err(|error| self.error_of(error))
     }
 
-    fn told(&self, error: rustls::Error) -> TlsError {
+    fn error_of(&self, error: rustls::Error) -> TlsError {
         let (certificate, key) = (self.certificate.clone(), self.key.clone());
-        // The library's list of errors may grow; all others are about the key.
+        // `rustls::Error` is non-exhaustive; all other errors are about the key.
         if matches!(error, rustls::Error::InconsistentKeys(_)) {
             TlsError::Misfit { certificate, key }
         } else if matches!(error, rustls::Error::InvalidCertificate(_)) {
@@ -205,42 +207,42 @@ fn read(part: Part, path: &Path) -> Result<Vec<u8>, TlsError> {
 }
 
 fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
-    // Opening a pipe would wait for somebody to write into it.
+    // Opening a pipe would block until another process writes to it.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
     let mut bytes = Vec::new();
-    File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LONGEST {
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(io::Error::other("it is longer than 1 MiB"));
     }
     Ok(bytes)
 }
 
-/// The pair that clients are shown.
-struct Shown {
+/// The pair in use.
+struct Current {
     pair: RwLock<Arc<CertifiedKey>>,
-    /// The state of the files at the last look.
-    seen: Lock<[Option<Stamp>; 2]>,
+    /// The state of the files when they were last read.
+    stamps: Lock<[Option<Stamp>; 2]>,
 }
 
-impl Shown {
-    /// Returns whether it is another one.
+impl Current {
+    /// Returns whether the certificate has changed.
     fn replace(&self, pair: CertifiedKey) -> bool {
-        let mut shown = self.pair.write().unwrap_or_else(PoisonError::into_inner);
-        let is_other = shown.cert != pair.cert;
-        *shown = Arc::new(pair);
-        is_other
+        let mut current = self.pair.write().unwrap_or_else(PoisonError::into_inner);
+        let has_changed = current.cert != pair.cert;
+        *current = Arc::new(pair);
+        has_changed
     }
 }
 
-impl fmt::Debug for Shown {
+impl fmt::Debug for Current {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Shown")
+        f.write_str("Current")
     }
 }
 
-impl ResolvesServerCert for Shown {
+impl ResolvesServerCert for Current {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.pair.read().unwrap_or_else(PoisonError::into_inner)))
     }

@@ -199,7 +199,7 @@ fn follow(arguments: Arguments, environment: &Environment) -> anyhow::Result<()>
 /// Prepares this process for what runs for months: it must not grow, and commands
 /// must not read its settings.
 fn settle(environment: &Environment) {
-    heap::settle();
+    heap::configure();
     if let Err(error) = environment.conceal() {
         let told = "livebox: commands can read the environment";
         writeln!(std::io::stderr(), "{told}: {error}").ok();

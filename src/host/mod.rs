@@ -74,7 +74,7 @@ use crate::wire::{Decoder, FromHost, ToHost, Unit, encode};
 /// # Errors
 /// Standard input is no socket of the service.
 pub fn run() -> anyhow::Result<()> {
-    heap::settle();
+    heap::configure();
     let socket = std::io::stdin().as_fd().try_clone_to_owned().context("no standard input")?;
     let socket = net::UnixStream::from(socket);
     socket.set_nonblocking(true).context("standard input is no socket")?;

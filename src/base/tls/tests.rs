@@ -1,4 +1,4 @@
-//! Pairs made by openssl in every form it writes, good ones and others.
+//! Usable and unusable pairs in every format that openssl writes.
 
 use std::process::Command;
 
@@ -22,7 +22,7 @@ impl Pair {
         self.0.path().join("key.pem")
     }
 
-    /// Another pair in the same files.
+    /// Writes another pair into the same files.
     fn renew(&self, kind: &[&str]) {
         let (certificate, key) = (self.certificate(), self.key());
         let paths = ["-keyout", key.to_str().unwrap(), "-out", certificate.to_str().unwrap()];
@@ -30,7 +30,7 @@ impl Pair {
         openssl(&[&fixed[..], kind, &paths].concat());
     }
 
-    /// The same key in the form of before PKCS#8.
+    /// Rewrites the key in the format before PKCS#8.
     fn rewrite_key(&self) {
         let (key, new) = (self.key(), self.0.path().join("new.pem"));
         let (from, to) = (key.to_str().unwrap(), new.to_str().unwrap());
@@ -48,12 +48,12 @@ fn openssl(arguments: &[&str]) {
     assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
-fn shown(tls: &Tls) -> Vec<CertificateDer<'static>> {
-    tls.shown.pair.read().unwrap().cert.clone()
+fn current(tls: &Tls) -> Vec<CertificateDer<'static>> {
+    tls.current.pair.read().unwrap().cert.clone()
 }
 
 #[test]
-fn keys_of_all_forms_are_read() {
+fn keys_of_all_formats_are_read() {
     let pair = Pair::make();
     let begins = |what: &str| {
         assert!(fs::read_to_string(pair.key()).unwrap().contains(what), "{what}");
@@ -70,7 +70,7 @@ fn keys_of_all_forms_are_read() {
 }
 
 #[test]
-fn each_file_that_is_no_use_is_named_with_the_reason_and_without_the_key() {
+fn an_error_names_the_unusable_file_and_the_reason_without_the_key() {
     let (pair, other) = (Pair::make(), Pair::make());
     let (certificate, key) = (pair.certificate(), pair.key());
     let secret = fs::read_to_string(&key).unwrap();
@@ -79,10 +79,10 @@ fn each_file_that_is_no_use_is_named_with_the_reason_and_without_the_key() {
     let torn = pair.0.path().join("torn");
     fs::write(&empty, "").unwrap();
     let long = pair.0.path().join("long");
-    fs::write(&long, vec![b'\n'; LONGEST as usize + 1]).unwrap();
+    fs::write(&long, vec![b'\n'; MAX_FILE_BYTES as usize + 1]).unwrap();
     fs::write(&torn, format!("-----BEGIN PRIVATE KEY-----\n{secret}!\n")).unwrap();
     let nothing = Path::new("/no/such.pem");
-    for (certificate, key, part, told) in [
+    for (certificate, key, part, message) in [
         (nothing, key.as_path(), Part::Certificate, "\"/no/such.pem\": No such file"),
         (certificate.as_path(), nothing, Part::Key, "\"/no/such.pem\": No such file"),
         (pair.0.path(), &key, Part::Certificate, "it is not a file"),
@@ -95,13 +95,13 @@ fn each_file_that_is_no_use_is_named_with_the_reason_and_without_the_key() {
     ] {
         let error = Tls::load(certificate, key).unwrap_err();
         assert_eq!(error.part(), part, "{error}");
-        assert!(error.to_string().contains(told), "{error}");
+        assert!(error.to_string().contains(message), "{error}");
         assert!(!format!("{error} {error:?}").contains(secret), "{error}");
     }
 }
 
 #[test]
-fn an_encrypted_key_is_told() {
+fn an_encrypted_key_is_reported_as_such() {
     let pair = Pair::make();
     let key = pair.key();
     let locked = pair.0.path().join("locked.pem");
@@ -112,21 +112,21 @@ fn an_encrypted_key_is_told() {
 }
 
 #[test]
-fn a_renewed_pair_is_taken_and_told_once() {
+fn a_renewed_pair_is_loaded_and_reported_once() {
     let pair = Pair::make();
     let tls = pair.load().unwrap();
-    let first = shown(&tls);
-    assert!(tls.look().is_none());
+    let first = current(&tls);
+    assert!(tls.reload_if_changed().is_none());
 
     pair.renew(&["-newkey", "rsa:2048"]);
 
-    assert!(matches!(tls.look(), Some(News::Renewed)));
-    assert!(tls.look().is_none());
-    assert_ne!(shown(&tls), first);
+    assert!(matches!(tls.reload_if_changed(), Some(Change::Renewed)));
+    assert!(tls.reload_if_changed().is_none());
+    assert_ne!(current(&tls), first);
 }
 
 #[test]
-fn a_link_that_leads_elsewhere_is_a_renewal() {
+fn a_changed_symbolic_link_is_a_renewal() {
     let (old, new) = (Pair::make(), Pair::make());
     let live = tempfile::tempdir().unwrap();
     let point = |pair: &Pair| {
@@ -140,35 +140,38 @@ fn a_link_that_leads_elsewhere_is_a_renewal() {
 
     point(&new);
 
-    assert!(matches!(tls.look(), Some(News::Renewed)));
-    assert_eq!(shown(&tls), shown(&new.load().unwrap()));
+    assert!(matches!(tls.reload_if_changed(), Some(Change::Renewed)));
+    assert_eq!(current(&tls), current(&new.load().unwrap()));
 }
 
 #[test]
-fn what_is_no_use_keeps_the_certificate_and_is_told_once_until_it_is_mended() {
+fn an_unusable_pair_is_reported_once_and_the_old_certificate_stays() {
     let pair = Pair::make();
     let tls = pair.load().unwrap();
-    let first = shown(&tls);
+    let first = current(&tls);
     let good = fs::read(pair.key()).unwrap();
 
     fs::write(pair.key(), "half of a k").unwrap();
-    let news = tls.look();
-    assert!(matches!(&news, Some(News::Kept(TlsError::NoKey(_)))), "{news:?}");
-    assert!(tls.look().is_none());
-    assert_eq!(shown(&tls), first);
+    let change = tls.reload_if_changed();
+    assert!(matches!(&change, Some(Change::Kept(TlsError::NoKey(_)))), "{change:?}");
+    assert!(tls.reload_if_changed().is_none());
+    assert_eq!(current(&tls), first);
 
     fs::remove_file(pair.key()).unwrap();
-    assert!(matches!(tls.look(), Some(News::Kept(TlsError::Unreadable { part: Part::Key, .. }))));
-    assert!(tls.look().is_none());
+    assert!(matches!(
+        tls.reload_if_changed(),
+        Some(Change::Kept(TlsError::Unreadable { part: Part::Key, .. }))
+    ));
+    assert!(tls.reload_if_changed().is_none());
 
-    // The same pair again is no news: it was shown all the time.
+    // The same pair again is no change: it was in use all the time.
     fs::write(pair.key(), good).unwrap();
-    assert!(tls.look().is_none());
-    assert_eq!(shown(&tls), first);
+    assert!(tls.reload_if_changed().is_none());
+    assert_eq!(current(&tls), first);
 }
 
 #[test]
-fn a_key_that_everybody_may_read_is_noticed() {
+fn a_key_that_every_user_may_read_is_found() {
     let pair = Pair::make();
     let tls = pair.load().unwrap();
     let set = |mode| fs::set_permissions(pair.key(), fs::Permissions::from_mode(mode)).unwrap();
@@ -180,7 +183,7 @@ fn a_key_that_everybody_may_read_is_noticed() {
 
 proptest::proptest! {
     #[test]
-    fn no_file_makes_the_reader_panic(
+    fn no_file_causes_a_panic(
         bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
         armoured in proptest::prelude::any::<bool>(),
     ) {

@@ -89,7 +89,7 @@ pub(in crate::http) struct Acceptor {
     places: Arc<Slots>,
     is_privileged: Arc<Privilege>,
     told: Arc<Told>,
-    crowd: Arc<Mutex<heap::Crowd>>,
+    peak: Arc<Mutex<heap::PeakTracker>>,
 }
 
 /// Whether a connection is an operator's, by its other end and its first request.
@@ -148,15 +148,15 @@ impl Acceptor {
             places: Slots::new(limits(files)),
             is_privileged: Arc::new(|_, _| false),
             told: Arc::default(),
-            crowd: Arc::default(),
+            peak: Arc::default(),
         }
     }
 
     /// A connection has ended. With the last of many, their memory is given back.
     pub(in crate::http) fn look_after(&self) {
         let count = self.places.taken();
-        let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
-        if crowd.has_gone(count) {
+        let mut peak = self.peak.lock().unwrap_or_else(PoisonError::into_inner);
+        if peak.has_fallen(count) {
             debug!("most of many connections have ended, {count} are left");
             spawn(async {
                 tokio::time::sleep(SETTLED_AFTER).await;
