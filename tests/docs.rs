@@ -1,4 +1,4 @@
-//! The documents: their lengths, and that their links lead somewhere.
+//! The documents: their lengths, and that what they point at exists.
 //!
 //! Each rule is a function from a text to offences, run over the repository and
 //! over a small sample that breaks it. `src/config/tests/manual.rs` loads the
@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 
 /// The longest that documents for newcomers may be, in lines.
 const LENGTHS: &[(&str, usize)] = &[("README.md", 130), ("ARCHITECTURE.md", 150)];
+
+/// How a path begins that a document names in backticks.
+const FOLDERS: &[&str] =
+    &["benches/", "debian/", "docs/", "etc/", "pipelines/", "scripts/", "src/", "tests/", "web/"];
 
 #[test]
 fn documents_for_newcomers_are_short() {
@@ -24,7 +28,12 @@ fn links_between_documents_lead_somewhere() {
 }
 
 #[test]
-fn dead_links_are_found() {
+fn files_that_documents_name_exist() {
+    refuse(documents().iter().flat_map(|page| missing_files(page, &read(page))));
+}
+
+#[test]
+fn dead_links_and_missing_files_are_found() {
     let page = root().join("docs/api.md");
     let links =
         "[a](no.md) [b](https.md) [c](https.md#no-such) [d](access.md#passwords) [e](https://x/)";
@@ -33,6 +42,8 @@ fn dead_links_are_found() {
         dead,
         ["docs/api.md: no.md leads nowhere", "docs/api.md: https.md#no-such leads nowhere"]
     );
+    let names = "`src/main.rs` `src/no.rs` `src/media` `src/config/keys/NAME.rs` `/src/x`";
+    assert_eq!(missing_files(&page, names), ["docs/api.md: there is no src/no.rs"]);
 }
 
 fn root() -> &'static Path {
@@ -96,6 +107,15 @@ fn anchor(line: &str) -> Option<String> {
     let title = line.strip_prefix('#')?.trim_start_matches('#').trim().to_lowercase();
     let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     Some(kept.collect::<String>().replace(' ', "-"))
+}
+
+fn missing_files(page: &Path, text: &str) -> Vec<String> {
+    let named =
+        text.split('`').filter(|word| FOLDERS.iter().any(|folder| word.starts_with(folder)));
+    let plain = named
+        .filter(|word| !word.contains(|c: char| c.is_ascii_uppercase() || " *{<\n".contains(c)));
+    let missing = plain.filter(|word| !root().join(word).exists());
+    missing.map(|word| format!("{}: there is no {word}", shown(page))).collect()
 }
 
 fn shown(page: &Path) -> String {
