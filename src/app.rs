@@ -67,7 +67,7 @@ struct Listeners {
 /// It cannot be reached or cannot start; says why.
 pub fn serve(loaded: Loaded, source: Source) -> anyhow::Result<()> {
     let settings = &loaded.settings;
-    limits::take_open_files()?;
+    limits::raise_open_files()?;
     let tls = tls(settings)?;
     let mut folders = Folders::default();
     if let Some(folder) = &settings.log.folder {

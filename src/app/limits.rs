@@ -1,23 +1,24 @@
-//! What the system allows this process, said at the start instead of found out later.
+//! Checks the limit of open files at the start, instead of failing later.
 
 use log::warn;
 
 use crate::base::system;
 use crate::http;
 
-/// Fewer files than this and nobody can be served: an idle service has some
-/// thirty open, and each camera, push and viewer takes more.
-const LEAST_FILES: usize = 48;
+/// With fewer files the service cannot serve a viewer: it has some thirty open
+/// when idle, and each camera, push and viewer takes more.
+const MIN_FILES: usize = 48;
 
-/// Takes as many open files as there may be, and warns where they are few.
+/// Raises the soft limit of open files to the hard limit, and warns if fewer
+/// files are allowed than the maximum of connections needs.
 ///
 /// # Errors
-/// They do not suffice to serve anybody.
-pub(super) fn take_open_files() -> anyhow::Result<()> {
+/// Fewer than the required minimum are allowed.
+pub(super) fn raise_open_files() -> anyhow::Result<()> {
     if let Err(error) = system::allow_open_files() {
         warn!("the number of open files stays limited: {error}");
     }
-    match judge(system::open_files_at_most()) {
+    match check(system::open_files_at_most()) {
         Ok(None) => Ok(()),
         Ok(Some(warning)) => {
             warn!("{warning}");
@@ -27,19 +28,19 @@ pub(super) fn take_open_files() -> anyhow::Result<()> {
     }
 }
 
-/// What to say about a limit of so many files. Pure.
-fn judge(files: usize) -> Result<Option<String>, String> {
-    let wanted = http::FILES_FOR_ALL;
+/// The warning, if any, about a limit of `files`; an error if it is too small. Pure.
+fn check(files: usize) -> Result<Option<String>, String> {
+    let wanted = http::MAX_FILES_NEEDED;
     let advice = "LimitNOFILE= of the systemd unit, or `ulimit -n`, sets that";
-    if files < LEAST_FILES {
+    if files < MIN_FILES {
         return Err(format!(
-            "this process may open {files} files and needs at least {LEAST_FILES}; {advice}"
+            "this process may open {files} files and needs at least {MIN_FILES}; {advice}"
         ));
     }
     let warning = format!(
-        "this process may open {files} files, which is enough for {} connections over HTTP; \
-         {wanted} are needed for as many as livebox serves at most; {advice}",
-        http::places(files)
+        "this process may open {files} files, which is enough for {} HTTP connections; \
+         the maximum of connections needs {wanted}; {advice}",
+        http::max_connections(files)
     );
     Ok((files < wanted).then_some(warning))
 }
@@ -49,11 +50,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_files_are_told_and_too_few_are_an_error() {
-        assert_eq!(judge(1 << 20), Ok(None));
-        assert_eq!(judge(http::FILES_FOR_ALL), Ok(None));
-        let warning = judge(64).unwrap().unwrap();
+    fn few_files_cause_a_warning_and_too_few_an_error() {
+        assert_eq!(check(1 << 20), Ok(None));
+        assert_eq!(check(http::MAX_FILES_NEEDED), Ok(None));
+        let warning = check(64).unwrap().unwrap();
         assert!(warning.contains("64 files") && warning.contains("8448"), "{warning}");
-        assert!(judge(24).unwrap_err().contains("at least 48"));
+        assert!(check(24).unwrap_err().contains("at least 48"));
     }
 }

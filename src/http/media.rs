@@ -1,4 +1,4 @@
-//! Streams as endless answers: fMP4 and raw H.264.
+//! Streams as endless responses: fMP4, raw H.264, MPEG-TS and AAC.
 
 pub(super) mod body;
 pub(super) mod bytes;
@@ -32,37 +32,37 @@ use crate::model::status::State;
 use crate::model::track::Tracks;
 use crate::outputs::picture::PictureError;
 
-/// `GET /<stream>.mp4`: fragmented MP4, a fragment a frame, from the live edge on.
+/// `GET /<stream>.mp4`: fragmented MP4 from the live edge, one fragment per frame.
 pub(in crate::http) async fn mp4(
     request: HttpRequest,
     query: web::Query<Vec<(String, String)>>,
     stream: web::ReqData<Arc<Stream>>,
 ) -> Result<HttpResponse, ApiError> {
-    let mut shape = Shape::of(&query).map_err(ApiError::BadQuery)?;
-    shape.client = client(&request);
-    if is_safaris_probe(&request) {
+    let mut shape = Shape::from_query(&query).map_err(ApiError::BadQuery)?;
+    shape.client = client_kind(&request);
+    if is_safari_probe(&request) {
         let url = request.path().trim_end_matches(".mp4");
         let playlist = format!("{url}.m3u8");
         return Ok(HttpResponse::Found().insert_header((header::LOCATION, playlist)).finish());
     }
-    // Not by a redirect: VLC asks the new address without the password in the old one.
+    // No redirect: VLC requests the new URL without the password of the old one.
     if is_vlc_3(&request) {
         return ts(request, stream).await;
     }
     if request.method() == Method::HEAD {
         let content_type = mp4_type(stream.hub().init().as_deref(), shape);
-        return Ok(body::endless(&request, endless(&content_type), Nothing));
+        return Ok(body::endless(&request, endless(&content_type), Empty));
     }
     let (reader, init, burst) = match stream.hub().join_at_edge() {
         Some((reader, init, burst)) => (reader, init, Some(burst)),
         None => {
-            let (reader, init) = joined(&stream).await?;
+            let (reader, init) = join(&stream).await?;
             (reader, init, None)
         }
     };
-    let reader = listed(reader, &request, "mp4");
+    let reader = with_client(reader, &request, "mp4");
     let viewer = Viewer::new(shape, &init, burst.as_ref());
-    let source = Watching { following: Following::new(reader, &request), viewer };
+    let source = Mp4Source { following: Following::new(reader, &request), viewer };
     Ok(body::endless(&request, endless(&mp4_type(Some(&init), shape)), source))
 }
 
@@ -72,20 +72,25 @@ pub(in crate::http) async fn h264(
     stream: web::ReqData<Arc<Stream>>,
 ) -> Result<HttpResponse, ApiError> {
     if request.method() == Method::HEAD {
-        return Ok(body::endless(&request, endless("video/h264"), Nothing));
+        return Ok(body::endless(&request, endless("video/h264"), Empty));
     }
-    let (reader, init) = joined(&stream).await?;
+    let (reader, init) = join(&stream).await?;
     if init.tracks.video.is_none() {
         return Err(PictureError::NoVideo.into());
     }
-    let reader = listed(reader, &request, "h264");
+    let reader = with_client(reader, &request, "h264");
     let following = Following::new(reader, &request);
-    let source = Shaped { following, init, shape: |piece: &Piece, _: &Init| piece.annex_b() };
+    let source =
+        ConvertedSource { following, init, convert: |piece: &Piece, _: &Init| piece.annex_b() };
     Ok(body::endless(&request, endless("video/h264"), source))
 }
 
-/// `reader`, listed as the one who asks.
-pub(in crate::http) fn listed(reader: Reader, request: &HttpRequest, way: &'static str) -> Reader {
+/// Adds the client of `request` to `reader`, for the list of viewers.
+pub(in crate::http) fn with_client(
+    reader: Reader,
+    request: &HttpRequest,
+    way: &'static str,
+) -> Reader {
     match request.peer_addr() {
         Some(peer) => {
             reader.with_client(Client { address: peer.ip().to_canonical(), way, since: now() })
@@ -94,52 +99,56 @@ pub(in crate::http) fn listed(reader: Reader, request: &HttpRequest, way: &'stat
     }
 }
 
-/// `GET /<stream>.ts`: MPEG-TS from the newest key frame on.
+/// `GET /<stream>.ts`: MPEG-TS from the newest key frame.
 pub(in crate::http) async fn ts(
     request: HttpRequest,
     stream: web::ReqData<Arc<Stream>>,
 ) -> Result<HttpResponse, ApiError> {
     if request.method() == Method::HEAD {
-        return Ok(body::endless(&request, endless("video/mp2t"), Nothing));
+        return Ok(body::endless(&request, endless("video/mp2t"), Empty));
     }
-    let (reader, init) = joined(&stream).await?;
-    let reader = listed(reader, &request, "ts");
-    let shape = |piece: &Piece, init: &Init| piece.mpeg_ts(&init.tracks);
-    let source = Shaped { following: Following::new(reader, &request), init, shape };
+    let (reader, init) = join(&stream).await?;
+    let reader = with_client(reader, &request, "ts");
+    let convert = |piece: &Piece, init: &Init| piece.mpeg_ts(&init.tracks);
+    let source = ConvertedSource { following: Following::new(reader, &request), init, convert };
     Ok(body::endless(&request, endless("video/mp2t"), source))
 }
 
-/// `GET /<stream>.aac`: the sound alone, in ADTS.
+/// `GET /<stream>.aac`: the audio track in ADTS.
 pub(in crate::http) async fn aac(
     request: HttpRequest,
     stream: web::ReqData<Arc<Stream>>,
 ) -> Result<HttpResponse, ApiError> {
     if request.method() == Method::HEAD {
-        return Ok(body::endless(&request, endless("audio/aac"), Nothing));
+        return Ok(body::endless(&request, endless("audio/aac"), Empty));
     }
-    let (reader, init) = joined(&stream).await?;
+    let (reader, init) = join(&stream).await?;
     if init.tracks.audio.is_none() {
         return Err(ApiError::NoSound);
     }
-    let reader = listed(reader, &request, "aac");
+    let reader = with_client(reader, &request, "aac");
     let following = Following::new(reader, &request);
-    Ok(body::endless(&request, endless("audio/aac"), Shaped { following, init, shape: adts }))
+    Ok(body::endless(
+        &request,
+        endless("audio/aac"),
+        ConvertedSource { following, init, convert: adts },
+    ))
 }
 
-/// Joins the stream, which starts the feed if need be, and waits until it shows a picture.
-pub(in crate::http) async fn joined(stream: &Arc<Stream>) -> Result<(Reader, Arc<Init>), ApiError> {
-    joined_within(stream, FIRST_FRAME_TIMEOUT).await
+/// Joins the stream, which starts the feed if needed, and waits for the first frame.
+pub(in crate::http) async fn join(stream: &Arc<Stream>) -> Result<(Reader, Arc<Init>), ApiError> {
+    join_within(stream, FIRST_FRAME_TIMEOUT).await
 }
 
-/// As [`joined`], for at most `patience`.
-pub(in crate::http) async fn joined_within(
+/// As [`join`], for at most `timeout`.
+pub(in crate::http) async fn join_within(
     stream: &Arc<Stream>,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(Reader, Arc<Init>), ApiError> {
-    stream.join_within(patience).await.ok_or_else(|| no_picture(stream))
+    stream.join_within(timeout).await.ok_or_else(|| no_picture(stream))
 }
 
-/// The answer where nothing comes, with the reason if there is one.
+/// The error where no frame arrives, with the stream's failure if there is one.
 pub(in crate::http) fn no_picture(stream: &Stream) -> ApiError {
     let cause = match stream.state(now()) {
         State::Waiting { cause, .. } | State::Over { cause } => Some(cause),
@@ -148,7 +157,7 @@ pub(in crate::http) fn no_picture(stream: &Stream) -> ApiError {
     ApiError::NoPicture { cause }
 }
 
-/// A reader on a worker thread, which is let go if it is too slow.
+/// A viewer's reader on a worker thread; ends if the viewer is too slow.
 struct Following {
     reader: Reader,
     subscription: Subscription,
@@ -157,23 +166,26 @@ struct Following {
 impl Following {
     fn new(reader: Reader, request: &HttpRequest) -> Self {
         let notifiers = request.app_data::<Notifiers>().expect("every worker has its notifiers");
-        let notifier = notifiers.of(reader.stream());
-        Self { reader, subscription: Notifier::listen(&notifier, Connection::of(request)) }
+        let notifier = notifiers.get(reader.stream());
+        Self {
+            reader,
+            subscription: Notifier::subscribe(&notifier, Connection::from_request(request)),
+        }
     }
 
-    /// The next piece; nothing where the viewer must go.
+    /// The next piece; `None` if the viewer must be closed.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Read>> {
         loop {
             let read = self.reader.try_next();
-            self.subscription.stands_at(self.reader.position());
+            self.subscription.set_position(self.reader.position());
             match read {
-                Some(Read::Skipped(_)) if self.subscription.fell_off() == Continue::End => {
+                Some(Read::Skipped(_)) if self.subscription.fell_behind() == Continue::End => {
                     return Poll::Ready(None);
                 }
                 Some(read) => return Poll::Ready(Some(read)),
                 None => self.subscription.caught_up(),
             }
-            ready!(self.subscription.poll_heard(cx));
+            ready!(self.subscription.poll_notified(cx));
         }
     }
 
@@ -182,13 +194,13 @@ impl Following {
     }
 }
 
-/// What a viewer of fMP4 is sent, for as long as it stays.
-struct Watching {
+/// The body of an endless fMP4 response.
+struct Mp4Source {
     following: Following,
     viewer: Viewer,
 }
 
-impl Source for Watching {
+impl Source for Mp4Source {
     fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Continue> {
         loop {
             while let Some((bytes, is_media)) = self.viewer.next() {
@@ -208,19 +220,20 @@ impl Source for Watching {
     }
 }
 
-/// Every piece in another shape, whatever its init says from time to time.
-struct Shaped<F> {
+/// The body of an endless response in another container: every piece is
+/// converted with the newest init segment.
+struct ConvertedSource<F> {
     following: Following,
     init: Arc<Init>,
-    shape: F,
+    convert: F,
 }
 
-impl<F: Fn(&Piece, &Init) -> Bytes + Unpin + 'static> Source for Shaped<F> {
+impl<F: Fn(&Piece, &Init) -> Bytes + Unpin + 'static> Source for ConvertedSource<F> {
     fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Continue> {
         loop {
             match ready!(self.following.poll_next(cx)) {
                 Some(Read::Chunk(piece)) => {
-                    let bytes = (self.shape)(&piece, &self.init);
+                    let bytes = (self.convert)(&piece, &self.init);
                     if !bytes.is_empty() {
                         self.following.count(&bytes);
                         out.push_back(bytes);
@@ -235,57 +248,58 @@ impl<F: Fn(&Piece, &Init) -> Bytes + Unpin + 'static> Source for Shaped<F> {
     }
 }
 
-/// The sounds of a piece, each behind its header.
+/// The audio frames of a piece, each with its ADTS header.
 fn adts(piece: &Piece, init: &Init) -> Bytes {
     init.tracks.audio.as_ref().map(|info| piece.adts(info).into()).unwrap_or_default()
 }
 
-/// What follows a head that is asked for alone.
-pub(in crate::http) struct Nothing;
+/// The body of a response to `HEAD`.
+pub(in crate::http) struct Empty;
 
-impl Source for Nothing {
+impl Source for Empty {
     fn poll_more(&mut self, _: &mut VecDeque<Bytes>, _: &mut Context<'_>) -> Poll<Continue> {
         Poll::Ready(Continue::End)
     }
 }
 
-/// Whether Safari asks, which asks for two bytes first and refuses what does not tell its length.
-fn is_safaris_probe(request: &HttpRequest) -> bool {
+/// Whether this is the first request of Safari, which asks for two bytes and
+/// rejects a response without a length.
+fn is_safari_probe(request: &HttpRequest) -> bool {
     request.headers().get(header::RANGE).is_some_and(|range| range == "bytes=0-1")
 }
 
-/// Whether VLC 3 asks, which wants to seek in MP4 and shows nothing of one without an end.
+/// Whether the client is VLC 3, which seeks in MP4 and cannot play it endless.
 fn is_vlc_3(request: &HttpRequest) -> bool {
-    agent(request).contains("LibVLC/3")
+    user_agent(request).contains("LibVLC/3")
 }
 
-/// Whether GStreamer 1.22 asks, whose hlsdemux2 never finds its place in a
-/// playlist that began with one segment.
+/// Whether the client is GStreamer 1.22, whose hlsdemux2 fails on a playlist that
+/// began with one segment.
 pub(in crate::http) fn is_gstreamer_1_22(request: &HttpRequest) -> bool {
-    agent(request).starts_with("GStreamer souphttpsrc 1.22.")
+    user_agent(request).starts_with("GStreamer souphttpsrc 1.22.")
 }
 
-/// What the client calls itself.
-fn agent(request: &HttpRequest) -> &str {
+/// The header `User-Agent`, or an empty string.
+fn user_agent(request: &HttpRequest) -> &str {
     let agent = request.headers().get(header::USER_AGENT);
     agent.and_then(|agent| agent.to_str().ok()).unwrap_or_default()
 }
 
-/// All browsers call themselves Mozilla, programs do not.
-fn client(request: &HttpRequest) -> viewer::Client {
+/// The kind of client. All browsers have "Mozilla" in `User-Agent`, programs do not.
+fn client_kind(request: &HttpRequest) -> viewer::Client {
     if is_chromium(request) {
         return viewer::Client::Chromium;
     }
-    match agent(request).contains("Mozilla/") {
+    match user_agent(request).contains("Mozilla/") {
         true => viewer::Client::OtherBrowser,
         false => viewer::Client::Program,
     }
 }
 
-/// Chromium and its kin name it so, Safari and Firefox do not. A program that
-/// lies gets a skippable box and some padding.
+/// Whether the client is a Chromium browser: Safari and Firefox do not have
+/// "Chrome" in `User-Agent`. A false match costs a `free` box and some padding.
 pub(in crate::http) fn is_chromium(request: &HttpRequest) -> bool {
-    agent(request).contains("Chrome/")
+    user_agent(request).contains("Chrome/")
 }
 
 fn mp4_type(init: Option<&Init>, shape: Shape) -> String {
@@ -300,13 +314,14 @@ fn mp4_type(init: Option<&Init>, shape: Shape) -> String {
     }
 }
 
+/// The head of an endless response, which no cache or proxy may store.
 pub(in crate::http) fn endless(content_type: &str) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response
         .content_type(content_type)
         .insert_header((header::CACHE_CONTROL, "no-cache, no-store, must-revalidate"))
         .insert_header((header::ACCEPT_RANGES, "none"))
-        // A proxy that gathers the answer would make it late.
+        // Without it, nginx would buffer the response and delay it.
         .insert_header(("X-Accel-Buffering", "no"));
     response
 }

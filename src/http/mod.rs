@@ -17,6 +17,6 @@ mod stat;
 mod state;
 mod table;
 
-pub use listen::accept::{FILES_FOR_ALL, places};
+pub use listen::accept::{MAX_FILES_NEEDED, max_connections};
 pub use listen::server::{ServeError, Server, stop};
 pub use state::State;

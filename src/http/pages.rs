@@ -16,7 +16,7 @@ use askama::Template;
 
 use super::access::{Caller, close, may_see};
 use super::error::ApiError;
-use super::media::joined_within;
+use super::media::join_within;
 use crate::accounts::Scope;
 use crate::base::system;
 use crate::base::time::now;
@@ -167,7 +167,7 @@ async fn away(stream: &Arc<Stream>) -> Option<Failure> {
         return None;
     }
     stream.hub().lease();
-    match joined_within(stream, FIRST_PICTURE_TIMEOUT).await {
+    match join_within(stream, FIRST_PICTURE_TIMEOUT).await {
         Ok(_) => None,
         Err(_) => stream.last_failure(),
     }

@@ -11,7 +11,7 @@ use crate::base::time::now;
 use crate::base::{system, time};
 use crate::http::access::Caller;
 use crate::http::error::{ApiError, json};
-use crate::http::listen::exchange::is_too_slow;
+use crate::http::listen::exchange::is_timeout;
 use crate::http::state::State;
 use crate::service::control::{Field, Refused};
 
@@ -168,7 +168,7 @@ async fn whole(payload: web::Payload) -> Result<web::Bytes, ApiError> {
 /// Why a body was not read.
 fn unread(error: actix_web::Error) -> ApiError {
     match error.as_error::<PayloadError>() {
-        Some(error) if is_too_slow(error) => ApiError::TooSlow,
+        Some(error) if is_timeout(error) => ApiError::TooSlow,
         Some(_) | None => ApiError::Unreadable(error.to_string()),
     }
 }
@@ -203,7 +203,7 @@ async fn multipart_fields(
 ) -> Result<Vec<Field>, ApiError> {
     let unreadable = |error: MultipartError| {
         if let MultipartError::Payload(cause) = &error
-            && is_too_slow(cause)
+            && is_timeout(cause)
         {
             return ApiError::TooSlow;
         }

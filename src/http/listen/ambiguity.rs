@@ -1,9 +1,9 @@
-//! Requests that two readers may understand in two ways are refused before
-//! anything else looks at them, and so are names that are not this server's.
+//! Rejects ambiguous requests, and requests for other hosts, before any other
+//! check.
 //!
 //! A proxy, a browser and this server must read the same host, origin and
-//! password off a request; where a header is there twice, or `Host` is none,
-//! they might not (RFC 9112, 3.2).
+//! password from a request. With a repeated header or an invalid `Host` they
+//! might not (RFC 9112, 3.2).
 
 use actix_web::HttpRequest;
 use actix_web::body::{EitherBody, MessageBody};
@@ -19,11 +19,11 @@ use crate::http::state::State;
 
 pub(in crate::http) const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Headers on which access depends.
-const ONCE: [HeaderName; 4] = [HOST, ORIGIN, FETCH_SITE, AUTHORIZATION];
+/// Headers on which access depends: each may be there once.
+const UNIQUE_HEADERS: [HeaderName; 4] = [HOST, ORIGIN, FETCH_SITE, AUTHORIZATION];
 
-/// Refuses requests as the module says.
-pub(in crate::http) async fn refuse(
+/// Middleware: rejects requests as the module says.
+pub(in crate::http) async fn reject(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, actix_web::Error> {
@@ -35,7 +35,7 @@ pub(in crate::http) async fn refuse(
 
 fn check(request: &HttpRequest) -> Result<(), ApiError> {
     let headers = request.headers();
-    for name in ONCE {
+    for name in UNIQUE_HEADERS {
         let mut values = headers.get_all(&name);
         let first = values.next();
         if values.next().is_some() || first.is_some_and(|value| value.to_str().is_err()) {
@@ -48,8 +48,8 @@ fn check(request: &HttpRequest) -> Result<(), ApiError> {
         return Err(ApiError::Ambiguous(HOST));
     }
     let over_unix_socket = request.conn_data::<OverUnixSocket>().is_some();
-    // HTTP/1.0 knows no host, and the server refuses HTTP/1.1 without one. Not
-    // every program has a name for what is behind a Unix socket.
+    // HTTP/1.0 has no `Host`, and the server rejects HTTP/1.1 without one. Some
+    // clients send an empty one over a Unix socket.
     if headers.get(HOST).is_none() || (text.is_empty() && over_unix_socket) {
         return Ok(());
     }
@@ -60,8 +60,8 @@ fn check(request: &HttpRequest) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Whether the server answers to this name. An address is nobody's name: only
-/// names can be pointed at other machines.
+/// Whether the server answers to this host. Addresses always pass: only names
+/// can be pointed at other machines (DNS rebinding).
 fn is_served(request: &HttpRequest, host: &Host<'_>) -> bool {
     let Some(state) = request.app_data::<web::Data<State>>() else { return false };
     let topology = state.topology();

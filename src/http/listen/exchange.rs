@@ -1,7 +1,7 @@
-//! Requests and answers on one connection: deadlines for what is sent, and
-//! whether the client takes what it is answered.
+//! Requests and responses on one connection: deadlines for heads and bodies of
+//! requests, and whether the client reads its response.
 //!
-//! The server itself knows a deadline for the first request only, and none for
+//! The server itself has a deadline for the first request only, and none for
 //! bodies; it waits for ever for a client that reads nothing.
 
 use std::cell::Cell;
@@ -25,19 +25,19 @@ use tokio::time::{Sleep, sleep, sleep_until};
 use crate::base::slots::{Eviction, Slot};
 use crate::base::time::now;
 
-/// A request's head takes no longer to arrive.
-pub(in crate::http) const HEAD_AT_MOST: Duration = Duration::from_secs(5);
+/// Time for the head of a request to arrive.
+pub(in crate::http) const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Nor does its body: forms of some kilobytes.
-const BODY_AT_MOST: Duration = Duration::from_secs(10);
+/// Time for the body of a request to arrive: forms of some kilobytes.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A client that takes nothing for this long makes room where places run out.
+/// A client that reads nothing for this long may be evicted when all slots are taken.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
 
-/// Where so many are connected, a connection ends with its answer.
-const CROWDED: usize = 1024;
+/// With more connections than this, each ends with its response.
+const KEEP_ALIVE_CONNECTIONS: usize = 1024;
 
-/// What goes on on one connection.
+/// The state of the requests of one connection.
 #[derive(Debug)]
 pub(in crate::http) struct Exchange {
     state: Cell<State>,
@@ -48,16 +48,16 @@ pub(in crate::http) struct Exchange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Waiting,
-    /// Some of a request's head is there.
+    /// A part of a request's head has arrived.
     Arriving {
         until: Instant,
     },
-    /// A request is being answered; its body has a deadline of its own.
-    Answering,
+    /// A request is being answered; its body has its own deadline.
+    Responding,
 }
 
-/// Ends the answer when it is dropped.
-struct Answering(Rc<Exchange>);
+/// Ends the state `Responding` when it is dropped.
+struct Responding(Rc<Exchange>);
 
 impl Exchange {
     pub(in crate::http) fn new(slot: Slot) -> Rc<Self> {
@@ -65,33 +65,33 @@ impl Exchange {
         Rc::new(Self { state, is_stalled: Cell::new(false), slot })
     }
 
-    /// Bytes have come from the client.
-    pub(in crate::http) fn heard(&self) {
+    /// Reports that bytes have arrived from the client.
+    pub(in crate::http) fn bytes_received(&self) {
         if self.state.get() == State::Waiting {
-            self.state.set(State::Arriving { until: now() + HEAD_AT_MOST });
+            self.state.set(State::Arriving { until: now() + HEAD_TIMEOUT });
         }
     }
 
-    /// Whether the client has taken what was written. One that does not is
-    /// among the first to make room.
-    pub(in crate::http) fn wrote(&self, is_taken: bool) {
-        if is_taken && self.is_stalled.replace(false) {
+    /// Reports whether the socket accepted a write. A stalled connection is
+    /// among the first to be evicted.
+    pub(in crate::http) fn record_write(&self, is_accepted: bool) {
+        if is_accepted && self.is_stalled.replace(false) {
             self.slot.mark_busy();
-        } else if !is_taken && !self.is_stalled.replace(true) {
+        } else if !is_accepted && !self.is_stalled.replace(true) {
             let now = now();
             self.slot.mark_idle(now + STALLED_AFTER, now);
         }
     }
 
-    /// Whether others should soon have this place.
-    fn is_wanted(&self) -> bool {
+    /// Whether the connection must end with its response, so that its slot is free soon.
+    fn must_close(&self) -> bool {
         let slots = self.slot.slots();
-        slots.taken() > CROWDED.min(slots.limits().total / 2)
+        slots.taken() > KEEP_ALIVE_CONNECTIONS.min(slots.limits().total / 2)
     }
 
-    /// Is ready once a request's head takes too long. To be polled whenever
-    /// the connection is.
-    async fn overdue(&self) {
+    /// Resolves when a request's head takes too long. Must be polled whenever the
+    /// connection is.
+    async fn head_timed_out(&self) {
         let mut timer = pin!(None::<Sleep>);
         poll_fn(|cx| {
             let State::Arriving { until } = self.state.get() else { return Poll::Pending };
@@ -105,24 +105,25 @@ impl Exchange {
     }
 }
 
-impl Drop for Answering {
+impl Drop for Responding {
     fn drop(&mut self) {
         self.0.state.set(State::Waiting);
     }
 }
 
-/// Why a connection was ended.
+/// Why a connection has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Ended<T> {
     /// By the server, or by its client.
     Served(T),
-    /// A request took too long to arrive.
-    Overdue,
-    /// Others need its place.
+    /// The head of a request took too long to arrive.
+    TimedOut,
+    /// Its slot was needed for another connection.
     Evicted,
 }
 
-/// Serves a connection until its end, or until it has to end.
+/// Runs `served` until it ends, a request's head times out, or the connection
+/// is evicted.
 pub(in crate::http) async fn serve<T>(
     exchange: &Exchange,
     eviction: Option<Eviction>,
@@ -136,55 +137,55 @@ pub(in crate::http) async fn serve<T>(
     };
     tokio::select! {
         biased;
-        // First, so that the deadline is that of what has just come.
+        // First, because it sets the deadline of a head that has just arrived.
         served = served => Ended::Served(served),
-        () = exchange.overdue() => Ended::Overdue,
+        () = exchange.head_timed_out() => Ended::TimedOut,
         () = evicted => Ended::Evicted,
     }
 }
 
-/// Every request passes here: its body gets a deadline, and its connection ends
-/// with its answer where others need the place.
-pub(in crate::http) async fn answer(
+/// Middleware: gives the body of each request a deadline, and closes the
+/// connection after the response where many are connected.
+pub(in crate::http) async fn limit(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let Some(exchange) = request.conn_data::<Rc<Exchange>>().cloned() else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
-    exchange.state.set(State::Answering);
-    let answering = Answering(Rc::clone(&exchange));
+    exchange.state.set(State::Responding);
+    let responding = Responding(Rc::clone(&exchange));
     let payload = request.take_payload();
     request.set_payload(match payload {
         Payload::None => Payload::None,
         payload @ (Payload::H1 { .. } | Payload::Stream { .. }) => {
-            Payload::Stream { payload: Timed::boxed(payload) }
+            Payload::Stream { payload: TimedPayload::boxed(payload) }
         }
     });
-    let is_wanted = exchange.is_wanted();
+    let must_close = exchange.must_close();
     let mut response = next.call(request).await?;
-    if is_wanted {
+    if must_close {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     Ok(response.map_body(|_, body| {
         let body = Box::pin(body);
-        BoxBody::new(Answer { body, _answering: answering })
+        BoxBody::new(ResponseBody { body, _responding: responding })
     }))
 }
 
 /// The body of a request, with a deadline.
-struct Timed {
+struct TimedPayload {
     payload: Payload,
     timer: Pin<Box<Sleep>>,
 }
 
-impl Timed {
+impl TimedPayload {
     fn boxed(payload: Payload) -> BoxedPayloadStream {
-        Box::pin(Self { payload, timer: Box::pin(sleep(BODY_AT_MOST)) })
+        Box::pin(Self { payload, timer: Box::pin(sleep(BODY_TIMEOUT)) })
     }
 }
 
-impl Stream for Timed {
+impl Stream for TimedPayload {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -196,18 +197,18 @@ impl Stream for Timed {
     }
 }
 
-/// Whether a body was cut off by its deadline.
-pub(in crate::http) fn is_too_slow(error: &PayloadError) -> bool {
+/// Whether the body of a request timed out.
+pub(in crate::http) fn is_timeout(error: &PayloadError) -> bool {
     matches!(error, PayloadError::Io(error) if error.kind() == ErrorKind::TimedOut)
 }
 
-/// The body of an answer; with its end, the next request may come.
-struct Answer<B> {
+/// The body of a response; when it ends, the next request may arrive.
+struct ResponseBody<B> {
     body: Pin<Box<B>>,
-    _answering: Answering,
+    _responding: Responding,
 }
 
-impl<B: MessageBody> MessageBody for Answer<B> {
+impl<B: MessageBody> MessageBody for ResponseBody<B> {
     type Error = B::Error;
 
     fn size(&self) -> BodySize {

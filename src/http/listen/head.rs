@@ -1,39 +1,38 @@
-//! The first request of a connection, as far as it has come. Pure.
+//! The head of a connection's first request, while it arrives. Pure.
 //!
-//! It is read before the server takes the connection: the server gives each
-//! one 64 KiB of buffers, and who only connects need not have them.
+//! It is read before the server takes the connection: the server allocates
+//! 64 KiB of buffers for each, and a connection without a request needs none.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-/// A head that is longer is refused, in bytes.
-pub(in crate::http) const HEAD_AT_MOST: usize = 16 << 10;
+/// The longest head that is accepted.
+pub(in crate::http) const MAX_HEAD_BYTES: usize = 16 << 10;
 
-/// What has come of a request.
+/// How much of a request's head has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::http) enum Heard {
-    /// More must come.
-    Part,
-    /// All of its head, or something that is none: the server answers it.
-    Whole,
+pub(in crate::http) enum HeadState {
+    Incomplete,
+    /// The whole head, or bytes that are no request: the server answers them.
+    Complete,
     TooLong,
 }
 
-/// Looks at `head`, of which everything before `seen` was looked at already.
-pub(in crate::http) fn heard(head: &[u8], seen: usize) -> Heard {
+/// Checks `head`, whose first `checked` bytes were incomplete when checked before.
+pub(in crate::http) fn head_state(head: &[u8], checked: usize) -> HeadState {
     let is_request =
         head.first().is_none_or(|first| first.is_ascii_alphabetic() || b"\r\n".contains(first));
-    // An end may begin with what was seen.
-    let new = &head[seen.saturating_sub(3)..];
+    // The end may begin in the bytes that were checked before.
+    let new = &head[checked.saturating_sub(3)..];
     let ends =
         new.windows(2).any(|two| two == b"\n\n") || new.windows(3).any(|end| end == b"\n\r\n");
     match !is_request || ends {
-        true => Heard::Whole,
-        false if head.len() >= HEAD_AT_MOST => Heard::TooLong,
-        false => Heard::Part,
+        true => HeadState::Complete,
+        false if head.len() >= MAX_HEAD_BYTES => HeadState::TooLong,
+        false => HeadState::Incomplete,
     }
 }
 
-/// The headers of a head, in their order; what is no text is left out.
+/// The headers of a head, in their order; lines that are not UTF-8 are skipped.
 pub(in crate::http) fn headers(head: &[u8]) -> impl Iterator<Item = (&str, &str)> {
     let lines = head.trim_ascii_start().split(|byte| *byte == b'\n').skip(1);
     let lines = lines.map(<[u8]>::trim_ascii_end).take_while(|line| !line.is_empty());
@@ -41,12 +40,12 @@ pub(in crate::http) fn headers(head: &[u8]) -> impl Iterator<Item = (&str, &str)
     lines.filter_map(header).map(|(name, value)| (name, value.trim()))
 }
 
-/// Gives a `POST` of HTTP/1.0 without a length the length that it has: none (RFC
-/// 9112, 6.3). The server refuses it otherwise, and a reverse proxy such as nginx
-/// makes it out of a `POST` without a body.
+/// Adds `Content-Length: 0` to a `POST` of HTTP/1.0 without a length, which has
+/// no body (RFC 9112, 6.3). The server rejects it otherwise, and reverse proxies
+/// such as nginx send it for a `POST` without a body.
 pub(in crate::http) fn with_length(head: BytesMut) -> Bytes {
     const LENGTH: &[u8] = b"Content-Length: 0\r\n";
-    match place_for_length(&head) {
+    match missing_length_offset(&head) {
         None => head.freeze(),
         Some(at) => {
             let mut whole = BytesMut::with_capacity(head.len() + LENGTH.len());
@@ -58,8 +57,8 @@ pub(in crate::http) fn with_length(head: BytesMut) -> Bytes {
     }
 }
 
-/// Behind the request line, where a length is missing.
-fn place_for_length(head: &[u8]) -> Option<usize> {
+/// The offset behind the request line, if a length is missing.
+fn missing_length_offset(head: &[u8]) -> Option<usize> {
     let begin = head.iter().position(|byte| !b"\r\n".contains(byte))?;
     let mut lines = head[begin..].split_inclusive(|byte| *byte == b'\n');
     let first = lines.next()?;
@@ -68,12 +67,12 @@ fn place_for_length(head: &[u8]) -> Option<usize> {
     let name =
         |line: &[u8]| line.split(|byte| *byte == b':').next().map(<[u8]>::to_ascii_lowercase);
     let mut names = lines.take_while(|line| !line.trim_ascii().is_empty()).filter_map(name);
-    let tells =
+    let gives_length =
         |name: Vec<u8>| matches!(name.trim_ascii(), b"content-length" | b"transfer-encoding");
-    (is_old_post && !names.any(tells)).then_some(begin + first.len())
+    (is_old_post && !names.any(gives_length)).then_some(begin + first.len())
 }
 
-/// Why a connection ends without the server having seen it.
+/// Why a connection is refused before the server gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Refusal {
     TooSlow,
@@ -82,7 +81,7 @@ pub(in crate::http) enum Refusal {
 }
 
 impl Refusal {
-    /// The whole answer.
+    /// The whole HTTP response.
     pub(in crate::http) fn answer(self) -> String {
         let (status, more) = match self {
             Refusal::TooSlow => ("408 Request Timeout", ""),
@@ -97,38 +96,40 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    /// Byte after byte, as the slowest client sends it.
-    fn slowly(text: &[u8]) -> Option<usize> {
-        (1..=text.len()).find(|length| heard(&text[..*length], length - 1) != Heard::Part)
+    /// The number of bytes after which the head is no longer incomplete, when
+    /// they arrive one by one.
+    fn decided_after(text: &[u8]) -> Option<usize> {
+        (1..=text.len())
+            .find(|length| head_state(&text[..*length], length - 1) != HeadState::Incomplete)
     }
 
     #[test]
-    fn a_head_is_whole_with_its_empty_line_and_not_before() {
+    fn a_head_is_complete_at_its_empty_line_and_not_before() {
         for text in
             ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.0\n\n", "GET /\r\nA: b\n\r\n"]
         {
-            assert_eq!(slowly(text.as_bytes()), Some(text.len()), "{text:?}");
+            assert_eq!(decided_after(text.as_bytes()), Some(text.len()), "{text:?}");
             let more = format!("{text}GET");
-            assert_eq!(heard(more.as_bytes(), 0), Heard::Whole);
+            assert_eq!(head_state(more.as_bytes(), 0), HeadState::Complete);
         }
-        assert_eq!(slowly(b"GET / HTTP/1.1\r\nHost: a\r\n"), None);
-        assert_eq!(heard(b"", 0), Heard::Part);
+        assert_eq!(decided_after(b"GET / HTTP/1.1\r\nHost: a\r\n"), None);
+        assert_eq!(head_state(b"", 0), HeadState::Incomplete);
     }
 
     #[test]
-    fn what_is_no_request_is_left_to_the_server() {
-        assert_eq!(slowly(&[22, 3, 1, 0]), Some(1));
+    fn bytes_that_are_no_request_are_left_to_the_server() {
+        assert_eq!(decided_after(&[22, 3, 1, 0]), Some(1));
     }
 
     #[test]
-    fn no_head_grows_for_ever() {
-        let endless = vec![b'a'; 2 * HEAD_AT_MOST];
-        assert_eq!(slowly(&endless), Some(HEAD_AT_MOST));
-        assert_eq!(heard(&endless[..HEAD_AT_MOST], HEAD_AT_MOST - 1), Heard::TooLong);
+    fn an_endless_head_is_too_long() {
+        let endless = vec![b'a'; 2 * MAX_HEAD_BYTES];
+        assert_eq!(decided_after(&endless), Some(MAX_HEAD_BYTES));
+        assert_eq!(head_state(&endless[..MAX_HEAD_BYTES], MAX_HEAD_BYTES - 1), HeadState::TooLong);
     }
 
     #[test]
-    fn a_post_of_http_1_0_without_a_length_has_none() {
+    fn a_post_of_http_1_0_without_a_length_gets_length_0() {
         let read = |text: &str| String::from_utf8(with_length(text.into()).to_vec()).unwrap();
         assert_eq!(
             read("\r\nPOST /a HTTP/1.0\r\nHost: b\r\n\r\nrest"),
@@ -164,12 +165,12 @@ mod tests {
         }
 
         #[test]
-        fn it_does_not_matter_how_the_bytes_are_cut(text in "[A\r\n]{0,40}", cut in 0_usize..40) {
+        fn the_result_does_not_depend_on_how_the_bytes_are_cut(text in "[A\r\n]{0,40}", cut in 0_usize..40) {
             let text = format!("A{text}").into_bytes();
             let cut = cut.min(text.len());
-            let at_once = heard(&text, 0);
-            let first = heard(&text[..cut], 0);
-            let in_two = if first == Heard::Part { heard(&text, cut) } else { first };
+            let at_once = head_state(&text, 0);
+            let first = head_state(&text[..cut], 0);
+            let in_two = if first == HeadState::Incomplete { head_state(&text, cut) } else { first };
             proptest::prop_assert_eq!(at_once, in_two);
         }
     }

@@ -1,6 +1,6 @@
-//! Who came, in the log: each connection's first request, and whatever changes
-//! something. A player that fetches a segment a second is one line, not
-//! thousands on an SD card; the rest is told at the level debug.
+//! The access log: each connection's first request and each request that may
+//! change something at level info, the others at debug. A player that fetches a
+//! segment a second is one line, not thousands on an SD card.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,41 +12,40 @@ use log::{Level, log};
 
 use super::connection::OverUnixSocket;
 
-/// Whether a connection has asked for something already.
+/// Whether a request of the connection was logged already.
 #[derive(Debug, Default)]
-pub(in crate::http) struct Told(AtomicBool);
+pub(in crate::http) struct HasLogged(AtomicBool);
 
-/// Writes a line for a request: address, method, path and status. Never the
-/// query: it may hold what is nobody's business.
-pub(in crate::http) async fn note(
+/// Middleware: logs address, method, path and status of a request. Never the
+/// query: it may hold secrets.
+pub(in crate::http) async fn log_request(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let told = request.conn_data::<Told>();
-    let is_first = told.is_none_or(|told| !told.0.swap(true, Ordering::Relaxed));
-    let is_worth_it = is_first || !request.method().is_safe();
-    let level = if is_worth_it { Level::Info } else { Level::Debug };
+    let has_logged = request.conn_data::<HasLogged>();
+    let is_first = has_logged.is_none_or(|has| !has.0.swap(true, Ordering::Relaxed));
+    let level = if is_first || !request.method().is_safe() { Level::Info } else { Level::Debug };
     let peer = shown(request.request());
     let response = next.call(request).await?;
-    let asked = response.request();
-    let (method, path, status) = (asked.method(), asked.path(), response.status().as_u16());
+    let request = response.request();
+    let (method, path, status) = (request.method(), request.path(), response.status().as_u16());
     log!(level, "{} {method} {} {status}", peer, printable(path));
     Ok(response)
 }
 
-/// The address, or the user who came through the Unix socket.
+/// The client's address, or its user if it connected to the Unix socket.
 fn shown(request: &HttpRequest) -> String {
     match (request.peer_addr(), request.conn_data::<OverUnixSocket>()) {
         (Some(peer), _) => peer.ip().to_canonical().to_string(),
         (None, Some(OverUnixSocket { user: Some(user) })) => format!("user {user}"),
-        (None, Some(OverUnixSocket { user: None }) | None) => "somebody".to_owned(),
+        (None, Some(OverUnixSocket { user: None }) | None) => "unknown client".to_owned(),
     }
 }
 
-/// Without what could break a line or pretend to be another, and not too long.
+/// `path` for one line of the log: control characters are replaced, and it is cut at 200.
 fn printable(path: &str) -> String {
-    const LONGEST: usize = 200;
-    path.chars().take(LONGEST).map(|c| if c.is_control() { '?' } else { c }).collect()
+    const MAX_CHARS: usize = 200;
+    path.chars().take(MAX_CHARS).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 #[cfg(test)]

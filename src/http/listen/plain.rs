@@ -1,19 +1,19 @@
-//! HTTP where HTTPS is spoken: where to go instead. Pure.
+//! The answer to plain HTTP on an HTTPS port. Pure.
 //!
-//! Who only wants to see something is sent to the same place over HTTPS. Who
-//! asks for more has already sent it readable for all, and is told so.
+//! `GET` and `HEAD` are redirected to the same URL over HTTPS. Other requests
+//! were already sent without encryption, and get an error.
 
-/// The longest head of a request that is read, in bytes.
-pub(in crate::http) const HEAD_AT_MOST: usize = 8 << 10;
+/// The longest head of a request that is read.
+pub(in crate::http) const MAX_HEAD_BYTES: usize = 8 << 10;
 
 const REFUSAL: &str = "This port speaks HTTPS: begin the address with https://\n";
 
 /// Whether the head of a request is complete.
-pub(in crate::http) fn is_whole(head: &[u8]) -> bool {
+pub(in crate::http) fn is_complete(head: &[u8]) -> bool {
     head.windows(4).any(|four| four == b"\r\n\r\n")
 }
 
-/// The whole answer. Nothing in it may be cached: HTTPS may be switched off.
+/// The whole HTTP response. It must not be cached: HTTPS may be switched off.
 pub(in crate::http) fn answer(head: &[u8]) -> String {
     match secure_url(head) {
         Some(url) => format!(
@@ -28,10 +28,10 @@ pub(in crate::http) fn answer(head: &[u8]) -> String {
     }
 }
 
-/// What was asked for, over HTTPS; nothing unless it is a whole and harmless
-/// request to see something.
+/// The requested URL with `https`; `None` unless the request is a complete and
+/// well-formed `GET` or `HEAD`.
 fn secure_url(head: &[u8]) -> Option<String> {
-    if !is_whole(head) {
+    if !is_complete(head) {
         return None;
     }
     let mut lines = std::str::from_utf8(head).ok()?.split("\r\n");
@@ -55,18 +55,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_wants_to_see_something_is_sent_to_the_same_place() {
+    fn get_and_head_are_redirected_to_the_same_url() {
         for method in ["GET", "HEAD"] {
-            let asked = format!("{method} /a.mp4?pad=0 HTTP/1.1\r\nhost: [::1]:8000\r\n\r\n");
-            let told = answer(asked.as_bytes());
-            assert!(told.starts_with("HTTP/1.1 307 "), "{told}");
-            assert!(told.contains("\r\nLocation: https://[::1]:8000/a.mp4?pad=0\r\n"), "{told}");
+            let request = format!("{method} /a.mp4?pad=0 HTTP/1.1\r\nhost: [::1]:8000\r\n\r\n");
+            let response = answer(request.as_bytes());
+            assert!(response.starts_with("HTTP/1.1 307 "), "{response}");
+            assert!(
+                response.contains("\r\nLocation: https://[::1]:8000/a.mp4?pad=0\r\n"),
+                "{response}"
+            );
         }
     }
 
     #[test]
-    fn whoever_asks_otherwise_is_told() {
-        for asked in [
+    fn other_requests_get_an_error_that_names_https() {
+        for request in [
             "PUT /api/v1/start HTTP/1.1\r\nHost: box\r\n\r\n",
             "GET / HTTP/1.0\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: box",
@@ -76,20 +79,20 @@ mod tests {
             "GET\r\n\r\n",
             "",
         ] {
-            let told = answer(asked.as_bytes());
-            assert!(told.starts_with("HTTP/1.1 400 "), "{asked:?}: {told}");
-            assert!(told.ends_with(REFUSAL), "{asked:?}: {told}");
+            let response = answer(request.as_bytes());
+            assert!(response.starts_with("HTTP/1.1 400 "), "{request:?}: {response}");
+            assert!(response.ends_with(REFUSAL), "{request:?}: {response}");
         }
     }
 
     proptest::proptest! {
         #[test]
-        fn nothing_that_is_sent_adds_a_line_to_the_answer(
+        fn no_request_adds_a_line_to_the_response(
             method in "(GET|HEAD|X)", path in "/?[ -~\r\n]{0,20}", host in "[ -~\r\n]{0,20}",
         ) {
-            let asked = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
-            let told = answer(asked.as_bytes());
-            proptest::prop_assert_eq!(told.split("\r\n").count(), 7, "{}", told);
+            let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            let response = answer(request.as_bytes());
+            proptest::prop_assert_eq!(response.split("\r\n").count(), 7, "{}", response);
         }
 
         #[test]

@@ -1,4 +1,4 @@
-//! The listener: its socket options, its workers, its end.
+//! The HTTP server: its listeners, its workers, its middleware and its stop.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -19,12 +19,12 @@ use log::debug;
 
 use super::ambiguity;
 use super::connection::Connection;
-use super::exchange::{self, Ended, HEAD_AT_MOST};
+use super::exchange::{self, Ended, HEAD_TIMEOUT};
 use super::head::Refusal;
-use super::journal::{self, Told};
+use super::journal::{self, HasLogged};
 use crate::base::disk::Disk;
 use crate::base::sockets::{self, SocketFile};
-use crate::base::system::{self};
+use crate::base::system;
 use crate::base::tls::Tls;
 use crate::config::settings;
 use crate::http::access;
@@ -37,21 +37,21 @@ use crate::http::pages::error_page;
 use crate::http::routes;
 use crate::http::state::State;
 
-/// So many bytes the server gathers before it sends them: none. A body is asked
-/// for more only when everything before it has left, which lets it write to the
-/// socket by itself (`body`), and the buffers of connections stay small.
-pub(in crate::http) const WRITE_BUFFER: usize = 1;
+/// Bytes that the server gathers before it sends them: none. So a body is polled
+/// only after everything before it was sent, which lets it write to the socket
+/// itself (`body`), and the buffers of connections stay small.
+pub(in crate::http) const WRITE_BUFFER_BYTES: usize = 1;
 
 /// More workers than this gain nothing: a viewer costs a few writes a second.
-const WORKERS_AT_MOST: usize = 4;
+const MAX_WORKERS: usize = 4;
 
-/// The acceptor bounds connections, and must see all of them for that.
+/// Above the acceptor's limit: the acceptor must see every connection to bound them.
 const CONNECTIONS_PER_WORKER: usize = 1 << 16;
 
-/// A connection takes no longer to end.
-const GOODBYE_AT_MOST: Duration = Duration::from_secs(1);
+/// Time for a connection to close.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why the service cannot be reached.
+/// Why the HTTP server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error(
@@ -66,17 +66,18 @@ pub enum ServeError {
     #[error(
         "server.socket: cannot listen on {path:?}: {}",
         if source.kind() == io::ErrorKind::AddrInUse {
-            "another program does so".to_owned()
+            "another program listens there".to_owned()
         } else {
             source.to_string()
         }
     )]
     Socket { path: PathBuf, source: io::Error },
-    #[error("the web server does not start")]
+    #[error("cannot start the web server")]
     Start(#[source] io::Error),
 }
 
-/// A listener that is bound, so that a busy port is known before anything starts.
+/// A bound server that does not answer yet, so that a busy port is known before
+/// anything starts.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -87,10 +88,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the port, on which HTTPS is spoken if there is a certificate.
+    /// Binds the configured address; speaks HTTPS if there is a certificate.
     ///
     /// # Errors
-    /// It is taken, or the address is not one of this machine.
+    /// The port is in use, the address is not one of this machine, or the
+    /// document root cannot be opened.
     pub fn bind(settings: &settings::Server, tls: Option<&Tls>) -> Result<Self, ServeError> {
         let address = SocketAddr::new(settings.bind, settings.port);
         let listener =
@@ -103,10 +105,10 @@ impl Server {
     }
 
     /// Listens on a Unix socket as well, whose users need no password; blocks.
-    /// Returns its file, which is to be removed at the end.
+    /// Returns the socket's file, which must be removed at the end.
     ///
     /// # Errors
-    /// It cannot be made, or another program listens there.
+    /// The socket cannot be created, or another program listens there.
     pub fn bind_socket(&mut self, path: &Path) -> Result<SocketFile, ServeError> {
         let at_path = |source| ServeError::Socket { path: path.to_owned(), source };
         let (listener, file) = sockets::listen_unix(path).map_err(at_path)?;
@@ -114,21 +116,21 @@ impl Server {
         Ok(file)
     }
 
-    /// Starts to answer. The returned future ends when `handle.stop` is called.
+    /// Starts the workers. The returned future ends when `handle.stop` is called.
     ///
     /// # Errors
-    /// Threads or sockets cannot be had.
+    /// The listeners cannot be registered.
     pub fn start(self, state: Arc<State>) -> Result<actix_web::dev::Server, ServeError> {
         let Self { listener, local, docroot, acceptor, scheme } = self;
         let state = web::Data::from(state);
         let operators = state.clone();
-        let acceptor =
-            acceptor.reserving(move |peer, head| access::is_privileged(&operators, peer, head));
+        let acceptor = acceptor
+            .with_privilege(move |peer, head| access::is_privileged(&operators, peer, head));
         let app = Application { state, docroot, acceptor };
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        let of_socket = app.clone();
+        let local_app = app.clone();
         let server = actix_server::Server::build()
-            .workers(workers.min(WORKERS_AT_MOST))
+            .workers(workers.min(MAX_WORKERS))
             .max_concurrent_connections(CONNECTIONS_PER_WORKER)
             .disable_signals();
         let serve = move || {
@@ -138,9 +140,9 @@ impl Server {
         let mut server = server.listen("http", listener, serve).map_err(ServeError::Start)?;
         if let Some(local) = local {
             let serve = move || {
-                let acceptor = of_socket.acceptor.clone();
+                let acceptor = local_app.acceptor.clone();
                 let admit = fn_service(move |socket| admit_local(acceptor.clone(), socket));
-                admit.and_then(of_socket.http(Scheme::Http))
+                admit.and_then(local_app.http(Scheme::Http))
             };
             let listening = server.listen_uds("http on a Unix socket", local, serve);
             server = listening.map_err(ServeError::Start)?;
@@ -149,7 +151,7 @@ impl Server {
     }
 }
 
-/// What answers on every connection.
+/// The parts of the application that every worker needs.
 #[derive(Clone)]
 struct Application {
     state: web::Data<State>,
@@ -158,7 +160,7 @@ struct Application {
 }
 
 impl Application {
-    /// By hand what `HttpServer` does, because that has no place for a acceptor.
+    /// Builds the HTTP service of a worker. `HttpServer` would, but takes no acceptor.
     fn http(
         &self,
         scheme: Scheme,
@@ -170,36 +172,36 @@ impl Application {
             .app_data(scheme)
             .app_data(Notifiers::default())
             .app_data(web::QueryConfig::default().error_handler(error::unreadable_query))
-            .wrap(middleware::from_fn(ambiguity::refuse))
+            .wrap(middleware::from_fn(ambiguity::reject))
             .wrap(middleware::from_fn(error_page::show))
-            .wrap(middleware::from_fn(exchange::answer))
-            .wrap(middleware::from_fn(journal::note))
+            .wrap(middleware::from_fn(exchange::limit))
+            .wrap(middleware::from_fn(journal::log_request))
             .wrap(middleware::DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
             .configure(|service| routes::all(service, docroot.as_ref()));
         let http = HttpService::build()
-            .client_request_timeout(HEAD_AT_MOST)
-            .client_disconnect_timeout(GOODBYE_AT_MOST)
-            .h1_write_buffer_size(WRITE_BUFFER)
-            // Who has gone is noticed also where there is nothing to send.
+            .client_request_timeout(HEAD_TIMEOUT)
+            .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+            .h1_write_buffer_size(WRITE_BUFFER_BYTES)
+            // So a closed connection is noticed also while there is nothing to send.
             .h1_allow_half_closed(false)
-            .on_connect_ext(|accepted: &Accepted, known| {
-                known.insert(Told::default());
-                accepted.keep_in(known);
+            .on_connect_ext(|accepted: &Accepted, extensions| {
+                extensions.insert(HasLogged::default());
+                accepted.insert_into(extensions);
             })
             .h1(map_config(app, |()| AppConfig::default()));
         let http = apply_fn_factory(http, move |(mut accepted, peer): Admitted, http| {
-            let (exchange, connection, line) =
-                (accepted.exchange(), accepted.connection(), accepted.line());
-            let (eviction, acceptor) = (accepted.eviction(), acceptor.clone());
+            let (exchange, connection, transport) =
+                (accepted.exchange(), accepted.connection(), accepted.transport());
+            let (eviction, acceptor) = (accepted.take_eviction(), acceptor.clone());
             let served = http.call((accepted, peer));
             async move {
                 let ended = exchange::serve(&exchange, eviction, served).await;
                 match ended {
                     Ended::Served(served) => log_malformed(served, &acceptor, peer),
-                    Ended::Overdue => line.say(&Refusal::TooSlow.answer()).await,
-                    Ended::Evicted => cut(connection.as_deref()),
+                    Ended::TimedOut => transport.send_last(&Refusal::TooSlow.answer()).await,
+                    Ended::Evicted => evict(connection.as_deref()),
                 }
-                acceptor.look_after();
+                acceptor.connection_ended();
                 Ok::<_, DispatchError>(())
             }
         });
@@ -207,7 +209,7 @@ impl Application {
     }
 }
 
-/// A connection that may ask, and whose it is.
+/// An accepted connection and its peer.
 type Admitted = (Accepted, Option<SocketAddr>);
 
 async fn admit(acceptor: Acceptor, socket: TcpStream) -> Result<Admitted, ()> {
@@ -226,14 +228,14 @@ fn log_malformed(served: Result<(), DispatchError>, acceptor: &Acceptor, peer: O
     }
 }
 
-fn cut(connection: Option<&Connection>) {
-    debug!("a client that takes nothing makes room");
+fn evict(connection: Option<&Connection>) {
+    debug!("connection evicted: its client reads nothing");
     if let Some(connection) = connection {
-        connection.cut();
+        connection.reset();
     }
 }
 
-/// Ends all connections at once; live ones never end by themselves.
+/// Closes all connections at once: those of viewers never end by themselves.
 pub async fn stop(handle: &ServerHandle) {
     handle.stop(false).await;
 }

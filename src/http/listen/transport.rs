@@ -1,7 +1,7 @@
-//! What a connection runs over: TCP, TLS or the Unix socket.
+//! The transport of a connection: TCP, TLS or the Unix socket.
 //!
-//! Its handles share it, so that a client can still be answered once the server
-//! has dropped its own. No borrow outlives the poll that it is for.
+//! Its handles share the socket, so that a client can still be answered after
+//! the server has dropped its handle. No borrow outlives the poll that it is for.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -16,13 +16,13 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio_rustls::server::TlsStream;
 
 use super::connection::{Connection, OverUnixSocket};
-use super::head::{Heard, heard};
+use super::head::{HeadState, head_state};
 
-/// What is read of a request at a time: few are longer.
-const READ_AT_A_TIME: usize = 1 << 10;
+/// Bytes that are read of a head at a time: few heads are longer.
+const READ_BYTES: usize = 1 << 10;
 
-/// So long a client may take to hear why it is refused.
-const FAREWELL_AT_MOST: Duration = Duration::from_secs(1);
+/// Time to send the reason of a refusal.
+const LAST_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection's bytes, both ways. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -52,17 +52,17 @@ impl Transport {
         Self(Rc::new(RefCell::new(transport)))
     }
 
-    /// Its socket, with a file of its own; nothing where there are too few files for that.
-    pub(in crate::http) fn socket_of_its_own(&self) -> Option<Rc<Connection>> {
+    /// Duplicates its socket; `None` if the process may open no more files.
+    pub(in crate::http) fn duplicate(&self) -> Option<Rc<Connection>> {
         let connection = match &*self.0.borrow() {
-            Socket::Plain(socket) => Connection::beside(socket, true),
-            Socket::Tls(encrypted) => Connection::beside(encrypted.get_ref().0, false),
-            Socket::Unix(socket) => Connection::beside(socket, true),
+            Socket::Plain(socket) => Connection::duplicate(socket, true),
+            Socket::Tls(encrypted) => Connection::duplicate(encrypted.get_ref().0, false),
+            Socket::Unix(socket) => Connection::duplicate(socket, true),
         };
         connection.map(Rc::new).ok()
     }
 
-    /// Who came, if it was through the Unix socket.
+    /// The peer's user, if this is the Unix socket.
     pub(in crate::http) fn over_unix_socket(&self) -> Option<OverUnixSocket> {
         match &*self.0.borrow() {
             Socket::Unix(socket) => {
@@ -72,32 +72,35 @@ impl Transport {
         }
     }
 
-    /// Reads until there is a request, or no more of one.
+    /// Reads into `head` until the head of a request is complete or too long, or
+    /// the client sends no more.
     ///
     /// # Errors
     /// The connection is broken.
-    pub(in crate::http) async fn ask(&mut self, head: &mut BytesMut) -> io::Result<Heard> {
+    pub(in crate::http) async fn read_head(
+        &mut self,
+        head: &mut BytesMut,
+    ) -> io::Result<HeadState> {
         loop {
-            let seen = head.len();
-            head.reserve(READ_AT_A_TIME);
+            let checked = head.len();
+            head.reserve(READ_BYTES);
             if self.read_buf(head).await? == 0 {
-                return Ok(Heard::Part);
+                return Ok(HeadState::Incomplete);
             }
-            match heard(head, seen) {
-                Heard::Part => {}
-                enough @ (Heard::Whole | Heard::TooLong) => return Ok(enough),
+            match head_state(head, checked) {
+                HeadState::Incomplete => {}
+                done @ (HeadState::Complete | HeadState::TooLong) => return Ok(done),
             }
         }
     }
 
-    /// Sends a last answer and closes this side. A client that does not take it
-    /// within a second goes without.
-    pub(in crate::http) async fn say(mut self, answer: &str) {
-        let said = async {
+    /// Sends a last response and closes the sending side; gives up after a second.
+    pub(in crate::http) async fn send_last(mut self, answer: &str) {
+        let sent = async {
             self.write_all(answer.as_bytes()).await?;
             self.shutdown().await
         };
-        tokio::time::timeout(FAREWELL_AT_MOST, said).await.ok();
+        tokio::time::timeout(LAST_ANSWER_TIMEOUT, sent).await.ok();
     }
 }
 

@@ -1,8 +1,8 @@
-//! A body whose bytes are shared with other viewers.
+//! A response body whose bytes are shared with other viewers.
 //!
-//! They go from the ring to the kernel without a copy; what the kernel does not
-//! take at once, and everything of an encrypted connection, goes through the
-//! server in small pieces.
+//! They are written from the ring to the socket without a copy. Bytes that the
+//! socket does not accept at once, and all bytes of encrypted connections, go
+//! through the server in small slices.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -18,17 +18,17 @@ use bytes::{Bytes, BytesMut};
 use super::viewer::Continue;
 use crate::http::listen::connection::Connection;
 
-/// The server copies what it is given into a buffer that it keeps: a burst
-/// must not blow that up for as long as the viewer stays.
-pub(in crate::http) const SLICE: usize = 16 << 10;
+/// The longest slice that is given to the server: it copies slices into a buffer
+/// that it keeps, and a burst must not enlarge that for the viewer's whole stay.
+pub(in crate::http) const MAX_SLICE_BYTES: usize = 16 << 10;
 
-/// Where bytes come from.
+/// The source of a body's bytes.
 pub(in crate::http) trait Source: Unpin + 'static {
-    /// Puts what comes next into `out`. Asked only when all before it has left.
+    /// Appends the next bytes to `out`. Polled only when all earlier bytes were sent.
     fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Continue>;
 }
 
-/// An answer without an end, from `source`. Without one where only the head is asked for.
+/// An endless response from `source`; without a body for `HEAD`.
 pub(in crate::http) fn endless<S: Source>(
     request: &HttpRequest,
     mut response: HttpResponseBuilder,
@@ -43,8 +43,8 @@ pub(in crate::http) fn endless<S: Source>(
     }
 }
 
-/// As [`endless`], for clients that read the bytes as they come and know no
-/// chunks: the end of the connection is the end.
+/// As [`endless`], without chunked encoding, for clients that do not decode it:
+/// the body ends with the connection.
 pub(in crate::http) fn until_close<S: Source>(
     request: &HttpRequest,
     mut response: HttpResponseBuilder,
@@ -60,14 +60,14 @@ fn without_length<S: Source>(
     framing: Framing,
     source: S,
 ) -> HttpResponse {
-    // The length is taken out again: this is the only way to tell the server
-    // that it shall leave the bytes as they are.
+    // The length is removed again: only with `no_chunking` does the server send
+    // the bytes unchanged.
     let mut response = response.no_chunking(0).body(Body::new(request, framing, source));
     response.headers_mut().remove(header::CONTENT_LENGTH);
     response
 }
 
-/// An answer of these bytes.
+/// A response of these bytes, with their length.
 pub(in crate::http) fn whole(
     request: &HttpRequest,
     mut response: HttpResponseBuilder,
@@ -77,7 +77,7 @@ pub(in crate::http) fn whole(
     response.no_chunking(length as u64).body(Body::new(request, Framing::Plain, Whole(pieces)))
 }
 
-/// How an HTTP/1 client tells where the body ends (RFC 9112, 7.1).
+/// How the end of the body is marked (RFC 9112, 6.3 and 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
     /// By its length, or by the end of the connection.
@@ -88,29 +88,34 @@ enum Framing {
 struct Body<S> {
     connection: Option<Rc<Connection>>,
     framing: Framing,
-    /// What has not left yet.
+    /// Bytes that are not sent yet.
     out: VecDeque<Bytes>,
-    /// Nothing once it has ended.
+    /// `None` after its end.
     source: Option<S>,
 }
 
 impl<S: Source> Body<S> {
     fn new(request: &HttpRequest, framing: Framing, source: S) -> Self {
         let source = Some(source).filter(|_| request.method() != Method::HEAD);
-        Self { connection: Connection::of(request), framing, out: VecDeque::new(), source }
+        Self {
+            connection: Connection::from_request(request),
+            framing,
+            out: VecDeque::new(),
+            source,
+        }
     }
 
-    fn frame(&mut self, flow: Continue) {
+    fn frame(&mut self, next: Continue) {
         if self.framing == Framing::Plain {
             return;
         }
         let length: usize = self.out.iter().map(Bytes::len).sum();
-        // A chunk of no length would be the end.
+        // An empty chunk would end the body.
         if length > 0 {
             self.out.push_front(format!("{length:X}\r\n").into());
             self.out.push_back(Bytes::from_static(b"\r\n"));
         }
-        if flow == Continue::End {
+        if next == Continue::End {
             self.out.push_back(Bytes::from_static(b"0\r\n\r\n"));
         }
     }
@@ -130,35 +135,35 @@ impl<S: Source> MessageBody for Body<S> {
         let body = self.get_mut();
         loop {
             if let Some(connection) = &body.connection {
-                connection.offer(&mut body.out);
+                connection.try_write(&mut body.out);
             }
             if let Some(slice) = slice(&mut body.out) {
                 return Poll::Ready(Some(Ok(slice)));
             }
             let Some(source) = &mut body.source else { return Poll::Ready(None) };
-            let flow = ready!(source.poll_more(&mut body.out, cx));
-            if flow == Continue::End {
+            let next = ready!(source.poll_more(&mut body.out, cx));
+            if next == Continue::End {
                 body.source = None;
             }
-            body.frame(flow);
+            body.frame(next);
         }
     }
 }
 
-/// The first bytes, at most [`SLICE`], in one piece.
+/// The first bytes, at most [`MAX_SLICE_BYTES`], without gaps.
 fn slice(out: &mut VecDeque<Bytes>) -> Option<Bytes> {
     let first = out.front_mut()?;
-    if first.len() >= SLICE {
-        return Some(first.split_to(SLICE));
+    if first.len() >= MAX_SLICE_BYTES {
+        return Some(first.split_to(MAX_SLICE_BYTES));
     }
     if out.len() == 1 {
         return out.pop_front();
     }
-    let mut slice = BytesMut::with_capacity(SLICE);
+    let mut slice = BytesMut::with_capacity(MAX_SLICE_BYTES);
     while let Some(next) = out.front_mut()
-        && slice.len() < SLICE
+        && slice.len() < MAX_SLICE_BYTES
     {
-        let part = next.split_to(next.len().min(SLICE - slice.len()));
+        let part = next.split_to(next.len().min(MAX_SLICE_BYTES - slice.len()));
         slice.extend_from_slice(&part);
         if next.is_empty() {
             out.pop_front();
@@ -167,7 +172,7 @@ fn slice(out: &mut VecDeque<Bytes>) -> Option<Bytes> {
     Some(slice.freeze())
 }
 
-/// Some bytes and then the end.
+/// A body of known length.
 struct Whole(Vec<Bytes>);
 
 impl Source for Whole {
@@ -190,15 +195,15 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_through_the_server_goes_in_small_slices() {
+    fn the_server_gets_small_slices() {
         let mut out: VecDeque<_> = pieces().into();
         let slices: Vec<_> = std::iter::from_fn(|| slice(&mut out)).collect();
-        assert!(slices.iter().all(|slice| slice.len() <= SLICE));
+        assert!(slices.iter().all(|slice| slice.len() <= MAX_SLICE_BYTES));
         assert_eq!(slices.concat(), pieces().concat());
     }
 
     #[actix_web::test]
-    async fn a_body_without_a_length_tells_its_chunks_and_its_end() {
+    async fn a_body_without_a_length_is_chunked_and_marks_its_end() {
         let request = TestRequest::get().to_http_request();
         let pieces = vec![Bytes::from_static(b"0123456789"), Bytes::from_static(b"abcdef")];
         let body = Body::new(&request, Framing::Chunked, Whole(pieces));
@@ -207,7 +212,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn who_asks_for_the_head_gets_no_body() {
+    async fn a_head_request_gets_no_body() {
         let request = TestRequest::default().method(Method::HEAD).to_http_request();
         let response = whole(&request, HttpResponse::Ok(), pieces());
         let length = response.headers().get(header::CONTENT_LENGTH).cloned();

@@ -1,4 +1,4 @@
-//! Streams of bytes, passed on as they come.
+//! Byte streams over HTTP, passed on unchanged.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::Bytes;
 use futures_util::stream::{empty, unfold};
 
-use super::body::SLICE;
+use super::body::MAX_SLICE_BYTES;
 use crate::config::settings::Client;
 use crate::engine::process::bytes::{Stream, Viewer};
 use crate::engine::registry::{FIRST_FRAME_TIMEOUT, MAX_FAILED_RUNS, first_or_end};
@@ -16,37 +16,37 @@ use crate::http::error::ApiError;
 use crate::http::media::endless;
 use crate::hub::bytes::Begin;
 
-/// `GET` of a byte stream's URL: what its feed or its command gives, for as
-/// long as the viewer stays.
+/// `GET` of a byte stream's URL: the bytes of its feed or command, until the
+/// viewer disconnects.
 pub(in crate::http) async fn bytes(
     request: HttpRequest,
     query: web::Query<Vec<(String, String)>>,
     stream: web::ReqData<Arc<Stream>>,
 ) -> Result<HttpResponse, ApiError> {
-    let begin = begin_of(&query, &stream)?;
+    let begin = requested_begin(&query, &stream)?;
     if request.method() == Method::HEAD {
-        return Ok(answer(&stream).streaming(empty::<Result<Bytes, Infallible>>()));
+        return Ok(response(&stream).streaming(empty::<Result<Bytes, Infallible>>()));
     }
     if stream.settings().client == Client::Shot {
         let shot = stream.run_shot().await?;
         stream.count_bytes_out(shot.len());
-        return Ok(answer(&stream).body(shot));
+        return Ok(response(&stream).body(shot));
     }
     let mut viewer = stream.join(begin)?;
-    // Bytes that are there are sent, however often the feed fails otherwise.
+    // Bytes that have arrived win over failures of the feed.
     let first =
         first_or_end(viewer.next(), FIRST_FRAME_TIMEOUT, stream.wait_failed(MAX_FAILED_RUNS)).await;
     let first = first.unwrap_or(Err(None));
     let first = first.map_err(|cause| ApiError::NoBytes { cause: cause.or(stream.cause()) })?;
     let stream = Arc::clone(&stream);
-    Ok(answer(&stream).streaming(sent(stream, viewer, first)))
+    Ok(response(&stream).streaming(body(stream, viewer, first)))
 }
 
-/// Where the viewer wants to begin; keys that mean nothing here are let pass.
-fn begin_of(query: &[(String, String)], stream: &Stream) -> Result<Begin, ApiError> {
+/// The requested position to begin at; unknown keys are ignored.
+fn requested_begin(query: &[(String, String)], stream: &Stream) -> Result<Begin, ApiError> {
     let mut begin = Begin::Edge;
     for (key, value) in query {
-        let wish = match key.as_str() {
+        let requested = match key.as_str() {
             "header" => Begin::Header,
             "keyframe" => Begin::Key,
             _ => continue,
@@ -60,16 +60,16 @@ fn begin_of(query: &[(String, String)], stream: &Stream) -> Result<Begin, ApiErr
             let content_type = stream.settings().content_type.clone();
             return Err(ApiError::NoMarks { key: key.clone(), content_type });
         }
-        // An intra frame comes with the header anyway.
+        // `Key` includes the header.
         if begin != Begin::Key {
-            begin = wish;
+            begin = requested;
         }
     }
     Ok(begin)
 }
 
-/// The headers that players of such streams are used to.
-fn answer(stream: &Stream) -> HttpResponseBuilder {
+/// A response with the headers that players of byte streams expect.
+fn response(stream: &Stream) -> HttpResponseBuilder {
     let mut response = endless(&stream.settings().content_type);
     response
         .insert_header((
@@ -81,7 +81,7 @@ fn answer(stream: &Stream) -> HttpResponseBuilder {
     response
 }
 
-fn sent(
+fn body(
     stream: Arc<Stream>,
     viewer: Viewer,
     first: Bytes,
@@ -91,7 +91,7 @@ fn sent(
             Some(rest) => rest,
             None => viewer.next().await.ok()?,
         };
-        let slice = bytes.split_to(bytes.len().min(SLICE));
+        let slice = bytes.split_to(bytes.len().min(MAX_SLICE_BYTES));
         stream.count_bytes_out(slice.len());
         let rest = Some(bytes).filter(|rest| !rest.is_empty());
         Some((Ok(slice), (stream, viewer, rest)))

@@ -1,4 +1,4 @@
-//! HLS: playlists and segments, all from memory.
+//! HLS: playlists and segments, from memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::http::error::ApiError;
 use crate::http::media::{is_chromium, is_gstreamer_1_22, no_picture};
 use crate::media::hls::{FEWEST, Window};
 
-/// The first segment of a cold feed is there after its start and one group of
-/// pictures; who waits for longer is told to come back.
+/// Time to wait for the first segment: the feed's start and one group of
+/// pictures. A request that waits longer gets an error.
 const FIRST_SEGMENT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A segment is not held back for longer, where none follows it.
-const FOLLOWED_WITHIN: Duration = Duration::from_secs(3);
+/// The longest delay of a segment that waits for the next one.
+const NEXT_SEGMENT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// `GET /<stream>.m3u8`: the multivariant playlist.
 pub(in crate::http) async fn multivariant(
@@ -27,7 +27,8 @@ pub(in crate::http) async fn multivariant(
 ) -> Result<HttpResponse, ApiError> {
     let media = format!("{}live.m3u8", prefix(&request, stream.url()));
     let bound = stream.peak_bitrate();
-    let text = ready(&stream, &request, |window| window.multivariant(&media, bound)).await?;
+    let text =
+        read_when_ready(&stream, &request, |window| window.multivariant(&media, bound)).await?;
     Ok(playlist(text))
 }
 
@@ -40,26 +41,28 @@ pub(in crate::http) async fn media(
         true => String::new(),
         false => prefix(&request, stream.url()),
     };
-    let mark = stream.hub().instance_id();
-    let text = ready(&stream, &request, |window| Some(window.playlist(&prefix, mark))).await?;
+    let instance = stream.hub().instance_id();
+    let text =
+        read_when_ready(&stream, &request, |window| Some(window.playlist(&prefix, instance)))
+            .await?;
     Ok(playlist(text))
 }
 
-/// `GET /<stream>/hls/<mark>-<number>.m4s` and `…/init-<mark>-<generation>.mp4`
-pub(in crate::http) async fn piece(
+/// `GET /<stream>/hls/<instance>-<number>.m4s` and `…/init-<instance>-<generation>.mp4`
+pub(in crate::http) async fn file(
     stream: web::ReqData<Arc<Stream>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     stream.hub().lease();
     let missing = || ApiError::NoSuchPath(request.path().to_owned());
     let name = request.path().rsplit('/').next().unwrap_or_default();
-    let pieces = match named(name, stream.hub().instance_id()).ok_or_else(missing)? {
-        Name::Init(generation) => {
+    let pieces = match parse_name(name, stream.hub().instance_id()).ok_or_else(missing)? {
+        File::Init(generation) => {
             stream.hub().with_window(|window| Some(vec![window.init_of(generation)?.bytes.clone()]))
         }
-        Name::Segment(number) => {
-            if plays_by_itself(&request) {
-                followed(&stream, number).await;
+        File::Segment(number) => {
+            if is_chromium_player(&request) {
+                wait_for_next(&stream, number).await;
             }
             stream.hub().with_window(|window| Some(window.segment(number)?.pieces.clone()))
         }
@@ -67,53 +70,54 @@ pub(in crate::http) async fn piece(
     let pieces = pieces.ok_or_else(missing)?;
     let length: usize = pieces.iter().map(Bytes::len).sum();
     stream.hub().count_bytes_out(length);
-    Ok(body::whole(&request, shared("video/mp4", "public, max-age=3600, immutable"), pieces))
+    Ok(body::whole(&request, response("video/mp4", "public, max-age=3600, immutable"), pieces))
 }
 
-/// What a name below `hls/` asks for.
+/// A file below `hls/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Name {
+enum File {
     Init(u32),
     Segment(u64),
 }
 
-/// Reads a name; nothing of an earlier stream, whose numbers mean other things.
-fn named(name: &str, mark: &str) -> Option<Name> {
+/// Parses a file name; `None` for names of another instance, whose numbers mean
+/// other segments.
+fn parse_name(name: &str, instance: &str) -> Option<File> {
     if let Some(init) = name.strip_prefix("init-") {
-        let number = init.strip_prefix(mark)?.strip_prefix('-')?.strip_suffix(".mp4")?;
-        return number.parse().ok().map(Name::Init);
+        let number = init.strip_prefix(instance)?.strip_prefix('-')?.strip_suffix(".mp4")?;
+        return number.parse().ok().map(File::Init);
     }
-    let number = name.strip_prefix(mark)?.strip_prefix('-')?.strip_suffix(".m4s")?;
-    number.parse().ok().map(Name::Segment)
+    let number = name.strip_prefix(instance)?.strip_prefix('-')?.strip_suffix(".m4s")?;
+    number.parse().ok().map(File::Segment)
 }
 
-/// What leads from a playlist at the path that was asked to the stream's
-/// segments. Relative, so that it also holds behind a proxy.
+/// The relative path from the requested playlist to the stream's segments.
+/// Relative, so that it holds behind a proxy with a path prefix.
 fn prefix(request: &HttpRequest, url: &str) -> String {
     let depth = request.path().matches('/').count().saturating_sub(1);
     format!("{}{}/hls/", "../".repeat(depth), url.trim_start_matches('/'))
 }
 
-/// Waits until there is something to play, and reads it off the window.
-async fn ready<T>(
+/// Waits until the window has enough segments for the client, and reads it.
+async fn read_when_ready<T>(
     stream: &Arc<Stream>,
     request: &HttpRequest,
     read: impl Fn(&mut Window) -> Option<T>,
 ) -> Result<T, ApiError> {
     stream.hub().lease();
-    let fewest = if plays_by_itself(request) {
+    let min_segments = if is_chromium_player(request) {
         FEWEST
     } else if is_gstreamer_1_22(request) {
         2
     } else {
         1
     };
-    let look = |window: &mut Window| {
-        let is_ready = window.listed_count() >= fewest;
+    let read_if_ready = |window: &mut Window| {
+        let is_ready = window.listed_count() >= min_segments;
         is_ready.then(|| read(window)).flatten()
     };
     let found = first_or_end(
-        until(stream, look),
+        wait_until(stream, read_if_ready),
         FIRST_SEGMENT_TIMEOUT,
         stream.wait_failed(MAX_FAILED_RUNS),
     )
@@ -121,43 +125,43 @@ async fn ready<T>(
     found.ok_or_else(|| no_picture(stream))
 }
 
-/// Waits until another segment has followed this one.
+/// Waits until there is a segment after this one.
 ///
 /// Chromium's own player fails if it has loaded everything before it begins to
-/// play: `HlsRenditionImpl::CheckState` then throws its buffer away. So one
-/// segment is always on its way to it. It plays three segments behind the
-/// newest, so that nothing is late.
-async fn followed(stream: &Arc<Stream>, number: u64) {
-    let next = until(stream, |window| (window.newest()? != number).then_some(()));
-    tokio::time::timeout(FOLLOWED_WITHIN, next).await.ok();
+/// play: `HlsRenditionImpl::CheckState` then discards its buffer. So one of its
+/// requests is always open. It plays three segments behind the newest, so that
+/// the delay has no effect.
+async fn wait_for_next(stream: &Arc<Stream>, number: u64) {
+    let next = wait_until(stream, |window| (window.newest()? != number).then_some(()));
+    tokio::time::timeout(NEXT_SEGMENT_TIMEOUT, next).await.ok();
 }
 
-/// Waits until `look` finds something in the window.
-async fn until<T>(stream: &Arc<Stream>, look: impl Fn(&mut Window) -> Option<T>) -> T {
-    let mut ends = stream.hub().subscribe();
+/// Waits until `read` returns something of the window.
+async fn wait_until<T>(stream: &Arc<Stream>, read: impl Fn(&mut Window) -> Option<T>) -> T {
+    let mut changes = stream.hub().subscribe();
     loop {
-        match stream.hub().with_window(&look) {
+        match stream.hub().with_window(&read) {
             Some(found) => return found,
-            // The sender lives in the stream.
-            None => ends.changed().await.ok(),
+            // `stream` holds the sender.
+            None => changes.changed().await.ok(),
         };
     }
 }
 
-/// Whether the player asks that Chromium has for HLS, which asks for a range of
-/// everything; what scripts load does not.
-fn plays_by_itself(request: &HttpRequest) -> bool {
+/// Whether the client is Chromium's own HLS player, which sends a range from 0;
+/// requests of scripts do not.
+fn is_chromium_player(request: &HttpRequest) -> bool {
     let range = request.headers().get(header::RANGE);
     is_chromium(request) && range.is_some_and(|range| range == "bytes=0-")
 }
 
 fn playlist(text: String) -> HttpResponse {
-    shared("application/vnd.apple.mpegurl", "no-cache").body(text)
+    response("application/vnd.apple.mpegurl", "no-cache").body(text)
 }
 
-fn shared(content_type: &str, cached: &str) -> HttpResponseBuilder {
+fn response(content_type: &str, cache_control: &str) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
-    response.content_type(content_type).insert_header((header::CACHE_CONTROL, cached));
+    response.content_type(content_type).insert_header((header::CACHE_CONTROL, cache_control));
     response
 }
 
@@ -166,11 +170,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_this_stream_are_read_and_no_others() {
-        assert_eq!(named("5f-12.m4s", "5f"), Some(Name::Segment(12)));
-        assert_eq!(named("init-5f-3.mp4", "5f"), Some(Name::Init(3)));
+    fn only_names_of_this_instance_are_parsed() {
+        assert_eq!(parse_name("5f-12.m4s", "5f"), Some(File::Segment(12)));
+        assert_eq!(parse_name("init-5f-3.mp4", "5f"), Some(File::Init(3)));
         for other in ["5e-12.m4s", "5f-12.mp4", "init-5f-.mp4", "5f--1.m4s", "../5f-1.m4s", ""] {
-            assert_eq!(named(other, "5f"), None, "{other}");
+            assert_eq!(parse_name(other, "5f"), None, "{other}");
         }
     }
 

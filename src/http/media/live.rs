@@ -1,4 +1,4 @@
-//! Where a stream stands at this moment, for players that recover by themselves.
+//! The state of a stream at this moment, for players that reconnect themselves.
 
 use std::sync::Arc;
 
@@ -18,16 +18,16 @@ struct Live {
     state: &'static str,
     /// Why the stream is `waiting` or `over`.
     cause: Option<String>,
-    /// What the media timeline of MP4 (`tfdt`) shows now, in seconds: a player
-    /// that shows a picture of this time has no delay.
+    /// The current time on the media timeline of MP4 (`tfdt`), in seconds: a
+    /// player that shows a picture of this time has no delay.
     clock_s: f64,
-    /// Since the newest picture or sound came; absent where none is kept.
+    /// Time since the newest frame arrived; `null` if none is kept.
     newest_age_s: Option<f64>,
 }
 
-/// `GET /<stream>/live.json`. A stream that is not live is kept wanted for a
-/// while, as a player that asks waits for it.
-pub(in crate::http) async fn now_of(stream: web::ReqData<Arc<Stream>>) -> HttpResponse {
+/// `GET /<stream>/live.json`. Takes a lease of a stream that is not live: the
+/// player waits for it.
+pub(in crate::http) async fn status(stream: web::ReqData<Arc<Stream>>) -> HttpResponse {
     let state = stream.state(now());
     if !matches!(state, State::Live { .. }) {
         stream.hub().lease();
@@ -36,11 +36,11 @@ pub(in crate::http) async fn now_of(stream: web::ReqData<Arc<Stream>>) -> HttpRe
         State::Waiting { cause, .. } | State::Over { cause } => Some(cause.to_string()),
         State::Idle | State::Starting | State::Live { .. } | State::Stopping => None,
     };
-    let newest_age_s = stream.hub().newest_age().map(|age| thousandths(age.as_secs_f64()));
-    let clock_s = thousandths(MediaTime::now().0 as f64 / 1e9);
+    let newest_age_s = stream.hub().newest_age().map(|age| rounded_to_ms(age.as_secs_f64()));
+    let clock_s = rounded_to_ms(MediaTime::now().0 as f64 / 1e9);
     json(&mut HttpResponse::Ok(), &Live { state: state.word(), cause, clock_s, newest_age_s })
 }
 
-fn thousandths(number: f64) -> f64 {
+fn rounded_to_ms(number: f64) -> f64 {
     (number * 1000.0).round() / 1000.0
 }

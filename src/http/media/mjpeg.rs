@@ -1,7 +1,7 @@
-//! Streams as Motion JPEG over HTTP: `multipart/x-mixed-replace`, shown by
-//! `<img>` and by programs that know nothing else.
+//! Motion JPEG over HTTP: `multipart/x-mixed-replace`, for `<img>` and for
+//! programs that support no other format.
 //!
-//! A viewer is sent the newest picture whenever it has taken the one before.
+//! A viewer is sent the newest picture when the one before was sent completely.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,19 +18,19 @@ use crate::engine::registry::{FIRST_FRAME_TIMEOUT, MAX_FAILED_RUNS, Stream, firs
 use crate::http::error::ApiError;
 use crate::http::listen::connection::Connection;
 use crate::http::media::notifier::{Notifier, Notifiers, Subscription};
-use crate::http::media::{Nothing, endless, is_chromium, joined, listed};
+use crate::http::media::{Empty, endless, is_chromium, join, with_client};
 use crate::http::state::State;
 use crate::hub::{Reader, Still};
 use crate::outputs::mjpeg::{Mjpeg, Pace, variant};
 use crate::outputs::picture::PictureError;
 
-/// Stands before each picture (RFC 2046, 5.1.1). The type names it without
-/// quotes, because small programs do not know them.
+/// The boundary (RFC 2046, 5.1.1) has no quotes, because small programs do not
+/// parse them.
 const CONTENT_TYPE: &str = "multipart/x-mixed-replace;boundary=livebox";
 const OPENING: &str = "--livebox\r\n";
 const CLOSING: &str = "\r\n--livebox\r\n";
 
-/// `GET /<stream>.mjpeg`: every picture as JPEG, from the newest on.
+/// `GET /<stream>.mjpeg`: the pictures as JPEG, from the newest.
 pub(in crate::http) async fn mjpeg(
     request: HttpRequest,
     query: web::Query<Vec<(String, String)>>,
@@ -39,25 +39,26 @@ pub(in crate::http) async fn mjpeg(
 ) -> Result<HttpResponse, ApiError> {
     let (variant, pace) = (variant(&query)?, Pace::parse(&query)?);
     if request.method() == Method::HEAD {
-        return Ok(body::until_close(&request, headers(), Nothing));
+        return Ok(body::until_close(&request, headers(), Empty));
     }
-    let (reader, init) = joined(&stream).await?;
+    let (reader, init) = join(&stream).await?;
     if init.tracks.video.is_none() {
         return Err(PictureError::NoVideo.into());
     }
     let mjpeg = state.service.mjpegs.watch(stream.hub(), variant)?;
     let first =
         first_or_end(mjpeg.first(), FIRST_FRAME_TIMEOUT, mjpeg.wait_failed(MAX_FAILED_RUNS)).await;
-    first.ok_or_else(|| none(&mjpeg))?;
-    let reader = listed(reader, &request, "mjpeg");
+    first.ok_or_else(|| no_picture(&mjpeg))?;
+    let reader = with_client(reader, &request, "mjpeg");
     let notifiers = request.app_data::<Notifiers>().expect("every worker has its notifiers");
-    let subscription = Notifier::listen(&notifiers.of(&mjpeg), Connection::of(&request));
-    let form = if is_chromium(&request) { Form::HeadFirst } else { Form::Usual };
-    let showing = Showing { mjpeg, reader, subscription, pace, form, shown: None };
-    Ok(body::until_close(&request, headers(), showing))
+    let subscription =
+        Notifier::subscribe(&notifiers.get(&mjpeg), Connection::from_request(&request));
+    let form = if is_chromium(&request) { Form::HeadFirst } else { Form::WithLength };
+    let source = MjpegSource { mjpeg, reader, subscription, pace, form, last_sent: None };
+    Ok(body::until_close(&request, headers(), source))
 }
 
-fn none(mjpeg: &Mjpeg) -> ApiError {
+fn no_picture(mjpeg: &Mjpeg) -> ApiError {
     ApiError::NoPicture { cause: mjpeg.last_failure() }
 }
 
@@ -70,17 +71,17 @@ fn headers() -> HttpResponseBuilder {
 /// How the parts are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// Each with its length and its time, and the boundary that ends it at once.
-    Usual,
-    /// Chromium shows a picture when the headers of the next one have come. So
-    /// they are sent with it, and cannot say anything about the next one.
+    /// With length and time; the closing boundary is sent with the picture.
+    WithLength,
+    /// Chromium shows a picture when the headers of the next part arrive. So they
+    /// are sent with it, and cannot hold length or time.
     HeadFirst,
 }
 
 impl Form {
     fn opening(self) -> Bytes {
         match self {
-            Form::Usual => Bytes::from_static(OPENING.as_bytes()),
+            Form::WithLength => Bytes::from_static(OPENING.as_bytes()),
             Form::HeadFirst => Bytes::from_static(b"--livebox\r\nContent-Type: image/jpeg\r\n\r\n"),
         }
     }
@@ -88,7 +89,7 @@ impl Form {
     fn part(self, still: &Still) -> [Bytes; 3] {
         let jpeg = still.jpeg.clone();
         match self {
-            Form::Usual => {
+            Form::WithLength => {
                 let (length, taken) = (jpeg.len(), still.taken);
                 let (seconds, micros) = (taken.as_secs(), taken.subsec_micros());
                 let head = format!(
@@ -105,19 +106,19 @@ impl Form {
     }
 }
 
-/// What one viewer is shown.
-struct Showing {
+/// The body of one viewer's response.
+struct MjpegSource {
     mjpeg: Arc<Mjpeg>,
-    /// Never reads; it says that the stream is needed, and by whom.
+    /// Never read; it keeps the stream running and lists the viewer.
     reader: Reader,
     subscription: Subscription,
     pace: Pace,
     form: Form,
-    /// The number of the picture that it was sent last.
-    shown: Option<u64>,
+    /// The number of the newest picture that was sent.
+    last_sent: Option<u64>,
 }
 
-impl Source for Showing {
+impl Source for MjpegSource {
     fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Continue> {
         loop {
             if self.reader.stream().is_retired() {
@@ -125,24 +126,24 @@ impl Source for Showing {
             }
             self.subscription.caught_up();
             if let Some(still) = self.mjpeg.stills().newest()
-                && self.shown != Some(still.number)
+                && self.last_sent != Some(still.number)
                 && self.pace.is_due(now())
             {
-                if self.shown.is_none() {
+                if self.last_sent.is_none() {
                     out.push_back(self.form.opening());
                 }
-                self.shown = Some(still.number);
-                // Until it is asked for more, its connection is full.
-                self.subscription.stands_at(still.number);
+                self.last_sent = Some(still.number);
+                // Until the next poll, its socket is full.
+                self.subscription.set_position(still.number);
                 let part = self.form.part(&still).into_iter().filter(|bytes| !bytes.is_empty());
                 out.extend(part);
                 let length = out.iter().map(Bytes::len).sum();
                 self.reader.stream().count_bytes_out(length);
                 return Poll::Ready(Continue::On);
             }
-            // It waits for pictures, and is not behind whatever it leaves out.
-            self.subscription.stands_at(u64::MAX);
-            ready!(self.subscription.poll_heard(cx));
+            // It waits for a picture: skipped pictures do not count as lag.
+            self.subscription.set_position(u64::MAX);
+            ready!(self.subscription.poll_notified(cx));
         }
     }
 }
@@ -154,10 +155,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_tells_its_length_and_time_and_is_closed_at_once() {
+    fn a_part_has_length_and_time_and_its_closing_boundary() {
         let jpeg = Bytes::from_static(b"JPEG");
         let still = Still { number: 1, jpeg, taken: Duration::from_millis(1_700_000_000_042) };
-        let whole = [vec![Form::Usual.opening()], Form::Usual.part(&still).to_vec()].concat();
+        let whole =
+            [vec![Form::WithLength.opening()], Form::WithLength.part(&still).to_vec()].concat();
         assert_eq!(
             whole.concat(),
             b"--livebox\r\nContent-Type: image/jpeg\r\nContent-Length: 4\r\n\
@@ -166,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn chromium_has_the_next_head_already() {
+    fn chromium_gets_the_headers_of_the_next_part_with_each_picture() {
         let still =
             Still { number: 1, jpeg: Bytes::from_static(b"JPEG"), taken: Duration::default() };
         let form = Form::HeadFirst;

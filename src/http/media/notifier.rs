@@ -1,10 +1,10 @@
-//! Wakes the viewers of a stream, on the worker thread on which they are.
+//! Wakes the viewers of a stream on their own worker thread.
 //!
-//! The writer of a stream wakes one task on each worker, and that one its
-//! neighbours: to wake each viewer from another thread takes a lock and often a
+//! The writer of a stream wakes one task on each worker, and this task wakes the
+//! viewers there: to wake a viewer from another thread takes a lock and often a
 //! system call (measured with 500 viewers: a tenth of the processor time, all of
-//! it between one frame and the next). The same task looks after those whose
-//! sockets are full, because nobody asks their bodies for anything.
+//! it between one frame and the next). The same task closes viewers whose
+//! sockets stay full, because their bodies are not polled.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -26,20 +26,21 @@ use crate::hub::Stream;
 use crate::model::ids::StreamName;
 use crate::outputs::mjpeg::Mjpeg;
 
-/// How often it is looked after those who are behind.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the viewers that lag behind are checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a notifier rings for.
+/// A source of numbered items that viewers wait for.
 pub(in crate::http) trait Published: std::fmt::Debug {
-    /// Changes with everything new.
-    fn ends(&self) -> watch::Receiver<u64>;
-    /// Who reads before this next has been too slow.
+    /// Changes with every new item.
+    fn subscribe(&self) -> watch::Receiver<u64>;
+    /// The number of the oldest item that is kept. A viewer that reads an older
+    /// one next has been too slow.
     fn oldest(&self) -> u64;
     fn name(&self) -> &StreamName;
 }
 
 impl Published for Stream {
-    fn ends(&self) -> watch::Receiver<u64> {
+    fn subscribe(&self) -> watch::Receiver<u64> {
         self.subscribe()
     }
 
@@ -53,11 +54,11 @@ impl Published for Stream {
 }
 
 impl Published for Mjpeg {
-    fn ends(&self) -> watch::Receiver<u64> {
+    fn subscribe(&self) -> watch::Receiver<u64> {
         self.stills().subscribe()
     }
 
-    /// Nothing but the newest picture is there.
+    /// Only the newest picture is kept.
     fn oldest(&self) -> u64 {
         self.stills().end()
     }
@@ -67,47 +68,47 @@ impl Published for Mjpeg {
     }
 }
 
-/// One worker's notifiers: of the streams that somebody listens to there.
+/// The notifiers of one worker: one for each stream that has viewers there.
 #[derive(Clone, Debug, Default)]
 pub(in crate::http) struct Notifiers(Rc<RefCell<Vec<Weak<Notifier>>>>);
 
-/// One worker's notifier of one stream.
+/// The notifier of one stream on one worker.
 #[derive(Debug)]
 pub(in crate::http) struct Notifier {
     published: Arc<dyn Published>,
-    rung: Arc<Notify>,
-    /// Whether there is a task that rings it.
-    is_manned: Cell<bool>,
-    listeners: RefCell<BTreeMap<u64, Rc<Subscriber>>>,
-    next_listener: Cell<u64>,
+    notify: Arc<Notify>,
+    /// Whether its task runs.
+    is_running: Cell<bool>,
+    subscribers: RefCell<BTreeMap<u64, Rc<Subscriber>>>,
+    next_number: Cell<u64>,
 }
 
-/// Where one viewer is.
+/// The position of one viewer.
 #[derive(Debug)]
 struct Subscriber {
-    /// What it reads next.
+    /// The number of the item that it reads next; `u64::MAX` if it needs no check.
     position: Cell<u64>,
     lag: Cell<Lag>,
     connection: Option<Rc<Connection>>,
 }
 
-/// One viewer's subscription for a notifier.
+/// One viewer's subscription to a notifier.
 #[derive(Debug)]
 pub(in crate::http) struct Subscription {
     notifier: Rc<Notifier>,
     number: u64,
-    place: Rc<Subscriber>,
-    heard: Pin<Box<OwnedNotified>>,
+    subscriber: Rc<Subscriber>,
+    notified: Pin<Box<OwnedNotified>>,
 }
 
 impl Notifiers {
-    /// The notifier of this stream.
-    pub(in crate::http) fn of<T: Published + 'static>(&self, published: &Arc<T>) -> Rc<Notifier> {
+    /// The notifier of `published`, created if there is none.
+    pub(in crate::http) fn get<T: Published + 'static>(&self, published: &Arc<T>) -> Rc<Notifier> {
         let published: Arc<dyn Published> = Arc::clone(published) as _;
         let mut notifiers = self.0.borrow_mut();
         notifiers.retain(|notifier| notifier.strong_count() > 0);
-        let mut heard = notifiers.iter().filter_map(Weak::upgrade);
-        if let Some(notifier) = heard.find(|notifier| {
+        let mut live = notifiers.iter().filter_map(Weak::upgrade);
+        if let Some(notifier) = live.find(|notifier| {
             std::ptr::addr_eq(Arc::as_ptr(&notifier.published), Arc::as_ptr(&published))
         }) {
             return notifier;
@@ -122,101 +123,101 @@ impl Notifier {
     fn new(published: Arc<dyn Published>) -> Rc<Self> {
         Rc::new(Self {
             published,
-            rung: Arc::default(),
-            is_manned: Cell::new(false),
-            listeners: RefCell::default(),
-            next_listener: Cell::new(0),
+            notify: Arc::default(),
+            is_running: Cell::new(false),
+            subscribers: RefCell::default(),
+            next_number: Cell::new(0),
         })
     }
 
-    /// An subscription that hears of every chunk from now on; to be called on a worker.
-    pub(in crate::http) fn listen(
+    /// Subscribes to every item from now on. Must be called on a worker thread.
+    pub(in crate::http) fn subscribe(
         notifier: &Rc<Self>,
         connection: Option<Rc<Connection>>,
     ) -> Subscription {
-        let number = notifier.next_listener.get();
-        notifier.next_listener.set(number + 1);
-        let place =
+        let number = notifier.next_number.get();
+        notifier.next_number.set(number + 1);
+        let subscriber =
             Rc::new(Subscriber { position: Cell::new(u64::MAX), lag: Cell::default(), connection });
-        notifier.listeners.borrow_mut().insert(number, Rc::clone(&place));
-        if !notifier.is_manned.replace(true) {
-            actix_web::rt::spawn(ring(Rc::clone(notifier), notifier.published.ends()));
+        notifier.subscribers.borrow_mut().insert(number, Rc::clone(&subscriber));
+        if !notifier.is_running.replace(true) {
+            actix_web::rt::spawn(run(Rc::clone(notifier), notifier.published.subscribe()));
         }
-        let heard = Box::pin(Arc::clone(&notifier.rung).notified_owned());
-        Subscription { notifier: Rc::clone(notifier), number, place, heard }
+        let notified = Box::pin(Arc::clone(&notifier.notify).notified_owned());
+        Subscription { notifier: Rc::clone(notifier), number, subscriber, notified }
     }
 
-    /// Lets go those who have been behind for too long.
-    fn look_around(&self, now: Instant) {
+    /// Closes the viewers that have lagged behind for too long.
+    fn close_slow_viewers(&self, now: Instant) {
         let oldest = self.published.oldest();
-        for place in self.listeners.borrow().values() {
-            let mut lag = place.lag.get();
-            if place.position.get() < oldest && lag.fell_off(now) == Continue::End {
-                place.let_go(&*self.published);
-                // Once; its body may take a moment to notice.
-                place.position.set(u64::MAX);
+        for subscriber in self.subscribers.borrow().values() {
+            let mut lag = subscriber.lag.get();
+            if subscriber.position.get() < oldest && lag.fell_behind(now) == Continue::End {
+                subscriber.close(&*self.published);
+                // Only once: its body may notice the end a moment later.
+                subscriber.position.set(u64::MAX);
             }
-            place.lag.set(lag);
+            subscriber.lag.set(lag);
         }
     }
 }
 
-/// Rings for each chunk, as long as somebody listens.
-async fn ring(notifier: Rc<Notifier>, mut ends: watch::Receiver<u64>) {
-    let mut looked = now();
-    // The sender lives in the published, which the notifier holds.
-    while ends.changed().await.is_ok() && !notifier.listeners.borrow().is_empty() {
-        notifier.rung.notify_waiters();
+/// Wakes the viewers with each item, as long as there are subscribers.
+async fn run(notifier: Rc<Notifier>, mut changes: watch::Receiver<u64>) {
+    let mut checked_at = now();
+    // The notifier holds the sender.
+    while changes.changed().await.is_ok() && !notifier.subscribers.borrow().is_empty() {
+        notifier.notify.notify_waiters();
         let now = now();
-        if now.duration_since(looked) >= LOOK_EVERY {
-            looked = now;
-            notifier.look_around(now);
+        if now.duration_since(checked_at) >= CHECK_INTERVAL {
+            checked_at = now;
+            notifier.close_slow_viewers(now);
         }
     }
-    notifier.is_manned.set(false);
+    notifier.is_running.set(false);
 }
 
 impl Subscriber {
-    fn let_go(&self, published: &dyn Published) {
+    fn close(&self, published: &dyn Published) {
         if let Some(connection) = &self.connection {
-            info!(stream:% = published.name(); "a viewer is too slow for the stream and is let go");
-            connection.cut();
+            info!(stream:% = published.name(); "viewer closed: too slow for the stream");
+            connection.reset();
         }
     }
 }
 
 impl Subscription {
-    /// Ready when there was a chunk since it was last ready.
-    pub(in crate::http) fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(self.heard.as_mut().poll(cx));
-        self.heard.set(Arc::clone(&self.notifier.rung).notified_owned());
+    /// Ready when there was an item since it was last ready.
+    pub(in crate::http) fn poll_notified(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.notified.as_mut().poll(cx));
+        self.notified.set(Arc::clone(&self.notifier.notify).notified_owned());
         Poll::Ready(())
     }
 
-    /// Its viewer reads `position` next.
-    pub(in crate::http) fn stands_at(&self, position: u64) {
-        self.place.position.set(position);
+    /// Sets the number of the item that the viewer reads next.
+    pub(in crate::http) fn set_position(&self, position: u64) {
+        self.subscriber.position.set(position);
     }
 
-    /// Its viewer has fallen off what is kept.
-    pub(in crate::http) fn fell_off(&self) -> Continue {
-        let mut lag = self.place.lag.get();
-        let flow = lag.fell_off(now());
-        self.place.lag.set(lag);
-        if flow == Continue::End {
-            self.place.let_go(&*self.notifier.published);
+    /// Reports that the viewer missed items that are no longer kept.
+    pub(in crate::http) fn fell_behind(&self) -> Continue {
+        let mut lag = self.subscriber.lag.get();
+        let next = lag.fell_behind(now());
+        self.subscriber.lag.set(lag);
+        if next == Continue::End {
+            self.subscriber.close(&*self.notifier.published);
         }
-        flow
+        next
     }
 
-    /// Its viewer has been sent everything there is.
+    /// Reports that the viewer was sent everything up to the newest item.
     pub(in crate::http) fn caught_up(&self) {
-        self.place.lag.set(Lag::default());
+        self.subscriber.lag.set(Lag::default());
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.notifier.listeners.borrow_mut().remove(&self.number);
+        self.notifier.subscribers.borrow_mut().remove(&self.number);
     }
 }

@@ -1,6 +1,6 @@
-//! What one viewer of endless MP4 is sent, byte for byte. Pure.
+//! The bytes for one viewer of endless MP4. Pure.
 //!
-//! Everything but the alignment at the join and the stamps is shared with all
+//! All bytes but the alignment at the join and the stamps are shared with the
 //! other viewers.
 
 use std::collections::VecDeque;
@@ -14,36 +14,35 @@ use crate::hub::{Piece, Read};
 use crate::media::edge::{BLOCK, Burst, Pad, RATE_UNKNOWN, REST_EVERY, STARTING};
 use crate::media::packager::Init;
 
-/// What a viewer asks for behind the question mark.
+/// The variant that a viewer requests in the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) struct Shape {
-    /// `?audio=0` leaves the sound out.
+    /// False with `?audio=0`: no audio track.
     pub audio: bool,
-    /// `?pad=0` leaves the padding out.
+    /// False with `?pad=0`: no padding.
     pub pad: bool,
-    /// `?stamp=1` puts before each chunk a `free` box with the time at which
-    /// the encoder gave it: nanoseconds since 1970, eight bytes, big-endian.
+    /// True with `?stamp=1`: a `free` box before each chunk holds the time at
+    /// which it left the encoder: nanoseconds since 1970, eight bytes, big-endian.
     pub stamp: bool,
     pub client: Client,
 }
 
-/// Who asks, as far as that makes a difference.
+/// The kind of client, as far as the bytes depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Client {
-    /// Its `autoplay` begins only when its loader rests.
+    /// Its `autoplay` begins only when its loader pauses.
     Chromium,
     OtherBrowser,
-    /// Takes the frame rate from what it gets first.
+    /// Takes the frame rate from the first frames.
     Program,
 }
 
 impl Shape {
-    /// Reads a query; keys that mean nothing here are let pass, as players
-    /// add some against caches.
+    /// Parses a query. Unknown keys are ignored: players add some to bypass caches.
     ///
     /// # Errors
     /// The key whose value is neither 0 nor 1.
-    pub(in crate::http) fn of(query: &[(String, String)]) -> Result<Self, String> {
+    pub(in crate::http) fn from_query(query: &[(String, String)]) -> Result<Self, String> {
         let mut shape = Self { audio: true, pad: true, stamp: false, client: Client::Program };
         for (key, value) in query {
             let switch = match key.as_str() {
@@ -64,45 +63,45 @@ impl Shape {
     }
 }
 
-/// Whether a viewer goes on.
+/// Whether a response continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Continue {
     On,
     End,
 }
 
-/// Since when a viewer has been too slow for the stream. Who is skipped once
-/// and then keeps up is forgiven; who falls behind for ever is not.
+/// How long a viewer has been too slow for the stream. It starts again when the
+/// viewer reaches the live edge.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::http) struct Lag {
     since: Option<Instant>,
 }
 
 impl Lag {
-    /// It has fallen off what is kept. The end where it has not been at the
-    /// live edge for ten seconds since that happened first.
-    pub(in crate::http) fn fell_off(&mut self, now: Instant) -> Continue {
+    /// Reports that the viewer missed items. `End` if it has not been at the live
+    /// edge for ten seconds since the first miss.
+    pub(in crate::http) fn fell_behind(&mut self, now: Instant) -> Continue {
         let since = *self.since.get_or_insert(now);
         if now.duration_since(since) < GONE_AFTER { Continue::On } else { Continue::End }
     }
 }
 
-/// One viewer.
+/// The state of one viewer.
 #[derive(Debug)]
 pub(in crate::http) struct Viewer {
     shape: Shape,
-    /// How many bytes were sent, within a block.
+    /// Bytes sent, modulo the block size.
     offset: usize,
-    /// When the first piece behind the burst plays.
+    /// Media time of the first piece after the burst.
     joined: Option<MediaTime>,
-    /// When the loader of a player that begins was let rest.
+    /// Media time of the last pause for the loader of a starting player.
     rested: Option<MediaTime>,
-    /// What is still to be sent, and whether it counts as media.
+    /// Bytes to send, and whether they count as media.
     outbox: VecDeque<(Bytes, bool)>,
 }
 
 impl Viewer {
-    /// A viewer that is sent the init segment, and then what leads to the live edge.
+    /// A viewer that is sent the init segment, and then the burst up to the live edge.
     pub(in crate::http) fn new(shape: Shape, init: &Init, burst: Option<&Burst>) -> Self {
         let mut viewer =
             Self { shape, offset: 0, joined: None, rested: None, outbox: VecDeque::new() };
@@ -132,8 +131,7 @@ impl Viewer {
         match read {
             Read::Chunk(piece) => self.take_piece(&piece),
             Read::Skipped(_) => {}
-            // A new init segment in the middle is more than players take: they
-            // connect again.
+            // Players do not accept a second init segment: they reconnect.
             Read::Init(_) | Read::End => return Continue::End,
         }
         Continue::On
@@ -158,7 +156,7 @@ impl Viewer {
         };
         self.pad(Pad::between(self.offset, phase).as_ref());
         self.send(bytes, true);
-        let rests = self.is_to_rest(piece.start());
+        let rests = self.must_rest(piece.start());
         if slot.pad.is_some() {
             self.pad(slot.pad.as_ref());
         } else if rests {
@@ -169,9 +167,8 @@ impl Viewer {
         }
     }
 
-    /// Whether the loader of a player that begins is to rest after what comes
-    /// at `now`.
-    fn is_to_rest(&mut self, now: MediaTime) -> bool {
+    /// Whether the loader of a starting player must pause after the piece at `now`.
+    fn must_rest(&mut self, now: MediaTime) -> bool {
         let joined = *self.joined.get_or_insert(now);
         let is_starting = self.shape.client == Client::Chromium && now.since(joined) < STARTING;
         let is_due = self.rested.is_none_or(|rested| now.since(rested) >= REST_EVERY);
@@ -202,7 +199,7 @@ mod tests {
     fn shape(query: &str) -> Result<Shape, String> {
         let pairs = query.split('&').filter(|pair| !pair.is_empty());
         let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        Shape::of(&pairs.map(|(key, value)| (key.into(), value.into())).collect::<Vec<_>>())
+        Shape::from_query(&pairs.map(|(key, value)| (key.into(), value.into())).collect::<Vec<_>>())
     }
 
     #[test]
@@ -236,22 +233,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_never_at_the_edge_for_ten_seconds_after_a_fall_is_let_go() {
+    async fn a_viewer_that_stays_behind_for_ten_seconds_is_closed() {
         let now = crate::base::time::now;
         let mut lag = Lag::default();
         for _ in 0..4 {
-            assert_eq!(lag.fell_off(now()), Continue::On);
+            assert_eq!(lag.fell_behind(now()), Continue::On);
             tokio::time::advance(GONE_AFTER / 4).await;
         }
-        assert_eq!(lag.fell_off(now()), Continue::End);
+        assert_eq!(lag.fell_behind(now()), Continue::End);
 
-        // At the edge in between, it has ten seconds again.
+        // After the live edge, it has ten seconds again.
         lag = Lag::default();
-        assert_eq!(lag.fell_off(now()), Continue::On);
+        assert_eq!(lag.fell_behind(now()), Continue::On);
     }
 
     #[test]
-    fn chromium_learns_no_bit_rate_from_the_burst_unless_padding_is_left_out() {
+    fn chromium_gets_an_unknown_bit_rate_before_the_burst_unless_padding_is_off() {
         let init = Init {
             generation: 1,
             tracks: crate::model::track::Tracks::default(),
