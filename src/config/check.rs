@@ -1,21 +1,21 @@
-//! From the merged tree to settings, or to the list of all that is wrong.
+//! Converts the merged tree to settings, or to the list of all problems.
 
 use super::keys::{
     SECTIONS, feeds, limits, pages, pushes, recordings, refuse_templates, service, streams,
 };
 use super::layers::Layered;
 use super::problem::Problem;
-use super::section::{Report, Spot};
+use super::section::{Field, Report};
 use super::settings::{
     ByteFeed, ByteStream, Feed, FeedAudio, Pages, Push, Settings, Sound, Source, Stream,
 };
 use super::urls::{byte_streams_collide, collide, shadows};
 use crate::model::ids::{FeedName, StreamName};
 
-/// Checks every key. `earlier` are the problems of the text itself.
+/// Checks all keys. `earlier` are the problems of the text.
 pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings, Vec<Problem>> {
     let mut report = Report { problems: earlier };
-    let root = Spot::root(layers);
+    let root = Field::root(layers);
     report.keys(&root, &SECTIONS);
     refuse_templates(&root, &mut report);
     let server = service::server(&root.at("server"), &mut report);
@@ -35,10 +35,10 @@ pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings,
         streams: &streams,
         byte_streams: &byte_streams,
     };
-    all.pair(&root, &mut report);
-    show(&root, &feeds, &streams, &pushes, &mut report);
-    all.keep_apart(&root, &mut report);
-    keep_free(&root, &all, &pages, &mut report);
+    all.check_feeds(&root, &mut report);
+    check_pushes(&root, &feeds, &streams, &pushes, &mut report);
+    all.check_urls(&root, &mut report);
+    check_pages(&root, &all, &pages, &mut report);
     if report.problems.is_empty() {
         return Ok(Settings {
             server,
@@ -55,13 +55,13 @@ pub(super) fn check(layers: &Layered, earlier: Vec<Problem>) -> Result<Settings,
             log,
         });
     }
-    // By line, and what has none last: the order in which a person mends a file.
+    // By line, those without one last: the order in which a file is corrected.
     report.problems.sort_by_key(|problem| problem.line().unwrap_or(usize::MAX));
     report.problems.dedup();
     Err(report.problems)
 }
 
-/// What the sections say of feeds and streams.
+/// All feeds and streams.
 struct All<'a> {
     feeds: &'a [Feed],
     byte_feeds: &'a [ByteFeed],
@@ -70,13 +70,13 @@ struct All<'a> {
 }
 
 impl All<'_> {
-    /// Tells streams without their feeds, and, if nobody has mistyped a name,
-    /// feeds without a stream.
-    fn pair(&self, root: &Spot<'_>, report: &mut Report) {
+    /// Reports streams without their feeds, and, if all names are right, feeds
+    /// without a stream.
+    fn check_feeds(&self, root: &Field<'_>, report: &mut Report) {
         let streams_found = self.pair_streams(root, report);
         let bytes_found = self.pair_byte_streams(root, report);
         let any = !self.streams.is_empty() || !self.byte_streams.is_empty();
-        // Where a stream or its feed is named wrongly, that feed is not to blame.
+        // With a mistyped name, the unused feed would be reported without need.
         if !(streams_found && bytes_found && any) {
             return;
         }
@@ -98,9 +98,9 @@ impl All<'_> {
                 stream.feed.as_ref().is_some_and(|feed| feed.as_str() == name)
             };
             if !by_tracks && !by_feeds && self.byte_streams.iter().find(shows).is_none() {
-                let spot = root.at("feeds").at(name);
+                let field = root.at("feeds").at(name);
                 let message = "no stream shows this feed; add one to `streams`, or remove the feed";
-                report.tell(&spot, message);
+                report.add(&field, message);
             }
         }
     }
@@ -111,42 +111,42 @@ impl All<'_> {
     }
 
     /// Returns whether every stream has its feeds.
-    fn pair_streams(&self, root: &Spot<'_>, report: &mut Report) -> bool {
+    fn pair_streams(&self, root: &Field<'_>, report: &mut Report) -> bool {
         let mut all_found = true;
         for stream in self.streams {
-            let spot = root.at("streams").at(stream.name.as_str());
-            let spots = [spot.at("feed"), spot.at("feeds").at("video")];
-            let of_video = spots.iter().find(|spot| spot.is_given()).unwrap_or(&spot);
-            let video = self.known(of_video, &stream.feed, report);
+            let field = root.at("streams").at(stream.name.as_str());
+            let fields = [field.at("feed"), field.at("feeds").at("video")];
+            let of_video = fields.iter().find(|field| field.is_given()).unwrap_or(&field);
+            let video = self.find_feed(of_video, &stream.feed, report);
             all_found &= video.is_some();
             let Sound::Of(audio) = &stream.sound else { continue };
             if video.is_some_and(|feed| feed.source == Source::SoundOnly) {
-                report.tell(of_video, format!("the feed {} has no picture", stream.feed));
+                report.add(of_video, format!("the feed {} has no picture", stream.feed));
             }
-            let of_audio = spot.at("feeds").at("audio");
-            let audio = self.known(&of_audio, audio, report);
+            let of_audio = field.at("feeds").at("audio");
+            let audio = self.find_feed(&of_audio, audio, report);
             all_found &= audio.is_some();
             if let Some(feed) = audio.filter(|feed| feed.audio == FeedAudio::None) {
-                report.tell(&of_audio, format!("the feed {} has no sound", feed.name));
+                report.add(&of_audio, format!("the feed {} has no sound", feed.name));
             }
         }
         all_found
     }
 
-    /// The feed of tracks that has this name; tells that there is none.
-    fn known(&self, spot: &Spot<'_>, name: &FeedName, report: &mut Report) -> Option<&Feed> {
+    /// The track feed of this name; reports if there is none.
+    fn find_feed(&self, field: &Field<'_>, name: &FeedName, report: &mut Report) -> Option<&Feed> {
         let found = self.feeds.iter().find(|feed| feed.name == *name);
         if found.is_none() {
-            report.tell(spot, self.names_no_feed(name.as_str()));
+            report.add(field, self.names_no_feed(name.as_str()));
         }
         found
     }
 
-    fn pair_byte_streams(&self, root: &Spot<'_>, report: &mut Report) -> bool {
+    fn pair_byte_streams(&self, root: &Field<'_>, report: &mut Report) -> bool {
         let mut all_found = true;
         for stream in self.byte_streams {
             let Some(feed) = &stream.feed else { continue };
-            let spot = at_key(root, stream.name.as_str(), "feed");
+            let field = at_key(root, stream.name.as_str(), "feed");
             let feed = feed.as_str();
             if self.byte_feeds.iter().any(|known| known.name.as_str() == feed) {
                 continue;
@@ -157,9 +157,9 @@ impl All<'_> {
                     "the feed {feed} gives pictures, not bytes; the `command` of a stream reads a \
                      feed that is a `command` or a `pipe`"
                 );
-                report.tell(&spot, message);
+                report.add(&field, message);
             } else {
-                report.tell(&spot, self.names_no_feed(feed));
+                report.add(&field, self.names_no_feed(feed));
             }
         }
         all_found
@@ -169,21 +169,21 @@ impl All<'_> {
         format!("{feed:?} names no feed; the feeds are: {}", self.feed_names().join(", "))
     }
 
-    /// Tells streams whose URLs answer the same requests.
-    fn keep_apart(&self, root: &Spot<'_>, report: &mut Report) {
+    /// Reports streams whose URLs collide.
+    fn check_urls(&self, root: &Field<'_>, report: &mut Report) {
         let tracks = self.streams.iter().filter(|stream| !stream.url.is_empty());
         let tracks: Vec<_> = tracks.map(|stream| (&stream.name, &stream.url)).collect();
         let bytes = self.byte_streams.iter().filter(|stream| !stream.url.is_empty());
         let bytes: Vec<_> = bytes.map(|stream| (&stream.name, &stream.url)).collect();
         for (index, (name, url)) in tracks.iter().enumerate() {
             let taken = tracks[..index].iter().find(|(_, other)| collide(other, url));
-            tell_collision(root, (name, url), taken, report);
+            report_collision(root, (name, url), taken, report);
         }
         for (index, (name, url)) in bytes.iter().enumerate() {
             let by_tracks = tracks.iter().find(|(_, other)| shadows(url, other));
             let mut earlier = bytes[..index].iter();
             let taken = by_tracks.or_else(|| earlier.find(|(_, o)| byte_streams_collide(o, url)));
-            tell_collision(root, (name, url), taken, report);
+            report_collision(root, (name, url), taken, report);
         }
     }
 }
@@ -191,26 +191,26 @@ impl All<'_> {
 /// A stream by its name and URL.
 type Place<'a> = (&'a StreamName, &'a String);
 
-fn tell_collision(
-    root: &Spot<'_>,
+fn report_collision(
+    root: &Field<'_>,
     (name, url): Place<'_>,
     taken: Option<&Place<'_>>,
     report: &mut Report,
 ) {
     if let Some((other, at)) = taken {
-        let spot = at_key(root, name.as_str(), "url");
-        report.tell(&spot, format!("{url} collides with {at} of the stream {other}"));
+        let field = at_key(root, name.as_str(), "url");
+        report.add(&field, format!("{url} collides with {at} of the stream {other}"));
     }
 }
 
-/// The key of a stream, or, where it is not given, the stream.
-fn at_key<'a>(root: &Spot<'a>, stream: &str, key: &str) -> Spot<'a> {
-    let spot = root.at("streams").at(stream);
-    if spot.at(key).is_given() { spot.at(key) } else { spot }
+/// The key of a stream, or the stream if the key is not given.
+fn at_key<'a>(root: &Field<'a>, stream: &str, key: &str) -> Field<'a> {
+    let field = root.at("streams").at(stream);
+    if field.at(key).is_given() { field.at(key) } else { field }
 }
 
-/// Tells pages that stand where a stream or another page answers.
-fn keep_free(root: &Spot<'_>, all: &All<'_>, pages: &Pages, report: &mut Report) {
+/// Reports pages whose paths collide with a stream or another page.
+fn check_pages(root: &Field<'_>, all: &All<'_>, pages: &Pages, report: &mut Report) {
     let places = [
         ("stat", &pages.stat),
         ("stat_json", &pages.stat_json),
@@ -219,29 +219,35 @@ fn keep_free(root: &Spot<'_>, all: &All<'_>, pages: &Pages, report: &mut Report)
     ];
     let placed = places.iter().filter_map(|(key, page)| Some((*key, page.as_ref()?)));
     for (index, (key, page)) in placed.clone().enumerate() {
-        let spot = root.at("pages").at(key);
+        let field = root.at("pages").at(key);
         let tracks = all.streams.iter().find(|stream| collide(&stream.url, page));
         let bytes = all.byte_streams.iter().find(|stream| stream.url == *page);
         let name = tracks.map(|stream| &stream.name).or(bytes.map(|stream| &stream.name));
         if let Some(name) = name {
-            report.tell(&spot, format!("{page} collides with the stream {name}"));
+            report.add(&field, format!("{page} collides with the stream {name}"));
         }
         if let Some((other, _)) = placed.clone().take(index).find(|(_, taken)| *taken == page) {
-            report.tell(&spot, format!("{page} is where the page {other} stands"));
+            report.add(&field, format!("{page} collides with the page {other}"));
         }
     }
 }
 
-/// Tells pushes of a sound alone: receivers refuse it.
-fn show(root: &Spot<'_>, feeds: &[Feed], streams: &[Stream], pushes: &[Push], report: &mut Report) {
+/// Reports pushes without video: receivers refuse them.
+fn check_pushes(
+    root: &Field<'_>,
+    feeds: &[Feed],
+    streams: &[Stream],
+    pushes: &[Push],
+    report: &mut Report,
+) {
     for push in pushes {
         let feed =
             streams.iter().find(|stream| stream.name == push.stream).map(|stream| &stream.feed);
         let feed = feeds.iter().find(|known| Some(&known.name) == feed);
         if feed.is_some_and(|feed| feed.source == Source::SoundOnly) {
-            let spot = root.at("pushes").at(push.name.as_str());
+            let field = root.at("pushes").at(push.name.as_str());
             let stream = &push.stream;
-            report.tell(&spot, format!("the stream {stream} has no picture, and a push needs one"));
+            report.add(&field, format!("the stream {stream} has no picture, and a push needs one"));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What a new configuration changes. Pure.
+//! The differences between two configurations. Pure.
 //!
-//! Whatever depends on something that changed changes as well: a stream with
-//! its feed, a feed with the one that it is made from. What cannot change
-//! while the service runs is kept as it is, and named.
+//! A change includes the dependents: a stream changes with its feed, a feed with
+//! the one that it is made from. Keys that cannot change while the service runs
+//! keep their values and are listed.
 
 #[cfg(test)]
 mod tests;
@@ -14,19 +14,18 @@ use crate::base::secret::Secret;
 use crate::media::container::Container;
 use crate::model::ids::{FeedName, PushName, StreamName};
 
-/// What becomes of something that the new configuration has.
+/// How a reload treats an item of the new configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Kept,
-    /// It differs in what takes effect without a start: where it is found, who
-    /// may see it.
+    /// Differs only in keys that take effect without a restart, such as the URL.
     Adjusted,
-    /// It is started anew.
+    /// Is restarted.
     Changed,
     Added,
 }
 
-/// What becomes of all things of one kind.
+/// How a reload treats all items of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kind<N> {
     /// In the order of the new configuration.
@@ -34,7 +33,7 @@ pub struct Kind<N> {
     pub removed: Vec<N>,
 }
 
-/// From one configuration to another.
+/// The differences between two configurations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diff {
     pub feeds: Kind<FeedName>,
@@ -42,16 +41,16 @@ pub struct Diff {
     pub byte_feeds: Kind<FeedName>,
     pub byte_streams: Kind<StreamName>,
     pub pushes: Kind<PushName>,
-    /// Feeds that are captured in a pipeline of their own from now on.
+    /// Feeds with a capture pipeline of their own under the new configuration.
     pub shared: BTreeSet<FeedName>,
-    /// Streams with a new password: who watched without it may not go on.
+    /// Streams with a new password: their viewers are disconnected.
     pub locked: BTreeSet<StreamName>,
 }
 
 impl Fate {
-    /// This one; but what is to start anew for another reason does so.
-    fn unless(self, starts_anew: bool) -> Self {
-        if starts_anew { Fate::Changed } else { self }
+    /// `Changed` if a restart is needed for another reason, otherwise `self`.
+    fn or_changed_if(self, needs_restart: bool) -> Self {
+        if needs_restart { Fate::Changed } else { self }
     }
 }
 
@@ -64,38 +63,38 @@ impl<N: PartialEq + Clone> Kind<N> {
     ) -> Self {
         let before = |one: &T| old.iter().find(|other| name(other) == name(one));
         let fate = |one| before(one).map_or(Fate::Added, |before| fate(before, one));
-        let is_gone = |one: &&T| !new.iter().any(|other| name(other) == name(one));
+        let is_removed = |one: &&T| !new.iter().any(|other| name(other) == name(one));
         Self {
             fates: new.iter().map(|one| (name(one).clone(), fate(one))).collect(),
-            removed: old.iter().filter(is_gone).map(|one| name(one).clone()).collect(),
+            removed: old.iter().filter(is_removed).map(|one| name(one).clone()).collect(),
         }
     }
 
-    /// What becomes of this one; nothing for what the new configuration lacks.
+    /// The fate of an item; `None` if the new configuration does not have it.
     pub fn fate(&self, name: &N) -> Option<Fate> {
         self.fates.iter().find(|(known, _)| known == name).map(|(_, fate)| *fate)
     }
 
-    /// Whether what runs for it goes on running.
-    pub fn goes_on(&self, name: &N) -> bool {
+    /// Whether an item continues without a restart.
+    pub fn continues(&self, name: &N) -> bool {
         matches!(self.fate(name), Some(Fate::Kept | Fate::Adjusted))
     }
 
-    /// Those that have this fate.
+    /// The items with this fate.
     pub fn with(&self, fate: Fate) -> impl Iterator<Item = &N> {
         self.fates.iter().filter(move |(_, other)| *other == fate).map(|(name, _)| name)
     }
 
-    /// Whether all of them are kept, and none is new or gone.
-    pub fn is_nothing(&self) -> bool {
+    /// Whether all items are kept, and none is added or removed.
+    pub fn is_empty(&self) -> bool {
         self.removed.is_empty() && self.fates.iter().all(|(_, fate)| *fate == Fate::Kept)
     }
 }
 
 impl Diff {
-    /// `shared` are the feeds that are captured in pipelines of their own
-    /// under `old`. One that stays the same stays so, even where a single
-    /// stream is left of it: nobody who watches that shall notice.
+    /// The differences from `old` to `new`. `shared` are the feeds with capture
+    /// pipelines of their own under `old`. An unchanged feed keeps its pipeline
+    /// even if a single stream is left, so that its viewers are not interrupted.
     pub fn between(old: &Settings, shared: &BTreeSet<FeedName>, new: &Settings) -> Self {
         let shared_now = shared_under(old, shared, new);
         let locked = locked_under(old, new);
@@ -115,12 +114,14 @@ impl Diff {
             |feed| &feed.name,
             |before, after| byte_feed_fate((old, before), (new, after)),
         );
-        follow_bases(&mut feeds, &byte_feeds, &new.feeds);
+        propagate_changes(&mut feeds, &byte_feeds, &new.feeds);
         let streams = Kind::of(
             &old.streams,
             &new.streams,
             |stream| &stream.name,
-            |before, after| stream_fate(before, after, &feeds).unless(is_locked(&after.name)),
+            |before, after| {
+                stream_fate(before, after, &feeds).or_changed_if(is_locked(&after.name))
+            },
         );
         let byte_streams = Kind::of(
             &old.byte_streams,
@@ -128,21 +129,23 @@ impl Diff {
             |stream| &stream.name,
             |before, after| {
                 let fate = byte_stream_fate((old, before), (new, after));
-                fate.unless(is_locked(&after.name))
+                fate.or_changed_if(is_locked(&after.name))
             },
         );
         let pushes = Kind::of(
             &old.pushes,
             &new.pushes,
             |push| &push.name,
-            |before, after| push_fate(before, after, &streams).unless(is_locked(&after.stream)),
+            |before, after| {
+                push_fate(before, after, &streams).or_changed_if(is_locked(&after.stream))
+            },
         );
         Self { feeds, streams, byte_feeds, byte_streams, pushes, shared: shared_now, locked }
     }
 
-    /// Everything is new.
-    pub fn from_nothing(new: &Settings) -> Self {
-        let nothing = Settings {
+    /// The differences from an empty configuration: everything is added.
+    pub fn initial(new: &Settings) -> Self {
+        let empty = Settings {
             feeds: Vec::new(),
             streams: Vec::new(),
             byte_feeds: Vec::new(),
@@ -150,17 +153,17 @@ impl Diff {
             pushes: Vec::new(),
             ..new.clone()
         };
-        Self::between(&nothing, &BTreeSet::new(), new)
+        Self::between(&empty, &BTreeSet::new(), new)
     }
 
-    /// Whether everything stays as it is.
-    pub fn is_nothing(&self) -> bool {
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
         let Self { feeds, streams, byte_feeds, byte_streams, pushes, shared: _, locked: _ } = self;
-        feeds.is_nothing()
-            && streams.is_nothing()
-            && byte_feeds.is_nothing()
-            && byte_streams.is_nothing()
-            && pushes.is_nothing()
+        feeds.is_empty()
+            && streams.is_empty()
+            && byte_feeds.is_empty()
+            && byte_streams.is_empty()
+            && pushes.is_empty()
     }
 }
 
@@ -175,14 +178,15 @@ fn locked_under(old: &Settings, new: &Settings) -> BTreeSet<StreamName> {
     new.access.streams.iter().filter(is_new).map(|(name, _)| name.clone()).collect()
 }
 
-/// A feed that is made from one that starts anew does so, too.
-fn follow_bases(feeds: &mut Kind<FeedName>, byte_feeds: &Kind<FeedName>, new: &[Feed]) {
-    // As many rounds as a chain can be long.
+/// Marks feeds as changed that are made from a changed feed.
+fn propagate_changes(feeds: &mut Kind<FeedName>, byte_feeds: &Kind<FeedName>, new: &[Feed]) {
+    // A chain is at most as long as the list.
     for _ in new {
         for feed in new {
-            let of_pictures = feed.source.made_from().is_none_or(|from| feeds.goes_on(from));
-            let of_bytes = feed.source.unpacked_from().is_none_or(|from| byte_feeds.goes_on(from));
-            if feeds.goes_on(&feed.name) && !(of_pictures && of_bytes) {
+            let of_pictures = feed.source.made_from().is_none_or(|from| feeds.continues(from));
+            let of_bytes =
+                feed.source.unpacked_from().is_none_or(|from| byte_feeds.continues(from));
+            if feeds.continues(&feed.name) && !(of_pictures && of_bytes) {
                 let own = feeds.fates.iter_mut().find(|(name, _)| *name == feed.name);
                 if let Some((_, fate)) = own {
                     *fate = Fate::Changed;
@@ -193,21 +197,21 @@ fn follow_bases(feeds: &mut Kind<FeedName>, byte_feeds: &Kind<FeedName>, new: &[
 }
 
 fn stream_fate(before: &Stream, after: &Stream, feeds: &Kind<FeedName>) -> Fate {
-    let sound_goes_on = match &after.sound {
-        Sound::Of(feed) => feeds.goes_on(feed),
+    let sound_continues = match &after.sound {
+        Sound::Of(feed) => feeds.continues(feed),
         Sound::Feed | Sound::None => true,
     };
     let (url, record) = (after.url.clone(), after.record.clone());
     let placed = Stream { url, record, ..before.clone() };
-    if placed != *after || !feeds.goes_on(&after.feed) || !sound_goes_on {
+    if placed != *after || !feeds.continues(&after.feed) || !sound_continues {
         Fate::Changed
     } else {
         kept_if(before == after)
     }
 }
 
-/// A command goes on while the feed that it reads is started anew; bytes in
-/// another container cannot.
+/// A command continues while the feed that it reads is restarted, unless the
+/// container of the bytes changes.
 fn byte_feed_fate(before: (&Settings, &ByteFeed), after: (&Settings, &ByteFeed)) -> Fate {
     let container = |(settings, feed): (&Settings, &ByteFeed)| {
         (
@@ -219,7 +223,7 @@ fn byte_feed_fate(before: (&Settings, &ByteFeed), after: (&Settings, &ByteFeed))
     if stays { Fate::Kept } else { Fate::Changed }
 }
 
-/// As with feeds of bytes.
+/// As [`byte_feed_fate`].
 fn byte_stream_fate(before: (&Settings, &ByteStream), after: (&Settings, &ByteStream)) -> Fate {
     let (url, record) = (after.1.url.clone(), after.1.record.clone());
     let placed = ByteStream { url, record, ..before.1.clone() };
@@ -246,8 +250,8 @@ fn kept_if(is_same: bool) -> Fate {
     if is_same { Fate::Kept } else { Fate::Adjusted }
 }
 
-/// What the bytes of a feed are: the first stream that shows them as they are
-/// knows, if any.
+/// The container of a feed's bytes, from the content type of the first stream
+/// that passes them on unchanged.
 pub fn container_of(settings: &Settings, feed: &FeedName) -> Option<Container> {
     let shows =
         |stream: &&ByteStream| stream.command.is_none() && stream.feed.as_ref() == Some(feed);
@@ -255,8 +259,8 @@ pub fn container_of(settings: &Settings, feed: &FeedName) -> Option<Container> {
     shown.find_map(|stream| Container::of(&stream.content_type))
 }
 
-/// `new` with what cannot change while the service runs as it is in `running`;
-/// and the keys in which they differ there.
+/// `new` with the values of `running` for keys that cannot change while the
+/// service runs; and those keys that differ.
 pub fn taking_effect(running: &Settings, mut new: Settings) -> (Settings, Vec<&'static str>) {
     let mut later = Vec::new();
     let (old, server) = (&running.server, &mut new.server);
@@ -273,7 +277,7 @@ pub fn taking_effect(running: &Settings, mut new: Settings) -> (Settings, Vec<&'
             keep("rtsp.port", port, &mut rtsp.port, &mut later);
             keep("rtsp.tls_port", tls_port, &mut rtsp.tls_port, &mut later);
         }
-        // Whether it is there at all.
+        // RTSP is switched on or off.
         (old, new) => keep("rtsp.port", old, new, &mut later),
     }
     let (old, recordings) = (&running.recordings, &mut new.recordings);

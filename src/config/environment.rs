@@ -1,8 +1,8 @@
 //! `LIVEBOX__SERVER__PORT=8001`: the environment as a layer.
 //!
-//! Two underscores separate the levels. Names of the environment are shouted
-//! and poor in characters, so each piece is looked for among the file's own
-//! keys without regard to case, with `_` also standing for `-` and `.`.
+//! Two underscores separate the levels. Names of variables are in capitals and
+//! have few characters, so each piece matches a key of the file in any letter
+//! case, with `_` also for `-` and `.`.
 
 use ::config::{Value, ValueKind};
 
@@ -39,7 +39,7 @@ fn value_of(text: &str, origin: &String) -> Value {
     }
 }
 
-/// The keys that a variable's name means, level by level.
+/// The path of keys that a variable's name denotes.
 fn path_of(name: &str, file: &Node) -> Result<Vec<String>, String> {
     let mut node = Some(file);
     let mut path = Vec::new();
@@ -51,7 +51,7 @@ fn path_of(name: &str, file: &Node) -> Result<Vec<String>, String> {
     Ok(path)
 }
 
-/// The key of `node` that `piece` means; in lower case if there is none.
+/// The key of `node` that matches `piece`; `piece` in lower case if none does.
 fn spell(piece: &str, node: Option<&Node>) -> Result<String, String> {
     if piece.is_empty() {
         return Err("two underscores stand between the levels of a key, and only there".to_owned());

@@ -1,12 +1,11 @@
-//! The text of an INI file as sections that know their lines.
+//! Parser of INI files that keeps the line of each value.
 //!
-//! As Python's `configparser` reads it, without what makes a line mean something
-//! else than it shows (values over several lines, `%` references). The crates
-//! that read INI keep no line of a value, so that no mistake in one could be
-//! pointed out.
+//! The format of Python's `configparser`, without values over several lines and
+//! `%` references. The INI crates do not keep the lines of values, which problems
+//! must name.
 
 use super::problem::{Problem, word};
-use super::yaml::{LONGEST, MOST_NODES, too_long};
+use super::yaml::{MAX_FILE_BYTES, MAX_NODES, too_long};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Section {
@@ -20,36 +19,36 @@ pub(super) struct Setting {
     /// In lower case.
     pub key: String,
     pub line: usize,
-    /// Without blanks around it; may be empty.
+    /// Trimmed; may be empty.
     pub value: String,
 }
 
-/// Whether a text is an INI file: its first line that says anything is the head
-/// of a section.
+/// Whether a text is an INI file: its first line that is not empty or a comment
+/// is a section header.
 pub(super) fn is_ini(text: &str) -> bool {
-    let mut lines = without_mark(text).lines().map(str::trim);
-    lines.find(|line| !is_silent(line)).and_then(header).is_some()
+    let mut lines = without_bom(text).lines().map(str::trim);
+    lines.find(|line| !is_blank(line)).and_then(header).is_some()
 }
 
-/// Reads the sections of `text`. Mistakes that leave some behind are added to
+/// Parses the sections of `text`. Adds problems that do not prevent that to
 /// `problems`.
 ///
 /// # Errors
-/// The file is larger than any honest one.
+/// The text exceeds the limits of a file.
 pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Result<Vec<Section>, Problem> {
-    if text.len() > LONGEST {
+    if text.len() > MAX_FILE_BYTES {
         return Err(too_long());
     }
     let mut sections: Vec<Section> = Vec::new();
     let mut count = 0;
-    for (index, text) in without_mark(text).lines().map(str::trim).enumerate() {
+    for (index, text) in without_bom(text).lines().map(str::trim).enumerate() {
         let line = index + 1;
-        if is_silent(text) {
+        if is_blank(text) {
             continue;
         }
         count += 1;
-        if count > MOST_NODES {
-            let message = format!("more than {MOST_NODES} sections and settings");
+        if count > MAX_NODES {
+            let message = format!("more than {MAX_NODES} sections and settings");
             return Err(Problem::on_line(line, "", message));
         }
         if let Some(name) = header(text) {
@@ -60,7 +59,7 @@ pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Result<Vec<Secti
             sections.push(Section { name, line, settings: Vec::new() });
             continue;
         }
-        let told = match (text.split_once(['=', ':']), sections.last_mut()) {
+        let added = match (text.split_once(['=', ':']), sections.last_mut()) {
             (Some((key, value)), Some(section)) if !key.trim().is_empty() => {
                 set(section, line, key, value)
             }
@@ -70,7 +69,7 @@ pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Result<Vec<Secti
                 Err(Problem::on_line(line, place(&section.name, ""), message))
             }
         };
-        problems.extend(told.err());
+        problems.extend(added.err());
     }
     Ok(sections)
 }
@@ -88,21 +87,21 @@ fn twice(line: usize, first: usize, key: String) -> Problem {
     Problem::on_line(line, key, format!("given a second time, after line {first}"))
 }
 
-/// A section or a setting in it, as problems name it: `[server] port`.
+/// The name of a section or of a setting in it, in problems: `[server] port`.
 pub(super) fn place(section: &str, key: &str) -> String {
     format!("[{}] {}", word(section), word(key)).trim_end().to_owned()
 }
 
-fn without_mark(text: &str) -> &str {
+fn without_bom(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// Whether a line is empty or a comment.
-fn is_silent(line: &str) -> bool {
+fn is_blank(line: &str) -> bool {
     line.is_empty() || line.starts_with(['#', ';'])
 }
 
-/// The name of the section that begins here.
+/// The name in a section header.
 fn header(line: &str) -> Option<&str> {
     let name = line.strip_prefix('[')?.strip_suffix(']')?.trim();
     (!name.is_empty()).then_some(name)
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn sections_and_settings_know_their_lines() {
+    fn sections_and_settings_have_their_lines() {
         let (sections, told) = read(
             "\u{feff}# a comment\n\n[server]\nPort = 8000\nkeyfile=\n ; another\n[/dev/video0]\n  a:b = c  \n",
         );
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_their_lines() {
+    fn problems_have_their_lines() {
         let (_, told) = read("a = b\n[s]\nnothing\n= x\nk = 1\nK = 2\n[s]\n[\n[]\n");
         assert_eq!(
             told,
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ini_file_is_told_from_yaml_by_its_first_line() {
+    fn an_ini_file_is_detected_by_its_first_line() {
         for ini in ["[server]\n", "\n; x\n# y\n [/dev/video0] \nfps = 3"] {
             assert!(is_ini(ini), "{ini}");
         }
@@ -165,7 +164,7 @@ mod tests {
     #[test]
     fn a_file_that_is_too_long_is_refused() {
         let mut problems = Vec::new();
-        assert!(parse(&"#\n".repeat(LONGEST), &mut problems).is_err());
+        assert!(parse(&"#\n".repeat(MAX_FILE_BYTES), &mut problems).is_err());
         let many: String = (0..20_000).map(|index| format!("{index}=\n")).collect();
         let told = parse(&format!("[s]\n{many}"), &mut problems).unwrap_err().to_string();
         assert_eq!(told, "line 10001: more than 10000 sections and settings");

@@ -1,9 +1,9 @@
-//! File, environment and flags laid over one another.
+//! Merges file, environment and flags.
 //!
 //! Each layer is a tree of nested tables. The `config` crate merges them and
-//! remembers where every single value came from. It would split a key at its
-//! dots, but only at the top of a layer: so each layer stands below one root
-//! key, and `feeds.cam.2` stays a feed called `cam.2`.
+//! keeps the origin of each value. It splits keys at dots, but only at the top of
+//! a layer; therefore each layer has one root key, and the feed `cam.2` keeps its
+//! name.
 
 use std::fmt;
 
@@ -17,13 +17,13 @@ use super::yaml::Node;
 /// The key above every layer.
 const ROOT: &str = "livebox";
 
-/// The merged tree, and the file's own, which knows the lines of its sections.
+/// The merged tree, and that of the file, which has the lines of its sections.
 pub(super) struct Layered {
     pub root: Value,
     pub file: Node,
 }
 
-/// Lays the flags over the environment over the file.
+/// Merges the layers: flags override the environment, which overrides the file.
 pub(super) fn merge(
     file: Node,
     variables: &[(String, String)],
@@ -42,8 +42,8 @@ pub(super) fn merge(
     Layered { root, file }
 }
 
-/// Sets the value at `path` below `root`, unless the file has something other
-/// than mappings on the way: the check will say so.
+/// Sets the value at `path` below `root`, unless the file has a value other than
+/// a mapping on the way, which the check reports.
 pub(super) fn put(root: &mut Value, path: &[String], value: Value, file: &Node) {
     let Some((last, parents)) = path.split_last() else { return };
     let (mut table, mut below) = (root, Some(file));
@@ -64,7 +64,7 @@ pub(super) fn empty_table() -> Value {
     Value::new(None, Map::<String, Value>::new())
 }
 
-/// What the command line overrides.
+/// The layer of the command line.
 fn flags(overrides: &Overrides, file: &Node) -> Value {
     let docroot = overrides.docroot.as_ref().map(|path| path.to_string_lossy().into_owned());
     let given = [
@@ -85,7 +85,7 @@ fn flags(overrides: &Overrides, file: &Node) -> Value {
     root
 }
 
-/// A node of the file with its lines as origins.
+/// A node of the file as a value whose origins are its lines.
 fn value_of(node: &Node, origin: &String) -> Value {
     match node {
         Node::Null => Value::new(Some(origin), ValueKind::Nil),
@@ -104,12 +104,12 @@ fn value_of(node: &Node, origin: &String) -> Value {
     }
 }
 
-/// One layer as the `config` crate takes it.
+/// A layer as a source of the `config` crate.
 #[derive(Clone)]
 struct Layer(Value);
 
 impl fmt::Debug for Layer {
-    /// Says nothing of the values: stream keys are among them.
+    /// Without the values, which include stream keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Layer")
     }

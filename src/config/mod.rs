@@ -1,8 +1,8 @@
 //! The configuration: a YAML file, the environment and flags, checked at once.
 //!
-//! Every problem is reported together, each with its key, its line and what
-//! would be right. Nothing is started, opened or probed here: whether a camera
-//! answers is the engine's business.
+//! All problems are reported together, each with its key, its line and the valid
+//! values. Nothing is started or probed: the engine finds out whether a camera
+//! works.
 
 mod check;
 pub mod diff;
@@ -29,26 +29,26 @@ use std::path::{Path, PathBuf};
 pub use problem::Problem;
 pub use settings::Settings;
 
-/// Where the file is looked for when nobody names one.
+/// The file to load if none is named.
 pub const DEFAULT_PATH: &str = "/etc/livebox/livebox.yaml";
 
-/// What the service runs on without any file.
+/// The configuration without any file.
 const EMBEDDED: &str = include_str!("embedded.yaml");
 const EMBEDDED_ORIGIN: &str = "the built-in default";
 
-/// Where the text of the configuration comes from.
+/// The source of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// A file that was named, and must exist: YAML, or what fmp4streamer reads.
+    /// A named file, which must exist: YAML, or the format of fmp4streamer.
     File(PathBuf),
-    /// A configuration of fmp4streamer, which does without one where it is missing.
+    /// A configuration of fmp4streamer. As there, the file may be missing.
     Fmp4streamer(PathBuf),
     /// [`DEFAULT_PATH`] if it exists, otherwise the built-in default.
     Default,
 }
 
-/// What the command line says. It wins over the environment, which wins over
-/// the file. The texts are checked as those of the file are.
+/// Values of the command line. They override the environment, which overrides
+/// the file, and are checked in the same way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
     pub bind: Option<String>,
@@ -58,17 +58,17 @@ pub struct Overrides {
     pub log_level: Option<String>,
 }
 
-/// A configuration that may be run.
+/// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     pub settings: Settings,
     /// The path of the file, or `the built-in default`.
     pub origin: String,
-    /// What was passed over; the settings do without it.
+    /// Parts of the file that have no effect.
     pub warnings: Vec<Problem>,
 }
 
-/// Why there is no configuration to run.
+/// Why there is no valid configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("cannot read the configuration {path:?}")]
@@ -81,7 +81,7 @@ pub enum LoadError {
     Problems { origin: String, problems: Vec<Problem> },
 }
 
-/// All problems, one a line below a heading.
+/// All problems, one on each line below a heading.
 fn list(origin: &str, problems: &[Problem]) -> String {
     let count = match problems.len() {
         1 => "1 problem".to_owned(),
@@ -91,10 +91,13 @@ fn list(origin: &str, problems: &[Problem]) -> String {
     std::iter::once(format!("{count} in the configuration ({origin}):")).chain(lines).collect()
 }
 
-/// Reads, layers and checks the configuration.
+/// Reads, merges and checks the configuration.
 ///
 /// `environment` is the whole environment; only variables that begin with
 /// `LIVEBOX__` count.
+///
+/// # Errors
+/// The file cannot be read, or the configuration has problems; lists them all.
 pub fn load(
     place: &Place,
     overrides: &Overrides,
@@ -110,33 +113,36 @@ pub fn load(
         Place::Fmp4streamer(_) => Format::Ini,
         Place::File(_) | Place::Default => Format::of(text),
     };
-    let settled = text
+    let parsed = text
         .ok_or_else(|| vec![yaml::too_long()])
-        .and_then(|text| settle_as(format(&text), &text, (&variables, overrides), &mut warnings));
-    match settled {
+        .and_then(|text| parse_as(format(&text), &text, (&variables, overrides), &mut warnings));
+    match parsed {
         Ok(settings) => Ok(Loaded { settings, origin, warnings }),
         Err(problems) => Err(LoadError::Problems { origin, problems }),
     }
 }
 
-/// Checks a text alone, without environment and flags.
+/// Parses and checks a text, without environment and flags.
+///
+/// # Errors
+/// All problems, in the order of their lines.
 pub fn parse_text(text: &str) -> Result<Settings, Vec<Problem>> {
-    settle(text, &[], &Overrides::default())
+    parse_layers(text, &[], &Overrides::default())
 }
 
-fn settle(
+fn parse_layers(
     text: &str,
     variables: &[(String, String)],
     overrides: &Overrides,
 ) -> Result<Settings, Vec<Problem>> {
-    settle_as(Format::of(text), text, (variables, overrides), &mut Vec::new())
+    parse_as(Format::of(text), text, (variables, overrides), &mut Vec::new())
 }
 
-/// How the text is written.
+/// The format of the text.
 #[derive(Clone, Copy, Debug)]
 enum Format {
     Yaml,
-    /// As fmp4streamer reads it.
+    /// The INI format of fmp4streamer.
     Ini,
 }
 
@@ -146,7 +152,7 @@ impl Format {
     }
 }
 
-fn settle_as(
+fn parse_as(
     format: Format,
     text: &str,
     (variables, overrides): (&[(String, String)], &Overrides),
@@ -169,7 +175,7 @@ fn settle_as(
     }
 }
 
-/// As [`text_of`], of a file that fmp4streamer does without.
+/// As [`text_of`]; the file may be missing, as in fmp4streamer.
 fn text_of_fmp4streamer(
     path: &Path,
     warnings: &mut Vec<Problem>,
@@ -177,7 +183,7 @@ fn text_of_fmp4streamer(
     match read(path) {
         Ok(text) => Ok((text, path.display().to_string())),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let message = format!("cannot read {path:?}; what fmp4streamer does without it counts");
+            let message = format!("cannot read {path:?}; the defaults of fmp4streamer apply");
             warnings.push(Problem { key: String::new(), origin: None, message });
             Ok((Some(String::new()), "the default of fmp4streamer".to_owned()))
         }
@@ -185,7 +191,7 @@ fn text_of_fmp4streamer(
     }
 }
 
-/// The text, unless it is too long to be read, and what it is called.
+/// The text, or `None` if it is too long, and its origin.
 fn text_of(place: &Place, default: &Path) -> Result<(Option<String>, String), LoadError> {
     let (path, may_be_absent) = match place {
         Place::File(path) | Place::Fmp4streamer(path) => (path.as_path(), false),
@@ -200,9 +206,9 @@ fn text_of(place: &Place, default: &Path) -> Result<(Option<String>, String), Lo
     }
 }
 
-/// Reads a file of UTF-8; nothing if it is too long.
+/// Reads a UTF-8 file; `None` if it is too long.
 fn read(path: &Path) -> io::Result<Option<String>> {
-    let limit = yaml::LONGEST as u64 + 1;
+    let limit = yaml::MAX_FILE_BYTES as u64 + 1;
     let mut bytes = Vec::new();
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     if bytes.len() as u64 == limit {

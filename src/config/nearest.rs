@@ -1,6 +1,6 @@
-//! What a mistyped key was meant to be.
+//! Suggestions for mistyped keys.
 
-/// The candidate with the fewest letters to change, if those are few.
+/// The candidate with the smallest edit distance, if that is small.
 pub(super) fn nearest<'a>(typed: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let typed = typed.to_ascii_lowercase();
     let budget = (typed.chars().count() / 3).clamp(1, 3);
@@ -12,8 +12,9 @@ pub(super) fn nearest<'a>(typed: &str, candidates: &[&'a str]) -> Option<&'a str
         .map(|(_, candidate)| candidate)
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours between two
-/// words (optimal string alignment). Long words are far from everything.
+/// The number of insertions, deletions, replacements and swaps of neighbours
+/// between two words (optimal string alignment distance). Only the first 64
+/// letters of `left` count.
 fn edits(left: &str, right: &str) -> usize {
     let left: Vec<char> = left.chars().take(64).collect();
     let right: Vec<char> = right.chars().collect();
@@ -38,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_of_the_finger_is_recognised() {
+    fn a_typing_error_is_recognised() {
         let keys = ["bitrate", "gop", "profile", "url"];
         for (typed, meant) in
             [("bitrte", "bitrate"), ("bit_rate", "bitrate"), ("ulr", "url"), ("GOP", "gop")]
@@ -48,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn another_word_is_not_taken_for_a_slip() {
+    fn another_word_is_not_a_typing_error() {
         for typed in ["", "rtsp", "resurrect", "xyz", &"bitrate".repeat(5000)] {
             assert_eq!(nearest(typed, &["bitrate", "gop", "profile", "url"]), None);
         }

@@ -1,20 +1,20 @@
-//! One thing wrong with the configuration, as its author is told.
+//! A problem of the configuration.
 //!
-//! A problem names the key, where its value came from, and what would be
-//! right. It never shows what may hold a stream key or a password.
+//! A problem names the key, the origin of its value, and the valid values. It
+//! never shows a text that may contain a stream key or a password.
 
 use std::fmt;
 
-/// How much of a value or key is worth repeating.
-const SHOWN: usize = 64;
+/// Longer values and keys are shortened, in characters.
+const MAX_SHOWN: usize = 64;
 
-/// One thing wrong, at one key.
+/// A problem of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// `streams.door.bitrate`; empty where the text is no YAML.
+    /// `streams.door.bitrate`; empty for a text that is not YAML.
     pub key: String,
-    /// Where the value came from: `line 12`, `the environment variable
-    /// LIVEBOX__SERVER__PORT`, `--port`. Nothing where something is absent.
+    /// The origin of the value: `line 12`, `the environment variable
+    /// LIVEBOX__SERVER__PORT`, `--port`. `None` for a missing value.
     pub origin: Option<String>,
     pub message: String,
 }
@@ -24,7 +24,7 @@ impl Problem {
         Self { key: key.into(), origin: Some(line_origin(line)), message: message.into() }
     }
 
-    /// The line of the file, if the value stands in it.
+    /// The line, if the value comes from the file.
     pub fn line(&self) -> Option<usize> {
         self.origin.as_deref()?.strip_prefix("line ")?.parse().ok()
     }
@@ -41,12 +41,12 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The origin of what stands on this line of the file.
+/// The origin of a value on this line of the file.
 pub(super) fn line_origin(line: usize) -> String {
     format!("line {line}")
 }
 
-/// The name of `key` inside `parent`, as problems show it.
+/// The path of `key` inside `parent`, as problems show it.
 pub(super) fn child(parent: &str, key: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let shown = word(key);
@@ -55,8 +55,8 @@ pub(super) fn child(parent: &str, key: &str) -> String {
     if parent.is_empty() { shown } else { format!("{parent}.{shown}") }
 }
 
-/// A key or a name as problems show it: up to a colon or a blank. `key:abcd` is a
-/// key and a secret whose space was forgotten, `key abcd` one whose colon was.
+/// A key or a name as problems show it: up to a colon or a blank. `key:abcd` may
+/// be a key and a secret without the space between, `key abcd` without the colon.
 pub(super) fn word(text: &str) -> String {
     match text.find(|c: char| c == ':' || c.is_whitespace()) {
         Some(end) if text[end..].starts_with(':') => format!("{}:…", shorten(&text[..end])),
@@ -65,35 +65,35 @@ pub(super) fn word(text: &str) -> String {
     }
 }
 
-/// A value as problems show it: in quotes, not endless, and a URL not at all,
-/// for its last piece is often a stream key. A mistyped URL is one as well.
+/// A value as problems show it: quoted and shortened. URLs, even mistyped ones,
+/// are not shown: their last segment is often a stream key.
 pub(super) fn quote(text: &str) -> String {
     if is_url(text) { "the URL".to_owned() } else { format!("{:?}", shorten(text)) }
 }
 
-/// Whether it is a URL, or was one before a slip of the keyboard tore its `://`
-/// apart. A device's path has a colon behind its last slash only.
+/// Whether the text is a URL, or one with a mistyped `://`. The path of a device
+/// has colons only behind its last slash.
 pub(super) fn is_url(text: &str) -> bool {
     let torn = text.contains("//") && !text.starts_with('/');
     torn || text.split_once(':').is_some_and(|(_, rest)| rest.contains('/'))
 }
 
 pub(super) fn shorten(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
+    match text.char_indices().nth(MAX_SHOWN) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
 }
 
-/// What is told where one value should stand.
+/// The message for a list or a mapping in place of one value.
 pub(super) const NOT_ONE_VALUE: &str = "must be one value, not a list or a mapping";
 
-/// The same of a mapping with a key that has no value: to YAML, a placeholder
-/// without quotes is one.
+/// The message for a mapping with a key without a value: YAML parses an unquoted
+/// placeholder as one.
 pub(super) const NOT_QUOTED: &str =
     "must be one value, not a list or a mapping; a placeholder needs quotes, as in \"{name}\"";
 
-/// Words as a person lists them: `a, b or c`.
+/// A list of alternatives in words: `a, b or c`.
 pub(super) fn either(words: &[&str]) -> String {
     match words {
         [] => "none".to_owned(),
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_names_its_key_and_where_the_value_came_from() {
+    fn a_problem_names_its_key_and_the_origin_of_the_value() {
         let problem = Problem::on_line(12, "streams.door.gop", "\"x\" is wrong");
         assert_eq!(problem.to_string(), "streams.door.gop (line 12): \"x\" is wrong");
         assert_eq!(problem.line(), Some(12));
@@ -118,8 +118,8 @@ mod tests {
     }
 
     #[test]
-    fn neither_long_texts_nor_urls_nor_glued_secrets_are_repeated() {
-        assert_eq!(quote(&"x".repeat(1000)).chars().count(), SHOWN + 3);
+    fn long_texts_urls_and_secrets_beside_keys_are_not_shown() {
+        assert_eq!(quote(&"x".repeat(1000)).chars().count(), MAX_SHOWN + 3);
         for url in [
             "rtmp://a.example/live/KEY",
             "rtmp:: //a/live/KEY",

@@ -1,4 +1,4 @@
-//! A new configuration with a part of the old one in it. Pure.
+//! Restores a part of the previous configuration in a new one. Pure.
 
 #[cfg(test)]
 mod tests;
@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use super::settings::{ByteStream, Settings, Sound, Stream};
 use crate::model::ids::{FeedName, StreamName};
 
-/// `new`, but `feeds` with their streams, and `streams`, as they are under
-/// `old`. Streams stay where `new` has them, and what it lacks does not come
-/// back. Nothing where the two do not go together.
+/// `new` with the values of `old` for `feeds` with their streams, and for
+/// `streams`. Streams keep their URLs in `new`, and those that `new` lacks are
+/// not restored. `None` if the result is not consistent.
 pub fn rolled_back(
     new: &Settings,
     old: &Settings,
@@ -19,36 +19,36 @@ pub fn rolled_back(
 ) -> Option<Settings> {
     let mut merged = new.clone();
     for feed in feeds {
-        take_feed(&mut merged, old, feed);
+        restore_feed(&mut merged, old, feed);
     }
     let is_named =
         |feed: &FeedName, name: &StreamName| feeds.contains(feed) || streams.contains(name);
     let tracks = old.streams.iter().filter(|stream| is_named(&stream.feed, &stream.name));
-    tracks.for_each(|stream| take_stream(&mut merged, stream));
+    tracks.for_each(|stream| restore_stream(&mut merged, stream));
     let bytes = old.byte_streams.iter().filter(|stream| {
         let of_feed = stream.feed.as_ref().is_some_and(|feed| feeds.contains(feed));
         of_feed || streams.contains(&stream.name)
     });
-    bytes.for_each(|stream| take_byte_stream(&mut merged, stream));
-    is_whole(&merged).then_some(merged)
+    bytes.for_each(|stream| restore_byte_stream(&mut merged, stream));
+    is_consistent(&merged).then_some(merged)
 }
 
-fn take_feed(merged: &mut Settings, old: &Settings, name: &FeedName) {
-    let place = merged.feeds.iter().position(|feed| feed.name == *name);
-    let byte_place = merged.byte_feeds.iter().position(|feed| feed.name == *name);
+fn restore_feed(merged: &mut Settings, old: &Settings, name: &FeedName) {
+    let index = merged.feeds.iter().position(|feed| feed.name == *name);
+    let byte_index = merged.byte_feeds.iter().position(|feed| feed.name == *name);
     merged.feeds.retain(|feed| feed.name != *name);
     merged.byte_feeds.retain(|feed| feed.name != *name);
     if let Some(feed) = old.feeds.iter().find(|feed| feed.name == *name) {
         let end = merged.feeds.len();
-        merged.feeds.insert(place.unwrap_or(end).min(end), feed.clone());
+        merged.feeds.insert(index.unwrap_or(end).min(end), feed.clone());
     }
     if let Some(feed) = old.byte_feeds.iter().find(|feed| feed.name == *name) {
         let end = merged.byte_feeds.len();
-        merged.byte_feeds.insert(byte_place.unwrap_or(end).min(end), feed.clone());
+        merged.byte_feeds.insert(byte_index.unwrap_or(end).min(end), feed.clone());
     }
 }
 
-fn take_stream(merged: &mut Settings, old: &Stream) {
+fn restore_stream(merged: &mut Settings, old: &Stream) {
     if let Some(stream) = merged.streams.iter_mut().find(|stream| stream.name == old.name) {
         let url = stream.url.clone();
         *stream = Stream { url, ..old.clone() };
@@ -58,7 +58,7 @@ fn take_stream(merged: &mut Settings, old: &Stream) {
     }
 }
 
-fn take_byte_stream(merged: &mut Settings, old: &ByteStream) {
+fn restore_byte_stream(merged: &mut Settings, old: &ByteStream) {
     if let Some(stream) = merged.byte_streams.iter_mut().find(|stream| stream.name == old.name) {
         let url = stream.url.clone();
         *stream = ByteStream { url, ..old.clone() };
@@ -68,8 +68,8 @@ fn take_byte_stream(merged: &mut Settings, old: &ByteStream) {
     }
 }
 
-/// Whether everything that something needs is there, once.
-fn is_whole(settings: &Settings) -> bool {
+/// Whether names and URLs are unique and all references resolve.
+fn is_consistent(settings: &Settings) -> bool {
     let Settings { feeds, streams, byte_feeds, byte_streams, pushes, .. } = settings;
     let feed = |name: &FeedName| feeds.iter().find(|feed| feed.name == *name);
     let byte_feed = |name: &FeedName| byte_feeds.iter().find(|feed| feed.name == *name);
@@ -83,8 +83,10 @@ fn is_whole(settings: &Settings) -> bool {
     let urls: Vec<_> = urls.chain(byte_streams.iter().map(|stream| &stream.url)).collect();
     is_unique(&names)
         && is_unique(&urls)
-        && feeds.iter().all(|feed| ends(&feed.name, feeds.len(), has, base))
-        && byte_feeds.iter().all(|feed| ends(&feed.name, byte_feeds.len(), has_bytes, byte_base))
+        && feeds.iter().all(|feed| is_chain_valid(&feed.name, feeds.len(), has, base))
+        && byte_feeds
+            .iter()
+            .all(|feed| is_chain_valid(&feed.name, byte_feeds.len(), has_bytes, byte_base))
         && streams.iter().all(|stream| {
             let sounds = match &stream.sound {
                 Sound::Of(feed) => has(feed),
@@ -97,15 +99,15 @@ fn is_whole(settings: &Settings) -> bool {
         && pushes.iter().all(|push| streams.iter().any(|stream| stream.name == push.stream))
 }
 
-/// Whether what a feed is made from, and so on, is there and no circle.
-fn ends(
+/// Whether the chain of feeds that `feed` is made from is complete and acyclic.
+fn is_chain_valid(
     feed: &FeedName,
-    longest: usize,
+    max_length: usize,
     has: impl Fn(&FeedName) -> bool,
     base: impl Fn(&FeedName) -> Option<FeedName>,
 ) -> bool {
     let mut chain = std::iter::successors(Some(feed.clone()), base);
-    chain.by_ref().take(longest).all(|feed| has(&feed)) && chain.next().is_none()
+    chain.by_ref().take(max_length).all(|feed| has(&feed)) && chain.next().is_none()
 }
 
 fn is_unique<T: Ord>(all: &[T]) -> bool {

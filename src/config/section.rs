@@ -1,7 +1,7 @@
-//! Reading the merged tree: one place in it, and the list of what is wrong.
+//! Access to the merged tree by keys, and the list of problems.
 //!
-//! Reading never stops: a wrong value is told and then counts as absent, so
-//! that one look at the output shows every mistake.
+//! Reading never stops: a wrong value is reported and then counts as absent, so
+//! that one run reports all problems.
 
 use ::config::{Value, ValueKind};
 
@@ -10,31 +10,31 @@ use super::nearest::nearest;
 use super::problem::{NOT_ONE_VALUE, NOT_QUOTED, Problem, child, either, line_origin, quote};
 use super::yaml::Node;
 
-/// A key of the configuration, whether it is given or not.
+/// A key of the configuration, given or not.
 #[derive(Clone)]
-pub(super) struct Spot<'a> {
-    /// As problems show it: `streams.door.bitrate`.
+pub(super) struct Field<'a> {
+    /// As in problems: `streams.door.bitrate`.
     pub path: String,
     value: Option<&'a Value>,
-    /// The same place in the file: the merge forgets the lines of mappings.
+    /// Its node in the file: the merge drops the lines of mappings.
     node: Option<&'a Node>,
     line: Option<usize>,
 }
 
-impl<'a> Spot<'a> {
+impl<'a> Field<'a> {
     pub(super) fn root(layers: &'a Layered) -> Self {
         let (value, node) = (Some(&layers.root), Some(&layers.file));
         Self { path: String::new(), value, node, line: None }
     }
 
-    /// The place of `key` in this mapping.
-    pub(super) fn at(&self, key: &str) -> Spot<'a> {
+    /// The key `key` of this mapping.
+    pub(super) fn at(&self, key: &str) -> Field<'a> {
         let value = match self.value.map(|value| &value.kind) {
             Some(ValueKind::Table(table)) => table.get(key),
             _ => None,
         };
         let entry = self.node.and_then(|node| node.get(key));
-        Spot {
+        Field {
             path: child(&self.path, key),
             value,
             node: entry.map(|entry| &entry.value),
@@ -67,7 +67,7 @@ impl<'a> Spot<'a> {
     }
 }
 
-/// Where the first value inside came from: a mapping itself does not remember.
+/// The origin of the first value inside: a mapping itself has none.
 fn first_origin(value: &Value) -> Option<String> {
     if let ValueKind::Table(table) = &value.kind {
         return table.values().find_map(first_origin);
@@ -75,113 +75,112 @@ fn first_origin(value: &Value) -> Option<String> {
     value.origin().map(str::to_owned)
 }
 
-/// Everything that is wrong, in the order in which it was found.
+/// All problems, in the order in which they were found.
 #[derive(Default)]
 pub(super) struct Report {
     pub problems: Vec<Problem>,
 }
 
 impl Report {
-    pub(super) fn tell(&mut self, spot: &Spot<'_>, message: impl Into<String>) {
-        let (key, origin) = (spot.path.clone(), spot.origin());
+    pub(super) fn add(&mut self, field: &Field<'_>, message: impl Into<String>) {
+        let (key, origin) = (field.path.clone(), field.origin());
         self.problems.push(Problem { key, origin, message: message.into() });
     }
 
-    /// Tells what is no mapping, and its keys that are not among `known`.
-    /// Returns whether it is one.
-    pub(super) fn keys(&mut self, spot: &Spot<'_>, known: &[&str]) -> bool {
-        self.unknown_keys(spot, known, |key| spot.at(key))
+    /// Reports a value that is no mapping, and keys that are not among `known`.
+    /// Returns whether it is a mapping or absent.
+    pub(super) fn keys(&mut self, field: &Field<'_>, known: &[&str]) -> bool {
+        self.unknown_keys(field, known, |key| field.at(key))
     }
 
-    /// As [`Report::keys`], where secrets are at home: a key that resembles no
-    /// known one may be a secret on its own, and only its mapping is named.
-    pub(super) fn keys_beside_secrets(&mut self, spot: &Spot<'_>, known: &[&str]) -> bool {
-        self.unknown_keys(spot, known, |_| spot.clone())
+    /// As [`Report::keys`], for mappings with secrets: an unknown key that
+    /// resembles no known one may itself be a secret and is not shown.
+    pub(super) fn keys_beside_secrets(&mut self, field: &Field<'_>, known: &[&str]) -> bool {
+        self.unknown_keys(field, known, |_| field.clone())
     }
 
     fn unknown_keys<'a>(
         &mut self,
-        spot: &Spot<'a>,
+        field: &Field<'a>,
         known: &[&str],
-        place_of_stranger: impl Fn(&str) -> Spot<'a>,
+        field_to_name: impl Fn(&str) -> Field<'a>,
     ) -> bool {
-        for key in spot.keys() {
+        for key in field.keys() {
             if known.contains(&key) {
                 continue;
             }
             match nearest(key, known) {
                 Some(near) => {
-                    self.tell(&spot.at(key), format!("no such key; did you mean {near:?}?"));
+                    self.add(&field.at(key), format!("no such key; did you mean {near:?}?"));
                 }
                 None => {
                     let message = format!("no such key; the keys here are {}", known.join(", "));
-                    self.tell(&place_of_stranger(key), message);
+                    self.add(&field_to_name(key), message);
                 }
             }
         }
-        self.mapping(spot)
+        self.mapping(field)
     }
 
-    /// Whether this is a mapping or absent; tells what is not.
-    pub(super) fn mapping(&mut self, spot: &Spot<'_>) -> bool {
+    /// Whether this is a mapping or absent; reports anything else.
+    pub(super) fn mapping(&mut self, field: &Field<'_>) -> bool {
         let is_table = |value: &Value| matches!(value.kind, ValueKind::Table(_));
-        let is_mapping = !spot.is_given() || spot.value.is_some_and(is_table);
+        let is_mapping = !field.is_given() || field.value.is_some_and(is_table);
         if !is_mapping {
-            self.tell(spot, "must hold keys of its own, not a value or a list");
+            self.add(field, "must hold keys of its own, not a value or a list");
         }
         is_mapping
     }
 
-    /// The text at this place; nothing if there is none or null, or, told, if
-    /// there is more than one value.
-    pub(super) fn text<'a>(&mut self, spot: &Spot<'a>) -> Option<&'a str> {
-        let given = spot.value.filter(|value| value.kind != ValueKind::Nil)?;
+    /// The text of this key; `None` if it is absent or null. Reports a list or a
+    /// mapping.
+    pub(super) fn text<'a>(&mut self, field: &Field<'a>) -> Option<&'a str> {
+        let given = field.value.filter(|value| value.kind != ValueKind::Nil)?;
         if let ValueKind::String(text) = &given.kind {
             return Some(text);
         }
         let is_unset = |value: &Value| value.kind == ValueKind::Nil;
         let is_placeholder =
             matches!(&given.kind, ValueKind::Table(table) if table.values().any(is_unset));
-        let told = if is_placeholder { NOT_QUOTED } else { NOT_ONE_VALUE };
-        self.tell(spot, told);
+        self.add(field, if is_placeholder { NOT_QUOTED } else { NOT_ONE_VALUE });
         None
     }
 
-    /// The value at this place as `parse` reads it, whose error is told.
+    /// The value of this key, parsed by `parse`; reports its error.
     pub(super) fn read<T>(
         &mut self,
-        spot: &Spot<'_>,
+        field: &Field<'_>,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
-        let text = self.text(spot)?;
-        parse(text.trim()).map_err(|message| self.tell(spot, message)).ok()
+        let text = self.text(field)?;
+        parse(text.trim()).map_err(|message| self.add(field, message)).ok()
     }
 }
 
 impl Report {
-    /// The values of a list at this place, or of a text with commas between
-    /// them, as `parse` reads each; its errors are told.
+    /// The values of a list, or of a text with commas, each parsed by `parse`;
+    /// reports its errors.
     pub(super) fn read_list<T>(
         &mut self,
-        spot: &Spot<'_>,
+        field: &Field<'_>,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Vec<T> {
-        let texts: Vec<&str> = match spot.value.map(|value| &value.kind) {
+        let texts: Vec<&str> = match field.value.map(|value| &value.kind) {
             None | Some(ValueKind::Nil) => Vec::new(),
             Some(ValueKind::Array(items)) => items.iter().map(text_of).collect(),
-            Some(_) => self.text(spot).map_or_else(Vec::new, |text| text.split(',').collect()),
+            Some(_) => self.text(field).map_or_else(Vec::new, |text| text.split(',').collect()),
         };
         let read = texts.into_iter().map(|text| parse(text.trim()));
-        read.filter_map(|one| one.map_err(|told| self.tell(spot, told)).ok()).collect()
+        read.filter_map(|one| one.map_err(|message| self.add(field, message)).ok()).collect()
     }
 }
 
-/// Empty where it is something else, which is no value of any list.
+/// The text of an item; empty, which is never valid, for anything else.
 fn text_of(item: &Value) -> &str {
     if let ValueKind::String(text) = &item.kind { text } else { "" }
 }
 
-/// Reads one of a few words, in any letter case.
+/// A parser for one of `words`, in any letter case. `what` names the value in errors.
 pub(super) fn word<T: Clone>(
     what: &'static str,
     words: &[(&'static str, T)],
@@ -196,7 +195,7 @@ pub(super) fn word<T: Clone>(
     }
 }
 
-/// Reads `true`, `yes`, `on`, `1` and their opposites.
+/// Parses `true`, `yes`, `on`, `1` and their opposites.
 pub(super) fn flag(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),

@@ -1,27 +1,24 @@
-//! Where streams live on this server.
-//!
-//! Knows the paths that the server keeps for itself. Does not resolve or
-//! open anything.
+//! The URLs of streams on this server: syntax, reserved paths, collisions.
 
 use super::problem::quote;
 
-/// First path pieces that are the server's own.
+/// Reserved first path segments.
 const RESERVED: &str = "api apiv1 stat stat.json metrics config dashboard kiosk hub stream \
     stream.mp4 stream.m3u8 stream.h264 stream.ts stream.aac stream.mjpeg stream.mjpg \
     streaminf.m3u8 manifest.json index.html ws assets login \
     logout register settings view play videos images channel channels topics live live-rec \
     socket.io unsubscribe health recordings";
 
-/// Endings that choose a container.
+/// Suffixes that select a container.
 const SUFFIXES: [&str; 7] = [".mp4", ".h264", ".m3u8", ".ts", ".aac", ".mjpeg", ".mjpg"];
 
-/// What a stream serves below its own URL.
+/// First path segments that a stream serves below its URL.
 const BELOW: [&str; 6] = ["ws", "ws.h264", "hls", "pic", "whep", "live.json"];
 
-/// The longest URL of a stream.
-const LONGEST: usize = 200;
+/// The maximum length of a stream's URL, in bytes.
+const MAX_URL_BYTES: usize = 200;
 
-/// Reads the URL of a stream: `front`, `/cams/front`, `/front/`.
+/// Parses the URL of a stream: `front`, `/cams/front`, `/front/`.
 pub(super) fn stream_url(text: &str) -> Result<String, String> {
     let url = byte_stream_url(text)?;
     match SUFFIXES.iter().find(|suffix| url.ends_with(*suffix)) {
@@ -34,8 +31,7 @@ pub(super) fn stream_url(text: &str) -> Result<String, String> {
     }
 }
 
-/// Reads the URL of a byte stream, which is served there and nowhere else:
-/// `/cams/a/raw.ts`.
+/// Parses the URL of a byte stream, which may have a suffix: `/cams/a/raw.ts`.
 pub(super) fn byte_stream_url(text: &str) -> Result<String, String> {
     let inner = text.strip_prefix('/').unwrap_or(text);
     let inner = inner.strip_suffix('/').unwrap_or(inner);
@@ -43,21 +39,21 @@ pub(super) fn byte_stream_url(text: &str) -> Result<String, String> {
     if text.contains("://") {
         return wrong("is not a path on this server; the port and the host are not part of it");
     }
-    if inner.len() > LONGEST || !inner.split('/').all(is_piece) {
+    if inner.len() > MAX_URL_BYTES || !inner.split('/').all(is_segment) {
         return wrong(
-            "is not a path of pieces of a-z A-Z 0-9 . _ - between slashes, 200 characters at most",
+            "is not a path of segments of a-z A-Z 0-9 . _ - between slashes, 200 characters at most",
         );
     }
     let first = inner.split('/').next().unwrap_or(inner);
     if RESERVED.split(' ').any(|piece| piece == first) {
         return wrong(&format!(
-            "begins with {first:?}, which the server keeps for itself; use another first piece"
+            "begins with {first:?}, which is reserved for the server; use another first segment"
         ));
     }
     Ok(format!("/{inner}"))
 }
 
-fn is_piece(piece: &str) -> bool {
+fn is_segment(piece: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     !piece.is_empty() && piece.chars().all(allowed) && !piece.chars().all(|c| c == '.')
 }
@@ -88,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_url_is_a_path_of_plain_pieces() {
+    fn a_stream_url_is_a_path_of_plain_segments() {
         for (text, url) in
             [("front", "/front"), ("/cams/a/", "/cams/a"), ("/a.b/c-d_e", "/a.b/c-d_e")]
         {
@@ -103,7 +99,7 @@ mod tests {
     #[test]
     fn paths_of_the_server_and_container_suffixes_are_refused() {
         for text in ["/api", "stream", "/health/x", "/live/a", "/stat.json"] {
-            assert!(stream_url(text).unwrap_err().contains("keeps for itself"), "{text}");
+            assert!(stream_url(text).unwrap_err().contains("reserved for the server"), "{text}");
         }
         for text in ["/front.mp4", "/a/b.ts", "/x.m3u8"] {
             assert!(stream_url(text).unwrap_err().contains("in this version"), "{text}");
@@ -112,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_may_lie_below_another_except_where_that_one_answers() {
+    fn a_stream_may_be_below_another_except_at_paths_which_that_serves() {
         for (left, right) in [("/a", "/a"), ("/a", "/a/ws"), ("/a/pic/b", "/a"), ("/a/hls", "/a")] {
             assert!(collide(left, right), "{left} {right}");
         }
@@ -124,7 +120,7 @@ mod tests {
     #[test]
     fn a_byte_stream_has_any_suffix_but_not_that_of_another_stream() {
         assert_eq!(byte_stream_url("cams/a/raw.ts"), Ok("/cams/a/raw.ts".to_owned()));
-        assert!(byte_stream_url("/stream/a.ts").unwrap_err().contains("keeps for itself"));
+        assert!(byte_stream_url("/stream/a.ts").unwrap_err().contains("reserved for the server"));
         for bytes in ["/a", "/a.mp4", "/a.ts", "/a/ws", "/a/pic"] {
             assert!(shadows(bytes, "/a"), "{bytes}");
         }

@@ -1,23 +1,20 @@
-//! The text of the file as a tree that knows its lines and its order.
+//! Parses YAML to a tree that keeps lines and order.
 //!
-//! Accepts the plain part of YAML: mappings, lists and scalars in one
-//! document. Refuses what makes a file mean something else than it shows
-//! (anchors, tags, a key given twice) and what is larger than any honest file.
+//! Accepts mappings, lists and scalars in one document. Refuses anchors, tags and
+//! duplicate keys, and texts that exceed the limits.
 
 use saphyr_parser::{Event, Parser, ScalarStyle, StrInput};
 
 use super::problem::{Problem, child};
 
-/// The largest file that is read, in bytes.
-pub(super) const LONGEST: usize = 256 * 1024;
-/// The deepest nesting.
-const DEEPEST: usize = 16;
-/// The most keys, values and lists in one file.
-pub(super) const MOST_NODES: usize = 10_000;
+pub(super) const MAX_FILE_BYTES: usize = 256 * 1024;
+const MAX_DEPTH: usize = 16;
+/// Keys, values and lists of one file.
+pub(super) const MAX_NODES: usize = 10_000;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {
-    /// Nothing, `~` or `null`: the default.
+    /// Empty, `~` or `null`: stands for the default.
     Null,
     Text(String),
     List(Vec<Node>),
@@ -54,11 +51,13 @@ impl Node {
     }
 }
 
-/// Reads the tree of `text`. Mistakes that leave a tree behind are added to
-/// `problems`; one that does not is the error.
+/// Parses `text`. Adds problems that do not prevent a tree to `problems`.
+///
+/// # Errors
+/// The problem that prevents a tree.
 pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Result<Node, Problem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if text.len() > LONGEST {
+    if text.len() > MAX_FILE_BYTES {
         return Err(too_long());
     }
     if let Some(line) = first_tab(text) {
@@ -68,7 +67,7 @@ pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Result<Node, Pro
 }
 
 pub(super) fn too_long() -> Problem {
-    let message = format!("the file is longer than {} KiB", LONGEST / 1024);
+    let message = format!("the file is longer than {} KiB", MAX_FILE_BYTES / 1024);
     Problem { key: String::new(), origin: None, message }
 }
 
@@ -105,7 +104,10 @@ impl<'a> Reader<'a> {
             }
             let node = self.node(event, line)?;
             if matches!(node, Node::Text(_) | Node::List(_)) {
-                self.tell(line, "the file is a text or a list; it must hold keys, as in `server:`");
+                self.report(
+                    line,
+                    "the file is a text or a list; it must hold keys, as in `server:`",
+                );
             }
             root = Some(node);
         }
@@ -125,8 +127,8 @@ impl<'a> Reader<'a> {
     /// The node that begins with `event`.
     fn node(&mut self, event: Event<'a>, line: usize) -> Result<Node, Problem> {
         self.nodes += 1;
-        if self.nodes > MOST_NODES {
-            let message = format!("more than {MOST_NODES} keys and values");
+        if self.nodes > MAX_NODES {
+            let message = format!("more than {MAX_NODES} keys and values");
             return Err(Problem::on_line(line, "", message));
         }
         self.refuse_extras(&event, line);
@@ -152,14 +154,14 @@ impl<'a> Reader<'a> {
         | Event::MappingStart(anchor, tag) = event
         {
             if *anchor != 0 {
-                self.tell(line, NO_ANCHORS);
+                self.report(line, NO_ANCHORS);
             }
             if tag.is_some() {
-                self.tell(line, "tags (!) are not supported");
+                self.report(line, "tags (!) are not supported");
             }
         }
         if matches!(event, Event::Alias(_)) {
-            self.tell(line, NO_ANCHORS);
+            self.report(line, NO_ANCHORS);
         }
     }
 
@@ -169,8 +171,8 @@ impl<'a> Reader<'a> {
         line: usize,
         read: fn(&mut Self) -> Result<Node, Problem>,
     ) -> Result<Node, Problem> {
-        if self.path.len() >= DEEPEST {
-            let message = format!("nested deeper than {DEEPEST} levels");
+        if self.path.len() >= MAX_DEPTH {
+            let message = format!("nested deeper than {MAX_DEPTH} levels");
             return Err(Problem::on_line(line, "", message));
         }
         read(self)
@@ -203,7 +205,10 @@ impl<'a> Reader<'a> {
             if let Some(key) = key {
                 match entries.iter().find(|entry| entry.key == key) {
                     Some(first) => {
-                        self.tell(line, format!("given a second time, after line {}", first.line));
+                        self.report(
+                            line,
+                            format!("given a second time, after line {}", first.line),
+                        );
                     }
                     None => entries.push(Entry { key, line, value }),
                 }
@@ -212,16 +217,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A mapping's key; nothing, and a problem, if it is no scalar.
+    /// A mapping's key; `None`, with a problem, if it is not a scalar.
     fn key(&mut self, event: Event<'a>, line: usize) -> Result<Option<String>, Problem> {
-        // One level deeper, but told under the mapping it belongs to.
+        // One level deeper, but reported under its mapping.
         self.path.push(self.here());
         let is_scalar = matches!(event, Event::Scalar(..));
         let text =
             if let Event::Scalar(text, ..) = &event { text.to_string() } else { String::new() };
         self.node(event, line)?;
         if !is_scalar {
-            self.tell(line, "a key must be one word, not a list, a mapping or an alias");
+            self.report(line, "a key must be one word, not a list, a mapping or an alias");
         }
         self.path.pop();
         Ok(is_scalar.then_some(text))
@@ -231,7 +236,7 @@ impl<'a> Reader<'a> {
         self.path.last().cloned().unwrap_or_default()
     }
 
-    fn tell(&mut self, line: usize, message: impl Into<String>) {
+    fn report(&mut self, line: usize, message: impl Into<String>) {
         let problem = Problem::on_line(line, self.here(), message);
         self.problems.push(problem);
     }
@@ -246,7 +251,7 @@ fn begins_node(event: &Event<'_>) -> bool {
     )
 }
 
-/// The parser's words, with advice where the usual cause is known.
+/// The parser's message, with advice if the usual cause is known.
 fn explain(info: &str) -> String {
     let advice = match info {
         "mapping values are not allowed in this context" => {
@@ -258,5 +263,5 @@ fn explain(info: &str) -> String {
         _ if info.contains("anchor") => "; a text that begins with & or * needs quotes",
         _ => "",
     };
-    format!("this is no YAML: {}{advice}", info.replace(char::is_control, "?"))
+    format!("not valid YAML: {}{advice}", info.replace(char::is_control, "?"))
 }

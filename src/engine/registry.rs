@@ -105,7 +105,7 @@ impl Registry {
             });
         }
         let empty = Self { streams: Vec::new(), shared: Vec::new(), encoders };
-        empty.build((settings, flows), &Diff::from_nothing(settings))
+        empty.build((settings, flows), &Diff::initial(settings))
     }
 
     /// The registry for new settings, with the tasks of its new supervisors. Unchanged
@@ -305,7 +305,7 @@ impl Stream {
 
     /// Whether it runs on unchanged after the reload.
     fn is_kept(&self, diff: &Diff) -> bool {
-        diff.streams.goes_on(self.hub.name())
+        diff.streams.continues(self.hub.name())
     }
 
     /// Its path, with a leading slash and without a trailing one.

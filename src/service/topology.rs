@@ -62,7 +62,7 @@ impl Topology {
         let (bytes, mut tasks) = bytes::Registry::new(&settings);
         let (registry, of_tracks) = Registry::new(&settings, &bytes);
         tasks.extend(of_tracks);
-        let diff = Diff::from_nothing(&settings);
+        let diff = Diff::initial(&settings);
         let (pushes, livebox, state_file) = (Vec::new(), None, Arc::new(state_file));
         let authenticator = Authenticator::new(settings.access.clone());
         let mut topology = Self {
@@ -101,7 +101,7 @@ impl Topology {
         if let Some(livebox) = self.livebox.as_ref().filter(|_| !keeps_livebox) {
             livebox.retire().await;
         }
-        let ends = |push: &&Arc<Push>| !diff.pushes.goes_on(push.name());
+        let ends = |push: &&Arc<Push>| !diff.pushes.continues(push.name());
         let ended = self.pushes.iter().filter(ends).map(|push| push.supervisor().end());
         join_all(ended).await;
         let (bytes, mut tasks) = self.bytes.next(&settings, &diff).await;
@@ -140,8 +140,8 @@ impl Topology {
     fn keeps_livebox(&self, settings: &Settings, diff: &Diff) -> bool {
         let first = |settings: &Settings| settings.streams.first().map(|one| one.name.clone());
         let (before, after) = (first(&self.settings), first(settings));
-        let goes_on = after.as_ref().is_none_or(|first| diff.streams.goes_on(first));
-        before == after && goes_on && diff.pushes.is_nothing()
+        let continues = after.as_ref().is_none_or(|first| diff.streams.continues(first));
+        before == after && continues && diff.pushes.is_empty()
     }
 
     /// Makes the pushes and the box, and starts what is wanted of them.
@@ -216,8 +216,8 @@ impl Topology {
             Some(Recordable { name: stream.name.clone(), plan: stream.record.clone(), source })
         });
         // An answer to one request is not a stream that goes on.
-        let goes_on = |stream: &&settings::ByteStream| stream.client != settings::Client::Shot;
-        let bytes = settings.byte_streams.iter().filter(goes_on).filter_map(|stream| {
+        let continues = |stream: &&settings::ByteStream| stream.client != settings::Client::Shot;
+        let bytes = settings.byte_streams.iter().filter(continues).filter_map(|stream| {
             let source = Source::Bytes(Arc::clone(self.bytes.find(&stream.name)?));
             Some(Recordable { name: stream.name.clone(), plan: stream.record.clone(), source })
         });

@@ -29,7 +29,7 @@ fn edited(from: &str, to: &str) -> Settings {
 }
 
 fn shared(settings: &Settings) -> BTreeSet<FeedName> {
-    Diff::from_nothing(settings).shared
+    Diff::initial(settings).shared
 }
 
 fn diff(new: &Settings) -> Diff {
@@ -61,7 +61,7 @@ fn told(diff: &Diff) -> Vec<String> {
 #[test]
 fn the_same_file_changes_nothing() {
     let diff = diff(&read(FILE));
-    assert!(diff.is_nothing(), "{:?}", told(&diff));
+    assert!(diff.is_empty(), "{:?}", told(&diff));
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_stream_that_only_moves_is_not_started_anew() {
 #[test]
 fn another_order_changes_nothing_that_runs() {
     let new = edited("  door: {}\n  yard: {}\n", "  yard: {}\n  door: {}\n");
-    assert!(diff(&new).is_nothing());
+    assert!(diff(&new).is_empty());
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_new_password_lets_go_who_watched_without_it_and_one_that_is_gone_does_not()
     assert_eq!(told(&diff), ["Changed stream yard"]);
     assert!(diff.locked.contains(&"yard".parse().unwrap()));
     let back = Diff::between(&locked, &shared(&locked), &open);
-    assert!(back.is_nothing() && back.locked.is_empty(), "{:?}", told(&back));
+    assert!(back.is_empty() && back.locked.is_empty(), "{:?}", told(&back));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::name;
 use super::recordings::record;
 use super::streams::{feed_name, url_or_name};
 use crate::config::problem::quote;
-use crate::config::section::{Report, Spot, word};
+use crate::config::section::{Field, Report, word};
 use crate::config::settings::{ByteFeed, ByteSource, ByteStream, Client, CommandLine, Record};
 use crate::config::urls::byte_stream_url;
 use crate::model::ids::{FeedName, StreamName};
@@ -58,78 +58,78 @@ const TYPES: [(&str, &str); 12] = [
     (".ogg", "audio/ogg"),
 ];
 
-pub(super) fn is_feed(spot: &Spot<'_>) -> bool {
-    spot.at("command").is_given() || spot.at("pipe").is_given()
+pub(super) fn is_feed(field: &Field<'_>) -> bool {
+    field.at("command").is_given() || field.at("pipe").is_given()
 }
 
-pub(super) fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<ByteFeed> {
-    let named: Option<FeedName> = key.parse().map_err(|bad| report.tell(spot, name(bad))).ok();
-    report.keys(spot, &super::feeds::FEED);
-    one_kind(spot, report);
-    for key in OF_PICTURES.iter().filter(|key| spot.at(key).is_given()) {
+pub(super) fn feed(key: &str, field: &Field<'_>, report: &mut Report) -> Option<ByteFeed> {
+    let named: Option<FeedName> = key.parse().map_err(|bad| report.add(field, name(bad))).ok();
+    report.keys(field, &super::feeds::FEED);
+    one_kind(field, report);
+    for key in OF_PICTURES.iter().filter(|key| field.at(key).is_given()) {
         let message = format!(
             "a feed of this kind gives bytes that livebox passes on as they are; it has no `{key}`"
         );
-        report.tell(&spot.at(key), message);
+        report.add(&field.at(key), message);
     }
-    let from = report.read(&spot.at("feed"), feed_name);
-    let command = report.read(&spot.at("command"), command).map(|line| match from {
+    let from = report.read(&field.at("feed"), feed_name);
+    let command = report.read(&field.at("command"), command).map(|line| match from {
         Some(from) => ByteSource::Made(line, from),
         None => ByteSource::Command(line),
     });
-    let pipe = report.read(&spot.at("pipe"), whole_path).map(ByteSource::Pipe);
-    let (mode, resurrect) = life(spot, report);
+    let pipe = report.read(&field.at("pipe"), whole_path).map(ByteSource::Pipe);
+    let (mode, resurrect) = life(field, report);
     // What is wrong with it is told; its streams are not to blame for that.
     let source = command.or(pipe).unwrap_or_else(|| ByteSource::Pipe("/".into()));
     Some(ByteFeed { name: named?, source, mode, resurrect })
 }
 
 /// Whether the stream `key` passes bytes on.
-pub(super) fn is_stream(key: &str, spot: &Spot<'_>, feeds: &[ByteFeed]) -> bool {
-    let feed = spot.at("feed");
+pub(super) fn is_stream(key: &str, field: &Field<'_>, feeds: &[ByteFeed]) -> bool {
+    let feed = field.at("feed");
     let shows = |known: &ByteFeed| match feed.is_given() {
         true => feed.reads(known.name.as_str()),
         false => known.name.as_str() == key,
     };
-    spot.at("command").is_given() || feeds.iter().any(shows)
+    field.at("command").is_given() || feeds.iter().any(shows)
 }
 
 /// Tells what a stream of tracks has no use for.
-pub(super) fn refuse_byte_keys(spot: &Spot<'_>, report: &mut Report) {
-    for key in OF_BYTES.iter().filter(|key| spot.at(key).is_given()) {
+pub(super) fn refuse_byte_keys(field: &Field<'_>, report: &mut Report) {
+    for key in OF_BYTES.iter().filter(|key| field.at(key).is_given()) {
         let message = format!(
             "only a stream of bytes has a `{key}`: one with a `command`, or whose feed is a \
              `command` or a `pipe`"
         );
-        report.tell(&spot.at(key), message);
+        report.add(&field.at(key), message);
     }
 }
 
-pub(super) fn stream(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<ByteStream> {
-    let named: Option<StreamName> = key.parse().map_err(|bad| report.tell(spot, name(bad))).ok();
-    report.keys(spot, &super::streams::STREAM);
-    for key in OF_TRACKS.iter().filter(|key| spot.at(key).is_given()) {
+pub(super) fn stream(key: &str, field: &Field<'_>, report: &mut Report) -> Option<ByteStream> {
+    let named: Option<StreamName> = key.parse().map_err(|bad| report.add(field, name(bad))).ok();
+    report.keys(field, &super::streams::STREAM);
+    for key in OF_TRACKS.iter().filter(|key| field.at(key).is_given()) {
         let message = format!(
             "a stream of bytes is passed on as it is and has no `{key}`; its `command` may encode it"
         );
-        report.tell(&spot.at(key), message);
+        report.add(&field.at(key), message);
     }
-    let has_command = spot.at("command").is_given();
-    let given = report.read(&spot.at("feed"), feed_name);
+    let has_command = field.at("command").is_given();
+    let given = report.read(&field.at("feed"), feed_name);
     // A command may do without a feed: only one that is named is read by it.
-    let feed = if has_command || spot.at("feed").is_given() { given } else { key.parse().ok() };
-    let command = report.read(&spot.at("command"), command);
-    let content_type = report.read(&spot.at("type"), content_type);
-    let client = report.read(&spot.at("client"), word("a kind of client", &CLIENTS));
+    let feed = if has_command || field.at("feed").is_given() { given } else { key.parse().ok() };
+    let command = report.read(&field.at("command"), command);
+    let content_type = report.read(&field.at("type"), content_type);
+    let client = report.read(&field.at("client"), word("a kind of client", &CLIENTS));
     if client.is_some_and(|client| client != Client::Shared) && !has_command {
         let message = "a feed runs once for all; a `command` of the stream can run for each client";
-        report.tell(&spot.at("client"), message);
+        report.add(&field.at("client"), message);
     }
-    let record = record(spot, report);
+    let record = record(field, report);
     if client == Some(Client::Shot) && record != Record::Off {
-        report.tell(&spot.at("record"), "a shot is one answer; there is nothing to record");
+        report.add(&field.at("record"), "a shot is one answer; there is nothing to record");
     }
-    let url = named.as_ref().and_then(|named| url_or_name(named, spot, byte_stream_url, report));
+    let url = named.as_ref().and_then(|named| url_or_name(named, field, byte_stream_url, report));
     let url = url.unwrap_or_default();
     Some(ByteStream {
         name: named?,

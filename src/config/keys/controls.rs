@@ -1,34 +1,34 @@
 //! `feeds.NAME.controls`: what a camera is told about itself.
 
 use crate::config::problem::quote;
-use crate::config::section::{Report, Spot};
+use crate::config::section::{Field, Report};
 use crate::config::settings::{Control, Source, control_name};
 
 /// No camera has more, and no name or value is longer.
 const MOST: usize = 100;
 const LONGEST: usize = 64;
 
-pub(super) fn controls(spot: &Spot<'_>, source: &Source, report: &mut Report) -> Vec<Control> {
-    let is_mapping = report.mapping(spot);
-    if !is_mapping || spot.keys().is_empty() {
+pub(super) fn controls(field: &Field<'_>, source: &Source, report: &mut Report) -> Vec<Control> {
+    let is_mapping = report.mapping(field);
+    if !is_mapping || field.keys().is_empty() {
         return Vec::new();
     }
     if !matches!(source, Source::V4l2(_)) {
-        report.tell(spot, "only a camera (`v4l2`) has controls");
+        report.add(field, "only a camera (`v4l2`) has controls");
         return Vec::new();
     }
-    if spot.keys().len() > MOST {
-        report.tell(spot, format!("more than {MOST} controls"));
+    if field.keys().len() > MOST {
+        report.add(field, format!("more than {MOST} controls"));
         return Vec::new();
     }
     let mut controls: Vec<Control> = Vec::new();
-    for key in spot.keys() {
-        let spot = spot.at(key);
-        let named = name(key).map_err(|why| report.tell(&spot, why)).ok();
-        let value = report.read(&spot, value);
+    for key in field.keys() {
+        let field = field.at(key);
+        let named = name(key).map_err(|why| report.add(&field, why)).ok();
+        let value = report.read(&field, value);
         let (Some(name), Some(value)) = (named, value) else { continue };
         match controls.iter().any(|control| control.name == name) {
-            true => report.tell(&spot, format!("{name} is given a second time")),
+            true => report.add(&field, format!("{name} is given a second time")),
             false => controls.push(Control { name, value }),
         }
     }

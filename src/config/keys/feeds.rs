@@ -8,7 +8,7 @@ use super::pulls::pull;
 use super::{bytes, controls, name, refuse_templates, span, unit};
 use crate::base::units::{FrameRate, Size};
 use crate::config::problem::quote;
-use crate::config::section::{Report, Spot, flag, word};
+use crate::config::section::{Field, Report, flag, word};
 use crate::config::settings::{ByteFeed, Feed, FeedAudio, Mode, Overlay, Rotation, Source, Turn};
 use crate::model::ids::FeedName;
 
@@ -49,34 +49,37 @@ const SIZE: Size = Size { width: 1280, height: 720 };
 const LONGEST_LINGER: Duration = Duration::from_secs(86_400);
 
 /// The feeds that give pictures or sound, and those that give bytes.
-pub(in crate::config) fn feeds(spot: &Spot<'_>, report: &mut Report) -> (Vec<Feed>, Vec<ByteFeed>) {
-    report.mapping(spot);
+pub(in crate::config) fn feeds(
+    field: &Field<'_>,
+    report: &mut Report,
+) -> (Vec<Feed>, Vec<ByteFeed>) {
+    report.mapping(field);
     let (mut read, mut byte_feeds) = (Vec::new(), Vec::new());
-    for key in spot.keys() {
-        let spot = spot.at(key);
-        if bytes::is_feed(&spot) {
-            byte_feeds.extend(bytes::feed(key, &spot, report));
+    for key in field.keys() {
+        let field = field.at(key);
+        if bytes::is_feed(&field) {
+            byte_feeds.extend(bytes::feed(key, &field, report));
         } else {
-            read.extend(feed(key, &spot, report));
+            read.extend(feed(key, &field, report));
         }
     }
-    (bring_together(read, &byte_feeds, spot, report), byte_feeds)
+    (bring_together(read, &byte_feeds, field, report), byte_feeds)
 }
 
-fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<Read> {
-    let named: Option<FeedName> = key.parse().map_err(|bad| report.tell(spot, name(bad))).ok();
-    let source = if report.keys_beside_secrets(spot, &FEED) {
-        source(spot, report)
+fn feed(key: &str, field: &Field<'_>, report: &mut Report) -> Option<Read> {
+    let named: Option<FeedName> = key.parse().map_err(|bad| report.add(field, name(bad))).ok();
+    let source = if report.keys_beside_secrets(field, &FEED) {
+        source(field, report)
     } else {
         Source::TestClock
     };
-    let (mode, resurrect) = life(spot, report);
-    let size = report.read(&spot.at("size"), |text| text.parse().map_err(unit));
-    let fps = report.read(&spot.at("fps"), |text| text.parse().map_err(unit));
-    let audio = audio(&spot.at("audio"), &source, report);
-    let controls = controls::controls(&spot.at("controls"), &source, report);
-    let overlay = overlay(&spot.at("overlay"), report);
-    let turn = turn(spot, report);
+    let (mode, resurrect) = life(field, report);
+    let size = report.read(&field.at("size"), |text| text.parse().map_err(unit));
+    let fps = report.read(&field.at("fps"), |text| text.parse().map_err(unit));
+    let audio = audio(&field.at("audio"), &source, report);
+    let controls = controls::controls(&field.at("controls"), &source, report);
+    let overlay = overlay(&field.at("overlay"), report);
+    let turn = turn(field, report);
     let feed = Feed {
         name: named?,
         source,
@@ -93,10 +96,10 @@ fn feed(key: &str, spot: &Spot<'_>, report: &mut Report) -> Option<Read> {
 }
 
 /// How long a feed of any kind runs, and whether it is started again.
-pub(super) fn life(spot: &Spot<'_>, report: &mut Report) -> (Mode, bool) {
-    refuse_templates(spot, report);
-    let mode = report.read(&spot.at("mode"), mode).unwrap_or(Mode::OnDemand);
-    (mode, report.read(&spot.at("resurrect"), flag).unwrap_or(true))
+pub(super) fn life(field: &Field<'_>, report: &mut Report) -> (Mode, bool) {
+    refuse_templates(field, report);
+    let mode = report.read(&field.at("mode"), mode).unwrap_or(Mode::OnDemand);
+    (mode, report.read(&field.at("resurrect"), flag).unwrap_or(true))
 }
 
 fn usual_fps() -> FrameRate {
@@ -111,29 +114,29 @@ const AUDIO: [(&str, FeedAudio); 4] = [
 ];
 
 /// The sound; that of a film or a fetched stream unless another is asked for.
-fn audio(spot: &Spot<'_>, source: &Source, report: &mut Report) -> FeedAudio {
-    if !spot.keys().is_empty() {
-        report.keys(spot, &["alsa"]);
+fn audio(field: &Field<'_>, source: &Source, report: &mut Report) -> FeedAudio {
+    if !field.keys().is_empty() {
+        report.keys(field, &["alsa"]);
         return report
-            .read(&spot.at("alsa"), sound_device)
+            .read(&field.at("alsa"), sound_device)
             .map_or(FeedAudio::None, FeedAudio::Alsa);
     }
     let has_own = matches!(source, Source::File(_) | Source::Rtsp(_) | Source::Made(_));
     let usual = if has_own { FeedAudio::Own } else { FeedAudio::None };
-    let audio = report.read(spot, word("a sound of a feed", &AUDIO)).unwrap_or(usual);
+    let audio = report.read(field, word("a sound of a feed", &AUDIO)).unwrap_or(usual);
     if audio == FeedAudio::Own && !has_own {
-        report.tell(spot, "only a `file`, `rtsp` and `feed` have a sound of their own");
+        report.add(field, "only a `file`, `rtsp` and `feed` have a sound of their own");
         return FeedAudio::None;
     }
     audio
 }
 
-fn overlay(spot: &Spot<'_>, report: &mut Report) -> Overlay {
-    report.keys(spot, &OVERLAY);
+fn overlay(field: &Field<'_>, report: &mut Report) -> Overlay {
+    report.keys(field, &OVERLAY);
     Overlay {
-        text: report.read(&spot.at("text"), line),
-        clock: report.read(&spot.at("clock"), flag).unwrap_or(false),
-        name: report.read(&spot.at("name"), flag).unwrap_or(false),
+        text: report.read(&field.at("text"), line),
+        clock: report.read(&field.at("clock"), flag).unwrap_or(false),
+        name: report.read(&field.at("name"), flag).unwrap_or(false),
     }
 }
 
@@ -150,26 +153,26 @@ const ROTATIONS: [(&str, Rotation); 4] = [
     ("270", Rotation::ThreeQuarters),
 ];
 
-fn turn(spot: &Spot<'_>, report: &mut Report) -> Turn {
-    let rotation = report.read(&spot.at("rotation"), word("a rotation in degrees", &ROTATIONS));
+fn turn(field: &Field<'_>, report: &mut Report) -> Turn {
+    let rotation = report.read(&field.at("rotation"), word("a rotation in degrees", &ROTATIONS));
     Turn {
-        hflip: report.read(&spot.at("hflip"), flag).unwrap_or(false),
-        vflip: report.read(&spot.at("vflip"), flag).unwrap_or(false),
+        hflip: report.read(&field.at("hflip"), flag).unwrap_or(false),
+        vflip: report.read(&field.at("vflip"), flag).unwrap_or(false),
         rotation: rotation.unwrap_or_default(),
     }
 }
 
 /// Tells a feed that is of no kind, or of several.
-pub(super) fn one_kind(spot: &Spot<'_>, report: &mut Report) {
-    let kinds = KINDS.map(|kind| (kind, spot.at(kind)));
-    let mut given: Vec<_> = kinds.iter().filter(|(_, spot)| spot.is_given()).collect();
-    if spot.at("command").is_given() {
+pub(super) fn one_kind(field: &Field<'_>, report: &mut Report) {
+    let kinds = KINDS.map(|kind| (kind, field.at(kind)));
+    let mut given: Vec<_> = kinds.iter().filter(|(_, field)| field.is_given()).collect();
+    if field.at("command").is_given() {
         // What the command reads.
         given.retain(|(kind, _)| *kind != "feed");
     }
     match given.as_slice() {
-        [] => report.tell(
-            spot,
+        [] => report.add(
+            field,
             "needs a picture: `test: clock`, `v4l2:` with a device such as /dev/video0, \
              `file:` with a path, `rtsp:` with an address, or `feed:` with the name of another; \
              or a sound, as `audio: tone`; or bytes: `command:` or `pipe:`",
@@ -178,38 +181,38 @@ pub(super) fn one_kind(spot: &Spot<'_>, report: &mut Report) {
         [(first, _), others @ ..] => {
             for (_, other) in others {
                 let message = format!("the feed has `{first}` already; only one may be given");
-                report.tell(other, message);
+                report.add(other, message);
             }
         }
     }
 }
 
 /// The one source of a feed; a test picture where there is a problem.
-fn source(spot: &Spot<'_>, report: &mut Report) -> Source {
-    let is_of_a_kind = KINDS.iter().any(|kind| spot.at(kind).is_given());
-    if !is_of_a_kind && makes_sound(&spot.at("audio")) {
+fn source(field: &Field<'_>, report: &mut Report) -> Source {
+    let is_of_a_kind = KINDS.iter().any(|kind| field.at(kind).is_given());
+    if !is_of_a_kind && makes_sound(&field.at("audio")) {
         return Source::SoundOnly;
     }
-    one_kind(spot, report);
+    one_kind(field, report);
     let clocks = [("clock", Source::TestClock)];
-    let clock = report.read(&spot.at("test"), word("a test picture", &clocks));
-    let device = report.read(&spot.at("v4l2"), device).map(Source::V4l2);
-    let film = report.read(&spot.at("file"), whole_path).map(Source::File);
-    let pull = pull(spot, report).map(Source::Rtsp);
-    let other = report.read(&spot.at("feed"), |text| text.parse().map_err(name)).map(Source::Made);
+    let clock = report.read(&field.at("test"), word("a test picture", &clocks));
+    let device = report.read(&field.at("v4l2"), device).map(Source::V4l2);
+    let film = report.read(&field.at("file"), whole_path).map(Source::File);
+    let pull = pull(field, report).map(Source::Rtsp);
+    let other = report.read(&field.at("feed"), |text| text.parse().map_err(name)).map(Source::Made);
     other.or(pull).or(film).or(device).or(clock).unwrap_or(Source::TestClock)
 }
 
 /// Whether there is a sound that needs no picture.
-fn makes_sound(spot: &Spot<'_>) -> bool {
-    let is_word = |spot: &Spot<'_>| {
+fn makes_sound(field: &Field<'_>) -> bool {
+    let is_word = |field: &Field<'_>| {
         let mut unheard = Report::default();
         matches!(
-            unheard.read(spot, word("a sound", &AUDIO)),
+            unheard.read(field, word("a sound", &AUDIO)),
             Some(FeedAudio::Silence | FeedAudio::Tone)
         )
     };
-    !spot.keys().is_empty() || is_word(spot)
+    !field.keys().is_empty() || is_word(field)
 }
 
 pub(super) fn whole_path(text: &str) -> Result<PathBuf, String> {

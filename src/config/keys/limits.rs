@@ -3,7 +3,7 @@
 use super::unit;
 use crate::base::units::parse_bytes;
 use crate::config::problem::quote;
-use crate::config::section::{Report, Spot};
+use crate::config::section::{Field, Report};
 use crate::config::settings::Limits;
 
 pub(in crate::config) const LIMITS: [&str; 1] = ["memory"];
@@ -11,9 +11,9 @@ pub(in crate::config) const LIMITS: [&str; 1] = ["memory"];
 /// With less, GStreamer and a decoder for the smallest picture barely start.
 const LEAST_MEMORY: u64 = 64 << 20;
 
-pub(in crate::config) fn limits(spot: &Spot<'_>, report: &mut Report) -> Limits {
-    report.keys(spot, &LIMITS);
-    Limits { memory: report.read(&spot.at("memory"), memory) }
+pub(in crate::config) fn limits(field: &Field<'_>, report: &mut Report) -> Limits {
+    report.keys(field, &LIMITS);
+    Limits { memory: report.read(&field.at("memory"), memory) }
 }
 
 fn memory(text: &str) -> Result<u64, String> {

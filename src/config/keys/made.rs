@@ -1,7 +1,7 @@
 //! `feeds.NAME.feed`: feeds that are made from others, brought together.
 
 use crate::base::units::{FrameRate, Size};
-use crate::config::section::{Report, Spot};
+use crate::config::section::{Field, Report};
 use crate::config::settings::{ByteFeed, Feed, FeedAudio, Source};
 use crate::model::ids::FeedName;
 
@@ -13,7 +13,7 @@ pub(in crate::config) struct Read {
     pub fps: Option<FrameRate>,
 }
 
-/// The feeds with what they take from others; `spot` is that of all feeds. Who
+/// The feeds with what they take from others; `field` is that of all feeds. Who
 /// names one of bytes takes what is in them.
 ///
 /// Tells those that are made from none that exists, from a sound alone, or in
@@ -21,7 +21,7 @@ pub(in crate::config) struct Read {
 pub(in crate::config) fn bring_together(
     mut read: Vec<Read>,
     byte_feeds: &[ByteFeed],
-    spot: &Spot<'_>,
+    field: &Field<'_>,
     report: &mut Report,
 ) -> Vec<Feed> {
     for one in &mut read {
@@ -31,7 +31,7 @@ pub(in crate::config) fn bring_together(
         }
     }
     let chain = Chain {
-        spot,
+        field,
         kin: read.iter().map(link_of).collect(),
         strangers: byte_feeds.iter().map(|feed| feed.name.clone()).collect(),
         stranger: "gives bytes",
@@ -42,14 +42,14 @@ pub(in crate::config) fn bring_together(
         if read[root].feed.source == Source::SoundOnly {
             let (name, from) = link_of(&read[index]);
             let from = from.expect("it has a root");
-            let at = spot.at(name.as_str()).at("feed");
-            report.tell(&at, format!("the feed {from} has no picture"));
+            let at = field.at(name.as_str()).at("feed");
+            report.add(&at, format!("the feed {from} has no picture"));
         } else {
             inherit(&mut read, index);
         }
     }
     let chain = Chain {
-        spot,
+        field,
         kin: byte_feeds.iter().map(|feed| (feed.name.clone(), feed.made_from().cloned())).collect(),
         strangers: read.iter().map(|one| one.feed.name.clone()).collect(),
         stranger: "gives pictures, not bytes",
@@ -70,7 +70,7 @@ const MOST: usize = 8;
 
 /// Feeds of one kind, and what they are made from.
 struct Chain<'a> {
-    spot: &'a Spot<'a>,
+    field: &'a Field<'a>,
     kin: Vec<(FeedName, Option<FeedName>)>,
     /// Those of the other kind, and what is wrong with them.
     strangers: Vec<FeedName>,
@@ -83,13 +83,13 @@ impl Chain<'_> {
     fn root(&self, index: usize, report: &mut Report) -> Option<usize> {
         let (name, from) = &self.kin[index];
         let from = from.as_ref()?;
-        let at = self.spot.at(name.as_str()).at("feed");
+        let at = self.field.at(name.as_str()).at("feed");
         let mut next = from;
         for _ in 0..MOST {
             let Some(found) = self.kin.iter().position(|(known, _)| known == next) else {
                 // Where it is another's mistake, it is told there.
                 if next == from {
-                    report.tell(&at, self.why_not(from));
+                    report.add(&at, self.why_not(from));
                 }
                 return None;
             };
@@ -100,7 +100,7 @@ impl Chain<'_> {
         }
         let told =
             format!("{name} would be made from itself in the end, or over more than {MOST} others");
-        report.tell(&at, told);
+        report.add(&at, told);
         None
     }
 

@@ -18,7 +18,7 @@ pub(super) mod streams;
 use std::time::Duration;
 
 use super::problem::{is_url, quote, word};
-use super::section::{Report, Spot};
+use super::section::{Field, Report};
 use crate::base::units::{BadUnit, parse_span};
 use crate::model::ids::BadName;
 
@@ -40,10 +40,10 @@ pub(super) const SECTIONS: [&str; 12] = [
 
 /// Tells templates that were not resolved: those of the file are, before
 /// anything is checked.
-pub(super) fn refuse_templates(spot: &Spot<'_>, report: &mut Report) {
-    for key in ["templates", "use", "template", "args"].map(|key| spot.at(key)) {
+pub(super) fn refuse_templates(field: &Field<'_>, report: &mut Report) {
+    for key in ["templates", "use", "template", "args"].map(|key| field.at(key)) {
         if key.is_given() {
-            report.tell(&key, "stands in the file alone; what it makes may be overridden");
+            report.add(&key, "stands in the file alone; what it makes may be overridden");
         }
     }
 }

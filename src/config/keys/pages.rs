@@ -1,16 +1,16 @@
 //! `pages`: where the box tells about itself, and what it tells.
 
-use crate::config::section::{Report, Spot, flag};
+use crate::config::section::{Field, Report, flag};
 use crate::config::settings::Pages;
 use crate::config::urls::stream_url;
 
 pub(in crate::config) const PAGES: [&str; 7] =
     ["home", "stat", "stat_json", "metrics", "config", "clients", "password"];
 
-pub(in crate::config) fn pages(spot: &Spot<'_>, report: &mut Report) -> Pages {
-    report.keys_beside_secrets(spot, &PAGES);
+pub(in crate::config) fn pages(field: &Field<'_>, report: &mut Report) -> Pages {
+    report.keys_beside_secrets(field, &PAGES);
     let mut page = |key: &str, usual: &str, is_on: bool| {
-        let given = report.read(&spot.at(key), |text| place(text, usual));
+        let given = report.read(&field.at(key), |text| place(text, usual));
         given.unwrap_or_else(|| is_on.then(|| usual.to_owned()))
     };
     let pages = Pages {
@@ -21,8 +21,8 @@ pub(in crate::config) fn pages(spot: &Spot<'_>, report: &mut Report) -> Pages {
         home: true,
         clients: false,
     };
-    let home = report.read(&spot.at("home"), flag);
-    let clients = report.read(&spot.at("clients"), flag);
+    let home = report.read(&field.at("home"), flag);
+    let clients = report.read(&field.at("clients"), flag);
     Pages { home: home.unwrap_or(true), clients: clients.unwrap_or(false), ..pages }
 }
 

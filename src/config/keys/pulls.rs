@@ -3,7 +3,7 @@
 //! The address may hold a password: it is never repeated in a problem.
 
 use crate::base::secret::Secret;
-use crate::config::section::{Report, Spot, word};
+use crate::config::section::{Field, Report, word};
 use crate::config::settings::{Login, Pull, Transport};
 
 /// Longer than any honest address, name or password.
@@ -13,19 +13,19 @@ const LONGEST: usize = 1024;
 const BESIDE: [&str; 3] = ["transport", "user", "password"];
 
 /// The address at `rtsp` and the keys beside it.
-pub(in crate::config) fn pull(spot: &Spot<'_>, report: &mut Report) -> Option<Pull> {
-    if !spot.at("rtsp").is_given() {
-        for key in BESIDE.map(|key| spot.at(key)).iter().filter(|key| key.is_given()) {
-            report.tell(key, "only a feed with `rtsp` has this key");
+pub(in crate::config) fn pull(field: &Field<'_>, report: &mut Report) -> Option<Pull> {
+    if !field.at("rtsp").is_given() {
+        for key in BESIDE.map(|key| field.at(key)).iter().filter(|key| key.is_given()) {
+            report.add(key, "only a feed with `rtsp` has this key");
         }
         return None;
     }
-    let url = report.read(&spot.at("rtsp"), address);
-    let transport = report.read(&spot.at("transport"), word("a transport", &TRANSPORTS));
-    let user = report.read(&spot.at("user"), |text| plain(text, "the name"));
-    let password = report.read(&spot.at("password"), |text| plain(text, "the password"));
+    let url = report.read(&field.at("rtsp"), address);
+    let transport = report.read(&field.at("transport"), word("a transport", &TRANSPORTS));
+    let user = report.read(&field.at("user"), |text| plain(text, "the name"));
+    let password = report.read(&field.at("password"), |text| plain(text, "the password"));
     if user.is_some() != password.is_some() {
-        report.tell(spot, "`user` and `password` only make sense together");
+        report.add(field, "`user` and `password` only make sense together");
     }
     let login =
         user.zip(password).map(|(user, password)| Login { user, password: Secret::new(password) });

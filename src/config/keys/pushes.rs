@@ -6,7 +6,7 @@ use super::name;
 use super::service::file;
 use crate::base::secret::Secret;
 use crate::config::problem::quote;
-use crate::config::section::{Report, Spot, flag, word};
+use crate::config::section::{Field, Report, flag, word};
 use crate::config::settings::{Push, PushAudio, Stream};
 use crate::model::ids::{PushName, StreamName};
 use crate::model::push_url::{BadPushUrl, PushUrl, is_placeholder};
@@ -15,32 +15,32 @@ pub(in crate::config) const PUSH: [&str; 7] =
     ["stream", "url", "backup", "key", "ca", "audio", "start"];
 
 pub(in crate::config) fn pushes(
-    spot: &Spot<'_>,
+    field: &Field<'_>,
     streams: &[Stream],
     report: &mut Report,
 ) -> Vec<Push> {
-    if report.mapping(spot) && !spot.keys().is_empty() && streams.is_empty() {
-        report.tell(spot, "a push sends a stream that livebox encodes, and there is none");
+    if report.mapping(field) && !field.keys().is_empty() && streams.is_empty() {
+        report.add(field, "a push sends a stream that livebox encodes, and there is none");
         return Vec::new();
     }
-    spot.keys().into_iter().filter_map(|key| push(key, &spot.at(key), streams, report)).collect()
+    field.keys().into_iter().filter_map(|key| push(key, &field.at(key), streams, report)).collect()
 }
 
-fn push(key: &str, spot: &Spot<'_>, streams: &[Stream], report: &mut Report) -> Option<Push> {
-    let named: Option<PushName> = key.parse().map_err(|bad| report.tell(spot, name(bad))).ok();
-    report.keys_beside_secrets(spot, &PUSH);
-    let stream = report.read(&spot.at("stream"), |text| stream_name(text, streams));
-    let url = report.read(&spot.at("url"), address);
-    let backup = report.read(&spot.at("backup"), address);
-    let stream_key = report.read(&spot.at("key"), stream_key);
-    let ca = report.read(&spot.at("ca"), file);
-    let audio = report.read(&spot.at("audio"), word("a sound of a push", &AUDIO));
-    let start = report.read(&spot.at("start"), flag).unwrap_or(false);
-    if start && !spot.at("url").is_given() {
-        report.tell(&spot.at("start"), "a push that starts with the service needs its `url`");
+fn push(key: &str, field: &Field<'_>, streams: &[Stream], report: &mut Report) -> Option<Push> {
+    let named: Option<PushName> = key.parse().map_err(|bad| report.add(field, name(bad))).ok();
+    report.keys_beside_secrets(field, &PUSH);
+    let stream = report.read(&field.at("stream"), |text| stream_name(text, streams));
+    let url = report.read(&field.at("url"), address);
+    let backup = report.read(&field.at("backup"), address);
+    let stream_key = report.read(&field.at("key"), stream_key);
+    let ca = report.read(&field.at("ca"), file);
+    let audio = report.read(&field.at("audio"), word("a sound of a push", &AUDIO));
+    let start = report.read(&field.at("start"), flag).unwrap_or(false);
+    if start && !field.at("url").is_given() {
+        report.add(&field.at("start"), "a push that starts with the service needs its `url`");
     }
-    if backup.is_some() && !spot.at("url").is_given() {
-        report.tell(&spot.at("backup"), "a backup needs the `url` that it stands in for");
+    if backup.is_some() && !field.at("url").is_given() {
+        report.add(&field.at("backup"), "a backup needs the `url` that it stands in for");
     }
     Some(Push {
         name: named?,

@@ -6,7 +6,7 @@ use super::service::folder;
 use super::{span, unit};
 use crate::base::units::parse_bytes;
 use crate::config::problem::quote;
-use crate::config::section::{Report, Spot, flag, word};
+use crate::config::section::{Field, Report, flag, word};
 use crate::config::settings::{Record, Recordings, Retention, WhichClock};
 
 pub(in crate::config) const RECORDINGS: [&str; 3] = ["folder", "keep", "split"];
@@ -23,15 +23,15 @@ const SPLITS: &str = "a span of time from 10 s to 24 h (examples: 1h, 10m)";
 /// What stays free unless the configuration says otherwise.
 const FREE: u64 = 1 << 30;
 
-pub(in crate::config) fn recordings(spot: &Spot<'_>, report: &mut Report) -> Recordings {
-    report.keys(spot, &RECORDINGS);
-    let keep = spot.at("keep");
+pub(in crate::config) fn recordings(field: &Field<'_>, report: &mut Report) -> Recordings {
+    report.keys(field, &RECORDINGS);
+    let keep = field.at("keep");
     report.keys(&keep, &KEEP);
     let free = report.read(&keep.at("free"), |text| parse_bytes(text).map_err(unit));
     let split =
-        report.read(&spot.at("split"), |text| span(text, SHORTEST_SPLIT, LONGEST_SPLIT, SPLITS));
+        report.read(&field.at("split"), |text| span(text, SHORTEST_SPLIT, LONGEST_SPLIT, SPLITS));
     Recordings {
-        folder: report.read(&spot.at("folder"), folder),
+        folder: report.read(&field.at("folder"), folder),
         keep: Retention {
             days: report.read(&keep.at("days"), days),
             size: report.read(&keep.at("size"), |text| parse_bytes(text).map_err(unit)),
@@ -43,8 +43,8 @@ pub(in crate::config) fn recordings(spot: &Spot<'_>, report: &mut Report) -> Rec
 }
 
 /// `record` of a stream.
-pub(super) fn record(spot: &Spot<'_>, report: &mut Report) -> Record {
-    report.read(&spot.at("record"), when).unwrap_or_default()
+pub(super) fn record(field: &Field<'_>, report: &mut Report) -> Record {
+    report.read(&field.at("record"), when).unwrap_or_default()
 }
 
 fn when(text: &str) -> Result<Record, String> {

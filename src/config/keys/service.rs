@@ -11,7 +11,7 @@ use crate::base::authority::Host;
 use crate::base::disk::{Disk, Silent};
 use crate::base::secret::Secret;
 use crate::config::problem::quote;
-use crate::config::section::{Report, Spot, flag, word};
+use crate::config::section::{Field, Report, flag, word};
 use crate::config::settings::{Access, Local, Log, Login, Rtsp, Server, Tls, UnixSocket};
 
 pub(in crate::config) const SERVER: [&str; 9] =
@@ -28,16 +28,16 @@ const PORT: u16 = 8000;
 const RTSP_PORT: u16 = 8554;
 const RTSPS_PORT: u16 = 8322;
 
-pub(in crate::config) fn server(spot: &Spot<'_>, report: &mut Report) -> Server {
-    report.keys(spot, &SERVER);
-    let bind = report.read(&spot.at("bind"), address);
-    let port = report.read(&spot.at("port"), port);
-    let socket = report.read(&spot.at("socket"), unix_socket);
-    let hosts = report.read_list(&spot.at("hosts"), host);
-    let docroot = report.read(&spot.at("docroot"), folder);
-    let mdns = report.read(&spot.at("mdns"), flag);
-    let priority = report.read(&spot.at("priority"), priority);
-    let state = report.read(&spot.at("state"), folder);
+pub(in crate::config) fn server(field: &Field<'_>, report: &mut Report) -> Server {
+    report.keys(field, &SERVER);
+    let bind = report.read(&field.at("bind"), address);
+    let port = report.read(&field.at("port"), port);
+    let socket = report.read(&field.at("socket"), unix_socket);
+    let hosts = report.read_list(&field.at("hosts"), host);
+    let docroot = report.read(&field.at("docroot"), folder);
+    let mdns = report.read(&field.at("mdns"), flag);
+    let priority = report.read(&field.at("priority"), priority);
+    let state = report.read(&field.at("state"), folder);
     Server {
         bind: bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         port: port.unwrap_or(PORT),
@@ -47,35 +47,35 @@ pub(in crate::config) fn server(spot: &Spot<'_>, report: &mut Report) -> Server 
         mdns: mdns.unwrap_or(false),
         priority: priority.unwrap_or(0),
         state,
-        tls: tls(&spot.at("tls"), report),
+        tls: tls(&field.at("tls"), report),
     }
 }
 
 /// Both files or neither. What is in them is seen when they are loaded.
-fn tls(spot: &Spot<'_>, report: &mut Report) -> Option<Tls> {
-    report.keys(spot, &TLS);
-    let certificate = report.read(&spot.at("certificate"), file);
-    let key = report.read(&spot.at("key"), file);
+fn tls(field: &Field<'_>, report: &mut Report) -> Option<Tls> {
+    report.keys(field, &TLS);
+    let certificate = report.read(&field.at("certificate"), file);
+    let key = report.read(&field.at("key"), file);
     for (present, absent) in [("certificate", "key"), ("key", "certificate")] {
-        if spot.at(present).is_given() && !spot.at(absent).is_given() {
-            let missing = spot.at(absent).path;
-            report.tell(&spot.at(present), format!("is of no use without {missing}"));
+        if field.at(present).is_given() && !field.at(absent).is_given() {
+            let missing = field.at(absent).path;
+            report.add(&field.at(present), format!("is of no use without {missing}"));
         }
     }
     Some(Tls { certificate: certificate?, key: key? })
 }
 
-fn access(spot: &Spot<'_>, report: &mut Report) -> Access {
-    report.keys_beside_secrets(spot, &ACCESS);
-    let password = report.read(&spot.at("password"), hash);
-    let local = report.read(&spot.at("local"), word("a way to treat this machine", &LOCAL));
+fn access(field: &Field<'_>, report: &mut Report) -> Access {
+    report.keys_beside_secrets(field, &ACCESS);
+    let password = report.read(&field.at("password"), hash);
+    let local = report.read(&field.at("local"), word("a way to treat this machine", &LOCAL));
     Access { password, local: local.unwrap_or_default(), ..Access::default() }
 }
 
 const LOCAL: [(&str, Local); 2] = [("ask", Local::Ask), ("trusted", Local::Trusted)];
 
 /// The passwords of the sections that have one of their own, besides `access`.
-pub(in crate::config) fn passwords(root: &Spot<'_>, report: &mut Report) -> Access {
+pub(in crate::config) fn passwords(root: &Field<'_>, report: &mut Report) -> Access {
     let access = access(&root.at("access"), report);
     let pages = report.read(&root.at("pages").at("password"), hash);
     let streams = root.at("streams");
@@ -89,24 +89,24 @@ pub(in crate::config) fn passwords(root: &Spot<'_>, report: &mut Report) -> Acce
 }
 
 /// Nothing where it is switched off.
-pub(in crate::config) fn rtsp(spot: &Spot<'_>, report: &mut Report) -> Option<Rtsp> {
-    report.keys_beside_secrets(spot, &RTSP);
-    let port = report.read(&spot.at("port"), port_or_off);
-    let multicast = report.read(&spot.at("multicast"), flag).unwrap_or(false);
-    let login = login(spot, report);
-    let tls_port = report.read(&spot.at("tls_port"), port_or_off);
+pub(in crate::config) fn rtsp(field: &Field<'_>, report: &mut Report) -> Option<Rtsp> {
+    report.keys_beside_secrets(field, &RTSP);
+    let port = report.read(&field.at("port"), port_or_off);
+    let multicast = report.read(&field.at("multicast"), flag).unwrap_or(false);
+    let login = login(field, report);
+    let tls_port = report.read(&field.at("tls_port"), port_or_off);
     let port = port.unwrap_or(Some(RTSP_PORT))?;
     let tls_port = tls_port.unwrap_or(Some(RTSPS_PORT));
     Some(Rtsp { port, tls_port, multicast, login })
 }
 
 /// Both or neither.
-fn login(spot: &Spot<'_>, report: &mut Report) -> Option<Login> {
-    let user = report.read(&spot.at("user"), user);
-    let password = report.read(&spot.at("password"), password);
+fn login(field: &Field<'_>, report: &mut Report) -> Option<Login> {
+    let user = report.read(&field.at("user"), user);
+    let password = report.read(&field.at("password"), password);
     for (given, missing) in [("user", "password"), ("password", "user")] {
-        if spot.at(given).is_given() && !spot.at(missing).is_given() {
-            report.tell(&spot.at(given), format!("viewers need a `{missing}` as well"));
+        if field.at(given).is_given() && !field.at(missing).is_given() {
+            report.add(&field.at(given), format!("viewers need a `{missing}` as well"));
         }
     }
     Some(Login { user: user?, password: password? })
@@ -126,10 +126,10 @@ fn password(text: &str) -> Result<Secret, String> {
     fits.then(|| Secret::new(text)).ok_or_else(|| "the password has 1 to 128 bytes".to_owned())
 }
 
-pub(in crate::config) fn log(spot: &Spot<'_>, report: &mut Report) -> Log {
-    report.keys(spot, &LOG);
-    let level = report.read(&spot.at("level"), word("a log level", &LEVELS));
-    let folder = report.read(&spot.at("folder"), folder);
+pub(in crate::config) fn log(field: &Field<'_>, report: &mut Report) -> Log {
+    report.keys(field, &LOG);
+    let level = report.read(&field.at("level"), word("a log level", &LEVELS));
+    let folder = report.read(&field.at("folder"), folder);
     Log { level: level.unwrap_or(LevelFilter::Info), folder }
 }
 

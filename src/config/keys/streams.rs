@@ -6,7 +6,7 @@ use super::recordings::record;
 use super::{bytes, name, refuse_templates, span, unit};
 use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::config::problem::{either, quote};
-use crate::config::section::{Report, Spot, word};
+use crate::config::section::{Field, Report, word};
 use crate::config::settings::{ByteFeed, ByteStream, EncoderWish, Feed, Profile, Sound, Stream};
 use crate::config::urls::stream_url;
 use crate::model::ids::{FeedName, StreamName};
@@ -22,46 +22,46 @@ const LONGEST_GOP: Duration = Duration::from_secs(10);
 
 /// The streams of tracks, and those of bytes.
 pub(in crate::config) fn streams(
-    spot: &Spot<'_>,
+    field: &Field<'_>,
     (feeds, byte_feeds): (&[Feed], &[ByteFeed]),
     report: &mut Report,
 ) -> (Vec<Stream>, Vec<ByteStream>) {
-    if report.mapping(spot) && spot.keys().is_empty() {
-        report.tell(spot, "at least one stream is needed");
+    if report.mapping(field) && field.keys().is_empty() {
+        report.add(field, "at least one stream is needed");
     }
     let (mut tracks, mut byte_streams) = (Vec::new(), Vec::new());
-    for key in spot.keys() {
-        let spot = spot.at(key);
-        refuse_templates(&spot, report);
-        if bytes::is_stream(key, &spot, byte_feeds) {
-            byte_streams.extend(bytes::stream(key, &spot, report));
+    for key in field.keys() {
+        let field = field.at(key);
+        refuse_templates(&field, report);
+        if bytes::is_stream(key, &field, byte_feeds) {
+            byte_streams.extend(bytes::stream(key, &field, report));
         } else {
-            tracks.extend(stream(key, &spot, feeds, report));
+            tracks.extend(stream(key, &field, feeds, report));
         }
     }
     (tracks, byte_streams)
 }
 
-fn stream(key: &str, spot: &Spot<'_>, feeds: &[Feed], report: &mut Report) -> Option<Stream> {
-    let named: Option<StreamName> = key.parse().map_err(|bad| report.tell(spot, name(bad))).ok();
-    report.keys(spot, &STREAM);
-    bytes::refuse_byte_keys(spot, report);
-    let pair = pair(spot, report);
+fn stream(key: &str, field: &Field<'_>, feeds: &[Feed], report: &mut Report) -> Option<Stream> {
+    let named: Option<StreamName> = key.parse().map_err(|bad| report.add(field, name(bad))).ok();
+    report.keys(field, &STREAM);
+    bytes::refuse_byte_keys(field, report);
+    let pair = pair(field, report);
     let feed = match &pair {
         Some((video, _)) => video.clone().or_else(|| key.parse().ok()),
-        None => report.read(&spot.at("feed"), feed_name).or_else(|| key.parse().ok()),
+        None => report.read(&field.at("feed"), feed_name).or_else(|| key.parse().ok()),
     };
-    let encoder = report.read(&spot.at("encoder"), encoder);
-    let bitrate = report.read(&spot.at("bitrate"), |text| text.parse().map_err(unit));
-    let gop = report.read(&spot.at("gop"), |text| span(text, SHORTEST_GOP, LONGEST_GOP, GOPS));
-    let profile = report.read(&spot.at("profile"), word("a profile of H.264", &PROFILES));
-    let quality = report.read(&spot.at("quality"), quality);
+    let encoder = report.read(&field.at("encoder"), encoder);
+    let bitrate = report.read(&field.at("bitrate"), |text| text.parse().map_err(unit));
+    let gop = report.read(&field.at("gop"), |text| span(text, SHORTEST_GOP, LONGEST_GOP, GOPS));
+    let profile = report.read(&field.at("profile"), word("a profile of H.264", &PROFILES));
+    let quality = report.read(&field.at("quality"), quality);
     let from = feeds.iter().find(|known| Some(&known.name) == feed.as_ref());
-    let size = size(&spot.at("size"), from, report);
-    let fps = fps(&spot.at("fps"), from, report);
-    let sound = report.read(&spot.at("audio"), word("a sound of a stream", &SOUNDS));
-    let record = record(spot, report);
-    let url = named.as_ref().and_then(|named| url(named, spot, report));
+    let size = size(&field.at("size"), from, report);
+    let fps = fps(&field.at("fps"), from, report);
+    let sound = report.read(&field.at("audio"), word("a sound of a stream", &SOUNDS));
+    let record = record(field, report);
+    let url = named.as_ref().and_then(|named| url(named, field, report));
     let encoded = size.or(from.map(|feed| feed.size));
     Some(Stream {
         name: named?,
@@ -88,36 +88,36 @@ fn usual_bitrate(size: Option<Size>) -> Bitrate {
 }
 
 /// The URL, or `/NAME`; nothing where it is a problem.
-fn url(named: &StreamName, spot: &Spot<'_>, report: &mut Report) -> Option<String> {
-    url_or_name(named, spot, stream_url, report)
+fn url(named: &StreamName, field: &Field<'_>, report: &mut Report) -> Option<String> {
+    url_or_name(named, field, stream_url, report)
 }
 
 /// The URL as `read` takes it, or the stream's name in its place.
 pub(super) fn url_or_name(
     named: &StreamName,
-    spot: &Spot<'_>,
+    field: &Field<'_>,
     read: impl Fn(&str) -> Result<String, String>,
     report: &mut Report,
 ) -> Option<String> {
-    if spot.at("url").is_given() {
-        return report.read(&spot.at("url"), read);
+    if field.at("url").is_given() {
+        return report.read(&field.at("url"), read);
     }
     let default = read(named.as_str());
-    default.map_err(|why| report.tell(spot, format!("needs a `url`: its name {why}"))).ok()
+    default.map_err(|why| report.add(field, format!("needs a `url`: its name {why}"))).ok()
 }
 
 /// The feeds of `feeds`: those of the picture and of the sound.
-fn pair(spot: &Spot<'_>, report: &mut Report) -> Option<(Option<FeedName>, Option<FeedName>)> {
-    let both = spot.at("feeds");
+fn pair(field: &Field<'_>, report: &mut Report) -> Option<(Option<FeedName>, Option<FeedName>)> {
+    let both = field.at("feeds");
     if !both.is_given() || !report.keys(&both, &["video", "audio"]) {
         return None;
     }
-    for other in ["feed", "audio"].map(|key| spot.at(key)).iter().filter(|key| key.is_given()) {
-        report.tell(other, "`feeds` says already where picture and sound come from");
+    for other in ["feed", "audio"].map(|key| field.at(key)).iter().filter(|key| key.is_given()) {
+        report.add(other, "`feeds` says already where picture and sound come from");
     }
     let [video, audio] = ["video", "audio"].map(|key| {
         if !both.at(key).is_given() {
-            report.tell(&both, format!("needs a feed as `{key}`; a stream of one feed has `feed`"));
+            report.add(&both, format!("needs a feed as `{key}`; a stream of one feed has `feed`"));
         }
         report.read(&both.at(key), feed_name)
     });
@@ -127,21 +127,21 @@ fn pair(spot: &Spot<'_>, report: &mut Report) -> Option<(Option<FeedName>, Optio
 const SOUNDS: [(&str, Sound); 2] = [("feed", Sound::Feed), ("none", Sound::None)];
 
 /// The size, which may not be larger than the feed's: that would only cost.
-fn size(spot: &Spot<'_>, from: Option<&Feed>, report: &mut Report) -> Option<Size> {
-    let size: Size = report.read(spot, |text| text.parse().map_err(unit))?;
+fn size(field: &Field<'_>, from: Option<&Feed>, report: &mut Report) -> Option<Size> {
+    let size: Size = report.read(field, |text| text.parse().map_err(unit))?;
     let most = from?.turned_size();
     if size.width > most.width || size.height > most.height {
-        report.tell(spot, format!("{size} is larger than the feed, which has {most}"));
+        report.add(field, format!("{size} is larger than the feed, which has {most}"));
     }
     Some(size)
 }
 
 /// The rate, which may not be higher than the feed's: there are no more pictures.
-fn fps(spot: &Spot<'_>, from: Option<&Feed>, report: &mut Report) -> Option<FrameRate> {
-    let fps: FrameRate = report.read(spot, |text| text.parse().map_err(unit))?;
+fn fps(field: &Field<'_>, from: Option<&Feed>, report: &mut Report) -> Option<FrameRate> {
+    let fps: FrameRate = report.read(field, |text| text.parse().map_err(unit))?;
     let most = from?.fps;
     if fps.fps() > most.fps() {
-        report.tell(spot, format!("{fps} is more than the feed has, which is {most}"));
+        report.add(field, format!("{fps} is more than the feed has, which is {most}"));
     }
     Some(fps)
 }

@@ -1,44 +1,44 @@
-//! How much templates may make out of a file: no more than a file may hold.
+//! Bounds of the expansion of templates: those of a file.
 
-use crate::config::yaml::{LONGEST, MOST_NODES};
+use crate::config::yaml::{MAX_FILE_BYTES, MAX_NODES};
 
-/// What is left of both bounds.
+/// The rest of both bounds.
 #[derive(Debug)]
 pub(super) struct Budget {
     nodes: usize,
     text: usize,
 }
 
-/// There is no more budget.
+/// The expansion exceeds a bound.
 #[derive(Debug, PartialEq)]
-pub(super) struct Full;
+pub(super) struct BudgetExceeded;
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { nodes: MOST_NODES, text: LONGEST }
+        Self { nodes: MAX_NODES, text: MAX_FILE_BYTES }
     }
 }
 
 impl Budget {
-    /// For one more key or value.
-    pub(super) fn take_node(&mut self) -> Result<(), Full> {
-        self.nodes = self.nodes.checked_sub(1).ok_or(Full)?;
+    /// Accounts for one more key or value.
+    pub(super) fn take_node(&mut self) -> Result<(), BudgetExceeded> {
+        self.nodes = self.nodes.checked_sub(1).ok_or(BudgetExceeded)?;
         Ok(())
     }
 
-    /// For so many more bytes of text.
-    pub(super) fn take_text(&mut self, bytes: usize) -> Result<(), Full> {
-        self.text = self.text.checked_sub(bytes).ok_or(Full)?;
+    /// Accounts for more bytes of text.
+    pub(super) fn take_text(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
+        self.text = self.text.checked_sub(bytes).ok_or(BudgetExceeded)?;
         Ok(())
     }
 }
 
-impl Full {
-    pub(super) fn told() -> String {
+impl BudgetExceeded {
+    pub(super) fn message() -> String {
         format!(
-            "the templates would make more than {MOST_NODES} keys and values, or more than {} KiB \
+            "the templates would make more than {MAX_NODES} keys and values, or more than {} KiB \
              of text",
-            LONGEST / 1024
+            MAX_FILE_BYTES / 1024
         )
     }
 }

@@ -1,66 +1,65 @@
-//! `templates.commands`: command lines with places for arguments.
+//! `templates.commands`: command lines with placeholders.
 //!
-//! A feed or a stream says `template: NAME, args: {…}` instead of `command:`.
+//! A feed or a stream has `template: NAME, args: {…}` instead of `command:`.
 
-use super::text::{Command, Unfilled};
-use super::{At, Report, names_none, take};
+use super::text::{Command, FillError};
+use super::{Location, Report, take, unknown_name};
 use crate::config::problem::{Problem, word};
 use crate::config::yaml::{Entry, Node};
 
-/// What a place is filled with where no argument says so: what ffmpeg calls its
-/// input and its output.
+/// Defaults of placeholders: ffmpeg's names of standard input and output.
 const DEFAULTS: [(&str, &str); 2] = [("input", "-"), ("output", "pipe:1")];
 
-/// What stands in for a command that could not be made, so that nothing else is
-/// blamed for that.
+/// Replaces a command that could not be expanded, so that only the cause is
+/// reported.
 const STAND_IN: &str = "false";
 
-/// The templates by their names; one that is a problem is known, and empty.
+/// The templates by name; `None` for one with a problem.
 pub(super) struct Commands<'a>(Vec<(&'a str, Option<Command>)>);
 
 impl<'a> Commands<'a> {
-    pub(super) fn read(section: Option<(At, &'a Node)>, report: &mut Report<'_>) -> Self {
+    pub(super) fn read(section: Option<(Location, &'a Node)>, report: &mut Report<'_>) -> Self {
         let Some((at, node)) = section else { return Self(Vec::new()) };
         let entries = report.named(&at, node);
         let read = entries.into_iter().map(|entry| {
             let at = at.at(entry);
             let text = report.value(&at, &entry.value);
             let command = text.map(Command::parse).transpose();
-            let command = command.map_err(|why| report.tell(&at, why)).ok().flatten();
+            let command = command.map_err(|why| report.add(&at, why)).ok().flatten();
             (entry.key.as_str(), command)
         });
         Self(read.collect())
     }
 
-    /// Gives every feed or stream of `section` its command.
+    /// Expands the templates of all feeds or streams of `section`.
     pub(super) fn apply(
         &self,
         section: &mut Entry,
         report: &mut Report<'_>,
     ) -> Result<(), Problem> {
-        let at = At::root(section);
+        let at = Location::root(section);
         let Node::Mapping(entries) = &mut section.value else { return Ok(()) };
         for entry in entries {
             let at = at.at(entry);
             if let Node::Mapping(keys) = &mut entry.value {
-                self.settle(keys, &at, report)?;
+                self.expand(keys, &at, report)?;
             }
         }
         Ok(())
     }
 
-    /// Puts a command in the place of `template` and `args`.
-    fn settle(
+    /// Replaces `template` and `args` by the command.
+    fn expand(
         &self,
         keys: &mut Vec<Entry>,
-        at: &At,
+        at: &Location,
         report: &mut Report<'_>,
     ) -> Result<(), Problem> {
         let args = take(keys, "args").filter(|args| args.value != Node::Null);
         let index = keys.iter().position(|entry| entry.key == "template");
         let Some(index) = index.filter(|index| keys[*index].value != Node::Null) else {
             if let Some(args) = args {
-                report.tell(&at.at(&args), "is of no use without `template`");
+                report.add(&at.at(&args), "has no effect without `template`");
             }
             take(keys, "template");
             return Ok(());
@@ -72,7 +71,7 @@ impl<'a> Commands<'a> {
         };
         let command = keys.iter().find(|entry| entry.key == "command");
         if let Some(command) = command.filter(|command| command.value != Node::Null) {
-            report.tell(&at.at(command), "there is `template` already; only one may be given");
+            report.add(&at.at(command), "there is `template` already; only one may be given");
             keys.remove(index);
             return Ok(());
         }
@@ -81,58 +80,59 @@ impl<'a> Commands<'a> {
         Ok(())
     }
 
-    /// The command line of the template `name`; nothing, told, if it cannot be made.
+    /// The command line of the template `name`; reports why there is none.
     fn make(
         &self,
         name: &str,
-        template: &At,
-        (args, owner): (Option<&Entry>, &At),
+        template: &Location,
+        (args, owner): (Option<&Entry>, &Location),
         report: &mut Report<'_>,
     ) -> Result<Option<String>, Problem> {
         let Some((_, command)) = self.0.iter().find(|(known, _)| *known == name) else {
             let known: Vec<_> = self.0.iter().map(|(known, _)| *known).collect();
-            report.tell(template, names_none(name, "template of `templates.commands`", &known));
+            report.add(template, unknown_name(name, "template of `templates.commands`", &known));
             return Ok(None);
         };
         let Some(command) = command else { return Ok(None) };
         let given = args.map(|args| report.mapping(&owner.at(args), &args.value));
         let given = given.unwrap_or_default();
-        let mut places: Vec<_> = command.places().collect();
-        places.sort_unstable();
-        places.dedup();
-        let who = format!("the template {}", word(name));
+        let mut placeholders: Vec<_> = command.placeholders().collect();
+        placeholders.sort_unstable();
+        placeholders.dedup();
+        let owner_name = format!("the template {}", word(name));
         if let Some(args) = args {
             let args = owner.at(args);
-            report.unused(&args, given, &places, &who);
-            let used = given.iter().filter(|entry| places.contains(&entry.key.as_str()));
-            let told = used.filter(|entry| report.value(&args.at(entry), &entry.value).is_none());
-            if told.count() > 0 {
+            report.unused(&args, given, &placeholders, &owner_name);
+            let used = given.iter().filter(|entry| placeholders.contains(&entry.key.as_str()));
+            let bad = used.filter(|entry| report.value(&args.at(entry), &entry.value).is_none());
+            if bad.count() > 0 {
                 return Ok(None);
             }
         }
-        let missing = places.iter().filter(|place| argument(given, place).is_none());
-        let missing: Vec<_> = missing.map(|place| format!("`{place}`")).collect();
+        let missing =
+            placeholders.iter().filter(|placeholder| argument(given, placeholder).is_none());
+        let missing: Vec<_> = missing.map(|placeholder| format!("`{placeholder}`")).collect();
         if !missing.is_empty() {
-            let message = format!("{who} needs {} in `args`", missing.join(" and "));
-            report.tell(template, message);
+            let message = format!("{owner_name} needs {} in `args`", missing.join(" and "));
+            report.add(template, message);
             return Ok(None);
         }
-        match command.fill(&|place| argument(given, place), &mut report.budget) {
+        match command.fill(&|placeholder| argument(given, placeholder), &mut report.budget) {
             Ok(line) => Ok(Some(line)),
-            Err(Unfilled::Full(full)) => Err(template.full(full)),
-            Err(Unfilled::Missing(_) | Unfilled::NoCommand) => {
-                report.tell(template, format!("{who} makes no command: a NUL is in it"));
+            Err(FillError::BudgetExceeded(exceeded)) => Err(template.exceeded(exceeded)),
+            Err(FillError::Missing(_) | FillError::InvalidCommand) => {
+                report.add(template, format!("{owner_name} makes no command: a NUL is in it"));
                 Ok(None)
             }
         }
     }
 }
 
-/// What `place` is filled with.
-fn argument<'a>(given: &'a [Entry], place: &str) -> Option<&'a str> {
-    match given.iter().find(|entry| entry.key == place) {
+/// The value of a placeholder.
+fn argument<'a>(given: &'a [Entry], placeholder: &str) -> Option<&'a str> {
+    match given.iter().find(|entry| entry.key == placeholder) {
         Some(Entry { value: Node::Text(text), .. }) => Some(text),
         Some(_) => None,
-        None => DEFAULTS.iter().find(|(name, _)| *name == place).map(|(_, value)| *value),
+        None => DEFAULTS.iter().find(|(name, _)| *name == placeholder).map(|(_, value)| *value),
     }
 }

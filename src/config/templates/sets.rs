@@ -1,26 +1,26 @@
-//! `templates.sets` and `use`: feeds, streams and pushes with places for names
-//! and arguments, written once and used as often as one likes.
+//! `templates.sets` and `use`: feeds, streams and pushes with placeholders for
+//! names and arguments.
 
 use std::cell::RefCell;
 
-use super::text::{Command, NO_NAME, Text, Unfilled, is_name};
-use super::{At, Report, names_none};
+use super::text::{Command, FillError, INVALID_NAME, Text, is_name};
+use super::{Location, Report, unknown_name};
 use crate::config::problem::{Problem, child, quote, word};
-use crate::config::templates::budget::{Budget, Full};
+use crate::config::templates::budget::{Budget, BudgetExceeded};
 use crate::config::yaml::{Entry, Node};
 
 const SET: [&str; 4] = ["params", "feeds", "streams", "pushes"];
 
-/// What a set makes, section by section.
+/// The sections of a set.
 const SECTIONS: [&str; 3] = ["feeds", "streams", "pushes"];
 
-/// The argument that every set takes, if it has a place for it.
+/// The argument that every set has if it has a placeholder for it.
 const NAME: &str = "name";
 
 /// The key of a use that names the set.
-const OF: &str = "set";
+const SET_KEY: &str = "set";
 
-/// The sets by their names; one that is a problem is known, and empty.
+/// The sets by name; `None` for one with a problem.
 pub(super) struct Sets<'a>(Vec<(&'a str, Option<Set<'a>>)>);
 
 struct Set<'a> {
@@ -35,7 +35,7 @@ struct Param<'a> {
 }
 
 impl<'a> Sets<'a> {
-    pub(super) fn read(section: Option<(At, &'a Node)>, report: &mut Report<'_>) -> Self {
+    pub(super) fn read(section: Option<(Location, &'a Node)>, report: &mut Report<'_>) -> Self {
         let Some((at, node)) = section else { return Self(Vec::new()) };
         let entries = report.named(&at, node);
         let read = entries.into_iter().map(|entry| {
@@ -46,44 +46,44 @@ impl<'a> Sets<'a> {
         Self(read.collect())
     }
 
-    /// Puts what `uses` asks for into the sections of the file, behind what
-    /// stands there.
+    /// Expands the sets of `uses` and appends the results to the sections of the
+    /// file.
     pub(super) fn use_all(
         &self,
         uses: &Entry,
         file: &mut Vec<Entry>,
         report: &mut Report<'_>,
     ) -> Result<(), Problem> {
-        let at = At::root(uses);
+        let at = Location::root(uses);
         let items = match &uses.value {
             Node::Null => return Ok(()),
             Node::List(items) => items,
             Node::Text(_) | Node::Mapping(_) => {
-                report.tell(&at, "must be a list of uses: `- {set: NAME, name: …}`");
+                report.add(&at, "must be a list of uses: `- {set: NAME, name: …}`");
                 return Ok(());
             }
         };
         for (index, item) in items.iter().enumerate() {
             let line = item.entries().first().map_or(at.line, |first| first.line);
-            let at = At { path: child(&at.path, &index.to_string()), line };
-            let Some((of, set, arguments)) = self.asked(&at, item, report) else { continue };
+            let at = Location { path: child(&at.path, &index.to_string()), line };
+            let Some((of, set, arguments)) = self.find_use(&at, item, report) else { continue };
             for (section, entries) in &set.sections {
-                let argument = |place: &str| find(&arguments, place);
+                let argument = |placeholder: &str| find(&arguments, placeholder);
                 let mut copier = Copier { argument, known: &[], report };
-                let here = At { path: (*section).to_owned(), line: at.line };
+                let here = Location { path: (*section).to_owned(), line: at.line };
                 let made = copier.entries(&here, entries, Depth::Section);
-                let made = made.map_err(|full| at.full(full))?;
+                let made = made.map_err(|exceeded| at.exceeded(exceeded))?;
                 add(section, made, file, (&at, of), report);
             }
         }
         Ok(())
     }
 
-    /// The set that a use asks for, with a value for each place; nothing, told,
-    /// if there is something wrong with either.
-    fn asked<'s>(
+    /// The set of a use, with a value for each placeholder; reports problems of
+    /// either.
+    fn find_use<'s>(
         &'s self,
-        at: &At,
+        at: &Location,
         item: &'s Node,
         report: &mut Report<'_>,
     ) -> Option<(&'s str, &'s Set<'a>, Vec<Argument<'s>>)> {
@@ -91,14 +91,14 @@ impl<'a> Sets<'a> {
         if matches!(item, Node::Text(_) | Node::List(_)) {
             return None;
         }
-        let Some(of) = given.iter().find(|entry| entry.key == OF) else {
-            report.tell(at, "needs a `set`, and the arguments of that set");
+        let Some(of) = given.iter().find(|entry| entry.key == SET_KEY) else {
+            report.add(at, "needs a `set`, and the arguments of that set");
             return None;
         };
         let name = report.value(&at.at(of), &of.value)?;
         let Some((_, set)) = self.0.iter().find(|(known, _)| *known == name) else {
             let known: Vec<_> = self.0.iter().map(|(known, _)| *known).collect();
-            report.tell(&at.at(of), names_none(name, "set of `templates.sets`", &known));
+            report.add(&at.at(of), unknown_name(name, "set of `templates.sets`", &known));
             return None;
         };
         let set = set.as_ref()?;
@@ -107,27 +107,27 @@ impl<'a> Sets<'a> {
     }
 }
 
-/// A place and what it is filled with.
+/// A placeholder and its value.
 type Argument<'a> = (&'a str, &'a str);
 
-fn find<'a>(arguments: &[Argument<'a>], place: &str) -> Option<&'a str> {
-    arguments.iter().find(|(name, _)| *name == place).map(|(_, value)| *value)
+fn find<'a>(arguments: &[Argument<'a>], placeholder: &str) -> Option<&'a str> {
+    arguments.iter().find(|(name, _)| *name == placeholder).map(|(_, value)| *value)
 }
 
 impl<'a> Set<'a> {
-    fn read(at: &At, node: &'a Node, report: &mut Report<'_>) -> Self {
+    fn read(at: &Location, node: &'a Node, report: &mut Report<'_>) -> Self {
         let keys = report.mapping(at, node);
         let here = |key: &str| keys.iter().find(|entry| entry.key == key);
         if let Some(uses) = here("use") {
-            let message = "a set uses no other sets, so that none can go in a circle";
-            report.tell(&at.at(uses), message);
+            let message = "a set cannot use other sets";
+            report.add(&at.at(uses), message);
         } else {
-            report.strangers(at, keys, &SET);
+            report.unknown_keys(at, keys, &SET);
         }
         let earlier = report.problems.len();
         let params = here("params").map(|entry| (at.at(entry), &entry.value));
         let params = params.map(|(at, node)| read_params(&at, node, report)).unwrap_or_default();
-        let are_good = report.problems.len() == earlier;
+        let are_valid = report.problems.len() == earlier;
         let mut sections = Vec::new();
         for section in SECTIONS {
             if let Some(entry) = here(section) {
@@ -135,41 +135,41 @@ impl<'a> Set<'a> {
             }
         }
         if sections.iter().all(|(_, entries)| entries.is_empty()) {
-            report.tell(at, "makes nothing; it needs `feeds`, `streams` or `pushes`");
+            report.add(at, "makes nothing; it needs `feeds`, `streams` or `pushes`");
         }
         let mut set = Self { params, sections };
-        let unused = set.check_places(at, report);
-        if are_good {
+        let unused = set.check_placeholders(at, report);
+        if are_valid {
             report.problems.extend(unused);
         }
         set
     }
 
-    /// Tells places without a param, and returns the problem of each param
-    /// without a place. The name is one as well, if there is a place for it.
-    fn check_places(&mut self, at: &At, report: &mut Report<'_>) -> Vec<Problem> {
+    /// Reports placeholders without a param, and returns the problem of each param
+    /// without a placeholder. Adds the param `name` if it has a placeholder.
+    fn check_placeholders(&mut self, at: &Location, report: &mut Report<'_>) -> Vec<Problem> {
         let names: Vec<_> = self.params.iter().map(|param| param.name).chain([NAME]).collect();
         let shown: Vec<_> = names.iter().map(|name| (*name, format!("{{{name}}}"))).collect();
         let used = RefCell::new(Vec::new());
-        let argument = |place: &str| {
-            let (name, shown) = shown.iter().find(|(name, _)| *name == place)?;
+        let argument = |placeholder: &str| {
+            let (name, shown) = shown.iter().find(|(name, _)| *name == placeholder)?;
             used.borrow_mut().push(*name);
             Some(shown.as_str())
         };
-        // A set that nobody uses takes no budget.
+        // Checking a set does not count; using it does.
         let budget = std::mem::take(&mut report.budget);
         for (section, entries) in &self.sections {
-            let at = At { path: child(&at.path, section), line: at.line };
+            let at = Location { path: child(&at.path, section), line: at.line };
             let mut copier = Copier { argument, known: &names, report };
-            if let Err(full) = copier.entries(&at, entries, Depth::Section) {
-                report.problems.push(at.full(full));
+            if let Err(exceeded) = copier.entries(&at, entries, Depth::Section) {
+                report.problems.push(at.exceeded(exceeded));
             }
         }
         report.budget = budget;
         let used = used.into_inner();
         let unused = self.params.iter().filter(|param| !used.contains(&param.name));
         let unused = unused.map(|Param { name, line, .. }| {
-            let message = format!("nothing in the set has a place for `{name}`");
+            let message = format!("nothing in the set has a placeholder for `{name}`");
             Problem::on_line(*line, child(&at.path, "params"), message)
         });
         let unused = unused.collect();
@@ -179,18 +179,18 @@ impl<'a> Set<'a> {
         unused
     }
 
-    /// The value of each place; nothing, told, if one is missing or of no use.
+    /// The value of each placeholder; reports missing and unknown arguments.
     fn arguments<'u>(
         &'u self,
-        at: &At,
+        at: &Location,
         set: &str,
         given: &'u [Entry],
         report: &mut Report<'_>,
     ) -> Option<Vec<Argument<'u>>> {
         let earlier = report.problems.len();
-        let who = format!("the set {}", word(set));
-        let known = std::iter::once(OF).chain(self.params.iter().map(|param| param.name));
-        report.unused(at, given, &known.collect::<Vec<_>>(), &who);
+        let owner = format!("the set {}", word(set));
+        let known = std::iter::once(SET_KEY).chain(self.params.iter().map(|param| param.name));
+        report.unused(at, given, &known.collect::<Vec<_>>(), &owner);
         let (mut arguments, mut missing) = (Vec::new(), Vec::new());
         for param in &self.params {
             let entry = given.iter().find(|entry| entry.key == param.name);
@@ -204,18 +204,18 @@ impl<'a> Set<'a> {
             }
         }
         if !missing.is_empty() && report.problems.len() == earlier {
-            report.tell(at, format!("{who} needs {}", missing.join(" and ")));
+            report.add(at, format!("{owner} needs {}", missing.join(" and ")));
         }
         (report.problems.len() == earlier).then_some(arguments)
     }
 }
 
 /// The params of a set: a list of names, or names with their defaults.
-fn read_params<'a>(at: &At, node: &'a Node, report: &mut Report<'_>) -> Vec<Param<'a>> {
+fn read_params<'a>(at: &Location, node: &'a Node, report: &mut Report<'_>) -> Vec<Param<'a>> {
     let mut params: Vec<Param<'a>> = Vec::new();
     match node {
         Node::Null => {}
-        Node::Text(_) => report.tell(at, "must be a list of names"),
+        Node::Text(_) => report.add(at, "must be a list of names"),
         Node::List(items) => {
             let names = items.iter().filter_map(|item| report.value(at, item));
             params = names.map(|name| Param { name, default: None, line: at.line }).collect();
@@ -233,39 +233,44 @@ fn read_params<'a>(at: &At, node: &'a Node, report: &mut Report<'_>) -> Vec<Para
         }
     }
     for (index, Param { name, line, .. }) in params.iter().enumerate() {
-        let at = At { path: at.path.clone(), line: *line };
-        if [OF, NAME].contains(name) {
-            report.tell(&at, format!("`{name}` is no param: every use of a set has it"));
+        let at = Location { path: at.path.clone(), line: *line };
+        if [SET_KEY, NAME].contains(name) {
+            report.add(&at, format!("`{name}` is no param: every use of a set has it"));
         } else if !is_name(name) {
             let shown = quote(name);
-            report.tell(&at, format!("{shown} {NO_NAME}"));
+            report.add(&at, format!("{shown} {INVALID_NAME}"));
         } else if params[..index].iter().any(|other| other.name == *name) {
-            report.tell(&at, format!("`{name}` is given a second time"));
+            report.add(&at, format!("`{name}` is given a second time"));
         }
     }
     params
 }
 
-/// Where a mapping stands below a section of a set.
+/// The level of a mapping below a section of a set.
 #[derive(Clone, Copy, PartialEq)]
 enum Depth {
     /// Its keys are names.
     Section,
-    /// It is a feed, a stream or a push.
+    /// A feed, a stream or a push.
     Member,
     Below,
 }
 
-/// Copies a part of a set with its places filled.
+/// Copies a part of a set with its placeholders filled.
 struct Copier<'r, 'p, F> {
     argument: F,
-    /// The places that there may be.
+    /// The names of valid placeholders.
     known: &'r [&'r str],
     report: &'r mut Report<'p>,
 }
 
 impl<'v, F: Fn(&str) -> Option<&'v str>> Copier<'_, '_, F> {
-    fn entries(&mut self, at: &At, entries: &[Entry], depth: Depth) -> Result<Vec<Entry>, Full> {
+    fn entries(
+        &mut self,
+        at: &Location,
+        entries: &[Entry],
+        depth: Depth,
+    ) -> Result<Vec<Entry>, BudgetExceeded> {
         let mut copied: Vec<Entry> = Vec::new();
         for entry in entries {
             self.report.budget.take_node()?;
@@ -281,16 +286,16 @@ impl<'v, F: Fn(&str) -> Option<&'v str>> Copier<'_, '_, F> {
                     self.node(&here, value, depth)?
                 }
             };
-            // Two names are told where they meet those of the file.
+            // Duplicate names of a section are reported when they are added to the file.
             if depth != Depth::Section && copied.iter().any(|other| other.key == key) {
-                self.report.tell(&here, "given a second time");
+                self.report.add(&here, "given a second time");
             }
             copied.push(Entry { key, line: entry.line, value });
         }
         Ok(copied)
     }
 
-    fn node(&mut self, at: &At, node: &Node, depth: Depth) -> Result<Node, Full> {
+    fn node(&mut self, at: &Location, node: &Node, depth: Depth) -> Result<Node, BudgetExceeded> {
         self.report.budget.take_node()?;
         Ok(match node {
             Node::Null => Node::Null,
@@ -309,33 +314,33 @@ impl<'v, F: Fn(&str) -> Option<&'v str>> Copier<'_, '_, F> {
         })
     }
 
-    /// A text filled; an empty one, told, if that cannot be.
+    /// A filled text; empty, with a report, if that is not possible.
     fn text<T>(
         &mut self,
-        at: &At,
+        at: &Location,
         parsed: Result<T, &'static str>,
-        fill: impl Fn(&T, &F, &mut Budget) -> Result<String, Unfilled>,
-    ) -> Result<String, Full> {
+        fill: impl Fn(&T, &F, &mut Budget) -> Result<String, FillError>,
+    ) -> Result<String, BudgetExceeded> {
         let why = match parsed.map(|text| fill(&text, &self.argument, &mut self.report.budget)) {
             Ok(Ok(filled)) => return Ok(filled),
-            Ok(Err(Unfilled::Full(full))) => return Err(full),
-            Ok(Err(Unfilled::Missing(place))) => {
-                names_none(&place, "param of this set", self.known)
+            Ok(Err(FillError::BudgetExceeded(exceeded))) => return Err(exceeded),
+            Ok(Err(FillError::Missing(placeholder))) => {
+                unknown_name(&placeholder, "param of this set", self.known)
             }
-            Ok(Err(Unfilled::NoCommand)) => "makes no command: a NUL is in it".to_owned(),
+            Ok(Err(FillError::InvalidCommand)) => "makes no command: a NUL is in it".to_owned(),
             Err(why) => why.to_owned(),
         };
-        self.report.tell(at, why);
+        self.report.add(at, why);
         Ok(String::new())
     }
 }
 
-/// Adds what a set has made to a section of the file.
+/// Appends the entries of a set to a section of the file.
 fn add(
     section: &str,
     made: Vec<Entry>,
     file: &mut Vec<Entry>,
-    (at, set): (&At, &str),
+    (at, set): (&Location, &str),
     report: &mut Report<'_>,
 ) {
     let found = file.iter().position(|entry| entry.key == section);
@@ -347,16 +352,16 @@ fn add(
     if *value == Node::Null {
         *value = Node::Mapping(Vec::new());
     }
-    // What else stands there is told by who reads it.
+    // The check reports a section that is not a mapping.
     let Node::Mapping(there) = value else { return };
     for entry in made {
         match there.iter().find(|other| other.key == entry.key) {
             Some(first) => {
                 let (set, name) = (word(set), child(section, &entry.key));
                 let line = first.line;
-                report.tell(
+                report.add(
                     at,
-                    format!("the set {set} makes {name}, which is there already (line {line})"),
+                    format!("the set {set} makes {name}, which exists already (line {line})"),
                 );
             }
             None => there.push(entry),

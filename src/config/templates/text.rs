@@ -1,13 +1,13 @@
-//! A text with places for arguments: `/{name}/view`.
+//! A text with placeholders: `/{name}/view`.
 //!
-//! `{name}` is a place, `{{` and `}}` are the braces themselves. What is put
-//! into a place is not looked at again. In a command each word is a text of its
-//! own, so that an argument can never become two words.
+//! `{name}` is a placeholder, `{{` and `}}` are literal braces. Values are not
+//! expanded again. In a command each word is a text of its own, so that a value
+//! never becomes two words.
 
-use crate::config::templates::budget::{Budget, Full};
+use crate::config::templates::budget::{Budget, BudgetExceeded};
 
-/// No name of a place is longer.
-const LONGEST_NAME: usize = 64;
+/// The maximum length of the name of a placeholder, in bytes.
+const MAX_NAME_BYTES: usize = 64;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Text(Vec<Piece>);
@@ -15,7 +15,7 @@ pub(super) struct Text(Vec<Piece>);
 #[derive(Clone, Debug, PartialEq)]
 enum Piece {
     Plain(String),
-    Place(String),
+    Placeholder(String),
 }
 
 /// The words of a command line.
@@ -24,17 +24,17 @@ pub(super) struct Command(Vec<Text>);
 
 /// Why a text cannot be filled.
 #[derive(Debug, PartialEq)]
-pub(super) enum Unfilled {
-    /// Nobody says what belongs here.
+pub(super) enum FillError {
+    /// There is no value for this placeholder.
     Missing(String),
-    /// The words make no command line.
-    NoCommand,
-    Full(Full),
+    /// The words cannot be joined to a command line.
+    InvalidCommand,
+    BudgetExceeded(BudgetExceeded),
 }
 
-impl From<Full> for Unfilled {
-    fn from(full: Full) -> Self {
-        Self::Full(full)
+impl From<BudgetExceeded> for FillError {
+    fn from(exceeded: BudgetExceeded) -> Self {
+        Self::BudgetExceeded(exceeded)
     }
 }
 
@@ -42,10 +42,11 @@ const BRACE: &str = "a single brace begins or ends no placeholder such as {name}
     is written twice";
 
 impl Text {
-    /// Reads the places of a text.
+    /// Parses the placeholders of a text.
     ///
     /// # Errors
-    /// A brace that is neither part of a place nor doubled, as a person is told.
+    /// A brace that is neither part of a placeholder nor doubled; the message of
+    /// the problem.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         let mut pieces = Vec::new();
         let mut plain = String::new();
@@ -67,7 +68,7 @@ impl Text {
             if !plain.is_empty() {
                 pieces.push(Piece::Plain(std::mem::take(&mut plain)));
             }
-            pieces.push(Piece::Place(name.to_owned()));
+            pieces.push(Piece::Placeholder(name.to_owned()));
             rest = &from_brace[end + 1..];
         }
         plain.push_str(rest);
@@ -77,10 +78,10 @@ impl Text {
         Ok(Self(pieces))
     }
 
-    /// The names of its places, as often as they occur.
-    pub(super) fn places(&self) -> impl Iterator<Item = &str> {
+    /// The names of the placeholders, as often as they occur.
+    pub(super) fn placeholders(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|piece| match piece {
-            Piece::Place(name) => Some(name.as_str()),
+            Piece::Placeholder(name) => Some(name.as_str()),
             Piece::Plain(_) => None,
         })
     }
@@ -89,13 +90,13 @@ impl Text {
         &self,
         argument: &impl Fn(&str) -> Option<&'a str>,
         budget: &mut Budget,
-    ) -> Result<String, Unfilled> {
+    ) -> Result<String, FillError> {
         let mut filled = String::new();
         for piece in &self.0 {
             let part = match piece {
                 Piece::Plain(text) => text,
-                Piece::Place(name) => {
-                    argument(name).ok_or_else(|| Unfilled::Missing(name.clone()))?
+                Piece::Placeholder(name) => {
+                    argument(name).ok_or_else(|| FillError::Missing(name.clone()))?
                 }
             };
             budget.take_text(part.len())?;
@@ -106,7 +107,7 @@ impl Text {
 }
 
 impl Command {
-    /// Splits as a shell would, and reads the places of each word.
+    /// Splits the text like a shell, and parses each word.
     ///
     /// # Errors
     /// As [`Text::parse`], or a quote that is not closed.
@@ -115,29 +116,29 @@ impl Command {
         words.iter().map(|word| Text::parse(word)).collect::<Result<_, _>>().map(Self)
     }
 
-    pub(super) fn places(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().flat_map(Text::places)
+    pub(super) fn placeholders(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flat_map(Text::placeholders)
     }
 
-    /// The command line with every word quoted as far as it needs that.
+    /// The command line, with words quoted where needed.
     pub(super) fn fill<'a>(
         &self,
         argument: &impl Fn(&str) -> Option<&'a str>,
         budget: &mut Budget,
-    ) -> Result<String, Unfilled> {
+    ) -> Result<String, FillError> {
         let words = self.0.iter().map(|word| word.fill(argument, budget));
         let words = words.collect::<Result<Vec<_>, _>>()?;
-        shlex::try_join(words.iter().map(String::as_str)).map_err(|_| Unfilled::NoCommand)
+        shlex::try_join(words.iter().map(String::as_str)).map_err(|_| FillError::InvalidCommand)
     }
 }
 
-/// What is told of anything else.
-pub(super) const NO_NAME: &str = "is not a name; use 1 to 64 of a-z A-Z 0-9 _ -";
+/// The message for an invalid name.
+pub(super) const INVALID_NAME: &str = "is not a name; use 1 to 64 of a-z A-Z 0-9 _ -";
 
-/// Whether a template, a place, and so an argument, may be called so.
+/// Whether this is a valid name of a template or a placeholder.
 pub(super) fn is_name(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    (1..=LONGEST_NAME).contains(&text.len()) && text.chars().all(allowed)
+    (1..=MAX_NAME_BYTES).contains(&text.len()) && text.chars().all(allowed)
 }
 
 #[cfg(test)]
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_filled_and_doubled_braces_are_braces() {
+    fn placeholders_are_filled_and_doubled_braces_are_literal() {
         assert_eq!(filled("/{name}/view{{0}}", "a"), "/a/view{0}");
         assert_eq!(filled("{a}{b}", "{c}"), "{c}{c}");
         assert_eq!(filled("{{{a}}}", "x"), "{x}");
@@ -160,24 +161,24 @@ mod tests {
     }
 
     #[test]
-    fn a_brace_alone_is_refused() {
+    fn a_single_brace_is_refused() {
         for bad in ["{", "}", "{}", "{a", "a}", "{a b}", "{{a}", "{a}}", "{ä}", "{a.b}"] {
             assert_eq!(Text::parse(bad), Err(BRACE), "{bad}");
         }
     }
 
     #[test]
-    fn a_place_without_an_argument_is_named() {
+    fn a_placeholder_without_a_value_is_named() {
         let command = Command::parse("ff -r {fps} '{in put}'").unwrap_err();
         assert_eq!(command, BRACE);
         let command = Command::parse("ff -r {fps}").unwrap();
         let unfilled = command.fill(&|_| None, &mut Budget::default());
-        assert_eq!(unfilled, Err(Unfilled::Missing("fps".to_owned())));
+        assert_eq!(unfilled, Err(FillError::Missing("fps".to_owned())));
     }
 
     proptest! {
         #[test]
-        fn an_argument_stays_one_word_whatever_is_in_it(argument in "[^\\x00]{0,40}") {
+        fn a_value_with_any_content_stays_one_word(argument in "[^\\x00]{0,40}") {
             let command = Command::parse("ff -i {x} 'a {x}' end").unwrap();
             let line = command.fill(&|_| Some(&argument), &mut Budget::default()).unwrap();
             let words = shlex::split(&line).unwrap();
@@ -186,7 +187,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_with_its_braces_doubled_is_itself(text in any::<String>()) {
+        fn any_text_with_doubled_braces_is_unchanged(text in any::<String>()) {
             let doubled = text.replace('{', "{{").replace('}', "}}");
             prop_assert_eq!(filled(&doubled, "x"), text);
         }

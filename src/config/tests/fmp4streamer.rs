@@ -129,12 +129,12 @@ fn what_means_nothing_here_is_a_warning_and_no_more() {
 }
 
 #[test]
-fn a_file_that_is_missing_is_a_warning_and_the_usual_camera() {
+fn a_missing_file_is_a_warning_and_gives_the_default_camera() {
     let place = Place::Fmp4streamer("/no/such/fmp4streamer.conf".into());
     let loaded = load(&place, &Overrides::default(), std::iter::empty()).unwrap();
     assert_eq!(
         warned(&loaded),
-        "cannot read \"/no/such/fmp4streamer.conf\"; what fmp4streamer does without it counts\n\
+        "cannot read \"/no/such/fmp4streamer.conf\"; the defaults of fmp4streamer apply\n\
          no section names a camera; /dev/video0 is taken\n"
     );
     assert_eq!(loaded.settings.feeds[0].source, Source::V4l2("/dev/video0".into()));

@@ -17,7 +17,7 @@ fn layered(
     overrides: &Overrides,
 ) -> Result<Settings, Vec<Problem>> {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    settle(text, &variables.iter().map(owned).collect::<Vec<_>>(), overrides)
+    parse_layers(text, &variables.iter().map(owned).collect::<Vec<_>>(), overrides)
 }
 
 fn flags(port: &str) -> Overrides {

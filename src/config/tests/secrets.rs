@@ -90,7 +90,7 @@ proptest! {
     fn a_secret_of_the_environment_is_not_shown(secret in "[a-zA-Z0-9-]{12,30}") {
         let names = ["ACCESS__PASSWORD", "PUSHES__P__URL", "PUSHES__P__KEY__X", "ACCESS__KEY"];
         let variables = names.map(|name| (format!("LIVEBOX__{name}"), secret.clone()));
-        let problems = settle(SMALL, &variables, &Overrides::default()).unwrap_err();
+        let problems = parse_layers(SMALL, &variables, &Overrides::default()).unwrap_err();
         prop_assert_eq!(problems.len(), 4);
         prop_assert!(!lines(&problems).contains(&secret));
     }

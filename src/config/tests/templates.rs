@@ -60,7 +60,7 @@ fn what_a_set_makes_stands_behind_what_the_file_has_and_may_be_overridden() {
         pushes: {'to-{name}': {stream: '{name}', url: 'rtmp://a.example/{name}'}}\n\
         feeds: {a: {test: clock}}\nstreams: {a: {}}\n";
     let variables = [("LIVEBOX__STREAMS__B__BITRATE".to_owned(), "1M".to_owned())];
-    let settings = settle(file, &variables, &Overrides::default()).unwrap();
+    let settings = parse_layers(file, &variables, &Overrides::default()).unwrap();
     let names: Vec<_> = settings.streams.iter().map(|stream| stream.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
     let (feed, stream) = (&settings.feeds[1], &settings.streams[1]);
@@ -102,11 +102,11 @@ fn braces_of_an_ordinary_command_are_its_own() {
 fn a_variable_cannot_bring_a_template_but_wins_over_its_command() {
     let variable = |name: &str, value: &str| [(format!("LIVEBOX__{name}"), value.to_owned())];
     let file = "templates: {commands: {c: 'cat {x}'}}\nstreams: {a: {template: c, args: {x: b}}}\n";
-    let settle = |variables: &[_]| settle(file, variables, &Overrides::default());
-    let settings = settle(&variable("STREAMS__A__COMMAND", "date")).unwrap();
+    let parse_layers = |variables: &[_]| parse_layers(file, variables, &Overrides::default());
+    let settings = parse_layers(&variable("STREAMS__A__COMMAND", "date")).unwrap();
     assert_eq!(settings.byte_streams[0].command.as_ref().unwrap().program, "date");
     for name in ["STREAMS__A__TEMPLATE", "STREAMS__A__ARGS__X", "TEMPLATES__COMMANDS__C", "USE"] {
-        let problems = settle(&variable(name, "c")).unwrap_err();
+        let problems = parse_layers(&variable(name, "c")).unwrap_err();
         assert!(lines(&problems).contains("stands in the file alone"), "{name}: {problems:?}");
     }
 }

@@ -150,7 +150,7 @@ impl Registry {
             all.recv().await;
         });
         let empty = Self { streams: Vec::new(), feeds: Vec::new(), process_guard };
-        let (registry, mut tasks) = empty.build(settings, &Diff::from_nothing(settings));
+        let (registry, mut tasks) = empty.build(settings, &Diff::initial(settings));
         tasks.push(own);
         (registry, tasks)
     }
@@ -159,10 +159,10 @@ impl Registry {
     /// is shared by both. Returns when all other supervisors have ended and the new ones
     /// have started.
     pub async fn next(&self, settings: &Settings, diff: &Diff) -> (Self, Vec<JoinHandle<()>>) {
-        let is_ending = |stream: &&Arc<Stream>| !diff.byte_streams.goes_on(&stream.settings.name);
+        let is_ending = |stream: &&Arc<Stream>| !diff.byte_streams.continues(&stream.settings.name);
         let streams =
             self.streams.iter().filter(is_ending).filter_map(|stream| stream.own_supervisor());
-        let feeds = self.feeds.iter().filter(|feed| !diff.byte_feeds.goes_on(&feed.name));
+        let feeds = self.feeds.iter().filter(|feed| !diff.byte_feeds.continues(&feed.name));
         let all = streams.chain(feeds.map(|feed| &feed.supervisor));
         join_all(all.map(Supervisor::end)).await;
         self.build(settings, diff)
@@ -264,7 +264,7 @@ impl Builder<'_> {
         let reads_it = |stream: &&ByteStream| stream.feed.as_ref() == Some(name);
         let streams = self.settings.byte_streams.iter().filter(reads_it);
         let streams = streams.map(|stream| stream.name.clone()).collect();
-        if let Some(kept) = before.filter(|_| self.diff.byte_feeds.goes_on(name)) {
+        if let Some(kept) = before.filter(|_| self.diff.byte_feeds.continues(name)) {
             kept.flow.set_limit(self.memory);
             kept.streams.send_replace(streams);
             return Arc::clone(kept);
@@ -297,7 +297,7 @@ impl Builder<'_> {
 
     fn stream(&mut self, settings: &ByteStream, feed: Option<Arc<Feed>>) -> Arc<Stream> {
         let before = self.before.find(&settings.name);
-        let producer = match before.filter(|_| self.diff.byte_streams.goes_on(&settings.name)) {
+        let producer = match before.filter(|_| self.diff.byte_streams.continues(&settings.name)) {
             Some(kept) => kept.producer.with_feed(feed.as_ref()),
             None => self.producer(settings, feed.as_ref(), before),
         };

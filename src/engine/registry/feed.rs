@@ -113,7 +113,7 @@ impl Feed {
 
     /// Whether it runs on unchanged after the reload.
     pub(super) fn is_kept(&self, diff: &Diff) -> bool {
-        diff.shared.contains(&self.name) && diff.feeds.goes_on(&self.name)
+        diff.shared.contains(&self.name) && diff.feeds.continues(&self.name)
     }
 
     /// The state of the feed, or of what it is made from if that is wanted and not live.
