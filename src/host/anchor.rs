@@ -1,72 +1,75 @@
-//! Times of a foreign clock on one's own. Pure.
+//! Maps times of a foreign clock to the local one. Pure.
 //!
-//! What comes first is of the moment at which it comes: it may be the past, all
-//! at once. From then on frames keep their distance from each other, however
-//! unevenly they come. A clock that goes a little wrong is followed so slowly
-//! that no frame is seen to step back, one that was set at once.
+//! The first frames get the time of their arrival: a burst of past frames may come at
+//! once. After that frames keep their distance from each other, however unevenly they
+//! arrive. Drift of the foreign clock is followed so slowly that time never steps back;
+//! a step of it is followed at once.
 
 use std::time::Duration;
 
-/// Longer than the past takes to be read, and a pipeline to get going.
-const SETTLING: i128 = Duration::from_millis(500).as_nanos() as i128;
+/// How long the first frames are used to find the shift: longer than reading a burst and
+/// starting a pipeline takes. Nanoseconds.
+const SETTLING_NS: i128 = Duration::from_millis(500).as_nanos() as i128;
 
-/// A frame may come this far from its time; beyond, the two clocks have parted.
-/// Multiplexers give sound half of that as a head start.
-const FAR: i128 = Duration::from_millis(1500).as_nanos() as i128;
+/// A frame that arrives farther from its time means that a clock was set. Multiplexers
+/// send sound early by half of it. Nanoseconds.
+const MAX_DEVIATION_NS: i128 = Duration::from_millis(1500).as_nanos() as i128;
 
-/// A clock that goes wrong by one part in so many is still followed smoothly.
-/// Quartzes are ten times better.
-const CREEP: i128 = 5000;
+/// The largest drift that is followed smoothly: one part in this many. Quartz clocks
+/// are ten times better.
+const DRIFT_DIVISOR: i128 = 5000;
 
-/// See the module's description.
+/// The mapping, by what is known of the foreign clock.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Anchor {
     #[default]
-    Nowhere,
-    /// Frames have no times of their own: each is of the moment at which it comes.
-    Coming,
+    Unset,
+    /// Frames have no times: each gets the time of its arrival.
+    Arrival,
     Settling {
         since: i128,
-        /// What the quickest frame says.
+        /// The smallest shift of a frame so far.
         shift: i128,
     },
-    Held {
+    Fixed {
         /// What is added to the foreign time, in nanoseconds.
         shift: i128,
-        /// When the last frame came.
-        seen: i128,
+        /// When the last frame arrived.
+        arrived: i128,
     },
 }
 
 impl Anchor {
-    /// The time of a frame that comes at `now`; all in nanoseconds.
+    /// The local time of a frame with the time `foreign` that arrives at `now`; all in
+    /// nanoseconds.
     pub(super) fn place(&mut self, foreign: u64, now: u64) -> u64 {
         let (foreign, now) = (i128::from(foreign), i128::from(now));
         let own = now - foreign;
         let (next, placed) = match *self {
-            Anchor::Coming => (Anchor::Coming, now),
-            Anchor::Nowhere => (Anchor::Settling { since: now, shift: own }, now),
-            Anchor::Settling { since, shift } if now - since < SETTLING => {
+            Anchor::Arrival => (Anchor::Arrival, now),
+            Anchor::Unset => (Anchor::Settling { since: now, shift: own }, now),
+            Anchor::Settling { since, shift } if now - since < SETTLING_NS => {
                 (Anchor::Settling { since, shift: shift.min(own) }, now)
             }
-            Anchor::Settling { shift, .. } => held(shift, own, foreign, now, 0),
-            Anchor::Held { shift, seen } => held(shift, own, foreign, now, now - seen),
+            Anchor::Settling { shift, .. } => fixed(shift, own, foreign, now, 0),
+            Anchor::Fixed { shift, arrived } => fixed(shift, own, foreign, now, now - arrived),
         };
         *self = next;
         u64::try_from(placed).unwrap_or(0)
     }
 }
 
-/// `own` is the shift that this frame alone would have.
-fn held(shift: i128, own: i128, foreign: i128, now: i128, since: i128) -> (Anchor, i128) {
-    let wrong = own - shift;
-    let shift = if wrong.abs() > FAR {
+/// The next state and the frame's time. `own` is the shift of this frame alone, `since`
+/// the time since the last frame.
+fn fixed(shift: i128, own: i128, foreign: i128, now: i128, since: i128) -> (Anchor, i128) {
+    let deviation = own - shift;
+    let shift = if deviation.abs() > MAX_DEVIATION_NS {
         own
     } else {
-        let step = since.max(0) / CREEP;
-        shift + wrong.clamp(-step, step)
+        let step = since.max(0) / DRIFT_DIVISOR;
+        shift + deviation.clamp(-step, step)
     };
-    (Anchor::Held { shift, seen: now }, foreign + shift)
+    (Anchor::Fixed { shift, arrived: now }, foreign + shift)
 }
 
 #[cfg(test)]
@@ -76,7 +79,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
     const MS: u64 = 1_000_000;
 
-    /// One second of frames, 40 ms each, that came in time.
+    /// After one second of frames, 40 ms each, that arrived in time.
     fn settled() -> Anchor {
         let mut anchor = Anchor::default();
         (0..25).for_each(|index| {
@@ -95,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_past_leads_up_to_the_moment() {
+    fn a_burst_of_past_frames_ends_at_the_live_edge() {
         let mut anchor = Anchor::default();
         // A second of the past within 100 ms, and then live.
         let past = (0..25).map(|index| (index * 40, 1000 + index * 4));
@@ -107,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_is_followed() {
+    fn a_step_of_the_foreign_clock_is_followed() {
         let mut anchor = settled();
         assert_eq!(anchor.place(5 * SECOND, 5 * SECOND), 5 * SECOND);
         assert_eq!(anchor.place(6 * SECOND, 6 * SECOND), 6 * SECOND);
@@ -115,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_goes_wrong_slowly_never_makes_a_jump() {
+    fn a_drifting_clock_is_followed_without_steps() {
         for ppm in [-100, 100] {
             let mut anchor = Anchor::default();
             let mut before = 0;
@@ -129,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_before_the_beginning() {
+    fn extreme_times_do_not_overflow() {
         let mut anchor = Anchor::default();
         assert_eq!(anchor.place(SECOND, 7), 7);
         assert_eq!(anchor.place(u64::MAX, 2 * SECOND), 2 * SECOND);

@@ -1,8 +1,8 @@
-//! A feed that several streams share: captured once, encoded by each of them.
+//! A shared feed: captured once, and encoded for each of its streams.
 
 use std::sync::Arc;
 
-use super::feed::{carry, set};
+use super::feed::{apply_controls, run_pipeline};
 use super::outbox::Out;
 use super::pull;
 use super::tap::Target;
@@ -17,7 +17,7 @@ use crate::host::file_source;
 use crate::model::given::{Given, Pictures};
 use crate::model::status::Failure;
 
-/// Captures the feed of `plan` into `fanout`, until that fails or is to stop.
+/// Captures the feed of `plan` into `fanout` until it fails or a stop is requested.
 pub(super) async fn run(
     plan: Plan,
     controls: Option<&Listed>,
@@ -27,38 +27,39 @@ pub(super) async fn run(
 ) -> Failure {
     if let Source::Rtsp(pull) = &plan.feed.source {
         let run = fanout.begin_run(MediaTime::now());
-        return pull::carry(&plan, pull, Target::Shared(run.writer(), out), stop).await;
+        return pull::run(&plan, pull, Target::Shared(run.writer(), out), stop).await;
     }
     let found = tokio::select! {
-        found = look(&plan) => found,
+        found = probe(&plan) => found,
         () = stop.requested() => return Failure::Ended,
     };
     let (capture, pictures) = match found {
         Ok(found) => found,
         Err(failure) => return failure,
     };
-    let plan = set(plan, capture, controls, &out);
+    let plan = apply_controls(plan, capture, controls, &out);
     let line = match plan.capture_line(capture) {
         Ok(line) => line,
         Err(error) => return Failure::Build(error.to_string()),
     };
     let run = fanout.begin_run(MediaTime::now());
-    run.writer().promise(Given { pictures, sound: plan.feed_has_sound(capture) });
-    carry(line, &plan, Target::Shared(run.writer(), out), stop).await
+    run.writer().announce(Given { pictures, sound: plan.feed_has_sound(capture) });
+    run_pipeline(line, &plan, Target::Shared(run.writer(), out), stop).await
 }
 
-/// What a shared feed gives, and how it is captured.
+/// The form in which a shared feed is captured, and the form of its pictures; none if it
+/// has sound only.
 ///
 /// # Errors
-/// It cannot be had, or not as it is asked.
-pub(super) async fn look(plan: &Plan) -> Result<(Capture, Option<Pictures>), Failure> {
+/// The device or file cannot be opened, or does not support what is configured.
+pub(super) async fn probe(plan: &Plan) -> Result<(Capture, Option<Pictures>), Failure> {
     match &plan.feed.source {
         Source::TestClock | Source::Made(_) => {
             Ok((Capture::plain(plan.feed.fps), Some(Pictures::Plain)))
         }
         Source::SoundOnly => Ok((Capture::plain(plan.feed.fps), None)),
         Source::V4l2(device) => {
-            let capture = v4l2::ask(device.clone(), plan).await?;
+            let capture = v4l2::probe(device.clone(), plan).await?;
             let pictures = match capture.form {
                 Form::H264 | Form::Coded(_) => Pictures::H264 { in_order: true },
                 Form::Raw | Form::Mjpeg => Pictures::Plain,
@@ -66,11 +67,11 @@ pub(super) async fn look(plan: &Plan) -> Result<(Capture, Option<Pictures>), Fai
             Ok((capture, Some(pictures)))
         }
         Source::File(path) => {
-            let (in_order, sound) = file_source::order(path).await?;
+            let (in_order, sound) = file_source::probe_order(path).await?;
             let capture = Capture { form: Form::H264, sound, ..Capture::plain(plan.feed.fps) };
             Ok((capture, Some(Pictures::H264 { in_order })))
         }
-        // What it gives is known only while it is fetched; this is what most do.
+        // Known only while it runs; this is the usual form.
         Source::Rtsp(_) | Source::Unpacked(_) => {
             let capture = Capture { form: Form::H264, ..Capture::plain(plan.feed.fps) };
             Ok((capture, Some(Pictures::H264 { in_order: true })))

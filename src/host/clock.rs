@@ -4,17 +4,17 @@ use gstreamer as gst;
 
 use crate::base::time::MediaTime;
 
-/// The one clock that all pipelines run on, of this process and of others.
+/// The clock of all pipelines, in this process and in others.
 pub(super) fn clock() -> gst::Clock {
     gst::SystemClock::obtain()
 }
 
-/// A moment of the system clock, which is the monotonic one, on the media timeline.
+/// Converts a time of the system clock (monotonic) to the media timeline.
 pub(super) fn media_time(absolute: gst::ClockTime) -> MediaTime {
     MediaTime::of_monotonic(absolute.nseconds())
 }
 
-/// The opposite of [`media_time`].
+/// The inverse of [`media_time`].
 pub(super) fn absolute(time: MediaTime) -> gst::ClockTime {
     gst::ClockTime::from_nseconds(time.monotonic_ns())
 }
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_clock_of_gstreamer_is_the_one_of_the_media_timeline() {
+    fn gstreamers_system_clock_is_the_clock_of_the_media_timeline() {
         gst::init().unwrap();
         let (before, between, after) =
             (MediaTime::now(), media_time(clock().time()), MediaTime::now());

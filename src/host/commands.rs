@@ -1,4 +1,4 @@
-//! What ends the commands of a service that could not do it itself.
+//! Ends the commands of a service that was killed or has crashed.
 
 use std::fs;
 use std::thread;
@@ -9,12 +9,12 @@ use nix::unistd::Pid;
 
 use crate::wire::job::{EndCommands, Job};
 
-/// A command that starts others faster than they are killed is looked for again
-/// and again, for two seconds.
+/// How often the search is repeated: a command may start others faster than they are
+/// killed. Two seconds in all.
 const ROUNDS: u32 = 200;
-const BETWEEN_ROUNDS: Duration = Duration::from_millis(10);
+const ROUND_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The mark of what is to be killed after `job`.
+/// The mark of the processes that are killed after `job`, if it is that job.
 pub(super) fn marked(job: &Job) -> Option<String> {
     let Job::EndCommands(EndCommands { mark }) = job else { return None };
     Some(mark.clone())
@@ -29,10 +29,10 @@ pub(super) fn end(mark: &str) {
             return;
         }
         for pid in marked {
-            // One that is not ours to kill was started by another user's rights.
+            // Fails for a process of another user.
             kill(pid, Signal::SIGKILL).ok();
         }
-        thread::sleep(BETWEEN_ROUNDS);
+        thread::sleep(ROUND_INTERVAL);
     }
 }
 
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_the_mark_is_killed_and_nothing_else() {
+    fn only_processes_with_the_mark_are_killed() {
         let start = |value: &str| {
             Command::new("sleep").arg("600").env("MARK_OF_A_TEST", value).spawn().unwrap()
         };

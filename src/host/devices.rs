@@ -1,4 +1,4 @@
-//! The cameras of this machine, each by the name that it keeps.
+//! Lists the cameras of this machine under stable paths.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,27 +6,28 @@ use std::path::{Path, PathBuf};
 use super::v4l2;
 use crate::model::status::Failure;
 
-/// A camera, as a person chooses it.
+/// A camera.
 #[derive(Clone, Debug)]
 pub struct Device {
-    /// The path that stays the same when it is plugged in again, where it has one.
+    /// The path below `/dev/v4l/by-id`, which stays the same when the camera is plugged in
+    /// again; else the node.
     pub path: PathBuf,
     /// `/dev/video0`
     pub node: PathBuf,
-    /// What the camera calls itself.
+    /// The name that the driver reports.
     pub name: String,
-    /// A line for each form and size that it gives, or why it cannot be asked.
+    /// A line for each format, or why they cannot be listed.
     pub offers: Result<Vec<String>, Failure>,
 }
 
-/// Asks every camera what it gives; blocks. Devices that give no pictures
-/// (encoders, metadata) are left out.
+/// Lists all cameras with their formats; blocks. Devices without pictures (encoders,
+/// metadata) are omitted.
 pub fn devices() -> Vec<Device> {
     let nodes = nodes(Path::new("/sys/class/video4linux"), Path::new("/dev"));
-    nodes.into_iter().filter_map(asked).collect()
+    nodes.into_iter().filter_map(probed).collect()
 }
 
-/// A device before it is asked.
+/// A device whose formats are not known yet.
 #[derive(Debug, PartialEq)]
 struct Node {
     path: PathBuf,
@@ -34,11 +35,11 @@ struct Node {
     name: String,
 }
 
-fn asked(Node { path, node, name }: Node) -> Option<Device> {
+fn probed(Node { path, node, name }: Node) -> Option<Device> {
     let offers = match v4l2::offers(&node) {
         Ok(offers) if offers.is_empty() => return None,
-        Ok(offers) => Ok(offers.iter().map(v4l2::Offer::described).collect()),
-        // What opens, but not as a camera, is none.
+        Ok(offers) => Ok(offers.iter().map(v4l2::Offer::describe).collect()),
+        // A device that opens, but not as a camera, is none.
         Err(_) if fs::File::open(&node).is_ok() => return None,
         Err(failure) => Err(failure),
     };
@@ -81,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn devices_are_listed_by_number_under_the_name_that_stays() {
+    fn devices_are_listed_by_number_under_their_stable_path() {
         let root = tempfile::tempdir().unwrap();
         let (class, dev) = (root.path().join("class"), root.path().join("dev"));
         fs::create_dir_all(dev.join("v4l/by-id")).unwrap();

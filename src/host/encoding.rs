@@ -1,4 +1,4 @@
-//! The encoder of a run: the service chooses it, the run reports it.
+//! The encoder of a run: the service chooses it, and the run reports it.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::engine::plan::Plan;
 use crate::model::status::{Encoder, Failure};
 use crate::wire::answer::News;
 
-/// What the service says to encode with, once it knows.
+/// The service's choice, once it is made.
 pub(super) type Chosen = watch::Receiver<Option<Result<Encoder, Failure>>>;
 
 /// The choice for one run, and where the encoder in use is reported.
@@ -21,26 +21,26 @@ pub(super) struct Encoding {
 }
 
 impl Encoding {
-    /// What to encode with.
+    /// Waits for the service's choice.
     ///
     /// # Errors
-    /// Nothing that is installed and asked for does.
+    /// No encoder works, or not the configured one; or the run ends.
     pub(super) async fn choose(&mut self) -> Result<Encoder, Failure> {
         match self.chosen.wait_for(Option::is_some).await {
             Ok(chosen) => chosen.clone().unwrap_or(Err(Failure::Ended)),
-            // The run is to end.
+            // The run ends.
             Err(_) => Err(Failure::Ended),
         }
     }
 
-    /// Tells what is taken.
+    /// Reports the encoder in use.
     pub(super) fn announce(&self, encoder: Encoder) {
-        self.out.tell(News::Encoder(encoder));
+        self.out.send(News::Encoder(encoder));
     }
 }
 
-/// The encoder of a stream that passes its feed's own H.264 through: the feed.
-pub(super) fn by_itself(plan: &Plan) -> Encoder {
+/// The `Encoder` of a stream that passes its feed's H.264 through.
+pub(super) fn pass_through(plan: &Plan) -> Encoder {
     let element = match plan.feed.source {
         Source::File(_) => "file",
         Source::Unpacked(_) => "command",

@@ -1,4 +1,4 @@
-//! GStreamer for the errands of the command line, in their own process.
+//! GStreamer for commands of the command line, in their own process.
 
 use gstreamer as gst;
 
@@ -23,30 +23,30 @@ pub fn init() -> Result<(), NoGStreamer> {
     Ok(gst::init()?)
 }
 
-/// The best encoder for pictures of this size that works here, tried in this
-/// process: for errands only.
+/// The best working encoder for pictures of this size. It is tried in this process: only
+/// for commands of the command line.
 ///
 /// # Errors
-/// None works; names each with its reason.
+/// None works; the error gives each reason.
 pub fn find_encoder(size: Size) -> Result<String, NoEncoder> {
     choose_for(size, &EncoderWish::Auto, &probe::try_all_here()).map(|encoder| encoder.element)
 }
 
-/// What the device of `plan` gives to its only stream; plain pictures where a
-/// device cannot be asked.
+/// The form in which a feed with one stream is captured; raw video for a device that
+/// cannot be probed.
 ///
 /// # Errors
 /// A file that cannot be played.
 pub fn find_capture(plan: &Plan) -> Result<Capture, Failure> {
-    match on_a_runtime(feed::capture_of(plan)) {
+    match on_a_runtime(feed::probe(plan)) {
         Err(failure @ Failure::File(_)) => Err(failure),
         found => Ok(found.unwrap_or(Capture::plain(plan.feed.fps))),
     }
 }
 
-/// What the device of `plan` gives to those who share it, where it can be asked.
+/// The form in which a shared feed is captured, if it can be probed.
 pub fn find_shared(plan: &Plan) -> Option<(Capture, Option<Pictures>)> {
-    on_a_runtime(capture::look(plan)).ok()
+    on_a_runtime(capture::probe(plan)).ok()
 }
 
 fn on_a_runtime<T>(found: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

@@ -1,11 +1,10 @@
-//! One picture out of bytes of which little is known: its encoded form, as it
-//! lies in its container.
+//! Extracts one encoded picture from bytes of an unknown container.
 //!
-//! What the bytes are is found out by GStreamer, from as few as possible and for
-//! a limited time. They are somebody else's: nothing is believed.
+//! GStreamer detects the container, from as few bytes as possible and for a limited time.
+//! The bytes are untrusted.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use gstreamer as gst;
@@ -15,74 +14,72 @@ use log::debug;
 use tokio::sync::mpsc;
 
 use super::feeder::Source;
-use super::incoming::Alone;
+use super::incoming::SoundAlone;
 use super::running::Running;
-use super::unpack::to_nowhere;
+use super::unpack::discard;
+use crate::base::lock::Lock;
 use crate::engine::plan::{extract_line, intra_line};
 use crate::model::status::Failure;
 
 /// Why there is no picture.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum NoIntra {
-    /// There is sound, but no picture.
+pub(super) enum ExtractError {
+    /// There is sound, but no video.
     NoVideo,
-    /// The bytes are nothing that can be taken apart here, or have ended.
+    /// The container or codec is not supported, or the bytes have ended.
     Failed(Failure),
 }
 
-/// The caps and the encoded form of a picture that needs no other.
+/// An intra frame: its caps and its data.
 type Intra = (gst::Caps, Bytes);
 
-/// The first picture that is whole in the bytes that come, until they
-/// end; `caps` tell what they are, where that is known. To be driven to its end,
-/// which leaves nothing running.
+/// The first complete intra frame in `bytes`; `caps` are theirs, if known. The future must
+/// not be dropped before its end: it stops the pipeline.
 ///
 /// # Errors
-/// There is none.
-pub(super) async fn unpacked(
+/// No intra frame was found.
+pub(super) async fn first_intra(
     mut bytes: mpsc::Receiver<Bytes>,
     caps: Option<&str>,
-) -> Result<(String, Bytes), NoIntra> {
+) -> Result<(String, Bytes), ExtractError> {
     let caps = caps.map(str::parse::<gst::Caps>).transpose();
-    let caps = caps.map_err(|error| NoIntra::Failed(Failure::Build(error.to_string())))?;
-    // Two: a picture, and what came before it.
-    let (tell, mut found) = mpsc::channel(2);
-    let started = tokio::task::spawn_blocking(move || start(caps.as_ref(), tell)).await;
+    let caps = caps.map_err(|error| ExtractError::Failed(Failure::Build(error.to_string())))?;
+    // Two: a picture, and a report of sound before it.
+    let (sender, mut found) = mpsc::channel(2);
+    let started = tokio::task::spawn_blocking(move || start(caps.as_ref(), sender)).await;
     let started = started.unwrap_or_else(|panic| Err(Failure::Build(panic.to_string())));
-    let Started { mut running, source, played } = started.map_err(NoIntra::Failed)?;
+    let Started { mut running, source, played } = started.map_err(ExtractError::Failed)?;
     if let Err(failure) = played {
         running.close().await;
-        return Err(NoIntra::Failed(failure));
+        return Err(ExtractError::Failed(failure));
     }
     let pushed = async {
         while let Some(bytes) = bytes.recv().await {
             if source.push(gst::Buffer::from_slice(bytes)).is_err() {
-                // The bus says why.
+                // The bus gives the reason.
                 std::future::pending::<()>().await;
             }
             source.has_room().await;
         }
-        // What it has may be enough.
+        // The bytes so far may be enough.
         source.end();
-        running_out().await;
-        NoIntra::Failed(Failure::Ended)
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
+        ExtractError::Failed(Failure::Ended)
     };
     let result = tokio::select! {
         biased;
         Some(found) = found.recv() => found,
-        failure = running.ended() => Err(NoIntra::Failed(failure)),
+        failure = running.ended() => Err(ExtractError::Failed(failure)),
         why = pushed => Err(why),
     };
     running.close().await;
     result.map(|(caps, data)| (caps.to_string(), data))
 }
 
-/// How long it takes at most until the last bytes have been looked at.
-async fn running_out() {
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-}
+/// How long the pipeline may take for the last bytes.
+const DRAIN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
-type Found = Result<Intra, NoIntra>;
+type Found = Result<Intra, ExtractError>;
 
 /// A pipeline and how its start went; it must be closed either way.
 struct Started {
@@ -91,10 +88,10 @@ struct Started {
     played: Result<(), Failure>,
 }
 
-fn start(caps: Option<&gst::Caps>, tell: mpsc::Sender<Found>) -> Result<Started, Failure> {
+fn start(caps: Option<&gst::Caps>, sender: mpsc::Sender<Found>) -> Result<Started, Failure> {
     let line = extract_line().map_err(|error| Failure::Build(error.to_string()))?;
     let mut running = Running::build(&line, Vec::new())?;
-    let source = Source::of_bytes(running.element("bytes")?, caps)?;
+    let source = Source::for_bytes(running.element("bytes")?, caps)?;
     let found = running.element("found")?;
     let (pipeline, linked) = (running.pipeline().downgrade(), Arc::<AtomicBool>::default());
     found.connect_pad_added(move |_, pad| {
@@ -106,28 +103,28 @@ fn start(caps: Option<&gst::Caps>, tell: mpsc::Sender<Found>) -> Result<Started,
         let Some(pipeline) = pipeline.upgrade() else { return };
         debug!("a track of {caps}");
         let is_first = is_picture && !linked.load(Ordering::Relaxed);
-        if is_first && link(&pipeline, pad, &caps, tell.clone()).is_some() {
+        if is_first && link(&pipeline, pad, &caps, sender.clone()).is_some() {
             linked.store(true, Ordering::Relaxed);
         } else {
-            to_nowhere(&pipeline, pad);
-            tell_if_alone(pad, &linked, &tell);
+            discard(&pipeline, pad);
+            report_sound_alone(pad, &linked, &sender);
         }
     });
     let played = running.play();
     Ok(Started { running, source, played })
 }
 
-/// Tells when frames of another kind come for long without a picture.
-fn tell_if_alone(pad: &gst::Pad, linked: &Arc<AtomicBool>, tell: &mpsc::Sender<Found>) {
-    let (linked, tell) = (Arc::clone(linked), tell.clone());
-    let alone = Mutex::new(Alone::default());
+/// Reports sound that comes for long without video.
+fn report_sound_alone(pad: &gst::Pad, linked: &Arc<AtomicBool>, sender: &mpsc::Sender<Found>) {
+    let (linked, sender) = (Arc::clone(linked), sender.clone());
+    let alone = Lock::new(SoundAlone::default());
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         if linked.load(Ordering::Relaxed) {
             return gst::PadProbeReturn::Remove;
         }
-        let mut alone = alone.lock().unwrap_or_else(PoisonError::into_inner);
-        if info.buffer().is_some_and(|frame| alone.is_it_after(frame)) {
-            tell.try_send(Err(NoIntra::NoVideo)).ok();
+        let mut alone = alone.lock();
+        if info.buffer().is_some_and(|frame| alone.has_timed_out(frame)) {
+            sender.try_send(Err(ExtractError::NoVideo)).ok();
             return gst::PadProbeReturn::Remove;
         }
         gst::PadProbeReturn::Ok
@@ -138,7 +135,7 @@ fn link(
     pipeline: &gst::Pipeline,
     pad: &gst::Pad,
     caps: &gst::Caps,
-    tell: mpsc::Sender<Found>,
+    sender: mpsc::Sender<Found>,
 ) -> Option<()> {
     let line = intra_line(is_named(caps, "video/x-h264")).ok()?;
     let bin = gst::parse::bin_from_description(&line, true).ok()?;
@@ -147,9 +144,9 @@ fn link(
         gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                match taken(&sample) {
+                match intra_of(&sample) {
                     Some(intra) => {
-                        tell.try_send(Ok(intra)).ok();
+                        sender.try_send(Ok(intra)).ok();
                         Err(gst::FlowError::Eos)
                     }
                     None => Ok(gst::FlowSuccess::Ok),
@@ -161,12 +158,12 @@ fn link(
     bin.sync_state_with_parent().ok()?;
     let linked = pad.link(&bin.static_pad("sink")?);
     if let Err(error) = &linked {
-        debug!("a track of pictures is not linked: {error}: {caps}");
+        debug!("cannot link a video track: {error}: {caps}");
     }
     linked.ok().map(|_| ())
 }
 
-fn taken(sample: &gst::Sample) -> Option<Intra> {
+fn intra_of(sample: &gst::Sample) -> Option<Intra> {
     let caps = sample.caps_owned()?;
     let buffer = sample.buffer()?;
     if buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) {

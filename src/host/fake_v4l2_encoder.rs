@@ -1,10 +1,10 @@
-//! The Pi's encoder without a Pi: an element under its name that refuses what
-//! bcm2835-codec refuses, and livebox's profile of it held against that.
+//! A fake of the Pi's encoder: an element of its name that refuses what bcm2835-codec
+//! refuses, and tests of livebox's profile against it.
 //!
 //! From the driver and from GStreamer's v4l2 elements: both sides even and from
 //! 32 to 1920, NV12, a level in the caps behind it (without one the first of the
 //! list is taken, and the firmware answers -3), controls only by their right
-//! names and ranges, and, on GStreamer 1.22, no ear for key units.
+//! names and ranges, and, on GStreamer 1.22, force-key-unit events are ignored.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -85,7 +85,7 @@ mod element {
                 let outer = gst::GhostPad::builder_with_target(&inner).unwrap().name(name).build();
                 own.add_pad(&outer).unwrap();
             }
-            // Version 1.22 hears no request for a key frame.
+            // GStreamer 1.22 ignores requests for key frames.
             let src = own.static_pad("src").unwrap();
             src.add_probe(gst::PadProbeType::EVENT_UPSTREAM, |_, info| match info.event() {
                 Some(event) if event.structure().is_some_and(|s| s.name() == "GstForceKeyUnit") => {
@@ -116,7 +116,7 @@ mod element {
     impl BinImpl for PiEncoder {}
 
     impl PiEncoder {
-        /// What the firmware looks at before it takes the first frame.
+        /// The checks of the firmware before the first frame.
         fn enable_port(&self) -> Result<(), String> {
             let behind = self.obj().static_pad("src").unwrap().peer_query_caps(None);
             let level = behind.structure(0).and_then(|caps| caps.get::<String>("level").ok());
@@ -125,12 +125,12 @@ mod element {
             }
             let controls = self.controls.lock().unwrap().clone();
             for (name, value) in controls.iter().flat_map(|controls| controls.iter()) {
-                let (_, least, most) = CONTROLS
+                let (_, min, max) = CONTROLS
                     .iter()
                     .find(|(known, _, _)| *known == name.as_str())
                     .ok_or_else(|| format!("Control '{name}' does not exist"))?;
                 let value: i32 = value.get().map_err(|_| format!("{name} is no number"))?;
-                if !(*least..=*most).contains(&value) {
+                if !(*min..=*max).contains(&value) {
                     return Err(format!("{name} cannot be {value}"));
                 }
                 if name == "h264_i_frame_period" {
@@ -158,9 +158,9 @@ fn raw_caps() -> gst::Caps {
 }
 
 #[test]
-fn the_profile_agrees_with_the_pis_encoder_at_every_size_and_setting() {
+fn the_profile_works_with_the_pis_encoder_at_every_size_and_setting() {
     register();
-    for (size, rest, quality) in [
+    for (size, rotation, quality) in [
         ("240p", Rotation::None, None),
         ("720p", Rotation::None, Some(20)),
         ("1080p", Rotation::Quarter, None),
@@ -168,7 +168,7 @@ fn the_profile_agrees_with_the_pis_encoder_at_every_size_and_setting() {
         ("32x32", Rotation::None, None),
     ] {
         let mut plan = plan(size);
-        plan.feed.turn.rotation = rest;
+        plan.feed.turn.rotation = rotation;
         plan.stream.quality = quality;
 
         let keys = frames(&line(&plan), 12).unwrap_or_else(|why| panic!("{size}: {why}"));
@@ -178,7 +178,7 @@ fn the_profile_agrees_with_the_pis_encoder_at_every_size_and_setting() {
 }
 
 #[test]
-fn the_stand_in_refuses_what_the_pi_refuses() {
+fn the_fake_refuses_what_the_pi_refuses() {
     register();
     let good = line(&plan("240p"));
     let refused = |line: &str| frames(line, 1).unwrap_err().to_string();
@@ -198,7 +198,7 @@ fn the_stand_in_refuses_what_the_pi_refuses() {
 }
 
 #[test]
-fn a_request_for_a_key_frame_is_no_harm_where_nobody_hears_it() {
+fn an_ignored_request_for_a_key_frame_does_no_harm() {
     register();
     let mut running = Running::build(&line(&plan("240p")), Vec::new()).unwrap();
     running.play().unwrap();
@@ -229,20 +229,20 @@ fn plan(size: &str) -> Plan {
     plan
 }
 
-/// As fast as it goes, and one frame after the other: none is dropped.
+/// The launch line without a live source and without dropped frames.
 fn line(plan: &Plan) -> String {
     let line = plan.launch_line(Capture::plain(plan.feed.fps), "v4l2h264enc").unwrap();
     line.replace("is-live=true", "is-live=false").replace("max-buffers=1 drop=true", "")
 }
 
-/// Whether each of so many frames is a key frame.
+/// Whether each of the first `count` frames is a key frame.
 fn frames(line: &str, count: usize) -> Result<Vec<bool>, Failure> {
     let mut running = Running::build(line, Vec::new())?;
     let played = running.play();
     let sink = running.element("video")?.downcast::<gst_app::AppSink>().unwrap();
     let pulled: Option<Vec<_>> = (0..count).map(|_| pull(&sink)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let told = match (played, pulled) {
+    let result = match (played, pulled) {
         (Ok(()), Some(keys)) => Ok(keys),
         (Err(failure), _) => Err(failure),
         (Ok(()), None) => Err(runtime
@@ -250,7 +250,7 @@ fn frames(line: &str, count: usize) -> Result<Vec<bool>, Failure> {
             .unwrap_or(Failure::Ended)),
     };
     running.pipeline().set_state(gst::State::Null).unwrap();
-    told
+    result
 }
 
 /// Whether the next frame is a key frame; none if none comes.

@@ -1,10 +1,10 @@
-//! The host of a feed family: the capture of a feed, the encoders of the streams
-//! that show it, the feeds that are made from it. Raw pictures stay in here.
+//! The host of a feed family: the capture of a feed, the encoders of its streams, and
+//! the feeds that are made from it. Raw pictures do not leave this process.
 //!
-//! The service begins and ends runs; it supervises each of them.
+//! The service starts, stops and supervises each run.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,33 +19,34 @@ use super::outbox::{Out, Outbox};
 use super::tap::Target;
 use super::unpack;
 use super::{Input, Output};
+use crate::base::lock::Lock;
 use crate::base::time::MediaTime;
 use crate::engine::supervise::runs::Stop;
 use crate::engine::work::Work;
 use crate::host::fanout::Fanout;
-use crate::host::shared_source::{news, told};
+use crate::host::shared_source::{wait_changed, wait_known};
 use crate::host::shared_stream;
 use crate::model::ids::FeedName;
 use crate::model::status::{Encoder, Failure};
 use crate::wire::answer::News;
 use crate::wire::{Order, ToHost};
 
-/// How often counts are told. The service looks once a second whether a feed lives.
-const TELL_EVERY: Duration = Duration::from_millis(500);
+/// How often counts are reported. The service polls feeds once per second.
+const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Pieces of bytes that wait for the pipeline that takes them apart.
-const PIECES: usize = 16;
+/// How many pieces of bytes wait for the demultiplexer's pipeline.
+const QUEUED_PIECES: usize = 16;
 
-/// What all runs have in common.
+/// What all runs share.
 #[derive(Debug, Default)]
 struct Family {
     outbox: Arc<Outbox>,
-    /// Where the feeds of the family give their frames. Each outlives the runs of
-    /// its feed; a stream may take from it before the first one.
-    outlets: Mutex<BTreeMap<FeedName, Arc<Fanout>>>,
+    /// The fanouts of the family's feeds. Each outlives the runs of its feed; a stream may
+    /// subscribe before the first one.
+    fanouts: Lock<BTreeMap<FeedName, Arc<Fanout>>>,
 }
 
-/// A run that goes on, as the service steers it. Without this it ends.
+/// The control side of a run. Dropping it ends the run.
 struct Handle {
     work: watch::Sender<Work>,
     encoder: watch::Sender<Option<Result<Encoder, Failure>>>,
@@ -54,7 +55,7 @@ struct Handle {
     out: Arc<Out>,
 }
 
-/// A run from within.
+/// The inputs of a run.
 struct Run {
     work: watch::Receiver<Work>,
     encoding: Encoding,
@@ -62,43 +63,43 @@ struct Run {
     stop: Stop,
 }
 
-/// Carries out the orders of the service. Returns only if it has gone.
+/// Executes the orders of the service, until its socket fails.
 ///
 /// # Errors
-/// The service has gone or talks nonsense.
+/// The socket is closed, or a message is invalid.
 pub(super) async fn run(mut input: Input, mut output: Output) -> anyhow::Result<()> {
     let family = Arc::<Family>::default();
     let outbox = Arc::clone(&family.outbox);
-    let said = async {
+    let sending = async {
         loop {
             let (head, payload) = outbox.next().await;
             output.write(&head, payload).await?;
         }
     };
     tokio::select! {
-        gone = said => gone,
-        gone = family.obey(&mut input) => gone,
+        result = sending => result,
+        result = family.receive(&mut input) => result,
     }
 }
 
 impl Family {
-    async fn obey(self: &Arc<Self>, input: &mut Input) -> anyhow::Result<()> {
+    async fn receive(self: &Arc<Self>, input: &mut Input) -> anyhow::Result<()> {
         let mut runs = BTreeMap::<u32, Handle>::new();
-        let mut tell = tokio::time::interval(TELL_EVERY);
+        let mut report = tokio::time::interval(REPORT_INTERVAL);
         loop {
             tokio::select! {
                 message = input.next() => {
                     let (ToHost::Run { run, order }, payload) = message? else {
-                        anyhow::bail!("it says what is of no concern to a feed");
+                        anyhow::bail!("the message is not one for a feed family");
                     };
-                    self.carry_out(&mut runs, run, order, payload).await?;
+                    self.execute(&mut runs, run, order, payload).await?;
                 }
-                _ = tell.tick() => runs.values().for_each(|run| run.out.tell_counts()),
+                _ = report.tick() => runs.values().for_each(|run| run.out.report_counts()),
             }
         }
     }
 
-    async fn carry_out(
+    async fn execute(
         self: &Arc<Self>,
         runs: &mut BTreeMap<u32, Handle>,
         number: u32,
@@ -116,7 +117,7 @@ impl Family {
             (Order::Encoder(chosen), Some(run)) => {
                 run.encoder.send_replace(Some(chosen));
             }
-            // A run that has ended needs none.
+            // A run that has ended drops it.
             (Order::Data, Some(run)) => drop(run.bytes.send(payload).await),
             (Order::Stop, Some(_)) => drop(runs.remove(&number)),
             (Order::Encoder(_) | Order::Data | Order::Stop, None) => {}
@@ -126,20 +127,20 @@ impl Family {
 
     fn begin(self: &Arc<Self>, number: u32, work: Work) -> Handle {
         let out = Out::new(number, &self.outbox);
-        let (work, of_work) = watch::channel(work);
+        let (work, work_receiver) = watch::channel(work);
         let (encoder, chosen) = watch::channel(None);
-        let (give, bytes) = mpsc::channel(PIECES);
-        let (ask, stop) = Stop::pair();
+        let (bytes_sender, bytes) = mpsc::channel(QUEUED_PIECES);
+        let (request_stop, stop) = Stop::pair();
         let encoding = Encoding { chosen, out: Arc::clone(&out) };
-        let run = Run { work: of_work, encoding, bytes, stop };
-        let (family, told_by) = (Arc::clone(self), Arc::clone(&out));
+        let run = Run { work: work_receiver, encoding, bytes, stop };
+        let (family, reporter) = (Arc::clone(self), Arc::clone(&out));
         tokio::spawn(async move {
             let failure = family.run(run).await;
-            debug!("run {number} is over: {failure}");
-            told_by.tell_counts();
-            told_by.tell(News::Ended(failure));
+            debug!("run {number} ended: {failure}");
+            reporter.report_counts();
+            reporter.send(News::Ended(failure));
         });
-        Handle { work, encoder, bytes: give, _stop: ask, out }
+        Handle { work, encoder, bytes: bytes_sender, _stop: request_stop, out }
     }
 
     async fn run(&self, run: Run) -> Failure {
@@ -154,20 +155,20 @@ impl Family {
                 let fanout = self.fanout(&plan.feed.name, disordered);
                 let captured =
                     capture::run(plan, controls.as_ref(), &fanout, Arc::clone(&out), stop);
-                telling(&fanout, &out, captured).await
+                reporting(&fanout, &out, captured).await
             }
             Work::Made { plan, base } => {
                 let fanout = self.fanout(&plan.feed.name, false);
                 let base = self.fanout(&base.feed.name, false);
                 let making =
                     derive::Job { base, fanout: Arc::clone(&fanout), work, out: Arc::clone(&out) };
-                telling(&fanout, &out, making.run(stop)).await
+                reporting(&fanout, &out, making.run(stop)).await
             }
             Work::Unpack { plan } => {
                 let fanout = self.fanout(&plan.feed.name, false);
                 let run = fanout.begin_run(MediaTime::now());
                 let target = Target::Shared(run.writer(), Arc::clone(&out));
-                telling(&fanout, &out, unpack::carry(&plan, &mut bytes, target, stop)).await
+                reporting(&fanout, &out, unpack::run(&plan, &mut bytes, target, stop)).await
             }
             Work::Stream { plan, .. } => {
                 let fanout = self.fanout(&plan.feed.name, false);
@@ -179,11 +180,11 @@ impl Family {
         }
     }
 
-    /// Where the feed of this name gives its frames.
+    /// The fanout of the feed of this name.
     fn fanout(&self, feed: &FeedName, disordered: bool) -> Arc<Fanout> {
-        let mut outlets = self.outlets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fanouts = self.fanouts.lock();
         let new = || Fanout::new(feed.clone());
-        let fanout = Arc::clone(outlets.entry(feed.clone()).or_insert_with(new));
+        let fanout = Arc::clone(fanouts.entry(feed.clone()).or_insert_with(new));
         if disordered {
             fanout.expect_disorder();
         }
@@ -191,18 +192,18 @@ impl Family {
     }
 }
 
-/// Carries a feed, and tells the service what it gives.
-async fn telling(fanout: &Fanout, out: &Out, carried: impl Future<Output = Failure>) -> Failure {
+/// Runs a feed, and reports its media to the service.
+async fn reporting(fanout: &Fanout, out: &Out, run: impl Future<Output = Failure>) -> Failure {
     let mut known = fanout.given();
-    let tell = async {
+    let report = async {
         loop {
-            out.tell(News::Gives(told(&mut known).await));
-            news(&mut known).await;
+            out.send(News::Gives(wait_known(&mut known).await));
+            wait_changed(&mut known).await;
         }
     };
     tokio::select! {
         biased;
-        failure = carried => failure,
-        () = tell => Failure::Ended,
+        failure = run => failure,
+        () = report => Failure::Ended,
     }
 }

@@ -1,18 +1,18 @@
-//! Where a feed gives its frames to several streams.
+//! Distributes the frames of a feed to several streams.
 //!
-//! Frames go to every taker on the feed's own thread; a taker never waits.
-//! What must be had from the start (the pictures since the newest key frame,
-//! the configuration of the sound) is kept for later takers while the run goes
-//! on. It belongs to that run: none of it is there before the next one begins.
+//! Subscribers are called on the feed's thread and must not wait. Late subscribers first
+//! get what a decoder needs: the pictures since the newest key frame, and the
+//! configuration of the sound. That state belongs to a run and ends with it.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use gstreamer as gst;
 use tokio::sync::watch;
 
+use crate::base::lock::Lock;
 use crate::base::time::MediaTime;
 use crate::media::h264::{NalType, nal_units};
 use crate::model::given::{Given, Pictures};
@@ -20,21 +20,21 @@ use crate::model::ids::FeedName;
 use crate::model::track::AudioInfo;
 use crate::model::unit::{AccessUnit, TrackKind};
 
-/// Encoded pictures that are kept for takers to come; who comes later than
-/// that after a key frame waits for the next one.
-const PAST_BYTES: usize = 8 << 20;
+/// Limit of the encoded pictures that are kept. After it is exceeded, new subscribers
+/// wait for the next key frame.
+const MAX_GOP_BYTES: usize = 8 << 20;
 
-/// See the module's description.
+/// The distribution of one feed.
 pub(super) struct Fanout {
     name: FeedName,
-    inner: Mutex<Inner>,
+    inner: Lock<Inner>,
     given: watch::Sender<Option<Given>>,
 }
 
-/// What a taker gets.
+/// What a subscriber gets.
 #[derive(Clone, Debug)]
 pub(super) enum Frame {
-    /// A plain picture: a copy that all takers share.
+    /// A raw picture: a copy that all subscribers share.
     Plain(Plain),
     /// An encoded picture, or a sound.
     Unit(AccessUnit),
@@ -50,135 +50,126 @@ pub(super) struct Plain {
     pub caps: gst::Caps,
 }
 
-type Taker = Box<dyn FnMut(&Frame) + Send>;
+type Subscriber = Box<dyn FnMut(&Frame) + Send>;
 
 #[derive(Default)]
 struct Inner {
-    takers: Vec<(u64, TrackKind, Taker)>,
+    subscribers: Vec<(u64, TrackKind, Subscriber)>,
     next_id: u64,
-    /// The run that goes on.
-    run: Option<Kept>,
+    /// The current run, if any.
+    run: Option<RunState>,
     /// The number of the latest run.
     latest_run: u64,
-    /// Whether pictures have been found to be in another order, in any run.
+    /// Whether pictures out of display order were found, in any run.
     disordered: bool,
 }
 
-/// What is kept of a run.
-struct Kept {
+/// The state of a run.
+struct RunState {
     run: u64,
     begin: MediaTime,
     sound: Option<AudioInfo>,
-    past: Past,
+    gop: Gop,
     order: Order,
 }
 
-/// A run of the feed. Dropping it ends the run: nothing of it is handed out
-/// any more.
+/// A run of the feed. Dropping it ends the run: no more of its frames are distributed.
 #[derive(Debug)]
 pub(super) struct FeedRun(Writer);
 
-/// Where a run's frames enter. Those of a run that has ended go nowhere, so
-/// that a pipeline which hangs while stopping does not write into the next run.
+/// Takes the frames of a run. Frames of a run that has ended are ignored, so that a
+/// pipeline that hangs while stopping does not write into the next run.
 #[derive(Clone)]
 pub(super) struct Writer {
     fanout: Arc<Fanout>,
     run: u64,
 }
 
-/// Whether pictures come in the order in which they are shown.
+/// Detects pictures that are not in display order.
 #[derive(Default)]
 struct Order {
     latest: MediaTime,
     breaks: u32,
 }
 
-/// A clock that was set makes one step back, and a far one; pictures that are
-/// shown in another order make many small ones.
-const SMALL_STEP: Duration = Duration::from_millis(500);
+/// The largest step back of reordered pictures, which make many; a clock that was set
+/// makes one larger step.
+const MAX_REORDERING: Duration = Duration::from_millis(500);
 
 /// The encoded pictures since the newest key frame.
 #[derive(Default)]
-struct Past {
+struct Gop {
     units: VecDeque<AccessUnit>,
     bytes: usize,
-    /// Whether it begins with a key frame; nothing is of use before.
-    whole: bool,
+    /// Whether it begins with a key frame.
+    has_key: bool,
 }
 
-/// While it lives, frames are taken.
+/// A subscription, which ends when it is dropped.
 #[derive(Debug)]
-pub(super) struct Taking {
+pub(super) struct Subscription {
     fanout: Arc<Fanout>,
     id: u64,
 }
 
 impl Fanout {
     pub(super) fn new(name: FeedName) -> Arc<Self> {
-        Arc::new(Self { name, inner: Mutex::default(), given: watch::Sender::new(None) })
+        Arc::new(Self { name, inner: Lock::default(), given: watch::Sender::new(None) })
     }
 
-    /// Its pictures were once found to be in another order than that in which
-    /// they are shown.
+    /// Marks the feed's pictures as not in display order, as found by an earlier host.
     pub(super) fn expect_disorder(&self) {
-        self.lock().disordered = true;
+        self.inner.lock().disordered = true;
     }
 
-    /// What the feed gives; nothing before its first run has found out.
+    /// The media that the feed gives; none before its first run has found out.
     pub(super) fn given(&self) -> watch::Receiver<Option<Given>> {
         self.given.subscribe()
     }
 
-    /// Begins a run at `now`. One that goes on still is over.
+    /// Begins a run at `now`, and ends an earlier one.
     pub(super) fn begin_run(self: &Arc<Self>, now: MediaTime) -> FeedRun {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.latest_run += 1;
         let run = inner.latest_run;
-        let (past, order) = (Past::default(), Order::default());
-        inner.run = Some(Kept { run, begin: now, sound: None, past, order });
+        let (gop, order) = (Gop::default(), Order::default());
+        inner.run = Some(RunState { run, begin: now, sound: None, gop, order });
         FeedRun(Writer { fanout: Arc::clone(self), run })
     }
 
-    /// From when on the frames are that a taker gets who comes at `now`: some
-    /// may be of the past, but none from before the run.
+    /// The earliest time that frames of a subscriber coming at `now` may have: kept
+    /// pictures are older than `now`, but not older than the run.
     pub(super) fn earliest(&self, now: MediaTime) -> MediaTime {
-        self.lock().run.as_ref().map_or(now, |kept| kept.begin.min(now))
+        self.inner.lock().run.as_ref().map_or(now, |state| state.begin.min(now))
     }
 
-    /// The decoding time of the oldest picture that a new taker gets, if it is
-    /// one of the past.
+    /// The decoding time of the oldest kept picture that a new subscriber gets, if any.
     pub(super) fn begin(&self) -> Option<MediaTime> {
-        let inner = self.lock();
-        inner.run.as_ref()?.past.for_joiners().next().map(|unit| unit.dts)
+        let inner = self.inner.lock();
+        inner.run.as_ref()?.gop.for_joiners().next().map(|unit| unit.dts)
     }
 
-    /// Hands all frames of a track to `taker` from now on, those first that it
-    /// needs of the past. It is called on the feed's thread: it must not wait,
-    /// nor call this fanout.
-    pub(super) fn take(
+    /// Calls `subscriber` with all further frames of a track, after the kept ones that a
+    /// decoder needs. It runs on the feed's thread: it must not wait, nor call this fanout.
+    pub(super) fn subscribe(
         self: &Arc<Self>,
         track: TrackKind,
-        mut taker: impl FnMut(&Frame) + Send + 'static,
-    ) -> Taking {
-        let mut inner = self.lock();
+        mut subscriber: impl FnMut(&Frame) + Send + 'static,
+    ) -> Subscription {
+        let mut inner = self.inner.lock();
         match (track, &inner.run) {
-            (TrackKind::Video, Some(kept)) => {
-                kept.past.for_joiners().for_each(|unit| taker(&Frame::Unit(unit.clone())));
+            (TrackKind::Video, Some(state)) => {
+                state.gop.for_joiners().for_each(|unit| subscriber(&Frame::Unit(unit.clone())));
             }
-            (TrackKind::Audio, Some(kept)) => {
-                kept.sound.iter().for_each(|info| taker(&Frame::Sound(info.clone())));
+            (TrackKind::Audio, Some(state)) => {
+                state.sound.iter().for_each(|info| subscriber(&Frame::Sound(info.clone())));
             }
             (_, None) => {}
         }
         let id = inner.next_id;
         inner.next_id += 1;
-        inner.takers.push((id, track, Box::new(taker)));
-        Taking { fanout: Arc::clone(self), id }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A taker that panics leaves the list as it is.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        inner.subscribers.push((id, track, Box::new(subscriber)));
+        Subscription { fanout: Arc::clone(self), id }
     }
 }
 
@@ -189,13 +180,13 @@ impl FeedRun {
 }
 
 impl Writer {
-    /// What this run gives, before its first frame. Where pictures were once
-    /// found to be in another order, they are taken to be so again: a stream
-    /// that passes them through would begin anew after each run's first pictures.
-    pub(super) fn promise(&self, mut given: Given) {
-        let Some(inner) = self.lock() else { return };
+    /// Announces the media of this run, before its first frame. Pictures that were once out
+    /// of display order are expected to be so again: a stream that passes them through
+    /// would otherwise start anew after the first pictures of each run.
+    pub(super) fn announce(&self, mut given: Given) {
+        let Some(inner) = self.lock_current() else { return };
         if inner.disordered {
-            disorder(&mut given);
+            mark_disordered(&mut given);
         }
         self.fanout.given.send_if_modified(|known| {
             let differs = *known != Some(given);
@@ -204,63 +195,65 @@ impl Writer {
         });
     }
 
-    /// Whether anybody takes pictures: a copy of each would be in vain.
-    pub(super) fn has_viewers(&self) -> bool {
-        let is_video = |(_, track, _): &(u64, TrackKind, Taker)| *track == TrackKind::Video;
-        self.lock().is_some_and(|inner| inner.takers.iter().any(is_video))
+    /// Whether there are subscribers of video; if not, frames need not be copied.
+    pub(super) fn has_video_subscribers(&self) -> bool {
+        let is_video = |(_, track, _): &(u64, TrackKind, Subscriber)| *track == TrackKind::Video;
+        self.lock_current().is_some_and(|inner| inner.subscribers.iter().any(is_video))
     }
 
-    /// Whether frames of this kind show that the feed is alive: a sound does
-    /// only where there is no picture, as a camera may be silent beside it.
-    pub(super) fn lives_by(&self, track: TrackKind) -> bool {
+    /// Whether frames of this track count as progress of the feed: sound does only without
+    /// video, as a camera may stall while its sound continues.
+    pub(super) fn shows_progress(&self, track: TrackKind) -> bool {
         let has_pictures = self.fanout.given.borrow().is_some_and(|given| given.pictures.is_some());
         (track == TrackKind::Video) == has_pictures
     }
 
-    /// Hands out a plain picture.
+    /// Distributes a raw picture.
     pub(super) fn plain(&self, plain: Plain) {
-        if let Some(mut inner) = self.lock() {
-            inner.hand_out(TrackKind::Video, &Frame::Plain(plain));
+        if let Some(mut inner) = self.lock_current() {
+            inner.distribute(TrackKind::Video, &Frame::Plain(plain));
         }
     }
 
-    /// Hands out an encoded picture or a sound. Pictures before the first key
-    /// frame of a run go nowhere. Returns whether it is of any use.
+    /// Distributes an encoded frame. Pictures before the first key frame of a run are
+    /// ignored. Returns whether the frame was distributed.
     pub(super) fn unit(&self, unit: AccessUnit) -> bool {
         let track = unit.track;
-        let Some(mut inner) = self.lock() else { return false };
+        let Some(mut inner) = self.lock_current() else { return false };
         if track == TrackKind::Video {
-            let Some(kept) = &mut inner.run else { return false };
-            if !kept.past.push(&unit) {
+            let Some(state) = &mut inner.run else { return false };
+            if !state.gop.push(&unit) {
                 return false;
             }
-            if kept.order.is_broken_by(unit.pts) {
+            if state.order.is_broken_by(unit.pts) {
                 inner.disordered = true;
-                self.fanout.given.send_if_modified(|given| given.as_mut().is_some_and(disorder));
+                self.fanout
+                    .given
+                    .send_if_modified(|given| given.as_mut().is_some_and(mark_disordered));
             }
         }
-        inner.hand_out(track, &Frame::Unit(unit));
+        inner.distribute(track, &Frame::Unit(unit));
         true
     }
 
     pub(super) fn audio_config(&self, info: AudioInfo) {
-        let Some(mut inner) = self.lock() else { return };
-        if let Some(kept) = &mut inner.run {
-            kept.sound = Some(info.clone());
+        let Some(mut inner) = self.lock_current() else { return };
+        if let Some(state) = &mut inner.run {
+            state.sound = Some(info.clone());
         }
-        inner.hand_out(TrackKind::Audio, &Frame::Sound(info));
+        inner.distribute(TrackKind::Audio, &Frame::Sound(info));
     }
 
-    /// The fanout's state, while this run goes on.
-    fn lock(&self) -> Option<MutexGuard<'_, Inner>> {
-        let inner = self.fanout.lock();
-        inner.goes_on(self.run).then_some(inner)
+    /// The fanout's state, if this run is the current one.
+    fn lock_current(&self) -> Option<MutexGuard<'_, Inner>> {
+        let inner = self.fanout.inner.lock();
+        inner.is_current(self.run).then_some(inner)
     }
 }
 
 impl Drop for FeedRun {
     fn drop(&mut self) {
-        if let Some(mut inner) = self.0.lock() {
+        if let Some(mut inner) = self.0.lock_current() {
             inner.run = None;
         }
     }
@@ -278,32 +271,32 @@ impl fmt::Debug for Fanout {
     }
 }
 
-impl Drop for Taking {
+impl Drop for Subscription {
     fn drop(&mut self) {
-        self.fanout.lock().takers.retain(|(id, _, _)| *id != self.id);
+        self.fanout.inner.lock().subscribers.retain(|(id, _, _)| *id != self.id);
     }
 }
 
 impl Inner {
-    fn goes_on(&self, run: u64) -> bool {
-        self.run.as_ref().is_some_and(|kept| kept.run == run)
+    fn is_current(&self, run: u64) -> bool {
+        self.run.as_ref().is_some_and(|state| state.run == run)
     }
 
-    fn hand_out(&mut self, track: TrackKind, frame: &Frame) {
-        for (_, wanted, taker) in &mut self.takers {
+    fn distribute(&mut self, track: TrackKind, frame: &Frame) {
+        for (_, wanted, subscriber) in &mut self.subscribers {
             if *wanted == track {
-                taker(frame);
+                subscriber(frame);
             }
         }
     }
 }
 
 impl Order {
-    /// Takes the time of the next picture; true if its order must be mended.
+    /// Takes the time of the next picture; true at the second step back.
     fn is_broken_by(&mut self, pts: MediaTime) -> bool {
         let back = self.latest.0.saturating_sub(pts.0);
         self.latest = pts.max(self.latest);
-        if back > SMALL_STEP.as_nanos() as u64 {
+        if back > MAX_REORDERING.as_nanos() as u64 {
             self.latest = pts;
         } else if back > 0 {
             self.breaks += 1;
@@ -312,32 +305,32 @@ impl Order {
     }
 }
 
-/// Takes note that pictures are not in order; returns whether that is news.
-fn disorder(given: &mut Given) -> bool {
+/// Marks pictures as not in display order; returns whether that is a change.
+fn mark_disordered(given: &mut Given) -> bool {
     match &mut given.pictures {
         Some(Pictures::H264 { in_order }) => std::mem::take(in_order),
         Some(Pictures::Plain) | None => false,
     }
 }
 
-impl Past {
-    /// Keeps a picture; returns whether a decoder can use it.
+impl Gop {
+    /// Adds a picture; returns whether a decoder can use it.
     fn push(&mut self, unit: &AccessUnit) -> bool {
         if is_key(&unit.data) {
-            *self = Self { whole: true, ..Self::default() };
+            *self = Self { has_key: true, ..Self::default() };
         }
         self.bytes += unit.data.len();
-        if self.bytes <= PAST_BYTES {
+        if self.bytes <= MAX_GOP_BYTES {
             self.units.push_back(unit.clone());
         } else {
             self.units.clear();
         }
-        self.whole
+        self.has_key
     }
 
-    /// What a decoder needs of it; nothing where it has become too long.
+    /// The pictures that a new decoder needs; none if the group exceeded the limit.
     fn for_joiners(&self) -> impl Iterator<Item = &AccessUnit> {
-        self.units.iter().filter(|_| self.whole)
+        self.units.iter().filter(|_| self.has_key)
     }
 }
 

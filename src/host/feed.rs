@@ -1,12 +1,12 @@
-//! A feed of one stream: captured and encoded in one pipeline.
+//! A feed with one stream: captured and encoded in one pipeline.
 
 use std::sync::Arc;
 
 use log::debug;
 
-use super::encoding::{Encoding, by_itself};
+use super::encoding::{Encoding, pass_through};
 use super::outbox::Out;
-use super::running::{Running, started};
+use super::running::{Running, start_blocking};
 use super::tap::{SINKS, Target, Timeline, count_dropped, tap};
 use super::v4l2;
 use crate::base::time::MediaTime;
@@ -18,7 +18,7 @@ use crate::host::file_source;
 use crate::model::status::Failure;
 use crate::wire::answer::News;
 
-/// Captures and encodes the feed of `plan` until that fails or is to stop.
+/// Captures and encodes the feed of `plan` until it fails or a stop is requested.
 pub(super) async fn run(
     plan: Plan,
     controls: Option<&Listed>,
@@ -34,25 +34,25 @@ pub(super) async fn run(
         Ok(prepared) => prepared,
         Err(failure) => return failure,
     };
-    out.tell(News::Begins {
+    out.send(News::Begins {
         begin: MediaTime::now(),
         video: Some(plan.fps().frame()),
         audio: plan.has_sound(capture),
         bitrate: plan.stream.bitrate.bps(),
     });
-    carry(line, &plan, Target::Stream(out), stop).await
+    run_pipeline(line, &plan, Target::Stream(out), stop).await
 }
 
-/// What the feed gives, and the launch line for it with the encoder that works.
+/// The form in which the feed is captured, and the launch line with the chosen encoder.
 async fn prepare(
     plan: Plan,
     controls: Option<&Listed>,
     encoding: &mut Encoding,
 ) -> Result<(Plan, Capture, String), Failure> {
-    let capture = capture_of(&plan).await?;
-    let plan = set(plan, capture, controls, &encoding.out);
+    let capture = probe(&plan).await?;
+    let plan = apply_controls(plan, capture, controls, &encoding.out);
     let encoder = match capture.form {
-        Form::H264 => by_itself(&plan),
+        Form::H264 => pass_through(&plan),
         Form::Raw | Form::Mjpeg | Form::Coded(_) => encoding.choose().await?,
     };
     let line = plan
@@ -64,40 +64,50 @@ async fn prepare(
 
 /// The plan with the controls that its camera takes; those that it does not take
 /// are reported to the service.
-pub(super) fn set(plan: Plan, capture: Capture, controls: Option<&Listed>, out: &Out) -> Plan {
-    let (plan, told) = resolved(plan, capture, controls);
+pub(super) fn apply_controls(
+    plan: Plan,
+    capture: Capture,
+    controls: Option<&Listed>,
+    out: &Out,
+) -> Plan {
+    let (plan, warnings) = resolved(plan, capture, controls);
     if controls.is_some() {
-        out.tell(News::Controls(told));
+        out.send(News::Controls(warnings));
     }
     plan
 }
 
-/// What the feed of one stream gives.
+/// The form in which the feed of one stream is captured.
 ///
 /// # Errors
-/// It cannot be had, or not as it is asked.
-pub(super) async fn capture_of(plan: &Plan) -> Result<Capture, Failure> {
+/// The device or file cannot be opened, or does not support what is configured.
+pub(super) async fn probe(plan: &Plan) -> Result<Capture, Failure> {
     match &plan.feed.source {
         Source::TestClock => Ok(Capture::plain(plan.feed.fps)),
-        Source::File(path) => file_source::look(path, plan).await,
-        Source::V4l2(device) => v4l2::ask(device.clone(), plan).await,
-        // These are always in a pipeline of their own.
+        Source::File(path) => file_source::probe(path, plan).await,
+        Source::V4l2(device) => v4l2::probe(device.clone(), plan).await,
+        // These always have a pipeline of their own.
         Source::Rtsp(_) | Source::SoundOnly | Source::Made(_) | Source::Unpacked(_) => {
             Ok(Capture { form: Form::H264, ..Capture::plain(plan.feed.fps) })
         }
     }
 }
 
-/// Builds the pipeline that captures a feed, and runs it until it fails or is
-/// to stop.
-pub(super) async fn carry(line: String, plan: &Plan, target: Target, mut stop: Stop) -> Failure {
+/// Builds the pipeline that captures a feed, and runs it until it fails or a stop is
+/// requested.
+pub(super) async fn run_pipeline(
+    line: String,
+    plan: &Plan,
+    target: Target,
+    mut stop: Stop,
+) -> Failure {
     debug!("runs: {line}");
-    match started(move || start(&line, &target)).await {
+    match start_blocking(move || start(&line, &target)).await {
         Ok(mut running) => {
-            let film = played(plan, &running);
+            let file = play_file(plan, &running);
             let failure = tokio::select! {
                 failure = running.ended() => failure,
-                failure = film => failure,
+                failure = file => failure,
                 () = stop.requested() => Failure::Ended,
             };
             running.close().await;
@@ -110,16 +120,16 @@ pub(super) async fn carry(line: String, plan: &Plan, target: Target, mut stop: S
 fn start(line: &str, target: &Target) -> Result<Running, Failure> {
     let mut running = Running::build(line, Vec::new())?;
     count_dropped(running.pipeline(), target);
-    tap(&Timeline::of(running.pipeline()), &SINKS, target)?;
+    tap(&Timeline::new(running.pipeline()), &SINKS, target)?;
     running.play()?;
     Ok(running)
 }
 
-/// Feeds a file into its pipeline; every other feed feeds itself.
-fn played(plan: &Plan, running: &Running) -> impl Future<Output = Failure> + use<> {
-    let film = match &plan.feed.source {
+/// Plays a file into its pipeline; pending for other feeds, which have a source element.
+fn play_file(plan: &Plan, running: &Running) -> impl Future<Output = Failure> + use<> {
+    let file = match &plan.feed.source {
         Source::File(path) => {
-            Some((path.clone(), plan.feed.fps, file_source::Sources::of(running)))
+            Some((path.clone(), plan.feed.fps, file_source::Sources::new(running)))
         }
         Source::TestClock
         | Source::V4l2(_)
@@ -129,7 +139,7 @@ fn played(plan: &Plan, running: &Running) -> impl Future<Output = Failure> + use
         | Source::Unpacked(_) => None,
     };
     async move {
-        match film {
+        match file {
             Some((path, fps, Ok(sources))) => file_source::play(path, fps, sources).await,
             Some((_, _, Err(failure))) => failure,
             None => std::future::pending().await,

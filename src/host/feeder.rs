@@ -1,4 +1,4 @@
-//! The sources by which encoded frames get into a pipeline, and when they are full.
+//! Appsrcs that take encoded frames, with back-pressure.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::model::track::AudioInfo;
 use crate::model::unit::TrackKind;
 use crate::wire::Unit;
 
-/// A source of bytes that holds more than this takes no more.
-const BYTES_HELD: u64 = 1 << 20;
+/// Limit of a source of bytes.
+const MAX_SOURCE_BYTES: u64 = 1 << 20;
 
-/// A source that holds more than this takes no more until it is drained; the
-/// reader then falls behind and goes on at a key frame.
-const SOURCE_HOLDS: Duration = Duration::from_secs(1);
+/// Limit of a source of frames. When it is full, the reader falls behind and continues
+/// at a key frame.
+const MAX_SOURCE_TIME: Duration = Duration::from_secs(1);
 
 /// The sources of one pipeline.
 #[derive(Debug)]
@@ -58,12 +58,12 @@ impl Sources {
         Ok(Self { video, audio, begin })
     }
 
-    /// A moment as the pipeline's time, which begins at `begin`.
+    /// A media time as the pipeline's running time, which begins at `begin`.
     fn running_time(&self, time: MediaTime) -> gst::ClockTime {
         gst::ClockTime::from_nseconds(time.0.saturating_sub(self.begin.0))
     }
 
-    /// Hands on a unit; without effect if there is no source for it.
+    /// Pushes a unit; ignored if there is no source for its track.
     fn push(&self, unit: &Unit, data: Bytes) -> Result<(), gst::FlowError> {
         let source = match (unit.track, &self.audio) {
             (TrackKind::Video, _) => &self.video,
@@ -84,10 +84,9 @@ impl Sources {
         source.push(buffer)
     }
 
-    /// Hands on units at the speed at which the pipeline takes video, until there
-    /// are no more. Does not return where a source takes no more: the pipeline's
-    /// bus knows why.
-    pub(super) async fn take_all(&self, units: &mut mpsc::Receiver<(Unit, Bytes)>) {
+    /// Pushes units at the speed at which the pipeline takes video, until there are no
+    /// more. Stays pending if a source fails: the pipeline's bus gives the reason.
+    pub(super) async fn push_all(&self, units: &mut mpsc::Receiver<(Unit, Bytes)>) {
         while let Some((unit, data)) = units.recv().await {
             if self.push(&unit, data).is_err() {
                 return std::future::pending().await;
@@ -96,7 +95,7 @@ impl Sources {
         }
     }
 
-    /// Nothing follows.
+    /// Sends end of stream.
     pub(super) fn end(&self) {
         self.video.end();
         self.audio.iter().for_each(Source::end);
@@ -116,64 +115,64 @@ fn audio_caps(info: &AudioInfo) -> gst::Caps {
 
 impl Source {
     fn new(element: gst::Element, caps: &gst::Caps) -> Result<Self, Failure> {
-        let source = Self::prepared(element, Some(caps))?;
-        let held = gst::ClockTime::from_nseconds(SOURCE_HOLDS.as_nanos() as u64);
+        let source = Self::prepare(element, Some(caps))?;
+        let max_time = gst::ClockTime::from_nseconds(MAX_SOURCE_TIME.as_nanos() as u64);
         source.app.set_max_bytes(0);
-        source.app.set_max_time(held);
+        source.app.set_max_time(max_time);
         Ok(source)
     }
 
-    /// A source of bytes, of which it may be known what they are.
+    /// A source of bytes, with their caps if these are known.
     ///
     /// # Errors
     /// The element is no appsrc.
-    pub(super) fn of_bytes(
+    pub(super) fn for_bytes(
         element: gst::Element,
         caps: Option<&gst::Caps>,
     ) -> Result<Self, Failure> {
-        let source = Self::prepared(element, caps)?;
-        source.app.set_max_bytes(BYTES_HELD);
+        let source = Self::prepare(element, caps)?;
+        source.app.set_max_bytes(MAX_SOURCE_BYTES);
         source.app.set_max_time(gst::ClockTime::ZERO);
         Ok(source)
     }
 
-    fn prepared(element: gst::Element, caps: Option<&gst::Caps>) -> Result<Self, Failure> {
+    fn prepare(element: gst::Element, caps: Option<&gst::Caps>) -> Result<Self, Failure> {
         let app = element
             .downcast::<gst_app::AppSrc>()
             .map_err(|other| Failure::Build(format!("{:?} is not an appsrc", other.name())))?;
         app.set_caps(caps);
         app.set_max_buffers(0);
-        let (tell, full) = watch::channel(false);
-        let drained = tell.clone();
+        let (sender, full) = watch::channel(false);
+        let drained = sender.clone();
         app.set_callbacks(
             gst_app::AppSrcCallbacks::builder()
                 .need_data(move |_, _| {
                     drained.send_replace(false);
                 })
                 .enough_data(move |_| {
-                    tell.send_replace(true);
+                    sender.send_replace(true);
                 })
                 .build(),
         );
         Ok(Self { app, full })
     }
 
-    /// Hands on a buffer.
+    /// Pushes a buffer.
     ///
     /// # Errors
-    /// It takes no more; the pipeline's bus knows why.
+    /// The pipeline has failed or ended; its bus gives the reason.
     pub(super) fn push(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
         self.app.push_buffer(buffer).map(|_| ())
     }
 
-    /// Nothing follows.
+    /// Sends end of stream.
     pub(super) fn end(&self) {
         self.app.end_of_stream().ok();
     }
 
-    /// Waits until it takes more.
+    /// Waits until it has room.
     pub(super) async fn has_room(&self) {
-        // An error means that the source is gone, and the run with it.
+        // An error means that the source was dropped with its run.
         self.full.clone().wait_for(|full| !*full).await.ok();
     }
 }

@@ -1,7 +1,7 @@
-//! Files as feeds: opened, looked into, and played in real time for ever.
+//! Files as feeds: probed, and played in real time in a loop.
 //!
-//! A file is read ahead by a small pipeline of its own, a new one each round,
-//! and its frames are handed to the feed's pipeline when they are due.
+//! A small pipeline reads the file ahead, a new one for each round. Frames are pushed
+//! into the feed's pipeline when they are due.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,18 +21,18 @@ use crate::host::loop_timeline::{LoopTimeline, Pace, Piece};
 use crate::model::status::Failure;
 use crate::model::unit::TrackKind;
 
-/// Frames that are looked at to know what a file is: longer than the distance
-/// of reordered pictures and the head start of sound.
-const PROBED: usize = 200;
+/// How many pictures are probed: more than the distance of reordered pictures and the
+/// lead of sound.
+const PROBED_PICTURES: usize = 200;
 
-/// A file that shows nothing for this long is broken, or on a dead disk.
+/// How long reading a frame may take; longer means a broken file or disk.
 const READ_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Frames read ahead: above a second, longer than opening the file again takes.
-const AHEAD: usize = 96;
+/// Frames read ahead: more than a second, which is longer than reopening the file takes.
+const FRAMES_AHEAD: usize = 96;
 
-/// What the feed's pipeline may hold before the film waits for it.
-const HELD: gst::ClockTime = gst::ClockTime::from_seconds(1);
+/// How much the feed's pipeline may buffer before playing waits for it.
+const MAX_BUFFERED: gst::ClockTime = gst::ClockTime::from_seconds(1);
 
 /// One frame as the file has it.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ struct Unit {
     sample: gst::Sample,
 }
 
-/// A file while it is read through once.
+/// One pass through a file.
 struct Round {
     path: PathBuf,
     reading: Reading,
@@ -50,22 +50,21 @@ struct Round {
 
 /// The pipeline that reads a file.
 ///
-/// Frames are to be taken while it starts, too. A sink that `pad-added` adds
-/// meanwhile plays at once, as its pipeline is to; then the pipeline, on its way
-/// there, pauses it once more, and that needs a lock which the sink holds while
-/// a frame of it is handed over.
+/// Frames must be received while it starts, too. A sink that `pad-added` adds meanwhile
+/// plays at once; then the pipeline, on its way to playing, pauses it once more, which
+/// needs a lock that the sink holds while its frame is being sent.
 enum Reading {
-    Starts(JoinHandle<Result<Running, Failure>>),
-    Runs(Running),
+    Starting(JoinHandle<Result<Running, Failure>>),
+    Running(Running),
     Over,
 }
 
-/// What a file holds, for the plan of its stream.
+/// The form in which a file is captured for its stream.
 ///
 /// # Errors
-/// It is not there, cannot be read, or holds no H.264 video.
-pub(super) async fn look(path: &Path, plan: &Plan) -> Result<Capture, Failure> {
-    let (in_order, sound) = order(path).await?;
+/// The file does not exist, cannot be read, or has no H.264 video.
+pub(super) async fn probe(path: &Path, plan: &Plan) -> Result<Capture, Failure> {
+    let (in_order, sound) = probe_order(path).await?;
     let form = if in_order && plan.may_pass_through() {
         Form::H264
     } else {
@@ -74,30 +73,28 @@ pub(super) async fn look(path: &Path, plan: &Plan) -> Result<Capture, Failure> {
     Ok(Capture { form, rate: (plan.feed.fps.fps(), 1), sound })
 }
 
-/// Whether a file's pictures are shown in the order in which they are decoded,
-/// and whether it has sound.
+/// Whether display order is decoding order in a file, and whether it has sound.
 ///
 /// # Errors
-/// As [`look`].
-pub(super) async fn order(path: &Path) -> Result<(bool, bool), Failure> {
-    let found = Round::open(path, true).look().await?;
+/// As [`probe`].
+pub(super) async fn probe_order(path: &Path) -> Result<(bool, bool), Failure> {
+    let found = Round::open(path, true).probe().await?;
     if found.pictures == 0 {
-        return Err(broken(path, "holds no H.264 video"));
+        return Err(broken(path, "it has no H.264 video"));
     }
     Ok((found.in_order, found.sound))
 }
 
-/// Plays a file for ever into the sources of a running pipeline. Returns when
-/// it cannot go on.
+/// Plays a file in a loop into the sources of a running pipeline, until that fails.
 pub(super) async fn play(path: PathBuf, fps: FrameRate, into: Sources) -> Failure {
-    let (tell, pieces) = mpsc::channel(AHEAD);
+    let (sender, pieces) = mpsc::channel(FRAMES_AHEAD);
     tokio::select! {
-        failure = read(&path, fps, into.sound.is_some(), tell) => failure,
-        failure = hand_over(pieces, into) => failure,
+        failure = read(&path, fps, into.sound.is_some(), sender) => failure,
+        failure = push_when_due(pieces, into) => failure,
     }
 }
 
-/// Where a film goes.
+/// The appsrcs of the feed's pipeline.
 #[derive(Debug)]
 pub(super) struct Sources {
     video: gst_app::AppSrc,
@@ -105,8 +102,8 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Those of the feed's pipeline; one for sound only if that is the file's.
-    pub(super) fn of(running: &Running) -> Result<Self, Failure> {
+    /// The sources of the feed's pipeline; one for sound only if the file's sound is used.
+    pub(super) fn new(running: &Running) -> Result<Self, Failure> {
         let source = |name: &str| -> Result<gst_app::AppSrc, Failure> {
             let source = running.element(name)?.downcast::<gst_app::AppSrc>();
             let source =
@@ -120,12 +117,12 @@ impl Sources {
     }
 }
 
-/// Reads round after round, and sends what has its place on the timeline.
+/// Reads the file in a loop, and sends its frames with times on the endless timeline.
 async fn read(
     path: &Path,
     fps: FrameRate,
     with_sound: bool,
-    tell: mpsc::Sender<Piece<gst::Sample>>,
+    sender: mpsc::Sender<Piece<gst::Sample>>,
 ) -> Failure {
     let mut timeline = LoopTimeline::default();
     loop {
@@ -136,7 +133,7 @@ async fn read(
                 Ok(Some(unit)) => {
                     let Some(piece) = times.piece(unit) else { continue };
                     for piece in timeline.push(piece) {
-                        if tell.send(piece).await.is_err() {
+                        if sender.send(piece).await.is_err() {
                             break;
                         }
                     }
@@ -148,24 +145,24 @@ async fn read(
         drop(round);
         let (had_picture, rest) = timeline.end_round();
         for piece in rest {
-            if tell.send(piece).await.is_err() {
+            if sender.send(piece).await.is_err() {
                 return Failure::Ended;
             }
         }
         match read {
             Err(failure) => return failure,
-            Ok(()) if !had_picture => return broken(path, "holds no H.264 video"),
+            Ok(()) if !had_picture => return broken(path, "it has no H.264 video"),
             Ok(()) => {}
         }
     }
 }
 
-/// Hands frames to the pipeline when they are due.
-async fn hand_over(mut pieces: mpsc::Receiver<Piece<gst::Sample>>, into: Sources) -> Failure {
+/// Pushes frames into the pipeline when they are due.
+async fn push_when_due(mut pieces: mpsc::Receiver<Piece<gst::Sample>>, into: Sources) -> Failure {
     let mut pace: Option<Pace> = None;
     while let Some(piece) = pieces.recv().await {
-        while into.video.current_level_time() > HELD {
-            // The encoder is slower than the film; so the film waits.
+        while into.video.current_level_time() > MAX_BUFFERED {
+            // The encoder is slower than real time, so playing waits.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let Some(now) = running_time(&into.video) else { return Failure::Ended };
@@ -190,11 +187,11 @@ async fn hand_over(mut pieces: mpsc::Receiver<Piece<gst::Sample>>, into: Sources
             source.set_caps(piece.data.caps_owned().as_ref());
         }
         if source.push_buffer(buffer).is_err() {
-            // The bus says why; it is heard first.
+            // The bus gives the reason; its receiver is polled first.
             return std::future::pending().await;
         }
     }
-    // The reader knows why there are no more.
+    // The reader returns the reason.
     std::future::pending().await
 }
 
@@ -202,11 +199,11 @@ fn running_time(element: &impl IsA<gst::Element>) -> Option<Duration> {
     Some(Duration::from_nanos(element.current_running_time()?.nseconds()))
 }
 
-/// Where a file begins on the timeline of a round. An edit list may place the
-/// decoding of a reordered picture, or a sound, before that.
-const BEGIN: i64 = 10_000_000_000;
+/// Where a file begins on the timeline of a round. An edit list may place the decoding
+/// time of a reordered picture, or sound, before that. Nanoseconds.
+const BEGIN_NS: i64 = 10_000_000_000;
 
-/// Gives every frame its times, also where the file has none.
+/// Gives every frame times, also those without any in the file.
 struct Times {
     frame: u64,
     /// Where the last picture ended.
@@ -218,8 +215,8 @@ impl Times {
         Self { frame: fps.frame().as_nanos() as u64, video_end: 0 }
     }
 
-    /// Nothing where the file's edit list leaves a sound out: what an encoder
-    /// puts before the first one (its priming).
+    /// The frame with its times; none for sound that the file's edit list cuts (the
+    /// encoder's priming).
     fn piece(&mut self, unit: Unit) -> Option<Piece<gst::Sample>> {
         let Unit { track, sample } = unit;
         let buffer = sample.buffer()?;
@@ -240,7 +237,7 @@ impl Times {
     }
 }
 
-/// Whether all of a buffer lies outside of what its segment shows.
+/// Whether a buffer is completely outside of its segment.
 fn is_cut(sample: &gst::Sample, buffer: &gst::BufferRef) -> bool {
     let segment = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
     let (Some(segment), Some(begin)) = (segment, buffer.pts()) else { return false };
@@ -248,43 +245,42 @@ fn is_cut(sample: &gst::Sample, buffer: &gst::BufferRef) -> bool {
     segment.clip(begin, end).is_none()
 }
 
-/// A time of a file on the timeline of its round, as the file's edit lists
-/// place it.
+/// Converts a time of a file to the timeline of its round, according to its edit lists.
 fn running(sample: &gst::Sample, time: gst::ClockTime) -> Option<u64> {
     let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
     let running = match segment.to_running_time_full(time)? {
         gst::Signed::Positive(after) => i64::try_from(after.nseconds()).ok()?,
         gst::Signed::Negative(before) => -i64::try_from(before.nseconds()).ok()?,
     };
-    u64::try_from(running.checked_add(BEGIN)?).ok()
+    u64::try_from(running.checked_add(BEGIN_NS)?).ok()
 }
 
-/// What a look into a file finds.
+/// The result of probing a file.
 struct Found {
     pictures: usize,
-    /// Whether pictures are shown in the order in which they are decoded.
+    /// Whether display order is decoding order.
     in_order: bool,
     sound: bool,
 }
 
 impl Round {
-    /// Begins to read a file.
+    /// Starts to read a file.
     fn open(path: &Path, with_sound: bool) -> Self {
-        // As many as the feed's pipeline takes in a moment.
-        let (tell, units) = mpsc::channel(16);
+        // Sixteen: a short burst for the feed's pipeline.
+        let (sender, units) = mpsc::channel(16);
         let file = path.to_owned();
         let start = tokio::task::spawn_blocking(move || {
-            let mut running = build(&file, with_sound, tell)?;
+            let mut running = build(&file, with_sound, sender)?;
             running.play()?;
             Ok(running)
         });
-        Self { path: path.to_owned(), reading: Reading::Starts(start), units }
+        Self { path: path.to_owned(), reading: Reading::Starting(start), units }
     }
 
     /// The next frame; none at the end of the file.
     ///
     /// # Errors
-    /// The file cannot be read on, or shows nothing for [`READ_TIMEOUT`].
+    /// The file cannot be read, or gives no frame for [`READ_TIMEOUT`].
     async fn next(&mut self) -> Result<Option<Unit>, Failure> {
         let next = async {
             tokio::select! {
@@ -299,13 +295,13 @@ impl Round {
             }
         };
         let next = tokio::time::timeout(READ_TIMEOUT, next).await;
-        next.unwrap_or_else(|_| Err(broken(&self.path, "shows nothing")))
+        next.unwrap_or_else(|_| Err(broken(&self.path, "reading it timed out")))
     }
 
-    async fn look(&mut self) -> Result<Found, Failure> {
+    async fn probe(&mut self) -> Result<Found, Failure> {
         let mut found = Found { pictures: 0, in_order: true, sound: false };
         let mut latest = None;
-        while found.pictures < PROBED {
+        while found.pictures < PROBED_PICTURES {
             let Some(unit) = self.next().await? else { break };
             match unit.track {
                 TrackKind::Audio => found.sound = true,
@@ -322,21 +318,21 @@ impl Round {
 }
 
 impl Reading {
-    /// Returns when the file has been read or cannot be read on; safe to cancel.
+    /// Waits until the file has been read or reading fails; cancel-safe.
     async fn ended(&mut self) -> Failure {
-        if let Self::Starts(start) = self {
+        if let Self::Starting(start) = self {
             match start.await {
-                Ok(Ok(running)) => *self = Self::Runs(running),
+                Ok(Ok(running)) => *self = Self::Running(running),
                 Ok(Err(failure)) => return self.end(failure),
                 Err(panic) => return self.end(Failure::Build(panic.to_string())),
             }
         }
         match self {
-            Self::Runs(running) => {
+            Self::Running(running) => {
                 let failure = running.ended().await;
                 self.end(failure)
             }
-            Self::Starts(_) | Self::Over => Failure::Ended,
+            Self::Starting(_) | Self::Over => Failure::Ended,
         }
     }
 
@@ -348,20 +344,20 @@ impl Reading {
 
 impl Drop for Round {
     fn drop(&mut self) {
-        // Those who hand over frames must not wait for somebody to take them.
+        // Sinks that wait to send a frame must be released.
         self.units.close();
     }
 }
 
-/// The pipeline that gives the frames of a file to `tell`, and waits for it.
-fn build(path: &Path, with_sound: bool, tell: mpsc::Sender<Unit>) -> Result<Running, Failure> {
+/// The pipeline that sends the frames of a file to `sender`, and waits for room in it.
+fn build(path: &Path, with_sound: bool, sender: mpsc::Sender<Unit>) -> Result<Running, Failure> {
     std::fs::File::open(path).map_err(|error| broken(path, &error.to_string()))?;
     let running = Running::build("filesrc name=file ! parsebin name=parsed", Vec::new())?;
     running.element("file")?.set_property("location", path);
     let pipeline = running.pipeline().downgrade();
     running.element("parsed")?.connect_pad_added(move |_, pad| {
         if let Some(pipeline) = pipeline.upgrade()
-            && branch(&pipeline, pad, with_sound, &tell).is_none()
+            && branch(&pipeline, pad, with_sound, &sender).is_none()
         {
             info!("a track of a file cannot be read: {:?}", pad.current_caps());
         }
@@ -369,15 +365,15 @@ fn build(path: &Path, with_sound: bool, tell: mpsc::Sender<Unit>) -> Result<Runn
     Ok(running)
 }
 
-/// Takes a track to an appsink, if it is one that is used, or to nowhere.
+/// Links a track to an appsink if it is used, else to a fakesink.
 fn branch(
     pipeline: &gst::Pipeline,
     pad: &gst::Pad,
     with_sound: bool,
-    tell: &mpsc::Sender<Unit>,
+    sender: &mpsc::Sender<Unit>,
 ) -> Option<()> {
     let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
-    // The caps may be open still: what a parser can give, before its first frame.
+    // The caps may not be fixed yet: what the parser can give, before its first frame.
     let aac = gst::Caps::builder("audio/mpeg").field("mpegversion", 4i32).build();
     let track = match caps.structure(0)?.name().as_str() {
         "video/x-h264" => Some(TrackKind::Video),
@@ -404,12 +400,12 @@ fn branch(
     pipeline.add(&bin).ok()?;
     if let Some(track) = track {
         let sink = bin.by_name(name)?.downcast::<gst_app::AppSink>().ok()?;
-        let tell = tell.clone();
+        let sender = sender.clone();
         sink.set_callbacks(
             gst_app::AppSinkCallbacks::builder()
                 .new_sample(move |sink| {
                     let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                    let sent = tell.blocking_send(Unit { track, sample });
+                    let sent = sender.blocking_send(Unit { track, sample });
                     sent.map(|()| gst::FlowSuccess::Ok).map_err(|_| gst::FlowError::Flushing)
                 })
                 .build(),
@@ -436,7 +432,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn frames_are_taken_while_the_pipeline_still_starts() {
+    async fn frames_are_received_while_the_pipeline_starts() {
         gst::init().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let film = folder.path().join("film.mp4");
@@ -449,21 +445,21 @@ mod tests {
         writing.play().unwrap();
         assert_eq!(writing.ended().await, Failure::Ended);
         writing.close().await;
-        let (tell, units) = mpsc::channel(1);
-        let (go_on, rest_of_start) = std::sync::mpsc::channel();
+        let (sender, units) = mpsc::channel(1);
+        let (finish_start, start_finished) = std::sync::mpsc::channel();
         let file = film.clone();
         let start = tokio::task::spawn_blocking(move || {
-            let mut running = build(&file, false, tell)?;
+            let mut running = build(&file, false, sender)?;
             running.play()?;
-            rest_of_start.recv().unwrap();
+            start_finished.recv().unwrap();
             Ok(running)
         });
-        let mut round = Round { path: film, reading: Reading::Starts(start), units };
+        let mut round = Round { path: film, reading: Reading::Starting(start), units };
 
         for _ in 0..90 {
             assert!(round.next().await.unwrap().is_some());
         }
-        go_on.send(()).unwrap();
+        finish_start.send(()).unwrap();
         for _ in 90..100 {
             assert!(round.next().await.unwrap().is_some());
         }

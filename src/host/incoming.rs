@@ -1,6 +1,6 @@
-//! Tracks that come from elsewhere, linked as they are found.
+//! Tracks of an RTSP server or a byte feed, linked to branches as they appear.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -8,8 +8,9 @@ use log::debug;
 use tokio::sync::mpsc;
 
 use super::packages;
-use super::running::{Running, give_times};
+use super::running::{Running, ensure_timestamps};
 use super::tap::{Target, Timeline, count_dropped, tap};
+use crate::base::lock::Lock;
 use crate::config::settings::FeedAudio;
 use crate::engine::plan::{Plan, SourceTrack};
 use crate::engine::supervise::runs::Stop;
@@ -20,76 +21,76 @@ use crate::model::unit::TrackKind;
 /// Decoders of H.265 in the order in which they are tried.
 const H265_DECODERS: [&str; 3] = ["v4l2slh265dec", "libde265dec", "avdec_h265"];
 
-/// One life of a feed whose tracks are known only while it runs.
+/// A run of a feed whose tracks are known only while it runs.
 pub(super) struct Incoming {
     pub plan: Plan,
     pub target: Target,
-    tell: mpsc::Sender<Failure>,
-    /// What is taken of that which is offered, at most one of each kind.
-    tracks: Mutex<Vec<SourceTrack>>,
+    failures: mpsc::Sender<Failure>,
+    /// The tracks that are used, at most one of each kind.
+    tracks: Lock<Vec<SourceTrack>>,
 }
 
-/// Whether a sound comes without any picture. Some containers, such as FLV, do
-/// not say what is in them: a track is there when it has come.
+/// Detects sound without video. Some containers, such as FLV, do not list their tracks:
+/// a track exists once its first frame comes.
 #[derive(Debug, Default)]
-pub(super) struct Alone {
+pub(super) struct SoundAlone {
     first: Option<gst::ClockTime>,
     frames: u32,
 }
 
-/// A sound that is alone for so long has no picture: more than the head start
-/// that it is given, less than people wait.
-const ALONE: gst::ClockTime = gst::ClockTime::from_mseconds(1500);
+/// How long sound is alone before there is taken to be no video: longer than
+/// multiplexers send sound early, shorter than viewers wait.
+const ALONE_TIMEOUT: gst::ClockTime = gst::ClockTime::from_mseconds(1500);
 
-/// The same, where frames have no times.
-const FRAMES_ALONE: u32 = 100;
+/// The same in frames, where these have no times.
+const MAX_FRAMES_ALONE: u32 = 100;
 
-impl Alone {
-    /// Takes the next frame of the sound; whether it has been alone for too long.
-    pub(super) fn is_it_after(&mut self, frame: &gst::BufferRef) -> bool {
+impl SoundAlone {
+    /// Takes the next frame of the sound; returns whether the timeout has passed.
+    pub(super) fn has_timed_out(&mut self, frame: &gst::BufferRef) -> bool {
         self.frames += 1;
-        let Some(time) = frame.pts() else { return self.frames > FRAMES_ALONE };
+        let Some(time) = frame.pts() else { return self.frames > MAX_FRAMES_ALONE };
         let first = *self.first.get_or_insert(time);
-        time.saturating_sub(first) > ALONE
+        time.saturating_sub(first) > ALONE_TIMEOUT
     }
 }
 
-/// What went wrong with a track.
-pub(super) type Trouble = mpsc::Receiver<Failure>;
+/// Failures of tracks.
+pub(super) type TrackFailures = mpsc::Receiver<Failure>;
 
 impl Incoming {
-    pub(super) fn new(plan: &Plan, target: Target) -> (Arc<Self>, Trouble) {
-        // The first trouble ends the run.
-        let (tell, trouble) = mpsc::channel(1);
-        let tracks = Mutex::new(Vec::new());
-        (Arc::new(Self { plan: plan.clone(), target, tell, tracks }), trouble)
+    pub(super) fn new(plan: &Plan, target: Target) -> (Arc<Self>, TrackFailures) {
+        // One: the first failure ends the run.
+        let (sender, failures) = mpsc::channel(1);
+        let tracks = Lock::default();
+        (Arc::new(Self { plan: plan.clone(), target, failures: sender, tracks }), failures)
     }
 
-    /// Whether a track that is offered is taken. All are to be asked about
-    /// before the first frame.
-    pub(super) fn choose(&self, track: SourceTrack) -> bool {
-        let mut tracks = self.tracks.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Returns whether an offered track is used. Must be called for all tracks before the
+    /// first frame.
+    pub(super) fn accept(&self, track: SourceTrack) -> bool {
+        let mut tracks = self.tracks.lock();
         let is_first = tracks.iter().all(|other| other.kind != track.kind);
-        let is_taken = is_first && (track.kind == TrackKind::Video || self.takes_sound());
-        if is_taken {
+        let is_accepted = is_first && (track.kind == TrackKind::Video || self.takes_sound());
+        if is_accepted {
             tracks.push(track);
         }
-        is_taken
+        is_accepted
     }
 
     fn takes_sound(&self) -> bool {
         self.plan.feed.audio == FeedAudio::Own
     }
 
-    /// Whether there is a picture among that which is taken.
-    pub(super) fn has_picture(&self) -> bool {
-        let tracks = self.tracks.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Whether a video track is used.
+    pub(super) fn has_video(&self) -> bool {
+        let tracks = self.tracks.lock();
         tracks.iter().any(|track| track.kind == TrackKind::Video)
     }
 
-    /// Tells those who take from the feed what it gives, before the first frame.
+    /// Announces the media of the feed to its subscribers, before the first frame.
     pub(super) fn announce(&self) {
-        let tracks = self.tracks.lock().unwrap_or_else(PoisonError::into_inner);
+        let tracks = self.tracks.lock();
         let of = |kind| tracks.iter().find(|track| track.kind == kind);
         let sound = match self.plan.feed.audio {
             FeedAudio::None => false,
@@ -97,27 +98,32 @@ impl Incoming {
             FeedAudio::Silence | FeedAudio::Tone | FeedAudio::Alsa(_) => true,
         };
         let pictures = of(TrackKind::Video).map(SourceTrack::pictures);
-        debug!("it gives {pictures:?}, sound {sound}");
+        debug!("the feed gives {pictures:?}, sound {sound}");
         if let Target::Shared(writer, _) = &self.target {
-            writer.promise(Given { pictures, sound });
+            writer.announce(Given { pictures, sound });
         }
     }
 
-    /// Links a pad to what becomes of its track; what goes wrong ends the run.
-    pub(super) fn link(&self, on: &Timeline, pad: &gst::Pad, track: &SourceTrack) {
-        if let Err(failure) = self.branch(on, pad, track) {
+    /// Links a pad to the branch of its track; a failure ends the run.
+    pub(super) fn link(&self, timeline: &Timeline, pad: &gst::Pad, track: &SourceTrack) {
+        if let Err(failure) = self.branch(timeline, pad, track) {
             self.fail(failure);
         }
     }
 
     /// Ends the run.
     pub(super) fn fail(&self, failure: Failure) {
-        self.tell.try_send(failure).ok();
+        self.failures.try_send(failure).ok();
     }
 
-    fn branch(&self, on: &Timeline, pad: &gst::Pad, track: &SourceTrack) -> Result<(), Failure> {
+    fn branch(
+        &self,
+        timeline: &Timeline,
+        pad: &gst::Pad,
+        track: &SourceTrack,
+    ) -> Result<(), Failure> {
         let build = |what: &str| Failure::Build(format!("a track cannot be linked: {what}"));
-        let pipeline = on.pipeline().ok_or(Failure::Ended)?;
+        let pipeline = timeline.pipeline().ok_or(Failure::Ended)?;
         let decoder = if track.is_h265() { h265_decoder()? } else { "" };
         let line = self
             .plan
@@ -130,30 +136,30 @@ impl Incoming {
             TrackKind::Video => &["video", "plain"],
             TrackKind::Audio => &["audio"],
         };
-        give_times(&bin);
+        ensure_timestamps(&bin);
         for sink in sinks.iter().filter_map(|name| bin.by_name(name)) {
-            // One thread may feed all tracks: waiting for the first frame of each
-            // would hold up the others.
+            // One thread may feed all tracks: a sink that waits for its first frame would
+            // block the others.
             sink.set_property("async", false);
         }
         pipeline.add(&bin).map_err(|error| build(&error.to_string()))?;
         count_dropped(&bin, &self.target);
-        tap(on, sinks, &self.target)?;
+        tap(timeline, sinks, &self.target)?;
         bin.sync_state_with_parent().map_err(|error| build(&error.to_string()))?;
-        let sink = bin.static_pad("sink").ok_or_else(|| build("it has no way in"))?;
+        let sink = bin.static_pad("sink").ok_or_else(|| build("it has no sink pad"))?;
         pad.link(&sink).map_err(|error| build(&error.to_string()))?;
         Ok(())
     }
 }
 
-/// Runs until the pipeline ends, a track makes trouble, or it is to stop.
+/// Waits until the pipeline ends, a track fails, or a stop is requested.
 pub(super) async fn watch(
     running: &mut Running,
-    trouble: &mut Trouble,
+    failures: &mut TrackFailures,
     stop: &mut Stop,
 ) -> Failure {
     tokio::select! {
-        Some(failure) = trouble.recv() => failure,
+        Some(failure) = failures.recv() => failure,
         failure = running.ended() => failure,
         () = stop.requested() => Failure::Ended,
     }

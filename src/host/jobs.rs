@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use super::extract::{NoIntra, unpacked};
+use super::extract::{self, ExtractError};
 use super::needs::Needs;
 use super::{Input, Output, Service, guard, sandbox};
 use super::{errands, family, mjpeg, picture, probe, push, remux};
@@ -39,7 +39,7 @@ async fn carry_out(job: Job, Service { mut input, mut output }: Service) -> anyh
             output.answer::<TryEncoder>(tried.map(|()| (Done, Bytes::new()))).await
         }
         Job::FinishRecording(FinishRecording { from, to, through, expected }) => {
-            guard::yield_to_others();
+            guard::lower_priority();
             let made = remux::remux(from, to, through, expected).await;
             output.answer::<FinishRecording>(made.map(|()| (Done, Bytes::new()))).await
         }
@@ -84,13 +84,13 @@ async fn carry_out(job: Job, Service { mut input, mut output }: Service) -> anyh
 async fn extract(input: &mut Input, caps: Option<&str>) -> anyhow::Result<(Extracted, Bytes)> {
     let (tell, bytes) = mpsc::channel(1);
     let found = tokio::select! {
-        found = unpacked(bytes, caps) => found,
+        found = extract::first_intra(bytes, caps) => found,
         Err(gone) = pass_on(async || input.data().await, tell) => return Err(gone),
     };
     Ok(match found {
         Ok((caps, data)) => (Extracted::Picture { caps }, data),
-        Err(NoIntra::NoVideo) => (Extracted::NoVideo, Bytes::new()),
-        Err(NoIntra::Failed(failure)) => (Extracted::NotUnderstood(failure), Bytes::new()),
+        Err(ExtractError::NoVideo) => (Extracted::NoVideo, Bytes::new()),
+        Err(ExtractError::Failed(failure)) => (Extracted::NotUnderstood(failure), Bytes::new()),
     })
 }
 

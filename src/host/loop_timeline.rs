@@ -1,15 +1,14 @@
-//! A file's frames on an endless timeline: round after round without a gap.
-//! Pure.
+//! Puts the frames of a looped file on an endless timeline without gaps. Pure.
 //!
-//! Rounds are as long as their pictures. Sound is laid end to end across the
-//! seam, at most half of its frame beside its own time; what overlaps is left out.
+//! A round is as long as its pictures. Sound is put end to end across the seam, at most
+//! half a frame from its own time; overlapping sound is dropped.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::model::unit::TrackKind;
 
-/// Frames are put in order over this many: more than demuxers mix them up.
+/// How many frames are sorted: more than demuxers reorder.
 const LOOKAHEAD: usize = 48;
 
 /// One frame with its times in nanoseconds.
@@ -22,10 +21,10 @@ pub(super) struct Piece<T> {
     pub data: T,
 }
 
-/// See the module's description.
+/// The timeline of one looped file.
 #[derive(Debug)]
 pub(super) struct LoopTimeline<T> {
-    /// Frames of this round in the order of their decoding.
+    /// Frames of this round in decoding order.
     waiting: VecDeque<Piece<T>>,
     /// The time in the file of the round's first picture.
     first: Option<u64>,
@@ -43,21 +42,20 @@ impl<T> Default for LoopTimeline<T> {
 }
 
 impl<T> LoopTimeline<T> {
-    /// Takes the next frame of the file; returns what has its place by now.
+    /// Takes the next frame of the file; returns the frames whose times are final.
     pub(super) fn push(&mut self, piece: Piece<T>) -> Vec<Piece<T>> {
         if piece.track == TrackKind::Video && self.first.is_none() {
             self.first = Some(piece.dts);
         }
         let later = self.waiting.iter().rev().take_while(|other| other.dts > piece.dts).count();
         self.waiting.insert(self.waiting.len() - later, piece);
-        // Without a picture there is no beginning yet.
-        let over =
+        // The round begins at its first picture.
+        let ready =
             if self.first.is_some() { self.waiting.len().saturating_sub(LOOKAHEAD) } else { 0 };
-        self.release(over)
+        self.release(ready)
     }
 
-    /// The file is over; what comes next belongs to the next round. Returns
-    /// whether this one had any picture.
+    /// Ends the round. Returns whether it had a picture, and the remaining frames.
     pub(super) fn end_round(&mut self) -> (bool, Vec<Piece<T>>) {
         let had_picture = self.first.is_some();
         if !had_picture {
@@ -81,7 +79,7 @@ impl<T> LoopTimeline<T> {
         match piece.track {
             TrackKind::Video => self.video_end = self.video_end.max(piece.dts + piece.duration),
             TrackKind::Audio => {
-                piece.dts = self.beside(piece.dts, piece.duration)?;
+                piece.dts = self.align_sound(piece.dts, piece.duration)?;
                 self.audio_end = Some(piece.dts + piece.duration);
             }
         }
@@ -89,8 +87,8 @@ impl<T> LoopTimeline<T> {
         Some(piece)
     }
 
-    /// Where a sound of this time goes; nowhere if it has been heard.
-    fn beside(&self, time: u64, duration: u64) -> Option<u64> {
+    /// The final time of a sound frame; none if it overlaps earlier sound.
+    fn align_sound(&self, time: u64, duration: u64) -> Option<u64> {
         let Some(end) = self.audio_end else { return Some(time) };
         if time + duration / 2 < end {
             return None;
@@ -99,15 +97,15 @@ impl<T> LoopTimeline<T> {
     }
 }
 
-/// When frames are due: their times against a clock that may fall behind.
+/// Computes when frames are due, by a clock that the machine may not keep up with.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// The clock's time, less the timeline's.
     lead: Duration,
 }
 
-/// A machine that is later than this lets time slip instead of running after it.
-const SLIP: Duration = Duration::from_secs(1);
+/// A machine that is later than this does not catch up: the timeline is delayed.
+const MAX_LATENESS: Duration = Duration::from_secs(1);
 
 impl Pace {
     /// The timeline begins when the clock shows `now`.
@@ -117,7 +115,7 @@ impl Pace {
 
     /// When, by the clock, a frame of the timeline's `time` is due.
     pub(super) fn due(&mut self, time: Duration, now: Duration) -> Duration {
-        if self.lead + time + SLIP < now {
+        if self.lead + time + MAX_LATENESS < now {
             self.lead = now.saturating_sub(time);
         }
         self.lead + time
@@ -155,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_go_on_over_the_seam_without_a_gap() {
+    fn pictures_continue_over_the_seam_without_a_gap() {
         let times = played(&film(10, 0, 0), 3, TrackKind::Video);
         assert_eq!(times.len(), 30);
         assert_eq!(times[0].0, 0);
@@ -163,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn sound_that_is_longer_or_begins_earlier_is_laid_end_to_end() {
+    fn sound_that_is_longer_or_begins_earlier_is_put_end_to_end() {
         for (sounds, from) in [(20, 700), (25, 700), (24, 640), (21, 695)] {
             let times = played(&film(10, sounds, from), 3, TrackKind::Audio);
             let gaps = times.windows(2).filter(|pair| pair[0].1 != pair[1].0).count();
@@ -173,13 +171,13 @@ mod tests {
     }
 
     #[test]
-    fn sound_that_is_shorter_leaves_its_gap_and_comes_back_in_step() {
+    fn sound_that_is_shorter_leaves_a_gap_and_stays_in_sync() {
         let times = played(&film(10, 10, 700), 2, TrackKind::Audio);
         assert_eq!((times[9], times[10]), ((180, 200), (400, 420)));
     }
 
     #[test]
-    fn sound_that_lacks_a_part_of_a_frame_never_parts_from_the_picture() {
+    fn sound_that_lacks_part_of_a_frame_stays_in_sync() {
         let mut film = film(10, 7, 700);
         for (index, sound) in (0..).zip(film.iter_mut().skip(10)) {
             *sound = piece(TrackKind::Audio, 700 + index * 55, 55);
@@ -190,14 +188,14 @@ mod tests {
     }
 
     #[test]
-    fn a_round_without_a_picture_is_told() {
+    fn a_round_without_a_picture_is_reported() {
         let mut timeline = LoopTimeline::default();
         timeline.push(piece(TrackKind::Audio, 0, 20));
         assert_eq!(timeline.end_round(), (false, Vec::new()));
     }
 
     #[test]
-    fn a_machine_that_falls_behind_lets_time_slip() {
+    fn a_machine_that_is_too_late_delays_the_timeline() {
         let ms = Duration::from_millis;
         let mut pace = Pace::new(ms(500));
         assert_eq!(pace.due(ms(40), ms(510)), ms(540));
@@ -208,7 +206,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn time_never_runs_back(file in proptest::collection::vec((proptest::bool::ANY, 0u64..5_000, 0u64..100), 0..120)) {
+        fn time_never_goes_back(file in proptest::collection::vec((proptest::bool::ANY, 0u64..5_000, 0u64..100), 0..120)) {
             let file: Vec<_> = file
                 .into_iter()
                 .map(|(video, at, span)| {

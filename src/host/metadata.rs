@@ -1,8 +1,8 @@
-//! `onMetaData` of a push: sent once, and complete.
+//! `onMetaData` of a push: sent once and complete.
 //!
-//! `flvmux` writes one for each tag event that comes to it, which parsers send
-//! for each new average bit rate (measured: 260 in 185 s), and the first before
-//! it knows of the sound. Its own are taken out in front of the sink.
+//! `flvmux` writes one for each tag event, which parsers send for each new average bit
+//! rate (measured: 260 in 185 s), and the first before it knows the sound. These are
+//! removed in front of the sink.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +12,7 @@ use gstreamer::prelude::*;
 
 use crate::media::flv::is_script;
 
-/// Lets `tag` pass into `sink` in the place of the first script tag, and no other one.
+/// Replaces the first script tag that reaches `sink` by `tag`, and drops all others.
 pub(super) fn replace(sink: &gst::Element, tag: &Bytes) {
     let Some(pad) = sink.static_pad("sink") else { return };
     let (tag, is_sent) = (tag.clone(), AtomicBool::new(false));
@@ -24,7 +24,7 @@ pub(super) fn replace(sink: &gst::Element, tag: &Bytes) {
             return gst::PadProbeReturn::Ok;
         }
         if is_sent.swap(true, Ordering::Relaxed) {
-            // The bindings have taken the buffer, and GStreamer must not free it again.
+            // The bindings own the buffer; GStreamer must not free it again.
             return gst::PadProbeReturn::Handled;
         }
         let mut ours = gst::Buffer::from_slice(tag.clone());
@@ -34,7 +34,7 @@ pub(super) fn replace(sink: &gst::Element, tag: &Bytes) {
         *buffer = ours;
         gst::PadProbeReturn::Ok
     });
-    // The caps hold the muxer's first tags once more, and the sink prefers those.
+    // The caps contain the muxer's first tags as well, and the sink prefers those.
     pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
         if let Some(gst::PadProbeData::Event(event)) = &mut info.data
             && let gst::EventView::Caps(caps) = event.view()

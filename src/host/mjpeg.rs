@@ -1,8 +1,8 @@
-//! The access units of a stream as JPEGs, in a process that does nothing else.
+//! Converts the access units of a stream to JPEGs.
 //!
-//! What lies between the first unit and the live edge is decoded as fast as it
-//! goes, and the encoder takes of it what it can. Nothing waits for the reader of
-//! the pictures: it finds the newest one.
+//! Units up to the live edge are decoded as fast as possible, and the encoder skips
+//! frames that it is too slow for. The reader of the pictures gets the newest one;
+//! nothing waits for it.
 
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ use crate::wire::job::Mjpeg;
 /// The newest picture, a whole JPEG, with its time.
 pub(super) type Newest = Option<(MediaTime, Bytes)>;
 
-/// Makes pictures of `units` as long as it can, and returns why it cannot go on.
-/// Starting blocks; dropping this stops it by and by.
+/// Converts `units` until it fails, and returns the reason. The start blocks; dropping
+/// the future stops the pipeline in the background.
 pub(super) async fn mjpeg(
     job: Mjpeg,
     mut units: mpsc::Receiver<(Unit, Bytes)>,
@@ -36,9 +36,9 @@ pub(super) async fn mjpeg(
         Err(failure) => return failure,
     };
     let fed = async {
-        sources.take_all(&mut units).await;
+        sources.push_all(&mut units).await;
         sources.end();
-        // The bus says why.
+        // The bus gives the reason.
         std::future::pending().await
     };
     tokio::select! {
@@ -48,15 +48,15 @@ pub(super) async fn mjpeg(
 }
 
 fn start(job: Mjpeg, newest: watch::Sender<Newest>) -> Result<(Running, Sources), Failure> {
-    let there: Vec<_> = decoders().collect();
-    let index = job.decoder as usize % there.len().max(1);
-    let decoder = there.get(index).ok_or_else(no_decoder)?;
+    let installed: Vec<_> = decoders().collect();
+    let index = job.decoder as usize % installed.len().max(1);
+    let decoder = installed.get(index).ok_or_else(no_decoder)?;
     let line = mjpeg_line(decoder, job.quality, job.size)
         .map_err(|error| Failure::Build(error.to_string()))?;
     let mut running = Running::build(&line, Vec::new())?;
     let queue = running.element("newest")?.static_pad("sink");
     queue.expect("a queue has a sink").add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
-        name_colours(info);
+        set_colorimetry(info);
         gst::PadProbeReturn::Ok
     });
     let sink = running
@@ -78,21 +78,21 @@ fn publishing(begin: MediaTime, newest: watch::Sender<Newest>) -> gst_app::AppSi
             let Ok(map) = buffer.into_mapped_buffer_readable() else {
                 return Err(gst::FlowError::Error);
             };
-            // A copy, so that what the encoder has in reserve is not kept.
+            // A copy, so that the encoder's larger buffer is freed.
             newest.send_replace(Some((pts, Bytes::copy_from_slice(&map))));
             Ok(gst::FlowSuccess::Ok)
         })
         .build()
 }
 
-/// Gives the converter a matrix that differs from JPEG's where the two would be
-/// one: it then leaves out the range (GStreamer 1.22), and pictures are grey.
-/// FCC's is the same within half a percent, and costs half of the way over RGB
-/// (measured at 720p: 2.3 instead of 4.4 ms a picture).
-fn name_colours(info: &mut gst::PadProbeInfo<'_>) {
+/// Sets another colour matrix where the source has JPEG's: with equal matrices the
+/// converter ignores the range (GStreamer 1.22), and pictures turn out grey. FCC's
+/// matrix differs by half a percent, and costs half of a conversion over RGB (measured
+/// at 720p: 2.3 instead of 4.4 ms per picture).
+fn set_colorimetry(info: &mut gst::PadProbeInfo<'_>) {
     let Some(gst::PadProbeData::Event(event)) = &info.data else { return };
     let gst::EventView::Caps(caps) = event.view() else { return };
-    let mut caps = super::picture::with_colours(caps.caps());
+    let mut caps = super::picture::with_colorimetry(caps.caps());
     let structure = caps.make_mut().structure_mut(0);
     let Some(structure) = structure else { return };
     let is_narrow = structure

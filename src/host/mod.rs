@@ -85,10 +85,10 @@ pub fn run() -> anyhow::Result<()> {
     runtime.block_on(async {
         let mut service = Service::new(UnixStream::from_std(socket)?);
         let (job, memory) = service.input.job().await?;
-        let needs = Needs::of(&job, memory);
+        let needs = Needs::for_job(&job, memory);
         guard::limit_memory(needs.memory);
         if needs.confined_to.is_some() {
-            guard::give_up_privileges();
+            guard::drop_privileges();
         }
         guard::end_with(watched, commands::marked(&job), needs.memory)?;
         jobs::run(job, needs, service).await

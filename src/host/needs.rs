@@ -58,7 +58,7 @@ pub(super) enum Network {
 
 impl Needs {
     /// Those of `job`; it may take `memory` where the configuration says so.
-    pub(super) fn of(job: &Job, memory: Option<u64>) -> Self {
+    pub(super) fn for_job(job: &Job, memory: Option<u64>) -> Self {
         let or = |usual: u64| memory.unwrap_or(usual);
         match job {
             Job::Picture(_) | Job::Still(_) | Job::Mjpeg(_) => {
@@ -127,7 +127,7 @@ mod tests {
     fn memory_follows_the_kind_of_job_unless_the_configuration_gives_it() {
         let extract = Extract { caps: None }.into();
         let guard = EndCommands { mark: "A=b".to_owned() }.into();
-        let memory = |job, given| Needs::of(job, given).memory >> 20;
+        let memory = |job, given| Needs::for_job(job, given).memory >> 20;
         assert_eq!((memory(&extract, None), memory(&guard, None)), (256, 64));
         assert_eq!((memory(&extract, Some(100 << 20)), memory(&guard, Some(1 << 30))), (100, 64));
     }
@@ -140,7 +140,7 @@ mod tests {
             through: "/media/disk/.a".into(),
             expected: None,
         };
-        let reach = Needs::of(&job.into(), None).confined_to.unwrap();
+        let reach = Needs::for_job(&job.into(), None).confined_to.unwrap();
         assert!(reach.folders.iter().all(|folder| folder == Path::new("/media/disk")));
         assert!(reach.readable.is_empty() && reach.network == Network::None);
     }
@@ -156,7 +156,7 @@ mod tests {
             metadata: None,
             begin: MediaTime::ORIGIN,
         };
-        let reach = Needs::of(&job.into(), None).confined_to.unwrap();
+        let reach = Needs::for_job(&job.into(), None).confined_to.unwrap();
         assert_eq!((reach.network, &reach.ports[..]), (Network::Client, &[4430][..]));
         assert_eq!(reach.readable, [Path::new("/etc/livebox/ca.pem")]);
         assert!(reach.folders.is_empty());
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn a_feed_from_the_network_reaches_its_port_and_the_usual_ones() {
         let source = Some(Foreign::Network { port: 5554 });
-        let reach = Needs::of(&Family { source }.into(), None).confined_to.unwrap();
+        let reach = Needs::for_job(&Family { source }.into(), None).confined_to.unwrap();
         assert_eq!(
             (reach.network, &reach.ports[..]),
             (Network::Client, &[5554, 554, 322, 8554][..])

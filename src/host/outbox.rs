@@ -1,29 +1,30 @@
-//! What a host has to say, until the service takes it.
+//! The queue of messages from a host to the service.
 //!
-//! Pipelines never wait for the service: where it is too slow for frames, these
-//! are left out up to the next key frame, and counted.
+//! Pipelines never wait for the service: if it is too slow, frames are dropped up to the
+//! next key frame, and counted.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use crate::base::lock::Lock;
 use crate::host::fanout::is_key;
 use crate::model::track::AudioInfo;
 use crate::model::unit::{AccessUnit, TrackKind};
 use crate::wire::answer::{News, RunNews};
 use crate::wire::{FromHost, encode};
 
-/// Frames that may wait: two seconds of 16 Mbit/s. The service takes each within
-/// a millisecond as a rule.
-const MOST_BYTES: usize = 4 << 20;
+/// Limit of queued frames: two seconds of 16 Mbit/s. The service usually takes each
+/// within a millisecond.
+const MAX_QUEUED_BYTES: usize = 4 << 20;
 
-/// The messages of a host that wait for their turn.
+/// The queue of one host.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    queue: Mutex<Queue>,
+    queue: Lock<Queue>,
     filled: Notify,
 }
 
@@ -33,25 +34,25 @@ struct Queue {
     bytes: usize,
 }
 
-/// What one run says.
+/// The messages of one run.
 #[derive(Debug)]
 pub(super) struct Out {
     run: u32,
     outbox: Arc<Outbox>,
     frames: AtomicU64,
     dropped: AtomicU64,
-    /// What of these two the service knows.
-    told: Mutex<(u64, u64)>,
-    /// Whether pictures are of no use before the next key frame.
+    /// The two counts that were last reported to the service.
+    reported: Lock<(u64, u64)>,
+    /// Whether pictures are dropped until the next key frame.
     awaits_key: AtomicBool,
 }
 
 impl Outbox {
-    /// Adds a message. Only a few messages have no frame, so that they always find room.
+    /// Queues a message. Messages without a frame are few and are not limited.
     fn push(&self, news: RunNews, payload: Bytes) {
-        // Heads are of our own making; none is too long.
+        // Heads are built here; none is too long.
         let Ok(head) = encode(&FromHost::Answer(news), payload.len()) else { return };
-        let mut queue = self.lock();
+        let mut queue = self.queue.lock();
         queue.bytes += payload.len();
         queue.messages.push_back((head, payload));
         drop(queue);
@@ -59,10 +60,10 @@ impl Outbox {
     }
 
     fn is_full(&self) -> bool {
-        self.lock().bytes >= MOST_BYTES
+        self.queue.lock().bytes >= MAX_QUEUED_BYTES
     }
 
-    /// The next message: its beginning, and its payload; cancelling loses nothing.
+    /// The next message: head and payload; cancelling loses nothing.
     pub(super) async fn next(&self) -> (Vec<u8>, Bytes) {
         loop {
             if let Some(message) = self.pop() {
@@ -73,14 +74,10 @@ impl Outbox {
     }
 
     fn pop(&self) -> Option<(Vec<u8>, Bytes)> {
-        let mut queue = self.lock();
+        let mut queue = self.queue.lock();
         let (head, payload) = queue.messages.pop_front()?;
         queue.bytes -= payload.len();
         Some((head, payload))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -91,27 +88,27 @@ impl Out {
             outbox: Arc::clone(outbox),
             frames: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
-            told: Mutex::new((0, 0)),
+            reported: Lock::new((0, 0)),
             awaits_key: AtomicBool::new(false),
         })
     }
 
-    /// Tells something that has no payload.
-    pub(super) fn tell(&self, news: News) {
+    /// Sends a message without payload.
+    pub(super) fn send(&self, news: News) {
         self.outbox.push(RunNews { run: self.run, news }, Bytes::new());
     }
 
-    /// Sends an encoded frame; where there is no room it is left out and
-    /// counted, and so are the pictures that need it.
+    /// Sends an encoded frame. Without room it is dropped and counted, and so are the
+    /// pictures that depend on it.
     pub(super) fn unit(&self, unit: AccessUnit) {
         let AccessUnit { track, pts, dts, duration, data } = unit;
         let is_video = track == TrackKind::Video;
         let awaits_key = is_video && self.awaits_key.load(Ordering::Relaxed) && !is_key(&data);
-        let is_lost = awaits_key || self.outbox.is_full();
+        let is_dropped = awaits_key || self.outbox.is_full();
         if is_video {
-            self.awaits_key.store(is_lost, Ordering::Relaxed);
+            self.awaits_key.store(is_dropped, Ordering::Relaxed);
         }
-        if is_lost {
+        if is_dropped {
             return self.count_dropped();
         }
         let news = News::Unit { track, pts, dts, duration };
@@ -119,29 +116,29 @@ impl Out {
     }
 
     pub(super) fn audio_config(&self, info: AudioInfo) {
-        self.tell(News::Sound(info));
+        self.send(News::Sound(info));
     }
 
-    /// Counts a frame that a shared feed lives by, whether it is handed out or
-    /// not; the first one is told at once.
+    /// Counts a frame that shows progress of a shared feed, whether it has subscribers or
+    /// not. The first one is reported at once.
     pub(super) fn count_frame(&self) {
         if self.frames.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.tell_counts();
+            self.report_counts();
         }
     }
 
-    /// Counts a frame that was left out because something was too slow for it.
+    /// Counts a dropped frame.
     pub(super) fn count_dropped(&self) {
         self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Tells the counts, where there is news of them.
-    pub(super) fn tell_counts(&self) {
+    /// Reports the counts if they have changed.
+    pub(super) fn report_counts(&self) {
         let now = (self.frames.load(Ordering::Relaxed), self.dropped.load(Ordering::Relaxed));
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if *told != now {
-            *told = now;
-            self.tell(News::Counts { frames: now.0, dropped: now.1 });
+        let mut reported = self.reported.lock();
+        if *reported != now {
+            *reported = now;
+            self.send(News::Counts { frames: now.0, dropped: now.1 });
         }
     }
 }
@@ -167,7 +164,7 @@ mod tests {
         }
     }
 
-    fn said(outbox: &Outbox) -> Vec<(FromHost<RunNews>, usize)> {
+    fn sent(outbox: &Outbox) -> Vec<(FromHost<RunNews>, usize)> {
         let mut decoder = Decoder::default();
         while let Some((head, payload)) = outbox.pop() {
             decoder.buffer().extend_from_slice(&head);
@@ -178,38 +175,38 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_takes_nothing_costs_a_bounded_sum_and_whole_groups_of_pictures() {
+    fn the_queue_is_bounded_and_drops_up_to_the_next_key_frame() {
         let outbox = Arc::<Outbox>::default();
         let out = Out::new(3, &outbox);
-        out.unit(picture(IDR, MOST_BYTES));
+        out.unit(picture(IDR, MAX_QUEUED_BYTES));
         for _ in 0..100 {
             out.unit(picture(SLICE, 1000));
         }
-        assert_eq!(said(&outbox).len(), 1, "no more than fits");
+        assert_eq!(sent(&outbox).len(), 1, "no more than fits");
         out.unit(picture(SLICE, 1000));
-        assert_eq!(said(&outbox), [], "it needs those that are lost");
+        assert_eq!(sent(&outbox), [], "it depends on dropped frames");
         out.unit(picture(IDR, 1000));
         out.unit(picture(SLICE, 1000));
-        assert_eq!(said(&outbox).iter().map(|(_, bytes)| bytes).sum::<usize>(), 2000);
-        out.tell_counts();
-        out.tell_counts();
+        assert_eq!(sent(&outbox).iter().map(|(_, bytes)| bytes).sum::<usize>(), 2000);
+        out.report_counts();
+        out.report_counts();
         let counts = News::Counts { frames: 0, dropped: 101 };
-        assert_eq!(said(&outbox), [(FromHost::Answer(RunNews { run: 3, news: counts }), 0)]);
+        assert_eq!(sent(&outbox), [(FromHost::Answer(RunNews { run: 3, news: counts }), 0)]);
     }
 
     #[test]
-    fn the_first_frame_is_told_at_once_and_the_rest_when_asked() {
+    fn the_first_frame_is_reported_at_once_and_later_ones_on_request() {
         let outbox = Arc::<Outbox>::default();
         let out = Out::new(1, &outbox);
         for _ in 0..5 {
             out.count_frame();
         }
-        let told = |frames| {
+        let counts = |frames| {
             let news = News::Counts { frames, dropped: 0 };
             (FromHost::Answer(RunNews { run: 1, news }), 0)
         };
-        assert_eq!(said(&outbox), [told(1)]);
-        out.tell_counts();
-        assert_eq!(said(&outbox), [told(5)]);
+        assert_eq!(sent(&outbox), [counts(1)]);
+        out.report_counts();
+        assert_eq!(sent(&outbox), [counts(5)]);
     }
 }

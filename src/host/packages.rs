@@ -1,4 +1,4 @@
-//! Which Debian package has an element, so that an error can say what to install.
+//! The Debian package of each element, so that errors can say what to install.
 
 /// Elements that livebox's own profiles name. Encoders in hardware are not
 /// among them: their elements exist only where the hardware does.

@@ -1,4 +1,4 @@
-//! One picture from encoded frames, in pipelines that live for that picture.
+//! Converts encoded frames to one picture, with pipelines for that picture only.
 //!
 //! Which frames, and whether at all, is decided in `outputs::picture`.
 
@@ -16,17 +16,16 @@ use crate::engine::plan::{decode_any_line, decode_line, narrowed, picture_line};
 use crate::model::picture::Format;
 use crate::model::status::Failure;
 
-/// Decoders in the order in which they are tried. libav comes last: to load it
-/// costs more memory than all the rest (measured: 11 to 48 MiB).
+/// Decoders in the order in which they are tried. libav comes last: loading it takes RSS
+/// from 11 to 48 MiB (measured).
 const DECODERS: [&str; 3] = ["openh264dec", "v4l2h264dec", "avdec_h264"];
 
-/// A decoder that takes longer than this hangs.
-const DECODING: Duration = Duration::from_secs(8);
-const ENCODING: Duration = Duration::from_secs(4);
+/// Time limits of the two pipelines.
+const DECODE_TIMEOUT: Duration = Duration::from_secs(8);
+const ENCODE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Below this height a picture that names no colours has those of television
-/// before high definition.
-const HIGH_DEFINITION: i32 = 720;
+/// Pictures without colorimetry are BT.709 from this height on, and BT.601 below.
+const HD_HEIGHT: i32 = 720;
 
 /// The last picture of `frames`, access units in Annex B form of which the
 /// first is a key frame; scaled to `size` (width and height) if there is one.
@@ -42,11 +41,10 @@ pub(super) async fn render(
     encoded(&plain, format, size).await
 }
 
-/// The picture `data`, which `caps` tells the form of and which needs no other;
-/// at most so wide.
+/// The intra frame `data` with these `caps`, scaled down to `width` if it is wider.
 ///
 /// # Errors
-/// Nothing is installed that decodes it, or nothing comes of it.
+/// No decoder is installed for it, or it cannot be decoded.
 pub(super) async fn render_intra(
     caps: &str,
     data: Bytes,
@@ -62,7 +60,7 @@ pub(super) async fn render_intra(
         let mut buffer = gst::Buffer::from_slice(data);
         let fresh = buffer.get_mut().expect("a new buffer has one owner");
         fresh.set_pts(gst::ClockTime::ZERO);
-        through(line, Some(caps), vec![buffer], DECODING).await?
+        run_through(line, Some(caps), vec![buffer], DECODE_TIMEOUT).await?
     };
     let side = |name| {
         let side = plain.caps()?.structure(0)?.get::<i32>(name).ok()?;
@@ -78,20 +76,20 @@ async fn encoded(
     size: Option<(u32, u32)>,
 ) -> Result<Bytes, Failure> {
     let line = picture_line(format, size).map_err(|error| Failure::Build(error.to_string()))?;
-    let caps = plain.caps().map(with_colours);
+    let caps = plain.caps().map(with_colorimetry);
     let plain: Vec<_> = plain.buffer_owned().into_iter().collect();
-    let file = through(line, caps, plain, ENCODING).await?;
-    let buffer = file.buffer_owned().ok_or_else(|| nothing("the picture's encoder"))?;
-    let map = buffer.into_mapped_buffer_readable().map_err(|_| nothing("the picture's memory"))?;
+    let file = run_through(line, caps, plain, ENCODE_TIMEOUT).await?;
+    let buffer = file.buffer_owned().ok_or_else(|| nothing("the image encoder"))?;
+    let map = buffer.into_mapped_buffer_readable().map_err(|_| nothing("the image buffer"))?;
     Ok(Bytes::copy_from_slice(&map))
 }
 
-/// The first decoder that is here, in the order of preference.
+/// The installed decoders, in order of preference.
 pub(super) fn decoders() -> impl Iterator<Item = &'static str> {
     DECODERS.into_iter().filter(|name| gst::ElementFactory::find(name).is_some())
 }
 
-/// The decoder that H.264 is decoded by.
+/// The preferred installed decoder of H.264.
 ///
 /// # Errors
 /// None is installed.
@@ -99,7 +97,7 @@ pub fn first_decoder() -> Result<&'static str, Failure> {
     decoders().next().ok_or_else(no_decoder)
 }
 
-/// That there is no decoder, with the package of the best one.
+/// The failure without a decoder, with the package of the preferred one.
 pub(super) fn no_decoder() -> Failure {
     let element = DECODERS[0];
     Failure::MissingElement {
@@ -116,21 +114,20 @@ async fn decoded(frames: &[Bytes]) -> Result<gst::Sample, Failure> {
     let mut first_failure = None;
     for decoder in decoders() {
         let line = decode_line(decoder).map_err(|error| Failure::Build(error.to_string()))?;
-        // A decoder that looks ahead gives nothing for a single frame; the same
-        // one again makes it speak.
+        // A decoder that looks ahead gives nothing for a single frame; so it is sent twice.
         let again = frames.first().filter(|_| frames.len() == 1);
         let units = frames.iter().chain(again).zip(0u64..).map(|(data, index)| {
             let mut buffer = gst::Buffer::from_slice(data.clone());
             let fresh = buffer.get_mut().expect("a new buffer has one owner");
-            // Any times will do, as long as they go forward.
+            // Any increasing times will do.
             fresh.set_pts(gst::ClockTime::from_mseconds(index));
             fresh.set_dts(gst::ClockTime::from_mseconds(index));
             buffer
         });
-        match through(line, Some(caps.clone()), units.collect(), DECODING).await {
+        match run_through(line, Some(caps.clone()), units.collect(), DECODE_TIMEOUT).await {
             Ok(sample) => return Ok(sample),
             Err(failure) => {
-                debug!("{decoder} makes no picture: {failure}");
+                debug!("{decoder} gave no picture: {failure}");
                 first_failure.get_or_insert(failure);
             }
         }
@@ -138,8 +135,8 @@ async fn decoded(frames: &[Bytes]) -> Result<gst::Sample, Failure> {
     Err(first_failure.unwrap_or_else(no_decoder))
 }
 
-/// Sends buffers through the pipeline of `line` and returns what came out last.
-async fn through(
+/// Runs buffers through the pipeline of `line` and returns the last sample.
+async fn run_through(
     line: String,
     caps: Option<gst::Caps>,
     buffers: Vec<gst::Buffer>,
@@ -175,14 +172,14 @@ fn start(
         .downcast::<gst_app::AppSrc>()
         .map_err(|_| Failure::Build("\"units\" is not an appsrc".to_owned()))?;
     source.set_caps(caps);
-    // It takes all at once; how much that may be is decided by the caller.
+    // It queues everything; the caller limits the amount.
     source.set_max_bytes(0);
     source.set_max_buffers(0);
     source.set_max_time(gst::ClockTime::ZERO);
     let played = running.play();
     for buffer in buffers {
         if source.push_buffer(buffer).is_err() {
-            // The bus says why.
+            // The bus gives the reason.
             break;
         }
     }
@@ -190,19 +187,19 @@ fn start(
     Ok((running, played))
 }
 
-/// Names the colours that a stream does not name, as browsers assume them.
-pub(super) fn with_colours(caps: &gst::CapsRef) -> gst::Caps {
+/// Adds a missing colorimetry, as browsers assume it.
+pub(super) fn with_colorimetry(caps: &gst::CapsRef) -> gst::Caps {
     let mut caps = caps.to_owned();
     let structure = caps.make_mut().structure_mut(0);
     if let Some(structure) = structure.filter(|structure| !structure.has_field("colorimetry")) {
-        let is_high = structure.get::<i32>("height").is_ok_and(|height| height >= HIGH_DEFINITION);
+        let is_high = structure.get::<i32>("height").is_ok_and(|height| height >= HD_HEIGHT);
         structure.set("colorimetry", if is_high { "bt709" } else { "bt601" });
     }
     caps
 }
 
-fn nothing(who: &str) -> Failure {
-    Failure::Build(format!("{who} gives nothing"))
+fn nothing(source: &str) -> Failure {
+    Failure::Build(format!("{source} gave no data"))
 }
 
 #[cfg(test)]
@@ -210,7 +207,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn bytes_that_are_no_video_end_with_a_reason() {
+    async fn invalid_video_fails_with_a_reason() {
         gst::init().unwrap();
         let frames = vec![Bytes::from_static(b"\0\0\0\x01\x65nonsense")];
 
@@ -220,11 +217,11 @@ mod tests {
     }
 
     #[test]
-    fn colours_that_are_named_stay_and_others_follow_the_height() {
+    fn missing_colorimetry_is_set_by_the_height() {
         gst::init().unwrap();
         let colours = |text: &str| {
             let caps: gst::Caps = text.parse().unwrap();
-            with_colours(&caps).structure(0).unwrap().get::<String>("colorimetry").unwrap()
+            with_colorimetry(&caps).structure(0).unwrap().get::<String>("colorimetry").unwrap()
         };
         assert_eq!(colours("video/x-raw,height=360,colorimetry=1:3:5:1"), "1:3:5:1");
         assert_eq!(colours("video/x-raw,height=360"), "bt601");

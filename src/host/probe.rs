@@ -1,4 +1,4 @@
-//! Finding out which encoders work.
+//! Probes elements and encoders.
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -7,8 +7,7 @@ use super::packages;
 use crate::engine::encoder::{CANDIDATES, Trial, Trials};
 use crate::model::status::Failure;
 
-/// Those of `elements` that are not installed, each with the Debian package that
-/// has it, where one is known.
+/// The elements that are not installed, each with its Debian package, if known.
 pub(super) fn missing(elements: Vec<String>) -> Vec<(String, Option<String>)> {
     let missing = elements.into_iter().filter(|name| gst::ElementFactory::find(name).is_none());
     let with_package = |name: String| {
@@ -18,7 +17,7 @@ pub(super) fn missing(elements: Vec<String>) -> Vec<(String, Option<String>)> {
     missing.map(with_package).collect()
 }
 
-/// The candidates in their order, each with what came of trying it in this process.
+/// The candidates in order of preference, each with the result of trying it here.
 pub(super) fn try_all_here() -> Trials {
     let try_one = |name: &'static str| match gst::ElementFactory::find(name) {
         None => Trial::NotInstalled { package: packages::of(name).map(str::to_owned) },
@@ -29,7 +28,7 @@ pub(super) fn try_all_here() -> Trials {
     CANDIDATES.into_iter().map(|name| (name, try_one(name))).collect()
 }
 
-/// Opens an encoder for a moment.
+/// Opens an encoder briefly.
 ///
 /// # Errors
 /// Why it cannot be used.

@@ -1,4 +1,4 @@
-//! Fetching a stream over RTSP: its tracks are linked as they come.
+//! Pulls a stream over RTSP; its tracks are linked as they appear.
 
 use std::sync::Arc;
 
@@ -7,22 +7,22 @@ use gstreamer::prelude::*;
 use log::{debug, info};
 
 use super::incoming::{self, Incoming};
-use super::running::{Running, started};
+use super::running::{Running, start_blocking};
 use super::tap::{Target, Timeline, tap};
 use crate::config::settings::{Login, Pull};
 use crate::engine::plan::{Plan, SourceTrack};
 use crate::engine::supervise::runs::Stop;
 use crate::model::status::Failure;
 
-/// Fetches the stream of `plan`'s feed, until that fails or is to stop.
-pub(super) async fn carry(plan: &Plan, pull: &Pull, target: Target, mut stop: Stop) -> Failure {
-    let (incoming, mut trouble) = Incoming::new(plan, target);
+/// Pulls the stream of `plan`'s feed until it fails or a stop is requested.
+pub(super) async fn run(plan: &Plan, pull: &Pull, target: Target, mut stop: Stop) -> Failure {
+    let (incoming, mut failures) = Incoming::new(plan, target);
     let pull = pull.clone();
-    let mut running = match started(move || start(&pull, &incoming)).await {
+    let mut running = match start_blocking(move || start(&pull, &incoming)).await {
         Ok(running) => running,
         Err(failure) => return failure,
     };
-    let failure = incoming::watch(&mut running, &mut trouble, &mut stop).await;
+    let failure = incoming::watch(&mut running, &mut failures, &mut stop).await;
     running.close().await;
     failure
 }
@@ -40,40 +40,40 @@ fn start(pull: &Pull, incoming: &Arc<Incoming>) -> Result<Running, Failure> {
         source.set_property("user-id", user);
         source.set_property("user-pw", password.reveal());
     }
-    let chooses = Arc::clone(incoming);
+    let accepting = Arc::clone(incoming);
     source.connect("select-stream", false, move |values| {
         let caps = values.get(2).and_then(|value| value.get::<gst::Caps>().ok());
-        Some(caps.is_some_and(|caps| choose(&chooses, &caps)).to_value())
+        Some(caps.is_some_and(|caps| accept(&accepting, &caps)).to_value())
     });
-    let timeline = Timeline::of(running.pipeline());
+    let timeline = Timeline::new(running.pipeline());
     let (links, on) = (Arc::clone(incoming), timeline.clone());
     source.connect_pad_added(move |_, pad| {
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
         let track =
-            described(&caps).and_then(|(media, coding)| SourceTrack::from_rtp(&media, &coding));
+            rtp_encoding(&caps).and_then(|(media, coding)| SourceTrack::from_rtp(&media, &coding));
         if let Some(track) = track {
             links.announce();
             links.link(&on, pad, &track);
         }
     });
-    // A sound that is made here.
+    // Sound that this pipeline generates.
     tap(&timeline, &["audio"], &incoming.target)?;
     running.play()?;
     Ok(running)
 }
 
-/// Whether a track of the offer is taken; all are asked about before any comes.
-fn choose(incoming: &Incoming, caps: &gst::Caps) -> bool {
-    let Some((media, encoding)) = described(caps) else { return false };
+/// Whether an offered track is used; called for all tracks before the first appears.
+fn accept(incoming: &Incoming, caps: &gst::Caps) -> bool {
+    let Some((media, encoding)) = rtp_encoding(caps) else { return false };
     let Some(track) = SourceTrack::from_rtp(&media, &encoding) else {
-        info!("it offers {media} as {encoding}, which is not used");
+        info!("an offered track is not used: {media} {encoding}");
         return false;
     };
-    incoming.choose(track)
+    incoming.accept(track)
 }
 
 /// The medium and the encoding of RTP caps: `video` and `H264`.
-fn described(caps: &gst::Caps) -> Option<(String, String)> {
+fn rtp_encoding(caps: &gst::Caps) -> Option<(String, String)> {
     let structure = caps.structure(0)?;
     Some((structure.get("media").ok()?, structure.get("encoding-name").ok()?))
 }
@@ -84,9 +84,9 @@ mod tests {
     use super::*;
     use crate::config::parse_text;
 
-    /// Every track that is taken has a branch that GStreamer builds.
+    /// Each supported track has a branch that GStreamer builds.
     #[test]
-    fn every_branch_can_be_built() {
+    fn the_branch_of_every_encoding_can_be_built() {
         gst::init().unwrap();
         let settings = parse_text("feeds: {a: {rtsp: rtsp://x/}}\nstreams: {a: {}}").unwrap();
         let plan = Plan { feed: settings.feeds[0].clone(), stream: settings.streams[0].clone() };

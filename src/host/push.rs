@@ -39,7 +39,7 @@ pub(super) async fn push(
     let failure = tokio::select! {
         failure = running.ended() => failure,
         never = watch_bytes(&sink, &sent) => match never {},
-        () = sources.take_all(&mut units) => {
+        () = sources.push_all(&mut units) => {
             running.say_goodbye().await;
             running.close().await;
             return Failure::Ended;

@@ -1,4 +1,4 @@
-//! A file of fragments becomes one with its index in front.
+//! Rewrites a fragmented MP4 as one with its index in front.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -9,12 +9,12 @@ use super::running::Running;
 use crate::engine::plan::{RemuxPlan, remux_line};
 use crate::model::status::Failure;
 
-/// The tracks stand within the first bytes of a file.
-const HEAD: u64 = 64 << 10;
+/// The `moov` box of a recording is within these first bytes.
+const HEAD_BYTES: u64 = 64 << 10;
 
-/// Makes `to` of `from`, with a file in between, `through`, which may be left
-/// behind. How long the recording is, and the bytes of its frames in an index,
-/// is `expected`, where that is known.
+/// Rewrites `from` as `to`. `through` is a temporary file, which may be left behind.
+/// `expected`: the duration of the recording and the bytes of its frames in the index,
+/// if known.
 ///
 /// # Errors
 /// [`Failure::Disk`] if the new file cannot be written, anything else if the
@@ -36,7 +36,7 @@ pub(super) async fn remux(
         Err(Failure::Element { element, message }) if element == "filesink" => {
             Err(Failure::Disk(message))
         }
-        made => made,
+        result => result,
     }
 }
 
@@ -53,6 +53,6 @@ async fn run(plan: &RemuxPlan) -> Result<(), Failure> {
 
 fn head(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut head = Vec::new();
-    File::open(path)?.take(HEAD).read_to_end(&mut head)?;
+    File::open(path)?.take(HEAD_BYTES).read_to_end(&mut head)?;
     Ok(head)
 }

@@ -1,7 +1,7 @@
-//! One pipeline from its launch line to its last breath.
+//! A pipeline, from its launch line to its stop.
 //!
-//! Building, starting and stopping block, and drivers hang: they have threads
-//! of their own. One that hangs for ever ends with its process.
+//! Building, starting and stopping block, and drivers may hang: they run on blocking
+//! threads. A call that hangs for ever ends with the process.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,44 +17,43 @@ use crate::base::scrub;
 use crate::base::secret::Secret;
 use crate::model::status::Failure;
 
-/// How long a pipeline may take to say goodbye to its receiver.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// How long a pipeline may take to send its end of stream.
+const EOS_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A pipeline that was built. Close it; one that is dropped instead is stopped
-/// by and by, unseen: GStreamer must not free what still runs.
+/// A pipeline that was built. It should be closed; one that is dropped is stopped on a
+/// background thread, as GStreamer must not free a running pipeline.
 #[derive(Debug)]
 pub(super) struct Running {
     pipeline: gst::Pipeline,
-    news: mpsc::Receiver<News>,
-    /// Whether it was started, and not stopped since.
+    events: mpsc::Receiver<BusEvent>,
+    /// Whether it was started and not stopped.
     is_up: bool,
 }
 
-/// What `start` makes, on a thread of its own: devices make it wait.
+/// Runs `start` on a blocking thread, as devices may block.
 ///
 /// # Errors
 /// As `start`.
-pub(super) async fn started<T: Send + 'static>(
+pub(super) async fn start_blocking<T: Send + 'static>(
     start: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    let made = tokio::task::spawn_blocking(start).await;
-    made.unwrap_or_else(|panic| Err(Failure::Build(panic.to_string())))
+    let result = tokio::task::spawn_blocking(start).await;
+    result.unwrap_or_else(|panic| Err(Failure::Build(panic.to_string())))
 }
 
-/// What the bus has to say that matters.
+/// The relevant messages of the bus.
 #[derive(Debug)]
-enum News {
+enum BusEvent {
     Failed(Failure),
     End,
 }
 
 impl Running {
-    /// Builds the pipeline of `line`, on the one system clock; blocks.
-    ///
-    /// `secrets` are taken out of everything that the pipeline says later.
+    /// Builds the pipeline of `line` on the system clock; blocks. `secrets` are removed
+    /// from the messages of the pipeline.
     ///
     /// # Errors
-    /// The first missing element by name and package, or the parser's words.
+    /// The first missing element with its package, or the parser's message.
     pub(super) fn build(line: &str, secrets: Vec<Secret>) -> Result<Self, Failure> {
         let mut context = gst::ParseContext::new();
         let flags = gst::ParseFlags::FATAL_ERRORS;
@@ -67,7 +66,7 @@ impl Running {
             .map_err(|error| Failure::Build(format!("does not parse as a pipeline: {error}")))?;
         let pipeline = match built.downcast::<gst::Pipeline>() {
             Ok(pipeline) => pipeline,
-            // Others are linked to it later.
+            // A line of one element; others are linked to it later.
             Err(single) => {
                 let pipeline = gst::Pipeline::new();
                 let added = pipeline.add(&single);
@@ -75,17 +74,17 @@ impl Running {
                 pipeline
             }
         };
-        give_times(pipeline.upcast_ref());
-        keep_up(pipeline.upcast_ref());
+        ensure_timestamps(pipeline.upcast_ref());
+        keep_test_sources_in_time(pipeline.upcast_ref());
         pipeline.use_clock(Some(&clock()));
-        let news = listen(&pipeline, secrets);
-        Ok(Self { pipeline, news, is_up: false })
+        let events = listen(&pipeline, secrets);
+        Ok(Self { pipeline, events, is_up: false })
     }
 
     /// The element of this name.
     ///
     /// # Errors
-    /// The profile lacks it.
+    /// The profile has no element of this name.
     pub(super) fn element(&self, name: &str) -> Result<gst::Element, Failure> {
         self.pipeline
             .by_name(name)
@@ -99,45 +98,47 @@ impl Running {
     /// Starts the pipeline; blocks.
     ///
     /// # Errors
-    /// What the pipeline says about it on its bus.
+    /// The pipeline's error on its bus.
     pub(super) fn play(&mut self) -> Result<(), Failure> {
-        // Also where that fails: a part of it may be up.
+        // Also if it fails: some elements may be up.
         self.is_up = true;
         if self.pipeline.set_state(gst::State::Playing).is_ok() {
             return Ok(());
         }
-        Err(match self.news.try_recv() {
-            Ok(News::Failed(failure)) => failure,
-            Ok(News::End) | Err(_) => Failure::Build("does not start and says nothing".to_owned()),
+        Err(match self.events.try_recv() {
+            Ok(BusEvent::Failed(failure)) => failure,
+            Ok(BusEvent::End) | Err(_) => {
+                Failure::Build("the pipeline does not start and gives no reason".to_owned())
+            }
         })
     }
 
-    /// Returns when the pipeline fails or ends by itself.
+    /// Waits until the pipeline fails or ends by itself.
     pub(super) async fn ended(&mut self) -> Failure {
-        match self.news.recv().await {
-            Some(News::Failed(failure)) => failure,
-            Some(News::End) | None => Failure::Ended,
+        match self.events.recv().await {
+            Some(BusEvent::Failed(failure)) => failure,
+            Some(BusEvent::End) | None => Failure::Ended,
         }
     }
 
-    /// Lets a receiver know that this is the end, and waits a moment for it.
+    /// Sends end of stream to the receiver, and waits up to half a second for it.
     pub(super) async fn say_goodbye(&mut self) {
         let pipeline = self.pipeline.clone();
-        let goodbye = async {
+        let sent = async {
             tokio::task::spawn_blocking(move || pipeline.send_event(gst::event::Eos::new()))
                 .await
                 .ok();
             self.ended().await
         };
-        tokio::time::timeout(FAREWELL, goodbye).await.ok();
+        tokio::time::timeout(EOS_TIMEOUT, sent).await.ok();
     }
 
-    /// Stops the pipeline; returns when it has let go of its devices and sockets.
+    /// Stops the pipeline; returns when its devices and sockets are released.
     pub(super) async fn close(mut self) {
         self.is_up = false;
         let pipeline = self.pipeline.clone();
         let stopping = tokio::task::spawn_blocking(move || stop(&pipeline));
-        // The thread that stops it is the last to hold it.
+        // The thread that stops it holds the last reference.
         drop(self);
         if !matches!(stopping.await, Ok(Ok(_))) {
             warn!("a pipeline did not stop properly");
@@ -149,7 +150,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         if self.is_up {
             let pipeline = self.pipeline.clone();
-            // It may hang, and nobody waits for it.
+            // It may hang; nothing waits for it.
             std::thread::spawn(move || stop(&pipeline));
         }
     }
@@ -162,14 +163,13 @@ fn stop(pipeline: &gst::Pipeline) -> Result<gst::StateChangeSuccess, gst::StateC
     pipeline.set_state(gst::State::Null)
 }
 
-/// What a frame is taken to last whose duration nobody knows.
-const USUAL_FRAME: gst::ClockTime = gst::ClockTime::from_mseconds(33);
+/// The assumed duration of a frame without one.
+const DEFAULT_FRAME: gst::ClockTime = gst::ClockTime::from_mseconds(33);
 
-/// Sees to it that every frame that comes to a `videorate` of this bin has a
-/// time and a duration. Version 1.22 of that element ends the whole process (an
-/// assertion) at a frame that has none and whose rate is not known, which any
-/// camera on the network can send.
-pub(super) fn give_times(bin: &gst::Bin) {
+/// Gives every frame that reaches a `videorate` of this bin a time and a duration.
+/// Version 1.22 of that element aborts the process (an assertion) at a frame without
+/// them whose rate is unknown, which any camera on the network can send.
+pub(super) fn ensure_timestamps(bin: &gst::Bin) {
     let rates = bin.iterate_all_by_element_factory_name("videorate").into_iter();
     for sink in rates.filter_map(|rate| rate.ok()?.static_pad("sink")) {
         sink.add_probe(gst::PadProbeType::BUFFER, |sink, info| {
@@ -177,7 +177,7 @@ pub(super) fn give_times(bin: &gst::Bin) {
                 return gst::PadProbeReturn::Ok;
             };
             if buffer.duration().is_none() {
-                buffer.make_mut().set_duration(USUAL_FRAME);
+                buffer.make_mut().set_duration(DEFAULT_FRAME);
             }
             if buffer.pts().is_none() {
                 let now = sink.parent_element().and_then(|rate| rate.current_running_time());
@@ -188,17 +188,17 @@ pub(super) fn give_times(bin: &gst::Bin) {
     }
 }
 
-/// A test source that is later than this leaves pictures out.
-const LATE: gst::ClockTime = gst::ClockTime::from_mseconds(200);
+/// A test source that is later than this drops pictures.
+const MAX_LATENESS: gst::ClockTime = gst::ClockTime::from_mseconds(200);
 
-/// Keeps a live test source that is too slow for its rate near the clock: it
-/// counts on from its first picture, and would be farther behind with each. A
-/// picture that is too late gets the newest time of the source's rate that is
-/// not; of several with one time the first goes on.
+/// Keeps a live test source that is too slow for its rate near the clock: its times count
+/// on from the first picture and would fall farther behind with each. A late picture
+/// gets the newest time on the source's grid that is not late; of several pictures with
+/// one time the first is kept.
 ///
-/// A source that is not live has no clock to keep up with, and gives its first
-/// pictures before its pipeline has set the time that the clock is counted from.
-fn keep_up(bin: &gst::Bin) {
+/// A source that is not live needs no clock, and gives its first pictures before the
+/// base time of its pipeline is set.
+fn keep_test_sources_in_time(bin: &gst::Bin) {
     let sources = bin.iterate_all_by_element_factory_name("videotestsrc").into_iter();
     let live = sources.filter_map(Result::ok).filter(|source| source.property("is-live"));
     for src in live.filter_map(|source| source.static_pad("src")) {
@@ -211,8 +211,8 @@ fn keep_up(bin: &gst::Bin) {
             let (Some(pts), Some(now)) = (buffer.pts(), now) else {
                 return gst::PadProbeReturn::Ok;
             };
-            let frame = buffer.duration().unwrap_or(USUAL_FRAME);
-            let time = in_time(pts.nseconds(), now.saturating_sub(LATE).nseconds(), frame);
+            let frame = buffer.duration().unwrap_or(DEFAULT_FRAME);
+            let time = in_time(pts.nseconds(), now.saturating_sub(MAX_LATENESS).nseconds(), frame);
             // Rounded to nanoseconds, equal times differ a little.
             if latest.fetch_max(time + frame.nseconds() / 2, Ordering::Relaxed) > time {
                 return gst::PadProbeReturn::Drop;
@@ -225,38 +225,38 @@ fn keep_up(bin: &gst::Bin) {
     }
 }
 
-/// The time of a picture that must not be before `earliest`, at a distance of
-/// whole frames from its own.
+/// The latest time not after `earliest` at a distance of whole frames from `pts`; `pts`
+/// if that is later.
 fn in_time(pts: u64, earliest: u64, frame: gst::ClockTime) -> u64 {
     let late = earliest.saturating_sub(pts);
     pts + late - late % frame.nseconds().max(1)
 }
 
-/// Forwards what matters from the bus. Four places are enough: after the first
-/// failure the pipeline is torn down, and what does not fit is the echo of it.
-fn listen(pipeline: &gst::Pipeline, secrets: Vec<Secret>) -> mpsc::Receiver<News> {
-    let (tell, news) = mpsc::channel(4);
+/// Forwards relevant messages of the bus. Capacity four: the first failure ends the
+/// pipeline, and further messages are consequences of it.
+fn listen(pipeline: &gst::Pipeline, secrets: Vec<Secret>) -> mpsc::Receiver<BusEvent> {
+    let (sender, events) = mpsc::channel(4);
     let weak = pipeline.downgrade();
     let bus = pipeline.bus().expect("every pipeline has a bus");
     bus.set_sync_handler(move |_, message| {
         if let gst::MessageView::Latency(_) = message.view() {
-            // Asks every element, which must not be done from their threads' callers
-            // while they hold locks: the pipeline does it by itself on its own thread.
+            // It queries every element, which must not happen in a handler that runs while
+            // an element holds locks: so on a thread of the pipeline.
             if let Some(pipeline) = weak.upgrade() {
                 pipeline.call_async(|pipeline| {
                     pipeline.recalculate_latency().ok();
                 });
             }
         }
-        if let Some(piece) = classify(message, &secrets) {
-            tell.try_send(piece).ok();
+        if let Some(event) = classify(message, &secrets) {
+            sender.try_send(event).ok();
         }
         gst::BusSyncReply::Drop
     });
-    news
+    events
 }
 
-fn classify(message: &gst::Message, secrets: &[Secret]) -> Option<News> {
+fn classify(message: &gst::Message, secrets: &[Secret]) -> Option<BusEvent> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum")]
     match message.view() {
         gst::MessageView::Error(error) => {
@@ -265,17 +265,17 @@ fn classify(message: &gst::Message, secrets: &[Secret]) -> Option<News> {
                 .and_then(|src| src.clone().downcast::<gst::Element>().ok())
                 .and_then(|element| element.factory())
                 .map_or_else(|| "pipeline".to_owned(), |factory| factory.name().to_string());
-            let mut told = error.error().message().to_owned();
+            let mut text = error.error().message().to_owned();
             // The debug text may have the cause in lines after the source position.
             let debug = error.debug();
             if let Some(cause) = debug.as_deref().and_then(|text| text.lines().skip(1).last()) {
-                told = format!("{told} ({})", cause.trim());
+                text = format!("{text} ({})", cause.trim());
             }
-            let message = secrets.iter().fold(told, |text, secret| secret.scrub(&text));
+            let message = secrets.iter().fold(text, |text, secret| secret.scrub(&text));
             let message = scrub::text(&message);
-            Some(News::Failed(Failure::Element { element, message }))
+            Some(BusEvent::Failed(Failure::Element { element, message }))
         }
-        gst::MessageView::Eos(_) => Some(News::End),
+        gst::MessageView::Eos(_) => Some(BusEvent::End),
         _ => None,
     }
 }
@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_late_picture_gets_a_time_of_the_sources_rate() {
+    fn a_late_picture_gets_a_time_on_the_sources_grid() {
         let frame = gst::ClockTime::from_nseconds(40);
         assert_eq!(in_time(100, 90, frame), 100);
         assert_eq!(in_time(100, 139, frame), 100);
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pictures_of_unknown_time_rate_and_length_do_no_harm() {
+    async fn pictures_without_time_rate_and_duration_do_not_abort_the_process() {
         let mut running = build(
             "appsrc name=a format=time \
              caps=video/x-raw,format=GRAY8,width=16,height=16,framerate=0/1 \
@@ -329,20 +329,20 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_dropped_is_stopped_all_the_same() {
+    fn a_dropped_pipeline_is_stopped() {
         let mut running = build("videotestsrc is-live=true ! fakesink").unwrap();
         running.play().unwrap();
         let pipeline = running.pipeline().downgrade();
         let bus = running.pipeline().bus().unwrap();
         drop(running);
-        // It says farewell to its bus when it has come down, and is gone.
+        // The stopping thread drops it at the end.
         while pipeline.upgrade().is_some() {
             bus.timed_pop(gst::ClockTime::from_mseconds(1));
         }
     }
 
     #[tokio::test]
-    async fn a_source_that_is_not_live_gives_all_its_pictures_however_slow_it_is() {
+    async fn a_slow_source_that_is_not_live_drops_no_pictures() {
         let mut running = build(
             "videotestsrc num-buffers=50 ! video/x-raw,width=16,height=16,framerate=1000/1 \
              ! identity sleep-time=10000 ! fakesink name=seen",
@@ -356,12 +356,12 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_pipeline_is_refused() {
+    fn a_line_that_does_not_parse_is_refused() {
         assert!(matches!(build("videotestsrc ! ! fakesink"), Err(Failure::Build(_))));
     }
 
     #[tokio::test]
-    async fn a_source_that_ends_is_told() {
+    async fn the_end_of_a_source_is_reported() {
         let mut running = build("videotestsrc num-buffers=3 ! fakesink").unwrap();
         running.play().unwrap();
         assert_eq!(running.ended().await, Failure::Ended);

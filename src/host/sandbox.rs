@@ -1,6 +1,6 @@
-//! What a host that parses bytes of strangers can reach, once its libraries are
-//! there: plugins, devices, and what its job is about; no other file, no
-//! connection that it does not need, no other process. By Landlock, as far as the
+//! The sandbox of hosts that parse untrusted media, applied once their libraries are
+//! loaded: access to plugins, devices and the files of the job; no other file,
+//! connection or process. By Landlock, as far as the
 //! kernel has it (files since 5.13, TCP since 6.7, signals since 6.12), and by
 //! refusing system calls ([`super::syscalls`]).
 
@@ -16,7 +16,7 @@ use super::needs::{Network, Reach};
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use super::syscalls;
 
-/// The newest version whose rights are named here; of an older kernel those that it knows.
+/// The newest Landlock version that is used; an older kernel enforces the rights it knows.
 const RIGHTS: ABI = ABI::V6;
 
 /// Libraries, plugins and their data. Not all of `/etc`: the configuration is there.
@@ -39,18 +39,17 @@ const PLUGIN_VARIABLES: [&str; 4] = [
     "GST_PLUGIN_SYSTEM_PATH_1_0",
 ];
 
-/// Encoders and decoders of boards are devices.
+/// Hardware encoders and decoders are devices.
 const DEVICES: &str = "/dev";
 
-/// Where plugins for devices look which ones there are. They look when their first
-/// element is made, and have none where they see nothing.
-const WHICH_DEVICES: [&str; 4] = ["/proc/devices", "/proc/driver", "/run/udev", "/sys"];
+/// Where plugins enumerate devices, when their first element is made.
+const DEVICE_LISTS: [&str; 4] = ["/proc/devices", "/proc/driver", "/run/udev", "/sys"];
 
-/// Those that libraries of all kinds open.
+/// Devices that libraries of all kinds open.
 const PLAIN_DEVICES: [&str; 2] = ["/dev/null", "/dev/urandom"];
 
-/// How names of other machines become addresses, and which certificates count.
-/// A file that is replaced later is not seen by this process, but by the next one.
+/// Files for name resolution and certificates. A file that is replaced later is not seen
+/// by this process, but by the next one.
 const NETWORK: [&str; 9] = [
     "/etc/gai.conf",
     "/etc/gnutls",
@@ -63,12 +62,12 @@ const NETWORK: [&str; 9] = [
     "/run/systemd/resolve",
 ];
 
-/// Long answers about names come over TCP.
+/// The port of DNS: long responses come over TCP.
 const DNS: u16 = 53;
 
-/// Confines this process to `reach`. A kernel or a container may refuse; then
-/// limits and privileges have to do. Threads that were started before see all
-/// files.
+/// Confines this process to `reach`. If the kernel or container does not support that,
+/// resource limits and dropped privileges remain. Threads that were started before can
+/// read all files.
 pub(super) fn confine(reach: &Reach) {
     restrict(reach).ok();
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -85,7 +84,7 @@ fn restrict(reach: &Reach) -> Result<RestrictionStatus, RulesetError> {
     };
     let ports = ports.into_iter().map(|port| NetPort::new(port, AccessNet::ConnectTcp));
     let (devices, which): (&[&str], &[&str]) =
-        if reach.devices { (&[DEVICES], &WHICH_DEVICES) } else { (&PLAIN_DEVICES, &[]) };
+        if reach.devices { (&[DEVICES], &DEVICE_LISTS) } else { (&PLAIN_DEVICES, &[]) };
     let read = AccessFs::from_read(RIGHTS);
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::ReadDir | AccessFs::IoctlDev;
     Ruleset::default()

@@ -1,4 +1,4 @@
-//! Where pictures of a shared feed enter another pipeline.
+//! Feeds pictures of a shared feed into another pipeline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use super::clock::absolute;
 use super::running::Running;
 use super::tap::Target;
 use crate::base::time::MediaTime;
-use crate::host::fanout::{Fanout, Frame, Taking, is_key};
+use crate::host::fanout::{Fanout, Frame, Subscription, is_key};
 use crate::model::given::Given;
 use crate::model::status::Failure;
 use crate::model::unit::{AccessUnit, TrackKind};
 
-/// Encoded pictures that may wait for their decoder; beyond that it goes on at
-/// a key frame.
-const HELD: gst::ClockTime = gst::ClockTime::from_seconds(1);
+/// Limit of encoded pictures that wait for the decoder; after that it continues at a key
+/// frame.
+const MAX_QUEUED: gst::ClockTime = gst::ClockTime::from_seconds(1);
 
-/// Starts a pipeline whose source `frames` gets the pictures of `fanout` from
-/// now on, those first that a decoder needs of the past; blocks. Those that it
-/// is too slow for are counted for `target`.
+/// Starts a pipeline whose source `frames` gets the pictures of `fanout`, first the kept
+/// ones that a decoder needs; blocks. Pictures that it is too slow for are dropped and
+/// counted for `target`.
 ///
 /// # Errors
 /// The pipeline does not start.
@@ -31,43 +31,43 @@ pub(super) fn play_from(
     running: &mut Running,
     fanout: &Arc<Fanout>,
     target: Target,
-) -> Result<Taking, Failure> {
-    // Its time begins with the oldest picture that it is given.
+) -> Result<Subscription, Failure> {
+    // Its running time begins with the oldest picture.
     let now = MediaTime::now();
-    let begin = fanout.begin().map_or(now, |past| past.min(now));
+    let begin = fanout.begin().map_or(now, |oldest| oldest.min(now));
     let mut source = SharedSource::new(running.element("frames")?, begin, target)?;
     let pipeline = running.pipeline();
     pipeline.set_start_time(gst::ClockTime::NONE);
     pipeline.set_base_time(absolute(begin));
     running.play()?;
-    Ok(fanout.take(TrackKind::Video, move |frame| source.take(frame)))
+    Ok(fanout.subscribe(TrackKind::Video, move |frame| source.take(frame)))
 }
 
-/// What a feed gives, as soon as that is known.
-pub(super) async fn told(known: &mut watch::Receiver<Option<Given>>) -> Given {
+/// Waits until the media of a feed are known.
+pub(super) async fn wait_known(known: &mut watch::Receiver<Option<Given>>) -> Given {
     loop {
         if let Some(given) = *known.borrow_and_update() {
             return given;
         }
-        news(known).await;
+        wait_changed(known).await;
     }
 }
 
-/// Returns when a feed gives something else.
-pub(super) async fn news(known: &mut watch::Receiver<Option<Given>>) {
+/// Waits until the media of a feed change.
+pub(super) async fn wait_changed(known: &mut watch::Receiver<Option<Given>>) {
     if known.changed().await.is_err() {
-        // The feed is gone, and this task will be told to end.
+        // The feed was dropped, and this task will be stopped.
         std::future::pending::<()>().await;
     }
 }
 
-/// Where pictures of a feed enter an encoder's pipeline.
+/// The appsrc of an encoder's pipeline.
 struct SharedSource {
     source: gst_app::AppSrc,
     target: Target,
     begin: MediaTime,
     caps: Option<gst::Caps>,
-    /// Whether encoded pictures are of no use before the next key frame.
+    /// Whether encoded pictures are dropped until the next key frame.
     awaiting_key: bool,
 }
 
@@ -82,8 +82,8 @@ impl SharedSource {
     fn take(&mut self, frame: &Frame) {
         match frame {
             Frame::Plain(plain) => {
-                self.follow(&plain.caps);
-                // The source holds one picture, and lets it go for the next.
+                self.set_caps(&plain.caps);
+                // The source holds one picture, and a newer one replaces it.
                 if self.source.current_level_buffers() > 0 {
                     self.target.count_dropped();
                 }
@@ -94,14 +94,14 @@ impl SharedSource {
         }
     }
 
-    /// Leaves out whole groups of pictures if the decoder cannot keep up.
+    /// Drops pictures up to the next key frame if the decoder cannot keep up.
     fn take_encoded(&mut self, unit: &AccessUnit) {
         let is_key = is_key(&unit.data);
-        self.awaiting_key |= self.source.current_level_time() > HELD;
+        self.awaiting_key |= self.source.current_level_time() > MAX_QUEUED;
         if self.awaiting_key && !is_key {
             return;
         }
-        self.follow(
+        self.set_caps(
             &gst::Caps::builder("video/x-h264")
                 .field("stream-format", "byte-stream")
                 .field("alignment", "au")
@@ -119,14 +119,14 @@ impl SharedSource {
         self.push(buffer, unit.pts, Some(unit.dts), unit.duration);
     }
 
-    fn follow(&mut self, caps: &gst::Caps) {
+    fn set_caps(&mut self, caps: &gst::Caps) {
         if self.caps.as_ref() != Some(caps) {
             self.source.set_caps(Some(caps));
             self.caps = Some(caps.clone());
         }
     }
 
-    /// Pushes a buffer; one from before the pipeline's time goes nowhere.
+    /// Pushes a buffer; one from before the pipeline's time is ignored.
     fn push(
         &self,
         mut buffer: gst::Buffer,
@@ -140,7 +140,7 @@ impl SharedSource {
         fresh.set_pts(gst::ClockTime::from_nseconds(at));
         fresh.set_dts(dts.and_then(place).map(gst::ClockTime::from_nseconds));
         fresh.set_duration(duration.and_then(|span| gst::ClockTime::try_from(span).ok()));
-        // A source that takes no more has a pipeline whose bus says why.
+        // On an error the pipeline's bus gives the reason.
         self.source.push_buffer(buffer).ok();
     }
 }

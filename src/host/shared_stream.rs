@@ -1,22 +1,22 @@
-//! A stream of a shared feed: encodes what the feed gives, or passes it on.
+//! A stream of a shared feed: encodes the feed's pictures, or passes them through.
 
 use std::sync::Arc;
 
 use log::debug;
 use tokio::sync::watch;
 
-use super::encoding::{Encoding, by_itself};
+use super::encoding::{Encoding, pass_through};
 use super::outbox::Out;
 use super::picture::first_decoder;
-use super::running::{Running, started};
+use super::running::{Running, start_blocking};
 use super::tap::{SINKS, Target, Timeline, count_dropped, tap};
 use crate::base::time::MediaTime;
 use crate::config::settings::Sound;
 use crate::engine::plan::Plan;
 use crate::engine::supervise::runs::Stop;
 use crate::engine::work::Work;
-use crate::host::fanout::{Fanout, Taking};
-use crate::host::shared_source::{news, play_from, told};
+use crate::host::fanout::{Fanout, Subscription};
+use crate::host::shared_source::{play_from, wait_changed, wait_known};
 use crate::model::given::{Given, Pictures};
 use crate::model::status::Failure;
 use crate::model::unit::TrackKind;
@@ -25,102 +25,104 @@ use crate::wire::answer::News;
 /// A stream of a shared feed.
 pub(super) struct Job {
     pub fanout: Arc<Fanout>,
-    /// What it is to do; changes while it runs.
+    /// The job, which may change while it runs.
     pub work: watch::Receiver<Work>,
     pub encoding: Encoding,
 }
 
-/// A part of a run: while the plan and what the feed gives stay the same.
+/// A part of a run, in which the plan and the feed's media stay the same.
 struct Part {
     plan: Plan,
-    own: Given,
+    media: Given,
     other_sound: Option<bool>,
 }
 
 /// How a part of a run ends.
-enum Over {
-    /// The feed gives something else, or the plan is another.
+enum PartEnd {
+    /// The feed's media or the plan have changed.
     Changed,
-    For(Failure),
+    Failed(Failure),
 }
 
 impl Part {
-    /// Whether there will be sound.
-    fn sounds(&self) -> bool {
-        self.other_sound.unwrap_or(self.own.sound && self.plan.stream.sound != Sound::None)
+    /// Whether the stream has sound.
+    fn has_sound(&self) -> bool {
+        self.other_sound.unwrap_or(self.media.sound && self.plan.stream.sound != Sound::None)
     }
 
-    /// Whether the feed's own sound is to be handed on.
+    /// Whether the sound of this feed is used.
     fn takes_sound(&self) -> bool {
-        self.other_sound.is_none() && self.sounds()
+        self.other_sound.is_none() && self.has_sound()
     }
 }
 
 impl Job {
-    /// Runs until the pipeline fails or is to stop.
+    /// Runs until the pipeline fails or a stop is requested.
     pub(super) async fn run(mut self, mut stop: Stop) -> Failure {
         let mut known = self.fanout.given();
         loop {
-            let own = tokio::select! {
-                own = told(&mut known) => own,
+            let media = tokio::select! {
+                media = wait_known(&mut known) => media,
                 () = stop.requested() => return Failure::Ended,
             };
             let Work::Stream { plan, other_sound } = self.work.borrow_and_update().clone() else {
-                return Failure::Build("it is no stream".to_owned());
+                return Failure::Build("the job is not that of a stream".to_owned());
             };
-            let part = Part { plan, own, other_sound };
-            let mut ends = Ends { work: self.work.clone(), known: known.clone(), stop };
-            let over = if part.plan.passes_through(own) {
-                self.pass(&part, &mut ends).await
+            let part = Part { plan, media, other_sound };
+            let mut end_conditions =
+                EndConditions { work: self.work.clone(), known: known.clone(), stop };
+            let over = if part.plan.passes_through(media) {
+                self.pass_through(&part, &mut end_conditions).await
             } else {
-                self.encode(&part, &mut ends).await
+                self.encode(&part, &mut end_conditions).await
             };
-            self.encoding.out.tell(News::Pauses);
+            self.encoding.out.send(News::Pauses);
             match over {
-                Over::Changed => stop = ends.stop,
-                Over::For(failure) => return failure,
+                PartEnd::Changed => stop = end_conditions.stop,
+                PartEnd::Failed(failure) => return failure,
             }
         }
     }
 
-    /// Hands the feed's own frames on, on the feed's thread.
-    async fn pass(&self, part: &Part, ends: &mut Ends) -> Over {
+    /// Passes the feed's frames through, on the feed's thread.
+    async fn pass_through(&self, part: &Part, end_conditions: &mut EndConditions) -> PartEnd {
         self.begin(part);
-        let mut taken = Vec::new();
-        if part.own.pictures.is_some() {
-            self.encoding.announce(by_itself(&part.plan));
-            taken.push(self.hand_on(TrackKind::Video));
+        let mut subscriptions = Vec::new();
+        if part.media.pictures.is_some() {
+            self.encoding.announce(pass_through(&part.plan));
+            subscriptions.push(self.subscribe(TrackKind::Video));
         }
-        taken.extend(part.takes_sound().then(|| self.hand_on(TrackKind::Audio)));
-        ends.reached().await
+        subscriptions.extend(part.takes_sound().then(|| self.subscribe(TrackKind::Audio)));
+        end_conditions.wait().await
     }
 
     /// Encodes the feed's pictures in a pipeline of its own.
-    async fn encode(&mut self, part: &Part, ends: &mut Ends) -> Over {
-        let Some(pictures) = part.own.pictures else {
-            return Over::For(Failure::Build("the feed gives no picture".to_owned()));
+    async fn encode(&mut self, part: &Part, end_conditions: &mut EndConditions) -> PartEnd {
+        let Some(pictures) = part.media.pictures else {
+            return PartEnd::Failed(Failure::Build("the feed has no video".to_owned()));
         };
         let line = tokio::select! {
             line = self.line(&part.plan, pictures) => line,
-            over = ends.reached() => return over,
+            over = end_conditions.wait() => return over,
         };
         let line = match line {
             Ok(line) => line,
-            Err(failure) => return Over::For(failure),
+            Err(failure) => return PartEnd::Failed(failure),
         };
         debug!("stream {} runs: {line}", part.plan.stream.name);
         self.begin(part);
         let (fanout, target) = (Arc::clone(&self.fanout), self.target());
-        let (mut running, taken) = match started(move || start(&line, &fanout, target)).await {
-            Ok(started) => started,
-            Err(failure) => return Over::For(failure),
-        };
-        let sound = part.takes_sound().then(|| self.hand_on(TrackKind::Audio));
+        let (mut running, subscription) =
+            match start_blocking(move || start(&line, &fanout, target)).await {
+                Ok(started) => started,
+                Err(failure) => return PartEnd::Failed(failure),
+            };
+        let sound = part.takes_sound().then(|| self.subscribe(TrackKind::Audio));
         let over = tokio::select! {
-            failure = running.ended() => Over::For(failure),
-            over = ends.reached() => over,
+            failure = running.ended() => PartEnd::Failed(failure),
+            over = end_conditions.wait() => over,
         };
-        drop((taken, sound));
+        drop((subscription, sound));
         running.close().await;
         over
     }
@@ -139,19 +141,19 @@ impl Job {
     }
 
     fn begin(&self, part: &Part) {
-        let video = part.own.pictures.map(|_| part.plan.fps().frame());
-        self.encoding.out.tell(News::Begins {
+        let video = part.media.pictures.map(|_| part.plan.fps().frame());
+        self.encoding.out.send(News::Begins {
             begin: self.fanout.earliest(MediaTime::now()),
             video,
-            audio: part.sounds(),
-            // A sound alone is not padded: it would be mostly that.
+            audio: part.has_sound(),
+            // Sound alone is not padded: padding would be most of it.
             bitrate: video.map_or(0, |_| part.plan.stream.bitrate.bps()),
         });
     }
 
-    /// Takes a track's encoded frames as they are.
-    fn hand_on(&self, track: TrackKind) -> Taking {
-        self.target().take_from(&self.fanout, track)
+    /// Subscribes to a track's encoded frames.
+    fn subscribe(&self, track: TrackKind) -> Subscription {
+        self.target().subscribe_to(&self.fanout, track)
     }
 
     fn target(&self) -> Target {
@@ -159,35 +161,39 @@ impl Job {
     }
 }
 
-/// Passes on the sound of a feed until that is to stop.
+/// Sends the sound of a feed to the service until a stop is requested.
 pub(super) async fn sound(fanout: &Arc<Fanout>, out: Arc<Out>, mut stop: Stop) -> Failure {
-    let _taken = Target::Stream(out).take_from(fanout, TrackKind::Audio);
+    let _subscription = Target::Stream(out).subscribe_to(fanout, TrackKind::Audio);
     stop.requested().await;
     Failure::Ended
 }
 
-/// Starts the encoder's pipeline, and takes pictures into it; blocks.
-fn start(line: &str, fanout: &Arc<Fanout>, target: Target) -> Result<(Running, Taking), Failure> {
+/// Starts the encoder's pipeline and subscribes it to the feed's pictures; blocks.
+fn start(
+    line: &str,
+    fanout: &Arc<Fanout>,
+    target: Target,
+) -> Result<(Running, Subscription), Failure> {
     let mut running = Running::build(line, Vec::new())?;
     count_dropped(running.pipeline(), &target);
-    tap(&Timeline::of(running.pipeline()), &SINKS, &target)?;
-    let taking = play_from(&mut running, fanout, target)?;
-    Ok((running, taking))
+    tap(&Timeline::new(running.pipeline()), &SINKS, &target)?;
+    let subscription = play_from(&mut running, fanout, target)?;
+    Ok((running, subscription))
 }
 
-/// What ends a part of a run from outside.
-struct Ends {
+/// The external conditions that end a part of a run.
+struct EndConditions {
     work: watch::Receiver<Work>,
     known: watch::Receiver<Option<Given>>,
     stop: Stop,
 }
 
-impl Ends {
-    async fn reached(&mut self) -> Over {
+impl EndConditions {
+    async fn wait(&mut self) -> PartEnd {
         tokio::select! {
-            Ok(()) = self.work.changed() => Over::Changed,
-            () = news(&mut self.known) => Over::Changed,
-            () = self.stop.requested() => Over::For(Failure::Ended),
+            Ok(()) = self.work.changed() => PartEnd::Changed,
+            () = wait_changed(&mut self.known) => PartEnd::Changed,
+            () = self.stop.requested() => PartEnd::Failed(Failure::Ended),
         }
     }
 }

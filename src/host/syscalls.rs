@@ -1,9 +1,8 @@
-//! System calls that no pipeline needs, refused where bytes of strangers are
-//! parsed: those that start programs, reach into other processes, or open parts of
-//! the kernel to which a pipeline has no business. They fail as if privileges were
-//! missing (EPERM).
+//! Refuses system calls that no pipeline needs, in hosts that parse untrusted media: calls
+//! that start programs, access other processes, or open further parts of the kernel. They
+//! fail with EPERM.
 //!
-//! By seccomp, on processors for which `seccompiler` is made.
+//! Uses seccomp, on processors that `seccompiler` supports.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +42,7 @@ const REFUSED: [libc::c_long; 41] = [
     libc::SYS_setns,
     libc::SYS_umount2,
     libc::SYS_unshare,
-    // Parts of the kernel that were a way in before.
+    // Parts of the kernel with a history of vulnerabilities.
     libc::SYS_add_key,
     libc::SYS_bpf,
     libc::SYS_io_uring_enter,
@@ -64,8 +63,8 @@ const REFUSED: [libc::c_long; 41] = [
     libc::SYS_swapon,
 ];
 
-/// Those that begin with the number of a process, which has to be the own one.
-const OF_ITSELF: [libc::c_long; 4] =
+/// Calls whose first argument is a process id, which must be that of this process.
+const OWN_PROCESS_ONLY: [libc::c_long; 4] =
     [libc::SYS_kill, libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo, libc::SYS_tgkill];
 
 /// Refuses them to all threads, and sockets beyond `network`.
@@ -80,13 +79,13 @@ fn filters(network: Network) -> Result<[BpfProgram; 2], Error> {
     let mut rules: BTreeMap<_, _> = REFUSED.map(|call| (call, Vec::new())).into();
     let own = u64::from(std::process::id());
     let foreign = || argument(0, SeccompCmpOp::Ne, own);
-    for call in OF_ITSELF {
+    for call in OWN_PROCESS_ONLY {
         rules.insert(call, vec![rule([foreign()?])?]);
     }
-    // 0 is the own one as well.
+    // 0 means this process as well.
     let limits = rule([foreign()?, argument(0, SeccompCmpOp::Ne, 0)?])?;
     rules.insert(libc::SYS_prlimit64, vec![limits]);
-    // Threads, and no processes.
+    // Threads are allowed, processes are not.
     let thread = libc::CLONE_THREAD as u64;
     let process = argument(0, SeccompCmpOp::MaskedEq(thread), 0)?;
     rules.insert(libc::SYS_clone, vec![rule([process])?]);
@@ -95,10 +94,10 @@ fn filters(network: Network) -> Result<[BpfProgram; 2], Error> {
     if network == Network::None {
         let other = argument(0, SeccompCmpOp::Ne, libc::AF_UNIX as u64)?;
         rules.insert(libc::SYS_socket, vec![rule([other])?]);
-        // Landlock knows no sockets that are files, and the service has one that asks nobody.
+        // Landlock does not cover Unix sockets, and the service has one without a password.
         rules.insert(libc::SYS_connect, Vec::new());
     }
-    // Its flags are in memory, where a filter cannot look; C libraries go on with clone(2).
+    // Its flags are in memory, which a filter cannot read; C libraries fall back to clone(2).
     let clone3 = [(libc::SYS_clone3, Vec::new())].into();
     Ok([filter(rules, libc::EPERM)?, filter(clone3, libc::ENOSYS)?])
 }
@@ -112,12 +111,12 @@ fn filter(
     Ok(SeccompFilter::new(rules, SeccompAction::Allow, refuse, machine)?.try_into()?)
 }
 
-/// All `conditions` have to hold.
+/// A rule that matches if all `conditions` do.
 fn rule<const N: usize>(conditions: [SeccompCondition; N]) -> Result<SeccompRule, Error> {
     Ok(SeccompRule::new(conditions.into())?)
 }
 
-/// Of the argument at `index` the lower half counts: these are C's `int`.
+/// Compares the lower half of the argument at `index`: they are C's `int`.
 fn argument(index: u8, comparison: SeccompCmpOp, with: u64) -> Result<SeccompCondition, Error> {
     Ok(SeccompCondition::new(index, SeccompCmpArgLen::Dword, comparison, with)?)
 }
@@ -142,7 +141,7 @@ mod tests {
         tried.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
     }
 
-    /// On a thread of its own: what is refused once stays so.
+    /// Runs on a thread of its own, as a filter cannot be removed.
     fn confined(network: Network, tried: impl FnOnce() + Send + 'static) {
         let confined = thread::spawn(move || {
             filters(network).unwrap().iter().for_each(|filter| apply_filter(filter).unwrap());
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn other_processes_are_out_of_reach() {
+    fn other_processes_cannot_be_signalled() {
         confined(Network::None, || {
             assert_eq!(kill(Pid::parent(), None), Err(Errno::EPERM));
             assert_eq!(kill(Pid::this(), None), Ok(()));
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_need_for_the_network_there_are_no_connections() {
+    fn without_network_no_connection_is_possible() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let _listener = UnixListener::bind(&path).unwrap();

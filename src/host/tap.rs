@@ -1,7 +1,7 @@
-//! Where encoded frames leave a pipeline: appsinks, and the way from there
-//! to the service or to those who share a feed.
+//! Reads frames from the appsinks of a pipeline, and sends them to the service or to the
+//! subscribers of a shared feed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,46 +13,47 @@ use log::debug;
 use super::anchor::Anchor;
 use super::clock::{clock, media_time};
 use super::outbox::Out;
+use crate::base::lock::Lock;
 use crate::base::time::MediaTime;
-use crate::host::fanout::{Fanout, Frame, Plain, Taking, Writer};
+use crate::host::fanout::{Fanout, Frame, Plain, Subscription, Writer};
 use crate::media::aac;
 use crate::model::status::Failure;
 use crate::model::track::AudioInfo;
 use crate::model::unit::{AccessUnit, TrackKind};
 
-/// Where frames go.
+/// The destination of frames.
 #[derive(Clone, Debug)]
 pub(super) enum Target {
     /// To the service.
     Stream(Arc<Out>),
-    /// To those who share a feed; its run tells the service that it lives.
+    /// To the subscribers of a shared feed; the run counts its frames for the service.
     Shared(Writer, Arc<Out>),
 }
 
 impl Target {
-    /// Gets a track's encoded frames from `fanout` as they are, on the feed's thread.
-    pub(super) fn take_from(self, fanout: &Arc<Fanout>, track: TrackKind) -> Taking {
-        fanout.take(track, move |frame| match frame {
+    /// Subscribes to a track's encoded frames of `fanout`; runs on the feed's thread.
+    pub(super) fn subscribe_to(self, fanout: &Arc<Fanout>, track: TrackKind) -> Subscription {
+        fanout.subscribe(track, move |frame| match frame {
             Frame::Unit(unit) => self.unit(unit.clone()),
             Frame::Sound(info) => self.audio_config(info.clone()),
             Frame::Plain(_) => {}
         })
     }
 
-    /// Hands on one encoded frame.
+    /// Sends one encoded frame.
     pub(super) fn unit(&self, unit: AccessUnit) {
         match self {
             Target::Stream(out) => out.unit(unit),
             Target::Shared(writer, out) => {
-                let is_life = writer.lives_by(unit.track);
-                if writer.unit(unit) && is_life {
+                let is_progress = writer.shows_progress(unit.track);
+                if writer.unit(unit) && is_progress {
                     out.count_frame();
                 }
             }
         }
     }
 
-    /// Counts a frame that was left out because something was too slow for it.
+    /// Counts a dropped frame.
     pub(super) fn count_dropped(&self) {
         match self {
             Target::Stream(out) | Target::Shared(_, out) => out.count_dropped(),
@@ -68,11 +69,11 @@ impl Target {
 }
 
 /// The sinks of a feed: `video` and `audio` for encoded frames, `plain` for
-/// pictures that others encode.
+/// raw video that other pipelines encode.
 pub(super) const SINKS: [&str; 3] = ["video", "audio", "plain"];
 
-/// Taps those of the [`SINKS`] with these names that the pipeline has; frames
-/// must not be flowing into them yet.
+/// Connects the [`SINKS`] of these names, if the pipeline has them. To be called before
+/// frames flow.
 ///
 /// # Errors
 /// An element of that name is no appsink.
@@ -93,8 +94,8 @@ pub(super) fn tap(timeline: &Timeline, names: &[&str], target: &Target) -> Resul
     Ok(())
 }
 
-/// Counts the frames that are left out because what follows the queue `newest`
-/// of this bin is too slow: that holds one frame, and lets it go for the next.
+/// Counts frames that the queue `newest` of this bin drops: it holds one frame, and a
+/// newer one replaces it when the elements behind it are too slow.
 pub(super) fn count_dropped(bin: &impl IsA<gst::Bin>, target: &Target) {
     let Some(newest) = bin.as_ref().by_name("newest") else { return };
     let target = target.clone();
@@ -116,13 +117,13 @@ fn encoded(track: TrackKind, clock: Timeline, target: Target) -> gst_app::AppSin
         .build()
 }
 
-/// The callbacks of a sink that gets plain pictures: each is copied once, so
-/// that whoever keeps it keeps none of the camera's few buffers.
+/// The callbacks of a sink that gets raw video. Each frame is copied once, as the camera
+/// has few buffers.
 fn plain(clock: Timeline, writer: Writer, out: Arc<Out>) -> gst_app::AppSinkCallbacks {
     gst_app::AppSinkCallbacks::builder()
         .new_sample(move |sink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-            if writer.has_viewers()
+            if writer.has_video_subscribers()
                 && let Some(copy) = copied(&sample, &clock)
             {
                 writer.plain(copy);
@@ -144,28 +145,28 @@ fn copied(sample: &gst::Sample, clock: &Timeline) -> Option<Plain> {
     })
 }
 
-/// Frames may be this much ahead of the clock: those of films are, a little.
-const AHEAD: gst::ClockTime = gst::ClockTime::from_seconds(10);
+/// How far frames may be ahead of the clock; those of files are, a little.
+const MAX_AHEAD: gst::ClockTime = gst::ClockTime::from_seconds(10);
 
-/// A pipeline's place on the media timeline.
+/// Converts a pipeline's times to the media timeline.
 #[derive(Clone, Debug)]
 pub(super) struct Timeline {
     pipeline: gst::glib::WeakRef<gst::Pipeline>,
-    /// Where its frames have times of a foreign clock.
-    anchor: Option<Arc<Mutex<Anchor>>>,
+    /// For frames with times of a foreign clock.
+    anchor: Option<Arc<Lock<Anchor>>>,
 }
 
 impl Timeline {
-    pub(super) fn of(pipeline: &gst::Pipeline) -> Self {
+    pub(super) fn new(pipeline: &gst::Pipeline) -> Self {
         Self { pipeline: pipeline.downgrade(), anchor: None }
     }
 
-    /// For one whose frames have times of a foreign clock, one for all its tracks.
-    pub(super) fn anchored(pipeline: &gst::Pipeline, anchor: Arc<Mutex<Anchor>>) -> Self {
-        Self { anchor: Some(anchor), ..Self::of(pipeline) }
+    /// For frames with times of a foreign clock; all tracks share the anchor.
+    pub(super) fn anchored(pipeline: &gst::Pipeline, anchor: Arc<Lock<Anchor>>) -> Self {
+        Self { anchor: Some(anchor), ..Self::new(pipeline) }
     }
 
-    /// The pipeline, unless it is gone.
+    /// The pipeline, unless it was dropped.
     pub(super) fn pipeline(&self) -> Option<gst::Pipeline> {
         self.pipeline.upgrade()
     }
@@ -178,39 +179,38 @@ impl Timeline {
         let moment = match (&self.anchor, running) {
             (Some(anchor), Some(running)) => {
                 let foreign = (base + running).nseconds();
-                let mut anchor = anchor.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut anchor = anchor.lock();
                 gst::ClockTime::from_nseconds(anchor.place(foreign, now.nseconds()))
             }
             (Some(_), None) => now,
             (None, running) => base + running?,
         };
-        // Nothing comes from the future, and a timeline that went there would
-        // not come back.
-        let latest = now + AHEAD;
+        // A time in the future is an error, and the timeline could not go back after it.
+        let latest = now + MAX_AHEAD;
         (moment <= latest).then(|| media_time(moment))
     }
 }
 
-/// Where one track's encoded frames leave the pipeline.
+/// Reads one track's encoded frames.
 struct Tap {
     track: TrackKind,
     target: Target,
     clock: Timeline,
-    /// The caps seen last, so that only a change is looked into.
+    /// The caps of the last frame; only changes are parsed.
     caps: Option<gst::Caps>,
 }
 
 impl Tap {
     fn take(&mut self, sample: &gst::Sample) {
         if self.track == TrackKind::Audio {
-            self.look_at_caps(sample);
+            self.check_caps(sample);
         }
         if let Some(unit) = self.unit(sample) {
             self.target.unit(unit);
         }
     }
 
-    fn look_at_caps(&mut self, sample: &gst::Sample) {
+    fn check_caps(&mut self, sample: &gst::Sample) {
         let caps = sample.caps_owned();
         if caps == self.caps {
             return;

@@ -1,32 +1,33 @@
-//! Whose certificates a push over RTMPS takes, and why one is refused, in words.
+//! Trusted certificates of a push over RTMPS, and the reason why one is refused.
 //!
-//! `rtmp2sink` has TLS done by GIO and has no property for an authority of one's
-//! own; GIO has one list of authorities for the whole process, which is that of
-//! one push. The name of the host, the dates and the rest are checked as ever.
+//! `rtmp2sink` uses TLS of GIO and has no property for a private authority; GIO has one
+//! list of authorities per process, and a process runs one push. Host name, dates and
+//! everything else are checked as usual.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use gio::prelude::*;
 use gio::{SocketClient, SocketClientEvent, TlsBackend, TlsCertificateFlags, TlsFileDatabase};
 
+use crate::base::lock::Lock;
 use crate::model::push_url::PushUrl;
 use crate::model::status::Failure;
 
-/// Debian's authorities.
-const OF_SYSTEM: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Debian's list of authorities.
+const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// No list of authorities is longer.
-const LONGEST: u64 = 1 << 20;
+/// Limit of a list of authorities.
+const MAX_LIST_BYTES: u64 = 1 << 20;
 
-/// Seconds for the connection that finds out why a certificate is refused.
-const LOOK_S: u32 = 5;
+/// Time limit in seconds of the connection that finds out why a certificate is refused.
+const EXPLAIN_TIMEOUT_S: u32 = 5;
 
-/// Trusts the certificates in the PEM file `ca` besides those of the system, in
-/// the whole process and for good; blocks.
+/// Adds the certificates in the PEM file `ca` to those of the system, for the whole
+/// process; blocks.
 ///
 /// # Errors
 /// The file cannot be read or holds no certificate.
@@ -35,30 +36,29 @@ pub(super) fn trust(ca: &Path) -> Result<(), Failure> {
     let pem = read(ca).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     let marker = b"-----BEGIN CERTIFICATE-----";
     if !pem.windows(marker.len()).any(|window| window == marker) {
-        return Err(wrong("has no certificate in it; a PEM file is needed".to_owned()));
+        return Err(wrong("contains no certificate; use a PEM file".to_owned()));
     }
-    let of_system = fs::read(OF_SYSTEM).unwrap_or_default();
+    let system = fs::read(SYSTEM_AUTHORITIES).unwrap_or_default();
     let unusable = |why: String| wrong(format!("cannot be used: {why}"));
-    let list =
-        in_memory(&[of_system, pem].join(&b'\n')).map_err(|why| unusable(why.to_string()))?;
+    let list = in_memory(&[system, pem].join(&b'\n')).map_err(|why| unusable(why.to_string()))?;
     let path = format!("/proc/self/fd/{}", list.as_raw_fd());
     let database = TlsFileDatabase::new(path).map_err(|why| unusable(why.message().to_owned()))?;
     TlsBackend::default().set_default_database(Some(&database));
-    // The database may read its file again.
+    // The database may read its file again, so the descriptor stays open.
     let _kept_open = list.into_raw_fd();
     Ok(())
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LONGEST {
+    File::open(path)?.take(MAX_LIST_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_LIST_BYTES {
         return Err(io::Error::other("it is longer than 1 MiB"));
     }
     Ok(bytes)
 }
 
-/// A file without a place on any disk.
+/// A file in memory.
 fn in_memory(text: &[u8]) -> io::Result<OwnedFd> {
     use nix::sys::memfd::{MFdFlags, memfd_create};
     let mut file = File::from(memfd_create(c"authorities", MFdFlags::MFD_CLOEXEC)?);
@@ -66,37 +66,37 @@ fn in_memory(text: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Whether GIO has said no more than that it refuses a certificate.
+/// Whether a failure is GIO's generic message about a refused certificate.
 pub(super) fn is_refusal(failure: &Failure) -> bool {
     matches!(failure, Failure::Element { message, .. } if message.contains("TLS certificate"))
 }
 
-/// Connects to the receiver of `url` once more, to learn what is wrong with its
-/// certificate; blocks. Nothing but a handshake is sent.
+/// Connects to the receiver of `url` again to find out what is wrong with its
+/// certificate; blocks. Only the TLS handshake is sent.
 pub(super) fn explain(url: &PushUrl, has_ca: bool) -> Option<Failure> {
-    let found = Arc::new(Mutex::new(None));
+    let found = Arc::new(Lock::new(None));
     let client = SocketClient::new();
-    client.set_timeout(LOOK_S);
+    client.set_timeout(EXPLAIN_TIMEOUT_S);
     client.set_tls(true);
-    let note = Arc::clone(&found);
+    let result = Arc::clone(&found);
     client.connect_event(move |_, event, _, connection| {
         let tls = connection.and_then(|one| one.downcast_ref::<gio::TlsConnection>());
         if let (SocketClientEvent::TlsHandshaking, Some(tls)) = (event, tls) {
-            let note = Arc::clone(&note);
+            let result = Arc::clone(&result);
             tls.connect_accept_certificate(move |_, _, flags| {
-                *note.lock().unwrap_or_else(PoisonError::into_inner) = Some(flags);
+                *result.lock() = Some(flags);
                 false
             });
         }
     });
     let (host, port) = url.place();
     client.connect_to_host(host, port, gio::Cancellable::NONE).ok();
-    let flags = found.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-    let message = format!("the receiver's certificate is refused: {}", in_words(flags, has_ca));
+    let flags = found.lock().take()?;
+    let message = format!("the receiver's certificate is refused: {}", describe(flags, has_ca));
     Some(Failure::Element { element: "rtmp2sink".to_owned(), message })
 }
 
-fn in_words(flags: TlsCertificateFlags, has_ca: bool) -> String {
+fn describe(flags: TlsCertificateFlags, has_ca: bool) -> String {
     let unknown = if has_ca {
         "it is signed neither by an authority this box knows nor by one of the file in `ca:`"
     } else {
@@ -105,15 +105,19 @@ fn in_words(flags: TlsCertificateFlags, has_ca: bool) -> String {
     };
     let reasons = [
         (TlsCertificateFlags::UNKNOWN_CA, unknown),
-        (TlsCertificateFlags::BAD_IDENTITY, "it is made out to another host"),
+        (TlsCertificateFlags::BAD_IDENTITY, "it is for another host name"),
         (TlsCertificateFlags::NOT_ACTIVATED, "it is not valid yet, by the clock of this box"),
         (TlsCertificateFlags::EXPIRED, "it has expired, by the clock of this box"),
         (TlsCertificateFlags::REVOKED, "it is revoked"),
         (TlsCertificateFlags::INSECURE, "its algorithms are not secure"),
     ];
-    let told = reasons.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, words)| *words);
-    let told: Vec<_> = told.collect();
-    if told.is_empty() { "the TLS library does not say why".to_owned() } else { told.join("; ") }
+    let reasons = reasons.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, words)| *words);
+    let reasons: Vec<_> = reasons.collect();
+    if reasons.is_empty() {
+        "the TLS library gives no reason".to_owned()
+    } else {
+        reasons.join("; ")
+    }
 }
 
 #[cfg(test)]
@@ -121,17 +125,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_is_told_and_what_to_do_about_a_certificate_of_ones_own() {
+    fn every_reason_is_described_with_a_hint_for_private_certificates() {
         let both = TlsCertificateFlags::UNKNOWN_CA | TlsCertificateFlags::EXPIRED;
-        let text = in_words(both, false);
+        let text = describe(both, false);
         assert!(text.contains("in `ca:` of the push; it has expired"), "{text}");
-        assert!(in_words(both, true).contains("neither"));
-        let text = in_words(TlsCertificateFlags::GENERIC_ERROR, false);
-        assert!(text.contains("does not say"), "{text}");
+        assert!(describe(both, true).contains("neither"));
+        let text = describe(TlsCertificateFlags::GENERIC_ERROR, false);
+        assert!(text.contains("gives no reason"), "{text}");
     }
 
     #[test]
-    fn a_file_that_is_no_certificate_is_named() {
+    fn a_file_without_a_certificate_is_named() {
         for path in ["/nowhere/ca.pem", "/etc/passwd"] {
             let failure = trust(Path::new(path)).unwrap_err().to_string();
             assert!(failure.contains("`ca`") && failure.contains(path), "{failure}");

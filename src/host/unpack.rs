@@ -1,8 +1,8 @@
-//! Pictures and sound out of the bytes of a command or a pipe.
+//! Demultiplexes the bytes of a command or a pipe.
 //!
-//! A new pipeline finds out what is in them each time their source begins anew.
+//! Each run of the byte feed gets a new pipeline, which detects the container.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use gstreamer as gst;
@@ -12,29 +12,30 @@ use log::{debug, info};
 use tokio::sync::mpsc;
 
 use super::anchor::Anchor;
-use super::incoming::{self, Alone, Incoming, Trouble};
-use super::running::{Running, started};
+use super::incoming::{self, Incoming, SoundAlone, TrackFailures};
+use super::running::{Running, start_blocking};
 use super::tap::{Target, Timeline, tap};
+use crate::base::lock::Lock;
 use crate::engine::plan::{Plan, SourceTrack};
 use crate::engine::supervise::runs::Stop;
 use crate::model::status::Failure;
 
-/// Bytes that may wait to be looked into; beyond that something stands still.
-const HELD: u64 = 8 << 20;
+/// Limit of bytes that wait for the demultiplexer; more mean that it is stuck.
+const MAX_QUEUED_BYTES: u64 = 8 << 20;
 
-/// Takes the feed of `plan` out of `bytes`, until that fails or is to stop.
-pub(super) async fn carry(
+/// Runs the feed of `plan` from `bytes`, until it fails or a stop is requested.
+pub(super) async fn run(
     plan: &Plan,
     bytes: &mut mpsc::Receiver<Bytes>,
     target: Target,
     mut stop: Stop,
 ) -> Failure {
-    let (incoming, trouble) = Incoming::new(plan, target);
-    let mut running = match started(move || start(&incoming)).await {
+    let (incoming, failures) = Incoming::new(plan, target);
+    let mut running = match start_blocking(move || start(&incoming)).await {
         Ok(running) => running,
         Err(failure) => return failure,
     };
-    let failure = hand_over(&mut running, bytes, trouble, &mut stop).await;
+    let failure = push_bytes(&mut running, bytes, failures, &mut stop).await;
     running.close().await;
     failure
 }
@@ -44,67 +45,67 @@ fn start(incoming: &Arc<Incoming>) -> Result<Running, Failure> {
     debug!("runs: {line}");
     let mut running = Running::build(&line, Vec::new())?;
     let found = running.element("found")?;
-    let anchor: Arc<Mutex<Anchor>> = Arc::default();
+    let anchor: Arc<Lock<Anchor>> = Arc::default();
     let timeline = Timeline::anchored(running.pipeline(), Arc::clone(&anchor));
-    look_for_times(&running, anchor)?;
-    let (links, on) = (Arc::clone(incoming), timeline.clone());
+    detect_timeless(&running, anchor)?;
+    let (links, pad_timeline) = (Arc::clone(incoming), timeline.clone());
     found.connect_pad_added(move |_, pad| {
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
-        let Some(track) = described(&caps).filter(|track| links.choose(track.clone())) else {
-            info!("it has a track that is not used: {caps}");
-            if let Some(pipeline) = on.pipeline() {
-                to_nowhere(&pipeline, pad);
+        let Some(track) = track_of(&caps).filter(|track| links.accept(track.clone())) else {
+            info!("a track is not used: {caps}");
+            if let Some(pipeline) = pad_timeline.pipeline() {
+                discard(&pipeline, pad);
             }
             return;
         };
-        announce_with_first(&links, pad);
-        links.link(&on, pad, &track);
+        announce_with_first_frame(&links, pad);
+        links.link(&pad_timeline, pad, &track);
     });
-    // A sound that is made here.
-    tap(&Timeline::of(running.pipeline()), &["audio"], &incoming.target)?;
+    // Sound that this pipeline generates.
+    tap(&Timeline::new(running.pipeline()), &["audio"], &incoming.target)?;
     running.play()?;
     Ok(running)
 }
 
-/// What these bytes are has no times in it.
+/// Formats without timestamps.
 const TIMELESS: [&str; 4] =
     ["video/x-h264", "video/x-h265", "image/jpeg", "multipart/x-mixed-replace"];
 
-/// Finds out whether the frames have times of their own: a parser invents some
-/// where there are none.
-fn look_for_times(running: &Running, anchor: Arc<Mutex<Anchor>>) -> Result<(), Failure> {
+/// Detects formats whose frames have no times: a parser would invent some.
+fn detect_timeless(running: &Running, anchor: Arc<Lock<Anchor>>) -> Result<(), Failure> {
     let found = running.element("found")?.downcast::<gst::Bin>();
     let finder = found.ok().and_then(|found| found.by_name("typefind"));
-    let finder = finder.ok_or_else(|| Failure::Build("parsebin looks into nothing".to_owned()))?;
+    let finder =
+        finder.ok_or_else(|| Failure::Build("parsebin has no typefind element".to_owned()))?;
     finder.connect("have-type", false, move |values| {
         let caps = values.get(2)?.get::<gst::Caps>().ok()?;
         if TIMELESS.contains(&caps.structure(0)?.name().as_str()) {
-            *anchor.lock().unwrap_or_else(PoisonError::into_inner) = Anchor::Coming;
+            *anchor.lock() = Anchor::Arrival;
         }
         None
     });
     Ok(())
 }
 
-/// All frames are held back until all tracks have been named: who sees the
-/// first one knows them. Only a sound may be named before its picture.
-fn announce_with_first(incoming: &Arc<Incoming>, pad: &gst::Pad) {
-    let announces = Arc::clone(incoming);
-    let alone = Mutex::new(Alone::default());
+/// Announces the tracks at the first frame: parsebin holds frames back until all tracks
+/// are known. Only sound may come before the video track is known.
+fn announce_with_first_frame(incoming: &Arc<Incoming>, pad: &gst::Pad) {
+    let incoming = Arc::clone(incoming);
+    let alone = Lock::new(SoundAlone::default());
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-        let mut alone = alone.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut alone = alone.lock();
         let frame = info.buffer();
-        if announces.has_picture() || frame.is_some_and(|frame| alone.is_it_after(frame)) {
-            announces.announce();
+        if incoming.has_video() || frame.is_some_and(|frame| alone.has_timed_out(frame)) {
+            incoming.announce();
             return gst::PadProbeReturn::Remove;
         }
         gst::PadProbeReturn::Ok
     });
 }
 
-/// The track of these caps, if livebox can use it.
-fn described(caps: &gst::Caps) -> Option<SourceTrack> {
-    // They may be open still: what a parser can give, before its first frame.
+/// The track of these caps, if livebox supports it.
+fn track_of(caps: &gst::Caps) -> Option<SourceTrack> {
+    // The caps may not be fixed yet: what the parser can give, before its first frame.
     SourceTrack::from_caps(|name, version| {
         let mut wanted = gst::Caps::new_empty_simple(name);
         if let Some(version) = version {
@@ -114,8 +115,8 @@ fn described(caps: &gst::Caps) -> Option<SourceTrack> {
     })
 }
 
-/// A pad that nobody takes from would stop the others.
-pub(super) fn to_nowhere(pipeline: &gst::Pipeline, pad: &gst::Pad) {
+/// Links a pad to a fakesink: an unlinked pad would block the others.
+pub(super) fn discard(pipeline: &gst::Pipeline, pad: &gst::Pad) {
     let sink = gst::ElementFactory::make("fakesink")
         .property("sync", false)
         .property("async", false)
@@ -125,14 +126,14 @@ pub(super) fn to_nowhere(pipeline: &gst::Pipeline, pad: &gst::Pad) {
         pad.link(&sink.static_pad("sink")?).ok()
     });
     if linked.is_none() {
-        debug!("a track cannot be left out: {:?}", pad.current_caps());
+        debug!("cannot discard a track: {:?}", pad.current_caps());
     }
 }
 
-async fn hand_over(
+async fn push_bytes(
     running: &mut Running,
     bytes: &mut mpsc::Receiver<Bytes>,
-    mut trouble: Trouble,
+    mut failures: TrackFailures,
     stop: &mut Stop,
 ) -> Failure {
     let source = match running.element("bytes").map(|bytes| bytes.downcast::<gst_app::AppSrc>()) {
@@ -142,17 +143,17 @@ async fn hand_over(
     };
     let pushed = async {
         while let Some(bytes) = bytes.recv().await {
-            if source.current_level_bytes() > HELD {
-                return Failure::Build("nothing can be found in its bytes".to_owned());
+            if source.current_level_bytes() > MAX_QUEUED_BYTES {
+                return Failure::Build("no supported container was found in the bytes".to_owned());
             }
-            // A source that takes no more has a pipeline whose bus says why.
+            // On an error the pipeline's bus gives the reason.
             source.push_buffer(gst::Buffer::from_slice(bytes)).ok();
         }
-        // The service says why there are no more.
+        // The service knows why there are no more.
         std::future::pending().await
     };
     tokio::select! {
         failure = pushed => failure,
-        failure = incoming::watch(running, &mut trouble, stop) => failure,
+        failure = incoming::watch(running, &mut failures, stop) => failure,
     }
 }

@@ -1,4 +1,4 @@
-//! What a V4L2 camera offers, and which of it to take.
+//! Lists the formats of a V4L2 camera and chooses one.
 
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::base::units::{FrameRate, Size};
 use crate::engine::plan::{Capture, Form, Plan};
 use crate::model::status::Failure;
 
-/// One form and size that a camera gives, with its frame rates.
+/// One format of a camera: form, sizes and frame rates.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Offer {
     form: Form,
@@ -21,34 +21,34 @@ pub(super) struct Offer {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Rates {
-    /// Frames in seconds, each.
+    /// Rates as fractions: frames, seconds.
     Some(Vec<(u32, u32)>),
-    /// Every rate up to this many frames a second.
+    /// Every rate up to this many frames per second.
     UpTo(u32),
 }
 
-/// What a side may be, ends included.
+/// A range of widths or heights, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Range {
     low: i32,
     high: i32,
 }
 
-/// Asks the device, and chooses what to take of it.
+/// Lists the formats of the device and chooses one.
 ///
 /// # Errors
 /// As [`offers`] and [`choose`].
-pub(super) async fn ask(device: PathBuf, plan: &Plan) -> Result<Capture, Failure> {
+pub(super) async fn probe(device: PathBuf, plan: &Plan) -> Result<Capture, Failure> {
     let offers = tokio::task::spawn_blocking(move || offers(&device))
         .await
         .map_err(|panic| Failure::Camera(panic.to_string()))??;
     choose(&offers, plan)
 }
 
-/// Opens the device for a moment and asks it; blocks.
+/// Opens the device briefly and lists its formats; blocks.
 ///
 /// # Errors
-/// The device cannot be opened, or gives nothing that livebox can use.
+/// The device cannot be opened.
 pub(super) fn offers(device: &Path) -> Result<Vec<Offer>, Failure> {
     let source = gst::ElementFactory::make("v4l2src")
         .property("device", device.to_string_lossy().as_ref())
@@ -61,16 +61,16 @@ pub(super) fn offers(device: &Path) -> Result<Vec<Offer>, Failure> {
     let caps = source.static_pad("src").map(|pad| pad.query_caps(None));
     source.set_state(gst::State::Null).ok();
     let (Ok(_), Some(caps)) = (opened, caps) else {
-        return Err(Failure::Camera(unopened(device)));
+        return Err(Failure::Camera(open_error(device)));
     };
     Ok(caps.iter().filter_map(offer).collect())
 }
 
-/// Chooses the form: H.264 that passes through, else plain pictures, else
-/// Motion JPEG, which must be decoded first.
+/// Chooses the form: H.264 that passes through, else raw video, else Motion JPEG, which
+/// has to be decoded.
 ///
 /// # Errors
-/// The camera cannot give this size at this rate; names what it can.
+/// The camera does not support this size at this rate; the error lists its formats.
 pub(super) fn choose(offers: &[Offer], plan: &Plan) -> Result<Capture, Failure> {
     let (size, fps) = (plan.feed.size, plan.feed.fps);
     let can = |form| {
@@ -83,11 +83,11 @@ pub(super) fn choose(offers: &[Offer], plan: &Plan) -> Result<Capture, Failure> 
         .filter(|form| *form != Form::H264 || plan.may_pass_through())
         .find_map(|form| {
             let capture = Capture { form, rate: can(form)?, sound: false };
-            // Frames cannot be left out of H.264.
+            // Frames of H.264 cannot be dropped.
             (form != Form::H264 || !capture.is_faster_than(fps)).then_some(capture)
         })
         .ok_or_else(|| {
-            let list: Vec<_> = offers.iter().map(Offer::told).collect();
+            let list: Vec<_> = offers.iter().map(Offer::summary).collect();
             Failure::Camera(format!(
                 "the camera cannot give {size} at {fps} frames a second; it offers {}",
                 if list.is_empty() { "nothing".to_owned() } else { list.join(", ") }
@@ -106,7 +106,7 @@ impl Offer {
     /// The slowest rate that is fast enough.
     fn rate_for(&self, fps: FrameRate) -> Option<(u32, u32)> {
         match &self.rates {
-            Rates::UpTo(most) => (fps.fps() <= *most).then_some((fps.fps(), 1)),
+            Rates::UpTo(max) => (fps.fps() <= *max).then_some((fps.fps(), 1)),
             Rates::Some(rates) => {
                 // 29.97 is fast enough for 30.
                 let enough = |rate: &&(u32, u32)| {
@@ -118,7 +118,7 @@ impl Offer {
     }
 
     /// One line with all its sizes and rates: `MJPEG 1280x720 at 30, 15`.
-    pub(super) fn described(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         let Range { low: from_width, high: width } = self.width;
         let Range { low: from_height, high: height } = self.height;
         let size = if (from_width, from_height) == (width, height) {
@@ -127,13 +127,13 @@ impl Offer {
             format!("{from_width}x{from_height} to {width}x{height}")
         };
         let rates = match &self.rates {
-            Rates::UpTo(most) => format!("up to {most}"),
+            Rates::UpTo(max) => format!("up to {max}"),
             Rates::Some(rates) => {
-                let told = |(rate, per): &(u32, u32)| {
+                let decimal = |(rate, per): &(u32, u32)| {
                     let text = format!("{:.2}", f64::from(*rate) / f64::from((*per).max(1)));
                     text.trim_end_matches('0').trim_end_matches('.').to_owned()
                 };
-                format!("at {}", rates.iter().map(told).collect::<Vec<_>>().join(", "))
+                format!("at {}", rates.iter().map(decimal).collect::<Vec<_>>().join(", "))
             }
         };
         format!("{} {size} {rates}", self.form_word())
@@ -147,13 +147,14 @@ impl Offer {
         }
     }
 
-    fn told(&self) -> String {
+    /// The largest size and rate in short form.
+    fn summary(&self) -> String {
         let form = self.form_word();
-        let most = match &self.rates {
-            Rates::UpTo(most) => *most,
+        let max = match &self.rates {
+            Rates::UpTo(max) => *max,
             Rates::Some(rates) => rates.iter().map(|(rate, per)| rate / per).max().unwrap_or(0),
         };
-        format!("{form} {}x{} up to {most}", self.width.high, self.height.high)
+        format!("{form} {}x{} up to {max}", self.width.high, self.height.high)
     }
 }
 
@@ -161,7 +162,7 @@ fn slower(one: &(u32, u32), other: &(u32, u32)) -> Ordering {
     (u64::from(one.0) * u64::from(other.1)).cmp(&(u64::from(other.0) * u64::from(one.1)))
 }
 
-fn unopened(device: &Path) -> String {
+fn open_error(device: &Path) -> String {
     let device_text = device.display();
     match std::fs::File::open(device) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -249,14 +250,14 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_that_encodes_by_itself_is_passed_through_unless_an_encoder_is_named() {
+    fn h264_of_a_camera_is_passed_through_unless_an_encoder_is_configured() {
         let form = |encoder| choose(&usb_camera(), &plan("720p", 30, encoder)).unwrap().form;
         assert_eq!(form("auto"), Form::H264);
         assert_eq!(form("x264enc"), Form::Mjpeg);
     }
 
     #[test]
-    fn plain_pictures_are_taken_where_they_come_fast_enough() {
+    fn raw_video_is_chosen_where_it_is_fast_enough() {
         let form = |size, fps| choose(&without_h264(), &plan(size, fps, "auto")).unwrap().form;
         assert_eq!(form("640x480", 30), Form::Raw);
         assert_eq!(form("720p", 10), Form::Raw);
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_between_those_of_the_camera_is_made_of_the_next_faster_one() {
+    fn the_slowest_rate_that_is_fast_enough_is_chosen() {
         let rate = |size, fps| choose(&without_h264(), &plan(size, fps, "auto")).unwrap().rate;
         assert_eq!(rate("640x480", 12), (15, 1));
         assert_eq!(rate("640x480", 25), (30, 1));
@@ -276,16 +277,16 @@ mod tests {
     }
 
     #[test]
-    fn a_cameras_own_h264_must_have_the_very_rate() {
+    fn h264_of_a_camera_must_have_the_exact_rate() {
         let capture = choose(&usb_camera(), &plan("720p", 25, "auto")).unwrap();
         assert_eq!(capture, Capture { form: Form::Mjpeg, rate: (25, 1), sound: false });
     }
 
     #[test]
-    fn what_the_camera_cannot_do_is_refused_with_what_it_can() {
-        let told = choose(&without_h264(), &plan("800x600", 30, "auto")).unwrap_err().to_string();
+    fn an_unsupported_format_is_refused_with_the_supported_ones() {
+        let error = choose(&without_h264(), &plan("800x600", 30, "auto")).unwrap_err().to_string();
         assert_eq!(
-            told,
+            error,
             "the camera cannot give 800x600 at 30 frames a second; it offers raw 640x480 up to \
              30, raw 1280x720 up to 10, MJPEG 1280x720 up to 30, MJPEG 1920x1080 up to 30, raw 320x240 \
              up to 29"
@@ -293,8 +294,8 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_is_described_with_every_size_and_rate() {
-        let lines: Vec<_> = usb_camera().iter().map(Offer::described).collect();
+    fn a_format_is_described_with_every_size_and_rate() {
+        let lines: Vec<_> = usb_camera().iter().map(Offer::describe).collect();
         assert!(lines.iter().any(|line| line.starts_with("raw 640x480 at 30")), "{lines:?}");
         assert!(lines.iter().any(|line| line.contains("29.97")), "{lines:?}");
     }
@@ -318,9 +319,9 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_not_there_is_named() {
+    fn a_missing_device_is_named() {
         gst::init().unwrap();
-        let told = offers(Path::new("/dev/nowhere")).unwrap_err().to_string();
-        assert_eq!(told, "/dev/nowhere is not there; is the camera plugged in?");
+        let error = offers(Path::new("/dev/nowhere")).unwrap_err().to_string();
+        assert_eq!(error, "/dev/nowhere is not there; is the camera plugged in?");
     }
 }

@@ -178,7 +178,7 @@ fn a_film_that_cannot_be_played_is_named_with_the_reason() {
     for (path, reason) in [
         (&clips.folder().join("missing.mp4"), "No such file"),
         (&broken, ""),
-        (&mute, "holds no H.264 video"),
+        (&mute, "has no H.264 video"),
     ] {
         let livebox = Livebox::start(&feed(path, "", ""));
         let answer = livebox.get("/clip.mp4");

@@ -290,7 +290,7 @@ fn a_certificate_for_another_host_is_refused_whoever_has_signed_it() {
     let livebox = Livebox::start(&with_authority(&front, &authority));
 
     let line = livebox.log().wait_for("push far failed", LIMIT);
-    assert!(line.contains("certificate is refused: it is made out to another host"), "{line}");
+    assert!(line.contains("certificate is refused: it is for another host name"), "{line}");
     assert!(receiver.recordings().is_empty());
 }
 

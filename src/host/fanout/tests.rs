@@ -1,4 +1,4 @@
-//! Frames of runs, handed out and kept.
+//! Distribution of frames, and what is kept of a run.
 
 use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -8,7 +8,7 @@ use crate::media::aac::lc_config;
 
 const GIVEN: Given = Given { pictures: Some(Pictures::H264 { in_order: true }), sound: true };
 
-/// An fanout and a run of its feed.
+/// A fanout and a run of its feed.
 fn fanout() -> (Arc<Fanout>, FeedRun) {
     let fanout = Fanout::new("front".parse().unwrap());
     let run = begun(&fanout);
@@ -17,7 +17,7 @@ fn fanout() -> (Arc<Fanout>, FeedRun) {
 
 fn begun(fanout: &Arc<Fanout>) -> FeedRun {
     let run = fanout.begin_run(MediaTime(0));
-    run.writer().promise(GIVEN);
+    run.writer().announce(GIVEN);
     run
 }
 
@@ -42,15 +42,15 @@ fn delta(at: u64) -> AccessUnit {
     picture(0x41, at, 100)
 }
 
-/// A taker of pictures that notes their times.
-fn taken(fanout: &Arc<Fanout>) -> (Taking, UnboundedReceiver<u64>) {
-    let (tell, times) = unbounded_channel();
-    let taking = fanout.take(TrackKind::Video, move |frame| {
+/// A subscriber of video that records the times.
+fn subscribed(fanout: &Arc<Fanout>) -> (Subscription, UnboundedReceiver<u64>) {
+    let (sender, times) = unbounded_channel();
+    let subscription = fanout.subscribe(TrackKind::Video, move |frame| {
         if let Frame::Unit(unit) = frame {
-            tell.send(unit.dts.0).unwrap();
+            sender.send(unit.dts.0).unwrap();
         }
     });
-    (taking, times)
+    (subscription, times)
 }
 
 fn all(times: &mut UnboundedReceiver<u64>) -> Vec<u64> {
@@ -58,7 +58,7 @@ fn all(times: &mut UnboundedReceiver<u64>) -> Vec<u64> {
 }
 
 #[test]
-fn who_comes_late_gets_the_pictures_since_the_newest_key_frame() {
+fn late_subscribers_get_the_pictures_since_the_newest_key_frame() {
     let (fanout, run) = fanout();
     let writer = run.writer();
     for unit in [key(1), delta(2), key(3), delta(4)] {
@@ -66,17 +66,17 @@ fn who_comes_late_gets_the_pictures_since_the_newest_key_frame() {
     }
     assert_eq!(fanout.begin(), Some(MediaTime(3)));
 
-    let (_taking, mut times) = taken(&fanout);
+    let (_subscription, mut times) = subscribed(&fanout);
     writer.unit(delta(5));
 
     assert_eq!(all(&mut times), [3, 4, 5]);
 }
 
 #[test]
-fn pictures_before_the_first_key_frame_of_a_run_go_nowhere() {
+fn pictures_before_the_first_key_frame_of_a_run_are_ignored() {
     let (fanout, run) = fanout();
     let writer = run.writer();
-    let (_taking, mut times) = taken(&fanout);
+    let (_subscription, mut times) = subscribed(&fanout);
     assert!(!writer.unit(delta(1)));
     assert!(writer.unit(key(2)));
     let run = begun(&fanout);
@@ -86,15 +86,15 @@ fn pictures_before_the_first_key_frame_of_a_run_go_nowhere() {
 }
 
 #[test]
-fn what_is_kept_of_a_run_ends_with_it() {
+fn kept_frames_are_dropped_with_their_run() {
     let (fanout, run) = fanout();
     run.writer().unit(key(1));
     run.writer().audio_config(lc_config(48_000, 2).unwrap());
     drop(run);
 
-    let (_pictures, mut times) = taken(&fanout);
-    let (tell, mut sounds) = unbounded_channel();
-    let _sounds = fanout.take(TrackKind::Audio, move |_| tell.send(()).unwrap());
+    let (_pictures, mut times) = subscribed(&fanout);
+    let (sender, mut sounds) = unbounded_channel();
+    let _sounds = fanout.subscribe(TrackKind::Audio, move |_| sender.send(()).unwrap());
 
     assert_eq!(fanout.begin(), None);
     assert!(all(&mut times).is_empty() && sounds.try_recv().is_err());
@@ -102,15 +102,15 @@ fn what_is_kept_of_a_run_ends_with_it() {
 }
 
 #[test]
-fn a_pipeline_that_goes_on_after_its_run_writes_into_no_other() {
+fn a_pipeline_that_outlives_its_run_does_not_write_into_the_next() {
     let (fanout, first) = fanout();
     let late = first.writer();
     let second = fanout.begin_run(MediaTime(10));
     drop(first);
-    let (_taking, mut times) = taken(&fanout);
+    let (_subscription, mut times) = subscribed(&fanout);
 
     assert!(!late.unit(key(1)));
-    late.promise(Given { pictures: None, ..GIVEN });
+    late.announce(Given { pictures: None, ..GIVEN });
     assert!(second.writer().unit(key(11)));
 
     assert_eq!(all(&mut times), [11]);
@@ -123,7 +123,7 @@ fn a_group_of_pictures_that_is_too_long_is_not_kept() {
     let (fanout, run) = fanout();
     let writer = run.writer();
     writer.unit(key(1));
-    writer.unit(picture(0x41, 2, PAST_BYTES));
+    writer.unit(picture(0x41, 2, MAX_GOP_BYTES));
     writer.unit(delta(3));
     assert_eq!(fanout.begin(), None);
     writer.unit(key(4));
@@ -131,31 +131,31 @@ fn a_group_of_pictures_that_is_too_long_is_not_kept() {
 }
 
 #[test]
-fn who_lets_go_gets_nothing_more() {
+fn a_dropped_subscription_gets_no_more_frames() {
     let (fanout, run) = fanout();
     let writer = run.writer();
-    let (taking, mut times) = taken(&fanout);
-    assert!(writer.has_viewers());
-    drop(taking);
+    let (subscription, mut times) = subscribed(&fanout);
+    assert!(writer.has_video_subscribers());
+    drop(subscription);
     writer.unit(key(1));
-    assert!(!writer.has_viewers());
+    assert!(!writer.has_video_subscribers());
     assert!(all(&mut times).is_empty());
 }
 
 #[test]
-fn a_run_that_gives_the_same_is_no_change() {
+fn unchanged_media_of_a_run_do_not_wake_receivers() {
     let (fanout, run) = fanout();
     let writer = run.writer();
     let mut given = fanout.given();
     given.mark_unchanged();
-    writer.promise(GIVEN);
+    writer.announce(GIVEN);
     assert!(!given.has_changed().unwrap());
-    writer.promise(Given { sound: false, ..GIVEN });
+    writer.announce(Given { sound: false, ..GIVEN });
     assert!(given.has_changed().unwrap());
 }
 
 #[test]
-fn pictures_that_were_once_out_of_order_are_not_trusted_again() {
+fn pictures_once_out_of_order_are_expected_to_be_so_in_the_next_run() {
     const MS: u64 = 1_000_000;
     let (fanout, run) = fanout();
     let writer = run.writer();
@@ -168,7 +168,7 @@ fn pictures_that_were_once_out_of_order_are_not_trusted_again() {
 }
 
 #[test]
-fn pictures_that_are_shown_in_another_order_are_told_of() {
+fn pictures_out_of_display_order_are_detected() {
     const MS: u64 = 1_000_000;
     let in_order = |times: &[u64]| {
         let (fanout, run) = fanout();
@@ -180,6 +180,6 @@ fn pictures_that_are_shown_in_another_order_are_told_of() {
     };
     assert!(in_order(&[40, 80, 120, 160]));
     assert!(!in_order(&[40, 160, 80, 120, 280, 200, 240]));
-    // A server whose clock was set back goes on from there.
+    // A server whose clock was set back.
     assert!(in_order(&[5000, 5040, 40, 80, 120]));
 }
