@@ -162,7 +162,7 @@ impl Reader {
         let (next, tasks) = before.next(settings, text, rolled_back).await;
         let next = Arc::new(next);
         self.topology.send_replace(Arc::clone(&next));
-        self.state.show(Arc::clone(&next));
+        self.state.set_topology(Arc::clone(&next));
         if let Some(recordings) = &self.recordings {
             recordings.apply(&next.settings.recordings, next.recordable()).await;
         }

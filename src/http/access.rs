@@ -1,8 +1,7 @@
-//! May they? Who needs a password, and for what.
+//! Access control: which requests need a password.
 //!
-//! Whatever answers at a path of the table stands behind [`guard`], and what
-//! changes something asks its [`Caller`]. Nothing else in this folder knows of
-//! passwords.
+//! Every path of the table is behind [`guard`]; handlers that change something
+//! check their [`Caller`]. Passwords are handled nowhere else in this folder.
 
 use std::future::{Ready, ready};
 use std::net::IpAddr;
@@ -14,7 +13,7 @@ use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 
 use super::error::ApiError;
-use super::origin::{Facts, Peer, Scheme, Verdict, is_of_proxy, is_untold, judge};
+use super::origin::{Facts, Peer, Scheme, Verdict, has_unknown_origin, is_proxy_header, judge};
 use crate::accounts::{Authenticator, Scope, basic_password};
 use crate::base::authority::Authority;
 use crate::base::secret::Secret;
@@ -25,85 +24,86 @@ use crate::http::state::State;
 use crate::model::ids::StreamName;
 use crate::model::status::{Closed, Recordings, Snapshot};
 
-/// What a request was found to ask for, and who knows its password: of the
-/// same topology, so that a reload in between opens nothing.
+/// The scope of a request and the authenticator of the same topology, so that a
+/// reload in between grants nothing.
 #[derive(Clone, Debug)]
-struct Behind(Scope, Authenticator);
+struct Protection(Scope, Authenticator);
 
-/// Notes for [`guard`] what a request asks for.
-pub(super) fn note(data: &mut Extensions, place: Scope, authenticator: &Authenticator) {
-    data.insert(Behind(place, authenticator.clone()));
+/// Stores the scope of a request for [`guard`].
+pub(super) fn set_scope(data: &mut Extensions, scope: Scope, authenticator: &Authenticator) {
+    data.insert(Protection(scope, authenticator.clone()));
 }
 
-/// Lets a request pass of somebody who may see what it asks for, as noted.
+/// Middleware: rejects requests without access to their stored scope.
 pub(super) async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, actix_web::Error> {
-    let behind = request.extensions().get::<Behind>().cloned();
-    let entry = match behind {
-        Some(Behind(place, authenticator)) => {
-            enter(request.request(), &place, &authenticator).await
+    let protection = request.extensions().get::<Protection>().cloned();
+    let access = match protection {
+        Some(Protection(scope, authenticator)) => {
+            authorize(request.request(), &scope, &authenticator).await
         }
-        // Where nobody has said what it is, it is for nobody.
+        // Without a scope, access is denied.
         None => Err(ApiError::NoSuchPath(request.path().to_owned())),
     };
-    match entry {
-        Ok(Entry::Open) => Ok(next.call(request).await?.map_into_left_body()),
-        Ok(Entry::Shown) => {
+    match access {
+        Ok(Access::Open) => Ok(next.call(request).await?.map_into_left_body()),
+        Ok(Access::Authorized) => {
             let mut response = next.call(request).await?.map_into_left_body();
-            keep_private(response.headers_mut());
+            set_private(response.headers_mut());
             Ok(response)
         }
         Err(error) => Ok(request.error_response(error).map_into_right_body()),
     }
 }
 
-/// Whether what a request asks for, as noted, needs no password.
+/// Whether the stored scope of a request needs no password.
 pub(super) fn is_open(request: &ServiceRequest) -> bool {
-    let noted = request.extensions().get::<Behind>().cloned();
-    noted.is_some_and(|Behind(place, authenticator)| !authenticator.requires_password(&place))
+    let protection = request.extensions().get::<Protection>().cloned();
+    protection
+        .is_some_and(|Protection(scope, authenticator)| !authenticator.requires_password(&scope))
 }
 
-/// Why somebody is let in.
+/// Why access is granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Entry {
-    /// Everybody is.
+enum Access {
+    /// No password is needed.
     Open,
-    /// A password was shown, or an operator needs none.
-    Shown,
+    /// The password is right, or the caller is an operator that needs none.
+    Authorized,
 }
 
-async fn enter(
+async fn authorize(
     request: &HttpRequest,
-    place: &Scope,
+    scope: &Scope,
     authenticator: &Authenticator,
-) -> Result<Entry, ApiError> {
-    if !authenticator.requires_password(place) {
-        return Ok(Entry::Open);
+) -> Result<Access, ApiError> {
+    if !authenticator.requires_password(scope) {
+        return Ok(Access::Open);
     }
     if is_operator(request) {
-        return Ok(Entry::Shown);
+        return Ok(Access::Authorized);
     }
-    let needed = || ApiError::PasswordNeeded { realm: realm(place) };
-    let password = password_of(request.headers()).ok_or_else(needed)?;
+    let needed = || ApiError::PasswordNeeded { realm: realm(scope) };
+    let password = basic_auth_password(request.headers()).ok_or_else(needed)?;
     let from = request.peer_addr().map(|peer| peer.ip());
-    if authenticator.verify(place, &password, from).await? {
-        return Ok(Entry::Shown);
+    if authenticator.verify(scope, &password, from).await? {
+        return Ok(Access::Authorized);
     }
     Err(needed())
 }
 
-/// Whether whoever asks may see `place`.
-pub(super) async fn may_see(request: &HttpRequest, place: &Scope) -> bool {
-    match porter_of(request) {
-        Some(authenticator) => enter(request, place, &authenticator).await.is_ok(),
+/// Whether the caller has access to `scope`.
+pub(super) async fn may_see(request: &HttpRequest, scope: &Scope) -> bool {
+    match authenticator_of(request) {
+        Some(authenticator) => authorize(request, scope, &authenticator).await.is_ok(),
         None => false,
     }
 }
 
-/// Returns if whoever asks may see what was recorded of `stream`: who may see the
-/// stream may.
+/// Returns if the caller may see the recordings of `stream`: viewers of a stream
+/// may see its recordings.
 ///
 /// # Errors
 /// The stream's password is missing or wrong.
@@ -111,20 +111,20 @@ pub(super) async fn require_viewer(
     request: &HttpRequest,
     stream: &StreamName,
 ) -> Result<(), ApiError> {
-    let authenticator = porter_of(request);
+    let authenticator = authenticator_of(request);
     let authenticator =
         authenticator.ok_or_else(|| ApiError::NoSuchPath(request.path().to_owned()))?;
-    enter(request, &place_of_recordings(request, stream), &authenticator).await.map(|_| ())
+    authorize(request, &recordings_scope(request, stream), &authenticator).await.map(|_| ())
 }
 
-/// Whether recordings of `stream` may stand in a list for the caller.
+/// Whether a list for the caller may contain recordings of `stream`.
 pub(super) fn are_recordings_listed(request: &HttpRequest, stream: &StreamName) -> bool {
-    is_listed_at(request, &place_of_recordings(request, stream))
+    is_scope_listed(request, &recordings_scope(request, stream))
 }
 
-/// What opens the recordings of a stream. One that the configuration has no
-/// longer may have had a password: those are for operators.
-fn place_of_recordings(request: &HttpRequest, stream: &StreamName) -> Scope {
+/// The scope of the recordings of a stream. A stream that is not configured may
+/// have had a password: its recordings are for operators.
+fn recordings_scope(request: &HttpRequest, stream: &StreamName) -> Scope {
     let state = request.app_data::<web::Data<State>>();
     match state.is_some_and(|state| state.topology().settings.has_stream(stream)) {
         true => Scope::Stream(stream.clone()),
@@ -132,52 +132,51 @@ fn place_of_recordings(request: &HttpRequest, stream: &StreamName) -> Scope {
     }
 }
 
-/// Whether `stream` may stand in a list for whoever asks. No password is
-/// checked for a list: only what is known already opens anything.
+/// Whether a list for the caller may contain `stream`. No password is hashed for
+/// a list: only passwords that were verified before count.
 pub(super) fn is_listed(request: &HttpRequest, stream: &StreamName) -> bool {
-    is_listed_at(request, &Scope::Stream(stream.clone()))
+    is_scope_listed(request, &Scope::Stream(stream.clone()))
 }
 
-fn is_listed_at(request: &HttpRequest, place: &Scope) -> bool {
-    let Some(authenticator) = porter_of(request) else { return false };
-    let password = password_of(request.headers());
-    let is_verified = |password| authenticator.is_verified(place, password);
-    !authenticator.requires_password(place)
+fn is_scope_listed(request: &HttpRequest, scope: &Scope) -> bool {
+    let Some(authenticator) = authenticator_of(request) else { return false };
+    let password = basic_auth_password(request.headers());
+    let is_verified = |password| authenticator.is_verified(scope, password);
+    !authenticator.requires_password(scope)
         || is_operator(request)
         || password.as_ref().is_some_and(is_verified)
 }
 
-/// Takes out of `snapshot` what is not for whoever asks, and returns the
-/// streams of which it was.
-pub(super) fn close(request: &HttpRequest, snapshot: &mut Snapshot) -> Vec<Closed> {
-    close_recordings(request, &mut snapshot.recordings);
+/// Removes from `snapshot` what the caller may not see, and returns the streams
+/// that were removed.
+pub(super) fn redact(request: &HttpRequest, snapshot: &mut Snapshot) -> Vec<Closed> {
+    redact_recordings(request, &mut snapshot.recordings);
     snapshot.close(|name| is_listed(request, name))
 }
 
-/// Takes out of the sums of recordings what is not for whoever asks.
-pub(super) fn close_recordings(request: &HttpRequest, recordings: &mut Recordings) {
+/// Removes from the sums of recordings what the caller may not see.
+pub(super) fn redact_recordings(request: &HttpRequest, recordings: &mut Recordings) {
     recordings.close(|name| are_recordings_listed(request, name));
 }
 
-/// As [`close`], on a page about the box: who has shown its password sees all.
-pub(super) fn close_page(request: &HttpRequest, snapshot: &mut Snapshot) -> Vec<Closed> {
-    match porter_of(request)
+/// As [`redact`], for a page about the box: with the password of the pages, the caller sees all.
+pub(super) fn redact_page(request: &HttpRequest, snapshot: &mut Snapshot) -> Vec<Closed> {
+    match authenticator_of(request)
         .is_some_and(|authenticator| authenticator.requires_password(&Scope::Pages))
     {
         true => Vec::new(),
-        false => close(request, snapshot),
+        false => redact(request, snapshot),
     }
 }
 
-fn porter_of(request: &HttpRequest) -> Option<Authenticator> {
+fn authenticator_of(request: &HttpRequest) -> Option<Authenticator> {
     request.app_data::<web::Data<State>>().map(|state| state.topology().authenticator.clone())
 }
 
-/// Whether a connection may take one of the places that are reserved for
-/// operating the service, judged by its first request: it comes in a way that
-/// operators need no password for, or shows one that is known, or comes from
-/// where one was shown of late. Loopback is no such address, as all that comes
-/// through a proxy on the box comes from there.
+/// Whether a connection may take a slot that is reserved for operators, by its
+/// first request: it needs no password, or has a verified one, or comes from an
+/// address that had one lately. Loopback is no such address, because all requests
+/// through a proxy on this machine come from there.
 pub(super) fn is_privileged(state: &State, peer: Peer, head: &[u8]) -> bool {
     let authenticator = state.topology().authenticator.clone();
     let value = |wanted: &str| {
@@ -186,33 +185,34 @@ pub(super) fn is_privileged(state: &State, peer: Peer, head: &[u8]) -> bool {
     let facts = Facts {
         peer,
         host: value("host").and_then(Authority::parse),
-        proxied: headers(head).any(|(name, _)| is_of_proxy(&name.to_ascii_lowercase())),
+        proxied: headers(head).any(|(name, _)| is_proxy_header(&name.to_ascii_lowercase())),
         ..Facts::default()
     };
     match judge(&facts) {
         Verdict::Operator => return true,
         Verdict::Loopback if authenticator.trusts_loopback() => return true,
-        Verdict::Loopback | Verdict::Stranger | Verdict::OtherOrigin => {}
+        Verdict::Loopback | Verdict::Untrusted | Verdict::OtherOrigin => {}
     }
-    let shown = value("authorization").and_then(basic_password);
-    let is_known = shown.is_some_and(|password| authenticator.is_verified(&Scope::Box, &password));
+    let password = value("authorization").and_then(basic_password);
+    let is_known =
+        password.is_some_and(|password| authenticator.is_verified(&Scope::Box, &password));
     let is_known_at = |from: IpAddr| {
         !from.to_canonical().is_loopback() && authenticator.is_operator_address(from)
     };
     is_known || matches!(peer, Peer::Address(from) if is_known_at(from))
 }
 
-/// What browsers keep a password for.
-fn realm(place: &Scope) -> String {
-    match place {
+/// The realm for which browsers store a password.
+fn realm(scope: &Scope) -> String {
+    match scope {
         Scope::Box => "livebox".to_owned(),
         Scope::Pages => "livebox pages".to_owned(),
         Scope::Stream(name) => format!("livebox stream {name}"),
     }
 }
 
-/// No cache on the way may give to others what was shown to one.
-fn keep_private(headers: &mut HeaderMap) {
+/// Forbids shared caches to store the response.
+fn set_private(headers: &mut HeaderMap) {
     let cached = headers.get(header::CACHE_CONTROL).and_then(|value| value.to_str().ok());
     let private = cached.map(|cached| cached.replace("public", "private"));
     if let Some(Ok(value)) = private.map(|text| HeaderValue::from_str(&text)) {
@@ -220,12 +220,12 @@ fn keep_private(headers: &mut HeaderMap) {
     }
 }
 
-/// Whoever sent the request.
+/// The sender of a request.
 #[derive(Debug)]
 pub(super) struct Caller {
     verdict: Verdict,
-    /// A browser that does not say which site made it ask for a change.
-    untold: bool,
+    /// Whether a browser requests a change without naming the origin.
+    has_unknown_origin: bool,
     password: Option<Secret>,
     peer: Option<IpAddr>,
     authenticator: Option<Authenticator>,
@@ -235,24 +235,25 @@ impl Caller {
     /// Returns if the caller may read control data and change things.
     ///
     /// # Errors
-    /// Says what is missing: the password, its being set, or being this site's page.
+    /// The password is missing, wrong or not configured, or a page of another
+    /// site sent the request.
     pub(super) async fn require_operator(&self) -> Result<(), ApiError> {
-        if self.untold {
+        if self.has_unknown_origin {
             return Err(ApiError::OtherOrigin);
         }
         self.require_operator_by_token().await
     }
 
-    /// Whether the caller is an operator, for a page that shows more to one.
-    /// Browsers send viewers' passwords to it as well: what is known to be one
-    /// is not checked against the box, where it would count as a guess.
+    /// Whether the caller is an operator, for a page that shows more to operators.
+    /// Browsers send viewers' passwords to it as well: a verified one of these is
+    /// not checked for the box, where it would count as a guess.
     pub(super) async fn is_operator(&self) -> bool {
         let Some(authenticator) = &self.authenticator else { return false };
         match self.verdict {
             Verdict::Operator => return true,
             Verdict::OtherOrigin => return false,
             Verdict::Loopback if authenticator.trusts_loopback() => return true,
-            Verdict::Loopback | Verdict::Stranger => {}
+            Verdict::Loopback | Verdict::Untrusted => {}
         }
         let Some(password) = &self.password else { return false };
         if !authenticator.is_verified(&Scope::Box, password)
@@ -263,18 +264,17 @@ impl Caller {
         authenticator.verify(&Scope::Box, password, self.peer).await.unwrap_or(false)
     }
 
-    /// As [`Caller::require_operator`], for forms that show by a token of
-    /// their own that they are this site's.
+    /// As [`Caller::require_operator`], for forms that carry a token of this site.
     ///
     /// # Errors
-    /// Likewise.
+    /// As [`Caller::require_operator`].
     pub(super) async fn require_operator_by_token(&self) -> Result<(), ApiError> {
         let authenticator = self.authenticator.as_ref().ok_or(ApiError::NoPasswordSet)?;
         match self.verdict {
             Verdict::Operator => return Ok(()),
             Verdict::OtherOrigin => return Err(ApiError::OtherOrigin),
             Verdict::Loopback if authenticator.trusts_loopback() => return Ok(()),
-            Verdict::Loopback | Verdict::Stranger => {}
+            Verdict::Loopback | Verdict::Untrusted => {}
         }
         if !authenticator.requires_password(&Scope::Box) {
             return Err(ApiError::NoPasswordSet);
@@ -296,21 +296,21 @@ impl FromRequest for Caller {
         let facts = facts(request);
         ready(Ok(Self {
             verdict: judge(&facts),
-            untold: is_untold(&facts),
-            password: password_of(request.headers()),
+            has_unknown_origin: has_unknown_origin(&facts),
+            password: basic_auth_password(request.headers()),
             peer: request.peer_addr().map(|address| address.ip()),
-            authenticator: porter_of(request),
+            authenticator: authenticator_of(request),
         }))
     }
 }
 
-/// Whether the request came in a way that only operators have.
+/// Whether the request came over the Unix socket, which only operators can open.
 fn is_operator(request: &HttpRequest) -> bool {
     judge(&facts(request)) == Verdict::Operator
 }
 
-/// What a request shows of where it comes from. No header counts that is there
-/// twice: such requests are refused before (`ambiguity`).
+/// The facts about the origin of a request. Requests with repeated headers were
+/// rejected before (`ambiguity`).
 fn facts(request: &HttpRequest) -> Facts<'_> {
     let headers = request.headers();
     let text = |name: header::HeaderName| headers.get(name)?.to_str().ok();
@@ -322,16 +322,16 @@ fn facts(request: &HttpRequest) -> Facts<'_> {
     Facts {
         peer,
         host: text(header::HOST).and_then(Authority::parse),
-        // An origin that is not even text is another one.
+        // An origin that is not text is a foreign one.
         origin: headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or("null")),
         fetch_site: text(FETCH_SITE),
         user_agent: text(header::USER_AGENT),
         changes: !request.method().is_safe(),
         scheme: request.app_data::<Scheme>().copied().unwrap_or_default(),
-        proxied: headers.keys().any(|name| is_of_proxy(name.as_str())),
+        proxied: headers.keys().any(|name| is_proxy_header(name.as_str())),
     }
 }
 
-fn password_of(headers: &HeaderMap) -> Option<Secret> {
+fn basic_auth_password(headers: &HeaderMap) -> Option<Secret> {
     basic_password(headers.get(header::AUTHORIZATION)?.to_str().ok()?)
 }

@@ -1,6 +1,6 @@
 //! Cross-origin reads: players on other sites may read the media of streams
-//! that have no password, errors included. Pages and figures of the box, and
-//! everything behind a password, stay readable for this origin only.
+//! without a password, errors included. Pages, the figures of the box and
+//! everything behind a password are readable for this origin only.
 
 use actix_web::HttpResponse;
 use actix_web::body::{EitherBody, MessageBody};
@@ -12,17 +12,17 @@ use actix_web::middleware::Next;
 use super::access;
 use super::table;
 
-/// How long a browser may keep the answer to a preflight, in seconds; Chromium
-/// keeps it for two hours at most.
+/// How long a browser may cache a preflight response, in seconds; Chromium caches
+/// it for at most two hours.
 const PREFLIGHT_MAX_AGE_S: &str = "7200";
 
-/// Adds the headers of the CORS protocol (Fetch, section 3.3) to answers that
-/// every site may read, and answers their preflight requests.
-pub(super) async fn share(
+/// Middleware: adds the headers of the CORS protocol (Fetch, section 3.3) to
+/// responses that every site may read, and answers their preflight requests.
+pub(super) async fn add_headers(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, actix_web::Error> {
-    let is_shared = table::asks_for_media(&request) && access::is_open(&request);
+    let is_shared = table::is_for_media(&request) && access::is_open(&request);
     if is_shared && request.method() == Method::OPTIONS {
         return Ok(request.into_response(preflight()).map_into_right_body());
     }

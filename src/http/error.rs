@@ -1,4 +1,4 @@
-//! Everything a handler can fail with, and the only place that picks a status.
+//! The errors of all handlers, and the only place that maps them to statuses.
 
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::service::control::Refused;
 use crate::service::livebox::BoxError;
 use crate::service::operations::OperationError;
 
+/// Why a request fails.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
     #[error(transparent)]
@@ -35,33 +36,33 @@ pub(super) enum ApiError {
     NoSuchPath(String),
     #[error("Method Not Allowed: use {allow}")]
     WrongMethod { allow: &'static str },
-    #[error("The password is needed")]
+    #[error("A password is required")]
     PasswordNeeded { realm: String },
     #[error(
-        "Only the box itself may do this, as no password is set; run `livebox password` on it \
-         and put the result into the configuration as access.password"
+        "Only this machine itself may do this, because no password is set; run `livebox password` \
+         on it and put the result into the configuration as access.password"
     )]
     NoPasswordSet,
-    #[error("Bad Request: the header {0} may be there once, as plain text")]
+    #[error("Bad Request: the header {0} must occur once, as plain text")]
     Ambiguous(HeaderName),
-    #[error("Misdirected Request: this server does not answer to that name (server.hosts)")]
+    #[error("Misdirected Request: this host name is not in server.hosts")]
     OtherHost,
-    #[error("A page of another site may not do this")]
+    #[error("Requests from pages of other sites are rejected")]
     OtherOrigin,
     #[error(
-        "The form is not one of the page that is shown; nothing was changed. Open the page again"
+        "The form does not belong to the current page; nothing was changed. Open the page again"
     )]
     ForeignForm,
     #[error("Refused: {0}")]
     Busy(#[from] Busy),
-    #[error("The stream gives no picture yet{}", because(.cause.as_ref()))]
+    #[error("The stream has no picture yet{}", because(.cause.as_ref()))]
     NoPicture { cause: Option<Failure> },
-    #[error("The stream has no sound")]
+    #[error("The stream has no audio track")]
     NoSound,
-    #[error("The stream gives nothing yet{}", because(.cause.as_ref()))]
+    #[error("The stream has no data yet{}", because(.cause.as_ref()))]
     NoBytes { cause: Option<Failure> },
     #[error(
-        "'{key}' cannot be had of a stream of the type {content_type}; it can of video/mp2t, \
+        "'{key}' is not supported for streams of the type {content_type}, only for video/mp2t, \
          video/mp4, video/webm, video/x-flv and audio/wav"
     )]
     NoMarks { key: String, content_type: String },
@@ -69,11 +70,11 @@ pub(super) enum ApiError {
     Full(#[from] TooManyViewers),
     #[error("No answer: {0}")]
     Shot(#[from] ShotError),
-    #[error("Too many kinds of pictures: {0}")]
+    #[error("Too many variants of pictures: {0}")]
     TooManyVariants(#[from] TooManyVariants),
     #[error("Invalid value for 'before': use the name of a recording")]
     BadBefore,
-    #[error("Not now: {0}")]
+    #[error("Unavailable: {0}")]
     Silent(#[from] Silent),
     #[error(transparent)]
     BadParameter(#[from] BadParameter),
@@ -82,10 +83,10 @@ pub(super) enum ApiError {
 }
 
 impl ApiError {
-    /// The status, and after how long another try makes sense.
+    /// The status, and the delay after which a retry makes sense.
     fn contract(&self) -> (StatusCode, Option<Duration>) {
         match self {
-            ApiError::Operation(refused) => refusal(refused),
+            ApiError::Operation(refused) => operation_contract(refused),
             ApiError::Unreadable(_)
             | ApiError::BadQuery(_)
             | ApiError::UnreadableQuery(_)
@@ -122,7 +123,7 @@ impl ApiError {
         }
     }
 
-    /// What would be accepted in the place of what was not.
+    /// The values that would be accepted instead of a rejected one.
     pub(super) fn valid(&self) -> Option<&'static str> {
         if let ApiError::BadParameter(BadParameter { valid, .. })
         | ApiError::Operation(OperationError::Box(BoxError::Refused(Refused::Value {
@@ -136,8 +137,8 @@ impl ApiError {
     }
 }
 
-/// The status of a refused operation, and after how long another try makes sense.
-fn refusal(refused: &OperationError) -> (StatusCode, Option<Duration>) {
+/// The status of a rejected operation, and the delay after which a retry makes sense.
+fn operation_contract(refused: &OperationError) -> (StatusCode, Option<Duration>) {
     match refused {
         OperationError::NoSuchPush(_)
         | OperationError::NoSuchStream(_)
@@ -166,10 +167,10 @@ fn refusal(refused: &OperationError) -> (StatusCode, Option<Duration>) {
 struct Body<'a> {
     code: u16,
     reason: String,
-    /// What would be accepted.
+    /// The values that would be accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     valid: Option<&'static str>,
-    /// What is wrong with the configuration, one by one.
+    /// The problems of the configuration.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     problems: &'a [String],
 }
@@ -198,7 +199,7 @@ impl ResponseError for ApiError {
         if let ApiError::Shot(ShotError::Failed { stderr, .. }) = self
             && !stderr.trim().is_empty()
         {
-            return page_of(&mut response, stderr);
+            return output_page(&mut response, stderr);
         }
         let problems =
             if let ApiError::Operation(refused) = self { refused.problems() } else { &[] };
@@ -208,7 +209,7 @@ impl ResponseError for ApiError {
     }
 }
 
-/// A query whose values are not of the kinds that they should be.
+/// The error of a query whose values have the wrong types.
 pub(super) fn unreadable_query(error: QueryPayloadError, _: &HttpRequest) -> actix_web::Error {
     let why = match &error {
         QueryPayloadError::Deserialize(why) => why.to_string(),
@@ -218,7 +219,7 @@ pub(super) fn unreadable_query(error: QueryPayloadError, _: &HttpRequest) -> act
 }
 
 /// The standard error of a command, as a page without scripts.
-fn page_of(response: &mut HttpResponseBuilder, stderr: &str) -> HttpResponse {
+fn output_page(response: &mut HttpResponseBuilder, stderr: &str) -> HttpResponse {
     let escaped = stderr.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     response
         .content_type("text/html; charset=utf-8")
@@ -227,7 +228,7 @@ fn page_of(response: &mut HttpResponseBuilder, stderr: &str) -> HttpResponse {
         .body(format!("<pre>{escaped}</pre>\n"))
 }
 
-/// A JSON answer with a newline at its end, never cached.
+/// A JSON response that ends with a newline and must not be cached.
 pub(super) fn json(response: &mut HttpResponseBuilder, body: &impl Serialize) -> HttpResponse {
     let mut text = serde_json::to_string(body).expect("our own structs have string keys only");
     text.push('\n');

@@ -1,7 +1,7 @@
-//! Files as answers: whole, a range of them, or only the news that the client
-//! has them already (RFC 9110, sections 13 and 14).
+//! Files as responses: whole, a range, or "not modified" (RFC 9110, sections 13
+//! and 14).
 //!
-//! Nothing here touches a disk on a worker's thread; [`DiskFile`] does that.
+//! The disk is accessed by [`DiskFile`] only, never on a worker thread.
 
 use std::fs::Metadata;
 use std::io;
@@ -19,19 +19,19 @@ use futures_util::stream::try_unfold;
 
 use crate::base::disk::{CALL_TIMEOUT, DiskFile};
 
-/// A file is read in pieces of this size.
-const PIECE: u64 = 64 << 10;
+/// Bytes of a file that are read at a time.
+const READ_BYTES: u64 = 64 << 10;
 
-/// What the disk says about a file.
+/// The metadata of a file that a response needs.
 #[derive(Clone, Debug)]
-pub(super) struct Facts {
+pub(super) struct FileMeta {
     length: u64,
     modified: SystemTime,
     tag: EntityTag,
 }
 
-impl Facts {
-    pub(super) fn of(file: &Metadata) -> Self {
+impl FileMeta {
+    pub(super) fn from_metadata(file: &Metadata) -> Self {
         let (seconds, nanoseconds) = (file.mtime(), file.mtime_nsec());
         let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         let tag = format!("{:x}:{:x}:{seconds:x}:{nanoseconds:x}", file.ino(), file.len());
@@ -39,22 +39,22 @@ impl Facts {
     }
 }
 
-/// What of a file is to be sent.
+/// The range of a file to send.
 #[derive(Debug, PartialEq, Eq)]
-enum Wanted {
+enum Range {
     Whole,
     Part {
         from: u64,
         length: u64,
     },
-    /// It begins behind the end.
-    Nothing,
+    /// It begins after the end.
+    Unsatisfiable,
 }
 
-/// The answer to `request`, which found `file`.
+/// The response to `request` for `file`.
 pub(super) fn answer(
     request: &HttpRequest,
-    (file, facts): (DiskFile, Facts),
+    (file, meta): (DiskFile, FileMeta),
     content_type: &str,
     caching: &'static str,
 ) -> HttpResponse {
@@ -62,64 +62,64 @@ pub(super) fn answer(
     response
         .insert_header((header::ACCEPT_RANGES, "bytes"))
         .insert_header((header::CACHE_CONTROL, caching))
-        .insert_header(header::ETag(facts.tag.clone()))
-        .insert_header(header::LastModified(facts.modified.into()));
-    if is_known(request, &facts) {
+        .insert_header(header::ETag(meta.tag.clone()))
+        .insert_header(header::LastModified(meta.modified.into()));
+    if is_not_modified(request, &meta) {
         return response.status(StatusCode::NOT_MODIFIED).finish();
     }
-    let (from, length) = match wanted(request, &facts) {
-        Wanted::Whole => (0, facts.length),
-        Wanted::Part { from, length } => {
+    let (from, length) = match requested_range(request, &meta) {
+        Range::Whole => (0, meta.length),
+        Range::Part { from, length } => {
             let last = (from + length).saturating_sub(1);
             response.status(StatusCode::PARTIAL_CONTENT).insert_header((
                 header::CONTENT_RANGE,
-                format!("bytes {from}-{last}/{}", facts.length),
+                format!("bytes {from}-{last}/{}", meta.length),
             ));
             (from, length)
         }
-        Wanted::Nothing => {
+        Range::Unsatisfiable => {
             return response
                 .status(StatusCode::RANGE_NOT_SATISFIABLE)
-                .insert_header((header::CONTENT_RANGE, format!("bytes */{}", facts.length)))
+                .insert_header((header::CONTENT_RANGE, format!("bytes */{}", meta.length)))
                 .finish();
         }
     };
     response.content_type(content_type).body(SizedStream::new(length, pieces(file, from, length)))
 }
 
-/// Whether the client has the file as it is (section 13.2.2).
-fn is_known(request: &HttpRequest, facts: &Facts) -> bool {
+/// Whether the client has the current version of the file (section 13.2.2).
+fn is_not_modified(request: &HttpRequest, meta: &FileMeta) -> bool {
     match request.get_header::<IfNoneMatch>() {
         Some(IfNoneMatch::Any) => true,
-        Some(IfNoneMatch::Items(tags)) => tags.iter().any(|tag| tag.weak_eq(&facts.tag)),
+        Some(IfNoneMatch::Items(tags)) => tags.iter().any(|tag| tag.weak_eq(&meta.tag)),
         None => request
             .get_header::<IfModifiedSince>()
-            .is_some_and(|IfModifiedSince(since)| facts.modified <= SystemTime::from(since)),
+            .is_some_and(|IfModifiedSince(since)| meta.modified <= SystemTime::from(since)),
     }
 }
 
-/// One range; of several the first (section 14.2 lets a server choose).
-fn wanted(request: &HttpRequest, facts: &Facts) -> Wanted {
+/// The requested range; the first of several (section 14.2 allows this).
+fn requested_range(request: &HttpRequest, meta: &FileMeta) -> Range {
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let Some(range) = text(header::RANGE) else { return Wanted::Whole };
+    let Some(range) = text(header::RANGE) else { return Range::Whole };
     // A file that has changed meanwhile is sent whole.
     let is_same = |condition: &str| {
-        condition == facts.tag.to_string()
-            || condition == HttpDate::from(facts.modified).to_string()
+        condition == meta.tag.to_string() || condition == HttpDate::from(meta.modified).to_string()
     };
     if !text(header::IF_RANGE).is_none_or(is_same) {
-        return Wanted::Whole;
+        return Range::Whole;
     }
-    match HttpRange::parse(range, facts.length) {
-        Ok(ranges) => ranges.first().map_or(Wanted::Nothing, |range| Wanted::Part {
+    match HttpRange::parse(range, meta.length) {
+        Ok(ranges) => ranges.first().map_or(Range::Unsatisfiable, |range| Range::Part {
             from: range.start,
             length: range.length,
         }),
-        Err(_) => Wanted::Nothing,
+        Err(_) => Range::Unsatisfiable,
     }
 }
 
-/// The bytes from `from` on, each piece read when the one before has left.
+/// `length` bytes from the offset `from`; each piece is read when the one before
+/// was sent.
 fn pieces(
     file: DiskFile,
     from: u64,
@@ -127,7 +127,7 @@ fn pieces(
 ) -> impl Stream<Item = io::Result<Bytes>> + Unpin + 'static {
     let end = from + length;
     Box::pin(try_unfold((file, from), move |(file, at)| async move {
-        let size = usize::try_from(PIECE.min(end - at)).unwrap_or(0);
+        let size = usize::try_from(READ_BYTES.min(end - at)).unwrap_or(0);
         if size == 0 {
             return Ok(None);
         }
@@ -139,7 +139,7 @@ fn pieces(
         });
         let piece = read.await?;
         if piece.is_empty() {
-            // It has become shorter: the length that was promised cannot be sent.
+            // The file has become shorter than the announced length.
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let next = at + piece.len() as u64;
@@ -153,15 +153,15 @@ mod tests {
 
     use super::*;
 
-    fn facts() -> Facts {
-        Facts {
+    fn meta() -> FileMeta {
+        FileMeta {
             length: 1000,
             modified: UNIX_EPOCH + Duration::from_secs(1_000_000),
             tag: EntityTag::new_strong("a".to_owned()),
         }
     }
 
-    fn asked(headers: &[(&str, &str)]) -> HttpRequest {
+    fn request(headers: &[(&str, &str)]) -> HttpRequest {
         let request = headers.iter().fold(TestRequest::get(), |request, (name, value)| {
             request.append_header((*name, *value))
         });
@@ -169,24 +169,25 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_a_part_and_one_behind_the_end_is_nothing() {
-        let wants = |range| wanted(&asked(&[("range", range)]), &facts());
-        assert_eq!(wants("bytes=0-99"), Wanted::Part { from: 0, length: 100 });
-        assert_eq!(wants("bytes=990-"), Wanted::Part { from: 990, length: 10 });
-        assert_eq!(wants("bytes=-5"), Wanted::Part { from: 995, length: 5 });
-        assert_eq!(wants("bytes=1000-"), Wanted::Nothing);
-        assert_eq!(wanted(&asked(&[]), &facts()), Wanted::Whole);
+    fn a_range_after_the_end_is_unsatisfiable() {
+        let wants = |range| requested_range(&request(&[("range", range)]), &meta());
+        assert_eq!(wants("bytes=0-99"), Range::Part { from: 0, length: 100 });
+        assert_eq!(wants("bytes=990-"), Range::Part { from: 990, length: 10 });
+        assert_eq!(wants("bytes=-5"), Range::Part { from: 995, length: 5 });
+        assert_eq!(wants("bytes=1000-"), Range::Unsatisfiable);
+        assert_eq!(requested_range(&request(&[]), &meta()), Range::Whole);
     }
 
     #[test]
-    fn a_range_of_another_state_of_the_file_is_the_whole() {
-        let wants = |tag| wanted(&asked(&[("range", "bytes=0-9"), ("if-range", tag)]), &facts());
-        assert_eq!(wants("\"a\""), Wanted::Part { from: 0, length: 10 });
-        assert_eq!(wants("\"b\""), Wanted::Whole);
+    fn a_range_of_another_version_gets_the_whole_file() {
+        let wants =
+            |tag| requested_range(&request(&[("range", "bytes=0-9"), ("if-range", tag)]), &meta());
+        assert_eq!(wants("\"a\""), Range::Part { from: 0, length: 10 });
+        assert_eq!(wants("\"b\""), Range::Whole);
     }
 
     #[test]
-    fn a_client_that_has_the_file_is_told_so() {
+    fn a_client_with_the_current_version_gets_not_modified() {
         for (header, value, known) in [
             ("if-none-match", "\"a\"", true),
             ("if-none-match", "\"b\", W/\"a\"", true),
@@ -194,16 +195,20 @@ mod tests {
             ("if-modified-since", "Mon, 12 Jan 1970 13:46:40 GMT", true),
             ("if-modified-since", "Mon, 12 Jan 1970 13:46:39 GMT", false),
         ] {
-            assert_eq!(is_known(&asked(&[(header, value)]), &facts()), known, "{header}: {value}");
+            assert_eq!(
+                is_not_modified(&request(&[(header, value)]), &meta()),
+                known,
+                "{header}: {value}"
+            );
         }
     }
 
     proptest::proptest! {
         #[test]
-        fn no_range_leads_out_of_the_file(range in "(bytes=)?[0-9,\\- ]{0,30}", length in 0_u64..5) {
-            let facts = Facts { length, ..facts() };
-            if let Wanted::Part { from, length } = wanted(&asked(&[("range", &range)]), &facts) {
-                proptest::prop_assert!(from + length <= facts.length);
+        fn no_range_exceeds_the_file(range in "(bytes=)?[0-9,\\- ]{0,30}", length in 0_u64..5) {
+            let meta = FileMeta { length, ..meta() };
+            if let Range::Part { from, length } = requested_range(&request(&[("range", &range)]), &meta) {
+                proptest::prop_assert!(from + length <= meta.length);
             }
         }
     }

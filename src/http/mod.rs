@@ -1,7 +1,7 @@
-//! The only folder that names actix: what answers at which URL.
+//! The HTTP server: the only folder that names actix.
 //!
-//! Handlers ask and answer; they decide nothing. Errors become statuses in
-//! one table (`error.rs`), callers are judged in one place (`access.rs`).
+//! Handlers call the service and decide nothing. Errors become statuses in one
+//! table (`error.rs`), access is checked in one place (`access.rs`).
 
 mod access;
 mod api;

@@ -1,14 +1,14 @@
-//! Who is asking, judged from what a request shows. Pure.
+//! Classifies the origin of a request by its connection and headers. Pure.
 //!
-//! The Unix socket is for operators, whom its permissions choose. A direct
-//! connection from loopback is told apart from all others: whether it may do
-//! more than a stranger is a setting. A page of another site may do nothing.
+//! The Unix socket is for operators, selected by its permissions. Direct
+//! connections from loopback are a class of their own: a setting decides whether
+//! they are trusted. Requests from pages of other sites may change nothing.
 
 use std::net::IpAddr;
 
 use crate::base::authority::Authority;
 
-/// What a request shows of where it comes from.
+/// What is known about the origin of a request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts<'a> {
     pub peer: Peer,
@@ -16,24 +16,24 @@ pub(super) struct Facts<'a> {
     pub origin: Option<&'a str>,
     pub fetch_site: Option<&'a str>,
     pub user_agent: Option<&'a str>,
-    /// Whether the request asks for more than to see something.
+    /// Whether the method may change something.
     pub changes: bool,
-    /// Whether any header says that a proxy stands between.
+    /// Whether a header shows that the request passed a proxy.
     pub proxied: bool,
     pub scheme: Scheme,
 }
 
-/// The other end of the connection.
+/// The peer of the connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Peer {
-    /// A program that may open the Unix socket.
+    /// A client of the Unix socket.
     UnixSocket,
     Address(IpAddr),
     #[default]
     Unknown,
 }
 
-/// What this port speaks.
+/// The protocol of this port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Scheme {
     #[default]
@@ -43,20 +43,20 @@ pub(super) enum Scheme {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Came through the Unix socket.
+    /// A client of the Unix socket.
     Operator,
-    /// A direct connection from this machine, or a proxy on it that does not
-    /// say that it is one.
+    /// A direct connection from this machine, or from a proxy on it that adds no
+    /// header.
     Loopback,
-    /// Somebody who must show the password.
-    Stranger,
-    /// A page of another site had the browser send this.
+    /// A client that needs the password.
+    Untrusted,
+    /// A browser sent this for a page of another site.
     OtherOrigin,
 }
 
 /// Headers that proxies and content delivery networks add, besides those that
 /// begin with `x-forwarded` or `x-original` or end with `client-ip`. One of them
-/// is enough: a client that sends it by itself only loses a privilege.
+/// is enough: a client that sends one without a proxy only loses a privilege.
 const PROXY_HEADERS: [&str; 17] = [
     "forwarded",
     "forwarded-for",
@@ -77,32 +77,33 @@ const PROXY_HEADERS: [&str; 17] = [
     "x-scheme",
 ];
 
-/// Whether proxies add the header of this name, which is in lower case.
-pub(super) fn is_of_proxy(name: &str) -> bool {
+/// Whether proxies add the header `name`, in lower case.
+pub(super) fn is_proxy_header(name: &str) -> bool {
     name.starts_with("x-forwarded")
         || name.starts_with("x-original")
         || name.ends_with("client-ip")
         || PROXY_HEADERS.contains(&name)
 }
 
+/// Classifies a request.
 pub(super) fn judge(facts: &Facts<'_>) -> Verdict {
     if is_other_origin(facts) {
         return Verdict::OtherOrigin;
     }
-    // A name that leads here by a rebound DNS entry is not the machine's own.
+    // Protects against DNS rebinding: another name may resolve to this machine.
     let has_own_name = facts.host.is_some_and(|authority| authority.host.is_loopback());
     match facts.peer {
-        _ if facts.proxied => Verdict::Stranger,
+        _ if facts.proxied => Verdict::Untrusted,
         Peer::UnixSocket => Verdict::Operator,
         Peer::Address(ip) if ip.to_canonical().is_loopback() && has_own_name => Verdict::Loopback,
-        Peer::Address(_) | Peer::Unknown => Verdict::Stranger,
+        Peer::Address(_) | Peer::Unknown => Verdict::Untrusted,
     }
 }
 
-/// Whether a browser asks for a change and does not say which site had it do
-/// so: those from before 2020 leave that out for forms. Programs are no
-/// browsers, and a page cannot make a browser call itself otherwise.
-pub(super) fn is_untold(facts: &Facts<'_>) -> bool {
+/// Whether a browser requests a change without naming the origin: browsers from
+/// before 2020 omit it for forms. Other programs are recognised by `User-Agent`,
+/// which a page cannot change.
+pub(super) fn has_unknown_origin(facts: &Facts<'_>) -> bool {
     let is_browser = facts.user_agent.is_some_and(|agent| agent.starts_with("Mozilla/"));
     facts.changes && is_browser && facts.origin.is_none() && facts.fetch_site.is_none()
 }
@@ -112,14 +113,14 @@ fn is_other_origin(facts: &Facts<'_>) -> bool {
     by_fetch || facts.origin.is_some_and(|origin| !is_own_origin(origin, facts))
 }
 
-/// `null` has no authority, and is nobody's origin.
+/// Whether `origin` is this server. `null` has no authority and never is.
 fn is_own_origin(origin: &str, facts: &Facts<'_>) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let default_port = match (scheme, facts.scheme) {
         ("https", Scheme::Http | Scheme::Https) => 443,
         ("http", Scheme::Http) => 80,
-        // What came unencrypted may have been changed on the way, and does not
-        // speak for a port with TLS. One without may stand behind a proxy that has it.
+        // An unencrypted page may have been modified on the way and is no own
+        // origin of a port with TLS. A port without TLS may be behind a TLS proxy.
         _ => return false,
     };
     match (Authority::parse(authority), facts.host) {
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn another_host_a_proxy_and_a_rebound_name_are_strangers() {
+    fn other_hosts_proxies_and_rebound_names_are_untrusted() {
         for facts in [
             Facts { peer: from("192.168.1.7"), ..local() },
             Facts { peer: Peer::Unknown, ..local() },
@@ -170,14 +171,14 @@ mod tests {
             Facts { host: host("127.0.0.1.evil.example"), ..local() },
             Facts { proxied: true, peer: Peer::UnixSocket, ..local() },
         ] {
-            assert_eq!(judge(&facts), Verdict::Stranger, "{facts:?}");
+            assert_eq!(judge(&facts), Verdict::Untrusted, "{facts:?}");
         }
     }
 
     #[test]
-    fn a_browser_that_does_not_say_who_made_it_post_is_noticed_and_a_program_is_not() {
+    fn only_browsers_that_send_no_origin_with_a_change_have_an_unknown_origin() {
         let old = Facts { user_agent: Some("Mozilla/5.0 (X11)"), changes: true, ..local() };
-        assert!(is_untold(&old));
+        assert!(has_unknown_origin(&old));
         for facts in [
             Facts { user_agent: Some("curl/7.88.1"), ..old.clone() },
             Facts { user_agent: None, ..old.clone() },
@@ -185,23 +186,23 @@ mod tests {
             Facts { origin: Some("http://localhost:8000"), ..old.clone() },
             Facts { fetch_site: Some("same-origin"), ..old.clone() },
         ] {
-            assert!(!is_untold(&facts), "{facts:?}");
+            assert!(!has_unknown_origin(&facts), "{facts:?}");
         }
     }
 
     #[test]
-    fn a_page_that_came_unencrypted_does_not_speak_for_a_port_with_tls() {
+    fn an_unencrypted_page_is_no_own_origin_of_a_port_with_tls() {
         let from = |origin, scheme| judge(&Facts { origin: Some(origin), scheme, ..local() });
         let (plain, secure) = ("http://localhost:8000", "https://localhost:8000");
         assert_eq!(from(secure, Scheme::Https), Verdict::Loopback);
         assert_eq!(from(plain, Scheme::Https), Verdict::OtherOrigin);
         assert_eq!(from(plain, Scheme::Http), Verdict::Loopback);
-        // A proxy in front has the TLS.
+        // TLS ends at a proxy in front.
         assert_eq!(from(secure, Scheme::Http), Verdict::Loopback);
     }
 
     #[test]
-    fn a_page_of_another_site_is_refused_even_on_the_box() {
+    fn pages_of_other_sites_are_recognised_even_from_loopback() {
         for (origin, fetch_site) in [
             (Some("http://evil.example"), None),
             (Some("null"), None),
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn every_proxy_says_in_some_way_that_it_is_one() {
+    fn headers_of_proxies_are_recognised() {
         for name in [
             "x-forwarded",
             "x-forwarded-for",
@@ -254,10 +255,10 @@ mod tests {
             "forwarded",
             "via",
         ] {
-            assert!(is_of_proxy(name), "{name}");
+            assert!(is_proxy_header(name), "{name}");
         }
         for name in ["host", "origin", "accept", "user-agent", "x-requested-with"] {
-            assert!(!is_of_proxy(name), "{name}");
+            assert!(!is_proxy_header(name), "{name}");
         }
     }
 }

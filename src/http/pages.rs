@@ -1,5 +1,5 @@
-//! Pages for people, rendered here. They are complete without JavaScript; the
-//! player's page recovers by itself where scripts run.
+//! HTML pages, rendered on the server. They are complete without JavaScript; with
+//! it, the player's page reconnects automatically.
 
 pub(super) mod assets;
 pub(super) mod dashboard;
@@ -14,7 +14,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use askama::Template;
 
-use super::access::{Caller, close, may_see};
+use super::access::{Caller, may_see, redact};
 use super::error::ApiError;
 use super::media::join_within;
 use crate::accounts::Scope;
@@ -25,52 +25,52 @@ use crate::http::state::State;
 use crate::model::status::{self, Closed, Failure, Snapshot};
 use crate::service::topology::Topology;
 
-/// Only what this server has, and no scripts at all. Other sites may frame the
-/// pages: that is how a camera gets onto one's home page.
+/// Resources of this server only, and no scripts. Other sites may frame the pages,
+/// to embed a camera.
 pub(in crate::http) const POLICY: &str = "default-src 'none'; style-src 'self'; media-src 'self'; img-src 'self'; \
                       form-action 'self'; base-uri 'none'";
 
-/// The same with a script: one that watches over the player, or keeps a list fresh.
+/// The same with scripts of this server: for the player and for fresh lists.
 pub(in crate::http) const POLICY_WITH_SCRIPT: &str = "default-src 'none'; style-src 'self'; media-src 'self'; img-src 'self'; \
                       script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'";
 
-/// How long a page waits for the first picture of a feed that it has started.
-/// A camera takes a second or two; one that is away says so at once.
+/// How long a page waits for the first picture of a feed that it has started. A
+/// camera takes a second or two; a missing one fails at once.
 const FIRST_PICTURE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How soon a page without a picture looks again where no script does.
-const LOOK_AGAIN_S: u32 = 2;
+/// The refresh interval of a page without a picture where scripts are off.
+const REFRESH_S: u32 = 2;
 
-/// Plays one stream and lists the rest of the box.
+/// The page that plays one stream and lists the others.
 #[derive(Template)]
 #[template(path = "player.html")]
 struct Player<'a> {
     host: &'a str,
     version: &'a str,
     links: Links<'a>,
-    /// Whether more is shown than viewers need.
+    /// Whether the parts for operators are shown.
     is_operator: bool,
-    /// The one that is played; absent where livebox encodes none.
+    /// The stream to play; `None` if livebox encodes none.
     stream: Option<&'a status::Stream>,
     box_: &'a Snapshot,
-    /// Streams that only show their name.
+    /// Streams of which the caller sees only the name.
     closed: &'a [Closed],
-    /// Why there is nothing to play.
-    away: Option<&'a Failure>,
-    look_again_s: u32,
+    /// Why there is no picture.
+    failure: Option<&'a Failure>,
+    refresh_s: u32,
 }
 
-/// Where the pages of this box lead.
+/// The links in the navigation of pages.
 pub(in crate::http) struct Links<'a> {
     pub(in crate::http) home: bool,
     pub(in crate::http) recordings: bool,
-    /// The state page, where it is shown.
+    /// The path of the state page, if it is enabled.
     pub(in crate::http) stat: Option<&'a str>,
     pub(in crate::http) control: bool,
 }
 
 impl<'a> Links<'a> {
-    pub(in crate::http) fn of(state: &State, topology: &'a Topology) -> Self {
+    pub(in crate::http) fn new(state: &State, topology: &'a Topology) -> Self {
         let pages = &topology.settings.pages;
         Self {
             home: pages.home,
@@ -89,7 +89,7 @@ struct NotFound<'a> {
     path: &'a str,
 }
 
-/// `GET /`: the first stream, for those who may see it.
+/// `GET /`: plays the first stream, if the caller may see it.
 pub(in crate::http) async fn home(
     caller: Caller,
     request: HttpRequest,
@@ -98,8 +98,8 @@ pub(in crate::http) async fn home(
     let topology = state.topology();
     let mut first = topology.registry.first();
     if let Some(stream) = first {
-        let place = Scope::Stream(stream.hub().name().clone());
-        if !may_see(&request, &place).await {
+        let scope = Scope::Stream(stream.hub().name().clone());
+        if !may_see(&request, &scope).await {
             first = None;
         }
     }
@@ -116,7 +116,7 @@ pub(in crate::http) async fn stream(
     player(&caller, &request, &state, Some(&stream)).await
 }
 
-/// Every path that nothing answers.
+/// The response for unknown paths.
 pub(in crate::http) async fn not_found(request: HttpRequest) -> HttpResponse {
     if request.path().starts_with("/api/") {
         return ApiError::NoSuchPath(request.path().to_owned()).error_response();
@@ -132,37 +132,37 @@ async fn player(
     state: &State,
     stream: Option<&Arc<Stream>>,
 ) -> HttpResponse {
-    let away = match stream {
-        Some(stream) => away(stream).await,
+    let failure = match stream {
+        Some(stream) => failure(stream).await,
         None => None,
     };
-    // First: what it finds out opens the lists as well.
+    // First: a password that it verifies counts for the lists as well.
     let is_operator = caller.is_operator().await;
     let (now, host) = (now(), system::hostname());
-    let shown = stream.map(|stream| stream.status(now));
+    let status = stream.map(|stream| stream.status(now));
     let mut snapshot = state.service.snapshot(now);
-    let closed = close(request, &mut snapshot);
+    let closed = redact(request, &mut snapshot);
     let topology = state.topology();
     let page = Player {
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
-        links: Links::of(state, &topology),
+        links: Links::new(state, &topology),
         is_operator,
-        stream: shown.as_ref(),
+        stream: status.as_ref(),
         box_: &snapshot,
         closed: &closed,
-        away: away.as_ref(),
-        look_again_s: LOOK_AGAIN_S,
+        failure: failure.as_ref(),
+        refresh_s: REFRESH_S,
     };
     html(StatusCode::OK, &page, POLICY_WITH_SCRIPT)
 }
 
-/// Why the stream shows nothing; nothing where it does, or may do so soon.
+/// The failure of a stream without a picture; `None` if it is live or may be soon.
 ///
-/// A `<video>` tag gives up for ever when its stream fails, and no script is
-/// there to notice. So the page starts the feed itself, and keeps it wanted
-/// until its video, or its next look, comes.
-async fn away(stream: &Arc<Stream>) -> Option<Failure> {
+/// A `<video>` tag never retries when its stream fails, and scripts may be off. So
+/// the page starts the feed itself and takes a lease, which lasts until its video
+/// or its next refresh is requested.
+async fn failure(stream: &Arc<Stream>) -> Option<Failure> {
     if let status::State::Live { .. } = stream.state(now()) {
         return None;
     }
@@ -173,7 +173,7 @@ async fn away(stream: &Arc<Stream>) -> Option<Failure> {
     }
 }
 
-/// A page under the content security policy `policy`.
+/// Renders a page with the content security policy `policy`.
 pub(in crate::http) fn html(
     status: StatusCode,
     page: &impl Template,

@@ -1,6 +1,6 @@
-//! Every URL of livebox, on one page.
+//! All URLs of the HTTP server.
 //!
-//! The paths that the configuration gives stand in a table, which a reload
+//! Paths that depend on the configuration are in a table, which a reload
 //! replaces; all others are fixed.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
 use super::error::ApiError;
-use super::table::{Table, What, Whom, asks_for, is_placed};
+use super::table::{Endpoint, Subject, Table, is_for, is_in_table};
 use super::{access, cors, media, pages, stat};
 use crate::http::api::{livebox, pushes, recordings};
 use crate::http::media::{bytes, hls, live, mjpeg, picture};
@@ -19,109 +19,118 @@ use crate::http::pages::{assets, dashboard};
 use crate::http::state::State;
 use crate::service::topology::Topology;
 
-/// What may be asked at a URL that only shows something.
+/// The methods of a URL that changes nothing.
 const READ: &str = "GET, HEAD";
 
-/// Where a stream of tracks is found, behind its URL.
-const OF_STREAM: [(&str, What); 17] = [
-    ("", What::Player),
-    ("/", What::Player),
-    (".mp4", What::Mp4),
-    (".h264", What::H264),
-    (".ts", What::Ts),
-    (".aac", What::Aac),
-    (".mjpeg", What::Mjpeg),
-    (".mjpg", What::Mjpeg),
-    (".m3u8", What::Playlist),
-    ("/pic", What::Picture),
-    ("/hls/live.m3u8", What::Segments),
-    ("/hls/", What::Segment),
-    ("/live.json", What::Live),
-    // As mjpg-streamer has them, for programs that were made for it.
-    ("?action=stream", What::Mjpeg),
-    ("/?action=stream", What::Mjpeg),
-    ("?action=snapshot", What::Picture),
-    ("/?action=snapshot", What::Picture),
+/// The paths of a track stream, relative to its URL.
+const STREAM_PATHS: [(&str, Endpoint); 17] = [
+    ("", Endpoint::Player),
+    ("/", Endpoint::Player),
+    (".mp4", Endpoint::Mp4),
+    (".h264", Endpoint::H264),
+    (".ts", Endpoint::Ts),
+    (".aac", Endpoint::Aac),
+    (".mjpeg", Endpoint::Mjpeg),
+    (".mjpg", Endpoint::Mjpeg),
+    (".m3u8", Endpoint::Playlist),
+    ("/pic", Endpoint::Picture),
+    ("/hls/live.m3u8", Endpoint::Segments),
+    ("/hls/", Endpoint::Segment),
+    ("/live.json", Endpoint::Live),
+    // The URLs of mjpg-streamer, for programs that expect them.
+    ("?action=stream", Endpoint::Mjpeg),
+    ("/?action=stream", Endpoint::Mjpeg),
+    ("?action=snapshot", Endpoint::Picture),
+    ("/?action=snapshot", Endpoint::Picture),
 ];
 
-/// The first stream is also the one that is meant where none is named.
-const OF_FIRST: [(&str, What); 11] = [
-    ("/stream.mp4", What::Mp4),
-    ("/stream.h264", What::H264),
-    ("/stream.ts", What::Ts),
-    ("/stream.aac", What::Aac),
-    ("/stream.mjpeg", What::Mjpeg),
-    ("/stream.mjpg", What::Mjpeg),
-    ("/stream.m3u8", What::Playlist),
-    ("/streaminf.m3u8", What::Segments),
-    ("/stream/pic", What::Picture),
-    ("/?action=stream", What::Mjpeg),
-    ("/?action=snapshot", What::Picture),
+/// The additional paths of the first stream.
+const FIRST_STREAM_PATHS: [(&str, Endpoint); 11] = [
+    ("/stream.mp4", Endpoint::Mp4),
+    ("/stream.h264", Endpoint::H264),
+    ("/stream.ts", Endpoint::Ts),
+    ("/stream.aac", Endpoint::Aac),
+    ("/stream.mjpeg", Endpoint::Mjpeg),
+    ("/stream.mjpg", Endpoint::Mjpeg),
+    ("/stream.m3u8", Endpoint::Playlist),
+    ("/streaminf.m3u8", Endpoint::Segments),
+    ("/stream/pic", Endpoint::Picture),
+    ("/?action=stream", Endpoint::Mjpeg),
+    ("/?action=snapshot", Endpoint::Picture),
 ];
 
-/// Where a stream of bytes is found, behind its URL.
-const OF_BYTES: [(&str, What); 2] = [("", What::Bytes), ("/pic", What::PictureOfBytes)];
+/// The paths of a byte stream, relative to its URL.
+const BYTE_STREAM_PATHS: [(&str, Endpoint); 2] =
+    [("", Endpoint::Bytes), ("/pic", Endpoint::PictureOfBytes)];
 
-/// The paths that the configuration gives.
+/// The paths that depend on the configuration.
 pub(super) fn table(topology: &Topology) -> Table {
     let mut table = Table::default();
     let pages = &topology.settings.pages;
-    for (page, what) in [
-        (&pages.stat, What::Stat),
-        (&pages.stat_json, What::StatJson),
-        (&pages.metrics, What::Metrics),
-        (&pages.config, What::Config),
+    for (page, endpoint) in [
+        (&pages.stat, Endpoint::Stat),
+        (&pages.stat_json, Endpoint::StatJson),
+        (&pages.metrics, Endpoint::Metrics),
+        (&pages.config, Endpoint::Config),
     ] {
         if let Some(path) = page {
-            table.add(path.clone(), what, &Whom::Box);
+            table.add(path.clone(), endpoint, &Subject::Box);
         }
     }
     if let Some(first) = topology.registry.first() {
-        let whom = Whom::Stream(Arc::clone(first));
-        OF_FIRST.iter().for_each(|(path, what)| table.add((*path).to_owned(), *what, &whom));
+        let subject = Subject::Stream(Arc::clone(first));
+        FIRST_STREAM_PATHS
+            .iter()
+            .for_each(|(path, endpoint)| table.add((*path).to_owned(), *endpoint, &subject));
     }
     for stream in topology.registry.streams() {
-        let (url, whom) = (stream.url(), Whom::Stream(Arc::clone(stream)));
-        OF_STREAM.iter().for_each(|(end, what)| table.add(format!("{url}{end}"), *what, &whom));
+        let (url, subject) = (stream.url(), Subject::Stream(Arc::clone(stream)));
+        STREAM_PATHS
+            .iter()
+            .for_each(|(end, endpoint)| table.add(format!("{url}{end}"), *endpoint, &subject));
         let name = stream.hub().name();
-        table.add(format!("/stream/{name}/pic"), What::Picture, &whom);
+        table.add(format!("/stream/{name}/pic"), Endpoint::Picture, &subject);
     }
     for stream in topology.bytes.streams() {
         let (url, name) = (&stream.settings().url, &stream.settings().name);
-        let whom = Whom::Bytes(Arc::clone(stream));
-        OF_BYTES.iter().for_each(|(end, what)| table.add(format!("{url}{end}"), *what, &whom));
+        let subject = Subject::Bytes(Arc::clone(stream));
+        BYTE_STREAM_PATHS
+            .iter()
+            .for_each(|(end, endpoint)| table.add(format!("{url}{end}"), *endpoint, &subject));
         let also = format!("/stream/{name}");
-        OF_BYTES.iter().for_each(|(end, what)| table.add(format!("{also}{end}"), *what, &whom));
+        BYTE_STREAM_PATHS
+            .iter()
+            .for_each(|(end, endpoint)| table.add(format!("{also}{end}"), *endpoint, &subject));
     }
     table
 }
 
-/// What answers at the paths of the table.
-fn placed() -> Resource {
-    let at = |what| read().guard(asks_for(what));
+/// The handlers for the paths of the table.
+fn table_routes() -> Resource {
+    let at = |endpoint| read().guard(is_for(endpoint));
     resource("/{path}*", READ)
-        .guard(is_placed())
-        .route(at(What::Segment).to(hls::file))
-        .route(at(What::Segments).to(hls::media))
-        .route(at(What::Playlist).to(hls::multivariant))
-        .route(at(What::Mp4).to(media::mp4))
-        .route(at(What::H264).to(media::h264))
-        .route(at(What::Ts).to(media::ts))
-        .route(at(What::Aac).to(media::aac))
-        .route(at(What::Mjpeg).to(mjpeg::mjpeg))
-        .route(at(What::Picture).to(picture::pic))
-        .route(at(What::Bytes).to(bytes::bytes))
-        .route(at(What::PictureOfBytes).to(picture::byte_stream_pic))
-        .route(at(What::Player).to(pages::stream))
-        .route(at(What::Live).to(live::status))
-        .route(at(What::Stat).to(stat::page))
-        .route(at(What::StatJson).to(stat::numbers))
-        .route(at(What::Metrics).to(stat::metrics))
-        .route(at(What::Config).to(stat::config))
+        .guard(is_in_table())
+        .route(at(Endpoint::Segment).to(hls::file))
+        .route(at(Endpoint::Segments).to(hls::media))
+        .route(at(Endpoint::Playlist).to(hls::multivariant))
+        .route(at(Endpoint::Mp4).to(media::mp4))
+        .route(at(Endpoint::H264).to(media::h264))
+        .route(at(Endpoint::Ts).to(media::ts))
+        .route(at(Endpoint::Aac).to(media::aac))
+        .route(at(Endpoint::Mjpeg).to(mjpeg::mjpeg))
+        .route(at(Endpoint::Picture).to(picture::pic))
+        .route(at(Endpoint::Bytes).to(bytes::bytes))
+        .route(at(Endpoint::PictureOfBytes).to(picture::byte_stream_pic))
+        .route(at(Endpoint::Player).to(pages::stream))
+        .route(at(Endpoint::Live).to(live::status))
+        .route(at(Endpoint::Stat).to(stat::page))
+        .route(at(Endpoint::StatJson).to(stat::numbers))
+        .route(at(Endpoint::Metrics).to(stat::metrics))
+        .route(at(Endpoint::Config).to(stat::config))
 }
 
 pub(super) fn all(service: &mut web::ServiceConfig, docroot: Option<&Docroot>) {
-    let home = resource("/", READ).guard(has_home()).guard(Not(is_placed()));
+    let home = resource("/", READ).guard(has_home()).guard(Not(is_in_table()));
     service.service(home.route(read().to(pages::home)));
     for asset in assets::ALL {
         service.service(
@@ -134,7 +143,7 @@ pub(super) fn all(service: &mut web::ServiceConfig, docroot: Option<&Docroot>) {
         api(service, base);
     }
     recorded(service);
-    service.service(placed().wrap(from_fn(access::guard)).wrap(from_fn(cors::share)));
+    service.service(table_routes().wrap(from_fn(access::guard)).wrap(from_fn(cors::add_headers)));
     match docroot {
         Some(docroot) => {
             service.app_data(web::Data::new(docroot.clone()));
@@ -181,7 +190,7 @@ fn api(service: &mut web::ServiceConfig, base: &str) {
         .service(web::resource([format!("{base}/{{rest}}*"), base.to_owned()]).to(no_such_path));
 }
 
-/// What was recorded.
+/// The recordings.
 fn recorded(service: &mut web::ServiceConfig) {
     for page in ["/recordings", "/recordings/"] {
         service.service(resource(page, READ).route(read().to(recordings::page)));
@@ -189,7 +198,7 @@ fn recorded(service: &mut web::ServiceConfig) {
     service.service(resource("/recordings/{name}", READ).route(read().to(recordings::file)));
 }
 
-/// Forms are posted below the page, which shows what came of it.
+/// Forms are posted below the page, which then shows their result.
 fn control_page(service: &mut web::ServiceConfig) {
     for page in ["/dashboard", "/dashboard/"] {
         service.service(resource(page, READ).route(read().to(dashboard::page)));
@@ -241,7 +250,7 @@ mod tests {
 
     #[test]
     fn no_byte_stream_can_have_a_path_of_the_first_stream() {
-        for (path, _) in OF_FIRST.iter().filter(|(path, _)| !path.contains('?')) {
+        for (path, _) in FIRST_STREAM_PATHS.iter().filter(|(path, _)| !path.contains('?')) {
             let text = format!(
                 "feeds: {{camera: {{test: clock}}}}\n\
                  streams: {{camera: {{}}, raw: {{command: cat, url: {path}}}}}\n"

@@ -14,7 +14,7 @@ use askama::Template;
 
 use self::metrics::prometheus;
 use self::numbers::{Stat, stat};
-use super::access::close_page;
+use super::access::redact_page;
 use super::error::json;
 use super::pages::{self, Links};
 use crate::base::time::now;
@@ -22,8 +22,8 @@ use crate::base::units::{duration_in_words, size_in_words};
 use crate::http::state::State;
 use crate::model::status::{Closed, Snapshot};
 
-/// Only what this server has. The one script keeps the numbers fresh, and
-/// without it the page is as complete.
+/// Resources of this server only. The script only refreshes the numbers; the page
+/// is complete without it.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'";
 
@@ -36,7 +36,7 @@ struct Page<'a> {
     links: Links<'a>,
     stat: &'a Stat<'a>,
     box_: &'a Snapshot,
-    /// Streams that only show their name.
+    /// Streams of which the caller sees only the name.
     closed: &'a [Closed],
     uptime: String,
     /// `/config`, where it is shown.
@@ -56,14 +56,14 @@ impl Page<'_> {
 
 /// `GET /stat`
 pub(super) async fn page(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
-    let (snapshot, closed) = seen(&request, &state);
+    let (snapshot, closed) = visible_snapshot(&request, &state);
     let topology = state.topology();
     let pages = &topology.settings.pages;
     let stat = stat(&snapshot, pages.clients);
     let page = Page {
         host: &snapshot.service.host,
         version: snapshot.service.version,
-        links: Links::of(&state, &topology),
+        links: Links::new(&state, &topology),
         stat: &stat,
         box_: &snapshot,
         closed: &closed,
@@ -76,20 +76,20 @@ pub(super) async fn page(request: HttpRequest, state: web::Data<State>) -> HttpR
 
 /// `GET /stat.json`
 pub(super) async fn numbers(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
-    let (snapshot, _) = seen(&request, &state);
+    let (snapshot, _) = visible_snapshot(&request, &state);
     json(&mut HttpResponse::Ok(), &stat(&snapshot, state.topology().settings.pages.clients))
 }
 
 /// `GET /metrics`
 pub(super) async fn metrics(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
-    let (snapshot, _) = seen(&request, &state);
+    let (snapshot, _) = visible_snapshot(&request, &state);
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .body(prometheus(&snapshot))
 }
 
-/// `GET /config`: without secrets.
+/// `GET /config`: the configuration without secrets.
 pub(super) async fn config(state: web::Data<State>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/plain; charset=utf-8")
@@ -97,9 +97,10 @@ pub(super) async fn config(state: web::Data<State>) -> HttpResponse {
         .body(state.topology().config_text.clone())
 }
 
-/// What whoever asks may see.
-fn seen(request: &HttpRequest, state: &State) -> (Snapshot, Vec<Closed>) {
+/// The snapshot as the caller may see it, and the streams of which it sees only
+/// the name.
+fn visible_snapshot(request: &HttpRequest, state: &State) -> (Snapshot, Vec<Closed>) {
     let mut snapshot = state.service.snapshot(now());
-    let closed = close_page(request, &mut snapshot);
+    let closed = redact_page(request, &mut snapshot);
     (snapshot, closed)
 }

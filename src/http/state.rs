@@ -1,4 +1,4 @@
-//! What handlers share.
+//! The state that all handlers share.
 
 use std::sync::Arc;
 
@@ -10,44 +10,44 @@ use crate::http::pages::dashboard::FlashMessages;
 use crate::service::Service;
 use crate::service::topology::Topology;
 
-/// The service, and the paths at which this server shows it.
+/// The service, and the paths at which this server answers.
 #[derive(Debug)]
 pub struct State {
     pub(super) service: Arc<Service>,
-    /// Handlers take it once for each request.
-    present: watch::Sender<Arc<Present>>,
+    /// Read once per request, so that a request sees one topology.
+    current: watch::Sender<Arc<Current>>,
     pub(super) flash_messages: FlashMessages,
 }
 
 /// The topology in force, and the paths of its streams and pages.
 #[derive(Debug)]
-pub(super) struct Present {
+pub(super) struct Current {
     pub topology: Arc<Topology>,
     pub table: Table,
 }
 
 impl State {
     pub fn new(service: Arc<Service>) -> Self {
-        let present = watch::Sender::new(Present::new(service.topology()));
-        Self { service, present, flash_messages: FlashMessages::new() }
+        let current = watch::Sender::new(Current::new(service.topology()));
+        Self { service, current, flash_messages: FlashMessages::new() }
     }
 
-    /// Answers with another topology from now on.
-    pub fn show(&self, topology: Arc<Topology>) {
-        self.present.send_replace(Present::new(topology));
+    /// Uses another topology for all requests from now on.
+    pub fn set_topology(&self, topology: Arc<Topology>) {
+        self.current.send_replace(Current::new(topology));
     }
 
-    pub(super) fn present(&self) -> Arc<Present> {
-        Arc::clone(&self.present.borrow())
+    pub(super) fn current(&self) -> Arc<Current> {
+        Arc::clone(&self.current.borrow())
     }
 
     /// The topology in force.
     pub(super) fn topology(&self) -> Arc<Topology> {
-        Arc::clone(&self.present.borrow().topology)
+        Arc::clone(&self.current.borrow().topology)
     }
 }
 
-impl Present {
+impl Current {
     fn new(topology: Arc<Topology>) -> Arc<Self> {
         let table = routes::table(&topology);
         Arc::new(Self { topology, table })

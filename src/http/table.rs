@@ -1,8 +1,8 @@
-//! What answers at the paths that the configuration gives.
+//! The paths that depend on the configuration, and their endpoints.
 //!
-//! The server's own routes are fixed when a worker starts; streams and pages
-//! come, go and move with a reload. So their paths stand in a table, in which
-//! each request is looked up once. `routes` has the rows.
+//! The server's own routes are fixed when a worker starts; the paths of streams
+//! and pages change with a reload. So they are rows of a table, in which each
+//! request is looked up once. `routes` has the rows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::engine::process::bytes;
 use crate::engine::registry::Stream;
 use crate::http::state::State;
 
-/// What answers at a path.
+/// Endpoint a path serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum Endpoint {
     Player,
     Mp4,
     H264,
@@ -31,12 +31,12 @@ pub(super) enum What {
     Playlist,
     /// The media playlist.
     Segments,
-    /// What that names: everything one piece below the path of the row.
+    /// A segment or init segment: every file directly below the path of the row.
     Segment,
-    /// A stream of bytes.
+    /// A byte stream.
     Bytes,
     PictureOfBytes,
-    /// Where a stream stands, for players.
+    /// The state of a stream, for players.
     Live,
     Stat,
     StatJson,
@@ -44,30 +44,34 @@ pub(super) enum What {
     Config,
 }
 
-impl What {
-    /// Whether it is pictures or sound of a stream, or leads to them.
+impl Endpoint {
+    /// Whether it is media of a stream, or a playlist or state for players.
     fn is_media(self) -> bool {
         match self {
-            What::Mp4
-            | What::H264
-            | What::Ts
-            | What::Aac
-            | What::Mjpeg
-            | What::Picture
-            | What::Playlist
-            | What::Segments
-            | What::Segment
-            | What::Bytes
-            | What::PictureOfBytes
-            | What::Live => true,
-            What::Player | What::Stat | What::StatJson | What::Metrics | What::Config => false,
+            Endpoint::Mp4
+            | Endpoint::H264
+            | Endpoint::Ts
+            | Endpoint::Aac
+            | Endpoint::Mjpeg
+            | Endpoint::Picture
+            | Endpoint::Playlist
+            | Endpoint::Segments
+            | Endpoint::Segment
+            | Endpoint::Bytes
+            | Endpoint::PictureOfBytes
+            | Endpoint::Live => true,
+            Endpoint::Player
+            | Endpoint::Stat
+            | Endpoint::StatJson
+            | Endpoint::Metrics
+            | Endpoint::Config => false,
         }
     }
 }
 
-/// Whom a path is about.
+/// The subject of a path.
 #[derive(Clone, Debug)]
-pub(super) enum Whom {
+pub(super) enum Subject {
     Box,
     Stream(Arc<Stream>),
     Bytes(Arc<bytes::Stream>),
@@ -76,18 +80,18 @@ pub(super) enum Whom {
 /// All paths of one topology.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    rows: HashMap<String, (What, Whom)>,
+    rows: HashMap<String, (Endpoint, Subject)>,
 }
 
 impl Table {
-    /// Adds a row, unless the path has one already. A path with a slash at its
-    /// end also stands for everything one piece below it; one with `?action=`
-    /// behind it stands for a query that has it among others.
-    pub(super) fn add(&mut self, path: String, what: What, whom: &Whom) {
-        self.rows.entry(path).or_insert_with(|| (what, whom.clone()));
+    /// Adds a row, unless the path has one already. A path of
+    /// [`Endpoint::Segment`] ends with a slash and matches every file directly
+    /// below it; a path with `?action=` matches queries that contain it.
+    pub(super) fn add(&mut self, path: String, endpoint: Endpoint, subject: &Subject) {
+        self.rows.entry(path).or_insert_with(|| (endpoint, subject.clone()));
     }
 
-    fn find(&self, path: &str, query: Option<&str>) -> Option<&(What, Whom)> {
+    fn find(&self, path: &str, query: Option<&str>) -> Option<&(Endpoint, Subject)> {
         if let Some(action) = query.and_then(action_of)
             && let Some(row) = self.rows.get(&format!("{path}?action={action}"))
         {
@@ -95,7 +99,7 @@ impl Table {
         }
         self.rows.get(path).or_else(|| {
             let folder = &path[..=path.rfind('/')?];
-            self.rows.get(folder).filter(|(what, _)| *what == What::Segment)
+            self.rows.get(folder).filter(|(endpoint, _)| *endpoint == Endpoint::Segment)
         })
     }
 }
@@ -106,59 +110,59 @@ fn action_of(query: &str) -> Option<&str> {
     Some(action.strip_suffix("_0").unwrap_or(action))
 }
 
-/// Lets a request pass whose path is in the table that counts, and notes for
-/// its handler whom it is about.
-pub(super) fn is_placed() -> impl Guard {
+/// Matches requests whose path is in the current table, and stores endpoint,
+/// stream and scope in the request's data.
+pub(super) fn is_in_table() -> impl Guard {
     fn_guard(|context| {
         let Some(state) = context.app_data::<web::Data<State>>() else { return false };
         let uri = &context.head().uri;
-        let present = state.present();
-        let authenticator = &present.topology.authenticator;
-        match present.table.find(uri.path(), uri.query()) {
-            Some(row) => note(context, row, authenticator),
-            // Characters may be written in another way (RFC 3986, section 2.3).
+        let current = state.current();
+        let authenticator = &current.topology.authenticator;
+        match current.table.find(uri.path(), uri.query()) {
+            Some(row) => store(context, row, authenticator),
+            // Unreserved characters may be percent-encoded (RFC 3986, section 2.3).
             None if uri.path().contains('%') => {
                 let url = Url::new(uri.clone());
-                present
+                current
                     .table
                     .find(url.path(), uri.query())
-                    .is_some_and(|row| note(context, row, authenticator))
+                    .is_some_and(|row| store(context, row, authenticator))
             }
             None => false,
         }
     })
 }
 
-fn note(
+fn store(
     context: &GuardContext<'_>,
-    (what, whom): &(What, Whom),
+    (endpoint, subject): &(Endpoint, Subject),
     authenticator: &Authenticator,
 ) -> bool {
     let mut data = context.req_data_mut();
-    data.insert(*what);
-    let place = match whom {
-        Whom::Box => Scope::Pages,
-        Whom::Stream(stream) => {
+    data.insert(*endpoint);
+    let scope = match subject {
+        Subject::Box => Scope::Pages,
+        Subject::Stream(stream) => {
             data.insert(Arc::clone(stream));
             Scope::Stream(stream.hub().name().clone())
         }
-        Whom::Bytes(stream) => {
+        Subject::Bytes(stream) => {
             data.insert(Arc::clone(stream));
             Scope::Stream(stream.settings().name.clone())
         }
     };
-    access::note(&mut data, place, authenticator);
+    access::set_scope(&mut data, scope, authenticator);
     true
 }
 
-/// Lets a request pass that was found to ask for `what`.
-pub(super) fn asks_for(what: What) -> impl Guard {
-    fn_guard(move |context| context.req_data().get::<What>() == Some(&what))
+/// Matches requests for `endpoint`, after [`is_in_table`].
+pub(super) fn is_for(endpoint: Endpoint) -> impl Guard {
+    fn_guard(move |context| context.req_data().get::<Endpoint>() == Some(&endpoint))
 }
 
-/// Whether a request that passed [`is_placed`] asks for media of a stream.
-pub(super) fn asks_for_media(request: &ServiceRequest) -> bool {
-    request.extensions().get::<What>().is_some_and(|what| what.is_media())
+/// Whether a request that passed [`is_in_table`] is for media of a stream.
+pub(super) fn is_for_media(request: &ServiceRequest) -> bool {
+    request.extensions().get::<Endpoint>().is_some_and(|endpoint| endpoint.is_media())
 }
 
 #[cfg(test)]
@@ -167,46 +171,46 @@ mod tests {
 
     fn table() -> Table {
         let mut table = Table::default();
-        for (path, what) in [
-            ("/a", What::Player),
-            ("/a/", What::Player),
-            ("/a/hls/", What::Segment),
-            ("/a/hls/live.m3u8", What::Segments),
-            ("/a/?action=stream", What::Mjpeg),
+        for (path, endpoint) in [
+            ("/a", Endpoint::Player),
+            ("/a/", Endpoint::Player),
+            ("/a/hls/", Endpoint::Segment),
+            ("/a/hls/live.m3u8", Endpoint::Segments),
+            ("/a/?action=stream", Endpoint::Mjpeg),
         ] {
-            table.add(path.to_owned(), what, &Whom::Box);
+            table.add(path.to_owned(), endpoint, &Subject::Box);
         }
         table
     }
 
     #[test]
-    fn a_path_answers_as_it_stands_and_segments_answer_one_piece_below() {
+    fn paths_match_exactly_and_segments_match_directly_below() {
         let table = table();
-        let found = |path| table.find(path, None).map(|(what, _)| *what);
-        assert_eq!(found("/a"), Some(What::Player));
-        assert_eq!(found("/a/hls/live.m3u8"), Some(What::Segments));
-        assert_eq!(found("/a/hls/1-2.m4s"), Some(What::Segment));
+        let found = |path| table.find(path, None).map(|(endpoint, _)| *endpoint);
+        assert_eq!(found("/a"), Some(Endpoint::Player));
+        assert_eq!(found("/a/hls/live.m3u8"), Some(Endpoint::Segments));
+        assert_eq!(found("/a/hls/1-2.m4s"), Some(Endpoint::Segment));
         for path in ["", "/", "/b", "/a/b", "/a/hls/x/y", "a", "/a//"] {
             assert_eq!(found(path), None, "{path}");
         }
     }
 
     #[test]
-    fn an_action_of_mjpg_streamer_stands_before_the_path_alone() {
+    fn an_action_of_mjpg_streamer_wins_over_the_path_alone() {
         let table = table();
-        let found = |query| table.find("/a/", Some(query)).map(|(what, _)| *what);
+        let found = |query| table.find("/a/", Some(query)).map(|(endpoint, _)| *endpoint);
         for query in ["action=stream", "fps=5&action=stream_0&1700000000"] {
-            assert_eq!(found(query), Some(What::Mjpeg), "{query}");
+            assert_eq!(found(query), Some(Endpoint::Mjpeg), "{query}");
         }
         for query in ["action=else", "action=", "reaction=stream", ""] {
-            assert_eq!(found(query), Some(What::Player), "{query}");
+            assert_eq!(found(query), Some(Endpoint::Player), "{query}");
         }
     }
 
     #[test]
-    fn who_came_first_keeps_its_path() {
+    fn the_first_row_keeps_its_path() {
         let mut table = table();
-        table.add("/a".to_owned(), What::Stat, &Whom::Box);
-        assert_eq!(table.find("/a", None).map(|(what, _)| *what), Some(What::Player));
+        table.add("/a".to_owned(), Endpoint::Stat, &Subject::Box);
+        assert_eq!(table.find("/a", None).map(|(endpoint, _)| *endpoint), Some(Endpoint::Player));
     }
 }

@@ -80,7 +80,7 @@ fn a_pipe_that_nobody_writes_to_is_waited_for_and_viewers_are_told_to_come_back(
     let livebox = Livebox::start(&with_witness(&fifo, "fifo: {}"));
     let (code, body) = curl(&livebox.url("/fifo"));
     assert_eq!(code, "503");
-    assert!(body.contains("gives nothing yet"), "{body}");
+    assert!(body.contains("has no data yet"), "{body}");
     assert_serves(&livebox);
     // It is still open for a writer, who then need not wait.
     write_to(&pipe, b"late");

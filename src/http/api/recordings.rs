@@ -19,7 +19,7 @@ use crate::base::time::now;
 use crate::base::units::{duration_in_words, size_in_words};
 use crate::http::access::{self, Caller};
 use crate::http::error::ApiError;
-use crate::http::files::{self, Facts};
+use crate::http::files::{self, FileMeta};
 use crate::http::pages::dashboard::{self, Refusal, back_to, changed_at, form};
 use crate::http::pages::{self, Links};
 use crate::http::state::State;
@@ -142,8 +142,8 @@ pub(in crate::http) async fn file(
     let name = named(&name, &request)?;
     access::require_viewer(&request, name.stream()).await?;
     let missing = || ApiError::NoSuchPath(request.path().to_owned());
-    let (file, facts) = state.service.recordings()?.file(&name).await?.ok_or_else(missing)?;
-    let found = (file, Facts::of(&facts));
+    let (file, metadata) = state.service.recordings()?.file(&name).await?.ok_or_else(missing)?;
+    let found = (file, FileMeta::from_metadata(&metadata));
     Ok(files::answer(&request, found, name.content_type(), "private, no-cache"))
 }
 
@@ -320,14 +320,14 @@ fn rendered(
     let recordings = state.service.recordings()?;
     let (found, next) = listed(request, recordings, asked.before.as_deref(), ON_A_PAGE)?;
     let mut status = recordings.status(now());
-    access::close_recordings(request, &mut status);
+    access::redact_recordings(request, &mut status);
     let total = status.total();
     let rows: Vec<_> = found.iter().map(|(name, entry)| row(name, entry)).collect();
     let (host, topology) = (system::hostname(), state.topology());
     let page = Page {
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
-        links: Links::of(state, &topology),
+        links: Links::new(state, &topology),
         place: if token.is_some() { DESK } else { PAGE },
         token,
         notice: asked

@@ -49,7 +49,7 @@ const NOTICES: usize = 16;
 
 /// While something is going on, the page looks again by itself; while values
 /// can be edited it does not, as it would lose them.
-const LOOK_AGAIN_S: u32 = 5;
+const REFRESH_S: u32 = 5;
 const LOOK_SOON_S: u32 = 1;
 
 /// What the page remembers between a form and the page after it.
@@ -183,7 +183,7 @@ struct Dashboard<'a> {
     /// The push of which it is asked whether to end it.
     ends: Option<&'a Row>,
     activity: Activity,
-    look_again_s: Option<u32>,
+    refresh_s: Option<u32>,
     own: Option<&'a Row>,
     values: Values,
     rows: &'a [Row],
@@ -290,13 +290,13 @@ async fn rendered(
     let page = Dashboard {
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
-        links: Links::of(state, topology),
+        links: Links::new(state, topology),
         token: &state.flash_messages.token,
         notice,
         ends,
         activity,
         // A question must not go away while somebody reads it.
-        look_again_s: look_again(activity).filter(|_| ends.is_none()),
+        refresh_s: look_again(activity).filter(|_| ends.is_none()),
         own: rows.iter().find(|row| row.is_own),
         values: Values::new(shown, typed),
         rows: &rows,
@@ -312,7 +312,7 @@ async fn rendered(
 fn look_again(activity: Activity) -> Option<u32> {
     match activity {
         Activity::Idle => None,
-        Activity::Streaming => Some(LOOK_AGAIN_S),
+        Activity::Streaming => Some(REFRESH_S),
         Activity::Preparing | Activity::Stopping => Some(LOOK_SOON_S),
     }
 }

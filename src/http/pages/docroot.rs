@@ -17,7 +17,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
 use crate::base::disk::{CALL_TIMEOUT, Disk, DiskFile};
 use crate::http::error::ApiError;
-use crate::http::files::{self, Facts};
+use crate::http::files::{self, FileMeta};
 use crate::http::pages;
 
 /// What stands for a folder.
@@ -33,7 +33,7 @@ pub(in crate::http) struct Docroot(Disk);
 /// Something to serve, and what its name says of it.
 struct Found {
     file: DiskFile,
-    facts: Facts,
+    meta: FileMeta,
     content_type: String,
 }
 
@@ -46,18 +46,19 @@ impl Docroot {
     fn find(&self, path: &Path) -> Option<Found> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = openat(CWD, self.0.folder(), flags, Mode::empty()).ok()?;
-        let (mut file, mut facts) = open(&folder, path).ok()?;
+        let (mut file, mut metadata) = open(&folder, path).ok()?;
         let mut name = path.to_owned();
-        if facts.is_dir() {
+        if metadata.is_dir() {
             name.push(INDEX);
-            (file, facts) = open(&folder, &name).ok()?;
+            (file, metadata) = open(&folder, &name).ok()?;
         }
-        if !facts.is_file() {
+        if !metadata.is_file() {
             return None;
         }
         let content_type = content_type_of(&name);
-        let (file, facts) = (DiskFile::new(file, self.0.clone()), Facts::of(&facts));
-        Some(Found { file, facts, content_type })
+        let (file, meta) =
+            (DiskFile::new(file, self.0.clone()), FileMeta::from_metadata(&metadata));
+        Some(Found { file, meta, content_type })
     }
 }
 
@@ -75,8 +76,8 @@ pub(in crate::http) async fn serve(
     let Some(path) = path_of(request.path()) else { return pages::not_found(request).await };
     let own = docroot.as_ref().clone();
     match docroot.0.run(CALL_TIMEOUT, move || own.find(&path)).await {
-        Ok(Some(Found { file, facts, content_type })) => {
-            files::answer(&request, (file, facts), &content_type, "no-cache")
+        Ok(Some(Found { file, meta, content_type })) => {
+            files::answer(&request, (file, meta), &content_type, "no-cache")
         }
         Ok(None) => pages::not_found(request).await,
         Err(silent) => ApiError::Silent(silent).error_response(),
@@ -89,8 +90,8 @@ fn open(folder: &OwnedFd, path: &Path) -> io::Result<(File, std::fs::Metadata)> 
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let within = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let file = File::from(openat2(folder, path, flags, Mode::empty(), within)?);
-    let facts = file.metadata()?;
-    Ok((file, facts))
+    let metadata = file.metadata()?;
+    Ok((file, metadata))
 }
 
 /// The path within the folder that a URL means; nothing for what is hidden.
