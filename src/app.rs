@@ -72,7 +72,7 @@ pub fn serve(loaded: Loaded, source: Source) -> anyhow::Result<()> {
     let mut folders = Folders::default();
     if let Some(folder) = &settings.log.folder {
         let (disk, own) = (Disk::at(folder)?, folder.clone());
-        let tried = disk.run_blocking(FOLDER_TIMEOUT, move || system::try_folder(&own));
+        let tried = disk.run_blocking(FOLDER_TIMEOUT, move || system::check_writable(&own));
         // One that does not answer may do so later.
         tried.unwrap_or(Ok(())).map_err(|error| {
             anyhow::anyhow!("log.folder: cannot write into {folder:?}: {error}")

@@ -18,7 +18,7 @@ pub(super) fn raise_open_files() -> anyhow::Result<()> {
     if let Err(error) = system::allow_open_files() {
         warn!("the number of open files stays limited: {error}");
     }
-    match check(system::open_files_at_most()) {
+    match check(system::max_open_files()) {
         Ok(None) => Ok(()),
         Ok(Some(warning)) => {
             warn!("{warning}");

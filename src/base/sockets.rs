@@ -1,8 +1,7 @@
-//! Sockets: how those of viewers are set, and what the kernel still holds of
-//! what this process has sent.
+//! Listening sockets, socket options for viewers, and unacknowledged bytes.
 //!
-//! A socket takes megabytes that never leave the machine. Whoever must know
-//! whether bytes really go out looks here. Linux only (`proc(5)`).
+//! A socket buffers megabytes that may never leave the machine;
+//! [`unacknowledged`] measures them. Linux only (`proc(5)`).
 
 use std::collections::HashSet;
 use std::fs::{self, Permissions};
@@ -16,25 +15,24 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-/// A peer that takes nothing for this long is gone, whatever it does not say.
+/// `TCP_USER_TIMEOUT`: a peer that acknowledges nothing for this long is gone.
 pub const GONE_AFTER: Duration = Duration::from_secs(10);
 
-/// The kernel may hold this much for a viewer. Without the bound it holds
-/// seconds of video, and a slow viewer is noticed far too late (measured: 3.3 MB).
-const UNSENT_AT_MOST: u32 = 128 << 10;
+/// `TCP_NOTSENT_LOWAT` in bytes. Without it the kernel buffers seconds of video,
+/// and a slow viewer is noticed far too late (measured: 3.3 MB).
+const MAX_UNSENT_BYTES: u32 = 128 << 10;
 
-/// The kernel asks a silent peer after this long whether it is still there.
-const ASK_AFTER: Duration = Duration::from_secs(30);
+/// Idle time before the first TCP keep-alive probe.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 
-/// Connections that wait to be accepted: as many as the kernel allows as it
-/// comes. Where they are too many, each further one waits for a second and more.
+/// Connections that wait to be accepted: the kernel's default limit. When the
+/// backlog is full, further connections wait for at least a second.
 const BACKLOG: i32 = 4096;
 
-/// Takes a port, for a runtime to accept on. All addresses of IPv6 are those
-/// of IPv4 as well.
+/// Binds a non-blocking listener. `[::]` also accepts IPv4.
 ///
 /// # Errors
-/// The port is taken, or the address is not one of this machine.
+/// The port is in use, or the address does not belong to this machine.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for the old connections to time out.
@@ -52,29 +50,29 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
-    /// Another process may have put its own there since.
+    /// Another process may have replaced the file.
     identity: Identity,
 }
 
-/// Device, inode and birth of a file: a number of an inode is soon used again.
+/// Device, inode and modification time of a file: inode numbers are reused.
 type Identity = (u64, u64, i64, i64);
 
 fn identity(found: &fs::Metadata) -> Identity {
     (found.dev(), found.ino(), found.mtime(), found.mtime_nsec())
 }
 
-/// Listens on a Unix socket that only its user and group may open. What an
-/// earlier process has left behind is replaced; blocks.
+/// Listens on a Unix socket that only its user and group may open. Replaces the
+/// socket of an ended process. Blocks.
 ///
 /// # Errors
-/// A program listens there, a file of another kind is in the way, or its folder
-/// may not be written.
+/// Another program listens there, the file is not a socket, or the folder is not
+/// writable.
 pub fn listen_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
-    make_way(path)?;
+    remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    // Nobody can connect before it listens, so nobody gets in before this.
+    // Before `listen`, so that no client can connect with other permissions.
     fs::set_permissions(path, Permissions::from_mode(0o660))?;
     let found = fs::symlink_metadata(path)?;
     let file = SocketFile { path: path.to_owned(), identity: identity(&found) };
@@ -82,8 +80,8 @@ pub fn listen_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     Ok((socket.into(), file))
 }
 
-/// Removes the socket of a process that is gone.
-fn make_way(path: &Path) -> io::Result<()> {
+/// Removes the socket of an ended process.
+fn remove_stale(path: &Path) -> io::Result<()> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -103,31 +101,31 @@ fn make_way(path: &Path) -> io::Result<()> {
 }
 
 impl SocketFile {
-    /// Removes the file if it is still the one that was made; blocks.
+    /// Removes the file unless another process has replaced it. Blocks.
     pub fn remove(self) {
         let is_ours = |found: fs::Metadata| identity(&found) == self.identity;
         if fs::symlink_metadata(&self.path).is_ok_and(is_ours) {
-            // What stays is replaced by the next start.
+            // If this fails, the next start replaces the file.
             fs::remove_file(&self.path).ok();
         }
     }
 }
 
-/// Sets the socket of a viewer: each write leaves at once, and who takes
-/// nothing, or is no longer there, is noticed.
+/// Sets the socket options of a viewer: no delay, bounded unsent bytes, and
+/// timeouts that detect dead peers.
 ///
 /// # Errors
-/// The kernel lacks an option.
+/// The kernel does not support an option.
 pub fn set_for_viewer(socket: &impl AsFd) -> io::Result<()> {
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_user_timeout(Some(GONE_AFTER))?;
-    socket.set_tcp_notsent_lowat(UNSENT_AT_MOST)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(ASK_AFTER))
+    socket.set_tcp_notsent_lowat(MAX_UNSENT_BYTES)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))
 }
 
-/// The network of one asker, as far as an address tells: who has one of IPv6
-/// has 2^64 of them.
+/// The address by which a client is counted: of IPv6 its /64 network, since one
+/// client has 2^64 addresses.
 pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
@@ -135,8 +133,8 @@ pub fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Bytes in TCP connections of this process that the other sides have not
-/// acknowledged, unsent ones included.
+/// Bytes in TCP connections of this process that the peers have not
+/// acknowledged, including unsent bytes.
 ///
 /// # Errors
 /// `/proc` is not mounted.
@@ -149,7 +147,7 @@ pub fn unacknowledged() -> io::Result<u64> {
 /// One established TCP connection of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Connection {
-    /// Names the socket for as long as it is open.
+    /// Identifies the socket while it is open.
     inode: u64,
     queued: u64,
 }
@@ -175,7 +173,7 @@ fn own_sockets() -> io::Result<HashSet<u64>> {
         .collect())
 }
 
-/// One line: `sl local:port remote:port state tx:rx … … uid timeout inode …`.
+/// Parses a line: `sl local:port remote:port state tx:rx … … uid timeout inode …`.
 fn connection(line: &str) -> Option<Connection> {
     const ESTABLISHED: &str = "01";
     let mut words = line.split_ascii_whitespace();
@@ -197,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_that_nobody_reads_stay_in_the_queue() {
+    fn bytes_that_the_peer_does_not_read_are_unacknowledged() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut sender = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -209,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_was_left_behind_is_replaced_and_one_in_use_is_not() {
+    fn a_stale_socket_is_replaced_and_one_in_use_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.sock");
         drop(listen_unix(&path).unwrap());
@@ -224,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_its_own_socket_is_left_alone() {
+    fn other_files_and_sockets_of_other_processes_are_not_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.sock");
         fs::write(&path, "precious").unwrap();
@@ -239,17 +237,17 @@ mod tests {
     }
 
     #[test]
-    fn the_addresses_of_one_network_are_one_asker() {
-        let of = |text: &str| network_of(text.parse().unwrap());
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
-        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
-        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
+    fn the_addresses_of_one_ipv6_network_are_counted_as_one() {
+        let network = |text: &str| network_of(text.parse().unwrap());
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:2"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        assert_eq!(network("::ffff:10.0.0.1"), network("10.0.0.1"));
+        assert_ne!(network("10.0.0.1"), network("10.0.0.2"));
     }
 
     proptest::proptest! {
         #[test]
-        fn no_line_makes_the_reader_panic(line in ".{0,120}") {
+        fn no_line_causes_a_panic(line in ".{0,120}") {
             connection(&line);
         }
     }

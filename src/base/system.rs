@@ -1,4 +1,4 @@
-//! What the operating system says about this machine and this process.
+//! Properties of this machine and this process, from the operating system.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 
-/// The host's name; `localhost` where it has none.
+/// The host name; `localhost` if there is none.
 pub fn hostname() -> String {
     nix::unistd::gethostname()
         .ok()
@@ -16,8 +16,8 @@ pub fn hostname() -> String {
         .unwrap_or_else(|| "localhost".to_owned())
 }
 
-/// The MAC address of the first real network interface, in their order by
-/// name: `b8:27:eb:01:02:03`. All zeros where there is none.
+/// The MAC address of the first physical network interface by name:
+/// `b8:27:eb:01:02:03`. All zeros if there is none.
 pub fn mac_address() -> String {
     let mut interfaces: Vec<_> = fs::read_dir("/sys/class/net")
         .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
@@ -33,26 +33,25 @@ pub fn mac_address() -> String {
         .unwrap_or_else(|| "00:00:00:00:00:00".to_owned())
 }
 
-/// How full the file system of `path` is, 0 to 100.
+/// Used space of the file system of `path` in percent, 0 to 100.
 pub fn disk_used_percent(path: &Path) -> f64 {
     let Ok(stat) = nix::sys::statvfs::statvfs(path) else { return 0.0 };
     let (all, free) = (stat.blocks() as f64, stat.blocks_available() as f64);
     if all > 0.0 { (100.0 * (all - free) / all).clamp(0.0, 100.0) } else { 0.0 }
 }
 
-/// How many bytes this process may still write to the file system of `path`.
+/// Free bytes of the file system of `path` that this process may use.
 ///
 /// # Errors
-/// There is none.
+/// `path` does not exist or cannot be read.
 pub fn disk_free(path: &Path) -> io::Result<u64> {
     let stat = nix::sys::statvfs::statvfs(path)?;
-    // Their types depend on the machine.
     #[expect(clippy::useless_conversion, reason = "32 bits wide on some machines")]
     let (blocks, size) = (u64::from(stat.blocks_available()), u64::from(stat.fragment_size()));
     Ok(blocks.saturating_mul(size))
 }
 
-/// The CPU time that this process has used so far.
+/// The CPU time of this process, user and system.
 pub fn cpu_time() -> Duration {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Duration::ZERO };
     let span = |time: nix::sys::time::TimeVal| {
@@ -62,47 +61,48 @@ pub fn cpu_time() -> Duration {
     span(usage.user_time()) + span(usage.system_time())
 }
 
-/// Takes a niceness, of the thread that asks and those it makes from then on.
+/// Sets the niceness of the calling thread and of the threads that it starts
+/// later.
 ///
 /// # Errors
-/// The system refuses: below 0 is for root.
+/// The system refuses: values below 0 need root.
 pub fn set_priority(nice: i32) -> io::Result<()> {
     Ok(rustix::process::setpriority_process(None, nice)?)
 }
 
-/// Lets this process open as many files as it may: a viewer takes two, and
-/// shells allow 1024 as they come.
+/// Raises the limit of open files to the maximum: a viewer takes two, and
+/// shells set 1024 by default.
 ///
 /// # Errors
 /// The system refuses; the limit stays as it is.
 pub fn allow_open_files() -> io::Result<()> {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
 }
 
-/// How many files this process may open, at most.
-pub fn open_files_at_most() -> usize {
-    getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(_, most)| most as usize)
+/// The maximum number of files that this process may open.
+pub fn max_open_files() -> usize {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(_, hard)| hard as usize)
 }
 
-/// Whether files can be made in `folder`: made and taken away, as a file system
-/// may refuse what permissions allow.
+/// Checks that files can be created in `folder` by creating and removing one: a
+/// file system may refuse what the permissions allow.
 ///
 /// # Errors
-/// Why they cannot.
-pub fn try_folder(folder: &Path) -> io::Result<()> {
+/// The reason why they cannot.
+pub fn check_writable(folder: &Path) -> io::Result<()> {
     let file = folder.join(format!(".livebox-{}", random_token()?));
     fs::File::create_new(&file)?;
     fs::remove_file(&file)
 }
 
-/// The memory that this process has in use (its resident set), in bytes.
+/// The resident set of this process, in bytes.
 pub fn memory() -> u64 {
     sum_in_status(["VmRSS:"])
 }
 
-/// The memory that this process alone has in use, resident or swapped out, in
-/// bytes; without files and what it shares with others.
+/// The anonymous memory of this process, resident or swapped out, in bytes:
+/// without files and shared memory.
 pub fn own_memory() -> u64 {
     sum_in_status(["RssAnon:", "VmSwap:"])
 }
@@ -116,7 +116,7 @@ fn sum_in_status<const N: usize>(names: [&str; N]) -> u64 {
     names.into_iter().filter_map(value).sum::<u64>() * 1024
 }
 
-/// 128 random bits in hexadecimal, for what must not be guessed.
+/// 128 random bits in hexadecimal, for names that must not be guessed.
 ///
 /// # Errors
 /// The kernel's source of randomness cannot be read.
@@ -126,37 +126,38 @@ pub fn random_token() -> io::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// CPU load between looks.
+/// Measures CPU load between readings.
 #[derive(Debug)]
 pub struct CpuMeter {
-    at: Instant,
+    measured_at: Instant,
     used: Duration,
     percent: f64,
 }
 
-/// Looks that follow each other faster than this see the same value.
-const STEADY: Duration = Duration::from_secs(1);
+/// Readings within this interval return the same value.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 impl CpuMeter {
     pub fn new(now: Instant, used: Duration) -> Self {
-        Self { at: now, used, percent: 0.0 }
+        Self { measured_at: now, used, percent: 0.0 }
     }
 
-    /// Percent of one core since the last look that is at least a second back.
-    pub fn look(&mut self, now: Instant, used: Duration) -> f64 {
-        let passed = now.duration_since(self.at);
-        if passed >= STEADY {
+    /// Percent of one core since the last measurement, which is at least a
+    /// second old; `used` is [`cpu_time`].
+    pub fn percent(&mut self, now: Instant, used: Duration) -> f64 {
+        let passed = now.duration_since(self.measured_at);
+        if passed >= MIN_INTERVAL {
             let busy = used.saturating_sub(self.used).as_secs_f64();
             self.percent = 100.0 * busy / passed.as_secs_f64();
-            (self.at, self.used) = (now, used);
+            (self.measured_at, self.used) = (now, used);
         }
         (self.percent * 10.0).round() / 10.0
     }
 }
 
-/// Lets nobody but the user and the group of this process read the files that
-/// it makes from now on. Of the whole process: for children with one task.
-pub fn keep_new_files_from_others() {
+/// Sets the umask so that only the user and the group of this process can read
+/// its new files. It applies to the whole process: for children with one task.
+pub fn restrict_new_files() {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o027));
 }
 
@@ -165,13 +166,13 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "tests choose their own zero")]
-    fn load_is_a_share_of_one_core_and_steady_for_a_second() {
+    #[expect(clippy::disallowed_methods, reason = "tests choose their own start time")]
+    fn load_is_a_share_of_one_core_and_constant_for_a_second() {
         let zero = Instant::now();
         let mut meter = CpuMeter::new(zero, Duration::from_secs(5));
         let two = zero + Duration::from_secs(2);
-        assert_eq!(meter.look(two, Duration::from_millis(5_500)), 25.0);
-        assert_eq!(meter.look(two, Duration::from_secs(9)), 25.0);
+        assert_eq!(meter.percent(two, Duration::from_millis(5_500)), 25.0);
+        assert_eq!(meter.percent(two, Duration::from_secs(9)), 25.0);
     }
 
     #[test]
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_is_written_to_counts() {
+    fn written_memory_is_counted() {
         const LARGE: usize = 32 << 20;
         let before = own_memory();
         let large = std::hint::black_box(vec![1u8; LARGE]);

@@ -11,15 +11,14 @@ pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// When the media timeline began: nanoseconds of the monotonic clock.
+/// Beginning of the media timeline: nanoseconds of the monotonic clock.
 static BEGAN: OnceLock<u64> = OnceLock::new();
 
 /// A moment on the media timeline, in nanoseconds.
 ///
-/// The service and its pipeline hosts have one timeline. It never goes back: the
-/// running time of a pipeline begins again with every run, this does not. It
-/// starts at [`MediaTime::ORIGIN`] so that a decoder delay cannot make a time
-/// negative.
+/// The service and its pipeline hosts share one timeline. Unlike the running
+/// time of a pipeline, it never goes back. It starts at [`MediaTime::ORIGIN`] so
+/// that a decoder delay cannot make a time negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MediaTime(pub u64);
 
@@ -28,33 +27,32 @@ impl MediaTime {
     /// few seconds stay above zero.
     pub const ORIGIN: Self = Self(10_000_000_000);
 
-    /// This moment. The first call begins the timeline, unless it has begun.
+    /// The current time. The first call begins the timeline.
     pub fn now() -> Self {
-        // First, so that the timeline does not begin later than this moment.
+        // First, so that the timeline does not begin after the time returned.
         Self::began_ns();
-        Self::of_monotonic(monotonic_ns())
+        Self::from_monotonic(monotonic_ns())
     }
 
-    /// When the timeline began, in nanoseconds of `CLOCK_MONOTONIC`, which all
-    /// processes of a machine share. The first call begins the timeline.
+    /// The beginning of the timeline, in nanoseconds of `CLOCK_MONOTONIC`, which
+    /// all processes of a machine share. The first call begins the timeline.
     pub fn began_ns() -> u64 {
         *BEGAN.get_or_init(monotonic_ns)
     }
 
-    /// Continues the timeline of another process, which began at `began_ns`.
-    /// To be called before anything asks for a time: it has no effect on a
-    /// timeline that has begun.
+    /// Uses the timeline of another process, which began at `began_ns`. To be
+    /// called first: it has no effect on a timeline that has begun.
     pub fn begin_at(began_ns: u64) {
         BEGAN.set(began_ns).ok();
     }
 
-    /// The moment at which `CLOCK_MONOTONIC` shows `ns` nanoseconds. What lies
-    /// more than [`MediaTime::ORIGIN`] before the beginning counts as that.
-    pub fn of_monotonic(ns: u64) -> Self {
+    /// The time at which `CLOCK_MONOTONIC` is `ns` nanoseconds; 0 if that is
+    /// more than [`MediaTime::ORIGIN`] before the beginning.
+    pub fn from_monotonic(ns: u64) -> Self {
         Self(ns.saturating_add(Self::ORIGIN.0).saturating_sub(Self::began_ns()))
     }
 
-    /// The opposite of [`MediaTime::of_monotonic`].
+    /// The inverse of [`MediaTime::from_monotonic`].
     pub fn monotonic_ns(self) -> u64 {
         self.0.saturating_add(Self::began_ns()).saturating_sub(Self::ORIGIN.0)
     }
@@ -66,12 +64,12 @@ impl MediaTime {
     }
 
     /// This time in units of `timescale` per second, rounded to the nearest:
-    /// times that were ticks before they became nanoseconds become the same ticks again.
+    /// ticks that were converted to nanoseconds convert back to the same ticks.
     pub fn nearest_ticks(self, timescale: u32) -> u64 {
         (self + Duration::from_nanos(500_000_000 / u64::from(timescale))).ticks(timescale)
     }
 
-    /// This time less `span`, or the beginning.
+    /// This time minus `span`, at least 0.
     pub fn before(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
     }
@@ -95,7 +93,7 @@ fn monotonic_ns() -> u64 {
     u64::try_from(Duration::from(now).as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Where the media timeline lies on the wall clock, as that was set at some moment.
+/// The offset between the media timeline and the wall clock at some moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WallClock {
     /// Nanoseconds from 1970 to the media time 0.
@@ -103,7 +101,7 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// As the wall clock is set now.
+    /// Reads both clocks.
     pub fn now() -> Self {
         let reading = || {
             let before = MediaTime::now();
@@ -111,7 +109,7 @@ impl WallClock {
             let after = MediaTime::now();
             (after.since(before), Self::showing(unix, before + after.since(before) / 2))
         };
-        // A thread that pauses between the readings would find the clocks apart.
+        // The shortest of three readings: a thread may be preempted within one.
         let readings = [reading(), reading(), reading()];
         readings
             .into_iter()
@@ -125,52 +123,52 @@ impl WallClock {
         Self { zero_ns: ns(unix.as_nanos()).saturating_sub(ns(at.0.into())) }
     }
 
-    /// What it shows at the media time `at`: the time since 1970.
+    /// The wall-clock time at the media time `at`, since 1970.
     pub fn unix(self, at: MediaTime) -> Duration {
         let at_ns = i64::try_from(at.0).unwrap_or(i64::MAX);
         Duration::from_nanos(u64::try_from(self.zero_ns.saturating_add(at_ns)).unwrap_or_default())
     }
 
-    /// The same in milliseconds, rounded down.
+    /// As [`WallClock::unix`], in milliseconds, rounded down.
     pub fn unix_ms(self, at: MediaTime) -> u64 {
         u64::try_from(self.unix(at).as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// By how much `other` is set to another time.
+    /// The absolute difference of the two offsets.
     pub fn differs(self, other: Self) -> Duration {
         Duration::from_nanos(self.zero_ns.abs_diff(other.zero_ns))
     }
 }
 
-/// The wall clock as log lines show it: `2026-11-21 02:58:04.114`, local time.
+/// The local time in the format of log lines: `2026-11-21 02:58:04.114`.
 pub fn log_stamp() -> String {
     local().strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
 }
 
-/// The wall clock with the time zone of this machine.
+/// The local time with the time zone of this machine.
 pub fn local() -> jiff::Zoned {
     jiff::Zoned::now()
 }
 
-/// The wall clock: since 1970.
+/// The wall-clock time since 1970.
 pub fn unix() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// The wall clock in ISO 8601 with seconds, UTC: `2026-11-21T01:58:04Z`.
+/// The current time in ISO 8601 with seconds, UTC: `2026-11-21T01:58:04Z`.
 pub fn iso_stamp() -> String {
     iso_s(unix().as_secs())
 }
 
-/// A moment in ISO 8601 with seconds, UTC: `2026-11-21T01:58:04Z`.
+/// A time in ISO 8601 with seconds, UTC: `2026-11-21T01:58:04Z`.
 ///
-/// `seconds` are those since 1970.
+/// `seconds` count from 1970.
 pub fn iso_s(seconds: u64) -> String {
     let stamp = jiff::Timestamp::from_second(seconds.cast_signed()).unwrap_or_default();
     stamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// A moment in ISO 8601 with milliseconds, UTC: `2026-11-21T01:58:04.678Z`.
+/// A time in ISO 8601 with milliseconds, UTC: `2026-11-21T01:58:04.678Z`.
 ///
 /// `ms` are milliseconds since 1970.
 pub fn iso_ms(ms: u64) -> String {
@@ -190,15 +188,15 @@ mod tests {
     fn a_moment_of_the_monotonic_clock_has_one_media_time() {
         let now = MediaTime::now();
         assert!(now >= MediaTime::ORIGIN, "{now:?}");
-        assert_eq!(MediaTime::of_monotonic(now.monotonic_ns()), now);
-        assert_eq!(MediaTime::of_monotonic(MediaTime::began_ns()), MediaTime::ORIGIN);
+        assert_eq!(MediaTime::from_monotonic(now.monotonic_ns()), now);
+        assert_eq!(MediaTime::from_monotonic(MediaTime::began_ns()), MediaTime::ORIGIN);
     }
 
-    /// Tells a process of this test when the timeline began.
+    /// Variable that passes the beginning of the timeline to a child of this test.
     const BEGAN_NS: &str = "BEGAN_NS_OF_A_TEST";
 
-    /// A media time, between two readings of the monotonic clock as near to each
-    /// other as a thousand attempts get them.
+    /// A media time between two readings of the monotonic clock: the closest two
+    /// of a thousand attempts.
     fn reading() -> (u64, MediaTime, u64) {
         let readings = (0..1000).map(|_| (monotonic_ns(), MediaTime::now(), monotonic_ns()));
         readings.min_by_key(|(before, _, after)| after - before).unwrap()
@@ -221,7 +219,7 @@ mod tests {
         let numbers: Vec<u64> = numbers.split(' ').map(|one| one.parse().unwrap()).collect();
         let [before, shown, after] = numbers[..] else { panic!("{output}") };
         assert!(after - before <= 1000, "it took {} ns", after - before);
-        let (before, after) = (MediaTime::of_monotonic(before), MediaTime::of_monotonic(after));
+        let (before, after) = (MediaTime::from_monotonic(before), MediaTime::from_monotonic(after));
         assert!((before..=after).contains(&MediaTime(shown)), "{before:?} {shown} {after:?}");
     }
 
@@ -232,14 +230,14 @@ mod tests {
     }
 
     #[test]
-    fn the_wall_clock_goes_on_with_the_media_timeline() {
+    fn the_wall_clock_advances_with_the_media_timeline() {
         let clock = WallClock::showing(Duration::from_secs(1_795_240_290), MediaTime::ORIGIN);
         let later = MediaTime::ORIGIN + Duration::from_micros(1_500_900);
         assert_eq!(clock.unix_ms(later), 1_795_240_291_500);
         let set = WallClock::showing(Duration::from_secs(1_795_240_300), MediaTime::ORIGIN);
         assert_eq!(clock.differs(set), Duration::from_secs(10));
 
-        // A board without a clock that is set begins in 1970.
+        // A board without a battery-backed clock starts in 1970.
         let unset = WallClock::showing(Duration::from_secs(3), MediaTime::ORIGIN);
         assert_eq!(unset.unix_ms(MediaTime::ORIGIN), 3000);
         assert_eq!(unset.unix_ms(MediaTime(0)), 0);

@@ -1,7 +1,7 @@
-//! Quantities that people write: bit rates, frame rates, picture sizes.
+//! Quantities in configuration and API: bit rates, frame rates, picture sizes.
 //!
-//! Each type is read from the spellings of the config, the command line and
-//! the API, and printed in one canonical way.
+//! Each type is parsed from all its spellings, and printed in one canonical
+//! form.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A text that is not the quantity it should be; says which spellings are.
+/// A text that is not the expected quantity, with the spellings that are.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{text:?} is not {wanted}")]
 pub struct BadUnit {
@@ -20,8 +20,8 @@ pub struct BadUnit {
 
 /// Bits per second, 100 kbit/s to 50 Mbit/s.
 ///
-/// The floor is what hardware encoders survive; the ceiling is twice what the
-/// fastest of them gives.
+/// The minimum is what hardware encoders support; the maximum is twice what the
+/// fastest of them delivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Bitrate(u32);
 
@@ -31,7 +31,7 @@ impl Bitrate {
     const WANTED: &str =
         "a bit rate from 100k to 50M (examples: 800k, 800kbps, 1M, 1.5Mbps, 100000)";
 
-    /// Returns the rate, or nothing outside [`Bitrate::MIN`] to [`Bitrate::MAX`].
+    /// Returns `None` outside [`Bitrate::MIN`] to [`Bitrate::MAX`].
     pub fn from_bps(bps: u64) -> Option<Self> {
         let rate = Self(u32::try_from(bps).ok()?);
         (Self::MIN..=Self::MAX).contains(&rate).then_some(rate)
@@ -46,8 +46,8 @@ impl Bitrate {
         self.0 / 1000
     }
 
-    /// The usual rate for a picture of this size: LB-13's table, by height.
-    pub fn usual_for(size: Size) -> Self {
+    /// The default rate for a picture of this size, by height.
+    pub fn default_for(size: Size) -> Self {
         Self(match size.height {
             0..=240 => 400_000,
             241..=360 => 750_000,
@@ -61,9 +61,9 @@ impl Bitrate {
 impl FromStr for Bitrate {
     type Err = BadUnit;
 
-    /// Reads `N`, `Nk`, `Nkb`, `Nkbps`, `NM`, `NMb`, `NMbps`, and the original
-    /// manual's misspelling `Nkpbs`; decimal multipliers, any letter case but for
-    /// `B`, which would be bytes.
+    /// Parses `N`, `Nk`, `Nkb`, `Nkbps`, `NM`, `NMb`, `NMbps`, and the original
+    /// manual's misspelling `Nkpbs`. Multipliers are decimal. Any letter case,
+    /// except `B`, which would be bytes.
     fn from_str(text: &str) -> Result<Self, BadUnit> {
         let bad = || BadUnit { text: text.to_owned(), wanted: Self::WANTED.into() };
         if let Some((bits, _)) = text.trim().split_once('B') {
@@ -114,7 +114,7 @@ impl FrameRate {
         self.0
     }
 
-    /// How long one frame is shown.
+    /// Duration of one frame.
     pub fn frame(self) -> Duration {
         Duration::from_secs(1) / self.0
     }
@@ -137,7 +137,7 @@ impl fmt::Display for FrameRate {
 
 /// Width and height in pixels: even, 32 to 4096 each.
 ///
-/// H.264 4:2:0 needs even sides; the bounds are those of the encoders in use.
+/// H.264 4:2:0 needs even sides; the bounds are those of the supported encoders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
     pub width: u32,
@@ -192,7 +192,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// Reads a span of time: `1s`, `500ms`, `2` or `0.5` (seconds), `5m`, `1h`.
+/// Parses a span of time: `1s`, `500ms`, `2` or `0.5` (seconds), `5m`, `1h`.
 pub fn parse_span(text: &str) -> Result<Duration, BadUnit> {
     let bad = || BadUnit {
         text: text.to_owned(),
@@ -217,10 +217,10 @@ fn plain_number(digits: &str) -> Option<f64> {
     plain.then(|| digits.parse().ok()).flatten()
 }
 
-/// A number of bytes: `10G`, `500M`, `1.5 GB`, in steps of 1024.
+/// Parses a number of bytes: `10G`, `500M`, `1.5 GB`, with binary multipliers.
 ///
 /// # Errors
-/// It is none; says what would be.
+/// `text` is not a number of bytes; the error gives examples.
 pub fn parse_bytes(text: &str) -> Result<u64, BadUnit> {
     let bad = || BadUnit {
         text: text.to_owned(),
@@ -237,11 +237,11 @@ pub fn parse_bytes(text: &str) -> Result<u64, BadUnit> {
         _ => return Err(bad()),
     };
     let number = plain_number(digits.trim_end()).ok_or_else(bad)? * 1024f64.powi(steps);
-    // Beyond that, the number is no longer whole.
+    // Larger numbers are not exact in `f64`.
     (number <= 2f64.powi(53)).then_some(number as u64).ok_or_else(bad)
 }
 
-/// A number of bytes for people: `79.50 KB`, in steps of 1024.
+/// A number of bytes for display: `79.50 KB`, with binary multipliers.
 pub fn size_in_words(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KB", "MB", "GB", "TB", "PB"];
     if bytes < 1024 {
@@ -256,7 +256,7 @@ pub fn size_in_words(bytes: u64) -> String {
     format!("{size:.2} {unit}")
 }
 
-/// A span for people: `1d 2h 3m 4s`, without what is zero.
+/// A span for display: `1d 2h 3m 4s`, without parts that are zero.
 pub fn duration_in_words(span: Duration) -> String {
     let seconds = span.as_secs();
     let parts = [
@@ -265,8 +265,8 @@ pub fn duration_in_words(span: Duration) -> String {
         (seconds / 60 % 60, 'm'),
         (seconds % 60, 's'),
     ];
-    let told = parts.iter().filter(|(count, _)| *count > 0);
-    let words: Vec<_> = told.map(|(count, unit)| format!("{count}{unit}")).collect();
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let words: Vec<_> = parts.map(|(count, unit)| format!("{count}{unit}")).collect();
     if words.is_empty() { "0s".to_owned() } else { words.join(" ") }
 }
 
@@ -275,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_of_a_bit_rate_is_read() {
+    fn every_spelling_of_a_bit_rate_is_parsed() {
         for (text, bps) in [
             ("800kpbs", 800_000),
             ("800kbps", 800_000),
@@ -290,13 +290,13 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_no_bits() {
-        for (text, meant) in
+    fn a_bit_rate_in_bytes_is_refused_with_the_same_number_in_bits() {
+        for (text, in_bits) in
             [("2MB", "2M"), ("800kB", "800k"), ("1.5MBps", "1.5M"), ("100000B", "100000")]
         {
             let error = text.parse::<Bitrate>().unwrap_err().to_string();
             assert!(
-                error.contains("bytes") && error.contains(&format!("write {meant} ")),
+                error.contains("bytes") && error.contains(&format!("write {in_bits} ")),
                 "{error}"
             );
         }
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bit_rate_that_makes_no_sense_is_refused_with_examples() {
+    fn an_invalid_bit_rate_is_refused_with_examples() {
         for text in ["", "k", "-1M", "99k", "51M", "1e6", "inf", "1 Gbps", "10M10"] {
             let error = text.parse::<Bitrate>().unwrap_err().to_string();
             assert!(error.contains("100k to 50M"), "{error}");
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_read_by_name_and_by_sides() {
+    fn sizes_are_parsed_by_name_and_by_sides() {
         assert_eq!("720p".parse(), Ok(Size { width: 1280, height: 720 }));
         assert_eq!("1280X720".parse::<Size>().unwrap().name(), "720p");
         assert_eq!("800x600".parse::<Size>().unwrap().name(), "800x600");
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_read_with_and_without_a_unit() {
+    fn spans_are_parsed_with_and_without_a_unit() {
         assert_eq!(parse_span("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_span("2"), Ok(Duration::from_secs(2)));
         assert_eq!(parse_span("0.5"), Ok(Duration::from_millis(500)));
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_reads_back() {
+    fn a_printed_bit_rate_parses_as_itself() {
         for bps in [100_000, 750_000, 2_000_000, 123_456] {
             let rate = Bitrate::from_bps(bps).unwrap();
             assert_eq!(rate.to_string().parse(), Ok(rate));
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_spans_are_written_as_people_read_them() {
+    fn sizes_and_spans_are_printed_for_display() {
         for (bytes, words) in
             [(0, "0 B"), (1023, "1023 B"), (81_408, "79.50 KB"), (5 << 30, "5.00 GB")]
         {

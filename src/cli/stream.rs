@@ -146,7 +146,7 @@ impl Stream {
             (Audio::Silence | Audio::Feed, Some(_)) => "silence",
             (Audio::Tone, Some(_)) => "tone",
         };
-        let bitrate = self.bitrate.unwrap_or(Bitrate::usual_for(*resolution));
+        let bitrate = self.bitrate.unwrap_or(Bitrate::default_for(*resolution));
         let quality = self.quality.map_or_else(|| "null".to_owned(), |q| q.to_string());
         Ok(format!(
             "feeds:\n  camera: {{{source}, size: {resolution}, fps: {fps}, audio: {audio}, \

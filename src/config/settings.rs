@@ -428,7 +428,7 @@ impl Stream {
             name: feed.name.as_str().parse().expect("names have one form"),
             feed: feed.name.clone(),
             encoder: EncoderWish::Auto,
-            bitrate: Bitrate::usual_for(feed.size),
+            bitrate: Bitrate::default_for(feed.size),
             gop: Duration::from_secs(1),
             profile: Profile::High,
             quality: None,

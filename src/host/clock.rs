@@ -11,7 +11,7 @@ pub(super) fn clock() -> gst::Clock {
 
 /// Converts a time of the system clock (monotonic) to the media timeline.
 pub(super) fn media_time(absolute: gst::ClockTime) -> MediaTime {
-    MediaTime::of_monotonic(absolute.nseconds())
+    MediaTime::from_monotonic(absolute.nseconds())
 }
 
 /// The inverse of [`media_time`].

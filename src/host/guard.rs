@@ -108,7 +108,7 @@ const NICENESS: i32 = 15;
 pub(super) fn lower_priority() {
     // Fails only if the priority of the service is lower already.
     system::set_priority(NICENESS).ok();
-    system::keep_new_files_from_others();
+    system::restrict_new_files();
 }
 
 /// Ends this process when the other side of `socket` is closed, also while a plugin

@@ -126,7 +126,7 @@ impl Control {
         if let Some(bitrate) = bitrate {
             edited.bitrate = bitrate;
         } else if edited.resolution != self.resolution {
-            edited.bitrate = Bitrate::usual_for(edited.resolution);
+            edited.bitrate = Bitrate::default_for(edited.resolution);
         }
         Ok(edited)
     }

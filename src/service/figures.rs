@@ -42,7 +42,7 @@ impl Figures {
     /// Percent of one core that this process used since the last call.
     pub fn cpu_percent(&self, now: Instant) -> f64 {
         let mut meter = self.cpu.lock().unwrap_or_else(PoisonError::into_inner);
-        meter.look(now, system::cpu_time())
+        meter.percent(now, system::cpu_time())
     }
 
     /// How full the disk of temporary files was at the last look, in percent.

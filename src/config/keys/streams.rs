@@ -84,7 +84,7 @@ fn stream(key: &str, field: &Field<'_>, feeds: &[Feed], report: &mut Report) -> 
 
 /// The usual rate for pictures of this size; any, where the feed is a problem.
 fn usual_bitrate(size: Option<Size>) -> Bitrate {
-    size.map_or(Bitrate::MIN, Bitrate::usual_for)
+    size.map_or(Bitrate::MIN, Bitrate::default_for)
 }
 
 /// The URL, or `/NAME`; nothing where it is a problem.

@@ -100,7 +100,7 @@ impl Server {
         let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
         let docroot = settings.docroot.as_deref().map(Disk::at).transpose();
         let docroot = docroot.map_err(ServeError::Start)?.map(Docroot::new);
-        let acceptor = Acceptor::new(tls, system::open_files_at_most());
+        let acceptor = Acceptor::new(tls, system::max_open_files());
         Ok(Self { listener, local: None, docroot, acceptor, scheme })
     }
 
