@@ -256,7 +256,7 @@ pub fn container_of(settings: &Settings, feed: &FeedName) -> Option<Container> {
     let shows =
         |stream: &&ByteStream| stream.command.is_none() && stream.feed.as_ref() == Some(feed);
     let mut shown = settings.byte_streams.iter().filter(shows);
-    shown.find_map(|stream| Container::of(&stream.content_type))
+    shown.find_map(|stream| Container::from_content_type(&stream.content_type))
 }
 
 /// `new` with the values of `running` for keys that cannot change while the

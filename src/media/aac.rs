@@ -1,7 +1,7 @@
-//! Reading and writing AAC configurations (ISO/IEC 14496-3, 1.6.2.1).
+//! Parses and writes AAC configurations (ISO/IEC 14496-3, 1.6.2.1).
 //!
-//! Only what plays everywhere: the AAC family with 1024 samples a frame and a
-//! standard speaker layout. Frames themselves are never looked into.
+//! Supports the AAC family with 1024 samples per frame and a standard speaker
+//! layout, which all browsers play. Does not parse frames.
 
 use bytes::Bytes;
 
@@ -11,14 +11,14 @@ use crate::model::track::AudioInfo;
 /// Samples per channel in one frame.
 pub const FRAME_SAMPLES: u32 = 1024;
 
-/// The longest configuration that is let through; real ones have 2 to 7 bytes.
+/// Maximum bytes of a configuration; real ones have 2 to 7.
 const MAX_CONFIG: usize = 128;
 
 /// `samplingFrequencyIndex` (table 1.18).
 const RATES: [u32; 13] =
     [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350];
 
-/// The `samplingFrequencyIndex` that a 24-bit rate follows.
+/// The `samplingFrequencyIndex` before an explicit 24-bit rate.
 const EXPLICIT_RATE: u32 = 15;
 
 /// Audio object types (table 1.17).
@@ -27,12 +27,12 @@ const SBR: u32 = 5;
 const PS: u32 = 29;
 const ESCAPE: u32 = 31;
 
-/// Why an AudioSpecificConfig is of no use here.
+/// Why an AudioSpecificConfig is not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadConfig {
     #[error("an AAC configuration ends too early")]
     Truncated,
-    #[error("an AAC configuration has {0} bytes; at most {MAX_CONFIG} are let through")]
+    #[error("an AAC configuration has {0} bytes; at most {MAX_CONFIG} are accepted")]
     TooLong(usize),
     #[error("audio object type {0} is not AAC that browsers play; use AAC-LC")]
     ObjectType(u32),
@@ -50,8 +50,8 @@ impl From<OutOfBits> for BadConfig {
     }
 }
 
-/// Returns the AAC-LC track with this rate and number of channels, or nothing
-/// where AAC has no code for them.
+/// The AAC-LC track with this rate and number of channels; `None` if AAC has no
+/// code for them.
 pub fn lc_config(rate: u32, channels: u8) -> Option<AudioInfo> {
     let rate_index = RATES.iter().position(|&known| known == rate)? as u16;
     let layout = match channels {
@@ -66,17 +66,17 @@ pub fn lc_config(rate: u32, channels: u8) -> Option<AudioInfo> {
 /// The length of [`adts_header`], in bytes.
 pub const ADTS_HEADER: usize = 7;
 
-/// What stands before a frame of `length` bytes in an ADTS stream (ISO/IEC
-/// 14496-3, 1.A.2), without a checksum. The profile and rate are those of the
-/// core: players of ADTS find HE-AAC by themselves.
+/// The ADTS header of a frame of `length` bytes (ISO/IEC 14496-3, 1.A.2),
+/// without a checksum. Profile and rate are those of the core: players of ADTS
+/// detect HE-AAC by themselves.
 pub fn adts_header(info: &AudioInfo, length: usize) -> [u8; ADTS_HEADER] {
     let mut bits = Bits::new(&info.config);
     let object_type = object_type(&mut bits).unwrap_or(LC);
-    // Four have a code; the core of HE-AAC is LC.
+    // Only four profiles have a code; the core of HE-AAC is LC.
     let profile = if (1..=4).contains(&object_type) { object_type - 1 } else { LC - 1 } as u8;
     let rate = RATES.iter().position(|&known| known == info.rate).unwrap_or(0xf) as u8;
     let layout = if info.channels == 8 { 7 } else { info.channels & 7 };
-    // 13 bits of length, the header included.
+    // 13 bits of length, including the header.
     let whole = (length + ADTS_HEADER).min(0x1fff) as u16;
     [
         0xff,
@@ -89,8 +89,8 @@ pub fn adts_header(info: &AudioInfo, length: usize) -> [u8; ADTS_HEADER] {
     ]
 }
 
-/// Reads an AudioSpecificConfig. The rate of HE-AAC is that of its core, to
-/// which [`FRAME_SAMPLES`] belongs.
+/// Parses an AudioSpecificConfig. The rate of HE-AAC is that of its core, whose
+/// frames have [`FRAME_SAMPLES`].
 pub fn parse_config(asc: &[u8]) -> Result<AudioInfo, BadConfig> {
     if asc.len() > MAX_CONFIG {
         return Err(BadConfig::TooLong(asc.len()));
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_usual_configurations_have_their_well_known_bytes() {
+    fn common_configurations_have_their_well_known_bytes() {
         assert_eq!(lc_config(48000, 2).unwrap().config.as_ref(), [0x11, 0x90]);
         assert_eq!(lc_config(44100, 2).unwrap().config.as_ref(), [0x12, 0x10]);
         assert_eq!(lc_config(44100, 1).unwrap().config.as_ref(), [0x12, 0x08]);
@@ -150,14 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn what_aac_has_no_code_for_is_refused() {
+    fn rates_and_channels_without_an_aac_code_are_refused() {
         assert_eq!(lc_config(44101, 2), None);
         assert_eq!(lc_config(48000, 0), None);
         assert_eq!(lc_config(48000, 7), None);
     }
 
     #[test]
-    fn every_configuration_that_is_written_reads_back() {
+    fn every_written_configuration_parses_as_itself() {
         for rate in RATES {
             for channels in [1, 2, 3, 4, 5, 6, 8] {
                 let info = lc_config(rate, channels).unwrap();
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_outside_the_table_is_read_from_its_24_bits() {
+    fn a_rate_outside_the_table_is_parsed_from_its_24_bits() {
         // LC, index 15, 50000 Hz, 2 channels.
         let bits = 2u64 << 35 | 15 << 31 | 50_000 << 7 | 2 << 3;
         let info = parse_config(&bits.to_be_bytes()[3..]).unwrap();
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn each_bad_configuration_says_what_is_wrong_with_it() {
+    fn each_bad_configuration_has_its_own_error() {
         for (asc, error) in [
             (&[][..], BadConfig::Truncated),
             (&[0x11], BadConfig::Truncated),
@@ -199,7 +199,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_the_reader_panic(asc in prop::collection::vec(any::<u8>(), 0..160)) {
+        fn no_bytes_cause_a_panic(asc in prop::collection::vec(any::<u8>(), 0..160)) {
             if let Ok(info) = parse_config(&asc) {
                 prop_assert!(info.rate > 0 && (1..=8).contains(&info.channels));
             }

@@ -1,13 +1,13 @@
-//! Reading bit fields, most significant bit first.
+//! Reads bit fields, most significant bit first.
 //!
-//! Knows the Exp-Golomb codes of H.264 besides plain fields. It never reads
-//! past the end: the reader gets [`OutOfBits`] instead.
+//! Supports the Exp-Golomb codes of H.264 besides plain fields. Reading past the
+//! end is an error, [`OutOfBits`].
 
 /// The data ended in the middle of a field, or a code is longer than any valid one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OutOfBits;
 
-/// A position in some bytes, counted in bits.
+/// A reader with a position in bits.
 #[derive(Clone, Debug)]
 pub(super) struct Bits<'a> {
     data: &'a [u8],
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exp_golomb_codes_read_as_the_standard_lists_them() {
+    fn exp_golomb_codes_have_the_values_of_the_standard() {
         // 1 | 010 | 011 | 00100 | 00101, table 9-2.
         let mut bits = Bits::new(&[0b1010_0110, 0b0100_0010, 0b1000_0000]);
         let codes: Vec<_> = (0..5).map(|_| bits.ue().unwrap()).collect();
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_code_reads_and_a_longer_one_is_refused() {
+    fn a_code_longer_than_32_bits_is_refused() {
         // 31 zeros, then 32 ones: 2^32 - 2.
         let mut bits = Bits::new(&[0, 0, 0, 1, 255, 255, 255, 254]);
         assert_eq!(bits.ue(), Ok(u32::MAX - 1));
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_data_is_told() {
+    fn reading_past_the_end_is_an_error() {
         let mut bits = Bits::new(&[0xa5]);
         assert_eq!(bits.field(8), Ok(0xa5));
         assert_eq!(bits.flag(), Err(OutOfBits));

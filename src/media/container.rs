@@ -1,9 +1,9 @@
-//! Where a joiner may enter bytes that livebox only passes on.
+//! Finds where a viewer may join a byte stream, by parsing its container.
 //!
-//! A scan looks at a container while it goes by and remembers three things: the
-//! header without which nothing can be decoded, the newest place where an
-//! element begins, and the newest intra frame. It changes no byte and holds at
-//! most one element. What it does not understand it leaves alone.
+//! A scan parses a container incrementally and keeps three marks: the header,
+//! which every decoder needs, the newest element boundary, and the newest intra
+//! frame. It changes no byte and buffers at most one element. For a container
+//! that it cannot parse there are no marks.
 
 mod flv;
 mod mp4;
@@ -13,14 +13,14 @@ mod webm;
 
 use bytes::Bytes;
 
-/// No header or element that is looked into is longer; a stream with a longer
-/// one is passed on without its marks.
-const LONGEST: usize = 1 << 20;
+/// Maximum bytes of a header, and of an element that must be parsed whole. A
+/// stream with a longer one has no marks.
+const MAX_ELEMENT: usize = 1 << 20;
 
-/// So many bytes tell one container from another.
-const FIRST: usize = 8;
+/// Bytes needed to detect the container.
+const SIGNATURE: usize = 8;
 
-/// The containers that are understood.
+/// The supported containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Container {
     /// MPEG-TS, ISO/IEC 13818-1.
@@ -34,21 +34,21 @@ pub enum Container {
     Wav,
 }
 
-/// What is known of a run's bytes so far. Places are counted from its begin.
+/// Properties of the bytes of a run so far. Positions count from its beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// What a decoder needs first.
+    /// The bytes that a decoder needs first.
     pub header: Option<Bytes>,
-    /// The newest place where an element begins.
+    /// The newest position where an element begins.
     pub edge: Option<u64>,
-    /// The newest place from which pictures can be decoded; the edge, where
-    /// there are no pictures.
+    /// The newest position from which video can be decoded; the edge for a
+    /// stream without video.
     pub key: Option<u64>,
 }
 
 impl Container {
-    /// The container that this content type means.
-    pub fn of(content_type: &str) -> Option<Self> {
+    /// The container with this content type; parameters are ignored.
+    pub fn from_content_type(content_type: &str) -> Option<Self> {
         let kind = content_type.split(';').next().unwrap_or_default().trim();
         match kind.to_ascii_lowercase().as_str() {
             "video/mp2t" => Some(Container::Ts),
@@ -63,25 +63,25 @@ impl Container {
     }
 }
 
-/// Looks at the bytes of one run.
+/// Parses the bytes of one run.
 #[derive(Debug)]
 pub struct Scan {
-    grammar: Grammar,
-    /// The element that is being looked into, as far as it is there.
+    parser: Parser,
+    /// The beginning of the current element.
     held: Vec<u8>,
-    /// So many bytes of it must be there before it is looked at again.
+    /// Length of `held` at which the parser is called again.
     wanted: usize,
-    /// So many bytes pass unseen before the next element.
+    /// Bytes to skip before the next element.
     skip: u64,
     /// Bytes so far.
-    at: u64,
-    is_lost: bool,
+    position: u64,
+    has_failed: bool,
     marks: Marks,
 }
 
 #[derive(Debug)]
-enum Grammar {
-    /// The first bytes will tell.
+enum Parser {
+    /// To be detected from the first bytes.
     Unknown,
     Ts(ts::Ts),
     Mp4(mp4::Mp4),
@@ -90,19 +90,19 @@ enum Grammar {
     Wav(wav::Wav),
 }
 
-impl Grammar {
-    fn of(container: Container) -> Self {
+impl Parser {
+    fn new(container: Container) -> Self {
         match container {
-            Container::Ts => Grammar::Ts(ts::Ts::default()),
-            Container::Mp4 => Grammar::Mp4(mp4::Mp4::default()),
-            Container::Webm => Grammar::Webm(webm::Webm::default()),
-            Container::Flv => Grammar::Flv(flv::Flv::default()),
-            Container::Wav => Grammar::Wav(wav::Wav::default()),
+            Container::Ts => Parser::Ts(ts::Ts::default()),
+            Container::Mp4 => Parser::Mp4(mp4::Mp4::default()),
+            Container::Webm => Parser::Webm(webm::Webm::default()),
+            Container::Flv => Parser::Flv(flv::Flv::default()),
+            Container::Wav => Parser::Wav(wav::Wav::default()),
         }
     }
 
-    /// By the bytes that each container begins with.
-    fn told_by(first: &[u8]) -> Option<Self> {
+    /// Detects the container by its signature.
+    fn detect(first: &[u8]) -> Option<Self> {
         let container = match first {
             [0x47, ..] => Container::Ts,
             [_, _, _, _, b'f', b't', b'y', b'p', ..] => Container::Mp4,
@@ -111,80 +111,80 @@ impl Grammar {
             [b'R', b'I', b'F', b'F', ..] => Container::Wav,
             _ => return None,
         };
-        Some(Self::of(container))
+        Some(Self::new(container))
     }
 }
 
-/// What a grammar says of the bytes that are there of an element.
+/// The result of parsing the beginning of an element.
 #[derive(Debug)]
 enum Next {
-    /// It must see so many bytes of it, those that are there included.
+    /// The parser needs this many bytes of the element, from its beginning.
     More(usize),
-    /// So many bytes after those it has seen, the next element begins.
+    /// The next element begins `after` bytes behind those parsed.
     Element { after: u64 },
-    /// It understands nothing more of this run.
-    Lost,
+    /// The rest of the run cannot be parsed.
+    Failed,
 }
 
 impl Scan {
-    /// Where the container is not given, the first bytes tell it.
+    /// Without a container, it is detected from the first bytes.
     pub fn new(container: Option<Container>) -> Self {
         Self {
-            grammar: container.map_or(Grammar::Unknown, Grammar::of),
+            parser: container.map_or(Parser::Unknown, Parser::new),
             held: Vec::new(),
             wanted: 1,
             skip: 0,
-            at: 0,
-            is_lost: false,
+            position: 0,
+            has_failed: false,
             marks: Marks::default(),
         }
     }
 
-    /// What is known so far. After a scan has lost its way, nothing.
+    /// The marks so far; none once the bytes cannot be parsed.
     pub fn marks(&self) -> &Marks {
         &self.marks
     }
 
-    /// Looks at the next bytes of the run.
+    /// Parses the next bytes of the run.
     pub fn push(&mut self, mut data: &[u8]) {
-        while !data.is_empty() && !self.is_lost {
-            let passed = usize::try_from(self.skip).unwrap_or(usize::MAX).min(data.len());
-            self.skip -= passed as u64;
-            self.at += passed as u64;
-            data = &data[passed..];
+        while !data.is_empty() && !self.has_failed {
+            let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(data.len());
+            self.skip -= skipped as u64;
+            self.position += skipped as u64;
+            data = &data[skipped..];
             let taken = (self.wanted - self.held.len()).min(data.len());
             self.held.extend_from_slice(&data[..taken]);
-            self.at += taken as u64;
+            self.position += taken as u64;
             data = &data[taken..];
             if self.held.len() == self.wanted {
-                self.look();
+                self.parse();
             }
         }
     }
 
-    fn look(&mut self) {
-        if matches!(self.grammar, Grammar::Unknown) {
-            if self.held.len() < FIRST {
-                self.wanted = FIRST;
+    fn parse(&mut self) {
+        if matches!(self.parser, Parser::Unknown) {
+            if self.held.len() < SIGNATURE {
+                self.wanted = SIGNATURE;
                 return;
             }
-            match Grammar::told_by(&self.held) {
-                Some(grammar) => self.begin(grammar),
-                None => self.is_lost = true,
+            match Parser::detect(&self.held) {
+                Some(parser) => self.start_with(parser),
+                None => self.has_failed = true,
             }
             return;
         }
-        let (held, begin) = (&self.held, self.at - self.held.len() as u64);
-        let next = match &mut self.grammar {
-            Grammar::Unknown => Next::Lost,
-            Grammar::Ts(grammar) => grammar.next(held, begin, &mut self.marks),
-            Grammar::Mp4(grammar) => grammar.next(held, begin, &mut self.marks),
-            Grammar::Webm(grammar) => grammar.next(held, begin, &mut self.marks),
-            Grammar::Flv(grammar) => grammar.next(held, begin, &mut self.marks),
-            Grammar::Wav(grammar) => grammar.next(held, begin, &mut self.marks),
+        let (held, begin) = (&self.held, self.position - self.held.len() as u64);
+        let next = match &mut self.parser {
+            Parser::Unknown => Next::Failed,
+            Parser::Ts(parser) => parser.next(held, begin, &mut self.marks),
+            Parser::Mp4(parser) => parser.next(held, begin, &mut self.marks),
+            Parser::Webm(parser) => parser.next(held, begin, &mut self.marks),
+            Parser::Flv(parser) => parser.next(held, begin, &mut self.marks),
+            Parser::Wav(parser) => parser.next(held, begin, &mut self.marks),
         };
         match next {
-            Next::More(wanted) if (self.held.len() + 1..=LONGEST).contains(&wanted) => {
+            Next::More(wanted) if (self.held.len() + 1..=MAX_ELEMENT).contains(&wanted) => {
                 self.wanted = wanted;
             }
             Next::Element { after } => {
@@ -192,8 +192,8 @@ impl Scan {
                 self.held.clear();
                 self.wanted = 1;
             }
-            Next::More(_) | Next::Lost => {
-                self.is_lost = true;
+            Next::More(_) | Next::Failed => {
+                self.has_failed = true;
                 self.held = Vec::new();
                 self.marks = Marks::default();
             }
@@ -202,18 +202,18 @@ impl Scan {
 }
 
 impl Scan {
-    /// Looks at what is there already as this container.
-    fn begin(&mut self, grammar: Grammar) {
+    /// Parses the held bytes again with `parser`.
+    fn start_with(&mut self, parser: Parser) {
         let first = std::mem::take(&mut self.held);
-        (self.grammar, self.wanted, self.at) = (grammar, 1, 0);
+        (self.parser, self.wanted, self.position) = (parser, 1, 0);
         self.push(&first);
     }
 }
 
-/// A big-endian number of up to eight bytes; zero where they are not there.
+/// A big-endian number of up to eight bytes; zero if `bytes` is too short.
 fn big_endian(bytes: &[u8], at: usize, length: usize) -> u64 {
-    let there = bytes.get(at..at + length).unwrap_or_default();
-    there.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    let bytes = bytes.get(at..at + length).unwrap_or_default();
+    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]

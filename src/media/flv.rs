@@ -1,7 +1,7 @@
-//! The `onMetaData` tag of FLV, which tells a receiver of RTMP what follows.
+//! Writes the `onMetaData` tag of FLV, which describes a stream to an RTMP server.
 //!
-//! Bytes as in Adobe's "Video File Format Specification" version 10, annex E:
-//! a script data tag with an AMF 0 string and an ECMA array.
+//! Format: Adobe's "Video File Format Specification" version 10, annex E; a
+//! script data tag with an AMF 0 string and an ECMA array.
 
 /// The first byte of a script data tag.
 const SCRIPT: u8 = 18;
@@ -10,15 +10,15 @@ const SCRIPT: u8 = 18;
 const H264: f64 = 7.0;
 const AAC: f64 = 10.0;
 
-/// What a receiver is told about a stream before its first frame. What is not
-/// known is left out: a zero would be taken for a value.
+/// The description of a stream before its first frame. Unknown values are
+/// omitted: receivers take a zero for a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Metadata {
     pub width: u32,
     pub height: u32,
-    /// Frames a second.
+    /// Frames per second.
     pub fps: Option<f64>,
-    /// Bits a second.
+    /// Bits per second.
     pub video_bps: Option<u64>,
     pub audio: Option<Audio>,
 }
@@ -26,20 +26,20 @@ pub struct Metadata {
 /// An AAC track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Audio {
-    /// Samples a second.
+    /// Samples per second.
     pub rate: u32,
     pub channels: u8,
-    /// Bits a second.
+    /// Bits per second.
     pub bps: Option<u64>,
 }
 
-/// Whether these are the first bytes of a script data tag.
+/// Whether `tag` is a script data tag.
 pub fn is_script(tag: &[u8]) -> bool {
     tag.first() == Some(&SCRIPT)
 }
 
 impl Metadata {
-    /// The whole tag with the timestamp zero, and its length behind it.
+    /// The whole tag with the timestamp 0, followed by its length.
     pub fn tag(&self) -> Vec<u8> {
         let body = self.body();
         let mut tag = vec![SCRIPT];
@@ -57,16 +57,16 @@ impl Metadata {
         let mut array = Array::default();
         array.number("width", f64::from(self.width));
         array.number("height", f64::from(self.height));
-        array.maybe("framerate", self.fps);
+        array.optional_number("framerate", self.fps);
         array.number("videocodecid", H264);
-        array.maybe("videodatarate", self.video_bps.map(kbps));
+        array.optional_number("videodatarate", self.video_bps.map(kbps));
         if let Some(audio) = &self.audio {
             array.number("audiocodecid", AAC);
-            array.maybe("audiodatarate", audio.bps.map(kbps));
+            array.optional_number("audiodatarate", audio.bps.map(kbps));
             array.number("audiosamplerate", f64::from(audio.rate));
-            // FLV has no other value for AAC.
+            // The only value of FLV for AAC.
             array.number("audiosamplesize", 16.0);
-            array.truth("stereo", audio.channels > 1);
+            array.boolean("stereo", audio.channels > 1);
         }
         array.text("encoder", concat!("livebox ", env!("CARGO_PKG_VERSION")));
         let mut body = vec![2];
@@ -79,7 +79,7 @@ impl Metadata {
     }
 }
 
-/// The properties of an ECMA array so far.
+/// Builds an ECMA array.
 #[derive(Default)]
 struct Array {
     count: u32,
@@ -92,13 +92,13 @@ impl Array {
         self.bytes.extend(value.to_be_bytes());
     }
 
-    fn maybe(&mut self, name: &str, value: Option<f64>) {
+    fn optional_number(&mut self, name: &str, value: Option<f64>) {
         if let Some(value) = value {
             self.number(name, value);
         }
     }
 
-    fn truth(&mut self, name: &str, value: bool) {
+    fn boolean(&mut self, name: &str, value: bool) {
         self.key(name, 1);
         self.bytes.push(value.into());
     }
@@ -115,7 +115,7 @@ impl Array {
     }
 }
 
-/// A text with its length in two bytes; all texts here are short.
+/// Writes a text after its length in two bytes; all texts here are short.
 fn put_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend((text.len() as u16).to_be_bytes());
     bytes.extend(text.as_bytes());
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_says_how_long_it_is_at_both_ends() {
+    fn a_tag_has_its_length_at_both_ends() {
         let tag = PICTURE.tag();
         assert!(is_script(&tag));
         let body = u32::from_be_bytes([0, tag[1], tag[2], tag[3]]) as usize;
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_told_and_what_is_not_is_left_out() {
+    fn unknown_values_are_omitted() {
         let audio = Audio { rate: 44_100, channels: 2, bps: Some(64_000) };
         let whole =
             Metadata { fps: Some(29.97), video_bps: Some(750_000), audio: Some(audio), ..PICTURE };

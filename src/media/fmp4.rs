@@ -1,9 +1,8 @@
-//! Writing fragmented MP4 (ISO/IEC 14496-12 and -15).
+//! Writes fragmented MP4 (ISO/IEC 14496-12 and -15).
 //!
-//! The init segment is put together from boxes by `mp4-atom`; fragments are
-//! written by hand, because one is written for every frame. There is no `mehd`
-//! and every duration is 0: Chromium takes that for a live stream and keeps
-//! one frame of buffer only.
+//! `mp4-atom` writes the init segment. Fragments are written directly, because
+//! there is one per frame. There is no `mehd` and every duration is 0: Chromium
+//! takes that for a live stream and buffers only one frame.
 
 use std::ops::Range;
 
@@ -22,15 +21,16 @@ use crate::model::unit::TrackKind;
 /// Ticks per second of the video track.
 pub const VIDEO_TIMESCALE: u32 = 90_000;
 
-/// Sample flags: depends on nothing; or depends on others and is no sync sample.
+/// Sample flags: depends on no other sample; or depends on others and is not a
+/// sync sample.
 const SYNC: u32 = 0x0200_0000;
 const NON_SYNC: u32 = 0x0101_0000;
 
-/// Where the duration of the first sample stands in a fragment that [`Fragment`] or
-/// [`joint_header`] wrote.
+/// Position of the first sample's duration in a fragment of [`Fragment`] or
+/// [`joint_header`].
 pub const FIRST_DURATION: Range<usize> = 88..92;
 
-/// The track's number in every segment, whichever tracks there are.
+/// The track's number in every segment, independent of which tracks there are.
 pub fn track_id(kind: TrackKind) -> u32 {
     match kind {
         TrackKind::Video => 1,
@@ -59,11 +59,11 @@ pub fn init_segment(tracks: &Tracks) -> Bytes {
     file_type(tracks)
         .encode(&mut bytes)
         .and_then(|()| moov.encode(&mut bytes))
-        .expect("every value was made to fit its box");
+        .expect("every value fits its box");
     bytes.into()
 }
 
-/// The brand `cmfc` promises one track per file (ISO/IEC 23000-19, 7.2).
+/// The brand `cmfc` requires a single track (ISO/IEC 23000-19, 7.2).
 fn file_type(tracks: &Tracks) -> Ftyp {
     let mut brands: Vec<FourCC> = vec![b"iso5".into(), b"iso6".into(), b"mp41".into()];
     if tracks.video.is_some() != tracks.audio.is_some() {
@@ -128,7 +128,7 @@ fn audio_trak(audio: &AudioInfo) -> Trak {
         data_reference_index: 1,
         channel_count: u16::from(audio.channels),
         sample_size: 16,
-        // 0 where the rate does not fit; the esds has it then.
+        // 0 if the rate does not fit into 16 bits; the esds has the rate.
         sample_rate: FixedPoint::from(u16::try_from(audio.rate).unwrap_or(0)),
     };
     let mut trak = trak(
@@ -143,7 +143,7 @@ fn audio_trak(audio: &AudioInfo) -> Trak {
     trak
 }
 
-/// What both kinds of track have: no samples, which is what fragments are for.
+/// The boxes of both kinds of track, without samples: those are in fragments.
 fn trak(kind: TrackKind, timescale: u32, codec: Codec) -> Trak {
     let stbl =
         Stbl { stsd: Stsd { codecs: vec![codec] }, stco: Some(Stco::default()), ..Stbl::default() };
@@ -197,10 +197,11 @@ impl Fragment<'_> {
         self.header_len() + self.payload_len()
     }
 
-    /// Writes all but the payload; the samples' bytes must follow, in order.
+    /// Writes the fragment except its payload; the samples' bytes must follow,
+    /// in order.
     ///
     /// The decode time is at bytes 60 to 67 and the first sample's duration at
-    /// [`FIRST_DURATION`], so that a copy can be given other times.
+    /// [`FIRST_DURATION`], so that the times of a copy can be changed.
     pub fn write_header(&self, out: &mut Vec<u8>) {
         begin(out, self.moof_len(), b"moof");
         begin(out, Self::MFHD, b"mfhd");
@@ -250,15 +251,15 @@ impl Fragment<'_> {
     }
 }
 
-/// Header of one fragment with the samples of two that [`Fragment`] wrote: a `moof` with both
-/// tracks, numbered as `first`, and the header of its `mdat`. The payload of `first` must follow,
-/// then that of `second`.
+/// Header of one fragment with the samples of two fragments of [`Fragment`]: a `moof` with both
+/// tracks and the sequence number of `first`, and the header of its `mdat`. The payload of `first`
+/// must follow, then that of `second`.
 ///
-/// VLC 3 reads the decode time of a track only from a fragment whose number does not follow on
-/// the one before (`FragCreateTrunIndex` in its `mp4.c`). Joining a stream, it therefore knows the
-/// time of the tracks in the first fragment alone.
+/// VLC 3 reads the decode time of a track only from a fragment whose number does not follow that
+/// of the one before (`FragCreateTrunIndex` in its `mp4.c`). Joining a stream, it therefore knows
+/// the time only of tracks in the first fragment.
 pub fn joint_header(first: &[u8], second: &[u8]) -> Vec<u8> {
-    /// Where the first `traf` begins, and where its `trun` has the offset of the data.
+    /// Position of the first `traf`, and of the data offset from its `traf`.
     const TRAF: usize = Fragment::BOX + Fragment::MFHD;
     const DATA_OFFSET: usize = Fragment::BOX + Fragment::TFHD + Fragment::TFDT + 16;
     let [first_traf, second_traf] =
@@ -290,7 +291,7 @@ fn moof_len(fragment: &[u8]) -> usize {
     fragment.first_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize)
 }
 
-/// Writes a box header. Chunks are far below 4 GiB: their access units are bounded.
+/// Writes a box header. The length fits: `MAX_UNIT` bounds access units.
 fn begin(out: &mut Vec<u8>, length: usize, kind: &[u8; 4]) {
     words(out, [length as u32]);
     out.extend_from_slice(kind);

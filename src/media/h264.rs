@@ -1,33 +1,33 @@
-//! Reading H.264 byte streams (ISO/IEC 14496-10): NAL units and sequence parameter sets.
+//! Parses H.264 byte streams (ISO/IEC 14496-10): NAL units and sequence parameter sets.
 //!
-//! Reads as much as delivery needs: where the NAL units are, which of them
-//! start a picture, and what an SPS says about size and timing. It decodes
-//! nothing, and no input makes it panic or allocate more than its own size.
+//! Limited to what delivery needs: the positions and types of NAL units, and
+//! size and timing from an SPS. It decodes nothing, never panics, and allocates
+//! at most the size of its input.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use super::bits::{Bits, OutOfBits};
 
-/// The longest access unit that is let through. The biggest picture at the
-/// highest bit rate that livebox asks of an encoder stays well below it.
+/// Maximum bytes of an access unit. The largest picture at the highest bit rate
+/// that livebox configures is much smaller.
 pub const MAX_UNIT: usize = 4 << 20;
 
-/// The longest parameter set that is let through. Real ones have 10 to 100
-/// bytes; with every scaling list and timing table about 1000.
+/// Maximum bytes of a parameter set. Real ones have 10 to 100; with every
+/// scaling list and timing table about 1000.
 pub const MAX_PARAMETER_SET: usize = 4096;
 
-/// The largest picture side, as of level 6.2.
+/// Maximum side of a picture in pixels (level 6.2).
 const MAX_SIDE: u32 = 16_384;
 
-/// What is wrong with an access unit. Whoever gets this skips the unit.
+/// Why an access unit is malformed. The unit must be skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     #[error("an access unit holds no picture")]
     NoPicture,
     #[error("a NAL unit has its forbidden bit set")]
     ForbiddenBit,
-    #[error("an access unit has {0} bytes; at most {MAX_UNIT} are let through")]
+    #[error("an access unit has {0} bytes; at most {MAX_UNIT} are accepted")]
     TooLong(usize),
     #[error("a key frame came without parameter sets, and none are known")]
     NoParameterSets,
@@ -45,7 +45,7 @@ impl From<OutOfBits> for Malformed {
     }
 }
 
-/// The kinds of NAL units that delivery tells apart (ISO/IEC 14496-10, table 7-1).
+/// Types of NAL units (ISO/IEC 14496-10, table 7-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NalType {
     NonIdrSlice,
@@ -63,7 +63,7 @@ pub enum NalType {
 }
 
 impl NalType {
-    /// The type that a NAL unit's first byte names.
+    /// The type in the first byte of a NAL unit.
     pub fn of(header: u8) -> Self {
         match header & 0x1f {
             1 => Self::NonIdrSlice,
@@ -80,13 +80,13 @@ impl NalType {
         }
     }
 
-    /// Whether it carries a part of the picture itself (a VCL NAL unit).
+    /// Whether it is a VCL NAL unit: a part of the picture itself.
     pub fn is_slice(self) -> bool {
         matches!(self, Self::NonIdrSlice | Self::SlicePartition | Self::IdrSlice)
     }
 }
 
-/// What delivery needs of a sequence parameter set.
+/// The fields of a sequence parameter set that delivery needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sps {
     /// `profile_idc`, the constraint flags byte and `level_idc`.
@@ -99,19 +99,19 @@ pub struct Sps {
     /// Bits per sample.
     pub luma_depth: u8,
     pub chroma_depth: u8,
-    /// From the VUI timing information; absent where it makes no sense.
+    /// From the VUI timing information; `None` if that is missing or implausible.
     pub frame_duration: Option<Duration>,
 }
 
 /// Returns the NAL units of a byte stream (Annex B), without start codes and
 /// without the zero bytes that may follow them; none of them is empty.
 ///
-/// What stands before the first start code is not part of any.
+/// Bytes before the first start code are ignored.
 pub fn nal_units(annex_b: &[u8]) -> impl Iterator<Item = &[u8]> {
     nal_ranges(annex_b).map(|range| &annex_b[range])
 }
 
-/// Like [`nal_units`], as places in `annex_b`.
+/// As [`nal_units`], as ranges in `annex_b`.
 pub fn nal_ranges(annex_b: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut next = start_code(annex_b, 0);
     std::iter::from_fn(move || {
@@ -128,7 +128,7 @@ pub fn nal_ranges(annex_b: &[u8]) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// Returns where the next `00 00 01` at or after `at` begins.
+/// The position of the next `00 00 01` at or after `at`.
 fn start_code(data: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match data.get(at..at + 3)? {
@@ -139,7 +139,10 @@ fn start_code(data: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// Reads a sequence parameter set, NAL header included (7.3.2.1.1).
+/// Parses a sequence parameter set with its NAL header (7.3.2.1.1).
+///
+/// # Errors
+/// A field is missing or out of range. A truncated VUI is not an error.
 pub fn parse_sps(sps: &[u8]) -> Result<Sps, Malformed> {
     if sps.len() > MAX_PARAMETER_SET {
         return Err(Malformed::Impossible("length"));
@@ -154,10 +157,10 @@ pub fn parse_sps(sps: &[u8]) -> Result<Sps, Malformed> {
     };
     let mut bits = Bits::new(body);
     bounded(&mut bits, 31, "id")?;
-    let format = if has_format(*profile) { format(&mut bits)? } else { Format::USUAL };
+    let format = if has_format(*profile) { format(&mut bits)? } else { Format::DEFAULT };
     skip_order(&mut bits)?;
     let (width, height) = size(&mut bits, &format)?;
-    // Decoders play what ends inside the optional VUI, and so must we.
+    // Decoders accept an SPS that ends inside the optional VUI.
     let frame_duration = frame_duration(&mut bits).unwrap_or(None);
     Ok(Sps {
         profile: [*profile, *constraints, *level],
@@ -191,7 +194,7 @@ fn bounded(bits: &mut Bits<'_>, max: u32, what: &'static str) -> Result<u32, Mal
     if value <= max { Ok(value) } else { Err(Malformed::Impossible(what)) }
 }
 
-/// How the samples of a picture are stored.
+/// The sample format of pictures.
 struct Format {
     chroma: u8,
     separate_planes: bool,
@@ -200,11 +203,12 @@ struct Format {
 }
 
 impl Format {
-    /// What profiles without these fields have.
-    const USUAL: Self = Self { chroma: 1, separate_planes: false, luma_depth: 8, chroma_depth: 8 };
+    /// The format of profiles without these fields.
+    const DEFAULT: Self =
+        Self { chroma: 1, separate_planes: false, luma_depth: 8, chroma_depth: 8 };
 }
 
-/// Whether SPSs of this profile carry the sample format (the list in 7.3.2.1.1).
+/// Whether an SPS of this profile has the sample format (list in 7.3.2.1.1).
 pub fn has_format(profile: u8) -> bool {
     matches!(profile, 100 | 110 | 122 | 244 | 44 | 83 | 86 | 118 | 128 | 138 | 139 | 134 | 135)
 }
@@ -225,7 +229,7 @@ fn format(bits: &mut Bits<'_>) -> Result<Format, Malformed> {
     Ok(Format { chroma, separate_planes, luma_depth, chroma_depth })
 }
 
-/// Skips a scaling list: it ends early where a scale of zero comes up (7.3.2.1.1.1).
+/// Skips a scaling list, which ends early at a scale of zero (7.3.2.1.1.1).
 fn skip_scaling_list(bits: &mut Bits<'_>, size: usize) -> Result<(), Malformed> {
     let mut scale = 8;
     for _ in 0..size {
@@ -263,7 +267,7 @@ fn skip_order(bits: &mut Bits<'_>) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Reads the size in macroblocks and cuts the cropping off (7.4.2.1.1).
+/// Reads the size in macroblocks and subtracts the cropping (7.4.2.1.1).
 fn size(bits: &mut Bits<'_>, format: &Format) -> Result<(u32, u32), Malformed> {
     let columns = 1 + bounded(bits, MAX_SIDE / 16 - 1, "width")?;
     let rows = 1 + bounded(bits, MAX_SIDE / 16 - 1, "height")?;
@@ -295,7 +299,7 @@ fn size(bits: &mut Bits<'_>, format: &Format) -> Result<(u32, u32), Malformed> {
     Ok((cropped(width, unit_x)?, cropped(height, unit_y * fields_per_row)?))
 }
 
-/// Reads the VUI as far as its timing information (E.1.1).
+/// Reads the VUI up to its timing information (E.1.1).
 fn frame_duration(bits: &mut Bits<'_>) -> Result<Option<Duration>, OutOfBits> {
     const EXTENDED_SAR: u32 = 255;
     if !bits.flag()? {

@@ -1,7 +1,6 @@
-//! Media as bytes: H.264, AAC, fragmented MP4, and the chunks that viewers get.
+//! Media as bytes: H.264, AAC, fragmented MP4, and the chunks for viewers.
 //!
-//! Pure functions and state over bytes and times. Nothing here reads a clock,
-//! a file or a socket, waits for anything, or knows where media comes from.
+//! Pure functions and state over bytes and times: no clock, no IO, no async.
 
 pub mod aac;
 mod bits;

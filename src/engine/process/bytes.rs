@@ -334,7 +334,7 @@ impl Builder<'_> {
             (Some(program), Client::Shared) => {
                 let before = before.filter(|_| !self.diff.locked.contains(name));
                 let before = before.and_then(|before| before.producer.own_flow());
-                let flow = self.flow(before, Container::of(&settings.content_type));
+                let flow = self.flow(before, Container::from_content_type(&settings.content_type));
                 let input = feed.map(|feed| Arc::clone(&feed.flow));
                 let job = Job::new(Origin::Command(program), &flow, input, true);
                 // Its viewers keep its feed running.
@@ -432,7 +432,7 @@ impl Stream {
     /// is known, or each viewer has a process of its own.
     pub fn has_marks(&self) -> bool {
         let is_own = matches!(self.producer, Producer::Exclusive { .. });
-        is_own || Container::of(&self.settings.content_type).is_some()
+        is_own || Container::from_content_type(&self.settings.content_type).is_some()
     }
 
     /// Adds a viewer, which starts the feed and the command if they are idle.

@@ -1,4 +1,4 @@
-//! Marks of small containers made by hand, and of anything at all.
+//! Marks of small handmade containers, and of arbitrary bytes.
 
 use proptest::prelude::*;
 
@@ -22,7 +22,7 @@ fn packet(pid: u16, starts: bool, indicator: bool, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// A table in the payload of a packet: its pointer, its length, its check sum.
+/// A table in the payload of a packet, with its pointer, length and checksum.
 fn table(id: u8, body: &[u8]) -> Vec<u8> {
     let length = body.len() + 4;
     let mut table = vec![0, id, 0xb0 | (length >> 8) as u8, length as u8];
@@ -31,7 +31,7 @@ fn table(id: u8, body: &[u8]) -> Vec<u8> {
     table
 }
 
-/// Tables for pictures of `kind` on 0x100 and sound on 0x101.
+/// Tables with video of the stream type `kind` on 0x100 and audio on 0x101.
 fn tables(kind: u8) -> Vec<u8> {
     let pat = packet(0, true, false, &table(0, &[0, 1, 0xc1, 0, 0, 0, 1, 0xf0, 0]));
     let map = [0, 1, 0xc1, 0, 0, 0xe1, 0, 0xf0, 0, kind, 0xe1, 0, 0xf0, 0, 0x0f, 0xe1, 1, 0xf0, 0];
@@ -39,7 +39,7 @@ fn tables(kind: u8) -> Vec<u8> {
 }
 
 #[test]
-fn the_header_of_a_transport_stream_is_its_tables_and_a_key_its_indicator() {
+fn the_header_of_a_transport_stream_is_its_tables_and_random_access_is_a_key() {
     let mut bytes = tables(0x1b);
     bytes.extend(packet(0x100, true, true, &[0, 0, 1, 0xe0]));
     bytes.extend(packet(0x100, true, false, &[0, 0, 1, 0xe0]));
@@ -51,14 +51,14 @@ fn the_header_of_a_transport_stream_is_its_tables_and_a_key_its_indicator() {
 }
 
 #[test]
-fn an_idr_picture_is_a_key_also_where_the_indicator_is_missing() {
+fn an_idr_picture_without_a_random_access_indicator_is_a_key() {
     let mut bytes = tables(0x1b);
     bytes.extend(packet(0x100, true, false, &[0, 0, 1, 0xe0, 0, 0, 1, 0x09, 0, 0, 1, 0x67, 4]));
     assert_eq!(scanned(Container::Ts, &bytes).key, Some(376));
 }
 
 #[test]
-fn without_pictures_one_may_enter_a_transport_stream_anywhere() {
+fn a_transport_stream_without_video_can_be_joined_at_every_packet() {
     let mut bytes = tables(0x0f);
     bytes.extend(packet(0x101, true, false, &[0, 0, 1, 0xc0]));
     bytes.extend(packet(0x101, false, false, &[]));
@@ -67,7 +67,7 @@ fn without_pictures_one_may_enter_a_transport_stream_anywhere() {
 }
 
 #[test]
-fn garbage_before_and_within_a_transport_stream_is_passed() {
+fn garbage_before_and_within_a_transport_stream_is_skipped() {
     let clean = [tables(0x1b), packet(0x100, true, true, &[0, 0, 1, 0xe0])].concat();
     let noise = vec![0xaa; 1000];
     let bytes = [noise.clone(), clean.clone(), noise, clean.clone(), clean].concat();
@@ -77,7 +77,7 @@ fn garbage_before_and_within_a_transport_stream_is_passed() {
 }
 
 #[test]
-fn a_wav_file_is_entered_between_two_frames_of_samples() {
+fn a_wav_file_is_joined_between_two_sample_frames() {
     let mut header = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x02\0".to_vec();
     header.extend_from_slice(&[0; 8]);
     header.extend_from_slice(b"\x04\0\x10\0LIST\x03\0\0\0abc\0data\xff\xff\xff\xff");
@@ -97,7 +97,7 @@ fn tag(kind: u8, body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn the_header_of_a_flash_video_has_its_configurations() {
+fn the_header_of_an_flv_stream_has_its_decoder_configurations() {
     let header = [
         b"FLV\x01\x05\0\0\0\x09\0\0\0\0".to_vec(),
         tag(18, b"\x02\0\x0aonMetaData"),
@@ -114,13 +114,15 @@ fn the_header_of_a_flash_video_has_its_configurations() {
 }
 
 #[test]
-fn a_content_type_names_its_container_whatever_follows_it() {
-    assert_eq!(Container::of("video/MP4; codecs=\"avc1\""), Some(Container::Mp4));
-    assert_eq!(Container::of("video/mp2t"), Some(Container::Ts));
-    assert_eq!(Container::of("multipart/x-mixed-replace;boundary=x"), None);
+fn a_content_type_selects_its_container_whatever_its_parameters() {
+    let container = Container::from_content_type;
+    assert_eq!(container("video/MP4; codecs=\"avc1\""), Some(Container::Mp4));
+    assert_eq!(container("video/mp2t"), Some(Container::Ts));
+    assert_eq!(container("multipart/x-mixed-replace;boundary=x"), None);
 }
 
-/// The begin of each container, so that arbitrary bytes come further.
+/// The beginning of each container, so that arbitrary bytes after it reach more
+/// of the parser.
 fn begin_of(container: Container) -> Vec<u8> {
     match container {
         Container::Ts => tables(0x1b),
@@ -132,7 +134,7 @@ fn begin_of(container: Container) -> Vec<u8> {
 }
 
 #[test]
-fn the_first_bytes_tell_the_container() {
+fn the_container_is_detected_from_the_first_bytes() {
     let bytes = tables(0x1b);
     let mut scan = Scan::new(None);
     scan.push(&bytes[..5]);
@@ -146,7 +148,7 @@ fn the_first_bytes_tell_the_container() {
 
 proptest! {
     #[test]
-    fn nothing_makes_a_scan_panic_and_pieces_do_not_change_what_it_sees(
+    fn no_bytes_cause_a_panic_and_marks_do_not_depend_on_where_reads_end(
         kind in 0..5_usize,
         tail in prop::collection::vec(any::<u8>(), 0..2000),
         size in 1..400_usize,
@@ -158,7 +160,7 @@ proptest! {
             scan.push(piece);
         }
         prop_assert_eq!(scan.marks(), &scanned(container, &bytes));
-        let places = [scan.marks().edge, scan.marks().key];
-        prop_assert!(places.iter().flatten().all(|place| *place < bytes.len() as u64));
+        let positions = [scan.marks().edge, scan.marks().key];
+        prop_assert!(positions.iter().flatten().all(|at| *at < bytes.len() as u64));
     }
 }

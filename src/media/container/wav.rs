@@ -1,25 +1,25 @@
-//! WAV: a header of chunks, then samples without an end.
+//! WAV: a header of chunks, then endless samples.
 
 use bytes::Bytes;
 
 use super::{Marks, Next};
 
-/// So many frames of samples lie between two places to enter at.
-const FRAMES: u64 = 64;
+/// Sample frames between two edges.
+const EDGE_FRAMES: u64 = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Wav {
     header: Vec<u8>,
-    /// Bytes of one frame of samples.
+    /// Bytes of one sample frame.
     frame: u64,
-    is_open: bool,
+    has_header: bool,
 }
 
 impl Wav {
     pub(super) fn next(&mut self, held: &[u8], begin: u64, marks: &mut Marks) -> Next {
-        if self.is_open {
+        if self.has_header {
             (marks.edge, marks.key) = (Some(begin), Some(begin));
-            return Next::Element { after: self.frame * FRAMES - 1 };
+            return Next::Element { after: self.frame * EDGE_FRAMES - 1 };
         }
         match (begin, held.len()) {
             (0, ..12) => return Next::More(12),
@@ -27,7 +27,7 @@ impl Wav {
                 self.header.extend_from_slice(held);
                 return Next::Element { after: 0 };
             }
-            (0, _) => return Next::Lost,
+            (0, _) => return Next::Failed,
             (_, ..8) => return Next::More(8),
             (_, _) => {}
         }
@@ -37,8 +37,8 @@ impl Wav {
             b"data" => {
                 self.header.extend_from_slice(&held[..8]);
                 marks.header = Some(Bytes::from(std::mem::take(&mut self.header)));
-                self.is_open = self.frame > 0;
-                if self.is_open { Next::Element { after: 0 } } else { Next::Lost }
+                self.has_header = self.frame > 0;
+                if self.has_header { Next::Element { after: 0 } } else { Next::Failed }
             }
             _ if held.len() < whole => Next::More(whole),
             id => {
@@ -46,8 +46,8 @@ impl Wav {
                     self.frame = u64::from(u16::from_le_bytes([held[20], held[21]]));
                 }
                 self.header.extend_from_slice(held);
-                let is_endless = self.header.len() > super::LONGEST;
-                if is_endless { Next::Lost } else { Next::Element { after: 0 } }
+                let is_too_long = self.header.len() > super::MAX_ELEMENT;
+                if is_too_long { Next::Failed } else { Next::Element { after: 0 } }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{LONGEST, Marks, Next};
+use super::{MAX_ELEMENT, Marks, Next};
 
 const EBML: u64 = 0x1a45_dfa3;
 const SEGMENT: u64 = 0x1853_8067;
@@ -16,29 +16,30 @@ const BLOCK_GROUP: u64 = 0xa0;
 const BLOCK: u64 = 0xa1;
 const REFERENCE: u64 = 0xfb;
 
-/// Identifier and length at their longest.
-const LONGEST_HEAD: usize = 12;
+/// Maximum bytes of an identifier and a length.
+const MAX_HEAD: usize = 12;
 
-/// No block of pictures that is looked for lies in a longer group.
-const LONGEST_GROUP: u64 = 512 << 10;
+/// Longer block groups are skipped without being parsed.
+const MAX_GROUP: u64 = 512 << 10;
 
 #[derive(Debug, Default)]
 pub(super) struct Webm {
     header: Vec<u8>,
-    is_announced: bool,
-    /// The track of pictures, if there is one.
-    pictures: Option<u64>,
-    /// Where the cluster begins whose first picture is looked for.
+    has_header: bool,
+    /// The number of the video track.
+    video: Option<u64>,
+    /// Position of a cluster whose first picture has not come yet.
     cluster: Option<u64>,
 }
 
-/// The begin of an element.
+/// Identifier and length of an element.
 #[derive(Clone, Copy, Debug)]
 struct Head {
     id: u64,
     /// Bytes of identifier and length.
     head: usize,
-    /// Nothing where it is not known: the element ends where another begins.
+    /// Bytes of the body; `None` if unknown: the element ends where another
+    /// begins.
     body: Option<u64>,
 }
 
@@ -46,64 +47,65 @@ impl Webm {
     pub(super) fn next(&mut self, held: &[u8], begin: u64, marks: &mut Marks) -> Next {
         let head = match Head::read(held) {
             Ok(head) => head,
-            Err(wanted) if wanted <= LONGEST_HEAD => return Next::More(wanted),
-            Err(_) => return Next::Lost,
+            Err(wanted) if wanted <= MAX_HEAD => return Next::More(wanted),
+            Err(_) => return Next::Failed,
         };
         if begin == 0 && head.id != EBML {
-            return Next::Lost;
+            return Next::Failed;
         }
-        match (head.id, self.is_announced) {
-            (CLUSTER, _) => self.enter(begin, marks),
+        match (head.id, self.has_header) {
+            (CLUSTER, _) => self.cluster(begin, marks),
             (SEGMENT, false) => {
                 self.header.extend_from_slice(&held[..head.head]);
                 Next::Element { after: 0 }
             }
-            (_, false) => self.gather(held, head),
+            (_, false) => self.extend_header(held, head),
             (SIMPLE_BLOCK | BLOCK_GROUP, true) => self.block(held, head, marks),
             (_, true) => match head.body {
                 Some(body) => Next::Element { after: body },
-                None => Next::Lost,
+                None => Next::Failed,
             },
         }
     }
 
-    fn enter(&mut self, begin: u64, marks: &mut Marks) -> Next {
-        if !self.is_announced {
-            self.is_announced = true;
+    fn cluster(&mut self, begin: u64, marks: &mut Marks) -> Next {
+        if !self.has_header {
+            self.has_header = true;
             marks.header = Some(Bytes::from(std::mem::take(&mut self.header)));
         }
         marks.edge = Some(begin);
         self.cluster = Some(begin);
-        if self.pictures.is_none() {
+        if self.video.is_none() {
             marks.key = Some(begin);
         }
-        // What is inside is looked at as if it stood beside it.
+        // The elements of a cluster are parsed as if they followed it.
         Next::Element { after: 0 }
     }
 
-    /// An element of the header, whole.
-    fn gather(&mut self, held: &[u8], head: Head) -> Next {
+    /// Appends a whole element to the header.
+    fn extend_header(&mut self, held: &[u8], head: Head) -> Next {
         let Some(whole) = head.body.and_then(|body| body.checked_add(head.head as u64)) else {
-            return Next::Lost;
+            return Next::Failed;
         };
         if (held.len() as u64) < whole {
             return Next::More(usize::try_from(whole).unwrap_or(usize::MAX));
         }
         self.header.extend_from_slice(held);
-        if self.header.len() > LONGEST {
-            return Next::Lost;
+        if self.header.len() > MAX_ELEMENT {
+            return Next::Failed;
         }
         if head.id == TRACKS {
-            self.pictures = pictures_of(&held[head.head..]);
+            self.video = find_video(&held[head.head..]);
         }
         Next::Element { after: 0 }
     }
 
     fn block(&mut self, held: &[u8], head: Head, marks: &mut Marks) -> Next {
-        let Some(body) = head.body else { return Next::Lost };
-        // Track, time and flags; of a group whether it refers to another picture.
+        let Some(body) = head.body else { return Next::Failed };
+        // Of a simple block: track, time and flags. Of a group: all of it, for its
+        // references to other pictures.
         let wanted = match head.id {
-            BLOCK_GROUP if body <= LONGEST_GROUP => body,
+            BLOCK_GROUP if body <= MAX_GROUP => body,
             BLOCK_GROUP => return Next::Element { after: body },
             _ => body.min(12),
         };
@@ -111,14 +113,14 @@ impl Webm {
         if held.len() < whole {
             return Next::More(whole);
         }
-        if let (Some(cluster), Some(own)) = (self.cluster, self.pictures) {
-            let inside = &held[head.head..whole];
+        if let (Some(cluster), Some(video)) = (self.cluster, self.video) {
+            let content = &held[head.head..whole];
             let (track, is_key) = match head.id {
-                SIMPLE_BLOCK => simple(inside),
-                _ => group(inside),
+                SIMPLE_BLOCK => parse_simple_block(content),
+                _ => parse_block_group(content),
             };
-            if track == Some(own) {
-                // Only the first picture of a cluster is where one can enter.
+            if track == Some(video) {
+                // Only at the first picture of a cluster can a viewer join.
                 self.cluster = None;
                 if is_key {
                     marks.key = Some(cluster);
@@ -127,13 +129,16 @@ impl Webm {
         }
         match body.checked_sub(held.len() as u64 - head.head as u64) {
             Some(after) => Next::Element { after },
-            None => Next::Lost,
+            None => Next::Failed,
         }
     }
 }
 
 impl Head {
-    /// The begin of an element, or how many bytes are needed for it.
+    /// Parses identifier and length.
+    ///
+    /// # Errors
+    /// The number of bytes that are needed.
     fn read(held: &[u8]) -> Result<Self, usize> {
         let first = *held.first().ok_or(1_usize)?;
         let id_length = first.leading_zeros() as usize + 1;
@@ -152,7 +157,7 @@ impl Head {
     }
 }
 
-/// A number of variable length, and whether it is one: all ones are none.
+/// A number of variable length, and whether it is known: all ones mean unknown.
 fn number(bytes: &[u8]) -> (u64, bool) {
     let marker = 0x80_u64.checked_shr(bytes.len() as u32 - 1).unwrap_or(0);
     let all = bytes.iter().fold(0, |all, byte| all << 8 | u64::from(*byte));
@@ -165,9 +170,9 @@ fn elements(mut body: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
     std::iter::from_fn(move || {
         let head = Head::read(body).ok()?;
         let end = head.head.checked_add(usize::try_from(head.body?).ok()?)?;
-        let inside = body.get(head.head..end)?;
+        let content = body.get(head.head..end)?;
         body = &body[end..];
-        Some((head.id, inside))
+        Some((head.id, content))
     })
 }
 
@@ -175,27 +180,29 @@ fn unsigned(bytes: &[u8]) -> u64 {
     bytes.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-fn pictures_of(tracks: &[u8]) -> Option<u64> {
+/// The number of the first video track.
+fn find_video(tracks: &[u8]) -> Option<u64> {
     let value =
         |entry, wanted| elements(entry).find(|(id, _)| *id == wanted).map(|(_, v)| unsigned(v));
     let mut entries = elements(tracks).filter(|(id, _)| *id == TRACK_ENTRY).map(|(_, entry)| entry);
     entries.find(|entry| value(entry, TRACK_TYPE) == Some(1)).and_then(|e| value(e, TRACK_NUMBER))
 }
 
-/// The track of a block, and whether it is marked as one to enter at.
-fn simple(block: &[u8]) -> (Option<u64>, bool) {
+/// The track of a simple block, and its key frame flag.
+fn parse_simple_block(block: &[u8]) -> (Option<u64>, bool) {
     let (track, rest) = track_of(block);
     (track, rest.get(2).is_some_and(|flags| flags & 0x80 != 0))
 }
 
-/// The same of a group: it may be entered at where it refers to no other.
-fn group(body: &[u8]) -> (Option<u64>, bool) {
+/// The track of a block group, and whether it is a key frame: it refers to no
+/// other picture.
+fn parse_block_group(body: &[u8]) -> (Option<u64>, bool) {
     let block = elements(body).find(|(id, _)| *id == BLOCK).map(|(_, block)| block);
     let track = block.and_then(|block| track_of(block).0);
     (track, !elements(body).any(|(id, _)| id == REFERENCE))
 }
 
-/// The track number, and what follows it.
+/// The track number, and the bytes after it.
 fn track_of(block: &[u8]) -> (Option<u64>, &[u8]) {
     let length = block.first().map_or(9, |first| first.leading_zeros() as usize + 1);
     match block.get(..length) {

@@ -1,4 +1,4 @@
-//! The boxes, read back by mp4-atom.
+//! The written boxes as mp4-atom parses them.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::media::aac;
 use crate::media::samples::{PPS, SPS};
 
 #[test]
-fn the_init_segment_is_that_of_a_live_stream() {
+fn the_init_segment_has_no_durations() {
     let tracks = Tracks { video: Some(video()), audio: aac::lc_config(48_000, 2) };
     let (ftyp, moov) = read(&init_segment(&tracks));
 
@@ -28,7 +28,7 @@ fn the_init_segment_is_that_of_a_live_stream() {
 }
 
 #[test]
-fn the_sample_entries_carry_what_the_decoders_need() {
+fn the_sample_entries_have_the_decoder_configurations() {
     let tracks = Tracks { video: Some(video()), audio: aac::lc_config(96_000, 1) };
     let (_, moov) = read(&init_segment(&tracks));
 
@@ -48,7 +48,7 @@ fn the_sample_entries_carry_what_the_decoders_need() {
 }
 
 #[test]
-fn a_track_keeps_its_number_when_the_other_is_left_out() {
+fn a_track_keeps_its_number_without_the_other_track() {
     let audio_only = Tracks { video: None, audio: aac::lc_config(44_100, 2) };
     let (ftyp, moov) = read(&init_segment(&audio_only));
     assert_eq!(moov.trak.len(), 1);
@@ -57,7 +57,7 @@ fn a_track_keeps_its_number_when_the_other_is_left_out() {
 }
 
 #[test]
-fn one_frame_costs_108_bytes_and_has_its_times_where_joiners_change_them() {
+fn the_header_of_one_frame_has_108_bytes_and_its_times_at_fixed_positions() {
     let sample = Sample { duration: 3003, size: 5, key: true, composition: 0 };
     let fragment = Fragment {
         sequence: 7,

@@ -1,4 +1,4 @@
-//! NAL units and parameter sets: of a real encoder, made up, and damaged.
+//! NAL units and parameter sets: of a real encoder, handmade, and damaged.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::media::samples::Video;
 
 #[test]
-fn nal_units_are_found_behind_both_start_codes_and_without_trailing_zeros() {
+fn nal_units_are_found_after_both_start_codes_and_without_trailing_zeros() {
     let stream = [
         &[0xff, 0xff][..], // not part of any
         &[0, 0, 0, 1, 0x67, 1, 2],
@@ -29,7 +29,7 @@ fn bytes_without_a_start_code_hold_no_nal_unit() {
 }
 
 #[test]
-fn sizes_and_profiles_of_a_real_encoder_are_read() {
+fn sizes_and_profiles_of_a_real_encoder_are_parsed() {
     for (size, profile, pixels, expected) in [
         ("320x240", "baseline", "yuv420p", (320, 240, [66, 0xc0], 1, 8)),
         ("320x240", "main", "yuv420p", (320, 240, [77, 0x40], 1, 8)),
@@ -53,7 +53,7 @@ fn sizes_and_profiles_of_a_real_encoder_are_read() {
     }
 }
 
-/// A field of a made-up parameter set.
+/// A field of a handmade parameter set.
 enum Field {
     Bits(u32, u64),
     Ue(u32),
@@ -61,7 +61,7 @@ enum Field {
 }
 
 #[test]
-fn scaling_lists_and_picture_order_cycles_are_stepped_over() {
+fn scaling_lists_and_picture_order_cycles_are_skipped() {
     use Field::{Bits, Se, Ue};
     let mut fields = vec![Bits(24, 0x64_00_1f), Ue(0), Ue(1), Ue(0), Ue(0), Bits(1, 0), Bits(1, 1)];
     // A full 4x4 list, one that ends at once, six absent ones.
@@ -79,7 +79,7 @@ fn scaling_lists_and_picture_order_cycles_are_stepped_over() {
 }
 
 #[test]
-fn interlaced_pictures_count_both_fields() {
+fn the_height_of_interlaced_pictures_includes_both_fields() {
     use Field::{Bits, Ue};
     let fields = [
         &[Bits(24, 0x4d_00_1f), Ue(0), Ue(0), Ue(0), Ue(0), Ue(1), Bits(1, 0)][..],
@@ -92,7 +92,7 @@ fn interlaced_pictures_count_both_fields() {
 }
 
 #[test]
-fn impossible_parameter_sets_say_what_is_wrong() {
+fn each_invalid_parameter_set_has_its_own_error() {
     use Field::{Bits, Ue};
     let start = || vec![Bits(24, 0x42_c0_1f), Ue(0), Ue(0), Ue(0), Ue(0), Ue(1), Bits(1, 0)];
     let with = |rest: Vec<Field>| {
@@ -118,7 +118,7 @@ fn impossible_parameter_sets_say_what_is_wrong() {
 }
 
 #[test]
-fn timing_that_makes_no_sense_is_as_good_as_none() {
+fn implausible_timing_is_ignored() {
     for (units_in_tick, time_scale) in [(0, 50), (1, 0), (u32::MAX, 1), (1, u32::MAX)] {
         assert_eq!(parse_sps(&timed(units_in_tick, time_scale)).unwrap().frame_duration, None);
     }
@@ -135,7 +135,7 @@ fn a_parameter_set_that_ends_inside_its_vui_still_has_its_size() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_the_readers_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn no_bytes_cause_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         for nal in nal_units(&bytes) {
             prop_assert!(!nal.is_empty() && nal.last() != Some(&0));
         }
@@ -143,7 +143,7 @@ proptest! {
     }
 
     #[test]
-    fn no_changed_parameter_set_makes_the_reader_panic(
+    fn no_damaged_parameter_set_causes_a_panic(
         at in 1usize..60, byte: u8, length in 0usize..60,
     ) {
         let mut sps = timed(1001, 60_000);
@@ -154,7 +154,7 @@ proptest! {
     }
 
     #[test]
-    fn nal_units_survive_being_put_behind_start_codes(
+    fn nal_units_after_start_codes_are_found_unchanged(
         nals in prop::collection::vec(prop::collection::vec(1u8.., 1..20), 0..10),
         long: bool,
     ) {
