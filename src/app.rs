@@ -258,7 +258,7 @@ async fn run(
     let state_file = present.state_file();
     let service = Service::new(topology.subscribe(), reloads, recordings.clone(), folders);
     let service = Arc::new(service);
-    let state = Arc::new(http::State::new(Arc::clone(&service)));
+    let state = Arc::new(http::state(Arc::clone(&service)));
     let server = server.start(Arc::clone(&state))?;
     let handle = server.handle();
     let server = tokio::spawn(server);

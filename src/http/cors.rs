@@ -10,7 +10,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 
 use super::access;
-use super::table;
+use super::guards;
 
 /// How long a browser may cache a preflight response, in seconds; Chromium caches
 /// it for at most two hours.
@@ -22,7 +22,7 @@ pub(super) async fn add_headers(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, actix_web::Error> {
-    let is_shared = table::is_for_media(&request) && access::is_open(&request);
+    let is_shared = guards::is_for_media(&request) && access::is_open(&request);
     if is_shared && request.method() == Method::OPTIONS {
         return Ok(request.into_response(preflight()).map_into_right_body());
     }

@@ -8,6 +8,7 @@ mod api;
 mod cors;
 mod error;
 mod files;
+mod guards;
 mod listen;
 mod media;
 mod origin;
@@ -17,6 +18,15 @@ mod stat;
 mod state;
 mod table;
 
+use std::sync::Arc;
+
+use crate::service::Service;
+
 pub use listen::accept::{MAX_FILES_NEEDED, max_connections};
 pub use listen::server::{ServeError, Server, stop};
 pub use state::State;
+
+/// What the server shares among its handlers.
+pub fn state(service: Arc<Service>) -> State {
+    State::new(service, routes::table)
+}

@@ -5,6 +5,7 @@ pub(super) mod assets;
 pub(super) mod dashboard;
 pub(super) mod docroot;
 pub(super) mod error_page;
+pub(super) mod flash;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,10 +10,12 @@ use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
 use super::error::ApiError;
-use super::table::{Endpoint, Subject, Table, is_for, is_in_table};
+use super::guards::{is_for, is_in_table};
+use super::table::{Endpoint, Subject, Table};
 use super::{access, cors, media, pages, stat};
 use crate::http::api::{livebox, pushes, recordings};
 use crate::http::media::{bytes, hls, live, mjpeg, picture};
+use crate::http::pages::dashboard::forms;
 use crate::http::pages::docroot::{self, Docroot};
 use crate::http::pages::{assets, dashboard};
 use crate::http::state::State;
@@ -206,14 +208,14 @@ fn control_page(service: &mut web::ServiceConfig) {
     let form =
         |path: &str, route: Route| resource(&format!("/dashboard/{path}"), "POST").route(route);
     service
-        .service(form("start", web::post().to(dashboard::start)))
-        .service(form("stop", web::post().to(dashboard::stop)))
-        .service(form("reload", web::post().to(dashboard::reload)))
-        .service(form("control", web::post().to(dashboard::edit)))
-        .service(form("pushes/{name}/start", web::post().to(dashboard::start_push)))
-        .service(form("pushes/{name}/stop", web::post().to(dashboard::stop_push)))
-        .service(form("pushes/{name}/retry", web::post().to(dashboard::retry_push)))
-        .service(form("streams/{name}/restart", web::post().to(dashboard::restart)))
+        .service(form("start", web::post().to(forms::start)))
+        .service(form("stop", web::post().to(forms::stop)))
+        .service(form("reload", web::post().to(forms::reload)))
+        .service(form("control", web::post().to(forms::edit)))
+        .service(form("pushes/{name}/start", web::post().to(forms::start_push)))
+        .service(form("pushes/{name}/stop", web::post().to(forms::stop_push)))
+        .service(form("pushes/{name}/retry", web::post().to(forms::retry_push)))
+        .service(form("streams/{name}/restart", web::post().to(forms::restart)))
         .service(form("recordings/{name}/delete", web::post().to(recordings::delete_form)))
         .service(form("streams/{name}/record/start", web::post().to(recordings::start_form)))
         .service(form("streams/{name}/record/stop", web::post().to(recordings::stop_form)));

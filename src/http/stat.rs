@@ -1,9 +1,11 @@
 //! The box in numbers: `/stat` for people, `/stat.json` for programs,
 //! `/metrics` for Prometheus, `/config`. All of the first three render one snapshot.
 
+mod exposition;
 mod metrics;
 mod numbers;
 mod recordings;
+mod rounding;
 
 use std::time::Duration;
 

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::routes;
 use super::table::Table;
-use crate::http::pages::dashboard::FlashMessages;
+use crate::http::pages::flash::FlashMessages;
 use crate::service::Service;
 use crate::service::topology::Topology;
 
@@ -14,6 +13,8 @@ use crate::service::topology::Topology;
 #[derive(Debug)]
 pub struct State {
     pub(super) service: Arc<Service>,
+    /// Makes the paths of a topology.
+    to_table: fn(&Topology) -> Table,
     /// Read once per request, so that a request sees one topology.
     current: watch::Sender<Arc<Current>>,
     pub(super) flash_messages: FlashMessages,
@@ -27,14 +28,14 @@ pub(super) struct Current {
 }
 
 impl State {
-    pub fn new(service: Arc<Service>) -> Self {
-        let current = watch::Sender::new(Current::new(service.topology()));
-        Self { service, current, flash_messages: FlashMessages::new() }
+    pub(super) fn new(service: Arc<Service>, to_table: fn(&Topology) -> Table) -> Self {
+        let current = watch::Sender::new(Current::new(service.topology(), to_table));
+        Self { service, to_table, current, flash_messages: FlashMessages::new() }
     }
 
     /// Uses another topology for all requests from now on.
     pub fn set_topology(&self, topology: Arc<Topology>) {
-        self.current.send_replace(Current::new(topology));
+        self.current.send_replace(Current::new(topology, self.to_table));
     }
 
     pub(super) fn current(&self) -> Arc<Current> {
@@ -48,8 +49,8 @@ impl State {
 }
 
 impl Current {
-    fn new(topology: Arc<Topology>) -> Arc<Self> {
-        let table = routes::table(&topology);
+    fn new(topology: Arc<Topology>, to_table: fn(&Topology) -> Table) -> Arc<Self> {
+        let table = to_table(&topology);
         Arc::new(Self { topology, table })
     }
 }

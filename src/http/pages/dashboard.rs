@@ -6,11 +6,9 @@
 //! another site made it post, and old ones do not say which site that was. For
 //! the same reason the page may stand in no frame.
 
-mod forms;
+pub(in crate::http) mod forms;
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use actix_web::http::{StatusCode, header};
@@ -22,6 +20,7 @@ use crate::base::system;
 use crate::base::time::now;
 use crate::http::access::Caller;
 use crate::http::error::ApiError;
+use crate::http::pages::flash::Notice;
 use crate::http::pages::{self, Links};
 use crate::http::state::State;
 use crate::model::ids::PushName;
@@ -31,11 +30,6 @@ use crate::service::control::{Field, Shown};
 use crate::service::livebox::Activity;
 use crate::service::topology::Topology;
 
-pub(in crate::http) use forms::{
-    back_to, changed_at, edit, form, reload, restart, retry_push, start, start_push, stop,
-    stop_push,
-};
-
 /// No frames: a page around this one could have its visitors click on it.
 const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
                       frame-ancestors 'none'";
@@ -44,81 +38,10 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; 
 pub(in crate::http) const POLICY_WITH_MEDIA: &str = "default-src 'none'; style-src 'self'; media-src 'self'; \
                       script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// Answers that wait to be shown; of more than these nobody looks at the oldest.
-const NOTICES: usize = 16;
-
 /// While something is going on, the page looks again by itself; while values
 /// can be edited it does not, as it would lose them.
 const REFRESH_S: u32 = 5;
 const LOOK_SOON_S: u32 = 1;
-
-/// What the page remembers between a form and the page after it.
-pub(in crate::http) struct FlashMessages {
-    token: String,
-    notices: Mutex<Notices>,
-}
-
-#[derive(Default)]
-struct Notices {
-    next: u64,
-    waiting: VecDeque<(u64, Notice)>,
-}
-
-/// What came of a form.
-#[derive(Clone, Debug, PartialEq)]
-pub(in crate::http) struct Notice {
-    pub(in crate::http) text: String,
-    is_good: bool,
-}
-
-impl Notice {
-    fn good(text: &str) -> Self {
-        Self { text: text.to_owned(), is_good: true }
-    }
-
-    fn bad(text: String) -> Self {
-        Self { text, is_good: false }
-    }
-}
-
-impl fmt::Debug for FlashMessages {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("FlashMessages")
-    }
-}
-
-impl FlashMessages {
-    pub(in crate::http) fn new() -> Self {
-        let token = system::random_token().expect("every Linux has a source of randomness");
-        Self { token, notices: Mutex::default() }
-    }
-
-    /// What every form carries. Only operators see it.
-    pub(in crate::http) fn token(&self) -> &str {
-        &self.token
-    }
-
-    fn leave(&self, notice: Notice) -> u64 {
-        let mut notices = self.lock();
-        let number = notices.next;
-        notices.next += 1;
-        notices.waiting.push_back((number, notice));
-        if notices.waiting.len() > NOTICES {
-            notices.waiting.pop_front();
-        }
-        number
-    }
-
-    pub(in crate::http) fn notice(&self, number: u64) -> Option<Notice> {
-        let notices = self.lock();
-        let found = notices.waiting.iter().find(|(known, _)| *known == number);
-        found.map(|(_, notice)| notice.clone())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Notices> {
-        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// A refusal as a page, with the status and the headers of the API's.
 #[derive(Debug)]
@@ -291,7 +214,7 @@ async fn rendered(
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
         links: Links::new(state, topology),
-        token: &state.flash_messages.token,
+        token: state.flash_messages.token(),
         notice,
         ends,
         activity,
@@ -326,29 +249,5 @@ fn row(push: &Push, own: Option<&PushName>, now: Instant) -> Row {
         bitrate: format!("{} kbit/s", status.bitrate / 1000),
         advice: push.preflight().advice,
         push: status,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_is_found_by_its_number_until_many_newer_ones_came() {
-        let desk = FlashMessages::new();
-        let notice = Notice::bad("no".to_owned());
-        let first = desk.leave(notice.clone());
-        assert_eq!(desk.notice(first), Some(notice.clone()));
-        for _ in 0..NOTICES {
-            desk.leave(notice.clone());
-        }
-        assert_eq!(desk.notice(first), None);
-    }
-
-    #[test]
-    fn each_start_has_a_token_of_its_own() {
-        let (one, other) = (FlashMessages::new(), FlashMessages::new());
-        assert_eq!(one.token.len(), 32);
-        assert_ne!(one.token, other.token);
     }
 }

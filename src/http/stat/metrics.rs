@@ -1,8 +1,7 @@
 //! The numbers for Prometheus.
 
-use std::fmt::{Display, Write as _};
-
-use super::numbers::hundredths;
+use super::exposition::Metrics;
+use super::rounding::hundredths;
 use crate::model::status::{self, Snapshot};
 
 /// The text format of Prometheus, version 0.0.4. Names need no escaping: they
@@ -123,26 +122,4 @@ fn of_bytes(
     of_bytes("livebox_byte_stream_restarts_total", "counter", "Starts after a failure.", &|s| {
         f64::from(s.past.restarts)
     });
-}
-
-#[derive(Default)]
-pub(super) struct Metrics(String);
-
-impl Metrics {
-    pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
-        self.line(format_args!("# HELP {name} {help}"));
-        self.line(format_args!("# TYPE {name} {kind}"));
-    }
-
-    pub(super) fn value(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        let labels: Vec<_> = labels.iter().map(|(key, text)| format!("{key}=\"{text}\"")).collect();
-        match labels.is_empty() {
-            true => self.line(format_args!("{name} {value}")),
-            false => self.line(format_args!("{name}{{{}}} {value}", labels.join(","))),
-        }
-    }
-
-    fn line(&mut self, text: impl Display) {
-        writeln!(self.0, "{text}").expect("a String takes all");
-    }
 }

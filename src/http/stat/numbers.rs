@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::recordings::Recordings;
+use super::rounding::{hundredths, next_retry};
 use crate::base::time::iso_s;
 use crate::model::status::{self, Snapshot};
 
@@ -342,19 +343,4 @@ fn push(push: &status::Push) -> Push<'_> {
         first_error: push.first_failure.as_ref().map(ToString::to_string),
         last_error: push.last_failure.as_ref().map(ToString::to_string),
     }
-}
-
-pub(super) fn next_retry(state: &status::State) -> Option<f64> {
-    match state {
-        status::State::Waiting { retry_in, .. } => Some(hundredths(retry_in.as_secs_f64())),
-        status::State::Idle
-        | status::State::Starting
-        | status::State::Live { .. }
-        | status::State::Over { .. }
-        | status::State::Stopping => None,
-    }
-}
-
-pub(super) fn hundredths(number: f64) -> f64 {
-    (number * 100.0).round() / 100.0
 }

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::metrics::Metrics;
-use super::numbers::next_retry;
+use super::exposition::Metrics;
+use super::rounding::next_retry;
 use crate::model::status;
 
 #[derive(Serialize)]

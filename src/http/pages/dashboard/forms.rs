@@ -7,11 +7,12 @@
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 
-use super::{Notice, Question, Refusal, rendered};
+use super::{Question, Refusal, rendered};
 use crate::base::time::now;
 use crate::http::access::Caller;
 use crate::http::api::livebox::fields;
 use crate::http::error::ApiError;
+use crate::http::pages::flash::Notice;
 use crate::http::state::State;
 use crate::service::control::Field;
 use crate::service::operations::OperationError;
