@@ -15,6 +15,7 @@ mod login;
 mod play;
 mod report;
 mod requests;
+mod server;
 mod session;
 mod transport;
 
@@ -23,7 +24,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{debug, info, warn};
+use log::{debug, warn};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -33,15 +34,14 @@ use tokio_rustls::rustls::ServerConfig;
 
 use self::conversation::Endpoints;
 use self::datagrams::AllPorts;
-use self::groups::{Group, Groups};
-use crate::accounts::Scope;
+use self::groups::Groups;
+use self::server::RtspServer;
 use crate::base::incident;
 use crate::base::shutdown::Shutdown;
 use crate::base::slots::{Limits, Priority, Slot, Slots};
 use crate::base::sockets;
 use crate::base::tls::Tls;
-use crate::config::settings::{self, Login};
-use crate::engine::registry::Stream;
+use crate::config::settings::{self};
 use crate::service::topology::Topology;
 
 /// Bounds of the connections, with at most half from one address. Connections
@@ -130,77 +130,6 @@ impl RtspListener {
                 None => plain.await,
             }
         }))
-    }
-}
-
-/// State shared by all connections.
-#[derive(Debug)]
-struct RtspServer {
-    topology: watch::Receiver<Arc<Topology>>,
-    ports: AllPorts,
-    groups: Groups,
-    slots: Arc<Slots>,
-    malformed: incident::Shared,
-    refused: incident::Shared,
-}
-
-impl RtspServer {
-    /// The current topology.
-    fn topology(&self) -> Arc<Topology> {
-        Arc::clone(&self.topology.borrow())
-    }
-
-    /// The stream with the longest URL that is a prefix of `path`, and the rest
-    /// of `path`.
-    fn find<'a>(&self, path: &'a str) -> Option<(Arc<Stream>, &'a str)> {
-        let topology = self.topology();
-        let below = |stream: &Arc<Stream>| {
-            let rest = path.strip_prefix(stream.url())?;
-            (rest.is_empty() || rest.starts_with('/')).then(|| (Arc::clone(stream), rest))
-        };
-        let found = topology.registry.streams().iter().filter_map(below);
-        found.min_by_key(|(_, rest)| rest.len())
-    }
-
-    /// The scope of the stream at `path`, if it has a password of its own.
-    fn scope_at(&self, path: &str) -> Option<Scope> {
-        let (stream, _) = self.find(path)?;
-        self.scope(&stream)
-    }
-
-    /// The scope of `stream`, if it has a password of its own.
-    fn scope(&self, stream: &Stream) -> Option<Scope> {
-        let scope = Scope::Stream(stream.hub().name().clone());
-        self.topology().authenticator.requires_password(&scope).then_some(scope)
-    }
-
-    /// The user name and password that viewers must send, if configured.
-    fn login(&self) -> Option<Login> {
-        self.topology().settings.rtsp.as_ref()?.login.clone()
-    }
-
-    fn log_refused(&self, from: IpAddr) {
-        let (count, from) = (self.refused.add(Instant::now().into_std()), from.to_canonical());
-        if let Some(count) = count {
-            warn!("RTSP: too many connections: {count} refused, the last from {from}");
-        }
-    }
-
-    fn log_malformed(&self, from: IpAddr) {
-        if let Some(count) = self.malformed.add(Instant::now().into_std()) {
-            info!("RTSP: malformed requests: {count}, the last from {from}");
-        }
-    }
-
-    fn allows_multicast(&self) -> bool {
-        self.topology().settings.rtsp.as_ref().is_some_and(|rtsp| rtsp.multicast)
-    }
-
-    /// The multicast group of `stream` on the network of `interface`.
-    fn group(&self, stream: &Arc<Stream>, interface: IpAddr) -> Option<Arc<Group>> {
-        let is_same = |other: &Arc<Stream>| other.hub().name() == stream.hub().name();
-        let index = self.topology().registry.streams().iter().position(is_same)?;
-        self.groups.get(stream, index, interface)
     }
 }
 

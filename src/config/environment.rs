@@ -6,8 +6,8 @@
 
 use ::config::{Value, ValueKind};
 
-use super::layers::{empty_table, put};
 use super::problem::{Problem, either, shorten};
+use super::tree::{empty_table, put};
 use super::yaml::Node;
 
 const PREFIX: &str = "LIVEBOX__";

@@ -19,6 +19,7 @@ pub mod settings;
 mod templates;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod urls;
 mod yaml;
 

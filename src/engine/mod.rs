@@ -6,6 +6,7 @@
 pub mod controls;
 pub mod encoder;
 mod feeder;
+pub mod first_frame;
 pub mod plan;
 pub mod process;
 pub mod registry;

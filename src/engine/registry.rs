@@ -6,11 +6,10 @@
 mod feed;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::{FutureExt as _, join_all, select_all};
+use futures_util::future::{join_all, select_all};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -20,6 +19,7 @@ use super::process::{Encoders, FeedPipeline, StreamPipeline};
 use crate::base::backoff::Backoff;
 use crate::config::diff::Diff;
 use crate::config::settings::{self, Mode, Settings, Sound, Source};
+use crate::engine::first_frame::{MAX_FAILED_RUNS, first_or_end};
 use crate::engine::process::bytes;
 use crate::engine::supervise::demand::Demand;
 use crate::engine::supervise::lifecycle::{Lifecycle, Limits, Phase};
@@ -38,30 +38,6 @@ const FEED_LIMITS: Limits = Limits {
     backoff: Backoff::FEED,
     spread: 0.0,
 };
-
-/// How long a request waits for the first frame of a cold feed before it is answered
-/// with an error; the feed keeps trying meanwhile.
-pub const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// After this many failures in a row, requests do not wait for a feed any more.
-pub const MAX_FAILED_RUNS: u32 = 2;
-
-/// Returns the output of `first`, or nothing if `end` or `timeout` comes before it.
-/// `first` is polled once more after that, as a source may give its first frame and
-/// end at the same moment.
-pub async fn first_or_end<T>(
-    first: impl Future<Output = T>,
-    timeout: Duration,
-    end: impl Future<Output = ()>,
-) -> Option<T> {
-    let mut first = pin!(first);
-    let end = tokio::time::timeout(timeout, end);
-    tokio::select! {
-        biased;
-        output = &mut first => Some(output),
-        _ = end => first.now_or_never(),
-    }
-}
 
 /// Sound and container in a segment, in bits per second, beside the video. The video
 /// is at most twice the configured bit rate: the encoder's buffer (VBV) holds one
@@ -490,23 +466,4 @@ fn feeds_of(stream: &settings::Stream, shared: &[Arc<Feed>]) -> Vec<Arc<Feed>> {
 /// Whether a feed is wanted and gives nothing.
 fn is_down(state: &State) -> bool {
     matches!(state, State::Waiting { .. } | State::Over { .. } | State::Starting)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn output_at_the_moment_of_the_end_is_not_lost() {
-        let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
-        let end = async { sender.send("the last").await.unwrap() };
-        assert_eq!(
-            first_or_end(receiver.recv(), FIRST_FRAME_TIMEOUT, end).await,
-            Some(Some("the last"))
-        );
-        assert_eq!(
-            first_or_end(std::future::pending::<()>(), FIRST_FRAME_TIMEOUT, async {}).await,
-            None
-        );
-    }
 }

@@ -21,7 +21,8 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 
 use super::error::ApiError;
 use crate::base::time::now;
-use crate::engine::registry::{FIRST_FRAME_TIMEOUT, Stream};
+use crate::engine::first_frame::FIRST_FRAME_TIMEOUT;
+use crate::engine::registry::Stream;
 use crate::http::listen::connection::Connection;
 use crate::http::media::body::Source;
 use crate::http::media::notifier::{Notifier, Notifiers, Subscription};

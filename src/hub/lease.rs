@@ -4,19 +4,16 @@
 //! request. Each request renews a lease; until it expires, the stream counts as
 //! needed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::reader::Reader;
-use super::stream::Stream;
 use crate::base::lock::Lock;
 
 /// Players send the next request within a target duration, and pause when they
 /// stall: a lease lasts for this many target durations, at least [`MIN_LEASE`].
-const LEASE_TARGETS: u32 = 3;
-const MIN_LEASE: Duration = Duration::from_secs(10);
+pub(super) const LEASE_TARGETS: u32 = 3;
+pub(super) const MIN_LEASE: Duration = Duration::from_secs(10);
 
 /// The lease of one stream; until it expires, a task keeps a reader for it.
 #[derive(Debug, Default)]
@@ -27,39 +24,22 @@ pub(super) struct Lease {
 impl Lease {
     /// Sets the expiry. Returns whether the lease is new: then the caller must
     /// start the task that keeps the reader.
-    fn renew(&self, until: Instant) -> bool {
+    pub(super) fn renew(&self, until: Instant) -> bool {
         self.until.lock().replace(until).is_none()
     }
 
     /// Returns the expiry, or ends the lease and returns `None` if it has passed.
-    fn expire(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn expire(&self, now: Instant) -> Option<Instant> {
         let mut until = self.until.lock();
         until.take_if(|until| *until <= now);
         *until
     }
 }
 
-impl Stream {
-    /// Counts one reader for the next ten seconds or three target durations,
-    /// whichever is longer. Must be called on a runtime.
-    pub fn lease(self: &Arc<Self>) {
-        let target = Duration::from_secs(self.with_window(|window| window.target()));
-        if self.lease.renew(Instant::now() + MIN_LEASE.max(LEASE_TARGETS * target)) {
-            tokio::spawn(keep_until_expired(self.join()));
-        }
-    }
-}
-
-async fn keep_until_expired(reader: Reader) {
-    while let Some(until) = reader.stream().lease.expire(Instant::now()) {
-        tokio::time::sleep_until(until).await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::Limits;
+    use crate::hub::{Limits, Stream};
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_is_needed_until_ten_seconds_after_the_last_request() {

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::audience::{Client, ListEntry};
+use super::lease::{LEASE_TARGETS, MIN_LEASE};
 use super::piece::Piece;
 use super::ring::{Cursor, Step};
 use super::stream::Stream;
+use crate::media::edge::Burst;
 use crate::media::packager::Init;
 
 /// Reads a stream at its own speed. While it exists, the stream counts as
@@ -55,6 +59,54 @@ pub enum Read {
     Skipped(u64),
     /// The stream is retired; nothing follows. Returned once.
     End,
+}
+
+impl Stream {
+    /// A reader that starts at the newest key frame. While it exists, the
+    /// stream counts as needed.
+    pub fn join(self: &Arc<Self>) -> Reader {
+        let cursor = self.inner.lock().ring.join();
+        Reader::new(Arc::clone(self), cursor, self.end.subscribe())
+    }
+
+    /// As [`Stream::join`], but the reader does not count: the stream is needed
+    /// only while other readers need it.
+    pub fn join_uncounted(self: &Arc<Self>) -> Reader {
+        let cursor = self.inner.lock().ring.join();
+        Reader::uncounted(Arc::clone(self), cursor, self.end.subscribe())
+    }
+
+    /// A reader at the live edge, with the init segment and the burst to send
+    /// before its first chunk: with them, a decoder is at the live edge at
+    /// once. `None` before the first key frame and for streams with reordered
+    /// frames: use [`Stream::join`] then.
+    pub fn join_at_edge(self: &Arc<Self>) -> Option<(Reader, Arc<Init>, Burst)> {
+        let (cursor, init, burst) = self.inner.lock().ring.join_at_edge()?;
+        Some((Reader::new(Arc::clone(self), cursor, self.end.subscribe()), init, burst))
+    }
+
+    /// A reader at the live edge, with the init segment and the pieces since
+    /// the newest key frame: sent with squeezed times, they bring a decoder to
+    /// the live edge at once. `None` as for [`Stream::join_at_edge`].
+    pub fn join_with_past(self: &Arc<Self>) -> Option<(Reader, Arc<Init>, Vec<Arc<Piece>>)> {
+        let (cursor, init, past) = self.inner.lock().ring.join_with_past()?;
+        Some((Reader::new(Arc::clone(self), cursor, self.end.subscribe()), init, past))
+    }
+
+    /// Counts one reader for the next ten seconds or three target durations,
+    /// whichever is longer. Must be called on a runtime.
+    pub fn lease(self: &Arc<Self>) {
+        let target = Duration::from_secs(self.with_window(|window| window.target()));
+        if self.lease.renew(Instant::now() + MIN_LEASE.max(LEASE_TARGETS * target)) {
+            tokio::spawn(keep_until_expired(self.join()));
+        }
+    }
+}
+
+async fn keep_until_expired(reader: Reader) {
+    while let Some(until) = reader.stream().lease.expire(Instant::now()) {
+        tokio::time::sleep_until(until).await;
+    }
 }
 
 impl Reader {

@@ -11,12 +11,10 @@ use tokio::sync::watch;
 use super::audience::{Client, ClientList};
 use super::gauge::{Gauge, Measured};
 use super::lease::Lease;
-use super::piece::{Piece, PieceBuilder};
-use super::reader::Reader;
+use super::piece::PieceBuilder;
 use super::ring::{Cursor, Limits, Past, Ring, Step};
 use crate::base::lock::Lock;
 use crate::base::time::{self, MediaTime, WallClock};
-use crate::media::edge::Burst;
 use crate::media::hls::Window;
 use crate::media::packager::{Chunk, Expect, Init, Packaged, Packager};
 use crate::media::padder::Padder;
@@ -35,9 +33,9 @@ const MIN_LOGGED_DROPS: u64 = 64;
 #[derive(Debug)]
 pub struct Stream {
     name: StreamName,
-    inner: Lock<Inner>,
+    pub(super) inner: Lock<Inner>,
     /// Sequence number one past the newest chunk.
-    end: watch::Sender<u64>,
+    pub(super) end: watch::Sender<u64>,
     readers: watch::Sender<usize>,
     is_retired: AtomicBool,
     /// Distinguishes its segments from those of other streams with the same name.
@@ -60,10 +58,10 @@ pub struct OutOfReach {
 }
 
 #[derive(Debug)]
-struct Inner {
+pub(super) struct Inner {
     packager: Packager,
     builder: PieceBuilder,
-    ring: Ring,
+    pub(super) ring: Ring,
     window: Window,
     gauge: Gauge,
 }
@@ -199,37 +197,6 @@ impl Stream {
             self.end.send_replace(end);
         }
         Ok(published)
-    }
-
-    /// A reader that starts at the newest key frame. While it exists, the
-    /// stream counts as needed.
-    pub fn join(self: &Arc<Self>) -> Reader {
-        let cursor = self.inner.lock().ring.join();
-        Reader::new(Arc::clone(self), cursor, self.end.subscribe())
-    }
-
-    /// As [`Stream::join`], but the reader does not count: the stream is needed
-    /// only while other readers need it.
-    pub fn join_uncounted(self: &Arc<Self>) -> Reader {
-        let cursor = self.inner.lock().ring.join();
-        Reader::uncounted(Arc::clone(self), cursor, self.end.subscribe())
-    }
-
-    /// A reader at the live edge, with the init segment and the burst to send
-    /// before its first chunk: with them, a decoder is at the live edge at
-    /// once. `None` before the first key frame and for streams with reordered
-    /// frames: use [`Stream::join`] then.
-    pub fn join_at_edge(self: &Arc<Self>) -> Option<(Reader, Arc<Init>, Burst)> {
-        let (cursor, init, burst) = self.inner.lock().ring.join_at_edge()?;
-        Some((Reader::new(Arc::clone(self), cursor, self.end.subscribe()), init, burst))
-    }
-
-    /// A reader at the live edge, with the init segment and the pieces since
-    /// the newest key frame: sent with squeezed times, they bring a decoder to
-    /// the live edge at once. `None` as for [`Stream::join_at_edge`].
-    pub fn join_with_past(self: &Arc<Self>) -> Option<(Reader, Arc<Init>, Vec<Arc<Piece>>)> {
-        let (cursor, init, past) = self.inner.lock().ring.join_with_past()?;
-        Some((Reader::new(Arc::clone(self), cursor, self.end.subscribe()), init, past))
     }
 
     /// The picture of a time `ago`, with the pieces needed to decode it.

@@ -135,11 +135,11 @@ impl Mux {
         let sound = chunk.units.iter().find(|unit| unit.track == TrackKind::Audio);
         if let (Some(first), Some(info)) = (sound, &tracks.audio) {
             let (data, clock) = (chunk.adts(info), !chunk.has_video());
-            self.stream(AUDIO_PID, StreamId::AUDIO_MIN, first, &data, clock)?;
+            self.stream(first, &data, clock)?;
         }
         if let Some(unit) = chunk.units.iter().find(|unit| unit.track == TrackKind::Video) {
             let data = [&DELIMITER[..], &chunk.annex_b()].concat();
-            self.stream(VIDEO_PID, StreamId::VIDEO_MIN, unit, &data, true)?;
+            self.stream(unit, &data, true)?;
         }
         Ok(())
     }
@@ -175,14 +175,11 @@ impl Mux {
     }
 
     /// One packet of an elementary stream, in as many of the transport as it takes.
-    fn stream(
-        &mut self,
-        pid: u16,
-        id: u8,
-        unit: &Unit,
-        data: &[u8],
-        has_clock: bool,
-    ) -> Result<()> {
+    fn stream(&mut self, unit: &Unit, data: &[u8], has_clock: bool) -> Result<()> {
+        let (pid, id, mut counter) = match unit.track {
+            TrackKind::Video => (VIDEO_PID, StreamId::VIDEO_MIN, self.counters.video),
+            TrackKind::Audio => (AUDIO_PID, StreamId::AUDIO_MIN, self.counters.audio),
+        };
         let (head, room) = match has_clock {
             true => (pes_head(unit), ROOM - CLOCK_FIELD),
             false => (pes_head(unit), ROOM),
@@ -206,10 +203,6 @@ impl Mux {
             data: payload::Bytes::new(first)?,
         };
         let field = if has_clock { Some(clock_field(unit)?) } else { None };
-        let mut counter = match unit.track {
-            TrackKind::Video => self.counters.video,
-            TrackKind::Audio => self.counters.audio,
-        };
         self.packet(pid, counter, field, TsPayload::PesStart(start))?;
         for part in rest.chunks(ROOM) {
             counter = (counter + 1) % 16;
@@ -328,7 +321,7 @@ mod tests {
             let unit_at = MediaTime::ORIGIN;
             let mut mux = Mux { out: TsPacketWriter::new(Vec::new()), counters: Counters::default() };
             let unit = sample_unit(unit_at);
-            mux.stream(VIDEO_PID, StreamId::VIDEO_MIN, &unit, &vec![7; length], has_clock)
+            mux.stream(&unit, &vec![7; length], has_clock)
                 .unwrap();
             let room = if has_clock { ROOM - CLOCK_FIELD } else { ROOM };
             let written = mux.out.into_stream().len();

@@ -204,6 +204,18 @@ struct Cached {
     bytes: Bytes,
 }
 
+/// A picture about to be made.
+struct Rendering {
+    name: StreamName,
+    request: PictureRequest,
+    /// Width and height of the stream.
+    size: (u32, u32),
+    /// The time of the last of the frames.
+    head: MediaTime,
+    /// From a key frame to the picture, each in Annex B form.
+    frames: Vec<Bytes>,
+}
+
 impl Default for Pictures {
     fn default() -> Self {
         let [decoders, extractions] =
@@ -242,7 +254,9 @@ impl Pictures {
         }
         backlog.fill(&mut reader).await?;
         let frames = backlog.frames();
-        self.make(name, request, backlog, frames, (permit, Some(reader))).await
+        let (size, head) = (backlog.size(), backlog.head());
+        let rendering = Rendering { name, request, size, head, frames };
+        self.make(rendering, (permit, Some(reader))).await
     }
 
     /// A picture of the past of the stream `name`. All its frames are decoded.
@@ -263,7 +277,8 @@ impl Pictures {
             return Ok(cached.bytes);
         }
         let frames = backlog.all_frames();
-        self.make(name, request, backlog, frames, (permit, None)).await
+        let rendering = Rendering { name, request, size: backlog.size(), head, frames };
+        self.make(rendering, (permit, None)).await
     }
 
     /// Waits for a free decoder.
@@ -273,20 +288,17 @@ impl Pictures {
         permit.ok().and_then(Result::ok).ok_or(PictureError::Busy)
     }
 
-    /// Makes a picture of `frames` and caches it. `guards` are held meanwhile.
+    /// Makes a picture and caches it. `guards` are held meanwhile.
     async fn make(
         &self,
-        name: StreamName,
-        request: PictureRequest,
-        backlog: Backlog,
-        frames: Vec<Bytes>,
+        rendering: Rendering,
         guards: (OwnedSemaphorePermit, Option<Reader>),
     ) -> Result<Bytes, PictureError> {
         let cache = Arc::clone(&self.cache);
         // A task, so that it completes even if the request is cancelled.
         let making = tokio::spawn(async move {
-            let head = backlog.head();
-            let made = render(frames, request.format, request.size(backlog.size())).await;
+            let Rendering { name, request, size, head, frames } = rendering;
+            let made = render(frames, request.format, request.size(size)).await;
             drop(guards);
             let bytes = made?;
             insert(&cache, name, Cached { request, head, bytes: bytes.clone() });

@@ -13,10 +13,10 @@ use rtsp_types::{Message, Method, ParseError, Request, Response, StatusCode, Ver
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::RtspServer;
 use super::answer::Answer;
 use super::datagrams::BURST_INTERVAL;
 use super::play::Next;
+use super::server::RtspServer;
 use super::session::{Delivery, Session};
 use crate::base::slots::Slot;
 use crate::base::system;

@@ -13,11 +13,13 @@ use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::groups::GROUP_TTL;
 use super::play::Next;
 use crate::base::lock::Lock;
 use crate::media::rtp::packets;
 use crate::model::unit::TrackKind;
+
+/// Packets to multicast groups do not leave the local network.
+pub(super) const GROUP_TTL: u8 = 1;
 
 /// Attempts to find a free pair of ports.
 const PORT_ATTEMPTS: usize = 64;

@@ -20,7 +20,6 @@ use crate::model::unit::TrackKind;
 /// internet; with a TTL of 1 they do not leave the local network.
 const FIRST_GROUP: [u8; 4] = [239, 255, 85, 1];
 const GROUP_COUNT: usize = 250;
-pub(super) const GROUP_TTL: u8 = 1;
 const GROUP_PORTS: [(TrackKind, u16); 2] = [(TrackKind::Video, 5600), (TrackKind::Audio, 5602)];
 
 /// The group of one stream, reserved until the last reference is dropped.

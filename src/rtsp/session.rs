@@ -8,7 +8,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::datagrams::Datagrams;
-use super::groups::{GROUP_TTL, Group, Sending};
+use super::datagrams::GROUP_TTL;
+use super::groups::{Group, Sending};
 use super::play::{Next, Play};
 use super::transport::Transport;
 use crate::engine::registry::Stream;

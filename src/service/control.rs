@@ -24,6 +24,20 @@ pub struct Control {
     pub quality: Option<u8>,
 }
 
+/// Control data and when it was changed last.
+#[derive(Clone, Debug)]
+pub struct ControlState {
+    pub control: Control,
+    /// ISO 8601, UTC.
+    pub changed: String,
+}
+
+impl ControlState {
+    pub fn shown(&self) -> Shown {
+        self.control.shown(&self.changed)
+    }
+}
+
 /// Control data as the API shows it: the key is masked.
 #[derive(Clone, Debug, Serialize)]
 pub struct Shown {

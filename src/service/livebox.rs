@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::control::{Control, Field, Refused, Shown};
+use super::control::{Control, ControlState, Field, Refused};
 use super::saved;
 use crate::base::time;
 use crate::config::settings::{self, PushAudio, Settings};
@@ -31,20 +31,6 @@ pub struct Livebox {
     state_file: Arc<StateFile>,
     /// Whether another has taken its place.
     replaced: AtomicBool,
-}
-
-/// Control data and when it was changed last.
-#[derive(Clone, Debug)]
-pub struct ControlState {
-    pub control: Control,
-    /// ISO 8601, UTC.
-    pub changed: String,
-}
-
-impl ControlState {
-    pub fn shown(&self) -> Shown {
-        self.control.shown(&self.changed)
-    }
 }
 
 /// What the livebox API calls the phases of a push.

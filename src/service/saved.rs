@@ -5,8 +5,7 @@
 
 use log::{info, warn};
 
-use super::control::{Control, Field, audio_word};
-use super::livebox::ControlState;
+use super::control::{Control, ControlState, Field, audio_word};
 use crate::base::secret::Secret;
 use crate::config::settings;
 use crate::model::push_url::PushUrl;

@@ -3,10 +3,9 @@
 //! A feed gives bytes where it is a `command` or a `pipe`. A stream is one of
 //! bytes where its feed is, or where a command of its own makes them.
 
-use super::feeds::{life, one_kind, whole_path};
+use super::common::{FEED, STREAM, feed_name, life, one_kind, url_or_name, whole_path};
 use super::name;
 use super::recordings::record;
-use super::streams::{feed_name, url_or_name};
 use crate::config::problem::quote;
 use crate::config::section::{Field, Report, word};
 use crate::config::settings::{ByteFeed, ByteSource, ByteStream, Client, CommandLine, Record};
@@ -64,7 +63,7 @@ pub(super) fn is_feed(field: &Field<'_>) -> bool {
 
 pub(super) fn feed(key: &str, field: &Field<'_>, report: &mut Report) -> Option<ByteFeed> {
     let named: Option<FeedName> = key.parse().map_err(|bad| report.add(field, name(bad))).ok();
-    report.keys(field, &super::feeds::FEED);
+    report.keys(field, &FEED);
     one_kind(field, report);
     for key in OF_PICTURES.iter().filter(|key| field.at(key).is_given()) {
         let message = format!(
@@ -107,7 +106,7 @@ pub(super) fn refuse_byte_keys(field: &Field<'_>, report: &mut Report) {
 
 pub(super) fn stream(key: &str, field: &Field<'_>, report: &mut Report) -> Option<ByteStream> {
     let named: Option<StreamName> = key.parse().map_err(|bad| report.add(field, name(bad))).ok();
-    report.keys(field, &super::streams::STREAM);
+    report.keys(field, &STREAM);
     for key in OF_TRACKS.iter().filter(|key| field.at(key).is_given()) {
         let message = format!(
             "a stream of bytes is passed on as it is and has no `{key}`; its `command` may encode it"

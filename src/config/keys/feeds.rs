@@ -1,44 +1,16 @@
 //! `feeds.NAME`: where a picture comes from.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
+use super::common::{FEED, KINDS, life, one_kind, whole_path};
 use super::made::{Read, bring_together};
 use super::pulls::pull;
-use super::{bytes, controls, name, refuse_templates, span, unit};
+use super::{bytes, controls, name, unit};
 use crate::base::units::{FrameRate, Size};
 use crate::config::problem::quote;
 use crate::config::section::{Field, Report, flag, word};
-use crate::config::settings::{ByteFeed, Feed, FeedAudio, Mode, Overlay, Rotation, Source, Turn};
+use crate::config::settings::{ByteFeed, Feed, FeedAudio, Overlay, Rotation, Source, Turn};
 use crate::model::ids::FeedName;
-
-pub(in crate::config) const FEED: [&str; 22] = [
-    "feed",
-    "test",
-    "v4l2",
-    "file",
-    "rtsp",
-    "transport",
-    "user",
-    "password",
-    "command",
-    "template",
-    "args",
-    "pipe",
-    "mode",
-    "resurrect",
-    "size",
-    "fps",
-    "audio",
-    "controls",
-    "overlay",
-    "hflip",
-    "vflip",
-    "rotation",
-];
-
-/// Which of the keys say where a feed comes from.
-const KINDS: [&str; 7] = ["test", "v4l2", "file", "rtsp", "feed", "command", "pipe"];
 
 const OVERLAY: [&str; 3] = ["text", "clock", "name"];
 
@@ -46,7 +18,6 @@ const OVERLAY: [&str; 3] = ["text", "clock", "name"];
 const LONGEST_TEXT: usize = 200;
 
 const SIZE: Size = Size { width: 1280, height: 720 };
-const LONGEST_LINGER: Duration = Duration::from_secs(86_400);
 
 /// The feeds that give pictures or sound, and those that give bytes.
 pub(in crate::config) fn feeds(
@@ -93,13 +64,6 @@ fn feed(key: &str, field: &Field<'_>, report: &mut Report) -> Option<Read> {
         turn,
     };
     Some(Read { feed, size, fps })
-}
-
-/// How long a feed of any kind runs, and whether it is started again.
-pub(super) fn life(field: &Field<'_>, report: &mut Report) -> (Mode, bool) {
-    refuse_templates(field, report);
-    let mode = report.read(&field.at("mode"), mode).unwrap_or(Mode::OnDemand);
-    (mode, report.read(&field.at("resurrect"), flag).unwrap_or(true))
 }
 
 fn usual_fps() -> FrameRate {
@@ -162,31 +126,6 @@ fn turn(field: &Field<'_>, report: &mut Report) -> Turn {
     }
 }
 
-/// Tells a feed that is of no kind, or of several.
-pub(super) fn one_kind(field: &Field<'_>, report: &mut Report) {
-    let kinds = KINDS.map(|kind| (kind, field.at(kind)));
-    let mut given: Vec<_> = kinds.iter().filter(|(_, field)| field.is_given()).collect();
-    if field.at("command").is_given() {
-        // What the command reads.
-        given.retain(|(kind, _)| *kind != "feed");
-    }
-    match given.as_slice() {
-        [] => report.add(
-            field,
-            "needs a picture: `test: clock`, `v4l2:` with a device such as /dev/video0, \
-             `file:` with a path, `rtsp:` with an address, or `feed:` with the name of another; \
-             or a sound, as `audio: tone`; or bytes: `command:` or `pipe:`",
-        ),
-        [_] => {}
-        [(first, _), others @ ..] => {
-            for (_, other) in others {
-                let message = format!("the feed has `{first}` already; only one may be given");
-                report.add(other, message);
-            }
-        }
-    }
-}
-
 /// The one source of a feed; a test picture where there is a problem.
 fn source(field: &Field<'_>, report: &mut Report) -> Source {
     let is_of_a_kind = KINDS.iter().any(|kind| field.at(kind).is_given());
@@ -215,14 +154,6 @@ fn makes_sound(field: &Field<'_>) -> bool {
     !field.keys().is_empty() || is_word(field)
 }
 
-pub(super) fn whole_path(text: &str) -> Result<PathBuf, String> {
-    let is_path =
-        text.starts_with('/') && !text.ends_with('/') && !text.chars().any(char::is_control);
-    let wrong =
-        || format!("{} is not the whole path of a file; it begins with a slash", quote(text));
-    is_path.then(|| PathBuf::from(text)).ok_or_else(wrong)
-}
-
 fn sound_device(text: &str) -> Result<String, String> {
     let is_device = !text.is_empty() && text.len() <= 200 && !text.chars().any(char::is_control);
     let wrong = || format!("{} is not a device; `arecord -L` lists them", quote(text));
@@ -237,14 +168,3 @@ fn device(text: &str) -> Result<PathBuf, String> {
     let wrong = || format!("{} is not a device; use one below /dev/, as /dev/video0", quote(text));
     is_device.then(|| PathBuf::from(text)).ok_or_else(wrong)
 }
-
-fn mode(text: &str) -> Result<Mode, String> {
-    match text {
-        "on-demand" => Ok(Mode::OnDemand),
-        // The second is what voyandz calls it.
-        "continuous" | "autostart" => Ok(Mode::Continuous),
-        seconds => span(seconds, Duration::ZERO, LONGEST_LINGER, MODES).map(Mode::Linger),
-    }
-}
-
-const MODES: &str = "a mode; use on-demand, continuous or a number of seconds from 0 to 86400";

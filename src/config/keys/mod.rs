@@ -4,6 +4,7 @@
 //! asked in `check`.
 
 pub(super) mod bytes;
+pub(super) mod common;
 pub(super) mod controls;
 pub(super) mod feeds;
 pub(super) mod limits;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::common::{STREAM, feed_name, url_or_name};
 use super::recordings::record;
 use super::{bytes, name, refuse_templates, span, unit};
 use crate::base::units::{Bitrate, FrameRate, Size};
@@ -10,11 +11,6 @@ use crate::config::section::{Field, Report, word};
 use crate::config::settings::{ByteFeed, ByteStream, EncoderWish, Feed, Profile, Sound, Stream};
 use crate::config::urls::stream_url;
 use crate::model::ids::{FeedName, StreamName};
-
-pub(in crate::config) const STREAM: [&str; 18] = [
-    "feed", "feeds", "encoder", "bitrate", "gop", "profile", "quality", "size", "fps", "audio",
-    "command", "template", "args", "type", "client", "record", "url", "password",
-];
 
 const GOP: Duration = Duration::from_secs(1);
 const SHORTEST_GOP: Duration = Duration::from_millis(100);
@@ -92,20 +88,6 @@ fn url(named: &StreamName, field: &Field<'_>, report: &mut Report) -> Option<Str
     url_or_name(named, field, stream_url, report)
 }
 
-/// The URL as `read` takes it, or the stream's name in its place.
-pub(super) fn url_or_name(
-    named: &StreamName,
-    field: &Field<'_>,
-    read: impl Fn(&str) -> Result<String, String>,
-    report: &mut Report,
-) -> Option<String> {
-    if field.at("url").is_given() {
-        return report.read(&field.at("url"), read);
-    }
-    let default = read(named.as_str());
-    default.map_err(|why| report.add(field, format!("needs a `url`: its name {why}"))).ok()
-}
-
 /// The feeds of `feeds`: those of the picture and of the sound.
 fn pair(field: &Field<'_>, report: &mut Report) -> Option<(Option<FeedName>, Option<FeedName>)> {
     let both = field.at("feeds");
@@ -144,10 +126,6 @@ fn fps(field: &Field<'_>, from: Option<&Feed>, report: &mut Report) -> Option<Fr
         report.add(field, format!("{fps} is more than the feed has, which is {most}"));
     }
     Some(fps)
-}
-
-pub(super) fn feed_name(text: &str) -> Result<FeedName, String> {
-    text.parse().map_err(name)
 }
 
 const PROFILES: [(&str, Profile); 3] =

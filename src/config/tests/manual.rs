@@ -5,8 +5,13 @@ use std::path::Path;
 
 use super::*;
 use crate::config::keys::{
-    SECTIONS, feeds::FEED, limits::LIMITS, pages::PAGES, pushes::PUSH, recordings::RECORDINGS,
-    service, streams::STREAM,
+    SECTIONS,
+    common::{FEED, STREAM},
+    limits::LIMITS,
+    pages::PAGES,
+    pushes::PUSH,
+    recordings::RECORDINGS,
+    service,
 };
 use crate::config::templates::TEMPLATES;
 

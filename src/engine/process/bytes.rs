@@ -18,7 +18,6 @@ use log::debug;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
-pub(super) use run::FirstOutput;
 use run::{BytesPipeline, Job, Origin, run_for_one};
 
 pub use self::shot::ShotError;

@@ -14,16 +14,16 @@ use bytes::{Bytes, BytesMut};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
 use super::command_log::CommandLog;
+use super::commands::mark;
 use super::last_words::LastWords;
+use super::stderr::keep;
 use crate::base::disk::Disk;
 use crate::base::environment::PREFIX;
-use crate::base::scrub::Lines;
 use crate::config::settings::CommandLine;
-use crate::engine::process::mark;
 use crate::hub::bytes::{Read, Reader};
 use crate::model::status::Failure;
 
@@ -228,22 +228,6 @@ fn describe(status: ExitStatus) -> String {
         Some(0) => "the command ended".to_owned(),
         Some(code) => format!("the command failed with exit status {code}"),
         None => format!("the command was ended by {status}"),
-    }
-}
-
-/// Logs the standard error of a program without secrets, until its end.
-pub(super) async fn keep(mut from: ChildStderr, log: Arc<CommandLog>, last: Arc<LastWords>) {
-    let (mut buffer, mut lines) = (vec![0; MIN_ROOM_BYTES], Lines::default());
-    loop {
-        let length = from.read(&mut buffer).await.unwrap_or(0);
-        let text = if length > 0 { lines.push(&buffer[..length]) } else { lines.finish() };
-        if !text.is_empty() {
-            last.push(&text);
-            log.keep(text.as_bytes(), tokio::time::Instant::now().into_std()).await;
-        }
-        if length == 0 {
-            return;
-        }
     }
 }
 

@@ -16,6 +16,7 @@ use std::time::Instant;
 use log::{debug, warn};
 
 pub(super) use self::lines::LineLimit;
+use super::token_bucket::TokenBucket;
 use crate::base::disk::{CALL_TIMEOUT, Disk};
 use crate::base::time::log_stamp;
 
@@ -44,7 +45,7 @@ pub(super) struct CommandLog {
 #[derive(Debug)]
 struct Inner {
     target: Target,
-    budget: Budget,
+    budget: TokenBucket,
     /// Limit of lines in the service's log that the file does not take.
     lines: LineLimit,
     /// Limit of last lines in the service's log.
@@ -59,33 +60,6 @@ enum Target {
     Service,
 }
 
-/// A token bucket.
-#[derive(Debug)]
-struct Budget {
-    left: f64,
-    capacity: f64,
-    per_second: f64,
-    updated_at: Option<Instant>,
-}
-
-impl Budget {
-    fn new(capacity: f64, per_second: f64) -> Self {
-        Self { left: capacity, capacity, per_second, updated_at: None }
-    }
-
-    /// Takes `cost` if that much is left; returns whether it was.
-    fn take(&mut self, cost: f64, now: Instant) -> bool {
-        let passed = self.updated_at.map_or(0.0, |at| now.duration_since(at).as_secs_f64());
-        self.updated_at = Some(now);
-        self.left = (self.left + passed * self.per_second).min(self.capacity);
-        let is_enough = self.left >= cost;
-        if is_enough {
-            self.left -= cost;
-        }
-        is_enough
-    }
-}
-
 impl CommandLog {
     /// The file is `KIND_NAME.log` in `folder`. Without a folder, lines go to the
     /// service's log at debug.
@@ -97,7 +71,7 @@ impl CommandLog {
             }
             None => Target::Service,
         };
-        let budget = Budget::new(BURST_BYTES, BYTES_PER_SECOND);
+        let budget = TokenBucket::new(BURST_BYTES, BYTES_PER_SECOND);
         let (lines, last_words) = Default::default();
         let inner = Mutex::new(Inner { target, budget, lines, last_words, has_failed: false });
         // Without a disk thread there is no file, and lines go to the service's log.

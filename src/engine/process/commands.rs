@@ -28,7 +28,7 @@ static GUARD_STARTED: AtomicBool = AtomicBool::new(false);
 
 /// The mark for the environment of each command: name and value. The first call starts
 /// the guard process; must be called on a runtime.
-pub(in crate::engine) fn mark() -> (&'static str, &'static str) {
+pub(super) fn mark() -> (&'static str, &'static str) {
     let mark = MARK.get_or_init(|| {
         // Without random numbers the process id is used.
         random_token().unwrap_or_else(|_| std::process::id().to_string())

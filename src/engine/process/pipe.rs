@@ -12,8 +12,8 @@ use tokio::io::Interest;
 use tokio::net::unix::pipe::{OpenOptions, Receiver};
 use tokio::task::coop::consume_budget;
 
-use super::bytes::FirstOutput;
 use super::command::Blocks;
+use super::first_output::FirstOutput;
 use crate::base::disk::{CALL_TIMEOUT, Disk, DiskFile};
 use crate::hub::bytes::{ByteRing, Clock};
 use crate::model::status::Failure;

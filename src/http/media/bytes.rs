@@ -10,8 +10,8 @@ use futures_util::stream::{empty, unfold};
 
 use super::body::MAX_SLICE_BYTES;
 use crate::config::settings::Client;
+use crate::engine::first_frame::{FIRST_FRAME_TIMEOUT, MAX_FAILED_RUNS, first_or_end};
 use crate::engine::process::bytes::{Stream, Viewer};
-use crate::engine::registry::{FIRST_FRAME_TIMEOUT, MAX_FAILED_RUNS, first_or_end};
 use crate::http::error::ApiError;
 use crate::http::media::endless;
 use crate::hub::bytes::Begin;

@@ -8,7 +8,8 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::Bytes;
 
 use super::body;
-use crate::engine::registry::{MAX_FAILED_RUNS, Stream, first_or_end};
+use crate::engine::first_frame::{MAX_FAILED_RUNS, first_or_end};
+use crate::engine::registry::Stream;
 use crate::http::error::ApiError;
 use crate::http::media::{is_chromium, is_gstreamer_1_22, no_picture};
 use crate::media::hls::{FEWEST, Window};

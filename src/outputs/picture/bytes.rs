@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{DEFAULT_REQUEST, FailureError, PictureError, PictureRequest, Pictures, QUEUE_TIMEOUT};
+use crate::engine::first_frame::MAX_FAILED_RUNS;
 use crate::engine::process::bytes::Stream;
 use crate::engine::process::{NoStill, Still, extract, render_still};
-use crate::engine::registry::MAX_FAILED_RUNS;
 use crate::model::status::Failure;
 
 /// Byte streams that are searched for a picture at once.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use crate::engine::process::command::{Blocks, Input, Process, Program, feed};
+use crate::engine::process::first_output::FirstOutput;
 use crate::engine::process::pipe;
 use crate::engine::supervise::lifecycle::{Event, Run};
 use crate::engine::supervise::runs::{Runs, Stop};
@@ -53,34 +54,6 @@ pub(super) struct Job {
 pub(super) enum Origin {
     Command(Program),
     Pipe(PathBuf),
-}
-
-/// Reports the first output of a run to the supervisor, once.
-#[derive(Debug)]
-pub(in crate::engine) struct FirstOutput {
-    run: Run,
-    events: mpsc::Sender<Event>,
-    is_reported: bool,
-    /// Keeps the feed running until the first output, as viewers do only after it.
-    need: Option<Need>,
-}
-
-impl FirstOutput {
-    pub(in crate::engine) fn new(
-        run: Run,
-        events: mpsc::Sender<Event>,
-        need: Option<Need>,
-    ) -> Self {
-        Self { run, events, is_reported: false, need }
-    }
-
-    pub(in crate::engine) fn report(&mut self) {
-        if !self.is_reported {
-            self.is_reported = true;
-            self.need = None;
-            self.events.try_send(Event::FirstSign(self.run)).ok();
-        }
-    }
 }
 
 impl Pipeline for BytesPipeline {

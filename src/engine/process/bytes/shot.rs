@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::run::{feed_process, input_of};
 use super::{Producer, Stream, TooManyViewers};
+use crate::engine::first_frame::{FIRST_FRAME_TIMEOUT, MAX_FAILED_RUNS};
 use crate::engine::process::command::Blocks;
-use crate::engine::registry::{FIRST_FRAME_TIMEOUT, MAX_FAILED_RUNS};
 use crate::model::status::Failure;
 
 /// How many commands of one stream run at once; further requests wait.

@@ -6,8 +6,8 @@
 
 use std::time::Instant;
 
-use super::Budget;
 use crate::base::incident::Incident;
+use crate::engine::process::token_bucket::TokenBucket;
 
 /// Rate limit: lines at once, and lines per second on average.
 const BURST_LINES: f64 = 20.0;
@@ -23,7 +23,7 @@ const MAX_TEXTS: usize = 32;
 #[derive(Debug)]
 pub(in crate::engine::process) struct LineLimit {
     texts: Vec<Text>,
-    budget: Budget,
+    budget: TokenBucket,
     /// Lines over the rate limit since the last admitted one.
     dropped: u64,
 }
@@ -38,7 +38,7 @@ struct Text {
 
 impl Default for LineLimit {
     fn default() -> Self {
-        let budget = Budget::new(BURST_LINES, LINES_PER_SECOND);
+        let budget = TokenBucket::new(BURST_LINES, LINES_PER_SECOND);
         Self { texts: Vec::new(), budget, dropped: 0 }
     }
 }
