@@ -1,7 +1,7 @@
-//! `livebox check`: the whole configuration as it counts, defaults included.
+//! `livebox check`: prints the effective configuration with all defaults.
 //!
-//! What is printed reads back as the same settings, except for secrets: they
-//! are told as comments without their text.
+//! The output parses to the same settings, except for secrets, which become
+//! comments without their text.
 
 use std::fmt::{Display, Write as _};
 
@@ -205,7 +205,7 @@ fn write_byte_stream(page: &mut Page, stream: &ByteStream) {
     page.key(2, "url", quoted(url));
 }
 
-/// The command as the configuration has it, but for what may be secret.
+/// The command as configured, without what may be secret.
 fn joined(command: &CommandLine) -> String {
     let CommandLine { program, arguments } = command;
     let words = std::iter::once(program).chain(arguments).map(String::as_str);
@@ -286,7 +286,7 @@ fn write_push(page: &mut Page, push: &Push) {
     page.key(2, "start", start);
 }
 
-/// The text so far.
+/// The output so far.
 #[derive(Default)]
 struct Page(String);
 
@@ -304,8 +304,7 @@ impl Page {
     }
 
     fn hidden(&mut self, depth: usize, key: &str, is_set: bool) {
-        let told = if is_set { "null  # it is set, and not shown" } else { "null" };
-        self.key(depth, key, told);
+        self.key(depth, key, if is_set { "null  # it is set, and not shown" } else { "null" });
     }
 
     fn line(&mut self, depth: usize, text: impl Display) {
@@ -313,7 +312,7 @@ impl Page {
     }
 }
 
-/// In double quotes, as JSON and YAML both read them.
+/// In double quotes, with escapes that are valid in JSON and YAML.
 fn quoted(text: impl Display) -> String {
     serde_json::Value::String(text.to_string()).to_string()
 }
@@ -360,7 +359,7 @@ log: {level: debug, folder: /tmp}
 ";
 
     #[test]
-    fn what_is_printed_reads_back_as_the_same_settings() {
+    fn the_output_parses_to_the_same_settings() {
         let settings = parse_text(FILE).unwrap();
         let text = yaml(&settings);
         let again = parse_text(&text).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
@@ -370,7 +369,7 @@ log: {level: debug, folder: /tmp}
     }
 
     #[test]
-    fn a_file_of_fmp4streamer_is_printed_as_one_of_livebox() {
+    fn a_configuration_of_fmp4streamer_is_printed_in_the_format_of_livebox() {
         let settings = parse_text(
             "[server]\npriority = 5\n[/dev/video0]\nfps = 24\nh264_i_frame_period = 7\nrotation = 180\n\
              brightness = 3\n[/dev/video1]\nauto_sleep = no\n",

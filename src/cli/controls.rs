@@ -1,4 +1,4 @@
-//! `--list-controls`: what cameras may be told, as fmp4streamer lists it.
+//! `--list-controls`: the controls of cameras, in the format of fmp4streamer.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ const ADVICE: &str = "\nTo set one, put it into `controls` of the camera's feed,
     NAME = VALUE below the device in a file of fmp4streamer.";
 
 /// The controls of every camera of this machine.
-pub(super) fn of_all() -> anyhow::Result<String> {
+pub(super) fn list_all() -> anyhow::Result<String> {
     host::init()?;
     let devices: Vec<_> = host::devices().into_iter().map(|device| device.path).collect();
     if devices.is_empty() {
@@ -23,7 +23,7 @@ pub(super) fn of_all() -> anyhow::Result<String> {
 }
 
 /// The controls of the cameras that feeds name.
-pub(super) fn of_feeds(feeds: &[Feed]) -> anyhow::Result<String> {
+pub(super) fn list_for_feeds(feeds: &[Feed]) -> anyhow::Result<String> {
     let mut seen = BTreeSet::new();
     let mut devices = Vec::new();
     for feed in feeds {
@@ -39,25 +39,27 @@ pub(super) fn of_feeds(feeds: &[Feed]) -> anyhow::Result<String> {
     list(&devices)
 }
 
-/// The plan with what its camera can be told; what cannot is told on stderr.
+/// The plan with the controls that its camera has; prints a warning for others.
 pub(super) fn resolved(plan: Plan, capture: Capture) -> anyhow::Result<Plan> {
     let listed = runtime()?.block_on(controls::list(&plan.feed));
-    let (plan, told) = controls::resolved(plan, capture, listed.as_ref());
-    for line in told {
-        super::warn(&line);
+    let (plan, warnings) = controls::resolved(plan, capture, listed.as_ref());
+    for warning in warnings {
+        super::warn(&warning);
     }
     Ok(plan)
 }
 
+/// Lists the controls of these devices.
+///
 /// # Errors
-/// No device can be asked.
+/// No device can be queried.
 fn list(devices: &[PathBuf]) -> anyhow::Result<String> {
     let runtime = runtime()?;
     let mut text = String::new();
     let mut failed = None;
     for device in devices {
         match runtime.block_on(controls::query(device)) {
-            Ok(offered) => text += &told(device, &offered),
+            Ok(offered) => text += &description(device, &offered),
             Err(why) => {
                 let why = format!("{}: {why}", device.display());
                 super::warn(&why);
@@ -75,7 +77,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-fn told(device: &Path, offered: &[DriverControl]) -> String {
+fn description(device: &Path, offered: &[DriverControl]) -> String {
     let (name, driver) = described(device);
     let mut text =
         format!("Device: {}\nName: {name}\nDriver: {driver}\n\nControls\n", device.display());
@@ -120,7 +122,7 @@ fn line(control: &DriverControl) -> String {
     }
 }
 
-/// What a device calls itself, and the driver it has, where the system says so.
+/// The name and the driver of a device; `unknown` where sysfs has none.
 fn described(device: &Path) -> (String, String) {
     let unknown = || "unknown".to_owned();
     let node = std::fs::canonicalize(device).ok();
@@ -150,7 +152,7 @@ mod tests {
              \t\t\t\t0: 100 (0x64)\n\t\t\t\t1: 200 (0xc8)\n",
         );
         assert_eq!(
-            told(Path::new("/dev/nowhere"), &offered),
+            description(Path::new("/dev/nowhere"), &offered),
             "Device: /dev/nowhere\nName: unknown\nDriver: unknown\n\nControls\n\n\
              User Controls\n\
              brightness = 12\t( default: 0 min: -64 max: 64)\n\

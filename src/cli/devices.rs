@@ -1,17 +1,17 @@
-//! `livebox devices`: which cameras there are, and what they can do.
+//! `livebox devices`: the cameras of this machine and their capabilities.
 
 use std::fmt::Write as _;
 
 use crate::host::{self, Device};
 
-/// The cameras of this machine, for people.
+/// The cameras of this machine as text.
 pub(super) fn list() -> String {
-    told(&host::devices())
+    description(&host::devices())
 }
 
-fn told(devices: &[Device]) -> String {
+fn description(devices: &[Device]) -> String {
     if devices.is_empty() {
-        return "no camera is found; plug one in, or see whether the user is in the group \"video\""
+        return "no camera found; connect one, or check that the user is in the group \"video\""
             .to_owned();
     }
     let mut text = String::new();
@@ -38,7 +38,7 @@ mod tests {
     use crate::model::status::Failure;
 
     #[test]
-    fn a_camera_is_told_by_the_name_that_stays_and_by_what_it_offers() {
+    fn a_camera_is_listed_by_its_stable_path_with_its_formats() {
         let camera = Device {
             path: "/dev/v4l/by-id/usb-Maker_Model-video-index0".into(),
             node: "/dev/video0".into(),
@@ -51,7 +51,7 @@ mod tests {
             name: "Other".to_owned(),
             offers: Err(Failure::Camera("/dev/video2 may not be opened".to_owned())),
         };
-        let text = told(&[camera, locked]);
+        let text = description(&[camera, locked]);
         let lines: Vec<_> = text.lines().take(6).collect();
         assert_eq!(
             lines,
@@ -64,6 +64,6 @@ mod tests {
                 "  /dev/video2 may not be opened",
             ]
         );
-        assert!(told(&[]).contains("no camera"));
+        assert!(description(&[]).contains("no camera"));
     }
 }

@@ -1,8 +1,8 @@
-//! What `livebox check` says besides mistakes: what the configuration names and
-//! this machine lacks, and the verdict.
+//! The warnings and the result of `livebox check`: missing files, devices and
+//! programs.
 //!
-//! What is missing makes no configuration wrong: it may be meant for another
-//! machine, or the camera is not plugged in yet.
+//! They do not make a configuration invalid: it may be meant for another machine,
+//! or a camera may not be connected yet.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -12,24 +12,24 @@ use std::path::Path;
 use crate::config::Settings;
 use crate::config::settings::{ByteSource, CommandLine, Source};
 
-/// The files, devices and programs that are not on this machine, each with its
-/// key and why.
+/// The files, devices and programs that are missing on this machine, each with
+/// its key and the cause.
 pub(super) fn missing(settings: &Settings) -> Vec<String> {
     let Settings { server, feeds, byte_feeds, byte_streams, pushes, .. } = settings;
     let mut found = Vec::new();
-    let mut look = |key: String, why: Option<String>| {
+    let mut add = |key: String, why: Option<String>| {
         found.extend(why.map(|why| format!("{key}: {why}")));
     };
     if let Some(tls) = &server.tls {
-        look("server.tls.certificate".to_owned(), lack_of_file(&tls.certificate));
-        look("server.tls.key".to_owned(), lack_of_file(&tls.key));
+        add("server.tls.certificate".to_owned(), why_not_a_file(&tls.certificate));
+        add("server.tls.key".to_owned(), why_not_a_file(&tls.key));
     }
     for feed in feeds {
         match &feed.source {
             Source::V4l2(device) => {
-                look(format!("feeds.{}.v4l2", feed.name), lack_of_device(device));
+                add(format!("feeds.{}.v4l2", feed.name), why_not_a_device(device));
             }
-            Source::File(file) => look(format!("feeds.{}.file", feed.name), lack_of_file(file)),
+            Source::File(file) => add(format!("feeds.{}.file", feed.name), why_not_a_file(file)),
             Source::TestClock
             | Source::Rtsp(_)
             | Source::SoundOnly
@@ -40,23 +40,23 @@ pub(super) fn missing(settings: &Settings) -> Vec<String> {
     for feed in byte_feeds {
         match &feed.source {
             ByteSource::Command(command) | ByteSource::Made(command, _) => {
-                look(format!("feeds.{}.command", feed.name), lack_of_program(command));
+                add(format!("feeds.{}.command", feed.name), why_not_a_program(command));
             }
-            ByteSource::Pipe(pipe) => look(format!("feeds.{}.pipe", feed.name), lack_of(pipe)),
+            ByteSource::Pipe(pipe) => add(format!("feeds.{}.pipe", feed.name), why_missing(pipe)),
         }
     }
     for stream in byte_streams {
-        let why = stream.command.as_ref().and_then(lack_of_program);
-        look(format!("streams.{}.command", stream.name), why);
+        let why = stream.command.as_ref().and_then(why_not_a_program);
+        add(format!("streams.{}.command", stream.name), why);
     }
     for push in pushes {
-        let why = push.ca.as_deref().and_then(lack_of_file);
-        look(format!("pushes.{}.ca", push.name), why);
+        let why = push.ca.as_deref().and_then(why_not_a_file);
+        add(format!("pushes.{}.ca", push.name), why);
     }
     found
 }
 
-/// One line about a configuration without mistakes.
+/// The result of a check without problems, in one line.
 pub(super) fn verdict(settings: &Settings, warnings: usize) -> String {
     let feeds = settings.feeds.len() + settings.byte_feeds.len();
     let streams = settings.streams.len() + settings.byte_streams.len();
@@ -75,30 +75,30 @@ pub(super) fn counted(count: usize, one: &str, more: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { more })
 }
 
-fn lack_of(path: &Path) -> Option<String> {
+fn why_missing(path: &Path) -> Option<String> {
     let error = fs::metadata(path).err()?;
     if error.kind() == ErrorKind::NotFound {
         Some(format!("{path:?} is not on this machine"))
     } else {
-        Some(format!("{path:?} cannot be looked at: {error}"))
+        Some(format!("{path:?} cannot be read: {error}"))
     }
 }
 
-fn lack_of_file(path: &Path) -> Option<String> {
-    lack_of(path).or_else(|| (!path.is_file()).then(|| format!("{path:?} is not a file")))
+fn why_not_a_file(path: &Path) -> Option<String> {
+    why_missing(path).or_else(|| (!path.is_file()).then(|| format!("{path:?} is not a file")))
 }
 
-fn lack_of_device(path: &Path) -> Option<String> {
+fn why_not_a_device(path: &Path) -> Option<String> {
     let is_device = || fs::metadata(path).is_ok_and(|found| found.file_type().is_char_device());
-    lack_of(path).or_else(|| (!is_device()).then(|| format!("{path:?} is not a device")))
+    why_missing(path).or_else(|| (!is_device()).then(|| format!("{path:?} is not a device")))
 }
 
-/// As a program is looked for when it is started: a name in `PATH`, a path as it is.
-fn lack_of_program(command: &CommandLine) -> Option<String> {
+/// Searches a program as a start does: a name in `PATH`, a path as given.
+fn why_not_a_program(command: &CommandLine) -> Option<String> {
     let program = Path::new(&command.program);
     if command.program.contains('/') {
         let unfit = || (!is_program(program)).then(|| format!("{program:?} is not a program"));
-        return lack_of(program).or_else(unfit);
+        return why_missing(program).or_else(unfit);
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there = std::env::split_paths(&path).any(|folder| is_program(&folder.join(program)));
@@ -115,7 +115,7 @@ mod tests {
     use crate::config::parse_text;
 
     #[test]
-    fn what_is_not_here_is_named_with_its_key() {
+    fn missing_items_are_named_with_their_keys() {
         let settings = parse_text(
             "server: {tls: {certificate: /no/cert.pem, key: /no/key.pem}}\n\
              feeds:\n\
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_here_is_not_missed() {
+    fn existing_items_are_not_reported() {
         let settings = parse_text(
             "feeds: {cam: {v4l2: /dev/null}, film: {file: /etc/hostname}, raw: {command: 'cat x'}}\n\
              streams: {cam: {}, film: {}, raw: {feed: raw, command: /bin/cat}}\n",

@@ -1,4 +1,4 @@
-//! Log lines on the standard error, and which of them there are.
+//! The logger: lines on standard error, with a level that can change.
 
 use std::io::Write as _;
 use std::sync::{Arc, RwLock};
@@ -7,12 +7,12 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 use crate::base::time;
 
-/// What livebox itself writes. Cheap to clone.
+/// The level of livebox's own lines. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Level(Arc<RwLock<LevelFilter>>);
 
 impl Level {
-    /// Writes this much from now on. Of others' words only warnings are written.
+    /// Changes the level. Lines of libraries are logged from warnings up only.
     pub(super) fn set(&self, level: LevelFilter) {
         *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = level;
         log::set_max_level(level.max(LevelFilter::Warn));
@@ -23,7 +23,7 @@ impl Level {
     }
 }
 
-/// A log whose level changes.
+/// A logger whose level can change.
 struct Journal {
     lines: env_logger::Logger,
     level: Level,
@@ -65,15 +65,15 @@ pub(super) fn log_to_stderr(first: LevelFilter) -> Level {
     level
 }
 
-/// One incident is one line: programs, receivers and hosts may say several, and
-/// what moves the cursor of a terminal.
+/// Joins the lines of a message and removes control characters: messages may
+/// contain output of programs, receivers and hosts.
 fn on_one_line(text: &str) -> String {
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     let lines = text.trim_end().lines().map(|line| line.chars().map(plain).collect::<String>());
     lines.collect::<Vec<_>>().join(" / ")
 }
 
-/// Writes the fields of a log line behind its text.
+/// Writes the key-value pairs of a log line after its text.
 struct Pairs<'a>(&'a mut env_logger::fmt::Formatter);
 
 impl<'kvs> log::kv::VisitSource<'kvs> for Pairs<'_> {
@@ -94,13 +94,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_of_several_lines_is_one_and_moves_no_cursor() {
+    fn a_message_becomes_one_line_without_control_characters() {
         let text = "it failed:\r\n\x1b[2Jno\tcamera\n2026-11-28 INFO  all is well\n";
         assert_eq!(on_one_line(text), "it failed: /  [2Jno camera / 2026-11-28 INFO  all is well");
     }
 
     #[test]
-    fn our_words_follow_the_level_and_those_of_others_are_warnings() {
+    fn own_lines_follow_the_level_and_libraries_log_warnings_only() {
         let level = Level(Arc::new(RwLock::new(LevelFilter::Info)));
         let lines = env_logger::Builder::new().build();
         let journal = Journal { lines, level: level.clone() };

@@ -1,4 +1,4 @@
-//! The command line: what the commands are called and what they take.
+//! The command line: commands, options, and their execution.
 
 mod check;
 mod controls;
@@ -29,26 +29,26 @@ use crate::host;
 struct Arguments {
     #[command(flatten)]
     from: From,
-    /// List the controls of the configuration's cameras, and what they may be
+    /// List the controls of the configured cameras with their valid values
     #[arg(short, long)]
     list_controls: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
 
-/// Where the configuration is.
+/// The location of the configuration.
 #[derive(Debug, Default, clap::Args)]
 struct From {
-    /// The configuration file [default: /etc/livebox/livebox.yaml, if it is there]
+    /// The configuration file [default: /etc/livebox/livebox.yaml, if it exists]
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// A configuration of fmp4streamer (fmp4streamer.conf), which is told from YAML behind -f, too
+    /// A configuration of fmp4streamer (fmp4streamer.conf); -f detects this format as well
     #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
     config: Option<PathBuf>,
 }
 
 impl From {
-    /// The place that is named here, or else by `above`.
+    /// The configuration named by these options, or else by those of `above`.
     fn place(self, above: From) -> Place {
         let named = |from: From| {
             let file = from.file.map(Place::File);
@@ -67,7 +67,7 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the service (what happens without a command, too)
+    /// Run the service (the default without a command)
     #[command(alias = "server", after_help = SERVE_EXAMPLES)]
     Serve(Serve),
     /// Send one camera to one RTMP server, without the service and its configuration
@@ -75,12 +75,12 @@ enum Command {
     Stream(stream::Stream),
     /// List the cameras of this machine and what they can do
     Devices {
-        /// List their controls instead, such as brightness, and what they may be
+        /// List their controls instead, such as brightness, with their valid values
         #[arg(short, long)]
         list_controls: bool,
     },
-    /// Look for mistakes in the configuration and for what this machine lacks of it; print it
-    /// whole, without its secrets
+    /// Check the configuration, and that its files, devices and programs exist; print all
+    /// settings without secrets
     Check {
         #[command(flatten)]
         from: From,
@@ -94,7 +94,7 @@ enum Command {
     },
     /// Ask for a password and print its hash, for `access.password` in the configuration
     Password,
-    /// Print what makes a shell complete livebox's commands and options
+    /// Print the script with which a shell completes commands and options
     #[command(after_help = COMPLETION_EXAMPLES)]
     Completions {
         /// The shell
@@ -103,7 +103,7 @@ enum Command {
     /// Run a pipeline for the service, which gives the job over a socket at standard input
     #[command(hide = true)]
     Host {
-        /// What a list of processes shows that it is for
+        /// The purpose, shown in process lists
         what: String,
     },
 }
@@ -118,13 +118,13 @@ struct Serve {
     /// The port to listen on
     #[arg(long, value_name = "PORT")]
     port: Option<String>,
-    /// A folder with static files for every path that nothing else answers
+    /// A folder of static files for all other paths
     #[arg(long, value_name = "FOLDER")]
     docroot: Option<PathBuf>,
     /// Announce the service on the local network by mDNS, as _http._tcp (or _https._tcp) and _livebox._tcp
     #[arg(long)]
     mdns: bool,
-    /// What is logged: error, warn, info, debug or trace
+    /// The log level: error, warn, info, debug or trace
     #[arg(short = 'g', long, value_name = "LEVEL")]
     log_level: Option<String>,
 }
@@ -149,12 +149,12 @@ enum Shell {
     Fish,
 }
 
-/// Does what the command line says. Problems are told on stderr; the exit code
-/// is 1 for them and 2 for a command line that makes no sense.
+/// Runs the command line. Errors are printed to stderr with exit code 1; an
+/// invalid command line ends with 2.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let environment = Environment::take().context("cannot read the environment");
-    match environment.and_then(|environment| follow(arguments, &environment)) {
+    match environment.and_then(|environment| execute(arguments, &environment)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             writeln!(std::io::stderr(), "livebox: {error:#}").ok();
@@ -163,10 +163,10 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn follow(arguments: Arguments, environment: &Environment) -> anyhow::Result<()> {
+fn execute(arguments: Arguments, environment: &Environment) -> anyhow::Result<()> {
     if arguments.list_controls {
         let settings = load(&arguments.from.place(From::default()), environment)?;
-        return say(&controls::of_feeds(&settings.feeds)?);
+        return say(&controls::list_for_feeds(&settings.feeds)?);
     }
     let place = |from: From| from.place(arguments.from);
     match arguments.command.unwrap_or_else(|| Command::Serve(Serve::default())) {
@@ -179,7 +179,7 @@ fn follow(arguments: Arguments, environment: &Environment) -> anyhow::Result<()>
             settle(environment);
             flags.run(environment)
         }
-        Command::Devices { list_controls: true } => say(&controls::of_all()?),
+        Command::Devices { list_controls: true } => say(&controls::list_all()?),
         Command::Devices { list_controls: false } => {
             host::init()?;
             say(&devices::list())
@@ -226,16 +226,16 @@ fn run_service(
     app::serve(loaded, app::Source { load: Box::new(load), show: check::yaml, set_level })
 }
 
-/// Before any thread is there: each has a priority of its own, its maker's.
+/// Must run before any thread starts: each thread inherits the priority of its creator.
 fn take_priority(nice: i32) {
     if nice != 0
         && let Err(error) = system::set_priority(nice)
     {
-        log::warn!("server.priority: {nice} cannot be had: {error}");
+        log::warn!("server.priority: cannot set {nice}: {error}");
     }
 }
 
-/// The settings for an errand; what was passed over is told on stderr.
+/// Loads the settings for a command; prints warnings to stderr.
 fn load(place: &Place, environment: &Environment) -> Result<Settings, config::LoadError> {
     let loaded = config::load(place, &Overrides::default(), environment.variables())?;
     for warning in &loaded.warnings {
@@ -244,8 +244,8 @@ fn load(place: &Place, environment: &Environment) -> Result<Settings, config::Lo
     Ok(loaded.settings)
 }
 
-/// Prints the configuration as it counts; what is to be said of it, and the
-/// verdict at the end, go to stderr.
+/// Prints the effective configuration to stdout, and warnings and the result to
+/// stderr.
 fn inspect(place: &Place, environment: &Environment) -> anyhow::Result<()> {
     let loaded =
         config::load(place, &Overrides::default(), environment.variables()).map_err(|error| {
@@ -266,7 +266,7 @@ fn inspect(place: &Place, environment: &Environment) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tells on stderr what is not as it should be and hinders nothing.
+/// Prints a warning to stderr.
 fn warn(what: impl std::fmt::Display) {
     writeln!(std::io::stderr(), "livebox: warning: {what}").ok();
 }
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn every_shell_is_told_of_every_command() {
+    fn completions_cover_the_commands_for_every_shell() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let script = completions(shell);
             for word in ["stream", "devices", "check", "resolution"] {

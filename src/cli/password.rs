@@ -1,4 +1,4 @@
-//! `livebox password`: a password becomes the hash that the configuration holds.
+//! `livebox password`: hashes a password for the configuration.
 
 use std::io::{IsTerminal as _, Read as _};
 
@@ -7,7 +7,8 @@ use argon2::PasswordHasher as _;
 
 use crate::base::secret::Secret;
 
-/// Reads a password from the terminal, twice, or one line of standard input.
+/// Reads a password twice from the terminal, or one line of standard input;
+/// returns its argon2 hash in PHC form.
 pub(super) fn hash() -> anyhow::Result<String> {
     let password = if std::io::stdin().is_terminal() {
         let first = Secret::new(rpassword::prompt_password("Password: ")?);

@@ -1,4 +1,4 @@
-//! `livebox pipeline`: what would run, as text for gst-launch-1.0.
+//! `livebox pipeline`: prints a pipeline as text for gst-launch-1.0.
 
 use super::controls;
 use crate::config::settings::{EncoderWish, Settings, Stream};
@@ -6,8 +6,11 @@ use crate::engine::plan::{Capture, Form, Plan, push_line};
 use crate::host;
 use crate::model::given::Pictures;
 
-/// The launch line of what is called `name`: a stream, a feed or a push. Where
-/// several streams share a feed, the feed and the stream have a line each.
+/// The launch line of the stream, feed or push `name`. If several streams share a
+/// feed, the feed and the stream have a line each.
+///
+/// # Errors
+/// There is no such name, or it has no GStreamer pipeline.
 pub(super) fn line(settings: &Settings, name: &str) -> anyhow::Result<String> {
     let feed = settings.feeds.iter().find(|feed| feed.name.as_str() == name);
     let stream = settings.streams.iter().find(|stream| stream.name.as_str() == name);
@@ -29,7 +32,7 @@ pub(super) fn line(settings: &Settings, name: &str) -> anyhow::Result<String> {
     let bytes = settings.byte_streams.iter().map(|stream| stream.name.as_str());
     let bytes = bytes.chain(settings.byte_feeds.iter().map(|feed| feed.name.as_str()));
     if bytes.into_iter().any(|known| known == name) {
-        anyhow::bail!("{name:?} is bytes that are passed on: no pipeline of GStreamer runs for it");
+        anyhow::bail!("{name:?} passes bytes on and has no GStreamer pipeline");
     }
     let feeds = settings.feeds.iter().map(|feed| feed.name.to_string());
     let streams = settings.streams.iter().map(|stream| stream.name.to_string());
@@ -37,11 +40,10 @@ pub(super) fn line(settings: &Settings, name: &str) -> anyhow::Result<String> {
     let mut known: Vec<_> = streams.chain(feeds).chain(pushes).collect();
     let mut seen = std::collections::HashSet::new();
     known.retain(|name| seen.insert(name.clone()));
-    anyhow::bail!("nothing is called {name:?}; there are {}", known.join(", "))
+    anyhow::bail!("there is no stream, feed or push {name:?}; there are {}", known.join(", "))
 }
 
-/// The line so that a shell hands it to gst-launch-1.0 as it is: words with
-/// anything in them that a shell reads are put in single quotes.
+/// Quotes the words of the line for a shell.
 fn for_a_shell(line: &str) -> String {
     let mut in_text = false;
     let mut escaped = false;

@@ -1,4 +1,4 @@
-//! `livebox stream`: one camera to one receiver, from flags alone.
+//! `livebox stream`: sends one camera to one receiver, configured by flags alone.
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::config::{self, LoadError};
 use crate::model::push_url::{BadPushUrl, PushUrl};
 use crate::service::control::Control;
 
-/// Where the URL is found when it does not stand on the command line.
+/// The environment variable with the URL.
 const VARIABLE: &str = "LIVEBOX_URL";
 
 pub(super) const EXAMPLES: &str = "\
@@ -34,40 +34,40 @@ Examples:
 /// The flags, as they were given.
 #[derive(Debug, clap::Args)]
 pub(super) struct Stream {
-    /// Where to send: rtmp://HOST/APP/KEY or rtmps://…; - reads it from LIVEBOX_URL or, where that
-    /// is not set, from standard input, so that the key stands in no process list
+    /// The destination: rtmp://HOST/APP/KEY or rtmps://…; - reads it from LIVEBOX_URL or, if that
+    /// is not set, from standard input, which keeps the key out of process lists
     url: Option<String>,
     /// 240p, 360p, 480p, 720p, 1080p or WIDTHxHEIGHT
     #[arg(long, value_name = "SIZE", default_value = "360p")]
     resolution: Size,
-    /// 100k to 50M, like 800k, 800kbps, 1M or 100000 [default: what is usual for the resolution]
+    /// 100k to 50M, like 800k, 800kbps, 1M or 100000 [default: depends on the resolution]
     #[arg(long, value_name = "RATE")]
     bitrate: Option<Bitrate>,
-    /// Pictures per second, 1 to 120
+    /// Frames per second, 1 to 120
     #[arg(long, alias = "framerate", value_name = "RATE", default_value = "25")]
     fps: FrameRate,
-    /// The sound that is sent; feed is the camera's own, or silence where it has none
+    /// The audio to send; feed is that of the source, or silence if it has none
     #[arg(long, value_enum, ignore_case = true, default_value = "feed")]
     audio: Audio,
     /// Encode for this quality, 10 (best) to 40, instead of the bit rate
     #[arg(long, value_name = "QUALITY", value_parser = clap::value_parser!(u8).range(10..=40))]
     quality: Option<u8>,
-    /// test for a test picture, a camera such as /dev/video0, or a film by its whole path, played for ever
+    /// test for a test picture, a camera such as /dev/video0, or the absolute path of a media file, played in a loop
     #[arg(long, value_name = "test|DEVICE|FILE", default_value = "test")]
     video: String,
-    /// Record what is sent to this file, as fragmented MP4; a URL is not needed then
+    /// Record to this file as fragmented MP4; the URL is then optional
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Tell more
+    /// Log debug messages
     #[arg(long)]
     verbose: bool,
-    /// Send nothing; print what would be sent as JSON, with the key masked
+    /// Print the settings as JSON, with the key masked, and send nothing
     #[arg(long)]
     dry_run: bool,
-    /// Mirror the picture: left and right change places
+    /// Mirror the picture horizontally
     #[arg(long)]
     hflip: bool,
-    /// Turn the picture upside down: top and bottom change places
+    /// Mirror the picture vertically
     #[arg(long)]
     vflip: bool,
 }
@@ -81,7 +81,7 @@ enum Audio {
 }
 
 impl Stream {
-    /// Streams until a signal comes, or the receiver refuses at once.
+    /// Streams until a signal arrives, or the receiver refuses the first attempt.
     pub(super) fn run(&self, environment: &Environment) -> anyhow::Result<()> {
         let settings = self.settings(environment)?;
         if self.dry_run {
@@ -95,13 +95,13 @@ impl Stream {
         app::stream(&settings, self.output.as_deref())
     }
 
-    /// The flags as the configuration that they stand for, so that one place
-    /// checks both.
+    /// The settings of the flags, through a configuration text, so that both have
+    /// the same checks.
     fn settings(&self, environment: &Environment) -> anyhow::Result<Settings> {
         let url = self.address(environment)?;
         let text = self.text().unwrap_or_else(|why| usage(&why));
         let mut settings = config::parse_text(&text).map_err(|problems| LoadError::Problems {
-            origin: "made of the flags".to_owned(),
+            origin: "made from the flags".to_owned(),
             problems,
         })?;
         let Some(url) = url else { return Ok(settings) };
@@ -113,7 +113,7 @@ impl Stream {
             key: None,
             ca: None,
             audio: match self.audio {
-                // What is recorded holds the sound already.
+                // The recorded stream has the audio already.
                 _ if self.output.is_some() => PushAudio::Feed,
                 Audio::Silence => PushAudio::Silence,
                 Audio::Tone => PushAudio::Tone,
@@ -133,8 +133,8 @@ impl Stream {
             file if file.starts_with('/') => format!("file: '{}'", file.replace('\'', "''")),
             other => {
                 return Err(format!(
-                    "invalid value {other:?} for '--video': use test, a camera below /dev/, or a \
-                     file by its whole path"
+                    "invalid value {other:?} for '--video': use test, a camera below /dev/, or the \
+                     absolute path of a file"
                 ));
             }
         };
@@ -155,7 +155,8 @@ impl Stream {
         ))
     }
 
-    /// The URL, wherever it stands. It is never repeated: it may hold the key.
+    /// The URL of the argument, the environment or standard input. Errors do not
+    /// show it, because it may contain the key.
     fn address(&self, environment: &Environment) -> anyhow::Result<Option<PushUrl>> {
         let text = environment.get(VARIABLE).filter(|text| !text.is_empty());
         let in_environment = || text.map(str::to_owned);
@@ -169,7 +170,7 @@ impl Stream {
                 Some(text) => text,
                 None if self.output.is_some() => return Ok(None),
                 None => usage(
-                    "missing URL: where to send, as rtmp://HOST/APP/KEY, or - to read it from standard input",
+                    "missing URL: use rtmp://HOST/APP/KEY, or - to read it from standard input",
                 ),
             },
         };
@@ -186,7 +187,7 @@ fn line_of_input() -> anyhow::Result<String> {
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
-/// Ends the program as a wrong command line does: with 2.
+/// Ends the program with exit code 2, as for an invalid command line.
 fn usage(why: &str) -> ! {
     use clap::CommandFactory as _;
     let mut command = super::Arguments::command();
