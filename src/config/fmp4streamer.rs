@@ -1,9 +1,8 @@
-//! The configuration of fmp4streamer as one of livebox.
+//! Converts a configuration of fmp4streamer.
 //!
-//! `[server]`, and a section for each camera, named by its device. What has no
-//! meaning here is a warning: the file is somebody's who wants his pictures
-//! first. Everything else becomes a tree of keys with their lines, and is
-//! checked as if it had been written in YAML.
+//! It has `[server]` and a section for each camera, named by its device. Settings
+//! without an equivalent give warnings, so that an existing file works. All
+//! others become a tree of keys with their lines, which is checked like YAML.
 
 use super::ini::{self, Section, Setting};
 use super::keys::controls;
@@ -13,7 +12,7 @@ use super::section::flag;
 use super::yaml::{Entry, Node};
 use crate::base::units::{Bitrate, FrameRate};
 
-/// What stands in for keys that are left out.
+/// The defaults of fmp4streamer.
 const DEVICE: &str = "/dev/video0";
 const WIDTH: &str = "800";
 const HEIGHT: &str = "600";
@@ -22,8 +21,8 @@ const FPS: &str = "30";
 /// The keys of the server.
 const SERVER: [&str; 5] = ["listen", "port", "keyfile", "certfile", "priority"];
 
-/// What only chooses between ways that livebox chooses between by itself.
-const CHOSEN_HERE: [&str; 8] = [
+/// Settings that livebox chooses by itself.
+const AUTOMATIC: [&str; 8] = [
     "capture_format",
     "capture_memory",
     "decoder",
@@ -34,20 +33,21 @@ const CHOSEN_HERE: [&str; 8] = [
     "encoder_memory",
 ];
 
-/// What is a key of a feed or a stream, and no control of a camera.
-const OWN: [&str; 7] = ["width", "height", "fps", "rotation", "auto_sleep", "hflip", "vflip"];
+/// Keys of a camera's section that are not controls.
+const CAMERA_KEYS: [&str; 7] =
+    ["width", "height", "fps", "rotation", "auto_sleep", "hflip", "vflip"];
 
-/// What an encoder's section may say to the stream of its camera.
-const OF_ENCODERS: [&str; 3] = ["h264_profile", "h264_i_frame_period", "video_bitrate"];
+/// Keys of an encoder's section that apply to the stream of its camera.
+const ENCODER_KEYS: [&str; 3] = ["h264_profile", "h264_i_frame_period", "video_bitrate"];
 
-/// The bounds of the time between key frames, in seconds.
-const GOP_LEAST: f64 = 0.1;
-const GOP_MOST: f64 = 10.0;
+/// The bounds of the distance between key frames, in seconds.
+const MIN_GOP: f64 = 0.1;
+const MAX_GOP: f64 = 10.0;
 
-/// The file as a tree of livebox's own keys.
+/// Converts the file to a tree of livebox's keys.
 ///
 /// # Errors
-/// The file is larger than any honest one.
+/// The text exceeds the limits of a file.
 pub(super) fn tree(
     text: &str,
     problems: &mut Vec<Problem>,
@@ -68,15 +68,15 @@ pub(super) fn tree(
         } else if name.starts_with("/dev/") {
             cameras.push(section);
         } else {
-            let message = "is neither [server] nor a device such as [/dev/video0], and not read";
+            let message = "is ignored: it is neither [server] nor a device such as [/dev/video0]";
             warnings.push(Problem::on_line(section.line, ini::place(name, ""), message));
         }
     }
-    let usual = Section { name: DEVICE.to_owned(), line: 1, settings: Vec::new() };
+    let default = Section { name: DEVICE.to_owned(), line: 1, settings: Vec::new() };
     if cameras.is_empty() {
-        let message = format!("no section names a camera; {DEVICE} is taken");
+        let message = format!("no section names a camera; {DEVICE} is used");
         warnings.push(Problem { key: String::new(), origin: None, message });
-        cameras.push(&usual);
+        cameras.push(&default);
     }
     let (mut feeds, mut streams) = (Vec::new(), Vec::new());
     for (index, section) in cameras.into_iter().enumerate() {
@@ -124,7 +124,7 @@ fn server(section: &Section, warnings: &mut Vec<Problem>) -> Vec<Entry> {
     server
 }
 
-/// A section of a camera, with that of the encoder it names.
+/// The section of a camera, and that of its encoder.
 struct Camera<'a> {
     section: &'a Section,
     helper: Option<&'a Section>,
@@ -161,19 +161,19 @@ impl Camera<'_> {
         feed
     }
 
-    /// What the camera itself is told; whether it knows that, it says when it is opened.
+    /// The controls; the camera checks them when it is opened.
     fn controls(&self, warnings: &mut Vec<Problem>) -> Vec<Entry> {
         let section = self.section;
         let mut controls: Vec<Entry> = Vec::new();
         for setting in &section.settings {
             let Setting { key, line, value } = setting;
-            if OWN.contains(&key.as_str()) {
+            if CAMERA_KEYS.contains(&key.as_str()) {
                 continue;
             }
-            if CHOSEN_HERE.contains(&key.as_str()) {
-                // What livebox looks for first needs no words.
-                let is_usual = value.is_empty() || (key == "capture_format" && value == "H264");
-                if !is_usual {
+            if AUTOMATIC.contains(&key.as_str()) {
+                // No warning for the values that livebox prefers as well.
+                let is_default = value.is_empty() || (key == "capture_format" && value == "H264");
+                if !is_default {
                     warn(section, setting, "has no effect: livebox chooses that itself", warnings);
                 }
                 continue;
@@ -196,7 +196,7 @@ impl Camera<'_> {
 
     fn stream(&self, warnings: &mut Vec<Problem>) -> Vec<Entry> {
         let mut stream = Vec::new();
-        if let Some((section, setting)) = self.of_encoder("h264_profile") {
+        if let Some((section, setting)) = self.encoder_key("h264_profile") {
             let word = setting.value.to_ascii_lowercase();
             match word.strip_prefix("constrained ").unwrap_or(&word) {
                 word @ ("baseline" | "main" | "high") => {
@@ -208,11 +208,11 @@ impl Camera<'_> {
                 }
             }
         }
-        if let Some((section, setting)) = self.of_encoder("h264_i_frame_period") {
+        if let Some((section, setting)) = self.encoder_key("h264_i_frame_period") {
             match setting.value.parse::<u32>() {
                 Ok(frames) if frames > 0 => {
                     let wanted = f64::from(frames) / f64::from(self.fps());
-                    let gop = wanted.clamp(GOP_LEAST, GOP_MOST);
+                    let gop = wanted.clamp(MIN_GOP, MAX_GOP);
                     if gop != wanted {
                         let message = format!("a key frame comes every {gop} s");
                         warn(section, setting, message, warnings);
@@ -222,7 +222,7 @@ impl Camera<'_> {
                 _ => warn(section, setting, "is no number of frames", warnings),
             }
         }
-        if let Some((section, setting)) = self.of_encoder("video_bitrate") {
+        if let Some((section, setting)) = self.encoder_key("video_bitrate") {
             match setting.value.parse::<Bitrate>() {
                 Ok(_) => stream.push(entry("bitrate", setting.line, &setting.value)),
                 Err(bad) => warn(section, setting, format!("is not {}", bad.wanted), warnings),
@@ -231,8 +231,8 @@ impl Camera<'_> {
         stream
     }
 
-    /// What the camera's section says of its encoding, or that of its encoder.
-    fn of_encoder(&self, key: &str) -> Option<(&Section, &Setting)> {
+    /// A key of the camera's section, or of its encoder's section.
+    fn encoder_key(&self, key: &str) -> Option<(&Section, &Setting)> {
         let sections = [Some(self.section), self.helper].into_iter().flatten();
         sections.filter_map(|section| Some((section, get(section, key)?))).next()
     }
@@ -250,12 +250,12 @@ impl Camera<'_> {
     }
 }
 
-/// Of an encoder's or a decoder's own section only some keys count.
+/// Warns about keys of an encoder's or decoder's section that have no effect.
 fn warn_of_helper(section: &Section, warnings: &mut Vec<Problem>) {
-    for setting in section.settings.iter().filter(|one| !OF_ENCODERS.contains(&one.key.as_str())) {
+    for setting in section.settings.iter().filter(|one| !ENCODER_KEYS.contains(&one.key.as_str())) {
         let message = format!(
-            "has no effect: livebox chooses encoders itself; of this section, {} count",
-            either(&OF_ENCODERS).replace(" or ", " and ")
+            "has no effect: livebox chooses encoders itself; only {} of this section apply",
+            either(&ENCODER_KEYS).replace(" or ", " and ")
         );
         warn(section, setting, message, warnings);
     }

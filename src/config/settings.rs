@@ -1,7 +1,7 @@
-//! What the service runs on: every field present, in range and consistent.
+//! The checked settings: every field present, in range and consistent.
 //!
-//! The file's own shape (optional keys, several spellings) ends at the check;
-//! nothing behind it asks whether a value makes sense.
+//! The shape of the file (optional keys, several spellings) ends at the check;
+//! users of the settings need no further validation.
 
 mod access;
 mod controls;
@@ -31,13 +31,13 @@ pub use recordings::{Record, Recordings, Retention, WhichClock};
 pub struct Settings {
     pub server: Server,
     pub access: Access,
-    /// Absent where it is switched off.
+    /// `None` if switched off.
     pub rtsp: Option<Rtsp>,
-    /// Feeds that give pictures.
+    /// Feeds with tracks.
     pub feeds: Vec<Feed>,
-    /// Track streams: what livebox encodes. Not empty where `byte_streams` is.
+    /// Streams with tracks. Not empty if `byte_streams` is empty.
     pub streams: Vec<Stream>,
-    /// Feeds that give bytes.
+    /// Feeds of bytes.
     pub byte_feeds: Vec<ByteFeed>,
     pub byte_streams: Vec<ByteStream>,
     pub pushes: Vec<Push>,
@@ -48,12 +48,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The streams of the feed that is called so.
+    /// The track streams with video from `feed`.
     pub fn streams_of(&self, feed: &FeedName) -> impl Iterator<Item = &Stream> {
         self.streams.iter().filter(move |stream| stream.feed == *feed)
     }
 
-    /// The streams that show the feed, or sound like it, or pass it on.
+    /// The names of all streams with video, audio or bytes from `feed`.
     pub fn all_streams_of(&self, feed: &FeedName) -> impl Iterator<Item = &StreamName> {
         let sound = Sound::Of(feed.clone());
         let tracks = self.streams.iter();
@@ -63,31 +63,31 @@ impl Settings {
         tracks.map(|stream| &stream.name).chain(bytes.map(|stream| &stream.name))
     }
 
-    /// Whether there is a stream of this name, of whichever kind.
+    /// Whether there is a stream of this name, of either kind.
     pub fn has_stream(&self, name: &StreamName) -> bool {
         let of_bytes = self.byte_streams.iter().map(|stream| &stream.name);
         self.streams.iter().map(|stream| &stream.name).chain(of_bytes).any(|other| other == name)
     }
 
-    /// The streams whose picture or sound is the feed's.
-    pub fn takers_of(&self, feed: &Feed) -> Vec<StreamName> {
+    /// The track streams with video or audio from `feed`.
+    pub fn streams_using(&self, feed: &Feed) -> Vec<StreamName> {
         let sound = Sound::Of(feed.name.clone());
         let takes = |stream: &&Stream| stream.feed == feed.name || stream.sound == sound;
         self.streams.iter().filter(takes).map(|stream| stream.name.clone()).collect()
     }
 
-    /// Whether a feed is captured in a pipeline of its own: because others
-    /// share it, because a stream takes from two feeds, or because what it
-    /// gives is not known before it runs.
+    /// Whether a feed has a capture pipeline of its own: because several streams
+    /// or feeds use it, because its stream uses two feeds, or because its tracks
+    /// are unknown before it runs.
     pub fn is_shared(&self, feed: &Feed) -> bool {
-        let comes_alone = match feed.source {
+        let has_unknown_tracks = match feed.source {
             Source::TestClock | Source::V4l2(_) | Source::File(_) => false,
             Source::Rtsp(_) | Source::SoundOnly | Source::Made(_) | Source::Unpacked(_) => true,
         };
-        let takes_two = |stream: &Stream| matches!(stream.sound, Sound::Of(_));
-        comes_alone
-            || self.takers_of(feed).len() > 1
-            || self.streams_of(&feed.name).any(takes_two)
+        let uses_two = |stream: &Stream| matches!(stream.sound, Sound::Of(_));
+        has_unknown_tracks
+            || self.streams_using(feed).len() > 1
+            || self.streams_of(&feed.name).any(uses_two)
             || self.streams_of(&feed.name).next().is_none()
             || self.feeds.iter().any(|other| other.source.made_from() == Some(&feed.name))
     }
@@ -105,33 +105,33 @@ impl Settings {
 pub struct Server {
     pub bind: IpAddr,
     pub port: u16,
-    /// Where it listens on this machine besides.
+    /// The Unix socket that it listens on as well.
     pub socket: UnixSocket,
-    /// The names that it answers to; all where this is empty.
+    /// The accepted `Host` names; empty for all.
     pub hosts: Vec<String>,
-    /// Static files for every path that nothing else answers.
+    /// The folder of static files for all other paths.
     pub docroot: Option<PathBuf>,
     /// Whether the service is announced on the local network.
     pub mdns: bool,
-    /// Niceness: -20 comes before all others, 19 behind them. 0 is usual.
+    /// Niceness from -20 (highest priority) to 19; 0 by default.
     pub priority: i32,
-    /// The folder that keeps what operators want over a restart.
+    /// The folder of the state that persists over restarts.
     pub state: Option<PathBuf>,
-    /// With it the port speaks HTTPS instead of HTTP.
+    /// If set, the port serves HTTPS instead of HTTP.
     pub tls: Option<Tls>,
 }
 
 impl Server {
-    /// How the URLs of this server begin.
+    /// The scheme of this server's URLs.
     pub fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
     }
 }
 
-/// A Unix socket for the operators of the machine.
+/// A Unix socket for operators on the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum UnixSocket {
-    /// In the folder that systemd makes for the service; none without that.
+    /// In the runtime folder that systemd creates for the service; none without it.
     #[default]
     Own,
     At(PathBuf),
@@ -148,15 +148,15 @@ pub struct Tls {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rtsp {
     pub port: u16,
-    /// For RTSPS, which there is where there is a certificate.
+    /// The port of RTSPS, which needs a certificate.
     pub tls_port: Option<u16>,
     /// Whether viewers may ask for multicast.
     pub multicast: bool,
-    /// What viewers must show; without it everybody may watch.
+    /// The credentials of viewers; `None` for public access.
     pub login: Option<Login>,
 }
 
-/// A name and a password as they are: RTSP's Digest needs them, on both sides.
+/// A user name and a plain password, which RTSP's Digest needs on both sides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Login {
     pub user: String,
@@ -169,18 +169,18 @@ pub struct Feed {
     pub name: FeedName,
     pub source: Source,
     pub mode: Mode,
-    /// Whether it is started again when it dies.
+    /// Whether it is restarted after a failure.
     pub resurrect: bool,
     pub size: Size,
     pub fps: FrameRate,
     pub audio: FeedAudio,
-    /// What its camera is told; of a V4L2 device alone.
+    /// The controls of its camera; V4L2 devices only.
     pub controls: Vec<Control>,
     pub overlay: Overlay,
     pub turn: Turn,
 }
 
-/// What is written over a feed's picture.
+/// The text over a feed's picture.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Overlay {
     pub text: Option<String>,
@@ -190,12 +190,12 @@ pub struct Overlay {
     pub name: bool,
 }
 
-/// How a feed's picture is turned: mirrored first, then rotated.
+/// The orientation of a feed's picture: mirrored first, then rotated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {
-    /// Left and right change places.
+    /// Mirrors left and right.
     pub hflip: bool,
-    /// Top and bottom change places.
+    /// Mirrors top and bottom.
     pub vflip: bool,
     pub rotation: Rotation,
 }
@@ -210,27 +210,27 @@ pub enum Rotation {
     ThreeQuarters,
 }
 
-/// Where a feed's picture comes from.
+/// The source of a feed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Source {
     /// A test picture with a running clock.
     TestClock,
     /// A V4L2 capture device: `/dev/video0`, `/dev/v4l/by-id/…`.
     V4l2(PathBuf),
-    /// A film, played for ever: an absolute path.
+    /// A media file, played in a loop: an absolute path.
     File(PathBuf),
-    /// A stream that is fetched over RTSP.
+    /// A stream pulled over RTSP.
     Rtsp(Pull),
-    /// No picture: the feed is a sound alone.
+    /// Audio only.
     SoundOnly,
     /// The pictures of another feed.
     Made(FeedName),
-    /// What is in the bytes of another feed.
+    /// The tracks in the bytes of another feed.
     Unpacked(FeedName),
 }
 
 impl Source {
-    /// The feed of pictures that it is made from, if from one.
+    /// The track feed that it is made from, if any.
     pub fn made_from(&self) -> Option<&FeedName> {
         match self {
             Source::Made(from) => Some(from),
@@ -243,7 +243,7 @@ impl Source {
         }
     }
 
-    /// The feed of bytes that it is unpacked from, if from one.
+    /// The byte feed that it is unpacked from, if any.
     pub fn unpacked_from(&self) -> Option<&FeedName> {
         match self {
             Source::Unpacked(from) => Some(from),
@@ -258,7 +258,7 @@ impl Source {
 }
 
 impl Feed {
-    /// The size of its picture once that is turned.
+    /// The size of its picture after rotation.
     pub fn turned_size(&self) -> Size {
         let Size { width, height } = self.size;
         match self.turn.rotation {
@@ -268,7 +268,7 @@ impl Feed {
     }
 }
 
-/// A stream on another machine.
+/// A stream that is pulled from another machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pull {
     /// `rtsp://`, with the password if there is no `login`.
@@ -279,11 +279,11 @@ pub struct Pull {
 }
 
 impl Pull {
-    /// The port of its address, 554 where that names none.
+    /// The port of its URL; 554 if it has none.
     pub fn port(&self) -> u16 {
         let rest = self.url.reveal().trim_start_matches("rtsp://");
-        let place = rest.split(['/', '?']).next().unwrap_or_default();
-        let after_v6 = place.rsplit([']', '@']).next().unwrap_or_default();
+        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        let after_v6 = authority.rsplit([']', '@']).next().unwrap_or_default();
         after_v6.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(RTSP)
     }
 }
@@ -291,17 +291,16 @@ impl Pull {
 /// The port of RTSP (RFC 7826, 22.14).
 const RTSP: u16 = 554;
 
-/// How packets are asked for.
+/// The transport of the packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Transport {
-    /// Over the connection itself.
+    /// Interleaved on the RTSP connection.
     Tcp,
-    /// As datagrams.
     Udp,
 }
 
 impl Pull {
-    /// The address without what may be secret in it.
+    /// The URL without user, password and query, which may be secret.
     pub fn shown(&self) -> String {
         let (scheme, rest) = self.url.reveal().split_once("://").unwrap_or_default();
         let rest = rest.split(['?', '#']).next().unwrap_or_default();
@@ -310,7 +309,7 @@ impl Pull {
         format!("{scheme}://{host}/{path}")
     }
 
-    /// Everything that must not be seen in what others say of it.
+    /// The parts of the URL and the login that must be removed from messages.
     pub fn secrets(&self) -> Vec<Secret> {
         let url = self.url.reveal();
         let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -325,14 +324,14 @@ impl Pull {
     }
 }
 
-/// How long a feed runs.
+/// When a feed runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
-    /// While somebody needs it.
+    /// While it has readers.
     OnDemand,
     /// Always.
     Continuous,
-    /// While somebody needs it and this long after.
+    /// While it has readers and this long after.
     Linger(Duration),
 }
 
@@ -353,7 +352,7 @@ pub enum FeedAudio {
     Silence,
     /// A 1 kHz sine.
     Tone,
-    /// The feed's own, where it has any that can be passed on.
+    /// The audio of the source, if it can be passed on.
     Own,
     /// A capture device of ALSA: `plughw:CARD=Device`.
     Alsa(String),
@@ -365,27 +364,27 @@ pub struct Stream {
     pub feed: FeedName,
     pub encoder: EncoderWish,
     pub bitrate: Bitrate,
-    /// Distance of key frames, 0.1 to 10 s.
+    /// Distance between key frames, 0.1 to 10 s.
     pub gop: Duration,
     pub profile: Profile,
-    /// H.264 quantiser, 10 (best) to 40; without one the bit rate decides.
+    /// H.264 quantiser, 10 (best) to 40; `None` to encode for the bitrate.
     pub quality: Option<u8>,
-    /// The size to encode, where it is not the feed's.
+    /// The encoded size; `None` for the feed's.
     pub size: Option<Size>,
-    /// Frames a second to encode, where they are fewer than the feed's.
+    /// The encoded frame rate, lower than the feed's; `None` for the feed's.
     pub fps: Option<FrameRate>,
     pub sound: Sound,
-    /// Of no concern to its pipeline.
+    /// Not used by its pipeline.
     #[serde(skip)]
     pub record: Record,
     /// Path with a leading slash and without a trailing one: `/front`, `/cams/a`.
     pub url: String,
 }
 
-/// Where a stream's sound comes from.
+/// The source of a stream's audio.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sound {
-    /// From the feed that its pictures come from.
+    /// The feed of its video.
     Feed,
     /// The stream has none.
     None,
@@ -395,13 +394,13 @@ pub enum Sound {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EncoderWish {
-    /// The best one of the board that works.
+    /// The best one that works on this machine.
     Auto,
     /// The encoder profile of this name in `pipelines/`: `x264enc`.
     Named(String),
 }
 
-/// The H.264 profile asked for: a ceiling, the real one is in the SPS.
+/// The maximum H.264 profile; the actual one is in the SPS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Profile {
     Baseline,
@@ -410,7 +409,7 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// The word of the config and of GStreamer's caps.
+    /// Its name in the configuration and in GStreamer's caps.
     pub fn word(self) -> &'static str {
         match self {
             Profile::Baseline => "baseline",
@@ -421,9 +420,9 @@ impl Profile {
 }
 
 impl Stream {
-    /// What stands for those who take from `feed` without being its streams:
-    /// it wants the pictures plain.
-    pub fn without_wishes(feed: &Feed) -> Self {
+    /// A stream of `feed` with default settings, for readers of a feed that are
+    /// not streams, such as feeds made from it.
+    pub fn with_defaults(feed: &Feed) -> Self {
         Self {
             name: feed.name.as_str().parse().expect("names have one form"),
             feed: feed.name.clone(),
@@ -447,31 +446,31 @@ pub struct Push {
     pub stream: StreamName,
     /// `rtmp://` or `rtmps://`, with the key if `key` is absent.
     pub url: Option<PushUrl>,
-    /// Tried in turn with `url` after a failure; the key is joined to it as well.
+    /// Alternates with `url` after failures; gets the same key.
     pub backup: Option<PushUrl>,
     /// Stream key, joined to the URL with a slash.
     pub key: Option<Secret>,
-    /// A PEM file whose certificates are trusted besides those of the system.
+    /// A PEM file of certificates that are trusted in addition to the system's.
     pub ca: Option<PathBuf>,
     pub audio: PushAudio,
     /// Whether the push starts with the service.
     pub start: bool,
 }
 
-/// What a push sends as sound.
+/// The audio of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PushAudio {
-    /// The stream's own sound; silence where it has none.
+    /// The audio of the stream; silence if it has none.
     Feed,
     Silence,
     /// A 1 kHz sine.
     Tone,
 }
 
-/// Where the box tells about itself: paths with a leading slash, or nowhere.
+/// The status pages: paths with a leading slash, or `None` if switched off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pages {
-    /// Whether `/` shows the box.
+    /// Whether `/` shows the home page.
     pub home: bool,
     pub stat: Option<String>,
     pub stat_json: Option<String>,
@@ -481,18 +480,18 @@ pub struct Pages {
     pub clients: bool,
 }
 
-/// A feed whose bytes livebox only passes on.
+/// A feed of bytes, which are passed on unchanged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ByteFeed {
     pub name: FeedName,
     pub source: ByteSource,
     pub mode: Mode,
-    /// Whether it is started again when it dies or comes to its end.
+    /// Whether it is restarted after a failure or its end.
     pub resurrect: bool,
 }
 
 impl ByteFeed {
-    /// The feed that its command reads, if it reads one.
+    /// The feed that its command reads, if any.
     pub fn made_from(&self) -> Option<&FeedName> {
         match &self.source {
             ByteSource::Made(_, from) => Some(from),
@@ -503,31 +502,31 @@ impl ByteFeed {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum ByteSource {
-    /// What a program writes to its output.
+    /// The standard output of a program.
     Command(CommandLine),
-    /// What a program makes of another feed of bytes.
+    /// The standard output of a program that reads another byte feed.
     Made(CommandLine, FeedName),
     /// A named pipe or a file: an absolute path.
     Pipe(PathBuf),
 }
 
-/// A program with its arguments; no shell reads it.
+/// A program with its arguments, started without a shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandLine {
-    /// A path, or a name that is looked for in `PATH`.
+    /// A path, or a name that is searched in `PATH`.
     pub program: String,
     pub arguments: Vec<String>,
 }
 
-/// Bytes at a URL, with a content type that the configuration gives.
+/// A byte stream: bytes at a URL, with a configured content type.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ByteStream {
     pub name: StreamName,
-    /// Where its bytes come from, or what its command reads.
+    /// The feed of its bytes, or the input of its command.
     pub feed: Option<FeedName>,
-    /// What makes its bytes; without one they are the feed's own.
+    /// The command that makes its bytes; `None` to pass on those of the feed.
     pub command: Option<CommandLine>,
-    /// Fit for a header.
+    /// Valid as a header value.
     pub content_type: String,
     pub client: Client,
     pub record: Record,
@@ -535,14 +534,14 @@ pub struct ByteStream {
     pub url: String,
 }
 
-/// How a stream's command serves its viewers.
+/// How many processes of a stream's command run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
-    /// One process for all.
+    /// One process for all viewers.
     Shared,
-    /// A process for each, for formats whose header comes only once.
+    /// A process for each viewer, for formats with a header at the start only.
     Exclusive,
-    /// A process for each, whose whole output is the answer once it has ended.
+    /// A process for each request, whose complete output is the response.
     Shot,
 }
 

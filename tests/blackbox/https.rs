@@ -108,7 +108,7 @@ fn files_that_are_no_use_end_the_start_and_the_check_with_the_key_that_names_the
         (
             format!("{CAMERA}server: {{tls: {{certificate: a.pem}}}}\n"),
             "server.tls.key",
-            "server.tls.certificate (line 5): is of no use without",
+            "server.tls.certificate (line 5): has no effect without",
         ),
     ] {
         let (started, checked) = (Launch::with(&config).finish(), check(&config));

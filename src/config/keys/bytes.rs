@@ -1,9 +1,9 @@
-//! Feeds that give bytes, and the streams that pass bytes on.
+//! Byte feeds and byte streams.
 //!
-//! A feed gives bytes where it is a `command` or a `pipe`. A stream is one of
-//! bytes where its feed is, or where a command of its own makes them.
+//! A feed with a `command` or a `pipe` is a byte feed. A stream of a byte feed,
+//! or with a `command` of its own, is a byte stream.
 
-use super::common::{FEED, STREAM, feed_name, life, one_kind, url_or_name, whole_path};
+use super::common::{FEED, STREAM, absolute_path, feed_name, life, one_kind, url_or_name};
 use super::name;
 use super::recordings::record;
 use crate::config::problem::quote;
@@ -12,8 +12,8 @@ use crate::config::settings::{ByteFeed, ByteSource, ByteStream, Client, CommandL
 use crate::config::urls::byte_stream_url;
 use crate::model::ids::{FeedName, StreamName};
 
-/// Keys of a feed that only a picture has.
-const OF_PICTURES: [&str; 11] = [
+/// Keys that a byte feed does not have.
+const PICTURE_KEYS: [&str; 11] = [
     "size",
     "fps",
     "audio",
@@ -27,21 +27,20 @@ const OF_PICTURES: [&str; 11] = [
     "password",
 ];
 
-/// Keys of a stream that only one has that livebox encodes.
-const OF_TRACKS: [&str; 9] =
+/// Keys that a byte stream does not have.
+const TRACK_KEYS: [&str; 9] =
     ["feeds", "encoder", "bitrate", "gop", "profile", "quality", "size", "fps", "audio"];
 
-/// Keys of a stream that only one of bytes has.
-const OF_BYTES: [&str; 2] = ["type", "client"];
+/// Keys that only a byte stream has.
+const BYTE_KEYS: [&str; 2] = ["type", "client"];
 
-/// No content type is longer.
-const LONGEST_TYPE: usize = 200;
+const MAX_TYPE_BYTES: usize = 200;
 
-/// What a viewer is told where nobody says what the bytes are.
-const ANY_TYPE: &str = "application/octet-stream";
+/// The content type if neither `type` nor the URL gives one.
+const DEFAULT_TYPE: &str = "application/octet-stream";
 
-/// Content types by the ending of the URL. The boundary is the one that
-/// ffmpeg's mpjpeg has unless it is told otherwise.
+/// Content types by the suffix of the URL. The boundary is the default of
+/// ffmpeg's mpjpeg muxer.
 const TYPES: [(&str, &str); 12] = [
     (".ts", "video/mp2t"),
     (".mp4", "video/mp4"),
@@ -65,7 +64,7 @@ pub(super) fn feed(key: &str, field: &Field<'_>, report: &mut Report) -> Option<
     let named: Option<FeedName> = key.parse().map_err(|bad| report.add(field, name(bad))).ok();
     report.keys(field, &FEED);
     one_kind(field, report);
-    for key in OF_PICTURES.iter().filter(|key| field.at(key).is_given()) {
+    for key in PICTURE_KEYS.iter().filter(|key| field.at(key).is_given()) {
         let message = format!(
             "a feed of this kind gives bytes that livebox passes on as they are; it has no `{key}`"
         );
@@ -76,14 +75,14 @@ pub(super) fn feed(key: &str, field: &Field<'_>, report: &mut Report) -> Option<
         Some(from) => ByteSource::Made(line, from),
         None => ByteSource::Command(line),
     });
-    let pipe = report.read(&field.at("pipe"), whole_path).map(ByteSource::Pipe);
+    let pipe = report.read(&field.at("pipe"), absolute_path).map(ByteSource::Pipe);
     let (mode, resurrect) = life(field, report);
-    // What is wrong with it is told; its streams are not to blame for that.
+    // After a reported problem, a stand-in avoids further ones at its streams.
     let source = command.or(pipe).unwrap_or_else(|| ByteSource::Pipe("/".into()));
     Some(ByteFeed { name: named?, source, mode, resurrect })
 }
 
-/// Whether the stream `key` passes bytes on.
+/// Whether the stream `key` is a byte stream.
 pub(super) fn is_stream(key: &str, field: &Field<'_>, feeds: &[ByteFeed]) -> bool {
     let feed = field.at("feed");
     let shows = |known: &ByteFeed| match feed.is_given() {
@@ -93,9 +92,9 @@ pub(super) fn is_stream(key: &str, field: &Field<'_>, feeds: &[ByteFeed]) -> boo
     field.at("command").is_given() || feeds.iter().any(shows)
 }
 
-/// Tells what a stream of tracks has no use for.
+/// Reports keys of a track stream that only byte streams have.
 pub(super) fn refuse_byte_keys(field: &Field<'_>, report: &mut Report) {
-    for key in OF_BYTES.iter().filter(|key| field.at(key).is_given()) {
+    for key in BYTE_KEYS.iter().filter(|key| field.at(key).is_given()) {
         let message = format!(
             "only a stream of bytes has a `{key}`: one with a `command`, or whose feed is a \
              `command` or a `pipe`"
@@ -107,7 +106,7 @@ pub(super) fn refuse_byte_keys(field: &Field<'_>, report: &mut Report) {
 pub(super) fn stream(key: &str, field: &Field<'_>, report: &mut Report) -> Option<ByteStream> {
     let named: Option<StreamName> = key.parse().map_err(|bad| report.add(field, name(bad))).ok();
     report.keys(field, &STREAM);
-    for key in OF_TRACKS.iter().filter(|key| field.at(key).is_given()) {
+    for key in TRACK_KEYS.iter().filter(|key| field.at(key).is_given()) {
         let message = format!(
             "a stream of bytes is passed on as it is and has no `{key}`; its `command` may encode it"
         );
@@ -115,7 +114,7 @@ pub(super) fn stream(key: &str, field: &Field<'_>, report: &mut Report) -> Optio
     }
     let has_command = field.at("command").is_given();
     let given = report.read(&field.at("feed"), feed_name);
-    // A command may do without a feed: only one that is named is read by it.
+    // A command reads a feed only if it is named; there is no default.
     let feed = if has_command || field.at("feed").is_given() { given } else { key.parse().ok() };
     let command = report.read(&field.at("command"), command);
     let content_type = report.read(&field.at("type"), content_type);
@@ -134,7 +133,7 @@ pub(super) fn stream(key: &str, field: &Field<'_>, report: &mut Report) -> Optio
         name: named?,
         feed,
         command,
-        content_type: content_type.unwrap_or_else(|| usual_type(&url)),
+        content_type: content_type.unwrap_or_else(|| type_by_suffix(&url)),
         client: client.unwrap_or(Client::Shared),
         record,
         url,
@@ -144,12 +143,13 @@ pub(super) fn stream(key: &str, field: &Field<'_>, report: &mut Report) -> Optio
 const CLIENTS: [(&str, Client); 3] =
     [("shared", Client::Shared), ("exclusive", Client::Exclusive), ("shot", Client::Shot)];
 
-fn usual_type(url: &str) -> String {
+fn type_by_suffix(url: &str) -> String {
     let known = TYPES.iter().find(|(ending, _)| url.ends_with(ending));
-    known.map_or(ANY_TYPE, |(_, usual)| usual).to_owned()
+    known.map_or(DEFAULT_TYPE, |(_, usual)| usual).to_owned()
 }
 
-/// Splits as a shell would. The text is not repeated: passwords stand in commands.
+/// Splits the text like a shell. Problems do not show it: commands may contain
+/// passwords.
 fn command(text: &str) -> Result<CommandLine, String> {
     if text.chars().any(|c| c.is_control() && !c.is_whitespace()) {
         return Err("the command has a control character in it".to_owned());
@@ -165,7 +165,8 @@ fn command(text: &str) -> Result<CommandLine, String> {
 }
 
 fn content_type(text: &str) -> Result<String, String> {
-    let is_header = text.len() <= LONGEST_TYPE && text.bytes().all(|b| (b' '..=b'~').contains(&b));
+    let is_header =
+        text.len() <= MAX_TYPE_BYTES && text.bytes().all(|b| (b' '..=b'~').contains(&b));
     let kind = text.split_once('/').filter(|(left, right)| !left.is_empty() && !right.is_empty());
     let wrong = || format!("{} is not a content type, such as video/mp2t", quote(text));
     (is_header && kind.is_some()).then(|| text.to_owned()).ok_or_else(wrong)
@@ -202,7 +203,7 @@ mod tests {
             panic!("three streams")
         };
         assert_eq!((&plain.feed, &plain.command), (&"a".parse().ok(), &None));
-        assert_eq!((alone.feed.as_ref(), alone.content_type.as_str()), (None, ANY_TYPE));
+        assert_eq!((alone.feed.as_ref(), alone.content_type.as_str()), (None, DEFAULT_TYPE));
         assert_eq!((&both.feed, both.content_type.as_str()), (&"a".parse().ok(), "video/mp2t"));
         assert!(settings.streams.is_empty());
     }
@@ -224,8 +225,8 @@ mod tests {
              streams: {a: {}, c: {}, d: {}, e: {}, f: {}}\n",
         );
         for part in [
-            "feeds.a.feed (line 2): a would be made from itself in the end",
-            "feeds.b.feed (line 3): b would be made from itself in the end",
+            "feeds.a.feed (line 2): a is made from itself",
+            "feeds.b.feed (line 3): b is made from itself",
             "feeds.d.feed (line 5): the feed c gives pictures, not bytes",
             "feeds.e.feed (line 6): \"x\" names no feed; the feeds are: a, b, d, e, f, c",
             "feeds.f.pipe (line 7): the feed has `feed` already",
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_bytes_cannot_have_is_told() {
+    fn keys_that_bytes_cannot_have_are_reported() {
         let said = told(
             "feeds:\n  a: {command: cat, size: 720p}\n  b: {pipe: fifo}\n  c: {test: clock}\n  \
              d: {command: 'cat \"a', mode: continuous}\n  e: {pipe: /f, command: cat}\n\
@@ -246,7 +247,7 @@ mod tests {
         );
         for part in [
             "feeds.a.size (line 2): a feed of this kind gives bytes",
-            "feeds.b.pipe (line 3): \"fifo\" is not the whole path",
+            "feeds.b.pipe (line 3): \"fifo\" is not the absolute path",
             "feeds.d.command (line 5): the command has a quote that is not closed",
             "feeds.e.pipe (line 6): the feed has `command` already",
             "streams.a.bitrate (line 8): a stream of bytes is passed on as it is",
@@ -264,8 +265,8 @@ mod tests {
     }
 
     #[test]
-    fn a_push_without_anything_to_send_is_told() {
+    fn a_push_without_a_track_stream_is_reported() {
         let said = told("streams: {a: {command: date}}\npushes: {p: {}}\n");
-        assert!(said.contains("pushes (line 2): a push sends a stream that livebox encodes"));
+        assert!(said.contains("pushes (line 2): a push needs a stream that livebox encodes"));
     }
 }

@@ -9,7 +9,7 @@ use crate::config::section::{Field, Report, flag};
 use crate::config::settings::Mode;
 use crate::model::ids::{FeedName, StreamName};
 
-const LONGEST_LINGER: Duration = Duration::from_secs(86_400);
+const MAX_LINGER: Duration = Duration::from_secs(86_400);
 
 pub(in crate::config) const FEED: [&str; 22] = [
     "feed",
@@ -41,17 +41,17 @@ pub(in crate::config) const STREAM: [&str; 18] = [
     "command", "template", "args", "type", "client", "record", "url", "password",
 ];
 
-/// Which of the keys say where a feed comes from.
+/// The keys that select the source.
 pub(super) const KINDS: [&str; 7] = ["test", "v4l2", "file", "rtsp", "feed", "command", "pipe"];
 
-/// How long a feed of any kind runs, and whether it is started again.
+/// When a feed of either kind runs, and whether it is restarted.
 pub(super) fn life(field: &Field<'_>, report: &mut Report) -> (Mode, bool) {
     refuse_templates(field, report);
     let mode = report.read(&field.at("mode"), mode).unwrap_or(Mode::OnDemand);
     (mode, report.read(&field.at("resurrect"), flag).unwrap_or(true))
 }
 
-/// Tells a feed that is of no kind, or of several.
+/// Reports a feed without a source or with several.
 pub(super) fn one_kind(field: &Field<'_>, report: &mut Report) {
     let kinds = KINDS.map(|kind| (kind, field.at(kind)));
     let mut given: Vec<_> = kinds.iter().filter(|(_, field)| field.is_given()).collect();
@@ -76,7 +76,7 @@ pub(super) fn one_kind(field: &Field<'_>, report: &mut Report) {
     }
 }
 
-/// The URL as `read` takes it, or the stream's name in its place.
+/// The URL, parsed by `read`; by default the stream's name.
 pub(super) fn url_or_name(
     named: &StreamName,
     field: &Field<'_>,
@@ -90,11 +90,11 @@ pub(super) fn url_or_name(
     default.map_err(|why| report.add(field, format!("needs a `url`: its name {why}"))).ok()
 }
 
-pub(super) fn whole_path(text: &str) -> Result<PathBuf, String> {
+pub(super) fn absolute_path(text: &str) -> Result<PathBuf, String> {
     let is_path =
         text.starts_with('/') && !text.ends_with('/') && !text.chars().any(char::is_control);
     let wrong =
-        || format!("{} is not the whole path of a file; it begins with a slash", quote(text));
+        || format!("{} is not the absolute path of a file, which begins with a slash", quote(text));
     is_path.then(|| PathBuf::from(text)).ok_or_else(wrong)
 }
 
@@ -105,9 +105,9 @@ pub(super) fn feed_name(text: &str) -> Result<FeedName, String> {
 fn mode(text: &str) -> Result<Mode, String> {
     match text {
         "on-demand" => Ok(Mode::OnDemand),
-        // The second is what voyandz calls it.
+        // `autostart` is the name in voyandz.
         "continuous" | "autostart" => Ok(Mode::Continuous),
-        seconds => span(seconds, Duration::ZERO, LONGEST_LINGER, MODES).map(Mode::Linger),
+        seconds => span(seconds, Duration::ZERO, MAX_LINGER, MODES).map(Mode::Linger),
     }
 }
 

@@ -1,12 +1,12 @@
-//! `feeds.NAME.controls`: what a camera is told about itself.
+//! `feeds.NAME.controls`: controls of a camera.
 
 use crate::config::problem::quote;
 use crate::config::section::{Field, Report};
 use crate::config::settings::{Control, Source, control_name};
 
-/// No camera has more, and no name or value is longer.
-const MOST: usize = 100;
-const LONGEST: usize = 64;
+const MAX_CONTROLS: usize = 100;
+/// The maximum length of a name or value, in bytes.
+const MAX_TEXT_BYTES: usize = 64;
 
 pub(super) fn controls(field: &Field<'_>, source: &Source, report: &mut Report) -> Vec<Control> {
     let is_mapping = report.mapping(field);
@@ -17,8 +17,8 @@ pub(super) fn controls(field: &Field<'_>, source: &Source, report: &mut Report) 
         report.add(field, "only a camera (`v4l2`) has controls");
         return Vec::new();
     }
-    if field.keys().len() > MOST {
-        report.add(field, format!("more than {MOST} controls"));
+    if field.keys().len() > MAX_CONTROLS {
+        report.add(field, format!("more than {MAX_CONTROLS} controls"));
         return Vec::new();
     }
     let mut controls: Vec<Control> = Vec::new();
@@ -38,16 +38,16 @@ pub(super) fn controls(field: &Field<'_>, source: &Source, report: &mut Report) 
 pub(in crate::config) fn name(key: &str) -> Result<String, String> {
     let name = control_name(key);
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    let good = (1..=LONGEST).contains(&name.len())
+    let good = (1..=MAX_TEXT_BYTES).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(allowed);
     good.then_some(name).ok_or_else(|| {
-        "no control is called so; `livebox devices --list-controls` lists them".to_owned()
+        "there is no such control; `livebox devices --list-controls` lists them".to_owned()
     })
 }
 
 pub(in crate::config) fn value(text: &str) -> Result<String, String> {
-    let good = (1..=LONGEST).contains(&text.len()) && !text.chars().any(char::is_control);
+    let good = (1..=MAX_TEXT_BYTES).contains(&text.len()) && !text.chars().any(char::is_control);
     good.then(|| text.to_owned()).ok_or_else(|| format!("{} is no value of a control", quote(text)))
 }
 
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_control_is_told() {
+    fn invalid_controls_are_reported() {
         let problems = parse_text(
             "feeds:\n  a: {v4l2: /dev/video0, controls: {'a,b=1': 3, x: [y], Gain: 1, gain: 2}}\n  \
              b: {test: clock, controls: {gain: 1}}\n  c: {command: cat, controls: {gain: 1}}\n\
@@ -80,7 +80,7 @@ mod tests {
         .unwrap_err();
         let told: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
         for part in [
-            "feeds.a.controls.\"a,b=1\" (line 2): no control is called so",
+            "feeds.a.controls.\"a,b=1\" (line 2): there is no such control",
             "feeds.a.controls.x (line 2): must be one value",
             "feeds.a.controls.gain (line 2): gain is given a second time",
             "feeds.b.controls (line 3): only a camera (`v4l2`) has controls",

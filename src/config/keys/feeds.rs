@@ -1,9 +1,9 @@
-//! `feeds.NAME`: where a picture comes from.
+//! `feeds.NAME`: sources of pictures and sound.
 
 use std::path::PathBuf;
 
-use super::common::{FEED, KINDS, life, one_kind, whole_path};
-use super::made::{Read, bring_together};
+use super::common::{FEED, KINDS, absolute_path, life, one_kind};
+use super::made::{Read, resolve};
 use super::pulls::pull;
 use super::{bytes, controls, name, unit};
 use crate::base::units::{FrameRate, Size};
@@ -14,12 +14,12 @@ use crate::model::ids::FeedName;
 
 const OVERLAY: [&str; 3] = ["text", "clock", "name"];
 
-/// More than that is no line over a picture.
-const LONGEST_TEXT: usize = 200;
+/// The maximum length of an overlay's text, in characters.
+const MAX_OVERLAY_CHARS: usize = 200;
 
 const SIZE: Size = Size { width: 1280, height: 720 };
 
-/// The feeds that give pictures or sound, and those that give bytes.
+/// The track feeds and the byte feeds.
 pub(in crate::config) fn feeds(
     field: &Field<'_>,
     report: &mut Report,
@@ -34,7 +34,7 @@ pub(in crate::config) fn feeds(
             read.extend(feed(key, &field, report));
         }
     }
-    (bring_together(read, &byte_feeds, field, report), byte_feeds)
+    (resolve(read, &byte_feeds, field, report), byte_feeds)
 }
 
 fn feed(key: &str, field: &Field<'_>, report: &mut Report) -> Option<Read> {
@@ -57,7 +57,7 @@ fn feed(key: &str, field: &Field<'_>, report: &mut Report) -> Option<Read> {
         mode,
         resurrect,
         size: size.unwrap_or(SIZE),
-        fps: fps.unwrap_or_else(usual_fps),
+        fps: fps.unwrap_or_else(default_fps),
         audio,
         controls,
         overlay,
@@ -66,7 +66,7 @@ fn feed(key: &str, field: &Field<'_>, report: &mut Report) -> Option<Read> {
     Some(Read { feed, size, fps })
 }
 
-fn usual_fps() -> FrameRate {
+fn default_fps() -> FrameRate {
     FrameRate::new(30).expect("30 is in range")
 }
 
@@ -77,7 +77,7 @@ const AUDIO: [(&str, FeedAudio); 4] = [
     ("own", FeedAudio::Own),
 ];
 
-/// The sound; that of a film or a fetched stream unless another is asked for.
+/// The audio; by default the own of a file, a pulled stream or another feed.
 fn audio(field: &Field<'_>, source: &Source, report: &mut Report) -> FeedAudio {
     if !field.keys().is_empty() {
         report.keys(field, &["alsa"]);
@@ -105,8 +105,9 @@ fn overlay(field: &Field<'_>, report: &mut Report) -> Overlay {
 }
 
 fn line(text: &str) -> Result<String, String> {
-    let is_line = text.chars().count() <= LONGEST_TEXT && !text.chars().any(char::is_control);
-    let wrong = || format!("{} is not one line of at most {LONGEST_TEXT} characters", quote(text));
+    let is_line = text.chars().count() <= MAX_OVERLAY_CHARS && !text.chars().any(char::is_control);
+    let wrong =
+        || format!("{} is not one line of at most {MAX_OVERLAY_CHARS} characters", quote(text));
     is_line.then(|| text.to_owned()).ok_or_else(wrong)
 }
 
@@ -126,7 +127,7 @@ fn turn(field: &Field<'_>, report: &mut Report) -> Turn {
     }
 }
 
-/// The one source of a feed; a test picture where there is a problem.
+/// The source of a feed; a test picture after a reported problem.
 fn source(field: &Field<'_>, report: &mut Report) -> Source {
     let is_of_a_kind = KINDS.iter().any(|kind| field.at(kind).is_given());
     if !is_of_a_kind && makes_sound(&field.at("audio")) {
@@ -136,18 +137,18 @@ fn source(field: &Field<'_>, report: &mut Report) -> Source {
     let clocks = [("clock", Source::TestClock)];
     let clock = report.read(&field.at("test"), word("a test picture", &clocks));
     let device = report.read(&field.at("v4l2"), device).map(Source::V4l2);
-    let film = report.read(&field.at("file"), whole_path).map(Source::File);
+    let film = report.read(&field.at("file"), absolute_path).map(Source::File);
     let pull = pull(field, report).map(Source::Rtsp);
     let other = report.read(&field.at("feed"), |text| text.parse().map_err(name)).map(Source::Made);
     other.or(pull).or(film).or(device).or(clock).unwrap_or(Source::TestClock)
 }
 
-/// Whether there is a sound that needs no picture.
+/// Whether the audio is independent of a picture.
 fn makes_sound(field: &Field<'_>) -> bool {
     let is_word = |field: &Field<'_>| {
-        let mut unheard = Report::default();
+        let mut ignored = Report::default();
         matches!(
-            unheard.read(field, word("a sound", &AUDIO)),
+            ignored.read(field, word("a sound", &AUDIO)),
             Some(FeedAudio::Silence | FeedAudio::Tone)
         )
     };

@@ -1,4 +1,4 @@
-//! `limits`: what the processes of pipelines may take.
+//! `limits`: resources of the processes of pipelines.
 
 use super::unit;
 use crate::base::units::parse_bytes;
@@ -8,8 +8,8 @@ use crate::config::settings::Limits;
 
 pub(in crate::config) const LIMITS: [&str; 1] = ["memory"];
 
-/// With less, GStreamer and a decoder for the smallest picture barely start.
-const LEAST_MEMORY: u64 = 64 << 20;
+/// With less, GStreamer and a decoder for the smallest picture barely start. In bytes.
+const MIN_MEMORY: u64 = 64 << 20;
 
 pub(in crate::config) fn limits(field: &Field<'_>, report: &mut Report) -> Limits {
     report.keys(field, &LIMITS);
@@ -19,7 +19,7 @@ pub(in crate::config) fn limits(field: &Field<'_>, report: &mut Report) -> Limit
 fn memory(text: &str) -> Result<u64, String> {
     let bytes = parse_bytes(text).map_err(unit)?;
     let too_little = || format!("{} is too little for a pipeline; use 64M or more", quote(text));
-    (bytes >= LEAST_MEMORY).then_some(bytes).ok_or_else(too_little)
+    (bytes >= MIN_MEMORY).then_some(bytes).ok_or_else(too_little)
 }
 
 #[cfg(test)]

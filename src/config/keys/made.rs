@@ -1,24 +1,24 @@
-//! `feeds.NAME.feed`: feeds that are made from others, brought together.
+//! `feeds.NAME.feed`: feeds that are made from others.
 
 use crate::base::units::{FrameRate, Size};
 use crate::config::section::{Field, Report};
 use crate::config::settings::{ByteFeed, Feed, FeedAudio, Source};
 use crate::model::ids::FeedName;
 
-/// A feed as it was read, before it has what it takes from another.
+/// A feed as read, before it inherits values from another.
 pub(in crate::config) struct Read {
     pub feed: Feed,
-    /// What the file says; nothing where that is left to the other feed.
+    /// As configured; `None` to inherit it.
     pub size: Option<Size>,
     pub fps: Option<FrameRate>,
 }
 
-/// The feeds with what they take from others; `field` is that of all feeds. Who
-/// names one of bytes takes what is in them.
+/// Resolves the feeds that are made from others; `field` is `feeds`. A feed that
+/// names a byte feed is unpacked from it.
 ///
-/// Tells those that are made from none that exists, from a sound alone, or in
-/// a circle.
-pub(in crate::config) fn bring_together(
+/// Reports feeds that are made from an unknown feed, from audio only, or in a
+/// cycle.
+pub(in crate::config) fn resolve(
     mut read: Vec<Read>,
     byte_feeds: &[ByteFeed],
     field: &Field<'_>,
@@ -32,9 +32,9 @@ pub(in crate::config) fn bring_together(
     }
     let chain = Chain {
         field,
-        kin: read.iter().map(link_of).collect(),
-        strangers: byte_feeds.iter().map(|feed| feed.name.clone()).collect(),
-        stranger: "gives bytes",
+        feeds: read.iter().map(link_of).collect(),
+        others: byte_feeds.iter().map(|feed| feed.name.clone()).collect(),
+        why_not: "gives bytes",
     };
     let roots: Vec<_> = (0..read.len()).map(|index| chain.root(index, report)).collect();
     for (index, root) in roots.into_iter().enumerate() {
@@ -50,9 +50,12 @@ pub(in crate::config) fn bring_together(
     }
     let chain = Chain {
         field,
-        kin: byte_feeds.iter().map(|feed| (feed.name.clone(), feed.made_from().cloned())).collect(),
-        strangers: read.iter().map(|one| one.feed.name.clone()).collect(),
-        stranger: "gives pictures, not bytes",
+        feeds: byte_feeds
+            .iter()
+            .map(|feed| (feed.name.clone(), feed.made_from().cloned()))
+            .collect(),
+        others: read.iter().map(|one| one.feed.name.clone()).collect(),
+        why_not: "gives pictures, not bytes",
     };
     (0..byte_feeds.len()).for_each(|index| {
         chain.root(index, report);
@@ -64,59 +67,59 @@ fn link_of(one: &Read) -> (FeedName, Option<FeedName>) {
     (one.feed.name.clone(), one.feed.source.made_from().cloned())
 }
 
-/// Feeds that may be made from one another in a row: each is a copy of
-/// everything, so a longer row is a mistake.
-const MOST: usize = 8;
+/// The maximum length of a chain of feeds. Each feed copies all frames, so a
+/// longer chain is a mistake.
+const MAX_CHAIN: usize = 8;
 
 /// Feeds of one kind, and what they are made from.
 struct Chain<'a> {
     field: &'a Field<'a>,
-    kin: Vec<(FeedName, Option<FeedName>)>,
-    /// Those of the other kind, and what is wrong with them.
-    strangers: Vec<FeedName>,
-    stranger: &'static str,
+    feeds: Vec<(FeedName, Option<FeedName>)>,
+    /// Feeds of the other kind, and why they do not fit.
+    others: Vec<FeedName>,
+    why_not: &'static str,
 }
 
 impl Chain<'_> {
-    /// The place of the feed at the beginning of the row that this one is in;
-    /// nothing where it is made from none. Tells where there is no beginning.
+    /// The index of the first feed of the chain; `None` if the feed is not made
+    /// from another. Reports a chain without a beginning.
     fn root(&self, index: usize, report: &mut Report) -> Option<usize> {
-        let (name, from) = &self.kin[index];
+        let (name, from) = &self.feeds[index];
         let from = from.as_ref()?;
         let at = self.field.at(name.as_str()).at("feed");
         let mut next = from;
-        for _ in 0..MOST {
-            let Some(found) = self.kin.iter().position(|(known, _)| known == next) else {
-                // Where it is another's mistake, it is told there.
+        for _ in 0..MAX_CHAIN {
+            let Some(found) = self.feeds.iter().position(|(known, _)| known == next) else {
+                // A mistake further up the chain is reported there.
                 if next == from {
-                    report.add(&at, self.why_not(from));
+                    report.add(&at, self.message(from));
                 }
                 return None;
             };
-            match &self.kin[found].1 {
+            match &self.feeds[found].1 {
                 Some(further) => next = further,
                 None => return Some(found),
             }
         }
-        let told =
-            format!("{name} would be made from itself in the end, or over more than {MOST} others");
-        report.add(&at, told);
+        let message =
+            format!("{name} is made from itself, or through more than {MAX_CHAIN} others");
+        report.add(&at, message);
         None
     }
 
-    fn why_not(&self, from: &FeedName) -> String {
-        if self.strangers.contains(from) {
-            return format!("the feed {from} {}", self.stranger);
+    fn message(&self, from: &FeedName) -> String {
+        if self.others.contains(from) {
+            return format!("the feed {from} {}", self.why_not);
         }
-        let names = self.kin.iter().map(|(name, _)| name).chain(&self.strangers);
+        let names = self.feeds.iter().map(|(name, _)| name).chain(&self.others);
         let names: Vec<&str> = names.map(FeedName::as_str).collect();
         let from = from.as_str();
         format!("{from:?} names no feed; the feeds are: {}", names.join(", "))
     }
 }
 
-/// Gives a feed the size, the rate and the sound of that which it is made from,
-/// as far as it has none of its own.
+/// Sets the size, the frame rate and the audio from the feed that this one is
+/// made from, where they are not configured.
 fn inherit(read: &mut [Read], index: usize) {
     let Some(from) = read[index].feed.source.made_from().cloned() else { return };
     let Some(base) = read.iter().position(|one| one.feed.name == from) else { return };

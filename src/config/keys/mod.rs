@@ -1,7 +1,7 @@
-//! Every key there is, section by section: its name, its default, its range.
+//! All keys by section: name, default, range.
 //!
-//! What one section cannot know (is the feed there that a stream names?) is
-//! asked in `check`.
+//! References between sections, such as the feed of a stream, are checked in
+//! `check`.
 
 pub(super) mod bytes;
 pub(super) mod common;
@@ -39,12 +39,12 @@ pub(super) const SECTIONS: [&str; 12] = [
     "log",
 ];
 
-/// Tells templates that were not resolved: those of the file are, before
-/// anything is checked.
+/// Reports templates outside the file (in the environment): only those of the
+/// file are expanded.
 pub(super) fn refuse_templates(field: &Field<'_>, report: &mut Report) {
     for key in ["templates", "use", "template", "args"].map(|key| field.at(key)) {
         if key.is_given() {
-            report.add(&key, "stands in the file alone; what it makes may be overridden");
+            report.add(&key, "is allowed in the file only; its result may be overridden");
         }
     }
 }
@@ -58,7 +58,7 @@ fn name(bad: BadName) -> String {
     BadName(shown).to_string()
 }
 
-/// Reads a span of time within these bounds.
+/// Parses a duration within these bounds.
 fn span(text: &str, least: Duration, most: Duration, wanted: &str) -> Result<Duration, String> {
     match parse_span(text) {
         Ok(span) if (least..=most).contains(&span) => Ok(span),

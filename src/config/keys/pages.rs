@@ -1,4 +1,4 @@
-//! `pages`: where the box tells about itself, and what it tells.
+//! `pages`: the paths of the status pages, and what they show.
 
 use crate::config::section::{Field, Report, flag};
 use crate::config::settings::Pages;
@@ -9,9 +9,9 @@ pub(in crate::config) const PAGES: [&str; 7] =
 
 pub(in crate::config) fn pages(field: &Field<'_>, report: &mut Report) -> Pages {
     report.keys_beside_secrets(field, &PAGES);
-    let mut page = |key: &str, usual: &str, is_on: bool| {
-        let given = report.read(&field.at(key), |text| place(text, usual));
-        given.unwrap_or_else(|| is_on.then(|| usual.to_owned()))
+    let mut page = |key: &str, default: &str, is_on: bool| {
+        let given = report.read(&field.at(key), |text| path(text, default));
+        given.unwrap_or_else(|| is_on.then(|| default.to_owned()))
     };
     let pages = Pages {
         stat: page("stat", "/stat", true),
@@ -26,12 +26,12 @@ pub(in crate::config) fn pages(field: &Field<'_>, report: &mut Report) -> Pages 
     Pages { home: home.unwrap_or(true), clients: clients.unwrap_or(false), ..pages }
 }
 
-/// A path, or whether there is one at all.
-fn place(text: &str, usual: &str) -> Result<Option<String>, String> {
+/// Parses a path, or a flag that switches the page on at its default path.
+fn path(text: &str, default: &str) -> Result<Option<String>, String> {
     match flag(text) {
-        Ok(true) => Ok(Some(usual.to_owned())),
+        Ok(true) => Ok(Some(default.to_owned())),
         Ok(false) => Ok(None),
-        Err(_) if text == usual => Ok(Some(usual.to_owned())),
+        Err(_) if text == default => Ok(Some(default.to_owned())),
         Err(_) => stream_url(text).map(Some),
     }
 }
@@ -41,13 +41,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_where_it_is_put_or_nowhere() {
-        assert_eq!(place("on", "/stat"), Ok(Some("/stat".to_owned())));
-        assert_eq!(place("/stat", "/stat"), Ok(Some("/stat".to_owned())));
-        assert_eq!(place("/my/state", "/stat"), Ok(Some("/my/state".to_owned())));
-        assert_eq!(place("off", "/stat"), Ok(None));
+    fn a_page_has_a_path_or_is_off() {
+        assert_eq!(path("on", "/stat"), Ok(Some("/stat".to_owned())));
+        assert_eq!(path("/stat", "/stat"), Ok(Some("/stat".to_owned())));
+        assert_eq!(path("/my/state", "/stat"), Ok(Some("/my/state".to_owned())));
+        assert_eq!(path("off", "/stat"), Ok(None));
         for bad in ["", "/api/stat", "a b", "http://x/stat"] {
-            assert!(place(bad, "/stat").is_err(), "{bad:?}");
+            assert!(path(bad, "/stat").is_err(), "{bad:?}");
         }
     }
 }

@@ -6,16 +6,16 @@ use crate::base::secret::Secret;
 use crate::config::section::{Field, Report, word};
 use crate::config::settings::{Login, Pull, Transport};
 
-/// Longer than any honest address, name or password.
-const LONGEST: usize = 1024;
+/// The maximum length of a URL, name or password, in bytes.
+const MAX_TEXT_BYTES: usize = 1024;
 
-/// What says how an address is fetched; of no use without one.
-const BESIDE: [&str; 3] = ["transport", "user", "password"];
+/// Keys that are valid only together with `rtsp`.
+const RTSP_KEYS: [&str; 3] = ["transport", "user", "password"];
 
-/// The address at `rtsp` and the keys beside it.
+/// The URL of `rtsp` and the keys that belong to it.
 pub(in crate::config) fn pull(field: &Field<'_>, report: &mut Report) -> Option<Pull> {
     if !field.at("rtsp").is_given() {
-        for key in BESIDE.map(|key| field.at(key)).iter().filter(|key| key.is_given()) {
+        for key in RTSP_KEYS.map(|key| field.at(key)).iter().filter(|key| key.is_given()) {
             report.add(key, "only a feed with `rtsp` has this key");
         }
         return None;
@@ -35,7 +35,7 @@ pub(in crate::config) fn pull(field: &Field<'_>, report: &mut Report) -> Option<
 const TRANSPORTS: [(&str, Transport); 2] = [("tcp", Transport::Tcp), ("udp", Transport::Udp)];
 
 fn address(text: &str) -> Result<Secret, String> {
-    let is_clean = text.len() <= LONGEST && text.chars().all(|c| c.is_ascii_graphic());
+    let is_clean = text.len() <= MAX_TEXT_BYTES && text.chars().all(|c| c.is_ascii_graphic());
     let rest = text.strip_prefix("rtsp://").filter(|_| is_clean);
     let host = rest.and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
     let host = host.rsplit('@').next().unwrap_or_default();
@@ -48,7 +48,8 @@ fn address(text: &str) -> Result<Secret, String> {
 }
 
 fn plain(text: &str, what: &str) -> Result<String, String> {
-    let is_plain = !text.is_empty() && text.len() <= LONGEST && !text.chars().any(char::is_control);
+    let is_plain =
+        !text.is_empty() && text.len() <= MAX_TEXT_BYTES && !text.chars().any(char::is_control);
     let wrong = || format!("{what} is empty, too long, or has a control character in it");
     is_plain.then(|| text.to_owned()).ok_or_else(wrong)
 }
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_has_a_port() {
+    fn a_url_has_a_port() {
         let port = |text| {
             Pull { url: address(text).unwrap(), login: None, transport: Transport::Tcp }.port()
         };
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_a_host_and_is_not_repeated() {
+    fn a_url_has_a_host_and_is_not_shown() {
         for good in ["rtsp://cam/1", "rtsp://u:p@10.0.0.7:554/a?b=c", "rtsp://[::1]:8554/x"] {
             assert_eq!(address(good).unwrap().reveal(), good);
         }

@@ -1,6 +1,6 @@
-//! `pushes.NAME`: where a stream is sent.
+//! `pushes.NAME`: the destination of a stream.
 //!
-//! A key or an address that may hold one is never repeated in a problem.
+//! Problems never show a key or a URL, which may contain one.
 
 use super::name;
 use super::service::file;
@@ -20,7 +20,7 @@ pub(in crate::config) fn pushes(
     report: &mut Report,
 ) -> Vec<Push> {
     if report.mapping(field) && !field.keys().is_empty() && streams.is_empty() {
-        report.add(field, "a push sends a stream that livebox encodes, and there is none");
+        report.add(field, "a push needs a stream that livebox encodes, and there is none");
         return Vec::new();
     }
     field.keys().into_iter().filter_map(|key| push(key, &field.at(key), streams, report)).collect()

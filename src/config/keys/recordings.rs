@@ -1,4 +1,4 @@
-//! `recordings`, and when a stream is recorded.
+//! `recordings`, and `record` of a stream.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ const CLOCKS: [(&str, WhichClock); 2] =
     [("synchronised", WhichClock::Synchronised), ("any", WhichClock::Any)];
 
 const SPLIT: Duration = Duration::from_secs(3600);
-const SHORTEST_SPLIT: Duration = Duration::from_secs(10);
-const LONGEST_SPLIT: Duration = Duration::from_secs(24 * 3600);
+const MIN_SPLIT: Duration = Duration::from_secs(10);
+const MAX_SPLIT: Duration = Duration::from_secs(24 * 3600);
 const SPLITS: &str = "a span of time from 10 s to 24 h (examples: 1h, 10m)";
 
-/// What stays free unless the configuration says otherwise.
+/// The default of `keep.free`, in bytes.
 const FREE: u64 = 1 << 30;
 
 pub(in crate::config) fn recordings(field: &Field<'_>, report: &mut Report) -> Recordings {
@@ -28,8 +28,7 @@ pub(in crate::config) fn recordings(field: &Field<'_>, report: &mut Report) -> R
     let keep = field.at("keep");
     report.keys(&keep, &KEEP);
     let free = report.read(&keep.at("free"), |text| parse_bytes(text).map_err(unit));
-    let split =
-        report.read(&field.at("split"), |text| span(text, SHORTEST_SPLIT, LONGEST_SPLIT, SPLITS));
+    let split = report.read(&field.at("split"), |text| span(text, MIN_SPLIT, MAX_SPLIT, SPLITS));
     Recordings {
         folder: report.read(&field.at("folder"), folder),
         keep: Retention {
@@ -88,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_key_and_line() {
+    fn problems_have_their_key_and_line() {
         let text = format!(
             "{CAMERA}streams:\n  a: {{record: 'sunny 9:45-11:15'}}\n  b: {{command: date, client: shot, record: always}}\nrecordings:\n  folder: /nowhere/at/all\n  \
              keep: {{days: 0, size: many, free: -1}}\n  split: 1s\n"

@@ -21,7 +21,7 @@ pub(in crate::config) const ACCESS: [&str; 2] = ["password", "local"];
 pub(in crate::config) const RTSP: [&str; 5] = ["port", "tls_port", "multicast", "user", "password"];
 pub(in crate::config) const LOG: [&str; 2] = ["level", "folder"];
 
-/// A folder that is not found by then does not answer.
+/// A disk that takes longer does not answer.
 const FOLDER_TIMEOUT: Duration = Duration::from_secs(2);
 
 const PORT: u16 = 8000;
@@ -51,7 +51,7 @@ pub(in crate::config) fn server(field: &Field<'_>, report: &mut Report) -> Serve
     }
 }
 
-/// Both files or neither. What is in them is seen when they are loaded.
+/// Both files or neither. Their contents are checked when they are loaded.
 fn tls(field: &Field<'_>, report: &mut Report) -> Option<Tls> {
     report.keys(field, &TLS);
     let certificate = report.read(&field.at("certificate"), file);
@@ -59,7 +59,7 @@ fn tls(field: &Field<'_>, report: &mut Report) -> Option<Tls> {
     for (present, absent) in [("certificate", "key"), ("key", "certificate")] {
         if field.at(present).is_given() && !field.at(absent).is_given() {
             let missing = field.at(absent).path;
-            report.add(&field.at(present), format!("is of no use without {missing}"));
+            report.add(&field.at(present), format!("has no effect without {missing}"));
         }
     }
     Some(Tls { certificate: certificate?, key: key? })
@@ -81,14 +81,14 @@ pub(in crate::config) fn passwords(root: &Field<'_>, report: &mut Report) -> Acc
     let streams = root.at("streams");
     let of_stream = |key: &&str| {
         let hash = report.read(&streams.at(key).at("password"), hash)?;
-        // What is wrong with a name is told where the stream is read.
+        // Invalid names are reported where the stream is read.
         Some((key.parse().ok()?, hash))
     };
     let streams = streams.keys().iter().filter_map(of_stream).collect();
     Access { pages, streams, ..access }
 }
 
-/// Nothing where it is switched off.
+/// `None` if switched off.
 pub(in crate::config) fn rtsp(field: &Field<'_>, report: &mut Report) -> Option<Rtsp> {
     report.keys_beside_secrets(field, &RTSP);
     let port = report.read(&field.at("port"), port_or_off);
@@ -120,7 +120,7 @@ fn user(text: &str) -> Result<String, String> {
     })
 }
 
-/// The password is not shown.
+/// Problems do not show the password.
 fn password(text: &str) -> Result<Secret, String> {
     let fits = (1..=128).contains(&text.len()) && !text.chars().any(char::is_control);
     fits.then(|| Secret::new(text)).ok_or_else(|| "the password has 1 to 128 bytes".to_owned())
@@ -159,21 +159,21 @@ fn port(text: &str) -> Result<u16, String> {
     number.ok_or_else(|| format!("{} is not a port from 1 to 65535", quote(text)))
 }
 
-/// The longest path that the kernel takes (unix(7)).
-const LONGEST_SOCKET: usize = 107;
+/// The maximum length of a socket's path, in bytes (unix(7)).
+const MAX_SOCKET_BYTES: usize = 107;
 
 fn unix_socket(text: &str) -> Result<UnixSocket, String> {
     if flag(text) == Ok(false) {
         return Ok(UnixSocket::Off);
     }
-    let fits = text.starts_with('/') && !text.ends_with('/') && text.len() <= LONGEST_SOCKET;
+    let fits = text.starts_with('/') && !text.ends_with('/') && text.len() <= MAX_SOCKET_BYTES;
     fits.then(|| UnixSocket::At(PathBuf::from(text))).ok_or_else(|| {
         let shown = quote(text);
-        format!("{shown} is neither off nor a whole path of {LONGEST_SOCKET} bytes at most")
+        format!("{shown} is neither off nor a whole path of {MAX_SOCKET_BYTES} bytes at most")
     })
 }
 
-/// Without a port: a name stands for the machine.
+/// Parses a host name, without a port.
 fn host(text: &str) -> Result<String, String> {
     match Host::parse(text) {
         Some(Host::Name(name)) => Ok(name.to_owned()),
@@ -204,13 +204,13 @@ pub(super) fn folder(text: &str) -> Result<PathBuf, String> {
         Disk::at(&path).map(|disk| disk.run_blocking(FOLDER_TIMEOUT, move || own.is_dir()));
     match is_folder {
         Ok(Ok(false)) => Err(format!("{} is not an existing folder", quote(text))),
-        // A folder that does not answer may be there; the service runs without it until it does.
+        // A disk that does not answer may do so later; the service starts without it.
         Ok(Ok(true) | Err(Silent)) | Err(_) => Ok(path),
     }
 }
 
 pub(super) fn file(text: &str) -> Result<PathBuf, String> {
-    // A key that is pasted in the place of its file must not be repeated.
+    // A key that is pasted in place of its file must not be shown.
     let is_pem = text.contains("-----");
     match text.is_empty() || is_pem {
         true => Err("must be the path of a PEM file".to_owned()),
@@ -218,11 +218,11 @@ pub(super) fn file(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// What one check of a password may take: memory in KiB (what RFC 9106 has for
-/// small machines: 64 MiB, of the 512 of a small board), passes over it, threads.
-const DEAREST: (u32, u32, u32) = (64 << 10, 10, 8);
+/// Maximum cost of a password check: memory in KiB (64 MiB, the recommendation of
+/// RFC 9106 for small machines; a small board has 512), passes, threads.
+const MAX_COST: (u32, u32, u32) = (64 << 10, 10, 8);
 
-/// The hash is not shown: a plain password may stand in its place.
+/// Problems do not show the hash: it may be a plain password by mistake.
 fn hash(text: &str) -> Result<Secret, String> {
     let parsed = PasswordHash::new(text).ok().filter(|_| text.starts_with("$argon2"));
     let params = parsed.and_then(|parsed| argon2::Params::try_from(&parsed).ok());
@@ -230,7 +230,7 @@ fn hash(text: &str) -> Result<Secret, String> {
         "the password is not an argon2 hash; `livebox password` makes one from a password"
             .to_owned()
     })?;
-    let (memory, passes, threads) = DEAREST;
+    let (memory, passes, threads) = MAX_COST;
     let cost = (params.m_cost(), params.t_cost(), params.p_cost());
     if cost.0 > memory || cost.1 > passes || cost.2 > threads {
         return Err(format!(
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_the_place_of_its_file_is_refused_and_not_repeated() {
+    fn a_key_in_place_of_its_file_is_refused_and_not_shown() {
         assert_eq!(file("/a/b.pem"), Ok(PathBuf::from("/a/b.pem")));
         for bad in ["", "-----BEGIN PRIVATE KEY----- MIIE"] {
             assert_eq!(file(bad), Err("must be the path of a PEM file".to_owned()));
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_that_costs_too_much_is_refused_and_not_repeated() {
+    fn a_hash_that_costs_too_much_is_refused_and_not_shown() {
         let with = |cost: &str| {
             hash(&format!("$argon2id$v=19${cost}$c29tZXNhbHRzb21l$YXNoYXNoYXNoYXNoYXNoYXNo"))
         };

@@ -13,10 +13,10 @@ use crate::config::urls::stream_url;
 use crate::model::ids::{FeedName, StreamName};
 
 const GOP: Duration = Duration::from_secs(1);
-const SHORTEST_GOP: Duration = Duration::from_millis(100);
-const LONGEST_GOP: Duration = Duration::from_secs(10);
+const MIN_GOP: Duration = Duration::from_millis(100);
+const MAX_GOP: Duration = Duration::from_secs(10);
 
-/// The streams of tracks, and those of bytes.
+/// The track streams and the byte streams.
 pub(in crate::config) fn streams(
     field: &Field<'_>,
     (feeds, byte_feeds): (&[Feed], &[ByteFeed]),
@@ -49,7 +49,7 @@ fn stream(key: &str, field: &Field<'_>, feeds: &[Feed], report: &mut Report) -> 
     };
     let encoder = report.read(&field.at("encoder"), encoder);
     let bitrate = report.read(&field.at("bitrate"), |text| text.parse().map_err(unit));
-    let gop = report.read(&field.at("gop"), |text| span(text, SHORTEST_GOP, LONGEST_GOP, GOPS));
+    let gop = report.read(&field.at("gop"), |text| span(text, MIN_GOP, MAX_GOP, GOPS));
     let profile = report.read(&field.at("profile"), word("a profile of H.264", &PROFILES));
     let quality = report.read(&field.at("quality"), quality);
     let from = feeds.iter().find(|known| Some(&known.name) == feed.as_ref());
@@ -63,7 +63,7 @@ fn stream(key: &str, field: &Field<'_>, feeds: &[Feed], report: &mut Report) -> 
         name: named?,
         feed: feed?,
         encoder: encoder.unwrap_or(EncoderWish::Auto),
-        bitrate: bitrate.unwrap_or_else(|| usual_bitrate(encoded)),
+        bitrate: bitrate.unwrap_or_else(|| default_bitrate(encoded)),
         gop: gop.unwrap_or(GOP),
         profile: profile.unwrap_or(Profile::High),
         quality,
@@ -78,17 +78,17 @@ fn stream(key: &str, field: &Field<'_>, feeds: &[Feed], report: &mut Report) -> 
     })
 }
 
-/// The usual rate for pictures of this size; any, where the feed is a problem.
-fn usual_bitrate(size: Option<Size>) -> Bitrate {
+/// The default bitrate for this size; any value if the feed has a problem.
+fn default_bitrate(size: Option<Size>) -> Bitrate {
     size.map_or(Bitrate::MIN, Bitrate::default_for)
 }
 
-/// The URL, or `/NAME`; nothing where it is a problem.
+/// The URL, by default `/NAME`; `None` after a reported problem.
 fn url(named: &StreamName, field: &Field<'_>, report: &mut Report) -> Option<String> {
     url_or_name(named, field, stream_url, report)
 }
 
-/// The feeds of `feeds`: those of the picture and of the sound.
+/// The feeds of video and audio in `feeds`.
 fn pair(field: &Field<'_>, report: &mut Report) -> Option<(Option<FeedName>, Option<FeedName>)> {
     let both = field.at("feeds");
     if !both.is_given() || !report.keys(&both, &["video", "audio"]) {
@@ -108,7 +108,7 @@ fn pair(field: &Field<'_>, report: &mut Report) -> Option<(Option<FeedName>, Opt
 
 const SOUNDS: [(&str, Sound); 2] = [("feed", Sound::Feed), ("none", Sound::None)];
 
-/// The size, which may not be larger than the feed's: that would only cost.
+/// The size, at most the feed's: a larger one would cost without benefit.
 fn size(field: &Field<'_>, from: Option<&Feed>, report: &mut Report) -> Option<Size> {
     let size: Size = report.read(field, |text| text.parse().map_err(unit))?;
     let most = from?.turned_size();
@@ -118,7 +118,7 @@ fn size(field: &Field<'_>, from: Option<&Feed>, report: &mut Report) -> Option<S
     Some(size)
 }
 
-/// The rate, which may not be higher than the feed's: there are no more pictures.
+/// The frame rate, at most the feed's.
 fn fps(field: &Field<'_>, from: Option<&Feed>, report: &mut Report) -> Option<FrameRate> {
     let fps: FrameRate = report.read(field, |text| text.parse().map_err(unit))?;
     let most = from?.fps;
@@ -131,7 +131,7 @@ fn fps(field: &Field<'_>, from: Option<&Feed>, report: &mut Report) -> Option<Fr
 const PROFILES: [(&str, Profile); 3] =
     [("baseline", Profile::Baseline), ("main", Profile::Main), ("high", Profile::High)];
 
-/// The encoders there are profiles for, the board's own first.
+/// The encoders with profiles, hardware first.
 const ENCODERS: [&str; 7] =
     ["auto", "v4l2h264enc", "mpph264enc", "vah264enc", "nvh264enc", "x264enc", "openh264enc"];
 

@@ -1,4 +1,4 @@
-//! Which passwords open what, as hashes.
+//! The password hashes of the box, the pages and the streams.
 
 use crate::base::secret::Secret;
 use crate::model::ids::StreamName;
@@ -6,13 +6,13 @@ use crate::model::ids::StreamName;
 /// Argon2 hashes in PHC form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
-    /// Opens everything; without it only the box itself may change anything.
+    /// Grants everything; without it only local connections may change anything.
     pub password: Option<Secret>,
-    /// What a direct connection from loopback is worth where there is a password.
+    /// How direct connections from loopback are treated if there is a password.
     pub local: Local,
-    /// Opens the pages on which the box tells about itself.
+    /// Grants the status pages.
     pub pages: Option<Secret>,
-    /// Streams that are not for everybody, each with what opens it.
+    /// The streams with a password of their own.
     pub streams: Vec<(StreamName, Secret)>,
 }
 
@@ -26,7 +26,7 @@ pub enum Local {
 }
 
 impl Access {
-    /// What opens this stream, if it is not for everybody.
+    /// The password of this stream, if it has one of its own.
     pub fn of_stream(&self, name: &StreamName) -> Option<&Secret> {
         self.streams.iter().find(|(stream, _)| stream == name).map(|(_, hash)| hash)
     }

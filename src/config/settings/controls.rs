@@ -1,10 +1,10 @@
-//! What a camera is told about itself: brightness, focus, exposure.
+//! Controls of cameras: brightness, focus, exposure.
 //!
-//! Which controls there are, and what they may be, is known to the camera alone.
+//! Only the camera knows which controls and values exist.
 
 use serde::{Deserialize, Serialize};
 
-/// A control by the name that drivers give it, with the value as it was written.
+/// A control by the name of the driver, with the value as configured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
     /// Of a-z, 0-9 and _.
@@ -13,8 +13,8 @@ pub struct Control {
     pub value: String,
 }
 
-/// The name of a control as drivers' titles are made into one: "White Balance
-/// Temperature, Auto" is `white_balance_temperature_auto`.
+/// Converts the driver's title of a control to its name: "White Balance
+/// Temperature, Auto" gives `white_balance_temperature_auto`.
 pub fn control_name(title: &str) -> String {
     let mut name = String::new();
     for letter in title.trim().chars().filter(|letter| !",&(.)".contains(*letter)) {

@@ -1,8 +1,8 @@
-//! What pipelines may take of the machine.
+//! Resource limits of pipelines.
 
-/// What the process of each pipeline may take.
+/// Limits of each pipeline's process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of memory; without a number it depends on what the pipeline does.
+    /// Memory in bytes; `None` for a limit that depends on the job.
     pub memory: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! What is recorded, where, and how long it is kept.
+//! Settings of recordings: plans, folder, retention.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,34 +8,34 @@ use crate::base::schedule::Schedule;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recordings {
-    /// An existing folder; without one it is `recordings` in the folder of the state.
+    /// An existing folder; `None` for `recordings` in the folder of the state.
     pub folder: Option<PathBuf>,
     pub keep: Retention,
-    /// After this long a recording goes on in another file.
+    /// The maximum duration of a file; a recording then continues in another one.
     pub split: Duration,
 }
 
-/// What is kept; of what is too much the oldest goes first.
+/// Limits of what is kept; the oldest recordings are deleted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     pub days: Option<u32>,
-    /// At most so many bytes of recordings.
+    /// Maximum size of all recordings, in bytes.
     pub size: Option<u64>,
-    /// At least so many bytes of the disk stay free.
+    /// Minimum free space of the disk, in bytes.
     pub free: u64,
     pub clock: WhichClock,
 }
 
-/// By which clock the ages of recordings count.
+/// The clock that ages of recordings require.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhichClock {
-    /// One that was set by the network since the start of the system.
+    /// One that the network has set since the boot.
     #[default]
     Synchronised,
     Any,
 }
 
-/// When a stream is recorded. By hand it can be started and stopped in any case.
+/// The plan of a stream's recording. Starting and stopping by hand is always possible.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Record {
     #[default]

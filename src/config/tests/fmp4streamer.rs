@@ -120,10 +120,10 @@ fn what_means_nothing_here_is_a_warning_and_no_more() {
          [/dev/video0] h264_i_frame_period (line 10): \"0\": is no number of frames\n\
          [/dev/video0] video_bitrate (line 11): \"1\": is not a bit rate from 100k to 50M (examples: \
          800k, 800kbps, 1M, 1.5Mbps, 100000)\n\
-         [/dev/video0] odd/name (line 12): \"1\": no control is called so; `livebox devices \
+         [/dev/video0] odd/name (line 12): \"1\": there is no such control; `livebox devices \
          --list-controls` lists them\n\
          [/dev/video0] empty (line 13): has no value\n\
-         [camera] (line 15): is neither [server] nor a device such as [/dev/video0], and not read\n"
+         [camera] (line 15): is ignored: it is neither [server] nor a device such as [/dev/video0]\n"
     );
     assert_eq!(loaded.settings.feeds[0].fps.fps(), 5);
 }
@@ -135,7 +135,7 @@ fn a_missing_file_is_a_warning_and_gives_the_default_camera() {
     assert_eq!(
         warned(&loaded),
         "cannot read \"/no/such/fmp4streamer.conf\"; the defaults of fmp4streamer apply\n\
-         no section names a camera; /dev/video0 is taken\n"
+         no section names a camera; /dev/video0 is used\n"
     );
     assert_eq!(loaded.settings.feeds[0].source, Source::V4l2("/dev/video0".into()));
 }

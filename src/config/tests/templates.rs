@@ -107,7 +107,7 @@ fn a_variable_cannot_bring_a_template_but_wins_over_its_command() {
     assert_eq!(settings.byte_streams[0].command.as_ref().unwrap().program, "date");
     for name in ["STREAMS__A__TEMPLATE", "STREAMS__A__ARGS__X", "TEMPLATES__COMMANDS__C", "USE"] {
         let problems = parse_layers(&variable(name, "c")).unwrap_err();
-        assert!(lines(&problems).contains("stands in the file alone"), "{name}: {problems:?}");
+        assert!(lines(&problems).contains("is allowed in the file only"), "{name}: {problems:?}");
     }
 }
 

@@ -72,7 +72,7 @@ impl Feed {
             Demand::new(feed.mode),
             shared.needs(),
         );
-        let streams = watch::Sender::new(settings.takers_of(feed));
+        let streams = watch::Sender::new(settings.streams_using(feed));
         (Arc::new(Self { name, plans, streams, shared, family, base, unpacked, supervisor }), task)
     }
 
@@ -86,7 +86,7 @@ impl Feed {
     ) {
         let feed = self.settings().unwrap_or_else(|| feed.clone());
         self.plans.send_replace(plans_of(&feed, plans));
-        self.streams.send_replace(settings.takers_of(&feed));
+        self.streams.send_replace(settings.streams_using(&feed));
     }
 
     pub fn name(&self) -> &FeedName {
@@ -168,7 +168,7 @@ fn plans_of(feed: &settings::Feed, plans: &[watch::Sender<Plan>]) -> Vec<watch::
     let showing = plans.iter().filter(|plan| plan.borrow().feed.name == feed.name);
     let mut own: Vec<_> = showing.cloned().collect();
     if own.is_empty() {
-        let stream = settings::Stream::without_wishes(feed);
+        let stream = settings::Stream::with_defaults(feed);
         own.push(watch::Sender::new(Plan { feed: feed.clone(), stream }));
     }
     own
