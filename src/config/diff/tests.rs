@@ -59,26 +59,26 @@ fn told(diff: &Diff) -> Vec<String> {
 }
 
 #[test]
-fn the_same_file_changes_nothing() {
+fn an_equal_configuration_changes_nothing() {
     let diff = diff(&read(FILE));
     assert!(diff.is_empty(), "{:?}", told(&diff));
 }
 
 #[test]
-fn a_stream_starts_anew_by_itself() {
+fn a_changed_stream_restarts_alone() {
     let new = edited("  yard: {}\n", "  yard: {bitrate: 1M}\n");
     assert_eq!(told(&diff(&new)), ["Changed stream yard"]);
 }
 
 #[test]
-fn what_depends_on_a_feed_starts_anew_with_it() {
+fn dependents_of_a_feed_restart_with_it() {
     let new = edited("yard: {test: clock}", "yard: {test: clock, fps: 10}");
     let all = ["Changed feed yard", "Changed feed small", "Changed stream yard"];
     assert_eq!(told(&diff(&new)), [&all[..], &["Changed stream small"]].concat());
 }
 
 #[test]
-fn a_stream_that_only_moves_is_not_started_anew() {
+fn a_stream_with_another_url_does_not_restart() {
     let new = edited("  door: {}\n", "  door: {url: /front}\n");
     assert_eq!(told(&diff(&new)), ["Adjusted stream door"]);
     let new = edited("url: /raw.ts", "url: /other.ts");
@@ -86,19 +86,19 @@ fn a_stream_that_only_moves_is_not_started_anew() {
 }
 
 #[test]
-fn another_order_changes_nothing_that_runs() {
+fn another_order_restarts_nothing() {
     let new = edited("  door: {}\n  yard: {}\n", "  yard: {}\n  door: {}\n");
     assert!(diff(&new).is_empty());
 }
 
 #[test]
-fn a_command_of_a_stream_goes_on_while_its_feed_starts_anew() {
+fn a_command_of_a_stream_continues_while_its_feed_restarts() {
     let new = edited("cat /a.ts", "cat /b.ts");
     assert_eq!(told(&diff(&new)), ["Changed feed clip"]);
 }
 
 #[test]
-fn what_is_unpacked_from_bytes_starts_anew_with_their_feed() {
+fn feeds_unpacked_from_bytes_restart_with_their_byte_feed() {
     let unpacked = |command: &str| {
         read(&format!(
             "feeds: {{clip: {{command: {command}}}, door: {{feed: clip}}}}\nstreams: {{door: {{}}}}\n"
@@ -110,7 +110,7 @@ fn what_is_unpacked_from_bytes_starts_anew_with_their_feed() {
 }
 
 #[test]
-fn a_new_password_lets_go_who_watched_without_it_and_one_that_is_gone_does_not() {
+fn a_new_password_disconnects_viewers_and_a_removed_one_does_not() {
     let hash = "'$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA'";
     let open = read(FILE);
     let locked = edited("  yard: {}\n", &format!("  yard: {{password: {hash}}}\n"));
@@ -123,7 +123,7 @@ fn a_new_password_lets_go_who_watched_without_it_and_one_that_is_gone_does_not()
 }
 
 #[test]
-fn a_command_between_feeds_of_bytes_goes_on_while_the_first_one_starts_anew() {
+fn a_command_between_byte_feeds_continues_while_the_first_one_restarts() {
     let chain = |command: &str| {
         read(&format!(
             "feeds: {{raw: {{command: {command}}}, cooked: {{feed: raw, command: cat}}}}\n\
@@ -136,21 +136,21 @@ fn a_command_between_feeds_of_bytes_goes_on_while_the_first_one_starts_anew() {
 }
 
 #[test]
-fn bytes_in_another_container_start_everything_anew_that_reads_them() {
+fn another_container_restarts_all_readers_of_the_bytes() {
     let new = edited("type: video/mp2t", "type: video/mp4");
     let all = ["Changed feed clip", "Changed stream raw", "Changed stream cooked"];
     assert_eq!(told(&diff(&new)), all);
 }
 
 #[test]
-fn a_second_stream_of_a_feed_makes_its_first_one_start_anew() {
+fn a_second_stream_of_a_feed_restarts_its_first_one() {
     let new = edited("  door: {}\n", "  door: {}\n  tiny: {feed: door, bitrate: 200k}\n");
     let all = ["Changed feed door", "Changed stream door", "Added stream tiny"];
     assert_eq!(told(&diff(&new)), all);
 }
 
 #[test]
-fn who_is_left_alone_on_a_shared_feed_notices_nothing() {
+fn the_last_stream_of_a_shared_feed_does_not_restart() {
     let two = edited("  door: {}\n", "  door: {}\n  tiny: {feed: door, bitrate: 200k}\n");
     let one = read(FILE);
     let diff = Diff::between(&two, &shared(&two), &one);
@@ -163,7 +163,7 @@ fn who_is_left_alone_on_a_shared_feed_notices_nothing() {
 }
 
 #[test]
-fn pushes_start_anew_for_another_receiver_or_stream_and_not_for_their_start() {
+fn pushes_restart_for_another_receiver_or_stream_but_not_for_start() {
     let other = edited("key: K", "key: L");
     assert_eq!(told(&diff(&other)), ["Changed push one"]);
     let start = edited("key: K", "key: K, start: true");
@@ -176,13 +176,13 @@ fn pushes_start_anew_for_another_receiver_or_stream_and_not_for_their_start() {
 }
 
 #[test]
-fn what_is_renamed_goes_and_comes() {
+fn a_renamed_item_is_removed_and_added() {
     let new = edited("  yard: {}\n", "  garden: {feed: yard}\n");
     assert_eq!(told(&diff(&new)), ["Added stream garden", "Removed stream yard"]);
 }
 
 #[test]
-fn a_feed_that_gives_bytes_from_now_on_is_another_one() {
+fn a_feed_that_becomes_a_byte_feed_is_removed_and_added() {
     let push = "  one: {stream: door, url: 'rtmp://a.example/live', key: K}\n";
     let text = FILE.replace("door: {test: clock}", "door: {command: cat}").replace(push, "");
     let new = read(&text);
@@ -191,7 +191,7 @@ fn a_feed_that_gives_bytes_from_now_on_is_another_one() {
 }
 
 #[test]
-fn what_cannot_change_in_flight_is_named_and_stays() {
+fn keys_that_need_a_restart_of_the_service_are_listed_and_kept() {
     let running = read(FILE);
     let text = format!(
         "server: {{port: 8001, mdns: true}}\nrtsp: {{port: 8555, multicast: true}}\n{FILE}"

@@ -27,7 +27,7 @@ fn back(new: &str, feeds: &[&str], streams: &[&str]) -> Option<Settings> {
 }
 
 #[test]
-fn a_feed_comes_back_with_its_streams_and_everything_else_stays_new() {
+fn a_feed_is_restored_with_its_streams_only() {
     let new = "\
 feeds:
   door: {file: /no/film.mp4}
@@ -51,7 +51,7 @@ streams:
 }
 
 #[test]
-fn a_stream_comes_back_by_itself() {
+fn a_stream_is_restored_alone() {
     let new = OLD.replace("bitrate: 1M", "encoder: x264enc").replace("fps: 20", "fps: 21");
     let merged = back(&new, &[], &["door"]).unwrap();
     let wanted = read(&OLD.replace("fps: 20", "fps: 21"));
@@ -59,7 +59,7 @@ fn a_stream_comes_back_by_itself() {
 }
 
 #[test]
-fn a_stream_that_the_new_configuration_lacks_stays_away() {
+fn a_removed_stream_is_not_restored() {
     let new = "feeds: {door: {test: clock}, yard: {test: clock}}\n\
         streams: {front: {feed: door}, yard: {}}\n";
     let merged = back(new, &["door"], &[]).unwrap();
@@ -68,7 +68,7 @@ fn a_stream_that_the_new_configuration_lacks_stays_away() {
 }
 
 #[test]
-fn a_feed_of_another_kind_comes_back_with_its_stream() {
+fn a_feed_of_another_kind_is_restored_with_its_stream() {
     let new = OLD.replace("door: {test: clock, fps: 20}", "door: {command: cat}");
     let merged = back(&new.replace("{bitrate: 1M}", "{}"), &["door"], &[]).unwrap();
     assert!(merged.byte_feeds.is_empty() && merged.byte_streams.is_empty());
@@ -76,7 +76,7 @@ fn a_feed_of_another_kind_comes_back_with_its_stream() {
 }
 
 #[test]
-fn what_does_not_go_together_is_not_rolled_back() {
+fn an_inconsistent_result_is_not_rolled_back() {
     // The old stream needs a feed that is gone.
     let new = "feeds: {yard: {test: clock}}\nstreams: {door: {feed: yard, bitrate: 2M}}\n";
     assert!(back(new, &[], &["door"]).is_none());

@@ -9,7 +9,7 @@ use super::*;
 /// Each `tests/golden/config/NAME.yaml` or `NAME.conf` beside its `NAME.txt`;
 /// `GOLDEN=1` writes the texts anew, to be read in the diff.
 #[test]
-fn every_bad_file_gets_exactly_its_golden_problems() {
+fn every_bad_file_has_exactly_its_golden_problems() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/config");
     let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let mut texts: Vec<_> =
@@ -28,7 +28,7 @@ fn every_bad_file_gets_exactly_its_golden_problems() {
 }
 
 #[test]
-fn all_problems_of_a_file_are_told_at_once_in_the_order_of_its_lines() {
+fn all_problems_of_a_file_are_reported_at_once_in_the_order_of_its_lines() {
     let problems = parse_text(
         "server: {port: 0}\n\
          feeds: {camera: {test: clock, fps: 0}}\n\
@@ -50,7 +50,7 @@ fn all_problems_of_a_file_are_told_at_once_in_the_order_of_its_lines() {
 }
 
 #[test]
-fn a_load_error_lists_every_problem_on_a_line_of_its_own() {
+fn a_load_error_lists_each_problem_on_its_own_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("livebox.yaml");
     fs::write(&path, format!("{SMALL}server: {{port: 0, bind: x}}\n")).unwrap();
@@ -89,7 +89,7 @@ fn a_named_file_that_is_missing_is_named() {
 }
 
 #[test]
-fn a_file_that_is_no_text_is_refused() {
+fn a_file_that_is_not_utf_8_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("livebox.yaml");
     fs::write(&path, b"feeds: \xff\xfe").unwrap();
@@ -99,7 +99,7 @@ fn a_file_that_is_no_text_is_refused() {
 }
 
 #[test]
-fn an_anchor_bomb_explodes_nothing() {
+fn an_anchor_bomb_is_refused() {
     let mut text = "a0: &a0 [lol, lol]\n".to_owned();
     for level in 1..40 {
         let below = format!("*a{}, ", level - 1).repeat(10);
@@ -109,7 +109,7 @@ fn an_anchor_bomb_explodes_nothing() {
 }
 
 #[test]
-fn too_many_and_too_deep_values_end_the_reading() {
+fn too_many_or_too_deep_values_end_the_parsing() {
     let wide = format!("server: [{}]", "x, ".repeat(20_000));
     assert_eq!(told(&wide), "line 1: more than 10000 keys and values\n");
     for open in ["[", "{a: ", "? ", "- ", "{"] {
@@ -119,7 +119,7 @@ fn too_many_and_too_deep_values_end_the_reading() {
 }
 
 #[test]
-fn names_without_end_are_neither_taken_nor_repeated() {
+fn overlong_names_are_refused_and_not_shown() {
     let long = "n".repeat(60_000);
     for text in [
         format!("feeds: {{{long}: {{test: clock}}}}\nstreams: {{{long}: {{}}}}\n"),
@@ -139,7 +139,7 @@ fn names_without_end_are_neither_taken_nor_repeated() {
 }
 
 #[test]
-fn any_beginning_of_a_good_file_is_read_without_panic() {
+fn no_prefix_of_a_valid_file_panics() {
     let text = include_str!("../../../etc/livebox.yaml");
     for end in (0..text.len()).step_by(5).filter(|end| text.is_char_boundary(*end)) {
         let _either = parse_text(&text[..end]);

@@ -36,7 +36,7 @@ fn warned(loaded: &Loaded) -> String {
 }
 
 #[test]
-fn the_sample_loads_as_it_is_and_takes_effect() {
+fn the_sample_of_fmp4streamer_loads_unchanged() {
     let loaded = loaded(SAMPLE).unwrap();
     assert_eq!(warned(&loaded), "");
     let Settings { server, feeds, streams, .. } = &loaded.settings;
@@ -54,7 +54,7 @@ fn the_sample_loads_as_it_is_and_takes_effect() {
 }
 
 #[test]
-fn an_ini_file_is_known_by_its_first_section_wherever_a_file_is_named() {
+fn an_ini_file_is_detected_by_its_first_section_for_each_option() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("any.name");
     fs::write(&path, format!("; mine\n{SAMPLE}")).unwrap();
@@ -66,7 +66,7 @@ fn an_ini_file_is_known_by_its_first_section_wherever_a_file_is_named() {
 }
 
 #[test]
-fn every_key_that_has_a_meaning_here_keeps_it() {
+fn every_key_with_an_equivalent_is_converted() {
     let loaded = loaded(
         "[server]\nlisten = 127.0.0.1\nport: 9000\npriority = -5\nkeyfile = /k.pem\ncertfile = /c.pem\n\
          [/dev/video2]\nfps = 60\nauto_sleep = no\nrotation = 90\nhflip = 0\nvflip = 1\n\
@@ -98,7 +98,7 @@ fn every_key_that_has_a_meaning_here_keeps_it() {
 }
 
 #[test]
-fn what_means_nothing_here_is_a_warning_and_no_more() {
+fn keys_without_an_equivalent_are_warnings() {
     let loaded = loaded(
         "[server]\nprot = 1\npriority = high\n[/dev/video0]\ncapture_format = MJPG\n\
          uvcx_h264_bitrate = 1\nrotation = 45\nauto_sleep = maybe\nh264_profile = Extended\n\
@@ -141,7 +141,7 @@ fn a_missing_file_is_a_warning_and_gives_the_default_camera() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_told_with_its_line() {
+fn invalid_values_are_reported_with_their_lines() {
     let error =
         loaded("port = 1\n[server]\nport = 0\n[/dev/video0]\nwidth = wide\nfps=0\nfps = 5\n");
     let told = error.unwrap_err().to_string();

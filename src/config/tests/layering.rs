@@ -25,7 +25,7 @@ fn flags(port: &str) -> Overrides {
 }
 
 #[test]
-fn flags_win_over_the_environment_which_wins_over_the_file() {
+fn flags_override_the_environment_which_overrides_the_file() {
     let file = format!("{SMALL}server: {{port: 8001, bind: 10.0.0.1}}\n");
     let variables = [("LIVEBOX__SERVER__PORT", "8002")];
 
@@ -37,7 +37,7 @@ fn flags_win_over_the_environment_which_wins_over_the_file() {
 }
 
 #[test]
-fn a_wrong_value_is_blamed_on_where_it_came_from() {
+fn a_problem_names_the_origin_of_the_value() {
     let file = format!("{SMALL}server: {{port: 0}}\n");
     let variables = [("LIVEBOX__SERVER__PORT", "none"), ("LIVEBOX__SEVER__PORT", "8000")];
     assert_eq!(
@@ -67,7 +67,7 @@ fn a_wrong_value_is_blamed_on_where_it_came_from() {
 }
 
 #[test]
-fn variables_find_keys_whatever_their_case_and_dashes() {
+fn variables_match_keys_in_any_case_and_with_dashes() {
     let file = "feeds: {Front-Door.2: {test: clock}}\nstreams: {Front-Door.2: {}}\n";
     for name in [
         "LIVEBOX__STREAMS__FRONT_DOOR_2__BITRATE",
@@ -82,7 +82,7 @@ fn variables_find_keys_whatever_their_case_and_dashes() {
 }
 
 #[test]
-fn a_variable_that_may_mean_two_keys_or_none_is_told() {
+fn ambiguous_and_unknown_variables_are_reported() {
     let file = "feeds: {a-b: {test: clock}, a.b: {test: clock}}\nstreams: {a-b: {}, a.b: {}}\n";
     let variables = [("LIVEBOX__FEEDS__A_B__FPS", "5"), ("LIVEBOX__SERVER____PORT", "80")];
     assert_eq!(
@@ -95,14 +95,14 @@ fn a_variable_that_may_mean_two_keys_or_none_is_told() {
 }
 
 #[test]
-fn an_empty_variable_brings_the_default_back_and_others_are_ignored() {
+fn an_empty_variable_restores_the_default_and_foreign_ones_are_ignored() {
     let file = format!("{SMALL}server: {{port: 8001}}\n");
     let variables = [("LIVEBOX__SERVER__PORT", ""), ("LIVEBOX_PORT", "1"), ("PATH", "/bin")];
     assert_eq!(with(&file, &variables).unwrap().server.port, 8000);
 }
 
 #[test]
-fn the_environment_alone_can_name_a_camera_and_a_push() {
+fn the_environment_alone_can_configure_a_camera_and_a_push() {
     let variables = [
         ("LIVEBOX__FEEDS__CAMERA__TEST", ""),
         ("LIVEBOX__FEEDS__CAMERA__V4L2", "/dev/video0"),
@@ -117,14 +117,14 @@ fn the_environment_alone_can_name_a_camera_and_a_push() {
 }
 
 #[test]
-fn a_layer_above_hides_no_mistake_of_the_file() {
+fn problems_of_overridden_values_are_reported() {
     let file = format!("{SMALL}server: 8001\n");
     let told = lines(&layered(&file, &[], &flags("8003")).unwrap_err());
     assert_eq!(told, "server (line 3): must hold keys of its own, not a value or a list\n");
 }
 
 #[test]
-fn streams_keep_the_order_of_the_file_and_names_keep_their_letters() {
+fn streams_keep_their_order_and_names_their_case() {
     let names = ["Zoo", "a.b-c", "front", "Back_1", "0", "alpha"];
     let section = |body: &str| names.map(|name| format!("  {name}: {{{body}}}\n")).concat();
     let file = format!("feeds:\n{}streams:\n{}", section("test: clock"), section(""));
@@ -135,7 +135,7 @@ fn streams_keep_the_order_of_the_file_and_names_keep_their_letters() {
 }
 
 #[test]
-fn without_a_file_the_original_defaults_are_built_in() {
+fn without_a_file_the_built_in_configuration_is_used() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("livebox.yaml");
     let (text, origin) = text_of(&Place::Default, &path).unwrap();
@@ -155,7 +155,7 @@ fn without_a_file_the_original_defaults_are_built_in() {
 }
 
 #[test]
-fn every_spelling_of_a_value_is_read() {
+fn every_spelling_of_a_value_is_accepted() {
     let settings = parse_text(
         "server: {port: \"8080\", bind: '*'}\n\
          feeds:\n  a: {test: clock, mode: 2.5, size: 360p}\n  b: {test: clock, mode: 5m}\n\

@@ -21,14 +21,14 @@ const CONFIGURATION: &str = include_str!("../../../docs/configuration.md");
 const RECORDINGS_PAGE: &str = include_str!("../../../docs/recordings.md");
 
 #[test]
-fn the_manual_gives_every_key_its_default() {
+fn the_manual_states_the_default_of_every_key() {
     let manual = parse_text(MANUAL).unwrap();
     let defaults = parse_text(SMALL).unwrap();
     assert_eq!(format!("{manual:#?}"), format!("{defaults:#?}"));
 }
 
 #[test]
-fn the_manuals_push_gives_every_key_its_default() {
+fn the_push_of_the_manual_states_the_default_of_every_key() {
     let manual = parse_text(&with_push()).unwrap();
     let url = "rtmps://a.rtmps.youtube.com/live2";
     let defaults = parse_text(&format!("{SMALL}pushes: {{youtube: {{url: '{url}'}}}}")).unwrap();
@@ -76,7 +76,7 @@ fn every_example_in_the_documents_loads() {
 }
 
 #[test]
-fn the_manual_knows_every_key_in_its_section() {
+fn the_manual_has_every_key_in_its_section() {
     let sections: [(&str, &[&str]); 12] = [
         ("server", &service::SERVER),
         ("access", &service::ACCESS),

@@ -42,7 +42,7 @@ streams:
 "#;
 
 #[test]
-fn a_file_with_templates_is_the_file_written_by_hand() {
+fn a_file_with_templates_equals_the_expanded_file() {
     let (once, by_hand) = (parse_text(WRITTEN_ONCE).unwrap(), parse_text(WRITTEN_BY_HAND).unwrap());
     assert_eq!(format!("{once:#?}"), format!("{by_hand:#?}"));
     let feeds: Vec<_> = once.byte_feeds.iter().map(|feed| feed.name.as_str()).collect();
@@ -52,7 +52,7 @@ fn a_file_with_templates_is_the_file_written_by_hand() {
 }
 
 #[test]
-fn what_a_set_makes_stands_behind_what_the_file_has_and_may_be_overridden() {
+fn entries_of_a_set_follow_those_of_the_file_and_may_be_overridden() {
     let file = "use: [{set: cam, name: b, fps: 5}]\n\
         templates:\n  sets:\n    cam:\n      params: {fps: , size: 360p}\n      \
         feeds: {'{name}': {test: clock, fps: '{fps}', size: '{size}', overlay: {text: 'Gate {{{name}}}'}}}\n      \
@@ -70,7 +70,7 @@ fn what_a_set_makes_stands_behind_what_the_file_has_and_may_be_overridden() {
 }
 
 #[test]
-fn an_argument_is_one_word_of_the_command_whatever_is_in_it() {
+fn an_argument_with_any_content_is_one_word_of_the_command() {
     let settings = parse_text(
         "templates: {commands: {show: \"ff -i {input} -vf 'drawtext={text}' {output}\"}, \
          sets: {cam: {params: [dev], feeds: {'{name}': {command: \"gen '{dev}' {dev}\"}}}}}\n\
@@ -87,7 +87,7 @@ fn an_argument_is_one_word_of_the_command_whatever_is_in_it() {
 }
 
 #[test]
-fn braces_of_an_ordinary_command_are_its_own() {
+fn braces_of_a_command_without_a_template_are_literal() {
     let settings = parse_text(
         "templates: {commands: {count: \"awk '{{print {column}}}'\"}}\n\
          streams: {a: {command: \"awk '{print $1}'\"}, b: {template: count, args: {column: $2}}}\n",
@@ -99,7 +99,7 @@ fn braces_of_an_ordinary_command_are_its_own() {
 }
 
 #[test]
-fn a_variable_cannot_bring_a_template_but_wins_over_its_command() {
+fn a_variable_cannot_add_a_template_but_overrides_its_command() {
     let variable = |name: &str, value: &str| [(format!("LIVEBOX__{name}"), value.to_owned())];
     let file = "templates: {commands: {c: 'cat {x}'}}\nstreams: {a: {template: c, args: {x: b}}}\n";
     let parse_layers = |variables: &[_]| parse_layers(file, variables, &Overrides::default());
@@ -112,7 +112,7 @@ fn a_variable_cannot_bring_a_template_but_wins_over_its_command() {
 }
 
 #[test]
-fn templates_that_grow_without_bound_are_refused_at_once() {
+fn templates_with_an_oversized_result_are_refused() {
     let mut wide = "templates: {sets: {s: {params: [x], streams: {".to_owned();
     for index in 0..100 {
         write!(wide, "'{{name}}{index}': {{command: 'cat {{x}}'}}, ").unwrap();
