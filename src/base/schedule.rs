@@ -34,8 +34,8 @@ struct Window {
 /// A text that is not a schedule: its first bad part, with examples.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{part:?} is no time to record; it reads like `sun 9:45-11:15`, `mon-fri sun 06:00-22:00`, \
-     `21:30-24:00` for every day, and several with commas between them"
+    "{part:?} is not a recording time; use for example `sun 9:45-11:15`, `mon-fri sun 06:00-22:00`, \
+     `21:30-24:00` for every day, or several of them separated by commas"
 )]
 pub struct BadSchedule {
     pub part: String,

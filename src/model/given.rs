@@ -1,30 +1,29 @@
-//! What a feed gives to the streams and feeds that take from it.
+//! What a shared feed delivers to its streams and derived feeds.
 
 use serde::{Deserialize, Serialize};
 
-/// The pictures that a shared feed gives.
+/// The video format that a shared feed delivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pictures {
-    /// Plain ones, turned and written over as the feed asks.
+    /// Raw pictures, with the rotation and the overlay of the feed.
     Plain,
-    /// H.264 as it came.
+    /// H.264, passed through.
     H264 {
-        /// Whether they are shown in the order in which they are decoded.
+        /// Whether presentation order and decoding order are equal.
         in_order: bool,
     },
 }
 
-/// What a shared feed gives.
+/// The tracks that a shared feed delivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Given {
-    /// Nothing where it is a sound alone.
+    /// `None` for a feed without video.
     pub pictures: Option<Pictures>,
     pub sound: bool,
 }
 
 impl Given {
-    /// Whether its pictures are known to be shown in another order than that
-    /// in which they are decoded.
+    /// Whether presentation order and decoding order are known to differ.
     pub fn is_disordered(self) -> bool {
         self.pictures == Some(Pictures::H264 { in_order: false })
     }

@@ -1,4 +1,4 @@
-//! Names from outside, checked once.
+//! Validated names of feeds, streams and pushes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -66,7 +66,7 @@ name!(
     FeedName
 );
 name!(
-    /// The name of a stream; also its place in URLs unless the config says otherwise.
+    /// The name of a stream; also its path in URLs, unless configured otherwise.
     StreamName
 );
 name!(
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_plain_words() {
+    fn names_have_1_to_64_plain_characters() {
         for good in ["front", "cam-2", "a.b_c", "0"] {
             assert!(good.parse::<StreamName>().is_ok(), "{good}");
         }

@@ -1,6 +1,6 @@
-//! The vocabulary: names, access units, tracks, what is going on.
+//! The common types: names, access units, tracks, status.
 //!
-//! Types without behaviour of their own; every folder above may speak them.
+//! Types without behaviour, for use in every higher folder.
 
 pub mod given;
 pub mod ids;

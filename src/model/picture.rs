@@ -1,8 +1,8 @@
-//! What a picture is to be.
+//! File formats of still pictures.
 
 use serde::{Deserialize, Serialize};
 
-/// The file that a picture becomes.
+/// The file format of a still picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Format {
     Jpg {

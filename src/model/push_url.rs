@@ -1,39 +1,39 @@
-//! Where a push goes: an RTMP URL, checked once.
+//! The RTMP URL of a push, validated.
 //!
-//! The URL may end with a stream key, so it is kept as a secret, and no error
-//! ever repeats it. Does not resolve or open anything.
+//! The URL may end with a stream key. Therefore it is a secret, and no error
+//! quotes it. Does not resolve or connect.
 
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use crate::base::secret::Secret;
 
-/// The URL of an RTMP receiver: `rtmp://` or `rtmps://`, a host that can be
-/// one, a port from 1 to 65535 if any, nothing unprintable.
+/// The URL of an RTMP server: `rtmp://` or `rtmps://`, a valid host, an optional
+/// port from 1 to 65535, no blanks or control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushUrl(Secret);
 
-/// Why a text is not such a URL. Never quotes it.
+/// Why a text is not a [`PushUrl`]. Never quotes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadPushUrl {
     #[error("the URL does not begin with rtmp:// or rtmps://")]
     NoScheme,
-    #[error("the scheme of the URL is not one of a push; use rtmp:// or rtmps://")]
+    #[error("the scheme of the URL is not supported for pushes; use rtmp:// or rtmps://")]
     Scheme,
-    #[error("the URL is longer than {LONGEST} bytes")]
+    #[error("the URL is longer than {MAX_BYTES} bytes")]
     Long,
-    #[error("the URL has a space or a control character in it")]
+    #[error("the URL contains a space or a control character")]
     Character,
-    #[error("the URL has no host, as in rtmp://HOST/APP")]
+    #[error("the URL has no valid host, as in rtmp://HOST/APP")]
     Host,
-    #[error("the port in the URL is not one from 1 to 65535")]
+    #[error("the port in the URL is not a number from 1 to 65535")]
     Port,
     #[error("the end of the URL is a placeholder; put the stream key of your channel there")]
     Placeholder,
 }
 
-/// The longest text that makes sense as a URL with a key.
-const LONGEST: usize = 1024;
+/// Maximum length of a URL with a key.
+const MAX_BYTES: usize = 1024;
 
 impl FromStr for PushUrl {
     type Err = BadPushUrl;
@@ -43,17 +43,17 @@ impl FromStr for PushUrl {
         if !matches!(scheme, "rtmp" | "rtmps") {
             return Err(BadPushUrl::Scheme);
         }
-        if text.len() > LONGEST {
+        if text.len() > MAX_BYTES {
             return Err(BadPushUrl::Long);
         }
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(BadPushUrl::Character);
         }
         let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-        let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
-        let (host, port) = match place.rsplit_once(':') {
+        let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest);
+        let (host, port) = match host_and_port.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => (host, Some(port)),
-            _ => (place, None),
+            _ => (host_and_port, None),
         };
         if !is_host(host) {
             return Err(BadPushUrl::Host);
@@ -70,17 +70,18 @@ impl FromStr for PushUrl {
 }
 
 impl PushUrl {
-    /// The text, for whoever sends there.
+    /// The whole URL.
     pub fn secret(&self) -> &Secret {
         &self.0
     }
 
-    /// Whether what goes there is encrypted.
+    /// Whether the connection is encrypted (RTMPS).
     pub fn is_encrypted(&self) -> bool {
         self.0.reveal().starts_with("rtmps://")
     }
 
-    /// The host, with its port where that is given, and the usual port.
+    /// The host, with its port if the URL has one, and the default port of the
+    /// scheme.
     pub fn place(&self) -> (&str, u16) {
         let (scheme, rest) = self.0.reveal().split_once("://").unwrap_or_default();
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -88,30 +89,30 @@ impl PushUrl {
         (place, if scheme == "rtmps" { 443 } else { 1935 })
     }
 
-    /// The port: 1935, or 443 for RTMPS, unless the URL has another.
+    /// The port of the URL; by default 1935, or 443 for RTMPS.
     pub fn port(&self) -> u16 {
-        let (place, usual) = self.place();
+        let (place, default) = self.place();
         let after_v6 = place.rsplit(']').next().unwrap_or_default();
-        after_v6.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(usual)
+        after_v6.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(default)
     }
 
-    /// The whole address: the key behind the URL, with one slash between.
+    /// The URL with the key appended after one slash.
     pub fn with_key(&self, key: Option<&Secret>) -> Self {
         let Some(key) = key else { return self.clone() };
         let url = self.0.reveal().trim_end_matches('/');
         Self(Secret::new(format!("{url}/{}", key.reveal())))
     }
 
-    /// The key where it is the end of the URL: what follows the application.
+    /// The key at the end of the URL: the path after the application.
     pub fn key(&self) -> Option<Secret> {
         let (_, rest) = self.0.reveal().split_once("://")?;
         let key = rest.splitn(3, '/').nth(2)?.trim_matches('/');
         (!key.is_empty()).then(|| Secret::new(key))
     }
 
-    /// The URL as it may be shown where the key is `key`, or else its end:
-    /// without a password, a query, and what follows the application, unless
-    /// the key stands apart: `rtmp://host/live2/••••••`.
+    /// The URL for display: `rtmp://host/live2/••••••`. Without a login and a
+    /// query; the path after the application is masked if there is no separate
+    /// `key`, since it is the key then.
     pub fn shown(&self, key: Option<&Secret>) -> String {
         let (scheme, rest) = self.0.reveal().split_once("://").unwrap_or(("rtmp", ""));
         let without_query = rest.split(['?', '#']).next().unwrap_or_default();
@@ -127,8 +128,7 @@ impl PushUrl {
     }
 }
 
-/// Whether a stream key is one that an example shows, or a masked one, in the
-/// place of somebody's own: sending with it cannot work.
+/// Whether a stream key is a placeholder from an example, or a masked key.
 pub fn is_placeholder(key: &str) -> bool {
     let key = key.split(['?', '/']).next().unwrap_or_default();
     let is_masked = key.contains(['…', '•', '<', '>']) || key.contains("...");
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_push_goes_to_an_rtmp_host() {
+    fn rtmp_urls_with_a_host_are_accepted() {
         for text in [
             "rtmp://a.rtmp.youtube.com/live2",
             "rtmps://x:443/app/key?token=1",
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_port_is_the_usual_one_unless_the_url_has_another() {
+    fn the_port_is_the_default_unless_the_url_has_one() {
         for (text, port) in [
             ("rtmp://a.example/live2/x", 1935),
             ("rtmps://a.example/live2/x:7", 443),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_push_url_is_explained_and_never_repeated() {
+    fn an_invalid_push_url_has_its_own_error_which_does_not_quote_it() {
         for (text, why) in [
             ("KEYKEY", BadPushUrl::NoScheme),
             ("http://host/KEYKEY", BadPushUrl::Scheme),
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_shows_its_path_only_where_the_key_stands_apart() {
+    fn the_path_after_the_application_is_shown_only_with_a_separate_key() {
         let whole = url("rtmp://u:p@a.example/live2/KEY-1234?x=KEY-1234");
         assert_eq!(whole.shown(None), "rtmp://a.example/live2/••••••");
         assert_eq!(format!("{whole:?}"), "PushUrl(Secret(••••••))");
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_joined_with_one_slash_and_known_at_the_end_of_a_url() {
+    fn a_key_is_appended_with_one_slash_and_found_at_the_end_of_a_url() {
         let key = Secret::new("KEY-1");
         for text in ["rtmp://a.example/live2", "rtmp://a.example/live2/"] {
             let joined = url(text).with_key(Some(&key));
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_examples_show_instead_of_a_key_is_no_key() {
+    fn placeholders_of_examples_are_refused_as_keys() {
         for text in [
             "…",
             "...",
@@ -274,7 +274,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn whatever_passes_can_be_joined_and_shown(text in "rtmps?://\\PC{0,60}") {
+        fn no_valid_url_causes_a_panic(text in "rtmps?://\\PC{0,60}") {
             if let Ok(url) = text.parse::<PushUrl>() {
                 url.shown(None);
                 url.key();

@@ -1,17 +1,17 @@
-//! Recordings: what operators want of them.
+//! An operator's choice for the recording of a stream.
 
 use serde::{Deserialize, Serialize};
 
-/// Whether a stream is recorded otherwise than planned, because an operator
-/// wants it so.
+/// Whether an operator has overridden the recording plan of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ManualOverride {
-    /// As planned.
+    /// Not overridden.
     #[default]
     Plan,
     On,
-    /// Until that many seconds since 1970, or until an operator starts it.
+    /// Until `until`, in seconds since 1970; `None`: until an operator starts
+    /// the recording.
     Off {
         until: Option<i64>,
     },

@@ -1,4 +1,4 @@
-//! What is going on, as every page and API shows it.
+//! The status of everything, as all pages and APIs render it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,29 +12,29 @@ use crate::model::ids::{FeedName, PushName, StreamName};
 /// Why a pipeline is not running.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Failure {
-    /// It ran, but nothing came out of it for this long.
+    /// It ran, but has delivered nothing for this long.
     NoFrames { after: Duration },
-    /// An element said what is wrong; secrets are taken out.
+    /// An error message of an element, with secrets masked.
     Element { element: String, message: String },
     /// An element is not installed.
     MissingElement { element: String, package: Option<Cow<'static, str>> },
-    /// It could not be put together at all.
+    /// The pipeline could not be built.
     Build(String),
-    /// The camera cannot do what is asked of it.
+    /// The camera does not support the configuration.
     Camera(String),
     /// The file cannot be played.
     File(String),
-    /// The disk takes no recording.
+    /// The recording cannot be written to the disk.
     Disk(String),
     /// The command cannot be started, or has ended.
     Command(String),
-    /// The process that its pipeline runs in has died.
+    /// The host process of the pipeline has died.
     Crash(String),
-    /// Its input came to an end.
+    /// Its input has ended.
     Ended,
-    /// What it passes on is encoded differently from now on.
+    /// The encoding of its input has changed.
     CodecChange,
-    /// An operator asked for a fresh start.
+    /// An operator requested a restart.
     Restart,
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A pipeline's phase as it is told to people, with spans instead of instants.
+/// A pipeline's phase for display, with spans instead of instants.
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
     Idle,
@@ -77,7 +77,7 @@ pub enum State {
         retry_in: Duration,
         cause: Failure,
     },
-    /// It failed, and is not tried again by itself.
+    /// It failed and is not retried.
     Over {
         cause: Failure,
     },
@@ -96,7 +96,7 @@ impl State {
         }
     }
 
-    /// What a person wants to know besides the word; may be empty.
+    /// Cause and time of the next try, for display; may be empty.
     pub fn detail(&self) -> String {
         match self {
             State::Waiting { retry_in, cause } => {
@@ -108,17 +108,17 @@ impl State {
     }
 }
 
-/// What has happened to a pipeline so far.
+/// The history of a pipeline.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Past {
-    /// Failures, each of which is followed by another start; a start on demand
-    /// or by an operator does not count.
+    /// Restarts after failures; a start on demand or by an operator does not
+    /// count.
     pub restarts: u32,
-    /// The newest few, the last one first.
+    /// The latest ends of runs, the newest first.
     pub ends: Vec<Ended>,
 }
 
-/// An end of a run.
+/// The end of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ended {
     pub ago: Duration,
@@ -134,37 +134,38 @@ pub struct Stream {
     pub state: State,
     /// Connected readers: viewers and pushes.
     pub readers: usize,
-    /// Bytes of access units that its feed has given since the start of the service.
+    /// Bytes of access units from its feed since the start of the service.
     pub bytes_in: u64,
-    /// Bytes handed to viewers since the start of the service.
+    /// Bytes sent to viewers since the start of the service.
     pub bytes_out: u64,
-    /// Pictures since the start of the service; frames of sound where that is
-    /// all there is.
+    /// Pictures since the start of the service; audio frames for a stream
+    /// without video.
     pub frames: u64,
-    /// Chunks that readers were too slow for, since the start of the service.
+    /// Chunks that slow readers have lost since the start of the service.
     pub lost: u64,
-    /// Frames left out before the encoder, which was too slow for them, since
-    /// the start of the service.
+    /// Frames dropped because the encoder was too slow, since the start of the
+    /// service.
     pub dropped: u64,
-    /// How long ago the newest chunk came; nothing if there is none in memory.
+    /// The time since the newest chunk arrived; `None` if none is in memory.
     pub newest_age: Option<Duration>,
-    /// What really comes out, where it was measured.
+    /// Measured bits per second; `None` until measured.
     pub bitrate: Option<u64>,
+    /// Measured pictures per second; `None` until measured.
     pub fps: Option<f64>,
     /// Access units skipped because they were malformed.
     pub malformed: u64,
     pub past: Past,
-    /// Why it went down the last time, however long ago.
+    /// The latest failure, however long ago.
     pub last_failure: Option<Failure>,
-    /// Those whose addresses are known, in the order in which they came.
+    /// Viewers with a known address, in the order of their arrival.
     pub clients: Vec<Client>,
     /// `on-demand`, `continuous`, or how long the feed runs after its last reader.
     pub mode: String,
-    /// What the configuration asks for: `1280x720, 30 frames a second, 2Mbit/s`.
+    /// The configured format: `1280x720, 30 frames a second, 2Mbit/s`.
     pub set_to: String,
-    /// Size, codec and profile as the SPS has them.
+    /// Size, codec and profile from the SPS.
     pub picture: Option<Picture>,
-    /// Which encoder, and why this one.
+    /// The encoder and the reason for its choice.
     pub encoder: Option<Encoder>,
 }
 
@@ -178,7 +179,7 @@ pub struct Client {
     pub since: Duration,
 }
 
-/// One stream of bytes with its feed.
+/// One byte stream with its feed.
 #[derive(Clone, Debug)]
 pub struct ByteStream {
     pub name: StreamName,
@@ -187,11 +188,11 @@ pub struct ByteStream {
     pub content_type: String,
     pub state: State,
     pub readers: usize,
-    /// Bytes handed to viewers since the start of the service.
+    /// Bytes sent to viewers since the start of the service.
     pub bytes_out: u64,
-    /// Bytes that viewers were too slow for.
+    /// Bytes that slow viewers have lost since the start of the service.
     pub lost: u64,
-    /// Of what makes its bytes: its own command, or its feed.
+    /// The history of its source: its own command, or its feed.
     pub past: Past,
     pub last_failure: Option<Failure>,
 }
@@ -208,7 +209,7 @@ pub struct Feed {
     pub streams: Vec<StreamName>,
 }
 
-/// A feed that gives bytes.
+/// A feed of a byte stream.
 #[derive(Clone, Debug)]
 pub struct ByteFeed {
     pub name: FeedName,
@@ -216,14 +217,14 @@ pub struct ByteFeed {
     pub mode: String,
     pub state: State,
     pub readers: usize,
-    /// What it has given since the start of the service.
+    /// Bytes delivered since the start of the service.
     pub bytes: u64,
     pub past: Past,
     pub last_failure: Option<Failure>,
     pub streams: Vec<StreamName>,
 }
 
-/// The picture that really comes out.
+/// The actual video format of a stream.
 #[derive(Clone, Debug)]
 pub struct Picture {
     pub width: u32,
@@ -237,9 +238,9 @@ pub struct Picture {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Encoder {
     pub element: String,
-    /// Why it was chosen before the others.
+    /// The reason for its choice.
     pub because: String,
-    /// It is the feed itself, whose H.264 passes through.
+    /// The feed delivers H.264, which passes through.
     pub is_feed: bool,
 }
 
@@ -251,60 +252,60 @@ pub struct Push {
     pub state: State,
     /// Bytes sent since the start of the service.
     pub bytes_out: u64,
-    /// Bits a second over the last seconds; nothing while it is not live.
+    /// Bits per second over the last seconds; 0 while it is not live.
     pub bitrate: u64,
-    /// Frames that it was too slow for, since the start of the service.
+    /// Chunks lost because the push was too slow, since the start of the service.
     pub lost: u64,
     pub past: Past,
-    /// Where it goes, as it may be shown.
+    /// The destination, for display.
     pub url: Option<String>,
-    /// Whether it sends, or will try next, to its backup; nothing where it has none.
+    /// Whether it sends, or will try next, to its backup; `None` without one.
     pub on_backup: Option<bool>,
-    /// Why it went down first since it was live for long: what follows is often
-    /// only the consequence.
+    /// The first failure since it was last live for long: later failures are
+    /// often only its consequence.
     pub first_failure: Option<Failure>,
-    /// Why it went down the last time, however long ago.
+    /// The latest failure, however long ago.
     pub last_failure: Option<Failure>,
 }
 
 impl Push {
-    /// The first failure, where it is another one than the last.
+    /// The first failure, if it differs from the last.
     pub fn first_cause(&self) -> Option<&Failure> {
         self.first_failure.as_ref().filter(|first| Some(*first) != self.last_failure.as_ref())
     }
 }
 
-/// Everything at one moment; all pages and APIs render this.
+/// The status at one moment; all pages and APIs render this.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub service: Service,
-    /// Those that several streams share.
+    /// Feeds that several streams share.
     pub feeds: Vec<Feed>,
     pub streams: Vec<Stream>,
     pub byte_feeds: Vec<ByteFeed>,
     pub byte_streams: Vec<ByteStream>,
     pub pushes: Vec<Push>,
-    /// Since the configuration was read last.
+    /// Since the configuration was last loaded.
     pub rolled_back: Vec<RolledBack>,
-    /// What is wrong with the folders of the configuration.
+    /// Faults of the configured folders.
     pub problems: Vec<Problem>,
     pub recordings: Recordings,
 }
 
-/// What is recorded, and what that costs the disk.
+/// Recordings and their use of the disk.
 #[derive(Clone, Debug, Default)]
 pub struct Recordings {
     pub streams: Vec<Recorded>,
-    /// Of each stream that has recordings, also of those that the configuration
-    /// has no longer.
+    /// Of each stream with recordings, including streams that are no longer
+    /// configured.
     pub usage: Vec<(StreamName, Usage)>,
-    /// What the disk has room for; nothing where that is not known.
+    /// Free bytes of the disk; `None` if unknown.
     pub free: Option<u64>,
-    /// What went wrong the last time.
+    /// The latest error.
     pub last_error: Option<String>,
 }
 
-/// What recordings take and have cost.
+/// Recordings on the disk, and bytes written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Recordings on the disk and their bytes.
@@ -318,7 +319,7 @@ pub struct Usage {
 }
 
 impl Recordings {
-    /// Of all streams together.
+    /// The sum over all streams.
     pub fn total(&self) -> Usage {
         let add = |sum: Usage, (_, one): &(StreamName, Usage)| Usage {
             count: sum.count + one.count,
@@ -330,12 +331,12 @@ impl Recordings {
         self.usage.iter().fold(Usage::default(), add)
     }
 
-    /// Takes out what the recordings of streams that are not `open` take.
+    /// Removes the usage of streams that are not `open`.
     pub fn close(&mut self, open: impl Fn(&StreamName) -> bool) {
         let before = self.usage.len();
         self.usage.retain(|(stream, _)| open(stream));
         if self.usage.len() < before {
-            // It may name one of them.
+            // It may name a removed stream.
             self.last_error = None;
         }
     }
@@ -354,12 +355,12 @@ pub struct Recorded {
     pub last_failure: Option<Failure>,
 }
 
-/// Something of the box that does not work, and that no stream or push can tell.
+/// A fault of the service that is not the failure of a stream or push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The key of the configuration that it is about.
+    /// The configuration key.
     pub what: &'static str,
-    /// A sentence without an end.
+    /// A sentence without a full stop.
     pub text: String,
 }
 
@@ -369,18 +370,18 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A setting that gave nothing, so that an earlier one is in force again.
+/// A setting that delivered nothing and was replaced by the previous one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RolledBack {
     /// `feed NAME` or `stream NAME`.
     pub what: String,
-    /// What was seen of the new one.
+    /// Why the new setting was rolled back.
     pub reason: String,
-    /// Those that it is about.
+    /// The affected streams.
     pub streams: Vec<StreamName>,
 }
 
-/// A stream of which somebody may know no more than that there is one.
+/// A stream of which the caller may know only name and URL.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Closed {
     pub name: StreamName,
@@ -388,8 +389,8 @@ pub struct Closed {
 }
 
 impl Snapshot {
-    /// Takes out what is known of the streams that are not `open`, with their
-    /// pushes and the feeds that only they show.
+    /// Removes the streams that are not `open`, with their pushes, and the feeds
+    /// without another stream. Returns the removed streams.
     pub fn close(&mut self, open: impl Fn(&StreamName) -> bool) -> Vec<Closed> {
         let tracks = self.streams.iter().map(|stream| (&stream.name, &stream.url));
         let bytes = self.byte_streams.iter().map(|stream| (&stream.name, &stream.url));
@@ -414,7 +415,7 @@ impl Snapshot {
         self.byte_feeds.retain(|feed| !feed.streams.is_empty());
         self.rolled_back.retain(|one| one.streams.iter().any(shown));
         if !closed.is_empty() {
-            // It may name one of them.
+            // It may name a removed stream.
             self.recordings.last_error = None;
         }
         closed

@@ -1,23 +1,23 @@
-//! What a decoder must know about a track before its first frame.
+//! Decoder configurations of tracks.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// An H.264 track. Equal values mean that a decoder may go on undisturbed.
+/// An H.264 track. For equal values, a decoder needs no restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VideoInfo {
     /// The sequence parameter set, NAL header included, without start code.
     pub sps: Bytes,
-    /// The picture parameter set, likewise.
+    /// The picture parameter set, NAL header included, without start code.
     pub pps: Bytes,
     /// Pixels after cropping.
     pub width: u32,
     pub height: u32,
     /// `profile_idc`, the constraint flags byte and `level_idc`.
     pub profile: [u8; 3],
-    /// From the VUI timing information, where there is any.
+    /// From the VUI timing information; `None` without it.
     pub frame_duration: Option<Duration>,
 }
 
@@ -28,7 +28,7 @@ impl VideoInfo {
         format!("avc1.{profile:02x}{constraints:02x}{level:02x}")
     }
 
-    /// The profile's everyday name (ISO/IEC 14496-10, A.2).
+    /// The common name of the profile (ISO/IEC 14496-10, A.2).
     pub fn profile_name(&self) -> &'static str {
         match (self.profile[0], self.profile[1] & 0x40 != 0) {
             (66, true) => "constrained-baseline",
@@ -43,7 +43,7 @@ impl VideoInfo {
         }
     }
 
-    /// The level as people write it: `3.1`, `4`.
+    /// The level in its usual notation: `3.1`, `4`.
     pub fn level_name(&self) -> String {
         match (self.profile[2] / 10, self.profile[2] % 10) {
             (whole, 0) => whole.to_string(),

@@ -1,4 +1,4 @@
-//! One encoded frame on its way from the encoder to the viewers.
+//! Access units: encoded frames.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::time::MediaTime;
 
-/// Which of a stream's tracks something belongs to.
+/// The kind of a track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TrackKind {
     Video,
     Audio,
 }
 
-/// One encoded frame of one track, as the feed gave it.
+/// One encoded frame of one track, as received from the feed.
 ///
 /// Video is one H.264 access unit in Annex B form (ISO/IEC 14496-10); audio is
 /// one raw AAC frame without ADTS header (ISO/IEC 14496-3).
@@ -23,7 +23,7 @@ pub struct AccessUnit {
     pub track: TrackKind,
     pub pts: MediaTime,
     pub dts: MediaTime,
-    /// How long the frame lasts, where the feed says so.
+    /// Duration of the frame; `None` if the feed does not give it.
     pub duration: Option<Duration>,
     pub data: Bytes,
 }

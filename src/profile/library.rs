@@ -1,4 +1,4 @@
-//! The profiles that come with livebox.
+//! The built-in profiles.
 
 use super::text::Profile;
 
@@ -9,12 +9,12 @@ pub enum Kind {
     Encoder,
     Audio,
     Pull,
-    /// A track that is found in bytes.
+    /// A track of a demultiplexed byte stream.
     Track,
     Push,
     Picture,
     Filter,
-    /// What is made of a recording.
+    /// Remuxing of a recording.
     Recording,
 }
 
@@ -82,13 +82,14 @@ files! {
 
 /// The names of all profiles of one kind.
 pub fn names(kind: Kind) -> impl Iterator<Item = &'static str> {
-    FILES.iter().filter(move |(of, _, _)| *of == kind).map(|(_, name, _)| *name)
+    FILES.iter().filter(move |(known, _, _)| *known == kind).map(|(_, name, _)| *name)
 }
 
-/// The profile of this name, if livebox has one.
+/// The built-in profile with this name; `None` if there is none.
 pub fn profile(kind: Kind, name: &str) -> Option<Profile> {
-    let (_, name, text) = FILES.iter().find(|(of, known, _)| *of == kind && *known == name)?;
-    Some(Profile::parse(name, text).expect("a test parses every profile that is shipped"))
+    let is_wanted = |file: &&(Kind, &str, &str)| file.0 == kind && file.1 == name;
+    let (_, name, text) = FILES.iter().find(is_wanted)?;
+    Some(Profile::parse(name, text).expect("a test parses every built-in profile"))
 }
 
 #[cfg(test)]
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_profile_that_is_shipped_has_the_right_form() {
+    fn every_built_in_profile_parses() {
         for (_, name, text) in FILES {
             Profile::parse(name, text).unwrap();
         }

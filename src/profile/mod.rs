@@ -1,6 +1,6 @@
-//! Profiles: pipelines as text with typed slots, turned into launch lines.
+//! Profiles: pipelines as text with typed slots, rendered to launch lines.
 //!
-//! Pure text in, pure text out; nothing here knows whether an element exists.
+//! Pure functions over text: they do not check whether an element exists.
 
 mod library;
 mod text;

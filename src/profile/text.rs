@@ -1,10 +1,10 @@
-//! The form of a profile file, and filling its slots.
+//! Parses profile files and fills their slots.
 //!
-//! The form is described in `pipelines/README.md`.
+//! `pipelines/README.md` describes the format.
 
 use std::fmt::Write as _;
 
-/// A profile that has the right form.
+/// A parsed profile.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     name: String,
@@ -12,13 +12,13 @@ pub struct Profile {
     lines: Vec<Line>,
 }
 
-/// What a slot is filled with.
+/// The value of a slot.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Slot {
     Int(u32),
     /// Letters, digits and `-_.+`.
     Word(String),
-    /// Anything; it is quoted for the launch line.
+    /// Any text; it is quoted for the launch line.
     Text(String),
 }
 
@@ -29,7 +29,7 @@ enum SlotType {
     Text,
 }
 
-/// One line of the body and the condition under which it stands.
+/// One line of the body and the condition under which it is used.
 #[derive(Clone, Debug, PartialEq)]
 struct Line {
     condition: Condition,
@@ -45,7 +45,7 @@ enum Condition {
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ProfileError {
-    #[error("no profile is called {profile:?}; there are {known}")]
+    #[error("there is no profile {profile:?}; the profiles are {known}")]
     Unknown { profile: String, known: String },
     #[error("profile {profile:?} line {line}: {what}")]
     Form { profile: String, line: usize, what: String },
@@ -58,8 +58,11 @@ pub enum ProfileError {
 }
 
 impl Profile {
-    /// Reads a profile file. Every slot in the body must be declared with its
-    /// type, and every declared slot must occur.
+    /// Parses a profile file.
+    ///
+    /// # Errors
+    /// A slot of the body is not declared with its type, a declared slot does
+    /// not occur, or a declaration or condition is malformed.
     pub fn parse(name: &str, text: &str) -> Result<Self, ProfileError> {
         let mut profile = Self { name: name.to_owned(), slots: Vec::new(), lines: Vec::new() };
         for (number, line) in text.lines().enumerate() {
@@ -80,19 +83,22 @@ impl Profile {
         Ok(profile)
     }
 
-    /// The launch line with `values` in its slots, over one line.
+    /// The launch text with `values` in its slots, in one line.
     ///
     /// Values for slots that the profile does not declare are ignored, so that
-    /// one set of values serves every encoder.
+    /// the same values can be passed to every encoder.
+    ///
+    /// # Errors
+    /// A slot has no value, or one of another type.
     pub fn render(&self, values: &[(&str, Slot)]) -> Result<String, ProfileError> {
         let mut rendered = Vec::new();
         for line in &self.lines {
-            let stands = match &line.condition {
+            let is_used = match &line.condition {
                 Condition::Always => true,
                 Condition::Filled(slot) => find(values, slot).is_some(),
                 Condition::NotFilled(slot) => find(values, slot).is_none(),
             };
-            if stands {
+            if is_used {
                 rendered.push(self.fill(&line.text, values)?);
             }
         }
@@ -162,7 +168,7 @@ impl Profile {
             Some((name, _)) => Err(ProfileError::Form {
                 profile: self.name.clone(),
                 line: 1,
-                what: format!("the slot {name:?} is declared but occurs nowhere"),
+                what: format!("the slot {name:?} is declared but not used"),
             }),
             None => Ok(()),
         }
@@ -191,7 +197,7 @@ fn body_line(line: &str) -> Result<Line, String> {
         return Ok(Line { condition: Condition::Always, text: line.to_owned() });
     };
     let Some((condition, text)) = conditional.split_once(' ') else {
-        return Err("a condition needs a text behind it".to_owned());
+        return Err("a condition needs a text after it".to_owned());
     };
     let condition = match condition.strip_prefix('!') {
         Some(slot) => Condition::NotFilled(slot.to_owned()),
@@ -200,7 +206,7 @@ fn body_line(line: &str) -> Result<Line, String> {
     Ok(Line { condition, text: text.to_owned() })
 }
 
-/// Splits at the first `{name}`: what stands before, the name, what follows.
+/// Splits at the first `{name}`: the text before, the name, the text after.
 fn next_slot(text: &str) -> Option<(&str, &str, &str)> {
     let open = text.find('{')?;
     let length = text[open..].find('}')?;
@@ -216,7 +222,7 @@ fn is_word(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+'))
 }
 
-/// Quotes as `gst_parse_launch` reads it: double quotes, backslash escapes.
+/// Quotes for `gst_parse_launch`: double quotes and backslash escapes.
 fn quote(line: &mut String, text: &str) {
     line.push('"');
     for c in text.chars() {
@@ -245,7 +251,7 @@ mod tests {
             ("size", Slot::Int(640)),
             ("name", Slot::Word("high-10".into())),
             ("device", Slot::Text("/dev/a \"b\\c".into())),
-            ("unheard", Slot::Int(1)),
+            ("undeclared", Slot::Int(1)),
         ]
     }
 
@@ -258,47 +264,47 @@ mod tests {
     }
 
     #[test]
-    fn a_conditional_line_follows_its_slot() {
+    fn a_conditional_line_is_used_if_its_slot_has_a_value() {
         let mut values = values();
         values.push(("extra", Slot::Int(7)));
         assert!(sample().render(&values).unwrap().ends_with("n=high-10 extra=7"));
     }
 
     #[test]
-    fn a_word_cannot_smuggle_in_an_element() {
+    fn a_word_cannot_add_an_element() {
         let mut values = values();
         values[1].1 = Slot::Word("x ! filesink location=/etc/passwd".into());
         assert!(matches!(sample().render(&values), Err(ProfileError::WrongType { .. })));
     }
 
     #[test]
-    fn a_missing_value_is_named() {
+    fn the_error_for_a_missing_value_names_the_slot() {
         let error = sample().render(&values()[1..]).unwrap_err();
         assert_eq!(error.to_string(), r#"profile "sample" needs a value for "size""#);
     }
 
     #[test]
-    fn a_file_of_the_wrong_form_is_refused_with_its_line() {
-        for (text, told) in [
+    fn a_malformed_file_is_refused_with_its_line() {
+        for (text, message) in [
             ("a {b}", r#"profile "p" has no slot "b""#),
             (
                 "# slots: b int\na",
-                r#"profile "p" line 1: the slot "b" is declared but occurs nowhere"#,
+                r#"profile "p" line 1: the slot "b" is declared but not used"#,
             ),
             ("x\n# slots: b", r#"profile "p" line 2: "b" is not "name type""#),
             (
                 "# slots: b real\n{b}",
                 r#"profile "p" line 1: "real" is not a slot type; use int, word or text"#,
             ),
-            ("?b", r#"profile "p" line 1: a condition needs a text behind it"#),
+            ("?b", r#"profile "p" line 1: a condition needs a text after it"#),
         ] {
-            assert_eq!(Profile::parse("p", text).unwrap_err().to_string(), told);
+            assert_eq!(Profile::parse("p", text).unwrap_err().to_string(), message);
         }
     }
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_the_reader_panic(text in ".{0,200}") {
+        fn no_text_causes_a_panic(text in ".{0,200}") {
             if let Ok(profile) = Profile::parse("p", &text) {
                 profile.render(&[]).ok();
             }

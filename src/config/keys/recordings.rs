@@ -95,7 +95,7 @@ mod tests {
         let problems = parse_text(&text).unwrap_err();
         let said: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
         for part in [
-            "streams.a.record (line 3): \"sunny 9:45-11:15\" is no time to record",
+            "streams.a.record (line 3): \"sunny 9:45-11:15\" is not a recording time",
             "recordings.folder (line 6): \"/nowhere/at/all\" is not an existing folder",
             "recordings.keep.days (line 7): \"0\" is not a number of days",
             "recordings.keep.size (line 7): \"many\" is not a number of bytes",
