@@ -136,7 +136,7 @@ impl Piece {
     /// the first caller, shared by all callers while the piece is new.
     pub fn rtp_packets(&self, tracks: &Tracks) -> Packets {
         let audio_clock = tracks.audio.as_ref().map_or(1, |audio| audio.rate);
-        self.rtp_packets.get(|| Packets::of(&self.chunk, self.rtp_numbers, audio_clock))
+        self.rtp_packets.get(|| Packets::new(&self.chunk, self.rtp_numbers, audio_clock))
     }
 
     /// The piece as MPEG-TS packets; otherwise as [`Piece::rtp_packets`].

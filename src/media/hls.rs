@@ -1,8 +1,8 @@
 //! HTTP Live Streaming from chunks (RFC 8216): segments and playlists.
 //!
-//! A segment is a list of chunks that stay shared with everybody else; nothing
-//! is copied or written to a disk. Only text and bytes here: who asks, and
-//! what is waited for, is decided elsewhere.
+//! A segment is a list of chunks that are shared with all other viewers; nothing
+//! is copied or written to a disk. Produces text and bytes; requests and waiting
+//! are handled in `http`.
 
 mod playlist;
 mod segment;
@@ -19,31 +19,31 @@ use super::packager::{Chunk, Init};
 use crate::base::time::{MediaTime, WallClock};
 use segment::Picture;
 
-/// Segments in a playlist. Apple's authoring rules want six at least.
-pub const LISTED: usize = 7;
+/// Maximum segments in a playlist. Apple's authoring rules require at least six.
+pub const MAX_LISTED: usize = 7;
 
-/// Players start three segments before the end.
-pub const FEWEST: usize = 3;
+/// Minimum segments in a playlist: players start three segments before the end.
+pub const MIN_LISTED: usize = 3;
 
 /// Players start this many target durations before the end (RFC 8216, 6.3.3).
 const HOLD_BACK: u64 = 3;
 
-/// A segment ends at the first key frame after this long.
-const SHORTEST: Duration = Duration::from_millis(900);
+/// A segment ends at the first key frame after this duration.
+const MIN_SEGMENT: Duration = Duration::from_millis(900);
 
-/// A hole in the timeline that players must be told of.
-const HOLE: Duration = Duration::from_millis(500);
+/// A longer gap in the timeline is a discontinuity.
+const MAX_GAP: Duration = Duration::from_millis(500);
 
 /// Rounded to whole seconds, no segment may exceed the target duration (RFC 8216, 4.3.3.1).
 const ROUNDING: Duration = Duration::from_millis(499);
 
-/// Groups of pictures may be this much longer than they are meant to be.
-const MARGIN: Duration = Duration::from_millis(100);
+/// Groups of pictures may be this much longer than nominal.
+const GOP_MARGIN: Duration = Duration::from_millis(100);
 
-/// A segment lasts no more seconds before a playlist was handed out, unless groups are meant to.
-const LONGEST: u64 = 10;
+/// Maximum seconds of a segment before the first playlist, unless the nominal GOP is longer.
+const MAX_FIRST_TARGET: u64 = 10;
 
-/// The wall clock follows the monotonic one, except when it is set.
+/// A larger difference to the monotonic clock means that the wall clock was set.
 const CLOCK_SET: Duration = Duration::from_millis(100);
 
 /// One segment: whole groups of pictures, or a part of a group that is too long.
@@ -51,20 +51,20 @@ const CLOCK_SET: Duration = Duration::from_millis(100);
 pub struct Segment {
     pub number: u64,
     generation: u32,
-    /// The timeline jumps, or decoding begins anew, before this segment.
+    /// A discontinuity precedes this segment: a gap, or another init segment.
     discontinuous: bool,
     start: MediaTime,
     duration: Duration,
-    /// What the wall clock showed at its start: milliseconds since 1970.
+    /// Wall-clock time of its start: milliseconds since 1970.
     date_ms: u64,
-    /// Its sounds have not begun yet.
-    awaits_sound: bool,
-    /// How long the longest playlist was that it stood in.
+    /// It has no audio yet.
+    awaits_audio: bool,
+    /// Duration of the longest playlist that listed it.
     listed_in: Duration,
-    /// When it may be forgotten, once it has left the playlist.
+    /// When it may be removed, once it has left the playlist.
     kept_until: MediaTime,
     pub pieces: Vec<Bytes>,
-    /// The length of all pieces.
+    /// Bytes of all pieces.
     pub len: usize,
     /// The latest picture.
     picture: Option<Picture>,
@@ -73,53 +73,53 @@ pub struct Segment {
 /// The newest segments of a stream.
 #[derive(Debug)]
 pub struct Window {
-    /// What all segments together may hold; those that a playlist needs stay whatever they hold.
-    most_bytes: usize,
-    /// How far apart key frames are meant to be.
+    /// Maximum bytes of all segments; [`MIN_LISTED`] segments are kept in any case.
+    max_bytes: usize,
+    /// Nominal distance of key frames.
     gop: Duration,
-    /// Those that have left the playlist, and then those in it.
+    /// Segments that have left the playlist, then those in it.
     segments: VecDeque<Segment>,
-    /// How many have left the playlist.
+    /// Number of segments that have left the playlist.
     removed: usize,
     inits: Vec<Arc<Init>>,
     open: Option<Segment>,
     next_number: u64,
     /// Discontinuities that have left the playlist.
     discontinuities: u64,
-    /// In whole seconds. Chosen with the first playlist, as it must never change (RFC 8216, 6.2.1).
+    /// In whole seconds. Fixed with the first playlist, as it must not change (RFC 8216, 6.2.1).
     target: Option<u64>,
     /// Every segment of the playlist begins with a key frame.
     independent: bool,
-    /// What comes next does not continue what came last.
-    torn: bool,
-    /// Where the timeline stood at the end of the last chunk.
+    /// The next segment follows a discontinuity.
+    discontinuity_pending: bool,
+    /// Generation and end of the last chunk.
     reached: Option<(u32, MediaTime)>,
     last_key: Option<MediaTime>,
-    /// Between the last two key frames.
+    /// Distance of the last two key frames.
     group: Duration,
-    /// Dates the segments.
+    /// The clock for the dates of segments.
     clock: Option<WallClock>,
-    /// The peak segment bit rate so far, in bits a second.
+    /// The peak segment bit rate so far, in bits per second.
     peak: u64,
 }
 
-/// What lies between the last chunk and the next one.
+/// The boundary between the last chunk and the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Boundary {
-    Nothing,
-    /// A hole in the timeline, or a change of the init segment.
+    None,
+    /// A gap in the timeline, or another init segment.
     Discontinuity,
     /// The end of a segment of whole groups.
     Group,
-    /// The end of a segment that would become too long.
+    /// The end of a segment that would otherwise become too long.
     Length,
 }
 
 impl Window {
-    /// For a stream whose key frames are meant to be `gop` apart.
-    pub fn new(most_bytes: usize, gop: Duration) -> Self {
+    /// `gop` is the nominal distance of key frames; `max_bytes` bounds the memory of all segments.
+    pub fn new(max_bytes: usize, gop: Duration) -> Self {
         Self {
-            most_bytes,
+            max_bytes,
             gop,
             segments: VecDeque::new(),
             removed: 0,
@@ -129,7 +129,7 @@ impl Window {
             discontinuities: 0,
             target: None,
             independent: true,
-            torn: true,
+            discontinuity_pending: true,
             reached: None,
             last_key: None,
             group: Duration::ZERO,
@@ -138,20 +138,20 @@ impl Window {
         }
     }
 
-    /// Changes what [`Window::new`] was given. Another `gop` begins a playlist with a new target.
-    pub fn set_limits(&mut self, most_bytes: usize, gop: Duration) {
-        self.most_bytes = most_bytes;
+    /// Changes the parameters of [`Window::new`]. For another `gop`, a new target is chosen.
+    pub fn set_limits(&mut self, max_bytes: usize, gop: Duration) {
+        self.max_bytes = max_bytes;
         if std::mem::replace(&mut self.gop, gop) != gop {
             self.target = None;
         }
     }
 
-    /// Takes the init segment of the chunks that follow.
+    /// Adds the init segment of the chunks that follow.
     pub fn init(&mut self, init: &Arc<Init>) {
         self.inits.push(Arc::clone(init));
     }
 
-    /// Takes the next chunk; `clock` tells how the wall clock is set.
+    /// Adds the next chunk; `clock` is the present wall clock.
     pub fn push(&mut self, chunk: &Chunk, clock: WallClock) {
         let Some(last) = chunk.units.last() else { return };
         let boundary = self.boundary_before(chunk);
@@ -159,10 +159,10 @@ impl Window {
             open.extend_picture(chunk);
         }
         match boundary {
-            Boundary::Nothing => {}
+            Boundary::None => {}
             Boundary::Discontinuity => {
                 self.close(None);
-                self.torn = true;
+                self.discontinuity_pending = true;
             }
             Boundary::Group => self.close(Some(chunk.start())),
             Boundary::Length => {
@@ -172,18 +172,19 @@ impl Window {
         }
         self.reached = Some((chunk.generation, last.dts + last.duration));
         if chunk.key {
-            let earlier = self.last_key.replace(chunk.start()).filter(|_| !self.torn);
+            let earlier = self.last_key.replace(chunk.start());
+            let earlier = earlier.filter(|_| !self.discontinuity_pending);
             self.group = earlier.map_or(self.group, |earlier| chunk.start().since(earlier));
         }
         if self.open.is_none() && (chunk.key || boundary == Boundary::Length) {
             self.open(chunk, clock);
         }
         if let Some(open) = &mut self.open {
-            open.take(chunk);
+            open.push(chunk);
         }
     }
 
-    /// Forgets all segments; what comes next is discontinuous with them.
+    /// Removes all segments; a discontinuity follows.
     pub fn clear(&mut self) {
         self.discontinuities +=
             self.listed().filter(|segment| segment.discontinuous).count() as u64;
@@ -197,7 +198,7 @@ impl Window {
         self.inits = latest.into_iter().collect();
     }
 
-    /// The segment of this number, while it may be fetched.
+    /// The segment with this number, while it is available.
     pub fn segment(&self, number: u64) -> Option<&Segment> {
         self.segments.iter().find(|segment| segment.number == number)
     }
@@ -207,7 +208,7 @@ impl Window {
         self.inits.iter().find(|init| init.generation == generation)
     }
 
-    /// How many segments the playlist has.
+    /// The number of segments in the playlist.
     pub fn listed_count(&self) -> usize {
         self.segments.len() - self.removed
     }
@@ -217,57 +218,59 @@ impl Window {
         self.segments.back().map(|segment| segment.number)
     }
 
-    /// The target duration in seconds: what it is, or what it would be.
+    /// The target duration in seconds; before the first playlist, the one that would be chosen.
     pub fn target(&self) -> u64 {
         let longest = self.segments.iter().map(|segment| segment.duration).max();
         let measured = longest.unwrap_or_default().as_secs_f64().round() as u64;
         self.target.unwrap_or_else(|| self.target_by_gop().max(measured))
     }
 
-    /// What whole groups make of segments as they are meant to be.
+    /// The target duration of segments of whole nominal groups.
     fn target_by_gop(&self) -> u64 {
         let gop = self.gop.as_secs_f64().max(0.01);
-        let groups = (SHORTEST.as_secs_f64() / gop).ceil().max(1.0);
-        ((gop * groups + MARGIN.as_secs_f64()).round() as u64).max(1)
+        let groups = (MIN_SEGMENT.as_secs_f64() / gop).ceil().max(1.0);
+        ((gop * groups + GOP_MARGIN.as_secs_f64()).round() as u64).max(1)
     }
 
-    /// No segment lasts longer.
-    fn longest(&self) -> Duration {
-        let target = self.target.unwrap_or_else(|| self.target_by_gop().max(LONGEST));
+    /// Maximum duration of a segment.
+    fn max_duration(&self) -> Duration {
+        let target = self.target.unwrap_or_else(|| self.target_by_gop().max(MAX_FIRST_TARGET));
         Duration::from_secs(target) + ROUNDING
     }
 
     fn boundary_before(&self, chunk: &Chunk) -> Boundary {
         let continues = |(generation, reached): (u32, MediaTime)| {
-            generation == chunk.generation && chunk.start().since(reached) <= HOLE
+            generation == chunk.generation && chunk.start().since(reached) <= MAX_GAP
         };
         if !self.reached.is_some_and(continues) {
             return Boundary::Discontinuity;
         }
-        let Some(open) = &self.open else { return Boundary::Nothing };
+        let Some(open) = &self.open else { return Boundary::None };
         let length = chunk.start().since(open.start);
-        if chunk.key && (length >= SHORTEST || length + self.group > self.longest()) {
+        let max = self.max_duration();
+        if chunk.key && (length >= MIN_SEGMENT || length + self.group > max) {
             return Boundary::Group;
         }
-        // Segments begin with a picture: one is the last if the next might not fit.
+        // Segments begin with a picture: they end before one after which the next might not fit.
         let duration = chunk.units.last().map(|unit| unit.duration).unwrap_or_default();
         let needed = if chunk.has_video() { 2 * duration } else { duration };
-        let too_long = length + needed > self.longest() || open.len > self.most_bytes;
-        if too_long && !length.is_zero() { Boundary::Length } else { Boundary::Nothing }
+        let too_long = length + needed > max || open.len > self.max_bytes;
+        if too_long && !length.is_zero() { Boundary::Length } else { Boundary::None }
     }
 
     fn open(&mut self, chunk: &Chunk, clock: WallClock) {
-        let goes_on = |known: &WallClock| !self.torn && known.differs(clock) < CLOCK_SET;
-        let clock = self.clock.filter(goes_on).unwrap_or(clock);
+        let is_steady =
+            |known: &WallClock| !self.discontinuity_pending && known.differs(clock) < CLOCK_SET;
+        let clock = self.clock.filter(is_steady).unwrap_or(clock);
         self.clock = Some(clock);
         self.open = Some(Segment {
             number: self.next_number,
             generation: chunk.generation,
-            discontinuous: std::mem::take(&mut self.torn) && self.next_number > 0,
+            discontinuous: std::mem::take(&mut self.discontinuity_pending) && self.next_number > 0,
             start: chunk.start(),
             duration: Duration::ZERO,
             date_ms: clock.unix_ms(chunk.start()),
-            awaits_sound: true,
+            awaits_audio: true,
             listed_in: Duration::ZERO,
             kept_until: chunk.start(),
             pieces: Vec::new(),
@@ -276,12 +279,12 @@ impl Window {
         });
     }
 
-    /// Ends the open segment; `until` is where the next one begins, if it is known.
+    /// Ends the open segment; `until` is the start of the next one, if it is known.
     fn close(&mut self, until: Option<MediaTime>) {
         let Some(mut segment) = self.open.take() else { return };
         if let Some(until) = until {
-            // A small hole is not worth a discontinuity, nor a broken promise.
-            segment.duration = until.since(segment.start).min(self.longest());
+            // Covers a small gap, as far as the target duration allows.
+            segment.duration = until.since(segment.start).min(self.max_duration());
         }
         self.next_number += 1;
         let now = segment.start + segment.duration;
@@ -294,7 +297,7 @@ impl Window {
         for segment in self.segments.iter_mut().skip(self.removed) {
             segment.listed_in = segment.listed_in.max(span);
         }
-        while self.removed > 0 && self.may_forget(now) {
+        while self.removed > 0 && self.may_drop_oldest(now) {
             self.segments.pop_front();
             self.removed -= 1;
         }
@@ -307,33 +310,32 @@ impl Window {
         self.segments.iter().skip(self.removed)
     }
 
-    /// Takes the oldest segment out of the playlist.
+    /// Removes the oldest segment from the playlist.
     fn remove(&mut self, now: MediaTime) {
-        let Some(gone) = self.segments.get_mut(self.removed) else { return };
-        // RFC 8216, 6.2.2: its own duration and that of the longest playlist that held it.
-        gone.kept_until = now + gone.duration + gone.listed_in;
-        self.discontinuities += u64::from(gone.discontinuous);
+        let Some(oldest) = self.segments.get_mut(self.removed) else { return };
+        // RFC 8216, 6.2.2: its own duration and that of the longest playlist that listed it.
+        oldest.kept_until = now + oldest.duration + oldest.listed_in;
+        self.discontinuities += u64::from(oldest.discontinuous);
         self.removed += 1;
     }
 
-    /// Those that leave the playlist are kept for as long as it is, so that it may have half the
-    /// memory.
+    /// The playlist may have half the memory: removed segments are kept for its duration.
     fn lists_too_much(&self) -> bool {
         let bytes: usize = self.listed().map(|segment| segment.len).sum();
         match self.listed_count() {
-            0..=FEWEST => false,
-            count => count > LISTED || bytes > self.most_bytes / 2,
+            0..=MIN_LISTED => false,
+            count => count > MAX_LISTED || bytes > self.max_bytes / 2,
         }
     }
 
-    fn may_forget(&self, now: MediaTime) -> bool {
+    fn may_drop_oldest(&self, now: MediaTime) -> bool {
         let bytes: usize = self.segments.iter().map(|segment| segment.len).sum();
         let expired = self.segments.front().is_none_or(|oldest| oldest.kept_until <= now);
-        expired || bytes > self.most_bytes
+        expired || bytes > self.max_bytes
     }
 
-    /// The largest bit rate of neighbouring segments, the newest among them, that last 0.5 to
-    /// 1.5 target durations together (the peak segment bit rate of RFC 8216, 4.1).
+    /// The largest bit rate of consecutive segments up to the newest that have together 0.5 to
+    /// 1.5 target durations (the peak segment bit rate of RFC 8216, 4.1).
     fn newest_rate(&self) -> u64 {
         let target = self.target() as f64;
         let (mut bits, mut span, mut peak) = (0.0, 0.0, 0.0_f64);

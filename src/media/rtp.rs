@@ -1,9 +1,9 @@
-//! RTP packets of chunks: H.264 by RFC 6184, AAC by RFC 3640.
+//! Packages chunks as RTP: H.264 (RFC 6184) and AAC (RFC 3640).
 //!
-//! A chunk's packets are written once, framed as they go over an RTSP
-//! connection (RFC 2326, section 10.12); who sends datagrams takes the frames
-//! apart. Numbers and times belong to the stream and not to a viewer, so that
-//! all viewers share every byte.
+//! A chunk's packets are written once, framed for an RTSP connection (RFC 2326,
+//! section 10.12); senders of datagrams split the frames. Sequence numbers and
+//! timestamps belong to the stream, not to a viewer, so that all viewers share
+//! every byte.
 
 use std::time::Duration;
 
@@ -14,35 +14,35 @@ use super::packager::{Chunk, Unit};
 use crate::base::time::MediaTime;
 use crate::model::unit::TrackKind;
 
-/// The longest packet in bytes: with the headers of IPv6, UDP and a tunnel it
+/// Maximum bytes of a packet: with the headers of IPv6, UDP and a tunnel it
 /// fits into Ethernet's 1500.
-pub const PACKET_AT_MOST: usize = 1400;
+pub const MAX_PACKET: usize = 1400;
 
-/// Ticks a second of the video's times (RFC 6184, section 8.1).
+/// Ticks per second of video timestamps (RFC 6184, section 8.1).
 pub const VIDEO_CLOCK: u32 = 90_000;
 
-/// Dynamic payload types (RFC 3551, section 6), as the description says them.
+/// Dynamic payload types (RFC 3551, section 6), as in the session description.
 pub const VIDEO_TYPE: u8 = 96;
 pub const AUDIO_TYPE: u8 = 97;
 
-/// A picture of the squeezed past lasts this long, in ticks of the video: 3.3 ms.
+/// Duration of a squeezed picture, in ticks of the video clock: 3.3 ms.
 const SQUEEZED: u32 = 300;
 
-/// `$`, the channel, and two bytes of length.
+/// Bytes of a frame's header: `$`, the channel, and two bytes of length.
 const FRAME: usize = 4;
 const HEADER: usize = 12;
-const PAYLOAD_AT_MOST: usize = PACKET_AT_MOST - HEADER;
+const MAX_PAYLOAD: usize = MAX_PACKET - HEADER;
 
-/// Fragmentation unit A: its type, and its two bytes in front of each part of
-/// a NAL unit (RFC 6184, section 5.8).
+/// Fragmentation unit A: its type, and its two bytes before each part of a NAL
+/// unit (RFC 6184, section 5.8).
 const FU_A: u8 = 28;
 const FU_HEADER: usize = 2;
 
-/// One access unit header of 16 bits, and its length in bits (RFC 3640, section 3.3.6).
+/// An access unit header of 16 bits, after its length in bits (RFC 3640, section 3.3.6).
 const AU_HEADER: usize = 4;
 
-/// The channel of a track's packets unless a viewer wants another; the one
-/// after it is for its reports.
+/// The default channel of a track's RTP packets; the next channel is for its
+/// RTCP packets.
 pub fn channel(track: TrackKind) -> u8 {
     match track {
         TrackKind::Video => 0,
@@ -50,7 +50,7 @@ pub fn channel(track: TrackKind) -> u8 {
     }
 }
 
-/// The numbers of a chunk's packets.
+/// The sequence numbers of a chunk's first packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numbers {
     source: u32,
@@ -59,7 +59,7 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// The numbers of a stream's first chunk. `source` tells streams apart.
+    /// The numbers of a stream's first chunk. `source` identifies the stream.
     pub fn first(source: u32) -> Self {
         Self { source, video: 0, audio: 0 }
     }
@@ -85,8 +85,8 @@ impl Numbers {
         }
     }
 
-    /// The number of a track's first packet.
-    pub fn of(self, track: TrackKind) -> u16 {
+    /// The sequence number of a track's first packet.
+    pub fn sequence(self, track: TrackKind) -> u16 {
         match track {
             TrackKind::Video => self.video,
             TrackKind::Audio => self.audio,
@@ -94,7 +94,7 @@ impl Numbers {
     }
 }
 
-/// The packets of one chunk, framed: sound first, then the picture.
+/// The framed packets of one chunk: first the audio, then the video.
 #[derive(Clone, Debug)]
 pub struct Packets {
     bytes: Bytes,
@@ -103,7 +103,7 @@ pub struct Packets {
     audio: Load,
 }
 
-/// How much is sent: packets, and what they hold besides their headers.
+/// Counts for RTCP sender reports: packets, and bytes without their headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     pub packets: u32,
@@ -111,15 +111,15 @@ pub struct Load {
 }
 
 impl Load {
-    /// That of framed packets.
-    pub fn of(framed: &[u8]) -> Self {
+    /// Counts framed packets.
+    pub fn from_framed(framed: &[u8]) -> Self {
         packets(framed).fold(Self::default(), |load, (_, packet)| {
-            load.and(Self { packets: 1, octets: packet.len().saturating_sub(HEADER) as u32 })
+            load.plus(Self { packets: 1, octets: packet.len().saturating_sub(HEADER) as u32 })
         })
     }
 
-    /// Both; the counts wrap around (RFC 3550, section 6.4.1).
-    pub fn and(self, other: Self) -> Self {
+    /// The sum; the counts wrap around (RFC 3550, section 6.4.1).
+    pub fn plus(self, other: Self) -> Self {
         Self {
             packets: self.packets.wrapping_add(other.packets),
             octets: self.octets.wrapping_add(other.octets),
@@ -128,31 +128,32 @@ impl Load {
 }
 
 impl Packets {
-    /// Writes the packets of `chunk`; `audio_clock` is the sound's samples a second.
-    pub fn of(chunk: &Chunk, numbers: Numbers, audio_clock: u32) -> Self {
+    /// Writes the packets of `chunk`; `audio_clock` is the audio sample rate.
+    pub fn new(chunk: &Chunk, numbers: Numbers, audio_clock: u32) -> Self {
         let mut bytes = Vec::with_capacity(chunk.bytes.len() + chunk.bytes.len() / 32 + 256);
         let mut audio_len = 0;
-        let mut audio = Line::new(TrackKind::Audio, numbers, audio_clock);
-        let mut video = Line::new(TrackKind::Video, numbers, VIDEO_CLOCK);
+        let mut audio = TrackWriter::new(TrackKind::Audio, numbers, audio_clock);
+        let mut video = TrackWriter::new(TrackKind::Video, numbers, VIDEO_CLOCK);
         for unit in &chunk.units {
             match unit.track {
-                TrackKind::Audio => audio.write_sound(chunk, unit, &mut bytes),
-                TrackKind::Video => video.write_picture(chunk, unit, &mut bytes),
+                TrackKind::Audio => audio.write_audio(chunk, unit, &mut bytes),
+                TrackKind::Video => video.write_video(chunk, unit, &mut bytes),
             }
             if unit.track == TrackKind::Audio {
                 audio_len = bytes.len();
             }
         }
-        let (audio, video) = (Load::of(&bytes[..audio_len]), Load::of(&bytes[audio_len..]));
+        let audio = Load::from_framed(&bytes[..audio_len]);
+        let video = Load::from_framed(&bytes[audio_len..]);
         Self { bytes: bytes.into(), audio_len, video, audio }
     }
 
-    /// All of them.
+    /// The packets of both tracks.
     pub fn all(&self) -> Bytes {
         self.bytes.clone()
     }
 
-    /// How much those of one track are.
+    /// The counts of one track.
     pub fn load(&self, track: TrackKind) -> Load {
         match track {
             TrackKind::Audio => self.audio,
@@ -160,7 +161,7 @@ impl Packets {
         }
     }
 
-    /// Those of one track.
+    /// The packets of one track.
     pub fn of_track(&self, track: TrackKind) -> Bytes {
         match track {
             TrackKind::Audio => self.bytes.slice(..self.audio_len),
@@ -169,14 +170,14 @@ impl Packets {
     }
 }
 
-/// The time of a moment on the media timeline, as a track's packets carry it.
+/// The RTP timestamp of `time` with a clock of so many ticks per second.
 pub fn timestamp(time: MediaTime, clock: u32) -> u32 {
-    // It wraps around, every 13 hours for video; receivers know.
+    // Wraps around, for video every 13 hours (RFC 3550, section 5.1).
     time.nearest_ticks(clock) as u32
 }
 
-/// The pictures among `framed` with the time that squeezes them: `left` more
-/// follow up to the last one, which stands at `end`.
+/// Copies the packets of a picture with a squeezed timestamp: `left` more
+/// pictures follow, the last of them at the timestamp `end`.
 pub fn squeezed(framed: &[u8], end: u32, left: u32) -> Bytes {
     let time = end.wrapping_sub(left.saturating_mul(SQUEEZED));
     let mut bytes = framed.to_vec();
@@ -188,19 +189,19 @@ pub fn squeezed(framed: &[u8], end: u32, left: u32) -> Bytes {
     bytes.into()
 }
 
-/// How long `left` squeezed pictures last.
+/// The duration of `left` squeezed pictures.
 pub fn squeezed_span(left: u32) -> Duration {
     Duration::from_secs(1) * left.saturating_mul(SQUEEZED) / VIDEO_CLOCK
 }
 
-/// `framed` on other channels: `of` says which for each.
-pub fn on_channels(framed: &[u8], of: impl Fn(u8) -> u8) -> Bytes {
+/// Copies `framed` with its channels replaced by `map`.
+pub fn map_channels(framed: &[u8], map: impl Fn(u8) -> u8) -> Bytes {
     let mut bytes = framed.to_vec();
-    for_each_packet(&mut bytes, |channel, _| *channel = of(*channel));
+    for_each_packet(&mut bytes, |channel, _| *channel = map(*channel));
     bytes.into()
 }
 
-/// The frames' channels and packets.
+/// The channel and the packet of each frame.
 pub fn packets(framed: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let mut rest = framed;
     std::iter::from_fn(move || {
@@ -211,7 +212,7 @@ pub fn packets(framed: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     })
 }
 
-/// A packet in its frame.
+/// Frames a packet.
 pub fn framed(channel: u8, packet: &[u8]) -> Bytes {
     let mut bytes = Vec::with_capacity(FRAME + packet.len());
     bytes.extend_from_slice(&frame(channel, packet.len()));
@@ -234,29 +235,29 @@ fn length_in(head: &[u8; FRAME]) -> usize {
 }
 
 fn frame(channel: u8, length: usize) -> [u8; FRAME] {
-    // Packets are far below 64 KiB.
+    // Fits: `MAX_PACKET` bounds packets.
     let [high, low] = (length as u16).to_be_bytes();
     [b'$', channel, high, low]
 }
 
-/// How many packets a unit becomes.
+/// The number of packets of a unit.
 fn count(chunk: &Chunk, unit: &Unit) -> usize {
     let payload = chunk.payload(unit);
     match unit.track {
-        TrackKind::Video => nals(&payload).map(parts_of).sum(),
-        TrackKind::Audio => payload.len().div_ceil(PAYLOAD_AT_MOST - AU_HEADER),
+        TrackKind::Video => nals(&payload).map(packet_count).sum(),
+        TrackKind::Audio => payload.len().div_ceil(MAX_PAYLOAD - AU_HEADER),
     }
 }
 
-/// How many packets carry a NAL unit.
-fn parts_of(nal: &[u8]) -> usize {
+/// The number of packets of a NAL unit.
+fn packet_count(nal: &[u8]) -> usize {
     match nal.len() {
-        0..=PAYLOAD_AT_MOST => 1,
-        length => (length - 1).div_ceil(PAYLOAD_AT_MOST - FU_HEADER),
+        0..=MAX_PAYLOAD => 1,
+        length => (length - 1).div_ceil(MAX_PAYLOAD - FU_HEADER),
     }
 }
 
-/// The NAL units of a picture with four bytes of length before each.
+/// The NAL units of a picture that has a length of four bytes before each.
 fn nals(avcc: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = avcc;
     std::iter::from_fn(move || {
@@ -268,7 +269,7 @@ fn nals(avcc: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Writes one track's packets.
-struct Line {
+struct TrackWriter {
     channel: u8,
     payload_type: u8,
     source: u32,
@@ -276,53 +277,55 @@ struct Line {
     clock: u32,
 }
 
-impl Line {
+impl TrackWriter {
     fn new(track: TrackKind, numbers: Numbers, clock: u32) -> Self {
         let payload_type = match track {
             TrackKind::Video => VIDEO_TYPE,
             TrackKind::Audio => AUDIO_TYPE,
         };
-        let (source, next) = (numbers.source(track), numbers.of(track));
+        let (source, next) = (numbers.source(track), numbers.sequence(track));
         Self { channel: channel(track), payload_type, source, next, clock }
     }
 
-    fn write_picture(&mut self, chunk: &Chunk, unit: &Unit, bytes: &mut Vec<u8>) {
+    fn write_video(&mut self, chunk: &Chunk, unit: &Unit, bytes: &mut Vec<u8>) {
         let payload = chunk.payload(unit);
         let time = timestamp(unit.pts, self.clock);
         let mut nals = nals(&payload).peekable();
         while let Some(nal) = nals.next() {
-            let ends = nals.peek().is_none();
-            if nal.len() <= PAYLOAD_AT_MOST {
-                self.write([nal, &[]], time, ends, bytes);
+            let is_last_nal = nals.peek().is_none();
+            if nal.len() <= MAX_PAYLOAD {
+                self.write([nal, &[]], time, is_last_nal, bytes);
             } else {
-                self.write_parts(nal, time, ends, bytes);
+                self.write_fragments(nal, time, is_last_nal, bytes);
             }
         }
     }
 
-    fn write_parts(&mut self, nal: &[u8], time: u32, ends: bool, bytes: &mut Vec<u8>) {
+    fn write_fragments(&mut self, nal: &[u8], time: u32, is_last_nal: bool, bytes: &mut Vec<u8>) {
         let Some((header, body)) = nal.split_first() else { return };
         let (indicator, kind) = (header & 0xe0 | FU_A, header & 0x1f);
-        let mut parts = body.chunks(PAYLOAD_AT_MOST - FU_HEADER).peekable();
+        let mut parts = body.chunks(MAX_PAYLOAD - FU_HEADER).peekable();
         let mut start = 0x80;
         while let Some(part) = parts.next() {
             let is_last = parts.peek().is_none();
             let end = if is_last { 0x40 } else { 0 };
-            self.write([&[indicator, start | end | kind], part], time, ends && is_last, bytes);
+            let marker = is_last_nal && is_last;
+            self.write([&[indicator, start | end | kind], part], time, marker, bytes);
             start = 0;
         }
     }
 
-    /// One frame a packet; a long one in parts, each under the whole one's header.
-    fn write_sound(&mut self, chunk: &Chunk, unit: &Unit, bytes: &mut Vec<u8>) {
+    /// Writes one frame per packet; a long frame in parts, each after the header
+    /// of the whole frame.
+    fn write_audio(&mut self, chunk: &Chunk, unit: &Unit, bytes: &mut Vec<u8>) {
         let payload = chunk.payload(unit);
         let time = timestamp(unit.pts, self.clock);
-        // 13 bits of size; frames of AAC are at most 6 KiB.
+        // The size has 13 bits; AAC frames have at most 6 KiB.
         let [high, low] = ((payload.len().min(0x1fff) as u16) << 3).to_be_bytes();
-        let mut parts = payload.chunks(PAYLOAD_AT_MOST - AU_HEADER).peekable();
+        let mut parts = payload.chunks(MAX_PAYLOAD - AU_HEADER).peekable();
         while let Some(part) = parts.next() {
-            let ends = parts.peek().is_none();
-            self.write([&[0, 16, high, low], part], time, ends, bytes);
+            let is_last = parts.peek().is_none();
+            self.write([&[0, 16, high, low], part], time, is_last, bytes);
         }
     }
 
@@ -374,11 +377,11 @@ mod tests {
             .collect()
     }
 
-    /// The NAL units that a receiver puts together again.
+    /// The NAL units as a receiver reassembles them.
     fn received(framed: &[u8]) -> Vec<Vec<u8>> {
         let mut nals: Vec<Vec<u8>> = Vec::new();
         for (_, packet) in packets(framed) {
-            assert!(packet.len() <= PACKET_AT_MOST);
+            assert!(packet.len() <= MAX_PACKET);
             let packet = RtpPacket::parse(packet).unwrap();
             match packet.payload() {
                 [indicator, header, part @ ..] if indicator & 0x1f == FU_A => {
@@ -394,9 +397,9 @@ mod tests {
     }
 
     #[test]
-    fn pictures_come_out_as_they_went_in() {
+    fn a_receiver_reassembles_the_same_nal_units() {
         for chunk in chunks(20) {
-            let packets = Packets::of(&chunk, Numbers::first(7), 48_000);
+            let packets = Packets::new(&chunk, Numbers::first(7), 48_000);
             let unit = &chunk.units[0];
             let sent: Vec<_> = nals(&chunk.payload(unit)).map(<[u8]>::to_vec).collect();
             assert_eq!(received(&packets.all()), sent);
@@ -404,11 +407,11 @@ mod tests {
     }
 
     #[test]
-    fn numbers_go_on_from_chunk_to_chunk_and_the_marker_ends_a_picture() {
+    fn numbers_continue_from_chunk_to_chunk_and_the_marker_ends_a_picture() {
         let mut numbers = Numbers::first(7);
         let mut expected = 0u16;
         for chunk in chunks(40) {
-            let framed = Packets::of(&chunk, numbers, 48_000).all();
+            let framed = Packets::new(&chunk, numbers, 48_000).all();
             let packets: Vec<_> = packets(&framed).map(|(_, packet)| packet).collect();
             for (index, packet) in packets.iter().enumerate() {
                 let packet = RtpPacket::parse(packet).unwrap();
@@ -418,12 +421,12 @@ mod tests {
                 expected = expected.wrapping_add(1);
             }
             numbers = numbers.after(&chunk);
-            assert_eq!(numbers.of(TrackKind::Video), expected);
+            assert_eq!(numbers.sequence(TrackKind::Video), expected);
         }
     }
 
     #[test]
-    fn sound_stands_before_the_picture_with_its_size() {
+    fn audio_precedes_the_picture_and_has_its_frame_size() {
         let mut packager = Packager::new();
         packager.begin_run(MediaTime::default(), Expect { video: Some(FRAME_SPAN), audio: true });
         packager.audio_config(crate::media::aac::lc_config(48_000, 2).unwrap());
@@ -439,7 +442,7 @@ mod tests {
         let chunks = packaged(&mut packager, units);
         let chunk = chunks.iter().find(|chunk| chunk.units.len() == 3).unwrap();
 
-        let packets_of_chunk = Packets::of(chunk, Numbers::first(7), 48_000);
+        let packets_of_chunk = Packets::new(chunk, Numbers::first(7), 48_000);
         let sound = packets_of_chunk.of_track(TrackKind::Audio);
 
         let sizes: Vec<_> = packets(&sound)
@@ -452,7 +455,7 @@ mod tests {
                 (whole, payload.len() - AU_HEADER, packet.marker_bit())
             })
             .collect();
-        let full = PAYLOAD_AT_MOST - AU_HEADER;
+        let full = MAX_PAYLOAD - AU_HEADER;
         assert_eq!(sizes[..2], [(371, 371, true), (5000, full, false)]);
         assert_eq!(sizes[2..].iter().map(|(_, length, _)| length).sum::<usize>(), 5000 - full);
         assert!(sizes.last().unwrap().2);
@@ -462,9 +465,9 @@ mod tests {
     }
 
     #[test]
-    fn the_past_is_squeezed_towards_the_last_picture() {
+    fn squeezed_pictures_end_at_the_last_one() {
         let chunk = &chunks(1)[0];
-        let framed = Packets::of(chunk, Numbers::first(7), 48_000).all();
+        let framed = Packets::new(chunk, Numbers::first(7), 48_000).all();
 
         let past = squeezed(&framed, 90_000, 2);
 
@@ -480,36 +483,36 @@ mod tests {
     #[test]
     fn packets_and_their_payload_are_counted() {
         let packet = framed(0, &[0; 112]);
-        let load = Load::of(&[packet.clone(), packet].concat());
+        let load = Load::from_framed(&[packet.clone(), packet].concat());
         assert_eq!(load, Load { packets: 2, octets: 200 });
     }
 
     #[test]
-    fn channels_can_be_others() {
+    fn channels_can_be_replaced() {
         let framed = [framed(0, b"one"), framed(2, b"two")].concat();
-        let other = on_channels(&framed, |channel| channel + 4);
+        let other = map_channels(&framed, |channel| channel + 4);
         let found: Vec<_> = packets(&other).collect();
         assert_eq!(found, [(4, &b"one"[..]), (6, &b"two"[..])]);
     }
 
     proptest::proptest! {
         #[test]
-        fn any_nal_survives(length in 1usize..20_000, header in 0u8..=0x7f) {
+        fn a_nal_unit_of_any_length_is_reassembled(length in 1usize..20_000, header in 0u8..=0x7f) {
             let mut nal = vec![header & 0xe0 | 5; 1];
             nal.resize(length, 0xa5);
-            let mut line = Line::new(TrackKind::Video, Numbers::first(1), VIDEO_CLOCK);
+            let mut writer = TrackWriter::new(TrackKind::Video, Numbers::first(1), VIDEO_CLOCK);
             let mut bytes = Vec::new();
-            if nal.len() <= PAYLOAD_AT_MOST {
-                line.write([&nal, &[]], 0, true, &mut bytes);
+            if nal.len() <= MAX_PAYLOAD {
+                writer.write([&nal, &[]], 0, true, &mut bytes);
             } else {
-                line.write_parts(&nal, 0, true, &mut bytes);
+                writer.write_fragments(&nal, 0, true, &mut bytes);
             }
             assert_eq!(received(&bytes), [nal.clone()]);
-            assert_eq!(usize::from(line.next), parts_of(&nal));
+            assert_eq!(usize::from(writer.next), packet_count(&nal));
         }
 
         #[test]
-        fn no_bytes_make_the_reader_of_frames_panic(mut bytes: Vec<u8>) {
+        fn no_framed_bytes_cause_a_panic(mut bytes: Vec<u8>) {
             packets(&bytes).count();
             for_each_packet(&mut bytes, |_, _| {});
         }

@@ -1,5 +1,5 @@
-//! H.264 and AAC for the tests: real ones made by ffmpeg, and placeholders
-//! where nobody looks at the picture.
+//! H.264 and AAC for tests: real ones made by ffmpeg, and placeholders for tests
+//! that do not decode.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::h264::{NalType, nal_ranges};
 use crate::base::time::MediaTime;
 use crate::model::unit::{AccessUnit, TrackKind};
 
-/// What x264 shall make of a test picture.
+/// Parameters of a test video that x264 encodes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Video {
     pub(crate) size: &'static str,
@@ -39,7 +39,7 @@ impl Default for Video {
 }
 
 impl Video {
-    /// The access units as an encoder gives them, with delimiters.
+    /// The access units in the form of an encoder, with delimiters.
     pub(crate) fn units(self) -> Vec<Bytes> {
         let source = format!("testsrc2=size={}:rate={}", self.size, self.fps);
         let gop = self.gop.to_string();
@@ -79,7 +79,7 @@ impl Video {
         starts.iter().zip(ends).map(|(&start, end)| stream.slice(start..end)).collect()
     }
 
-    /// The access units from `start` on, at their times; without B-frames.
+    /// The access units with their times from `start` on; for video without B-frames.
     pub(crate) fn timed(self, start: MediaTime) -> Vec<AccessUnit> {
         let at = |index: usize| Duration::from_secs(1) * index as u32 / self.fps;
         let timed = |(index, data): (usize, Bytes)| AccessUnit {
@@ -128,8 +128,8 @@ pub(crate) fn tone(start: MediaTime) -> Vec<AccessUnit> {
     units
 }
 
-/// Pictures that pass as H.264, 320x240 and 30 per second, with a key frame
-/// every `gop`; no decoder would like them.
+/// Pictures with valid H.264 headers, 320x240 and 30 per second, with a key
+/// frame every `gop` pictures; they cannot be decoded.
 pub(crate) fn placeholders(start: MediaTime, count: u32, gop: u32) -> Vec<AccessUnit> {
     let picture = |index: u32| {
         let at = start + Duration::from_secs(1) * index / 30;
@@ -146,7 +146,7 @@ pub(crate) fn placeholders(start: MediaTime, count: u32, gop: u32) -> Vec<Access
     (0..count).map(picture).collect()
 }
 
-/// High profile, 320x240, as x264 writes it.
+/// Parameter sets of x264: High profile, 320x240.
 pub(crate) const SPS: &[u8] = &[
     0x67, 0x64, 0x00, 0x0d, 0xac, 0xb4, 0x0a, 0x0f, 0xd8, 0x08, 0x80, 0x00, 0x00, 0x03, 0x00, 0x80,
     0x00, 0x00, 0x1e, 0x07, 0x8a, 0x15, 0x50,
@@ -165,13 +165,13 @@ pub(crate) fn ffmpeg(arguments: &[&str]) -> Vec<u8> {
     run("ffmpeg", arguments).0
 }
 
-/// Decodes a file completely and returns the complaints.
+/// Decodes a whole file and returns ffmpeg's error messages.
 pub(crate) fn decode(file: &Path) -> String {
     let file = file.to_str().expect("test paths are text");
     run("ffmpeg", &["-i", file, "-f", "null", "-"]).1
 }
 
-/// Asks ffprobe about a file; returns JSON.
+/// Returns the output of ffprobe for a file.
 pub(crate) fn probe(file: &Path) -> serde_json::Value {
     let file = file.to_str().expect("test paths are text");
     let (json, complaints) =
@@ -180,7 +180,7 @@ pub(crate) fn probe(file: &Path) -> serde_json::Value {
     serde_json::from_slice(&json).expect("ffprobe writes JSON")
 }
 
-/// Writes `pieces` into a file of its own.
+/// Writes `pieces` into a new temporary file.
 pub(crate) fn file(pieces: &[Bytes]) -> tempfile::NamedTempFile {
     let mut file = tempfile::Builder::new().suffix(".mp4").tempfile().unwrap();
     for piece in pieces {

@@ -1,8 +1,7 @@
-//! MPEG-TS of chunks (ISO/IEC 13818-1): one program, H.264 and AAC in ADTS.
+//! Packages chunks as MPEG-TS (ISO/IEC 13818-1): one program, H.264 and AAC in ADTS.
 //!
-//! A chunk's packets are written once, for all viewers: their continuity
-//! counters belong to the stream. A chunk that viewers can begin with has the
-//! tables in front.
+//! A chunk's packets are written once for all viewers: their continuity counters
+//! belong to the stream. The tables precede every key chunk.
 
 use bytes::Bytes;
 use mpeg2ts::Result;
@@ -30,23 +29,25 @@ const TABLE_PID: u16 = 0x1000;
 const VIDEO_PID: u16 = 0x100;
 const AUDIO_PID: u16 = 0x101;
 
-/// What a packet holds besides its head.
-const ROOM: usize = PACKET - 4;
+/// Bytes of a packet after its header.
+const PAYLOAD: usize = PACKET - 4;
 
-/// The clock and the marks at the start of a picture, or of a sound without one.
+/// Bytes of the adaptation field with the PCR and the random access indicator:
+/// at the start of a picture, or of audio in a chunk without one.
 const CLOCK_FIELD: usize = 8;
 
-/// A packet of an elementary stream begins with so much, and with so much for each time.
-const PES_HEAD: usize = 9;
+/// Bytes of a PES header, and of each timestamp in it.
+const PES_HEADER: usize = 9;
 const PES_TIME: usize = 5;
 
-/// H.264 in a transport stream has a delimiter before each picture.
+/// The access unit delimiter that H.264 in a transport stream needs before each picture.
 const DELIMITER: [u8; 6] = [0, 0, 0, 1, 9, 0xf0];
 
-/// Decoders have the data so long before its time, in ticks of 90 kHz: 50 ms.
-const AHEAD: u64 = 4500;
+/// Decoding time minus PCR, in ticks of 90 kHz: 50 ms.
+const DECODE_DELAY: u64 = 4500;
 
-const TIMES: u64 = 1 << 33;
+/// Timestamps have 33 bits.
+const TIME_WRAP: u64 = 1 << 33;
 
 /// The continuity counters of a chunk's first packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,10 +58,10 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Those of the chunk that follows `chunk`.
+    /// The counters of the chunk that follows `chunk`.
     pub fn after(self, chunk: &Chunk) -> Self {
         let add = |counter: u8, packets: usize| (counter + (packets % 16) as u8) % 16;
-        let lengths = Lengths::of(chunk);
+        let lengths = Lengths::new(chunk);
         Self {
             tables: add(self.tables, usize::from(chunk.key)),
             video: add(self.video, lengths.video_packets()),
@@ -74,12 +75,12 @@ pub fn packets(chunk: &Chunk, counters: Counters, tracks: &Tracks) -> Bytes {
     let mut mux = Mux { out: TsPacketWriter::new(Vec::new()), counters };
     match mux.write(chunk, tracks) {
         Ok(()) => mux.out.into_stream().into(),
-        // Its writer refuses nothing of what is made here.
+        // Cannot happen: all values are in the range that the writer accepts.
         Err(_) => Bytes::new(),
     }
 }
 
-/// How long the elementary streams of a chunk are, with their heads.
+/// Bytes of the elementary streams of a chunk, with their PES headers.
 #[derive(Clone, Copy)]
 struct Lengths {
     video: usize,
@@ -87,14 +88,14 @@ struct Lengths {
 }
 
 impl Lengths {
-    fn of(chunk: &Chunk) -> Self {
+    fn new(chunk: &Chunk) -> Self {
         let payload = |unit: &Unit| chunk.payload(unit).len();
         let (mut video, mut audio) = (0, 0);
         for unit in &chunk.units {
             match unit.track {
-                TrackKind::Video => video = pes_head(unit) + DELIMITER.len() + payload(unit),
+                TrackKind::Video => video = pes_header_len(unit) + DELIMITER.len() + payload(unit),
                 TrackKind::Audio if audio == 0 => {
-                    audio = PES_HEAD + PES_TIME + aac::ADTS_HEADER + payload(unit);
+                    audio = PES_HEADER + PES_TIME + aac::ADTS_HEADER + payload(unit);
                 }
                 TrackKind::Audio => audio += aac::ADTS_HEADER + payload(unit),
             }
@@ -103,23 +104,23 @@ impl Lengths {
     }
 
     fn video_packets(self) -> usize {
-        count(self.video, ROOM - CLOCK_FIELD)
+        count(self.video, PAYLOAD - CLOCK_FIELD)
     }
 
     fn audio_packets(self) -> usize {
-        count(self.audio, if self.video == 0 { ROOM - CLOCK_FIELD } else { ROOM })
+        count(self.audio, if self.video == 0 { PAYLOAD - CLOCK_FIELD } else { PAYLOAD })
     }
 }
 
 fn count(length: usize, first: usize) -> usize {
     match length {
         0 => 0,
-        _ => 1 + length.saturating_sub(first).div_ceil(ROOM),
+        _ => 1 + length.saturating_sub(first).div_ceil(PAYLOAD),
     }
 }
 
-fn pes_head(unit: &Unit) -> usize {
-    PES_HEAD + PES_TIME * if unit.pts == unit.dts { 1 } else { 2 }
+fn pes_header_len(unit: &Unit) -> usize {
+    PES_HEADER + PES_TIME * if unit.pts == unit.dts { 1 } else { 2 }
 }
 
 struct Mux {
@@ -174,15 +175,15 @@ impl Mux {
         self.packet(TABLE_PID, counter, None, TsPayload::Pmt(pmt))
     }
 
-    /// One packet of an elementary stream, in as many of the transport as it takes.
+    /// Writes one PES packet as transport packets.
     fn stream(&mut self, unit: &Unit, data: &[u8], has_clock: bool) -> Result<()> {
         let (pid, id, mut counter) = match unit.track {
             TrackKind::Video => (VIDEO_PID, StreamId::VIDEO_MIN, self.counters.video),
             TrackKind::Audio => (AUDIO_PID, StreamId::AUDIO_MIN, self.counters.audio),
         };
         let (head, room) = match has_clock {
-            true => (pes_head(unit), ROOM - CLOCK_FIELD),
-            false => (pes_head(unit), ROOM),
+            true => (pes_header_len(unit), PAYLOAD - CLOCK_FIELD),
+            false => (pes_header_len(unit), PAYLOAD),
         };
         let (first, rest) = data.split_at(data.len().min(room - head));
         let length = head - 6 + data.len();
@@ -198,13 +199,13 @@ impl Mux {
         };
         let start = Pes {
             header,
-            // A picture may be too long to say so; 0 means that.
+            // 0 means an unbounded length, for pictures above 64 KiB.
             pes_packet_len: u16::try_from(length).unwrap_or(0),
             data: payload::Bytes::new(first)?,
         };
         let field = if has_clock { Some(clock_field(unit)?) } else { None };
         self.packet(pid, counter, field, TsPayload::PesStart(start))?;
-        for part in rest.chunks(ROOM) {
+        for part in rest.chunks(PAYLOAD) {
             counter = (counter + 1) % 16;
             let part = TsPayload::PesContinuation(payload::Bytes::new(part)?);
             self.packet(pid, counter, None, part)?;
@@ -231,11 +232,11 @@ impl Mux {
 }
 
 fn time(time: MediaTime) -> Result<Timestamp> {
-    Timestamp::new(time.nearest_ticks(90_000) % TIMES)
+    Timestamp::new(time.nearest_ticks(90_000) % TIME_WRAP)
 }
 
 fn clock_field(unit: &Unit) -> Result<AdaptationField> {
-    let base = unit.dts.nearest_ticks(90_000).saturating_sub(AHEAD) % TIMES;
+    let base = unit.dts.nearest_ticks(90_000).saturating_sub(DECODE_DELAY) % TIME_WRAP;
     Ok(AdaptationField {
         discontinuity_indicator: false,
         random_access_indicator: unit.key,
@@ -259,7 +260,7 @@ mod tests {
     use crate::media::packager::{Expect, Packaged, Packager};
     use crate::media::samples::{self, Video, interleaved};
 
-    /// One second of real pictures and sound, as transport packets.
+    /// One second of real video and audio, as transport packets.
     fn second(b_frames: u32) -> Vec<u8> {
         let frame = Duration::from_secs(1) / 30;
         let mut packager = Packager::new();
@@ -281,23 +282,23 @@ mod tests {
     }
 
     #[test]
-    fn a_player_decodes_every_picture_and_sound() {
+    fn ffmpeg_decodes_every_picture_and_audio_frame() {
         let file = tempfile::Builder::new().suffix(".ts").tempfile().unwrap();
         std::fs::write(file.path(), second(0)).unwrap();
 
         assert_eq!(samples::decode(file.path()), "");
         let probed = samples::probe(file.path());
 
-        let of = |codec: &str| {
+        let count = |codec: &str| {
             let packets = probed["packets"].as_array().unwrap();
             packets.iter().filter(|packet| packet["codec_type"] == codec).count()
         };
-        assert_eq!(of("video"), 30);
-        assert!(of("audio") >= 40, "{} sounds", of("audio"));
+        assert_eq!(count("video"), 30);
+        assert!(count("audio") >= 40, "{} audio frames", count("audio"));
     }
 
     #[test]
-    fn counters_go_on_without_a_gap_on_every_pid() {
+    fn counters_have_no_gap_on_any_pid() {
         let bytes = second(0);
         assert_eq!(bytes.len() % PACKET, 0);
         let mut reader = TsPacketReader::new(&bytes[..]);
@@ -317,15 +318,15 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_length_is_counted_as_it_is_written(length in 0usize..3000, has_clock: bool) {
+        fn the_counted_packets_are_those_written_for_any_length(length in 0usize..3000, has_clock: bool) {
             let unit_at = MediaTime::ORIGIN;
             let mut mux = Mux { out: TsPacketWriter::new(Vec::new()), counters: Counters::default() };
             let unit = sample_unit(unit_at);
             mux.stream(&unit, &vec![7; length], has_clock)
                 .unwrap();
-            let room = if has_clock { ROOM - CLOCK_FIELD } else { ROOM };
+            let room = if has_clock { PAYLOAD - CLOCK_FIELD } else { PAYLOAD };
             let written = mux.out.into_stream().len();
-            assert_eq!(written, PACKET * count(pes_head(&unit) + length, room));
+            assert_eq!(written, PACKET * count(pes_header_len(&unit) + length, room));
         }
     }
 

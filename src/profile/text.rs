@@ -287,10 +287,7 @@ mod tests {
     fn a_malformed_file_is_refused_with_its_line() {
         for (text, message) in [
             ("a {b}", r#"profile "p" has no slot "b""#),
-            (
-                "# slots: b int\na",
-                r#"profile "p" line 1: the slot "b" is declared but not used"#,
-            ),
+            ("# slots: b int\na", r#"profile "p" line 1: the slot "b" is declared but not used"#),
             ("x\n# slots: b", r#"profile "p" line 2: "b" is not "name type""#),
             (
                 "# slots: b real\n{b}",

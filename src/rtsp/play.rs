@@ -80,13 +80,13 @@ impl Play {
         let time = last.start().before(squeezed);
         Some(match track {
             TrackKind::Video => {
-                let sequence = first.rtp_numbers().of(track);
+                let sequence = first.rtp_numbers().sequence(track);
                 Begin { sequence, time: timestamp(time, VIDEO_CLOCK) }
             }
             TrackKind::Audio => {
                 let next: Numbers = last.rtp_numbers().after(last.chunk());
                 let clock = self.init.as_ref()?.tracks.audio.as_ref()?.rate;
-                Begin { sequence: next.of(track), time: timestamp(time, clock) }
+                Begin { sequence: next.sequence(track), time: timestamp(time, clock) }
             }
         })
     }
@@ -124,7 +124,7 @@ impl Play {
         } else {
             Vec::new()
         };
-        self.sent[0] = self.sent[0].and(load);
+        self.sent[0] = self.sent[0].plus(load);
         Next { reports, packets: Kind::Burst(squeezed), is_burst: true }
     }
 
@@ -133,7 +133,7 @@ impl Play {
         let is_due = self.report_at.is_none_or(|at| at <= Instant::now());
         let reports = if is_due { self.reports(piece, init) } else { Vec::new() };
         for (sent, track) in self.sent.iter_mut().zip([TrackKind::Video, TrackKind::Audio]) {
-            *sent = sent.and(packets.load(track));
+            *sent = sent.plus(packets.load(track));
         }
         Next { reports, packets: Kind::Live(packets), is_burst: false }
     }

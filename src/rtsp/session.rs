@@ -15,7 +15,7 @@ use super::transport::Transport;
 use crate::engine::registry::Stream;
 use crate::hub::Reader;
 use crate::media::packager::Init;
-use crate::media::rtp::{channel, framed, on_channels};
+use crate::media::rtp::{channel, framed, map_channels};
 use crate::model::unit::TrackKind;
 
 /// A session without requests or reports times out, as its header states.
@@ -121,7 +121,7 @@ impl Channels {
     }
 
     fn on_own_channels(self, packets: &[u8]) -> Bytes {
-        on_channels(packets, |default| {
+        map_channels(packets, |default| {
             let track = [TrackKind::Video, TrackKind::Audio];
             let track = track.into_iter().find(|track| channel(*track) == default);
             track.and_then(|track| self.get(track)).unwrap_or(default)

@@ -12,7 +12,7 @@ use crate::engine::first_frame::{MAX_FAILED_RUNS, first_or_end};
 use crate::engine::registry::Stream;
 use crate::http::error::ApiError;
 use crate::http::media::{is_chromium, is_gstreamer_1_22, no_picture};
-use crate::media::hls::{FEWEST, Window};
+use crate::media::hls::{MIN_LISTED, Window};
 
 /// Time to wait for the first segment: the feed's start and one group of
 /// pictures. A request that waits longer gets an error.
@@ -107,7 +107,7 @@ async fn read_when_ready<T>(
 ) -> Result<T, ApiError> {
     stream.hub().lease();
     let min_segments = if is_chromium_player(request) {
-        FEWEST
+        MIN_LISTED
     } else if is_gstreamer_1_22(request) {
         2
     } else {

@@ -1,4 +1,4 @@
-//! What a [`Window`] shows: its playlists as text.
+//! The playlists of a [`Window`] as text.
 
 use std::fmt::{Arguments, Write as _};
 use std::time::Duration;
@@ -7,9 +7,9 @@ use super::{HOLD_BACK, Window};
 use crate::base::time::iso_ms;
 
 impl Window {
-    /// The media playlist. `prefix` leads from its URL to the segments, and
-    /// `mark` tells this process's segments from those of an earlier one.
-    pub fn playlist(&mut self, prefix: &str, mark: &str) -> String {
+    /// The media playlist. `prefix` is the path from its URL to the segments;
+    /// `instance` distinguishes segments from those of earlier streams.
+    pub fn playlist(&mut self, prefix: &str, instance: &str) -> String {
         let target = self.target();
         self.target = Some(target);
         let first = self.listed().next().map_or(self.next_number, |segment| segment.number);
@@ -18,13 +18,13 @@ impl Window {
             text += "#EXT-X-INDEPENDENT-SEGMENTS\n";
         }
         write_line(&mut text, format_args!("#EXT-X-TARGETDURATION:{target}"));
-        // What is meant without it as well; Shaka takes the length of a short playlist instead.
+        // Equal to the default; Shaka uses the duration of a short playlist without it.
         let back = HOLD_BACK * target;
         write_line(&mut text, format_args!("#EXT-X-SERVER-CONTROL:HOLD-BACK={back}"));
         write_line(&mut text, format_args!("#EXT-X-MEDIA-SEQUENCE:{first}"));
         if self.discontinuities > 0 {
-            let gone = self.discontinuities;
-            write_line(&mut text, format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{gone}"));
+            let removed = self.discontinuities;
+            write_line(&mut text, format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{removed}"));
         }
         let mut generation = None;
         for segment in self.listed() {
@@ -32,21 +32,22 @@ impl Window {
                 write_line(&mut text, format_args!("#EXT-X-DISCONTINUITY"));
             }
             if generation.replace(segment.generation) != Some(segment.generation) {
-                let of = segment.generation;
-                let map = format_args!("#EXT-X-MAP:URI=\"{prefix}init-{mark}-{of}.mp4\"");
+                let number = segment.generation;
+                let map = format_args!("#EXT-X-MAP:URI=\"{prefix}init-{instance}-{number}.mp4\"");
                 write_line(&mut text, map);
             }
             let seconds = segment.duration.as_secs_f64();
             let (number, date) = (segment.number, iso_ms(segment.date_ms));
             write_line(&mut text, format_args!("#EXT-X-PROGRAM-DATE-TIME:{date}"));
             write_line(&mut text, format_args!("#EXTINF:{seconds:.5},"));
-            write_line(&mut text, format_args!("{prefix}{mark}-{number}.m4s"));
+            write_line(&mut text, format_args!("{prefix}{instance}-{number}.m4s"));
         }
         text
     }
 
     /// The multivariant playlist with one variant at `media`. `bound` is a bit rate that no
-    /// segment exceeds, where one is known: what comes may be more than what was measured.
+    /// segment exceeds, if one is known: later segments may exceed the measured rate. Returns
+    /// `None` before the first init segment.
     pub fn multivariant(&self, media: &str, bound: Option<u64>) -> Option<String> {
         let tracks = &self.inits.last()?.tracks;
         let bandwidth = self.peak.max(bound.unwrap_or(self.peak + self.peak / 2));

@@ -1,7 +1,7 @@
-//! What a [`Segment`] holds: chunks as they are, except for two headers.
+//! The content of a [`Segment`]: shared chunks, except for two changed headers.
 //!
-//! The first picture and the first sound share a fragment, and a picture that
-//! others should have followed lasts until the next one. Payloads stay shared.
+//! The first picture and the first audio share a fragment, and a picture before
+//! missing ones lasts until the next one. Payloads stay shared.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use crate::base::time::MediaTime;
 use crate::media::fmp4::{self, FIRST_DURATION, VIDEO_TIMESCALE};
 use crate::media::packager::Chunk;
 
-/// Where a picture stands in a segment.
+/// The position of a picture in a segment.
 #[derive(Clone, Debug)]
 pub(super) struct Picture {
     piece: usize,
-    /// Where its fragment begins in that piece.
+    /// Offset of its fragment in that piece.
     offset: usize,
     start: MediaTime,
     duration: Duration,
 }
 
 impl Segment {
-    /// Takes the next chunk.
-    pub(super) fn take(&mut self, chunk: &Chunk) {
-        let is_joint = chunk.has_audio() && std::mem::take(&mut self.awaits_sound);
+    /// Adds the next chunk.
+    pub(super) fn push(&mut self, chunk: &Chunk) {
+        let is_joint = chunk.has_audio() && std::mem::take(&mut self.awaits_audio);
         if let Some(unit) = chunk.video() {
             self.picture = Some(Picture {
                 piece: self.pieces.len(),
@@ -45,7 +45,7 @@ impl Segment {
         }
     }
 
-    /// Shows the latest picture until that of `next`, if pictures are missing between them.
+    /// Extends the latest picture up to that of `next`, if pictures are missing between them.
     ///
     /// After a step of more than two durations, Media Source Extensions ("coded frame
     /// processing") discard everything up to the next key frame.
@@ -59,7 +59,7 @@ impl Segment {
         let ticks = |time: MediaTime| time.nearest_ticks(VIDEO_TIMESCALE);
         let span = ticks(next.dts).saturating_sub(ticks(picture.start)) as u32;
         let payload = picture.offset + fmp4::header_len(&piece[picture.offset..]);
-        // Other viewers share the chunk: only the header is a copy.
+        // The chunk is shared: only its header is copied.
         let mut header = piece[..payload].to_vec();
         if let Some(duration) = header[picture.offset..].get_mut(FIRST_DURATION) {
             duration.copy_from_slice(&span.to_be_bytes());

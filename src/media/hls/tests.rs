@@ -1,4 +1,4 @@
-//! Windows that are fed as a stream feeds them.
+//! Windows with the input of real streams.
 
 use std::ops::Range;
 
@@ -27,10 +27,10 @@ impl Feeder {
 
     fn run(&mut self, units: Vec<AccessUnit>) -> &mut Window {
         self.packager.begin_run(MediaTime::default(), Expect { video: Some(FRAME), audio: false });
-        self.go_on(units)
+        self.add(units)
     }
 
-    fn go_on(&mut self, units: Vec<AccessUnit>) -> &mut Window {
+    fn add(&mut self, units: Vec<AccessUnit>) -> &mut Window {
         for unit in units {
             for item in self.packager.push(unit).unwrap() {
                 match item {
@@ -43,7 +43,7 @@ impl Feeder {
     }
 }
 
-/// A wall clock that is `ahead` of what it should be.
+/// A wall clock that is ahead by `ahead_ms`.
 fn clock(ahead_ms: u64) -> WallClock {
     WallClock::showing(Duration::from_millis(1_795_240_290_000 + ahead_ms), MediaTime::ORIGIN)
 }
@@ -59,7 +59,7 @@ fn lengths(playlist: &str) -> Vec<f64> {
     lines.map(|line| line.trim_end_matches(',').parse().unwrap()).collect()
 }
 
-/// What a line of a playlist says behind its colon.
+/// The value of a tag in a playlist.
 fn value<'a>(playlist: &'a str, tag: &str) -> Option<&'a str> {
     playlist.lines().find_map(|line| line.strip_prefix(tag)?.strip_prefix(':'))
 }
@@ -85,7 +85,7 @@ fn seconds(from: u64, count: u32) -> Vec<AccessUnit> {
 }
 
 #[test]
-fn a_playlist_slides_over_segments_of_one_group_each() {
+fn a_playlist_lists_the_newest_segments_of_one_group_each() {
     let mut feeder = Feeder::new();
     let text = feeder.run(seconds(0, 9)).playlist("front/hls/", "x");
     let expected = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n\
@@ -93,16 +93,16 @@ fn a_playlist_slides_over_segments_of_one_group_each() {
         #EXT-X-MAP:URI=\"front/hls/init-x-1.mp4\"\n\
         #EXT-X-PROGRAM-DATE-TIME:2026-11-21T05:51:32.000Z\n#EXTINF:1.00000,\nfront/hls/x-2.m4s\n";
     assert!(text.starts_with(expected), "{text}");
-    assert_eq!(text.matches("#EXTINF").count(), LISTED);
+    assert_eq!(text.matches("#EXTINF").count(), MAX_LISTED);
     assert!(!text.contains("ENDLIST") && !text.contains("DISCONTINUITY"));
 }
 
 #[test]
-fn a_segment_stays_for_its_own_duration_and_that_of_the_playlist_that_held_it() {
+fn a_segment_stays_for_its_own_duration_and_that_of_the_playlist_that_listed_it() {
     let mut feeder = Feeder::new();
     // Seven of a second each: whatever has left the playlist stays for eight seconds.
     let window = feeder.run(seconds(0, 30));
-    let oldest_listed = 30 - LISTED as u64;
+    let oldest_listed = 30 - MAX_LISTED as u64;
     assert!(window.segment(oldest_listed - 8).is_some());
     assert!(window.segment(oldest_listed - 9).is_none());
     let segment = window.segment(oldest_listed).unwrap();
@@ -118,21 +118,21 @@ fn an_init_segment_stays_as_long_as_the_segments_that_need_it() {
     let window = feeder.run(seconds(3, 10));
     assert!(!window.playlist("", "x").contains("init-x-1.mp4"));
     assert!(window.init_of(1).is_some());
-    assert!(feeder.go_on(group(480..1000)).init_of(1).is_none());
+    assert!(feeder.add(group(480..1000)).init_of(1).is_none());
 }
 
 #[test]
-fn a_window_that_would_hold_too_much_is_shorter_and_keeps_less() {
+fn a_window_over_its_memory_limit_lists_the_minimum_of_segments() {
     let mut feeder = Feeder::new();
     feeder.window = Window::new(1, GOP);
     let window = feeder.run(seconds(0, 9));
     let text = window.playlist("", "x");
-    assert_eq!(lengths(&text).len(), FEWEST, "{text}");
-    assert_eq!(window.segments.len(), FEWEST);
+    assert_eq!(lengths(&text).len(), MIN_LISTED, "{text}");
+    assert_eq!(window.segments.len(), MIN_LISTED);
 }
 
 #[test]
-fn short_groups_are_gathered() {
+fn short_groups_are_combined_into_a_segment() {
     let mut feeder = Feeder::new();
     let text = feeder.run(placeholders(MediaTime::ORIGIN, 121, 10)).playlist("", "x");
     assert_eq!(lengths(&text), [1.0; 4], "{text}");
@@ -142,9 +142,9 @@ fn short_groups_are_gathered() {
 fn a_group_that_would_exceed_the_target_begins_a_segment_of_its_own() {
     let mut feeder = Feeder::new();
     feeder.run(placeholders(MediaTime::ORIGIN, 60, 30)).playlist("", "x");
-    // 0.8 s, below what a segment should have, and then whole seconds again.
+    // 0.8 s, below the minimum of a segment, and then whole seconds again.
     for frames in [60..84, 84..114, 114..144, 144..145] {
-        feeder.go_on(group(frames));
+        feeder.add(group(frames));
     }
     let text = feeder.window.playlist("", "x");
     assert_eq!(value(&text, "#EXT-X-TARGETDURATION"), Some("1"));
@@ -152,7 +152,7 @@ fn a_group_that_would_exceed_the_target_begins_a_segment_of_its_own() {
 }
 
 #[test]
-fn the_target_is_what_the_groups_are_when_the_first_playlist_is_asked_for() {
+fn the_target_is_the_duration_of_groups_at_the_first_playlist() {
     for (group, gop, target) in [(30, 1.0, "1"), (120, 1.0, "4"), (30, 4.0, "4"), (24, 0.8, "2")] {
         let mut feeder = Feeder::new();
         feeder.window = Window::new(1 << 20, Duration::from_secs_f64(gop));
@@ -162,31 +162,31 @@ fn the_target_is_what_the_groups_are_when_the_first_playlist_is_asked_for() {
 }
 
 #[test]
-fn a_target_never_changes_and_no_segment_exceeds_it_however_long_a_group_is() {
+fn a_target_never_changes_and_no_segment_of_a_long_group_exceeds_it() {
     let mut feeder = Feeder::new();
     let text = feeder.run(seconds(0, 3)).playlist("", "x");
     assert!(text.contains("#EXT-X-INDEPENDENT-SEGMENTS\n"), "{text}");
 
-    let text = feeder.go_on(group(90..400)).playlist("", "x");
+    let text = feeder.add(group(90..400)).playlist("", "x");
 
     assert_eq!(value(&text, "#EXT-X-TARGETDURATION"), Some("1"), "{text}");
     let lengths = lengths(&text);
-    assert_eq!(lengths.len(), LISTED, "{text}");
+    assert_eq!(lengths.len(), MAX_LISTED, "{text}");
     assert!(lengths.iter().all(|seconds| seconds.round() <= 1.0), "{text}");
     assert!(!text.contains("INDEPENDENT"), "not every segment has a key frame: {text}");
-    assert!(!text.contains("DISCONTINUITY"), "decoding goes on: {text}");
+    assert!(!text.contains("DISCONTINUITY"), "decoding continues: {text}");
 }
 
 #[test]
 fn a_stream_of_one_endless_group_has_segments_that_do_not_grow() {
     let mut feeder = Feeder::new();
     let window = feeder.run(group(0..1500));
-    assert!(window.open.as_ref().unwrap().duration <= window.longest());
+    assert!(window.open.as_ref().unwrap().duration <= window.max_duration());
     assert_eq!(window.segments.len(), 4);
 }
 
 #[test]
-fn another_distance_of_key_frames_begins_with_another_target() {
+fn another_nominal_gop_has_another_target() {
     let mut feeder = Feeder::new();
     feeder.run(seconds(0, 3)).playlist("", "x");
     feeder.window.set_limits(1 << 20, Duration::from_secs(3));
@@ -195,7 +195,7 @@ fn another_distance_of_key_frames_begins_with_another_target() {
 }
 
 #[test]
-fn a_hole_is_a_discontinuity_also_where_no_key_frame_follows_it() {
+fn a_gap_is_a_discontinuity_even_if_no_key_frame_follows_it() {
     let mut feeder = Feeder::new();
     feeder.run(seconds(0, 2));
     // The rest of the group comes 0.7 s late.
@@ -204,8 +204,8 @@ fn a_hole_is_a_discontinuity_also_where_no_key_frame_follows_it() {
         let at = unit.pts + Duration::from_millis(700);
         AccessUnit { pts: at, dts: at, ..unit }
     });
-    feeder.go_on(late.collect());
-    let text = feeder.go_on(placeholders(MediaTime::ORIGIN + FRAME * 111, 61, 30));
+    feeder.add(late.collect());
+    let text = feeder.add(placeholders(MediaTime::ORIGIN + FRAME * 111, 61, 30));
     let text = text.playlist("", "x");
     assert_eq!(text.matches("#EXT-X-DISCONTINUITY\n").count(), 1, "{text}");
     assert_eq!(lengths(&text).len(), 5, "{text}");
@@ -221,7 +221,7 @@ fn a_restart_of_the_feed_is_a_discontinuity_with_the_same_init() {
 }
 
 #[test]
-fn discontinuities_that_slide_out_are_counted() {
+fn discontinuities_that_have_left_the_playlist_are_counted() {
     let mut feeder = Feeder::new();
     feeder.run(seconds(0, 3));
     let text = feeder.run(seconds(6, 12)).playlist("", "x");
@@ -230,7 +230,7 @@ fn discontinuities_that_slide_out_are_counted() {
 }
 
 #[test]
-fn another_picture_comes_with_its_own_init() {
+fn another_picture_size_has_its_own_init() {
     let mut feeder = Feeder::new();
     for (size, at) in [("320x240", 0), ("160x120", 5)] {
         let video = Video { size, seconds: 3, ..Video::default() };
@@ -247,18 +247,18 @@ fn segments_are_dated_by_the_media_timeline_and_follow_a_clock_that_is_set() {
     feeder.run(group(0..45));
     // The clock is not read at the same moment each time; later it is set.
     feeder.clock = clock(40);
-    feeder.go_on(group(45..60));
-    feeder.go_on(group(60..90));
+    feeder.add(group(45..60));
+    feeder.add(group(60..90));
     feeder.clock = clock(5000);
-    feeder.go_on(group(90..120));
-    let text = feeder.go_on(group(120..121)).playlist("", "x");
+    feeder.add(group(90..120));
+    let text = feeder.add(group(120..121)).playlist("", "x");
     let dates = text.lines().filter_map(|line| line.strip_prefix("#EXT-X-PROGRAM-DATE-TIME:"));
     let seconds: Vec<_> = dates.map(|date| &date[17..23]).collect();
     assert_eq!(seconds, ["30.000", "31.499", "37.999"], "{text}");
 }
 
 #[test]
-fn the_bandwidth_is_the_peak_of_what_was_and_bounds_what_may_come() {
+fn the_bandwidth_is_the_measured_peak_or_the_bound() {
     let mut feeder = Feeder::new();
     let window = feeder.run(seconds(0, 3));
     let rate = window.segment(1).unwrap().len as u64 * 8;
@@ -274,8 +274,8 @@ fn the_bandwidth_is_the_peak_of_what_was_and_bounds_what_may_come() {
     // One large picture, long out of the playlist, still counts.
     let mut large = group(91..92);
     large[0].data = [&large[0].data[..], &[0xff; 50_000]].concat().into();
-    feeder.go_on(large);
-    let window = feeder.go_on(placeholders(MediaTime::ORIGIN + FRAME * 92, 600, 30));
+    feeder.add(large);
+    let window = feeder.add(placeholders(MediaTime::ORIGIN + FRAME * 92, 600, 30));
     assert!(bandwidth(window, Some(1)) >= 400_000);
 }
 
@@ -284,25 +284,25 @@ fn short_segments_count_together_with_their_neighbours() {
     let mut feeder = Feeder::new();
     feeder.run(seconds(0, 2)).playlist("", "x");
     let steady = feeder.window.peak;
-    // A tenth of a second, cut off by a hole: by itself it is mostly a key frame.
+    // A tenth of a second before a gap: by itself it is mostly a key frame.
     let mut short = group(61..64);
     short[0].data = [&short[0].data[..], &[0xff; 1000]].concat().into();
     let hole = short.into_iter().map(|unit| {
         let at = unit.pts + GOP;
         AccessUnit { pts: at, dts: at, ..unit }
     });
-    feeder.go_on(hole.collect());
-    feeder.go_on(placeholders(MediaTime::ORIGIN + 5 * GOP, 61, 30));
+    feeder.add(hole.collect());
+    feeder.add(placeholders(MediaTime::ORIGIN + 5 * GOP, 61, 30));
     assert!(feeder.window.peak < steady + 2 * 8000, "{} after {steady}", feeder.window.peak);
 }
 
 #[test]
-fn a_segment_begins_with_picture_and_sound_in_one_fragment() {
+fn a_segment_begins_with_video_and_audio_in_one_fragment() {
     let mut feeder = Feeder::new();
     feeder.packager.begin_run(MediaTime::default(), Expect { video: Some(FRAME), audio: true });
     feeder.packager.audio_config(lc_config(48_000, 2).unwrap());
     let video = Video { seconds: 2, gop: 30, ..Video::default() }.timed(MediaTime::ORIGIN);
-    feeder.go_on(interleaved(video, tone(MediaTime::ORIGIN.before(FRAME / 4))));
+    feeder.add(interleaved(video, tone(MediaTime::ORIGIN.before(FRAME / 4))));
     let segment = feeder.window.segment(0).unwrap();
     let bytes = segment.pieces.concat();
     assert_eq!(bytes.len(), segment.len);
@@ -327,7 +327,7 @@ fn a_segment_begins_with_picture_and_sound_in_one_fragment() {
 }
 
 #[test]
-fn each_picture_is_shown_until_the_next_where_some_are_missing() {
+fn a_picture_before_missing_ones_lasts_until_the_next() {
     for audio in [false, true] {
         let mut feeder = Feeder::new();
         feeder.packager.begin_run(MediaTime::default(), Expect { video: Some(FRAME), audio });
@@ -337,7 +337,7 @@ fn each_picture_is_shown_until_the_next_where_some_are_missing() {
         for missing in [29, 12, 11, 1] {
             video.remove(missing);
         }
-        feeder.go_on(interleaved(video, tone(MediaTime::ORIGIN.before(FRAME / 4))));
+        feeder.add(interleaved(video, tone(MediaTime::ORIGIN.before(FRAME / 4))));
 
         let segments = [0, 1].map(|number| feeder.window.segment(number).unwrap());
         let pictures: Vec<_> = segments.into_iter().flat_map(pictures).collect();
@@ -354,7 +354,7 @@ fn each_picture_is_shown_until_the_next_where_some_are_missing() {
 }
 
 #[test]
-fn the_multivariant_playlist_says_what_the_stream_is() {
+fn the_multivariant_playlist_has_codecs_size_and_frame_rate() {
     let mut feeder = Feeder::new();
     let text = feeder.run(seconds(0, 3)).multivariant("front/hls/live.m3u8", Some(1)).unwrap();
     assert!(
