@@ -1,4 +1,4 @@
-//! The jobs, each from its message to its answer.
+//! Executes a job, from its message to its answer.
 
 use std::convert::Infallible;
 
@@ -16,10 +16,10 @@ use crate::wire::job::{
     self, CheckElements, Extract, FinishRecording, Job, JobKind, Mjpeg, Push, Still, TryEncoder,
 };
 
-/// Does `job`; what goes wrong with it is an answer, too.
+/// Does `job`; a failure of the job is sent as its answer.
 ///
 /// # Errors
-/// The service has gone or talks nonsense, or GStreamer does not start.
+/// The socket is closed, a message is invalid, or GStreamer does not start.
 pub(super) async fn run(job: Job, needs: Needs, service: Service) -> anyhow::Result<()> {
     if !matches!(job, Job::EndCommands(_)) {
         errands::init()?;
@@ -27,12 +27,12 @@ pub(super) async fn run(job: Job, needs: Needs, service: Service) -> anyhow::Res
     if let Some(reach) = &needs.confined_to {
         sandbox::confine(reach);
     }
-    carry_out(job, service).await
+    execute(job, service).await
 }
 
-async fn carry_out(job: Job, Service { mut input, mut output }: Service) -> anyhow::Result<()> {
+async fn execute(job: Job, Service { mut input, mut output }: Service) -> anyhow::Result<()> {
     match job {
-        // All that it does is done at the end of this process.
+        // Its work is done by `guard` at the end of this process.
         Job::EndCommands(_) => std::future::pending().await,
         Job::TryEncoder(TryEncoder { element }) => {
             let tried = probe::try_encoder(&element);
@@ -80,12 +80,12 @@ async fn carry_out(job: Job, Service { mut input, mut output }: Service) -> anyh
     }
 }
 
-/// The first picture of the bytes that come.
+/// The first intra frame of the bytes.
 async fn extract(input: &mut Input, caps: Option<&str>) -> anyhow::Result<(Extracted, Bytes)> {
-    let (tell, bytes) = mpsc::channel(1);
+    let (sender, bytes) = mpsc::channel(1);
     let found = tokio::select! {
         found = extract::first_intra(bytes, caps) => found,
-        Err(gone) = pass_on(async || input.data().await, tell) => return Err(gone),
+        Err(gone) = forward(async || input.data().await, sender) => return Err(gone),
     };
     Ok(match found {
         Ok((caps, data)) => (Extracted::Picture { caps }, data),
@@ -94,8 +94,8 @@ async fn extract(input: &mut Input, caps: Option<&str>) -> anyhow::Result<(Extra
     })
 }
 
-/// Has `work` consume access units, and tells the newest of what comes of it. While
-/// the service does not take that, the next one replaces it.
+/// Runs `work` on the access units, and sends its newest result. A result that was not sent
+/// yet is replaced by the next.
 async fn consume<J: JobKind, T, F>(
     (mut input, mut output): (Input, Output),
     work: impl FnOnce(mpsc::Receiver<(Unit, Bytes)>, watch::Sender<Option<T>>) -> F,
@@ -105,16 +105,16 @@ where
     T: Clone + Send + Sync + 'static,
     F: Future<Output = Failure> + Send + 'static,
 {
-    // As many as are on their way; the rest waits in the service.
-    let (tell, units) = mpsc::channel(1);
+    // One: further units wait in the service.
+    let (sender, units) = mpsc::channel(1);
     let (publish, mut newest) = watch::channel(None);
-    // A task of its own: it goes on while something is being sent.
-    let mut over = tokio::spawn(work(units, publish));
+    // A task of its own, which continues while a result is being sent.
+    let mut task = tokio::spawn(work(units, publish));
     let sent = async {
         loop {
             tokio::select! {
                 biased;
-                failure = &mut over => return output.answer::<J>(Err(failure?)).await,
+                failure = &mut task => return output.answer::<J>(Err(failure?)).await,
                 Ok(()) = newest.changed() => {
                     let made = newest.borrow_and_update().clone();
                     if let Some(made) = made {
@@ -126,19 +126,19 @@ where
     };
     tokio::select! {
         sent = sent => sent,
-        Err(gone) = pass_on(async || input.unit().await, tell) => Err(gone),
+        Err(gone) = forward(async || input.unit().await, sender) => Err(gone),
     }
 }
 
-/// Passes on all data that comes. Returns only if that fails.
-async fn pass_on<T>(
+/// Forwards all data. Returns only if receiving fails.
+async fn forward<T>(
     mut next: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
-    tell: mpsc::Sender<T>,
+    sender: mpsc::Sender<T>,
 ) -> anyhow::Result<Infallible> {
     while let Some(piece) = next().await? {
-        // Without a receiver the job is done, and its answer on the way.
-        tell.send(piece).await.ok();
+        // Without a receiver the job is done, and its answer is being sent.
+        sender.send(piece).await.ok();
     }
-    drop(tell);
+    drop(sender);
     std::future::pending().await
 }

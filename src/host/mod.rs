@@ -1,9 +1,8 @@
-//! What runs in a pipeline host: one job of the service, in a process that may
-//! crash, hang or leak alone. The only folder that names GStreamer.
+//! The code of a pipeline host: one job of the service, in a process that may crash, hang
+//! or leak without harm to others. The only folder that names GStreamer.
 //!
-//! Pipelines are built here from launch lines, and what they say on their bus
-//! becomes a `Failure`. Nothing here decides whether something runs or is tried
-//! again.
+//! Pipelines are built here from launch lines, and errors on their bus become a
+//! `Failure`. Whether something runs or is retried is not decided here.
 
 mod anchor;
 mod capture;
@@ -68,16 +67,16 @@ use crate::model::status::Failure;
 use crate::wire::job::{Job, JobKind};
 use crate::wire::{Decoder, FromHost, ToHost, Unit, encode};
 
-/// Does the job that comes over the socket at standard input. The process ends
-/// with the socket, whatever is going on in it.
+/// Does the job that is sent over the socket at standard input. The process ends when the
+/// socket is closed, also in the middle of a call that hangs.
 ///
 /// # Errors
-/// Standard input is no socket of the service.
+/// Standard input is no socket, or a message is invalid.
 pub fn run() -> anyhow::Result<()> {
     heap::configure();
     let socket = std::io::stdin().as_fd().try_clone_to_owned().context("no standard input")?;
     let socket = net::UnixStream::from(socket);
-    socket.set_nonblocking(true).context("standard input is no socket")?;
+    socket.set_nonblocking(true).context("standard input is not a socket")?;
     guard::lock_down();
     abort_on_panic();
     let watched = socket.try_clone()?;
@@ -95,8 +94,7 @@ pub fn run() -> anyhow::Result<()> {
     })
 }
 
-/// What is logged here becomes the service's, with all else that is written to
-/// standard error.
+/// Logs to standard error, which the service copies to its log.
 fn log_to_stderr() {
     static LINES: Lines = Lines;
     if log::set_logger(&LINES).is_ok() {
@@ -104,16 +102,16 @@ fn log_to_stderr() {
     }
 }
 
-/// A task that panics ends the process, and what it says is what the service tells.
+/// Makes a panic of a task end the process; the service reports its message.
 fn abort_on_panic() {
-    let tell = std::panic::take_hook();
+    let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        tell(panic);
+        print(panic);
         std::process::abort();
     }));
 }
 
-/// Writes what is logged line by line.
+/// A logger that writes lines without level and time.
 struct Lines;
 
 impl Log for Lines {
@@ -130,19 +128,19 @@ impl Log for Lines {
     fn flush(&self) {}
 }
 
-/// The other side of the socket.
+/// The connection to the service.
 struct Service {
     input: Input,
     output: Output,
 }
 
-/// What the service sends.
+/// The receiving half of the socket.
 struct Input {
     socket: OwnedReadHalf,
     decoder: Decoder<ToHost>,
 }
 
-/// Where it is answered.
+/// The sending half of the socket.
 struct Output(OwnedWriteHalf);
 
 impl Service {
@@ -153,8 +151,8 @@ impl Service {
 }
 
 impl Input {
-    /// The job, and the memory that the configuration gives it, if it says so. From
-    /// here on this process has the service's media timeline.
+    /// Receives the job and the configured memory limit, if any. Sets this process to the
+    /// service's media timeline.
     async fn job(&mut self) -> anyhow::Result<(Job, Option<u64>)> {
         loop {
             match self.next().await? {
@@ -164,30 +162,30 @@ impl Input {
                     return Ok((job, memory));
                 }
                 (ToHost::Data | ToHost::Unit(_) | ToHost::End | ToHost::Run { .. }, _) => {
-                    anyhow::bail!("it begins without a job")
+                    anyhow::bail!("the first message is not a job")
                 }
             }
         }
     }
 
-    /// The next piece of what is worked on; nothing at its end.
+    /// The next piece of data; none at the end.
     async fn data(&mut self) -> anyhow::Result<Option<Bytes>> {
         match self.next().await? {
             (ToHost::Data, data) => Ok(Some(data)),
             (ToHost::End, _) => Ok(None),
             (ToHost::Debug | ToHost::Job { .. } | ToHost::Unit(_) | ToHost::Run { .. }, _) => {
-                anyhow::bail!("no data")
+                anyhow::bail!("the message is not data")
             }
         }
     }
 
-    /// The next access unit; nothing at their end.
+    /// The next access unit; none at the end.
     async fn unit(&mut self) -> anyhow::Result<Option<(Unit, Bytes)>> {
         match self.next().await? {
             (ToHost::Unit(unit), data) => Ok(Some((unit, data))),
             (ToHost::End, _) => Ok(None),
             (ToHost::Debug | ToHost::Job { .. } | ToHost::Data | ToHost::Run { .. }, _) => {
-                anyhow::bail!("no access unit")
+                anyhow::bail!("the message is not an access unit")
             }
         }
     }
@@ -198,26 +196,26 @@ impl Input {
                 return Ok(message);
             }
             if self.socket.read_buf(self.decoder.buffer()).await? == 0 {
-                anyhow::bail!("the service has gone");
+                anyhow::bail!("the service has closed the socket");
             }
         }
     }
 }
 
 impl Output {
-    /// Answers a job of the kind `J` with what came of it, and its payload.
+    /// Sends the result of a job of the kind `J`, with its payload.
     async fn answer<J: JobKind>(
         &mut self,
-        made: Result<(J::Answer, Bytes), Failure>,
+        result: Result<(J::Answer, Bytes), Failure>,
     ) -> anyhow::Result<()> {
-        let (head, payload) = match made {
+        let (head, payload) = match result {
             Ok((answer, payload)) => (FromHost::Answer(answer), payload),
             Err(failure) => (FromHost::Failed(failure), Bytes::new()),
         };
         self.write(&encode(&head, payload.len())?, payload).await
     }
 
-    /// Writes a message whose beginning is encoded.
+    /// Writes a message with an encoded head.
     async fn write(&mut self, head: &[u8], payload: Bytes) -> anyhow::Result<()> {
         Ok(self.0.write_all_buf(&mut Buf::chain(head, payload)).await?)
     }

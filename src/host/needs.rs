@@ -1,86 +1,87 @@
-//! What each job needs of the machine. Where bytes of strangers are parsed,
-//! everything else is refused.
+//! The resources that each job needs. Jobs that parse untrusted media are confined to them.
 
 use std::path::{Path, PathBuf};
 
 use crate::model::push_url::PushUrl;
 use crate::wire::job::{Family, FinishRecording, Foreign, Job, Push};
 
-/// Memory of a job that takes bytes apart, or passes them on.
-const PASSING_ON: u64 = 256 << 20;
+/// Memory of a job that demultiplexes or forwards.
+const FORWARDING_MEMORY: u64 = 256 << 20;
 
-/// Memory where pictures are decoded or encoded: one of 4096×4096 is decoded in
-/// 150 MiB.
-const CODING: u64 = 512 << 20;
+/// Memory of a job that decodes or encodes: decoding a picture of 4096×4096 takes 150 MiB.
+const CODING_MEMORY: u64 = 512 << 20;
 
-/// Memory of a recording's index: that of a day, twice.
-const INDEX: u64 = 1 << 30;
+/// Memory of finishing a recording: twice the index of a day.
+const INDEX_MEMORY: u64 = 1 << 30;
 
 /// Memory of a host without a pipeline.
-const WITHOUT_PIPELINE: u64 = 64 << 20;
+const NO_PIPELINE_MEMORY: u64 = 64 << 20;
 
-/// What says which sound cards there are.
-const SOUND: [&str; 3] = ["/etc/asound.conf", "/etc/alsa", "/proc/asound"];
+/// The files that list sound cards.
+const SOUND_FILES: [&str; 3] = ["/etc/asound.conf", "/etc/alsa", "/proc/asound"];
 
-/// Where else a server may redirect to: the usual ports of RTSP. Not to any port:
-/// without a password the service takes its own machine for an operator.
-const RTSP: [u16; 3] = [554, 322, 8554];
+/// The usual ports of RTSP, to which a server may redirect. Not any port: without a
+/// password the service treats its own machine as an operator.
+const RTSP_PORTS: [u16; 3] = [554, 322, 8554];
 
-/// What a host may have of the machine.
+/// The resources of a host.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Needs {
-    /// Bytes of its own, at most.
+    /// Limit of its memory, in bytes.
     pub memory: u64,
-    /// What else it can reach; everything where it parses nothing of strangers.
+    /// What a confined host can access; none for a host that parses no untrusted media.
     pub confined_to: Option<Reach>,
 }
 
-/// What a confined host can reach, besides libraries and plugins.
+/// What a confined host can access, besides libraries and plugins.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Reach {
     pub network: Network,
-    /// Where it connects to over TCP, besides DNS, if it is a client.
+    /// The TCP ports that a client may connect to, besides DNS.
     pub ports: Vec<u16>,
-    /// Cameras, decoders and the like.
+    /// Whether it can use cameras, hardware decoders and other devices.
     pub devices: bool,
-    /// Folders in which it may do everything.
+    /// Folders with full access.
     pub folders: Vec<PathBuf>,
-    /// Files and folders that it may read.
+    /// Files and folders with read access.
     pub readable: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Network {
     None,
-    /// It connects to others; nobody connects to it.
+    /// Outgoing connections only.
     Client,
 }
 
 impl Needs {
-    /// Those of `job`; it may take `memory` where the configuration says so.
+    /// The resources of `job`; `memory` is the configured limit, which replaces the default.
     pub(super) fn for_job(job: &Job, memory: Option<u64>) -> Self {
         let or = |usual: u64| memory.unwrap_or(usual);
         match job {
             Job::Picture(_) | Job::Still(_) | Job::Mjpeg(_) => {
-                Self { memory: or(CODING), confined_to: Some(Reach::nothing()) }
+                Self { memory: or(CODING_MEMORY), confined_to: Some(Reach::none()) }
             }
-            Job::Extract(_) => Self { memory: or(PASSING_ON), confined_to: Some(Reach::nothing()) },
+            Job::Extract(_) => {
+                Self { memory: or(FORWARDING_MEMORY), confined_to: Some(Reach::none()) }
+            }
             Job::Push(push) => {
-                Self { memory: or(PASSING_ON), confined_to: Some(Reach::of_push(push)) }
+                Self { memory: or(FORWARDING_MEMORY), confined_to: Some(Reach::of_push(push)) }
             }
             Job::FinishRecording(FinishRecording { from, to, through, .. }) => {
                 let folders = [from, to, through].into_iter().filter_map(|path| path.parent());
                 let folders = folders.map(Path::to_owned).collect();
-                let reach = Reach { folders, ..Reach::nothing() };
-                Self { memory: or(INDEX), confined_to: Some(reach) }
+                let reach = Reach { folders, ..Reach::none() };
+                Self { memory: or(INDEX_MEMORY), confined_to: Some(reach) }
             }
-            Job::Family(Family { source }) => {
-                Self { memory: or(CODING), confined_to: source.as_ref().map(Reach::of_family) }
-            }
+            Job::Family(Family { source }) => Self {
+                memory: or(CODING_MEMORY),
+                confined_to: source.as_ref().map(Reach::of_family),
+            },
             Job::CheckElements(_) | Job::TryEncoder(_) => {
-                Self { memory: or(CODING), confined_to: None }
+                Self { memory: or(CODING_MEMORY), confined_to: None }
             }
-            Job::EndCommands(_) => Self { memory: WITHOUT_PIPELINE, confined_to: None },
+            Job::EndCommands(_) => Self { memory: NO_PIPELINE_MEMORY, confined_to: None },
         }
     }
 }
@@ -95,14 +96,13 @@ impl Reach {
         Self { network, ports, devices: false, folders: Vec::new(), readable }
     }
 
-    /// What the bytes of strangers come from, and sound cards, for what is made
-    /// beside them.
+    /// Access to the source of the media, and to sound cards.
     fn of_family(source: &Foreign) -> Self {
-        let mut reach = Self { readable: SOUND.map(PathBuf::from).to_vec(), ..Self::nothing() };
+        let mut reach = Self { readable: SOUND_FILES.map(PathBuf::from).to_vec(), ..Self::none() };
         match source {
             Foreign::Network { port } => {
                 reach.network = Network::Client;
-                reach.ports = [&[*port][..], &RTSP].concat();
+                reach.ports = [&[*port][..], &RTSP_PORTS].concat();
             }
             Foreign::Folder(folder) => reach.readable.push(folder.clone()),
             Foreign::Service => {}
@@ -110,7 +110,7 @@ impl Reach {
         reach
     }
 
-    fn nothing() -> Self {
+    fn none() -> Self {
         let (ports, folders, readable) = Default::default();
         Self { network: Network::None, ports, devices: true, folders, readable }
     }

@@ -1,5 +1,4 @@
-//! One push, in a process that does nothing else: access units go to a receiver
-//! of RTMP.
+//! One push: sends access units to an RTMP receiver.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -21,12 +20,12 @@ use crate::wire::Unit;
 use crate::wire::answer::Sent;
 use crate::wire::job::Push;
 
-/// How often a push looks how many bytes have left, before and after the first.
-const LOOK_EARLY: Duration = Duration::from_millis(100);
-const LOOK_LATE: Duration = Duration::from_secs(1);
+/// How often the sent bytes are polled, before and after the first acknowledged one.
+const FIRST_POLL_INTERVAL: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Sends `units` as long as it can, and returns why it cannot go on. When they
-/// end, the receiver is told so. Starting and the last look at a certificate block.
+/// Sends `units` until that fails, and returns the reason. After the last unit, end of
+/// stream is sent. The start and the check of a refused certificate block.
 pub(super) async fn push(
     job: Push,
     mut units: mpsc::Receiver<(Unit, Bytes)>,
@@ -40,16 +39,16 @@ pub(super) async fn push(
         failure = running.ended() => failure,
         never = watch_bytes(&sink, &sent) => match never {},
         () = sources.push_all(&mut units) => {
-            running.say_goodbye().await;
+            running.send_eos().await;
             running.close().await;
             return Failure::Ended;
         }
     };
-    explained(failure, &job)
+    with_certificate_error(failure, &job)
 }
 
-/// Says in words why the receiver's certificate is refused, if it is that.
-fn explained(failure: Failure, job: &Push) -> Failure {
+/// Replaces the generic failure of a refused certificate by the reason.
+fn with_certificate_error(failure: Failure, job: &Push) -> Failure {
     match job.url.reveal().parse::<PushUrl>() {
         Ok(url) if url.is_encrypted() && trust::is_refusal(&failure) => {
             trust::explain(&url, job.ca.is_some()).unwrap_or(failure)
@@ -58,13 +57,18 @@ fn explained(failure: Failure, job: &Push) -> Failure {
     }
 }
 
-/// Tells how many bytes have left, whenever these are more.
+/// Publishes the counts of sent bytes when they change.
 async fn watch_bytes(sink: &gst::Element, sent: &watch::Sender<Option<Sent>>) -> Infallible {
     let mut before = Sent::default();
     loop {
-        tokio::time::sleep(if before.acknowledged > 0 { LOOK_LATE } else { LOOK_EARLY }).await;
+        tokio::time::sleep(if before.acknowledged > 0 {
+            POLL_INTERVAL
+        } else {
+            FIRST_POLL_INTERVAL
+        })
+        .await;
         let stats = sink.property::<gst::Structure>("stats");
-        // The sink counts nothing before the receiver has agreed to take the stream.
+        // The sink counts nothing before the receiver has accepted the stream.
         let written = stats.get::<u64>("out-bytes-total").unwrap_or(0);
         // The kernel holds megabytes for a receiver that has stopped reading.
         let held = unacknowledged().unwrap_or(0);
@@ -98,8 +102,8 @@ fn start(job: &Push) -> Result<Pipes, Failure> {
         None => None,
     };
     let sources = Sources::new(running.element("video")?, audio, job.begin)?;
-    // The pipeline's time begins when the first frame was captured, so that a
-    // sound made here is in step, and the receiver sees timestamps from zero.
+    // The pipeline's time begins with the first frame, so that generated sound is in sync,
+    // and the receiver gets timestamps from zero.
     let pipeline = running.pipeline();
     pipeline.set_start_time(gst::ClockTime::NONE);
     pipeline.set_base_time(absolute(job.begin));

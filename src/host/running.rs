@@ -122,7 +122,7 @@ impl Running {
     }
 
     /// Sends end of stream to the receiver, and waits up to half a second for it.
-    pub(super) async fn say_goodbye(&mut self) {
+    pub(super) async fn send_eos(&mut self) {
         let pipeline = self.pipeline.clone();
         let sent = async {
             tokio::task::spawn_blocking(move || pipeline.send_event(gst::event::Eos::new()))

@@ -17,32 +17,32 @@ use crate::wire::Order;
 use crate::wire::answer::Elements;
 use crate::wire::job::{CheckElements, TryEncoder};
 
-/// A driver that has not answered after this long does not work.
+/// Time limit of trying one encoder.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Reading all plugins takes no longer, on a board without a file of what they are.
-const READING: Duration = Duration::from_secs(60);
+/// Time limit of reading all plugins, on a small board without GStreamer's registry file.
+const READ_PLUGINS_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The encoders of this machine, tried once, when the first stream asks.
+/// The encoders of this machine, tried once at the first use.
 #[derive(Debug, Default)]
 pub struct Encoders(OnceCell<Trials>);
 
 impl Encoders {
-    /// The candidates in their order, each with what came of trying it.
+    /// The candidates in order of preference, each with its result.
     pub async fn trials(&self) -> &Trials {
         self.0.get_or_init(try_all).await
     }
 
-    /// Tells `run` what the stream of `plan` is encoded with, as soon as that is known.
-    pub(super) async fn tell(&self, run: &FamilyRun, plan: &Plan) {
+    /// Chooses the encoder for the stream of `plan` and sends the choice to `run`.
+    pub(super) async fn send_choice(&self, run: &FamilyRun, plan: &Plan) {
         let chosen = choose_for(plan.size(), &plan.stream.encoder, self.trials().await);
         let chosen = chosen.map_err(|error| Failure::Build(error.to_string()));
         run.send(Order::Encoder(chosen), Bytes::new()).await;
     }
 
-    /// As [`Encoders::tell`]; never returns.
-    pub(super) async fn keep(&self, run: &FamilyRun, plan: &Plan) -> Infallible {
-        self.tell(run, plan).await;
+    /// As [`Encoders::send_choice`], but never returns.
+    pub(super) async fn send_choice_and_wait(&self, run: &FamilyRun, plan: &Plan) -> Infallible {
+        self.send_choice(run, plan).await;
         std::future::pending().await
     }
 }
@@ -51,7 +51,7 @@ async fn try_all() -> Trials {
     let Elements { version, missing } = match candidates().await {
         Ok(found) => found,
         Err(failure) => {
-            warn!("which encoders there are cannot be found out: {failure}");
+            warn!("cannot list the installed encoders: {failure}");
             let why = Trial::Fails(failure.to_string());
             return CANDIDATES.into_iter().map(|name| (name, why.clone())).collect();
         }
@@ -72,17 +72,17 @@ async fn try_all() -> Trials {
     trials
 }
 
-/// Has GStreamer read all of its plugins, and returns when that is done. It keeps
-/// what it has found in a file, for all later hosts; without that file a small
-/// board needs some ten seconds, which no pipeline is given to start.
+/// Makes GStreamer read all of its plugins and write its registry file for later hosts.
+/// Without the file that takes about ten seconds on a small board, which is longer than a
+/// pipeline may take to start.
 pub async fn read_plugins() {
     if let Err(failure) = candidates().await {
-        warn!("GStreamer's plugins cannot be read: {failure}");
+        warn!("cannot read GStreamer's plugins: {failure}");
     }
 }
 
-/// Which of the candidates are missing. The host that reads the plugins at the
-/// start of the service has the answer already.
+/// The missing candidates; found once, by the host that reads the plugins at the start of
+/// the service.
 async fn candidates() -> Result<&'static Elements, Failure> {
     static FOUND: OnceCell<Elements> = OnceCell::const_new();
     FOUND.get_or_try_init(check_candidates).await
@@ -91,18 +91,18 @@ async fn candidates() -> Result<&'static Elements, Failure> {
 async fn check_candidates() -> Result<Elements, Failure> {
     let job = CheckElements { elements: CANDIDATES.map(str::to_owned).to_vec() };
     let (mut host, _input) = Host::start("encoders", job).await?;
-    let answer = tokio::time::timeout(READING, host.next()).await;
+    let answer = tokio::time::timeout(READ_PLUGINS_TIMEOUT, host.next()).await;
     host.end().await;
     let (elements, _) = answer.map_err(|_| late())??;
     Ok(elements)
 }
 
-/// Opens the encoder `element` for a moment.
+/// Opens the encoder `element` briefly.
 async fn try_encoder(element: &str) -> Result<(), Failure> {
     let job = TryEncoder { element: element.to_owned() };
     Host::run(element, job, Vec::new(), TRIAL_TIMEOUT, late()).await.map(drop)
 }
 
 fn late() -> Failure {
-    Failure::Build("it hangs".to_owned())
+    Failure::Build("the driver does not answer".to_owned())
 }

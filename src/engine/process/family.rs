@@ -1,12 +1,12 @@
-//! The host of a feed family: started with the first run of any of its
-//! pipelines, ended after the last one.
+//! The host of a feed family: started with the first run of its pipelines, and ended after
+//! the last.
 //!
-//! Each run is supervised by itself. If the host dies, all of them have ended.
+//! Each run has its own supervisor. If the host dies, all of its runs end.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use tokio::sync::{Mutex as AsyncMutex, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::host::{Host, Input};
+use crate::base::lock::Lock;
 use crate::config::settings::{Feed, Source};
 use crate::engine::work::Work;
 use crate::model::status::Failure;
@@ -21,12 +22,12 @@ use crate::wire::answer::{News, RunNews};
 use crate::wire::job::{self, Foreign};
 use crate::wire::{Order, ToHost};
 
-/// A run that has not ended so long after it was asked to hangs, and its host
-/// with it: cameras on the network need a moment to be told.
-const ENDING: Duration = Duration::from_secs(2);
+/// How long a run may take to stop before its host is killed: network cameras are sent a
+/// TEARDOWN.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Receives the news of one run, on the task that reads the host's socket: it must
-/// not wait. The end of the run is reported elsewhere.
+/// Receives the messages of one run, on the task that reads the host's socket: it must not
+/// wait. The end of the run is reported by [`FamilyRun::ended`].
 pub(super) trait Listener: Send {
     fn hear(&mut self, news: News, payload: Bytes);
 }
@@ -34,7 +35,8 @@ pub(super) trait Listener: Send {
 /// A feed, the streams that show it and the feeds that are made from it.
 #[derive(Debug)]
 pub struct Family {
-    /// As lists of processes show it: `feed front`, of the one that the others are made from.
+    /// The name in lists of processes: `feed front`, after the feed that the others are made
+    /// from.
     name: String,
     source: Option<Foreign>,
     host: AsyncMutex<Option<Arc<Connection>>>,
@@ -44,18 +46,18 @@ pub struct Family {
 #[derive(Debug)]
 struct Connection {
     input: AsyncMutex<Input>,
-    runs: Mutex<Runs>,
+    runs: Lock<Runs>,
     /// Ends the host.
-    task: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
+    task: Lock<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
 }
 
 #[derive(Default)]
 struct Runs {
     next: u32,
-    /// Those that go on. A host ends when there are none.
-    going: usize,
+    /// The number of runs that are not closed. The host ends at 0.
+    open: usize,
     listeners: BTreeMap<u32, Entry>,
-    /// How the host has died.
+    /// How the host has ended.
     death: Option<Failure>,
 }
 
@@ -64,7 +66,7 @@ struct Entry {
     end: watch::Sender<Option<Failure>>,
 }
 
-/// A run in the host. It is to be closed.
+/// A run in the host. It must be closed.
 #[derive(Debug)]
 pub(super) struct FamilyRun {
     family: Arc<Family>,
@@ -74,7 +76,7 @@ pub(super) struct FamilyRun {
 }
 
 impl Family {
-    /// That of `feed`, which is made from no other feed of pictures.
+    /// The family of `feed`, which is not made from another video feed.
     pub fn of(feed: &Feed) -> Arc<Self> {
         let source = match &feed.source {
             Source::Rtsp(pull) => Some(Foreign::Network { port: pull.port() }),
@@ -86,10 +88,10 @@ impl Family {
         Arc::new(Self { name, source, host: AsyncMutex::default() })
     }
 
-    /// Begins a run, in a host that is there already or in a new one.
+    /// Starts a run, in the present host or in a new one.
     ///
     /// # Errors
-    /// There is no host to be had.
+    /// No host can be started.
     pub(super) async fn begin(
         self: &Arc<Self>,
         work: &Work,
@@ -107,8 +109,8 @@ impl Family {
     async fn join(&self, entry: Entry) -> Result<(Arc<Connection>, u32), Failure> {
         let mut host = self.host.lock().await;
         if let Some(connection) = host.as_ref() {
-            let mut runs = connection.lock();
-            // Under one lock: runs that a dead host would get never end.
+            let mut runs = connection.runs.lock();
+            // Under one lock with `death`: a run added to a dead host would never end.
             if runs.death.is_none() {
                 let number = runs.add(entry);
                 return Ok((Arc::clone(connection), number));
@@ -116,19 +118,19 @@ impl Family {
         }
         let job = job::Family { source: self.source.clone() };
         let connection = Connection::open(Host::start(&self.name, job).await?);
-        let number = connection.lock().add(entry);
+        let number = connection.runs.lock().add(entry);
         *host = Some(Arc::clone(&connection));
         Ok((connection, number))
     }
 
-    /// A run of `connection` is over. With the last one its host ends; the next
-    /// run waits until the host's devices are free.
+    /// Closes a run of `connection`. After the last one the host is ended; a next run waits
+    /// until its devices are released.
     async fn leave(&self, connection: &Arc<Connection>) {
         let mut host = self.host.lock().await;
         let is_last = {
-            let mut runs = connection.lock();
-            runs.going -= 1;
-            runs.going == 0
+            let mut runs = connection.runs.lock();
+            runs.open -= 1;
+            runs.open == 0
         };
         if is_last {
             connection.end().await;
@@ -138,36 +140,37 @@ impl Family {
 }
 
 impl FamilyRun {
-    /// Returns when the run has ended by itself, or its host has died; why.
+    /// Waits until the run has ended by itself or its host has died; returns the reason.
     pub(super) async fn ended(&self) -> Failure {
         let mut ended = self.ended.clone();
-        let told = ended.wait_for(Option::is_some).await;
+        let failure = ended.wait_for(Option::is_some).await;
         // The connection reports the end of every run before it is dropped.
-        told.ok().and_then(|failure| failure.clone()).unwrap_or(Failure::Ended)
+        failure.ok().and_then(|failure| failure.clone()).unwrap_or(Failure::Ended)
     }
 
-    /// Gives an order; a host that takes none is dead, or will be.
+    /// Sends an order. Errors are ignored: the host is dead, and that is reported by
+    /// [`FamilyRun::ended`].
     pub(super) async fn send(&self, order: Order, payload: Bytes) {
         let message = ToHost::Run { run: self.number, order };
         self.connection.input.lock().await.send(&message, payload).await.ok();
     }
 
-    /// It is to do this from now on.
-    pub(super) async fn follow(&self, work: &Work) {
+    /// Replaces the job of the run.
+    pub(super) async fn set_work(&self, work: &Work) {
         if let Ok(work) = encoded(work) {
             self.send(Order::Work, work).await;
         }
     }
 
-    /// Ends the run, if it goes on; returns when its devices are free.
-    /// Where it does not, its host is killed, with all of its runs.
+    /// Ends the run; returns when its devices are released. If it hangs, its host is killed
+    /// with all of its runs.
     pub(super) async fn close(self) {
-        let ending = async {
+        let stopping = async {
             self.send(Order::Stop, Bytes::new()).await;
             self.ended().await;
         };
-        let has_ended = tokio::time::timeout(ENDING, pin!(ending)).await.is_ok();
-        self.connection.lock().listeners.remove(&self.number);
+        let has_ended = tokio::time::timeout(STOP_TIMEOUT, pin!(stopping)).await.is_ok();
+        self.connection.runs.lock().listeners.remove(&self.number);
         if !has_ended {
             self.connection.end().await;
         }
@@ -177,44 +180,44 @@ impl FamilyRun {
 
 impl Connection {
     fn open((host, input): (Host<RunNews>, Input)) -> Arc<Self> {
-        let (ask, asked) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel();
         let connection = Arc::new(Self {
             input: AsyncMutex::new(input),
-            runs: Mutex::default(),
-            task: Mutex::default(),
+            runs: Lock::default(),
+            task: Lock::default(),
         });
-        let task = tokio::spawn(Arc::clone(&connection).listen(host, asked));
-        *connection.task.lock().unwrap_or_else(PoisonError::into_inner) = Some((ask, task));
+        let task = tokio::spawn(Arc::clone(&connection).listen(host, stopped));
+        *connection.task.lock() = Some((stop, task));
         connection
     }
 
-    /// Reads what the host says until it dies or is to end.
-    async fn listen(self: Arc<Self>, mut host: Host<RunNews>, asked: oneshot::Receiver<()>) {
+    /// Reads the messages of the host until it dies or is stopped.
+    async fn listen(self: Arc<Self>, mut host: Host<RunNews>, stopped: oneshot::Receiver<()>) {
         let death = tokio::select! {
-            death = self.hear(&mut host) => death,
-            _ = asked => Failure::Crash("its process hangs and was killed".to_owned()),
+            death = self.receive(&mut host) => death,
+            _ = stopped => Failure::Crash("its process hung and was killed".to_owned()),
         };
-        let ends = {
-            let mut runs = self.lock();
+        let open_runs = {
+            let mut runs = self.runs.lock();
             runs.death = Some(death.clone());
             std::mem::take(&mut runs.listeners)
         };
         host.end().await;
-        for entry in ends.into_values() {
+        for entry in open_runs.into_values() {
             entry.end.send_replace(Some(death.clone()));
         }
     }
 
-    async fn hear(&self, host: &mut Host<RunNews>) -> Failure {
+    async fn receive(&self, host: &mut Host<RunNews>) -> Failure {
         loop {
             match host.next().await {
                 Ok((RunNews { run, news: News::Ended(failure) }, _)) => {
-                    if let Some(entry) = self.lock().listeners.remove(&run) {
+                    if let Some(entry) = self.runs.lock().listeners.remove(&run) {
                         entry.end.send_replace(Some(failure));
                     }
                 }
                 Ok((RunNews { run, news }, payload)) => {
-                    if let Some(entry) = self.lock().listeners.get_mut(&run) {
+                    if let Some(entry) = self.runs.lock().listeners.get_mut(&run) {
                         entry.listener.hear(news, payload);
                     }
                 }
@@ -223,17 +226,13 @@ impl Connection {
         }
     }
 
-    /// Ends the host; returns when it is gone, or cannot be killed.
+    /// Ends the host; returns when it has ended, or cannot be killed.
     async fn end(&self) {
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((ask, task)) = task {
-            ask.send(()).ok();
+        let task = self.task.lock().take();
+        if let Some((stop, task)) = task {
+            stop.send(()).ok();
             task.await.ok();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Runs> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -241,7 +240,7 @@ impl Runs {
     fn add(&mut self, entry: Entry) -> u32 {
         let number = self.next;
         self.next += 1;
-        self.going += 1;
+        self.open += 1;
         self.listeners.insert(number, entry);
         number
     }
@@ -249,7 +248,7 @@ impl Runs {
 
 impl std::fmt::Debug for Runs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runs").field("going", &self.going).finish_non_exhaustive()
+        f.debug_struct("Runs").field("open", &self.open).finish_non_exhaustive()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Feeds, each as a run in the host of its family.
+//! Feeds; each runs in the host of its family.
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use tokio::sync::{mpsc, watch};
 
 use super::encoders::Encoders;
 use super::family::{Family, FamilyRun};
-use super::listeners::{FirstSign, OtherSound, ToFeed, ToStream};
+use super::listeners::{FirstFrame, OtherSound, ToFeed, ToStream};
 use super::reports::Reports;
 use crate::engine::controls;
 use crate::engine::plan::Plan;
 use crate::engine::shared::{self, SharedFeed};
 use crate::engine::supervise::lifecycle::{Event, Run};
 use crate::engine::supervise::runs::{Runs, Stop};
-use crate::engine::supervise::supervisor::{GivenBefore, Pipeline, Pulse};
+use crate::engine::supervise::supervisor::{LastCount, Pipeline, RunProgress};
 use crate::engine::work::Work;
 use crate::hub;
 use crate::hub::bytes::{self, Begin, ByteRing, Read, Reader};
@@ -39,8 +39,7 @@ struct WholeJob {
 }
 
 impl FeedPipeline {
-    /// Each run follows the plan as it stands at its start, and tells the
-    /// encoder that it takes on `chosen`.
+    /// Each run takes the plan at its start, and reports its encoder on `chosen`.
     pub fn new(
         plan: watch::Receiver<Plan>,
         stream: Arc<hub::Stream>,
@@ -55,23 +54,23 @@ impl FeedPipeline {
 }
 
 impl Pipeline for FeedPipeline {
-    fn start(&mut self, run: Run, news: mpsc::Sender<Event>) {
+    fn start(&mut self, run: Run, events: mpsc::Sender<Event>) {
         let job = self.job.clone();
-        let sign = FirstSign::new(run, news.clone());
-        self.runs.start(run, news, move |stop| job.run(sign, stop));
+        let first_frame = FirstFrame::new(run, events.clone());
+        self.runs.start(run, events, move |stop| job.run(first_frame, stop));
     }
 
     fn stop(&mut self) {
         self.runs.stop();
     }
 
-    fn pulse(&self) -> Pulse {
-        Pulse::Count(self.job.stream.chunks())
+    fn progress(&self) -> RunProgress {
+        RunProgress::Count(self.job.stream.chunks())
     }
 }
 
 impl WholeJob {
-    async fn run(self, sign: FirstSign, mut stop: Stop) -> Failure {
+    async fn run(self, first_frame: FirstFrame, mut stop: Stop) -> Failure {
         let plan = self.plan.borrow().clone();
         let controls = tokio::select! {
             controls = controls::list(&plan.feed) => controls,
@@ -81,7 +80,7 @@ impl WholeJob {
         let listener = ToStream {
             stream: Arc::clone(&self.stream),
             feed: plan.feed.name.clone(),
-            sign,
+            first_frame,
             chosen: self.chosen,
             reports: self.reports,
             dropped: 0,
@@ -93,7 +92,7 @@ impl WholeJob {
         };
         let failure = tokio::select! {
             failure = ended(&run, &mut stop) => failure,
-            never = self.encoders.keep(&run, &plan) => match never {},
+            never = self.encoders.send_choice_and_wait(&run, &plan) => match never {},
         };
         run.close().await;
         self.stream.end_run();
@@ -101,7 +100,7 @@ impl WholeJob {
     }
 }
 
-/// Returns when the run ends, or is to end.
+/// Waits until the run ends or a stop is requested.
 async fn ended(run: &FamilyRun, stop: &mut Stop) -> Failure {
     tokio::select! {
         failure = run.ended() => failure,
@@ -109,35 +108,35 @@ async fn ended(run: &FamilyRun, stop: &mut Stop) -> Failure {
     }
 }
 
-/// Of the streams that share a feed, each with the feed. They come and go; one
-/// is always there.
+/// The plans of the streams that share a feed. They change with reloads; there is always
+/// at least one.
 pub type Plans = watch::Receiver<Vec<watch::Sender<Plan>>>;
 
-/// What a feed is made from.
+/// The source of a feed that is made from another one.
 #[derive(Clone, Debug)]
 pub enum Base {
     /// Another feed of its family.
     Feed(Arc<SharedFeed>, Plans),
-    /// A feed of bytes.
+    /// A byte feed.
     Bytes(Arc<ByteRing>),
 }
 
-/// While it lives, what a feed is made from is needed.
+/// Keeps the base of a feed running until it is dropped.
 #[derive(Debug)]
-enum Hold {
-    Feed(#[expect(dead_code, reason = "being alive is what it does")] shared::Need),
-    Bytes(#[expect(dead_code, reason = "being alive is what it does")] bytes::Need),
+enum BaseNeed {
+    Feed(#[expect(dead_code, reason = "it takes effect when it is dropped")] shared::Need),
+    Bytes(#[expect(dead_code, reason = "it takes effect when it is dropped")] bytes::Need),
 }
 
 impl Base {
-    fn need(&self) -> Hold {
+    fn need(&self) -> BaseNeed {
         match self {
-            Base::Feed(feed, _) => Hold::Feed(feed.need()),
-            Base::Bytes(flow) => Hold::Bytes(flow.need()),
+            Base::Feed(feed, _) => BaseNeed::Feed(feed.need()),
+            Base::Bytes(flow) => BaseNeed::Bytes(flow.need()),
         }
     }
 
-    /// What it has given since the start of the service.
+    /// Frames or bytes that it has given since the start of the service.
     fn given(&self) -> u64 {
         match self {
             Base::Feed(feed, _) => feed.frames(),
@@ -146,15 +145,15 @@ impl Base {
     }
 }
 
-/// Runs a feed that others take from.
+/// Runs a feed that has a pipeline of its own.
 #[derive(Debug)]
 pub struct CapturePipeline {
     job: CaptureJob,
     runs: Runs,
-    /// Kept while the feed is wanted, between runs too.
-    need: Option<Hold>,
-    /// What it is made from had given this when the supervisor asked last.
-    given_before: GivenBefore,
+    /// Kept while the feed is wanted, also between runs.
+    need: Option<BaseNeed>,
+    /// The count of the base at the previous poll.
+    last_count: LastCount,
 }
 
 #[derive(Clone, Debug)]
@@ -162,13 +161,13 @@ struct CaptureJob {
     plans: Plans,
     feed: Arc<SharedFeed>,
     family: Arc<Family>,
-    /// What it is made from, if from another feed.
+    /// The feed that it is made from, if any.
     base: Option<Base>,
     reports: Reports,
 }
 
 impl CapturePipeline {
-    /// Each run follows the plans as they stand at its start; all have the same feed.
+    /// Each run takes the plans at its start; all have the same feed.
     pub fn new(
         plans: Plans,
         feed: Arc<SharedFeed>,
@@ -176,29 +175,29 @@ impl CapturePipeline {
         base: Option<Base>,
     ) -> Self {
         let job = CaptureJob { plans, feed, family, base, reports: Reports::default() };
-        Self { job, runs: Runs::default(), need: None, given_before: GivenBefore::default() }
+        Self { job, runs: Runs::default(), need: None, last_count: LastCount::default() }
     }
 }
 
 impl Pipeline for CapturePipeline {
-    fn start(&mut self, run: Run, news: mpsc::Sender<Event>) {
+    fn start(&mut self, run: Run, events: mpsc::Sender<Event>) {
         let job = self.job.clone();
-        self.runs.start(run, news.clone(), move |stop| job.run(run, news, stop));
+        self.runs.start(run, events.clone(), move |stop| job.run(run, events, stop));
     }
 
     fn stop(&mut self) {
         self.runs.stop();
     }
 
-    /// Frames that came; at rest while that gives nothing which it is made from.
-    fn pulse(&self) -> Pulse {
+    /// Captured frames; at rest while the base gives nothing.
+    fn progress(&self) -> RunProgress {
         if let Some(base) = &self.job.base {
             let given = base.given();
-            if self.given_before.is_still(given) {
-                return Pulse::AtRest;
+            if self.last_count.is_unchanged(given) {
+                return RunProgress::AtRest;
             }
         }
-        Pulse::Count(self.job.feed.frames())
+        RunProgress::Count(self.job.feed.frames())
     }
 
     fn acquire(&mut self) {
@@ -212,33 +211,33 @@ impl Pipeline for CapturePipeline {
 }
 
 impl CaptureJob {
-    async fn run(self, run: Run, news: mpsc::Sender<Event>, mut stop: Stop) -> Failure {
+    async fn run(self, run: Run, events: mpsc::Sender<Event>, mut stop: Stop) -> Failure {
         let Some(plan) = lead(&self.plans) else {
-            return Failure::Build("has no stream".to_owned());
+            return Failure::Build("the feed has no stream".to_owned());
         };
         self.feed.begin_run();
-        let sign = || FirstSign::new(run, news.clone());
+        let first_frame = || FirstFrame::new(run, events.clone());
         match &self.base {
-            Some(Base::Feed(_, plans)) => self.make(plan, plans.clone(), sign(), stop).await,
-            Some(Base::Bytes(flow)) => self.unpack(plan, flow, sign, &mut stop).await,
-            None => self.capture(plan, sign(), stop).await,
+            Some(Base::Feed(_, plans)) => self.make(plan, plans.clone(), first_frame(), stop).await,
+            Some(Base::Bytes(flow)) => self.unpack(plan, flow, first_frame, &mut stop).await,
+            None => self.capture(plan, first_frame(), stop).await,
         }
     }
 
-    async fn begin(&self, work: &Work, sign: FirstSign) -> Result<FamilyRun, Failure> {
+    async fn begin(&self, work: &Work, first_frame: FirstFrame) -> Result<FamilyRun, Failure> {
         let (feed, reports) = (Arc::clone(&self.feed), self.reports.clone());
-        let listener = ToFeed { feed, sign, reports, frames: 0, dropped: 0 };
+        let listener = ToFeed { feed, first_frame, reports, frames: 0, dropped: 0 };
         self.family.begin(work, Box::new(listener)).await
     }
 
-    async fn capture(&self, plan: Plan, sign: FirstSign, mut stop: Stop) -> Failure {
+    async fn capture(&self, plan: Plan, first_frame: FirstFrame, mut stop: Stop) -> Failure {
         let controls = tokio::select! {
             controls = controls::list(&plan.feed) => controls,
             () = stop.requested() => return Failure::Ended,
         };
         let disordered = self.feed.given().borrow().is_some_and(|given| given.is_disordered());
         let work = Work::Capture { plan, controls, disordered };
-        let run = match self.begin(&work, sign).await {
+        let run = match self.begin(&work, first_frame).await {
             Ok(run) => run,
             Err(failure) => return failure,
         };
@@ -247,14 +246,20 @@ impl CaptureJob {
         failure
     }
 
-    /// Makes it from another feed, which may change meanwhile.
-    async fn make(&self, plan: Plan, mut plans: Plans, sign: FirstSign, mut stop: Stop) -> Failure {
+    /// Makes it from another feed, whose plan may change meanwhile.
+    async fn make(
+        &self,
+        plan: Plan,
+        mut plans: Plans,
+        first_frame: FirstFrame,
+        mut stop: Stop,
+    ) -> Failure {
         let Some(mut base) = first(&mut plans) else {
-            return Failure::Build("what it is made from has no stream".to_owned());
+            return Failure::Build("the feed that it is made from has no stream".to_owned());
         };
         let mut work =
             Work::Made { plan: plan.clone(), base: Box::new(base.borrow_and_update().clone()) };
-        let run = match self.begin(&work, sign).await {
+        let run = match self.begin(&work, first_frame).await {
             Ok(run) => run,
             Err(failure) => return failure,
         };
@@ -266,18 +271,18 @@ impl CaptureJob {
             }
             work =
                 Work::Made { plan: plan.clone(), base: Box::new(base.borrow_and_update().clone()) };
-            run.follow(&work).await;
+            run.set_work(&work).await;
         };
         run.close().await;
         failure
     }
 
-    /// Has bytes taken apart; those of a new source by a new pipeline.
+    /// Demultiplexes a byte feed; each run of that gets a new pipeline.
     async fn unpack(
         &self,
         plan: Plan,
         flow: &Arc<ByteRing>,
-        sign: impl Fn() -> FirstSign,
+        first_frame: impl Fn() -> FirstFrame,
         stop: &mut Stop,
     ) -> Failure {
         let mut runs = flow.runs();
@@ -285,45 +290,45 @@ impl CaptureJob {
         let work = Work::Unpack { plan };
         loop {
             runs.mark_unchanged();
-            // Before the pipeline is there: nothing of the beginning is lost.
+            // Joined before the pipeline starts, so that the beginning is not lost.
             let mut reader = flow.join_uncounted(begin);
-            let run = match self.begin(&work, sign()).await {
+            let run = match self.begin(&work, first_frame()).await {
                 Ok(run) => run,
                 Err(failure) => return failure,
             };
-            let over = tokio::select! {
+            let end = tokio::select! {
                 biased;
                 _ = runs.changed() => None,
                 failure = ended(&run, stop) => Some(failure),
-                failure = pass_on(flow, &mut reader, &run) => Some(failure),
+                failure = send_bytes(flow, &mut reader, &run) => Some(failure),
             };
             run.close().await;
-            if let Some(failure) = over {
+            if let Some(failure) = end {
                 return failure;
             }
-            // It has begun while the pipeline of the last one was closed.
+            // The new run may have begun while the previous pipeline was closed.
             begin = Begin::Run;
         }
     }
 }
 
-/// What is read as fast as it can be would be played as fast.
+/// A file is read as fast as possible, and would be played as fast.
 const NO_CLOCK: &str = "the `pipe` is a file, which has no clock; `file` plays one in real time";
 
-/// Gives a run the bytes that it takes apart. Returns when there are no more.
-async fn pass_on(flow: &ByteRing, reader: &mut Reader, run: &FamilyRun) -> Failure {
+/// Sends the bytes of a feed to a run. Returns at their end.
+async fn send_bytes(flow: &ByteRing, reader: &mut Reader, run: &FamilyRun) -> Failure {
     loop {
         match reader.next().await {
             Read::Bytes(_) if flow.is_clockless() => return Failure::File(NO_CLOCK.to_owned()),
             Read::Bytes(bytes) => run.send(Order::Data, bytes).await,
-            Read::Skipped(lost) => debug!("{lost} bytes came too fast to be looked into"),
+            Read::Skipped(lost) => debug!(lost; "the demultiplexer is too slow; bytes dropped"),
             Read::End => return Failure::Ended,
         }
     }
 }
 
-/// The plan that decides in which form a camera is captured: one that can take
-/// its H.264 as it is, where there is any.
+/// The plan that decides the form in which a camera is captured: the first that can pass
+/// H.264 through, else the first.
 fn lead(plans: &Plans) -> Option<Plan> {
     let plans: Vec<Plan> = plans.borrow().iter().map(|plan| plan.borrow().clone()).collect();
     plans.iter().find(|plan| plan.may_pass_through()).or(plans.first()).cloned()

@@ -28,7 +28,7 @@ impl FirstOutput {
         if !self.is_reported {
             self.is_reported = true;
             self.need = None;
-            self.events.try_send(Event::FirstSign(self.run)).ok();
+            self.events.try_send(Event::FirstOutput(self.run)).ok();
         }
     }
 }

@@ -1,9 +1,8 @@
-//! One pipeline host: a process of this program that does one job.
+//! Starts and controls a pipeline host: a process of this program that does one job.
 //!
-//! The job comes over a socket pair, never by arguments or the environment,
-//! which other programs can read. A host ends when its socket is closed: however
-//! the service ends, none is left. It is not trusted: what it sends is bounded,
-//! and nothing waits for it without a limit.
+//! The job is sent over a socket pair, not in arguments or the environment, which other
+//! programs can read. A host ends when its socket is closed, so that none outlives the
+//! service. It is not trusted: its messages are bounded, and every wait has a limit.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -13,7 +12,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::pin::pin;
 use std::process::{self, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::buf::Chain;
@@ -32,6 +31,7 @@ use tokio::task::JoinHandle;
 
 use super::limits;
 use super::pids::Registered;
+use crate::base::lock::Lock;
 use crate::base::time::MediaTime;
 use crate::engine::feeder::{Consumer, Refused, Taken, units};
 use crate::engine::process::command_log::CommandLog;
@@ -47,107 +47,112 @@ use crate::wire::{Decoder, FromHost, ToHost, encode};
 /// The kernel's own reference to the file that this process runs. It stays
 /// valid when an upgrade replaces or deletes the file, unlike its path, so a
 /// host is always of the same version as its service.
-const RUNNING: &str = "/proc/self/exe";
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
-/// What of the environment a host needs: where libraries, plugins and their
-/// registry are, and the time zone of clocks in pictures.
+/// The variables that a host inherits: paths of libraries, plugins and their registry, and
+/// the time zone of clocks in pictures.
 const VARIABLES: [&str; 7] =
     ["HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TZ", "XDG_CACHE_HOME", "XDG_DATA_HOME"];
 
 /// Variables of GStreamer, of drivers for video and of the heap.
 const PREFIXES: [&str; 3] = ["GST_", "LIBVA_", "MALLOC_"];
 
-/// Where GIO looks for the settings of a desktop, of which a host has none: it
-/// would write them to a file.
+/// The backend of GIO's desktop settings; the default one would write a file.
 const SETTINGS: &str = "GSETTINGS_BACKEND";
 
-/// So much of a stream waits in the socket at most, for the kernel counts double:
-/// less than a second of 300 kbit/s. It is as late as what waits in the host.
+/// The socket's buffer, which limits the delay of a stream: less than a second of
+/// 300 kbit/s, as the kernel counts double.
 const SEND_BUFFER: usize = 16 << 10;
 
-/// A host that has room takes a message sooner than this, however late it is
-/// given a processor.
+/// A host that takes longer for a message is full: also a busy machine schedules it sooner.
 const FULL_AFTER: Duration = Duration::from_millis(100);
 
-/// A host that was asked to end is given so long before it is killed; one that
-/// was killed is gone by then, or hangs in its kernel.
+/// The time between SIGTERM and SIGKILL, and the limit of the wait after SIGKILL.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Its last words come with its end.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+/// How long to wait for the end of standard error after the process has ended.
+const STDERR_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// So many of its last lines are logged: what a panic says, and some before.
+/// How many of the last lines are logged: a panic's message and some before.
 const LAST_LINES: usize = 5;
 
-/// Logs of so many hosts are kept with their limits, and of those that run.
-const LOGS: usize = 256;
+/// How many logs of ended hosts are kept, with their rate limits.
+const MAX_LOGS: usize = 256;
 
-/// A running host, which answers with `A`. Dropping it kills it, unless it is to
+/// A running host that answers with `A`. Dropping this kills it, unless it is made to
 /// outlive the service.
 #[derive(Debug)]
 pub(super) struct Host<A> {
     child: Child,
-    /// Nothing of one that had ended when it was asked for its number.
+    /// None if the process had ended before its id was read.
     _registered: Option<Registered>,
-    /// Says when a child has ended or was stopped; absent where the system does not tell.
-    stirs: Option<unix::Signal>,
+    /// SIGCHLD: a child has ended or was stopped; none if it cannot be received.
+    child_signals: Option<unix::Signal>,
     from: Replies<A>,
-    said: Arc<LastWords>,
+    stderr_tail: Arc<LastWords>,
     log: Arc<CommandLog>,
-    /// Reads its standard error, until that has ended.
-    listening: Option<JoinHandle<()>>,
+    /// The task that reads its standard error.
+    stderr_task: Option<JoinHandle<()>>,
 }
 
-/// Where a host gets what it works on.
+/// The sending half of a host's socket.
 #[derive(Debug)]
 pub(super) struct Input {
     socket: OwnedWriteHalf,
-    /// What is left of a message; it goes first.
+    /// The rest of a message whose sending was cancelled; sent first.
     unsent: Chain<Bytes, Bytes>,
     /// Whether audio is fed to it as well as video.
     takes_audio: bool,
 }
 
-/// What a host says, message by message.
+/// The receiving half of a host's socket.
 #[derive(Debug)]
 struct Replies<A> {
     socket: OwnedReadHalf,
     decoder: Decoder<FromHost<A>>,
 }
 
-/// Why a host says nothing more.
-enum Silence {
+/// Why no more messages come from a host.
+enum ReceiveError {
     Closed,
-    Nonsense(Failure),
+    Invalid(Failure),
 }
 
 impl<A: DeserializeOwned> Host<A> {
-    /// Starts a host for `job`; `what` names it in the log and in lists of
-    /// processes. To be called on a runtime.
+    /// Starts a host for `job`; `name` is shown in the log and in lists of processes. To be
+    /// called on a runtime.
     ///
     /// # Errors
-    /// The system gives no more processes or files.
+    /// The process cannot be started.
     pub(super) async fn start(
-        what: &str,
+        name: &str,
         job: impl JobKind<Answer = A>,
     ) -> Result<(Self, Input), Failure> {
         let job = job.into();
-        let spawned = spawn(what, &job).map_err(|error| Failure::Crash(error.to_string()));
+        let spawned = spawn(name, &job).map_err(|error| Failure::Crash(error.to_string()));
         let (mut child, socket) = spawned?;
         let registered = child.id().map(Registered::new);
         let (from, to) = socket.into_split();
         let mut input = Input::new(to);
-        let said = Arc::<LastWords>::default();
-        let log = log_of(what);
-        let keep = |err| keep(err, Arc::clone(&log), Arc::clone(&said));
-        let listening = child.stderr.take().map(|err| tokio::spawn(keep(err)));
+        let stderr_tail = Arc::<LastWords>::default();
+        let log = log_of(name);
+        let keep = |err| keep(err, Arc::clone(&log), Arc::clone(&stderr_tail));
+        let stderr_task = child.stderr.take().map(|err| tokio::spawn(keep(err)));
         let from = Replies { socket: from, decoder: Decoder::default() };
-        let stirs = unix::signal(unix::SignalKind::child()).ok();
-        let host = Self { child, _registered: registered, stirs, from, said, log, listening };
+        let child_signals = unix::signal(unix::SignalKind::child()).ok();
+        let host = Self {
+            child,
+            _registered: registered,
+            child_signals,
+            from,
+            stderr_tail,
+            log,
+            stderr_task,
+        };
         if log::max_level() >= log::LevelFilter::Debug {
             input.send(&ToHost::Debug, Bytes::new()).await.ok();
         }
-        // It has room in the empty socket. A host that has died tells why when it is asked.
+        // It fits into the empty socket. If the host has died, the next receive reports it.
         let job = ToHost::Job { job, memory: limits::memory(), began_ns: MediaTime::began_ns() };
         match input.send(&job, Bytes::new()).await {
             Err(error) if error.kind() == ErrorKind::InvalidInput => {
@@ -157,44 +162,46 @@ impl<A: DeserializeOwned> Host<A> {
         }
     }
 
-    /// The first answer; `given` gives the host what it works on meanwhile.
+    /// The first answer; `given` sends the host its data meanwhile.
     ///
     /// # Errors
-    /// The job cannot be done, or the host has died or talks nonsense.
+    /// The job failed, or the host has died or sent an invalid message.
     pub(super) async fn answer<T>(
         &mut self,
         given: impl Future<Output = T>,
     ) -> Result<(A, Bytes), Failure> {
         let answer = tokio::select! {
             biased;
-            // It may come before the host has read all.
-            answer = heard(&mut self.from, &mut self.stirs, &self.child) => answer,
-            _ = given => heard(&mut self.from, &mut self.stirs, &self.child).await,
+            // It may come before the host has read everything.
+            answer = receive(&mut self.from, &mut self.child_signals, &self.child) => answer,
+            _ = given => receive(&mut self.from, &mut self.child_signals, &self.child).await,
         };
-        self.explained(answer).await
+        self.answer_or_failure(answer).await
     }
 
     /// The next answer; cancelling loses nothing.
     ///
     /// # Errors
-    /// The job cannot be done, or the host has died or talks nonsense.
+    /// The job failed, or the host has died or sent an invalid message.
     pub(super) async fn next(&mut self) -> Result<(A, Bytes), Failure> {
-        let message = heard(&mut self.from, &mut self.stirs, &self.child).await;
-        self.explained(message).await
+        let message = receive(&mut self.from, &mut self.child_signals, &self.child).await;
+        self.answer_or_failure(message).await
     }
 
-    async fn explained(
+    async fn answer_or_failure(
         &mut self,
-        message: Result<(FromHost<A>, Bytes), Silence>,
+        message: Result<(FromHost<A>, Bytes), ReceiveError>,
     ) -> Result<(A, Bytes), Failure> {
         match message {
             Ok((FromHost::Answer(answer), payload)) => Ok((answer, payload)),
-            Ok((FromHost::Failed(failure), _)) | Err(Silence::Nonsense(failure)) => Err(failure),
-            Err(Silence::Closed) => Err(self.death().await),
+            Ok((FromHost::Failed(failure), _)) | Err(ReceiveError::Invalid(failure)) => {
+                Err(failure)
+            }
+            Err(ReceiveError::Closed) => Err(self.death().await),
         }
     }
 
-    /// Tells the host that no more follows, and gives it so long to end by itself.
+    /// Sends the end of the data, and gives the host `limit` to end by itself.
     pub(super) async fn finish(mut self, mut input: Input, limit: Duration) {
         let finished = async {
             input.end().await.ok();
@@ -204,7 +211,7 @@ impl<A: DeserializeOwned> Host<A> {
         self.end().await;
     }
 
-    /// Asks the host to end, kills it where it does not, and waits a moment for that.
+    /// Ends the host: SIGTERM, and SIGKILL after a second.
     pub(super) async fn end(mut self) {
         if let Some(pid) = pid_of(&self.child) {
             kill(pid, Signal::SIGTERM).ok();
@@ -214,40 +221,40 @@ impl<A: DeserializeOwned> Host<A> {
         }
     }
 
-    /// How it has died, and what it said last.
+    /// The reason why it has died, with the last line of its standard error.
     async fn death(&mut self) -> Failure {
         let ended = tokio::time::timeout(GRACE, self.child.wait()).await;
         let how = match ended {
-            Ok(Ok(status)) => told(status),
+            Ok(Ok(status)) => describe(status),
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "it does not answer any more".to_owned(),
+            Err(_) => "it does not answer".to_owned(),
         };
-        if let Some(listening) = &mut self.listening
-            && tokio::time::timeout(LAST_WORDS, listening).await.is_ok()
+        if let Some(stderr_task) = &mut self.stderr_task
+            && tokio::time::timeout(STDERR_TIMEOUT, stderr_task).await.is_ok()
         {
-            self.listening = None;
+            self.stderr_task = None;
         }
         let now = tokio::time::Instant::now().into_std();
-        self.log.warn_of_last(&self.said.last_lines(LAST_LINES), &how, now);
-        let words = self.said.last_line().map(|line| format!(": {line}"));
+        self.log.warn_of_last(&self.stderr_tail.last_lines(LAST_LINES), &how, now);
+        let words = self.stderr_tail.last_line().map(|line| format!(": {line}"));
         Failure::Crash(format!("its process has died ({how}){}", words.unwrap_or_default()))
     }
 }
 
 impl Host<Done> {
-    /// Has a host of its own do `job` with `data`; what comes of it. One that
-    /// takes longer than `limit` is killed, and `late` is the failure.
+    /// Runs `job` with `data` in a host of its own and returns the payload of the answer.
+    /// After `limit` the host is killed, and the failure is `late`.
     ///
     /// # Errors
-    /// It cannot be done, or the host has died.
+    /// The job failed or took too long, or the host has died.
     pub(super) async fn run(
-        what: &str,
+        name: &str,
         job: impl JobKind<Answer = Done>,
         data: Vec<Bytes>,
         limit: Duration,
         late: Failure,
     ) -> Result<Bytes, Failure> {
-        let (mut host, mut input) = Self::start(what, job).await?;
+        let (mut host, mut input) = Self::start(name, job).await?;
         let given = async {
             for piece in data {
                 input.data(piece).await?;
@@ -262,7 +269,7 @@ impl Host<Done> {
 }
 
 impl Host<Nothing> {
-    /// Waits for its end; why it has ended.
+    /// Waits for its end; returns the reason.
     pub(super) async fn ended(&mut self) -> Failure {
         match self.next().await {
             Ok((never, _)) => match never {},
@@ -273,8 +280,8 @@ impl Host<Nothing> {
 
 impl<A> Drop for Host<A> {
     fn drop(&mut self) {
-        if let Some(listening) = &self.listening {
-            listening.abort();
+        if let Some(stderr_task) = &self.stderr_task {
+            stderr_task.abort();
         }
     }
 }
@@ -284,31 +291,31 @@ impl Input {
         Self { socket, unsent: Bytes::new().chain(Bytes::new()), takes_audio: false }
     }
 
-    /// This input, which is fed audio as well as video.
+    /// Sets that audio is sent as well as video.
     pub(super) fn with_audio(self) -> Self {
         Self { takes_audio: true, ..self }
     }
 
-    /// A piece of what the job works on.
+    /// Sends a piece of the job's data.
     ///
     /// # Errors
-    /// The host takes no more.
+    /// The socket is closed.
     pub(super) async fn data(&mut self, piece: Bytes) -> io::Result<()> {
         self.send(&ToHost::Data, piece).await
     }
 
-    /// No more follows.
+    /// Sends the end of the data.
     ///
     /// # Errors
-    /// The host takes no more.
+    /// The socket is closed.
     pub(super) async fn end(&mut self) -> io::Result<()> {
         self.send(&ToHost::End, Bytes::new()).await
     }
 
-    /// Cancelling leaves the rest of a message to the next call.
+    /// Sends a message. If it is cancelled, the next call sends the rest first.
     ///
     /// # Errors
-    /// The host takes no more.
+    /// The socket is closed.
     pub(super) async fn send(&mut self, head: &ToHost, payload: Bytes) -> io::Result<()> {
         let head = encode(head, payload.len())
             .map_err(|bad| io::Error::new(ErrorKind::InvalidInput, bad))?;
@@ -338,49 +345,49 @@ impl Consumer for Input {
 }
 
 impl<A: DeserializeOwned> Replies<A> {
-    async fn next(&mut self) -> Result<(FromHost<A>, Bytes), Silence> {
+    async fn next(&mut self) -> Result<(FromHost<A>, Bytes), ReceiveError> {
         loop {
             match self.decoder.decode() {
                 Ok(Some(message)) => return Ok(message),
                 Ok(None) => {}
                 Err(bad) => {
-                    let told = format!("its process sends {bad}");
-                    return Err(Silence::Nonsense(Failure::Crash(told)));
+                    let message = format!("its process sent {bad}");
+                    return Err(ReceiveError::Invalid(Failure::Crash(message)));
                 }
             }
             match self.socket.read_buf(self.decoder.buffer()).await {
-                Ok(0) | Err(_) => return Err(Silence::Closed),
+                Ok(0) | Err(_) => return Err(ReceiveError::Closed),
                 Ok(_) => {}
             }
         }
     }
 }
 
-/// The next message. A host that a signal has stopped would say nothing for good,
-/// and is killed.
-async fn heard<A: DeserializeOwned>(
+/// Receives the next message. A host that was stopped by a signal would never answer, and
+/// is killed.
+async fn receive<A: DeserializeOwned>(
     from: &mut Replies<A>,
-    stirs: &mut Option<unix::Signal>,
+    child_signals: &mut Option<unix::Signal>,
     child: &Child,
-) -> Result<(FromHost<A>, Bytes), Silence> {
+) -> Result<(FromHost<A>, Bytes), ReceiveError> {
     loop {
-        let stir = async {
-            match stirs.as_mut() {
-                Some(stirs) => stirs.recv().await,
+        let signalled = async {
+            match child_signals.as_mut() {
+                Some(child_signals) => child_signals.recv().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             biased;
             message = from.next() => return message,
-            _ = stir => if let Some(pid) = pid_of(child).filter(|pid| is_stopped(*pid)) {
+            _ = signalled => if let Some(pid) = pid_of(child).filter(|pid| is_stopped(*pid)) {
                 kill(pid, Signal::SIGKILL).ok();
             }
         }
     }
 }
 
-/// Its number; there is none any more of one that has ended.
+/// Its process id; none after it has ended.
 fn pid_of(child: &Child) -> Option<Pid> {
     child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw)
 }
@@ -390,35 +397,35 @@ fn is_stopped(pid: Pid) -> bool {
     matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::Stopped(..)))
 }
 
-/// What all hosts of one kind say in the service's log, within one limit: a new
-/// host for each picture would have a new one.
-fn log_of(what: &str) -> Arc<CommandLog> {
-    static KEPT: Mutex<BTreeMap<String, Arc<CommandLog>>> = Mutex::new(BTreeMap::new());
-    let mut logs = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    if logs.len() >= LOGS && !logs.contains_key(what) {
+/// The log of all hosts of this name, with one rate limit: a limit per host would be new
+/// for each picture.
+fn log_of(name: &str) -> Arc<CommandLog> {
+    static LOGS: Lock<BTreeMap<String, Arc<CommandLog>>> = Lock::new(BTreeMap::new());
+    let mut logs = LOGS.lock();
+    if logs.len() >= MAX_LOGS && !logs.contains_key(name) {
         logs.retain(|_, log| Arc::strong_count(log) > 1);
     }
-    let new = || Arc::new(CommandLog::new(None, "host", what));
-    Arc::clone(logs.entry(what.to_owned()).or_insert_with(new))
+    let new = || Arc::new(CommandLog::new(None, "host", name));
+    Arc::clone(logs.entry(name.to_owned()).or_insert_with(new))
 }
 
-fn spawn(what: &str, job: &Job) -> io::Result<(Child, UnixStream)> {
+fn spawn(name: &str, job: &Job) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = StdUnixStream::pair()?;
     ours.set_nonblocking(true)?;
     SockRef::from(&ours).set_send_buffer_size(SEND_BUFFER)?;
-    let mut command = process::Command::new(RUNNING);
+    let mut command = process::Command::new(OWN_PROGRAM);
     command
         .arg0("livebox")
         .env_clear()
         .envs(std::env::vars_os().filter(|(name, _)| is_needed(name)))
         .env(SETTINGS, "memory");
-    command.args(["host", what]);
+    command.args(["host", name]);
     command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut command = Command::from(command);
-    // A group of its own: what a terminal sends to the service is not for it.
+    // A process group of its own, so that signals of a terminal do not reach it.
     let outlives = matches!(job, Job::EndCommands(_));
     command.process_group(0).kill_on_drop(!outlives);
-    // GStreamer opens cameras without the flag by which they stay ours.
+    // GStreamer opens cameras without the close-on-exec flag.
     close_fds::CloseFdsBuilder::new().cloexecfrom(3);
     let child = command.spawn()?;
     Ok((child, UnixStream::from_std(ours)?))
@@ -429,7 +436,7 @@ fn is_needed(name: &OsStr) -> bool {
     VARIABLES.contains(&&*name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-fn told(status: ExitStatus) -> String {
+fn describe(status: ExitStatus) -> String {
     let signal = status.signal().and_then(|number| Signal::try_from(number).ok());
     signal.map_or_else(|| status.to_string(), |signal| signal.as_str().to_owned())
 }
@@ -442,7 +449,7 @@ mod tests {
     use crate::media::packager::Expect;
     use crate::media::samples::placeholders;
 
-    /// A picture of so many bytes and some.
+    /// A picture of at least `length` bytes.
     async fn piece(length: usize) -> Arc<Piece> {
         let limits = Limits::for_gop(Duration::from_secs(1), 16 << 20);
         let stream = Stream::new("test".parse().unwrap(), limits);
@@ -457,7 +464,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn that_a_host_is_full_is_noticed_and_it_gets_what_it_was_sent() {
+    async fn a_full_host_is_detected_and_gets_the_whole_message() {
         let (ours, theirs) = StdUnixStream::pair().unwrap();
         for socket in [&ours, &theirs] {
             socket.set_nonblocking(true).unwrap();
@@ -471,18 +478,19 @@ mod tests {
 
         let mut decoder = Decoder::<ToHost>::default();
         let read = async {
-            // The clock goes on when all wait for each other.
+            // The paused clock advances when all tasks wait.
             tokio::time::sleep(2 * FULL_AFTER).await;
-            let mut came = Vec::new();
-            while came.len() < 2 {
+            let mut received = Vec::new();
+            while received.len() < 2 {
                 theirs.read_buf(decoder.buffer()).await.unwrap();
-                came.extend(decoder.decode().unwrap());
+                received.extend(decoder.decode().unwrap());
             }
-            came
+            received
         };
-        let (taken, came) = tokio::join!(input.take(&large, true), read);
+        let (taken, received) = tokio::join!(input.take(&large, true), read);
         assert_eq!(taken, Ok(Taken::Slowly));
-        for ((head, payload), (piece, gap)) in came.iter().zip([(small, false), (large, true)]) {
+        for ((head, payload), (piece, gap)) in received.iter().zip([(small, false), (large, true)])
+        {
             let ToHost::Unit(unit) = head else { panic!("it is {head:?}") };
             assert_eq!((unit.pts, unit.gap), (piece.units[0].pts, gap));
             assert_eq!(*payload, piece.annex_b());

@@ -1,12 +1,13 @@
-//! Receivers of the news that the runs of a feed family send.
+//! Receivers of the messages of runs in the host of a feed family.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::family::Listener;
 use super::reports::Reports;
+use crate::base::lock::Lock;
 use crate::engine::shared::SharedFeed;
 use crate::engine::supervise::lifecycle::{Event, Run};
 use crate::hub;
@@ -17,37 +18,37 @@ use crate::model::track::AudioInfo;
 use crate::model::unit::{AccessUnit, TrackKind};
 use crate::wire::answer::News;
 
-/// Tells the supervisor once that a run gives frames.
+/// Reports the first frame of a run to the supervisor, once.
 #[derive(Debug)]
-pub(super) struct FirstSign {
+pub(super) struct FirstFrame {
     run: Run,
-    tell: Option<mpsc::Sender<Event>>,
+    events: Option<mpsc::Sender<Event>>,
 }
 
-impl FirstSign {
-    pub(super) fn new(run: Run, tell: mpsc::Sender<Event>) -> Self {
-        Self { run, tell: Some(tell) }
+impl FirstFrame {
+    pub(super) fn new(run: Run, events: mpsc::Sender<Event>) -> Self {
+        Self { run, events: Some(events) }
     }
 
-    fn give(&mut self) {
-        if let Some(tell) = self.tell.take() {
-            tell.try_send(Event::FirstSign(self.run)).ok();
+    fn report(&mut self) {
+        if let Some(events) = self.events.take() {
+            events.try_send(Event::FirstOutput(self.run)).ok();
         }
     }
 }
 
-/// How to decode the sound that another feed gives to a stream, as soon as that
-/// is known. The hosts of sound and picture begin in any order.
+/// The configuration of the sound that another feed gives to a stream, once it is known.
+/// The runs of sound and picture start in any order.
 #[derive(Clone, Debug, Default)]
-pub(super) struct OtherSound(Arc<Mutex<Option<AudioInfo>>>);
+pub(super) struct OtherSound(Arc<Lock<Option<AudioInfo>>>);
 
 impl OtherSound {
-    fn know(&self, info: AudioInfo) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(info);
+    fn set(&self, info: AudioInfo) {
+        *self.0.lock() = Some(info);
     }
 
-    fn known(&self) -> Option<AudioInfo> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn get(&self) -> Option<AudioInfo> {
+        self.0.lock().clone()
     }
 }
 
@@ -56,10 +57,10 @@ impl OtherSound {
 pub(super) struct ToStream {
     pub stream: Arc<hub::Stream>,
     pub feed: FeedName,
-    pub sign: FirstSign,
+    pub first_frame: FirstFrame,
     pub chosen: watch::Sender<Option<Encoder>>,
     pub reports: Reports,
-    /// Frames that are known to have been left out in this run.
+    /// Dropped frames of this run that were counted.
     pub dropped: u64,
     pub other_sound: OtherSound,
 }
@@ -69,8 +70,8 @@ impl Listener for ToStream {
         match news {
             News::Begins { begin, video, audio, bitrate } => {
                 self.stream.begin_run(begin, Expect { video, audio }, bitrate);
-                // A sound that has begun before is not described again.
-                if let Some(info) = self.other_sound.known() {
+                // Sound that began earlier does not send its configuration again.
+                if let Some(info) = self.other_sound.get() {
                     self.stream.audio_config(info);
                 }
             }
@@ -78,23 +79,23 @@ impl Listener for ToStream {
             News::Unit { track, pts, dts, duration } => {
                 let unit = AccessUnit { track, pts, dts, duration, data: payload };
                 if publish(&self.stream, unit, &self.reports) {
-                    self.sign.give();
+                    self.first_frame.report();
                 }
             }
             News::Sound(info) => self.stream.audio_config(info),
             News::Encoder(encoder) => self.announce(encoder),
             News::Controls(refused) => self.reports.refused_controls(&self.feed, refused),
             News::Counts { dropped, .. } => {
-                self.stream.count_dropped(more(&mut self.dropped, dropped));
+                self.stream.count_dropped(increase(&mut self.dropped, dropped));
             }
-            // It shares its feed with no other, and its end is heard elsewhere.
+            // Not sent to a stream, or handled by the connection.
             News::Gives(_) | News::Ended(_) => {}
         }
     }
 }
 
 impl ToStream {
-    /// Tells of an encoder that is taken, if it is another than before.
+    /// Publishes the encoder in use, if it has changed.
     fn announce(&self, encoder: Encoder) {
         self.chosen.send_if_modified(|chosen| {
             if chosen.as_ref() == Some(&encoder) {
@@ -124,7 +125,7 @@ impl Listener for SoundTo {
                 publish(&self.stream, unit, &self.reports);
             }
             News::Sound(info) => {
-                self.other_sound.know(info.clone());
+                self.other_sound.set(info.clone());
                 self.stream.audio_config(info);
             }
             News::Unit { track: TrackKind::Video, .. }
@@ -143,9 +144,9 @@ impl Listener for SoundTo {
 #[derive(Debug)]
 pub(super) struct ToFeed {
     pub feed: Arc<SharedFeed>,
-    pub sign: FirstSign,
+    pub first_frame: FirstFrame,
     pub reports: Reports,
-    /// What is known of this run.
+    /// Counts of this run that were added to the feed.
     pub frames: u64,
     pub dropped: u64,
 }
@@ -154,10 +155,10 @@ impl Listener for ToFeed {
     fn hear(&mut self, news: News, _payload: Bytes) {
         match news {
             News::Counts { frames, dropped } => {
-                let frames = more(&mut self.frames, frames);
-                self.feed.count(frames, more(&mut self.dropped, dropped));
+                let frames = increase(&mut self.frames, frames);
+                self.feed.count(frames, increase(&mut self.dropped, dropped));
                 if frames > 0 {
-                    self.sign.give();
+                    self.first_frame.report();
                 }
             }
             News::Gives(given) => self.feed.set_given(given),
@@ -174,12 +175,12 @@ impl Listener for ToFeed {
 }
 
 /// By how much a count has grown.
-fn more(known: &mut u64, now: u64) -> u64 {
+fn increase(known: &mut u64, now: u64) -> u64 {
     now.saturating_sub(std::mem::replace(known, now))
 }
 
-/// Hands one encoded frame to all readers; what cannot be used is skipped and
-/// counted. Returns whether anything came of it.
+/// Publishes one encoded frame; an unusable one is skipped and counted. Returns whether a
+/// chunk was published.
 fn publish(stream: &hub::Stream, unit: AccessUnit, reports: &Reports) -> bool {
     stream.publish(unit).unwrap_or_else(|error| {
         reports.skipped_frame(stream.name(), &error);
@@ -204,9 +205,9 @@ mod tests {
         hub::Stream::new("front".parse().unwrap(), limits)
     }
 
-    fn sign() -> (FirstSign, mpsc::Receiver<Event>) {
-        let (tell, told) = mpsc::channel(4);
-        (FirstSign::new(RUN, tell), told)
+    fn first_frame() -> (FirstFrame, mpsc::Receiver<Event>) {
+        let (events, told) = mpsc::channel(4);
+        (FirstFrame::new(RUN, events), told)
     }
 
     fn unit(unit: &AccessUnit) -> News {
@@ -216,12 +217,12 @@ mod tests {
 
     #[test]
     fn the_first_picture_of_a_stream_is_its_sign_of_life_and_later_ones_are_none() {
-        let (stream, (sign, mut signs)) = (stream(), sign());
+        let (stream, (first_frame, mut signs)) = (stream(), first_frame());
         let chosen = watch::Sender::new(None);
         let mut listener = ToStream {
             stream: Arc::clone(&stream),
             feed: "front".parse().unwrap(),
-            sign,
+            first_frame,
             chosen: chosen.clone(),
             reports: Reports::default(),
             dropped: 0,
@@ -235,7 +236,7 @@ mod tests {
         for picture in placeholders(MediaTime::ORIGIN, 3, 10) {
             listener.hear(unit(&picture), picture.data.clone());
         }
-        assert_eq!(signs.try_recv(), Ok(Event::FirstSign(RUN)));
+        assert_eq!(signs.try_recv(), Ok(Event::FirstOutput(RUN)));
         assert!(signs.try_recv().is_err());
         assert_eq!(stream.chunks(), 3);
 
@@ -270,9 +271,11 @@ mod tests {
 
     #[test]
     fn a_shared_feed_lives_by_the_frames_that_its_host_counts() {
-        let (feed, (sign, mut signs)) = (SharedFeed::new("front".parse().unwrap()), sign());
+        let (feed, (first_frame, mut signs)) =
+            (SharedFeed::new("front".parse().unwrap()), first_frame());
         let reports = Reports::default();
-        let mut listener = ToFeed { feed: Arc::clone(&feed), sign, reports, frames: 0, dropped: 0 };
+        let mut listener =
+            ToFeed { feed: Arc::clone(&feed), first_frame, reports, frames: 0, dropped: 0 };
         let given = Given { pictures: None, sound: true };
         listener.hear(News::Gives(given), Bytes::new());
         assert_eq!(*feed.given().borrow(), Some(given));
@@ -281,7 +284,7 @@ mod tests {
         for frames in [1, 26] {
             listener.hear(News::Counts { frames, dropped: 1 }, Bytes::new());
         }
-        assert_eq!(signs.try_recv(), Ok(Event::FirstSign(RUN)));
+        assert_eq!(signs.try_recv(), Ok(Event::FirstOutput(RUN)));
         assert_eq!((feed.frames(), feed.dropped()), (26, 1));
     }
 
@@ -298,7 +301,7 @@ mod tests {
         let mut pictures = ToStream {
             stream: Arc::clone(&stream),
             feed: "camera".parse().unwrap(),
-            sign: FirstSign::new(1, mpsc::channel(1).0),
+            first_frame: FirstFrame::new(1, mpsc::channel(1).0),
             chosen: watch::Sender::new(None),
             reports: Reports::default(),
             dropped: 0,

@@ -58,7 +58,8 @@ impl Meter {
         !self.failed.load(Ordering::Relaxed).is_multiple_of(2)
     }
 
-    pub(super) fn has_failed(&self) {
+    /// Counts a failed run.
+    pub(super) fn count_failure(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -73,7 +74,7 @@ impl Meter {
     }
 
     /// The counter of [`Meter::lost`], for the reader of the stream.
-    pub(super) fn losses(&self) -> &Arc<AtomicU64> {
+    pub(super) fn lost_counter(&self) -> &Arc<AtomicU64> {
         &self.lost
     }
 
@@ -84,7 +85,7 @@ impl Meter {
     }
 
     /// Takes the totals of this run at `now`.
-    pub(super) fn note(&self, sent: Sent, now: Instant) {
+    pub(super) fn record(&self, sent: Sent, now: Instant) {
         let before = self.written.swap(sent.written, Ordering::Relaxed);
         let more = sent.written.saturating_sub(before);
         let total = self.total().saturating_add(more);
@@ -112,10 +113,10 @@ mod tests {
     fn the_bit_rate_is_computed_over_the_last_seconds() {
         let (meter, now) = (Meter::default(), Instant::now());
         meter.begin_run();
-        meter.note(sent(900_000), now);
+        meter.record(sent(900_000), now);
         assert_eq!(meter.bitrate(), 0, "no rate from one sample");
         for second in 1..=10 {
-            meter.note(sent(900_000 + second * 1000), now + Duration::from_secs(second));
+            meter.record(sent(900_000 + second * 1000), now + Duration::from_secs(second));
         }
         assert_eq!(meter.bitrate(), 8000);
         assert_eq!((meter.total(), meter.acknowledged()), (910_000, 910_000));
@@ -127,8 +128,8 @@ mod tests {
         for _ in 0..2 {
             meter.begin_run();
             assert_eq!(meter.acknowledged(), 0);
-            meter.note(sent(1000), now);
-            meter.note(sent(3000), now);
+            meter.record(sent(1000), now);
+            meter.record(sent(3000), now);
         }
         assert_eq!(meter.total(), 6000);
     }
@@ -137,7 +138,7 @@ mod tests {
     fn nonsense_of_a_host_is_bounded() {
         let (meter, now) = (Meter::default(), Instant::now());
         for number in 0..10_000 {
-            meter.note(sent(if number % 2 == 0 { u64::MAX } else { number }), now);
+            meter.record(sent(if number % 2 == 0 { u64::MAX } else { number }), now);
         }
         assert!(meter.recent.lock().len() <= MAX_SAMPLES);
         assert_eq!(meter.total(), u64::MAX);

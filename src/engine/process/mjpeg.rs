@@ -1,8 +1,7 @@
-//! A stream's pictures as JPEG: decoded and encoded once for all viewers, in a
-//! host of their own.
+//! Motion JPEG of a stream: decoded and encoded once for all viewers, in a host.
 //!
-//! The ring is read from the newest key frame on, at the speed at which the host
-//! takes what it is sent. The host sends pictures; only the newest one is kept.
+//! The ring is read from the newest key frame on, at the speed at which the host takes
+//! units. The host sends pictures; only the newest is kept.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,19 +16,19 @@ use crate::engine::feeder::{Over, WhenLate, feed, first_chunk};
 use crate::engine::plan::narrowed;
 use crate::engine::supervise::lifecycle::{Event, Run};
 use crate::engine::supervise::runs::{Runs, Stop};
-use crate::engine::supervise::supervisor::{GivenBefore, Pipeline, Pulse};
+use crate::engine::supervise::supervisor::{LastCount, Pipeline, RunProgress};
 use crate::hub::{self, Piece, Reader, Stills};
 use crate::media::packager::Init;
 use crate::model::status::Failure;
 use crate::wire::answer::Picture;
 use crate::wire::job::Mjpeg;
 
-/// How a stream is shown.
+/// Quality and size of the pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MjpegVariant {
-    /// Of the JPEG, 1 to 100.
+    /// JPEG quality, 1 to 100.
     pub quality: u8,
-    /// Never wider than the stream.
+    /// Width in pixels; pictures are never wider than the stream.
     pub width: Option<u32>,
 }
 
@@ -39,45 +38,44 @@ pub struct MjpegPipeline {
     variant: MjpegVariant,
     stream: Arc<hub::Stream>,
     stills: Arc<Stills>,
-    /// Which decoder comes next: one that makes nothing of a stream is followed
-    /// by another.
-    turn: Arc<AtomicU32>,
-    /// Frames that the stream had given when the supervisor asked last.
-    stream_before: GivenBefore,
+    /// The number of the next decoder: after a run without pictures another is tried.
+    next_decoder: Arc<AtomicU32>,
+    /// The stream's chunks at the previous poll.
+    last_chunks: LastCount,
     runs: Runs,
 }
 
 impl MjpegPipeline {
     pub fn new(variant: MjpegVariant, stream: Arc<hub::Stream>, stills: Arc<Stills>) -> Self {
-        let (turn, stream_before) = (Arc::default(), GivenBefore::default());
-        Self { variant, stream, stills, turn, stream_before, runs: Runs::default() }
+        let (next_decoder, last_chunks) = (Arc::default(), LastCount::default());
+        Self { variant, stream, stills, next_decoder, last_chunks, runs: Runs::default() }
     }
 }
 
 impl Pipeline for MjpegPipeline {
-    fn start(&mut self, run: Run, news: mpsc::Sender<Event>) {
+    fn start(&mut self, run: Run, events: mpsc::Sender<Event>) {
         let attempt = Attempt {
             variant: self.variant,
             stills: Arc::clone(&self.stills),
-            turn: Arc::clone(&self.turn),
+            next_decoder: Arc::clone(&self.next_decoder),
             run,
-            news: news.clone(),
+            events: events.clone(),
         };
         let reader = self.stream.join_uncounted();
-        self.runs.start(run, news, move |stop| attempt.run(reader, stop));
+        self.runs.start(run, events, move |stop| attempt.run(reader, stop));
     }
 
     fn stop(&mut self) {
         self.runs.stop();
     }
 
-    /// Pictures; at rest while the stream gives nothing.
-    fn pulse(&self) -> Pulse {
+    /// Published pictures; at rest while the stream gives nothing.
+    fn progress(&self) -> RunProgress {
         let given = self.stream.chunks();
-        if self.stream_before.is_still(given) {
-            return Pulse::AtRest;
+        if self.last_chunks.is_unchanged(given) {
+            return RunProgress::AtRest;
         }
-        Pulse::Count(self.stills.end())
+        RunProgress::Count(self.stills.end())
     }
 }
 
@@ -85,9 +83,9 @@ impl Pipeline for MjpegPipeline {
 struct Attempt {
     variant: MjpegVariant,
     stills: Arc<Stills>,
-    turn: Arc<AtomicU32>,
+    next_decoder: Arc<AtomicU32>,
     run: Run,
-    news: mpsc::Sender<Event>,
+    events: mpsc::Sender<Event>,
 }
 
 impl Attempt {
@@ -96,13 +94,13 @@ impl Attempt {
         let (init, first) = tokio::select! {
             start = first_chunk(&mut reader) => start,
             () = stop.requested() => return Failure::Ended,
-            () = stream.wait_retired() => return self.gone(),
+            () = stream.wait_retired() => return self.removed(),
         };
         let Some(begin) = first.units.first().map(|unit| unit.dts) else {
             return Failure::Build("the stream gave an empty chunk".to_owned());
         };
-        let what = format!("mjpeg {}", stream.name());
-        let (mut host, input) = match Host::start(&what, self.job(&init, begin)).await {
+        let host_name = format!("mjpeg {}", stream.name());
+        let (mut host, input) = match Host::start(&host_name, self.job(&init, begin)).await {
             Ok(started) => started,
             Err(failure) => return failure,
         };
@@ -114,7 +112,7 @@ impl Attempt {
         };
         host.end().await;
         if self.stills.end() == before && failure != Failure::CodecChange {
-            self.turn.fetch_add(1, Ordering::Relaxed);
+            self.next_decoder.fetch_add(1, Ordering::Relaxed);
         }
         failure
     }
@@ -124,18 +122,18 @@ impl Attempt {
         let video = init.tracks.video.as_ref();
         let source = video.map_or((0, 0), |video| (video.width, video.height));
         let size = width.and_then(|width| narrowed(source, width));
-        Mjpeg { quality, size, begin, decoder: self.turn.load(Ordering::Relaxed) }
+        Mjpeg { quality, size, begin, decoder: self.next_decoder.load(Ordering::Relaxed) }
     }
 
     async fn feed(&self, reader: &mut Reader, first: Arc<Piece>, mut input: Input) -> Failure {
         let name = reader.stream().name().clone();
-        let tell_lost =
-            |lost| debug!(lost; "MJPEG of {name} cannot keep up and goes on at a key frame");
-        match feed(reader, first, &mut input, WhenLate::Jump, tell_lost).await {
-            // The host's end says why.
+        let on_lost =
+            |lost| debug!(lost; "MJPEG of {name} is too slow and continues at a key frame");
+        match feed(reader, first, &mut input, WhenLate::Jump, on_lost).await {
+            // The end of the host gives the reason.
             Over::Refused => std::future::pending().await,
             Over::CodecChange => Failure::CodecChange,
-            Over::Gone => self.gone(),
+            Over::Gone => self.removed(),
         }
     }
 
@@ -146,17 +144,17 @@ impl Attempt {
                 Ok(picture) => picture,
                 Err(failure) => return failure,
             };
-            // A copy: what came over the socket lies in a larger block.
+            // A copy, as the received bytes are part of a larger block.
             let jpeg = Bytes::copy_from_slice(&jpeg);
             self.stills.publish(jpeg, WallClock::now().unix(pts));
             if std::mem::take(&mut is_first) {
-                self.news.send(Event::FirstSign(self.run)).await.ok();
+                self.events.send(Event::FirstOutput(self.run)).await.ok();
             }
         }
     }
 
-    /// The stream was removed: its viewers have to notice.
-    fn gone(&self) -> Failure {
+    /// The stream was removed: wakes its viewers.
+    fn removed(&self) -> Failure {
         self.stills.wake();
         Failure::Ended
     }

@@ -1,5 +1,4 @@
-//! Pictures, each made by a host of its own: its frames come from cameras and
-//! programs of others.
+//! Still pictures, each made in a host of its own, as their frames are untrusted.
 
 use std::time::Duration;
 
@@ -13,16 +12,16 @@ use crate::model::status::Failure;
 use crate::wire::answer::{Done, Extracted};
 use crate::wire::job::{self, JobKind};
 
-/// A host that has made no picture after this long hangs.
-const MAKING: Duration = Duration::from_secs(12);
+/// Time limit of making a picture.
+const PICTURE_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// No picture needs more of a stream to be found in it.
-const BYTES_AT_MOST: usize = 64 << 20;
+/// Limit of bytes of a stream that are searched for a picture.
+const MAX_SEARCHED_BYTES: usize = 64 << 20;
 
-/// What a still that lies in bytes as a JPEG is called.
+/// The media type of a still that was found as a JPEG.
 const JPEG: &str = "image/jpeg";
 
-/// A picture that needs no other to be decoded, in its encoded form.
+/// An encoded intra frame.
 #[derive(Clone, Debug)]
 pub struct Still {
     /// A GStreamer media type.
@@ -31,20 +30,20 @@ pub struct Still {
 }
 
 impl Still {
-    /// It as it is, where it is a JPEG.
+    /// Its bytes, if it is a JPEG.
     pub fn as_jpeg(&self) -> Option<Bytes> {
         (self.caps == JPEG || self.caps.starts_with("image/jpeg,")).then(|| self.data.clone())
     }
 }
 
-/// Why there is none.
+/// Why no still was found.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NoStill {
-    /// There is sound, but no picture.
+    /// There is sound, but no video.
     NoVideo,
-    /// The bytes are nothing that can be taken apart here.
+    /// The container or codec is not supported.
     NotUnderstood(Failure),
-    /// They have ended, for this reason if one is known.
+    /// The bytes have ended, for this reason if it is known.
     Ended(Option<Failure>),
 }
 
@@ -58,32 +57,32 @@ pub async fn render(
     format: Format,
     size: Option<(u32, u32)>,
 ) -> Result<Bytes, Failure> {
-    made(job::Picture { format, size }, frames).await
+    run_job(job::Picture { format, size }, frames).await
 }
 
-/// The picture `still`, at most so wide.
+/// The picture of `still`, scaled down to `width` if it is wider.
 ///
 /// # Errors
-/// Nothing is installed that decodes it, or nothing comes of it.
+/// No decoder is installed for it, or it cannot be decoded.
 pub async fn render_still(
     still: &Still,
     format: Format,
     width: Option<u32>,
 ) -> Result<Bytes, Failure> {
     let job = job::Still { caps: still.caps.clone(), format, width };
-    made(job, vec![still.data.clone()]).await
+    run_job(job, vec![still.data.clone()]).await
 }
 
-async fn made(job: impl JobKind<Answer = Done>, data: Vec<Bytes>) -> Result<Bytes, Failure> {
-    Host::run("picture", job, data, MAKING, Failure::NoFrames { after: MAKING }).await
+async fn run_job(job: impl JobKind<Answer = Done>, data: Vec<Bytes>) -> Result<Bytes, Failure> {
+    Host::run("picture", job, data, PICTURE_TIMEOUT, Failure::NoFrames { after: PICTURE_TIMEOUT })
+        .await
 }
 
-/// Waits for the first picture that `viewer` is given whole and that needs no
-/// other, until `giving_up` says why there will be none. Its stream says that it
-/// has the type `content_type`.
+/// Waits for the first complete intra frame in the bytes of `viewer`, whose stream has the
+/// type `content_type`, until `giving_up` returns a reason to stop.
 ///
 /// # Errors
-/// There will be none.
+/// No intra frame was found.
 pub async fn extract(
     viewer: &mut Viewer,
     content_type: &str,
@@ -93,9 +92,11 @@ pub async fn extract(
     let found = async {
         match kind.as_str() {
             "multipart/x-mixed-replace" | "image/jpeg" => jpeg(viewer).await,
-            // In its midst it cannot be told from anything else.
-            "video/h264" => unpacked(viewer, Some("video/x-h264,stream-format=byte-stream")).await,
-            _ => unpacked(viewer, None).await,
+            // In the middle of a stream, raw H.264 is not detected by its content.
+            "video/h264" => {
+                extract_in_host(viewer, Some("video/x-h264,stream-format=byte-stream")).await
+            }
+            _ => extract_in_host(viewer, None).await,
         }
     };
     tokio::select! {
@@ -106,27 +107,27 @@ pub async fn extract(
 }
 
 async fn jpeg(viewer: &mut Viewer) -> Result<Still, NoStill> {
-    let (mut finder, mut taken) = (Finder::default(), 0);
-    while taken <= BYTES_AT_MOST {
+    let (mut finder, mut searched) = (Finder::default(), 0);
+    while searched <= MAX_SEARCHED_BYTES {
         let bytes = viewer.next().await.map_err(NoStill::Ended)?;
-        taken += bytes.len();
+        searched += bytes.len();
         if let Some(data) = finder.push(&bytes) {
             return Ok(Still { caps: JPEG.to_owned(), data });
         }
     }
-    Err(NoStill::NotUnderstood(Failure::Build("there is no JPEG in its bytes".to_owned())))
+    Err(NoStill::NotUnderstood(Failure::Build("no JPEG was found in the bytes".to_owned())))
 }
 
-async fn unpacked(viewer: &mut Viewer, caps: Option<&str>) -> Result<Still, NoStill> {
+async fn extract_in_host(viewer: &mut Viewer, caps: Option<&str>) -> Result<Still, NoStill> {
     let job = job::Extract { caps: caps.map(str::to_owned) };
     let (mut host, mut input) =
         Host::start("picture", job).await.map_err(NoStill::NotUnderstood)?;
-    let (mut taken, mut cause) = (0, None);
+    let (mut searched, mut cause) = (0, None);
     let given = async {
-        while taken <= BYTES_AT_MOST {
+        while searched <= MAX_SEARCHED_BYTES {
             match viewer.next().await {
                 Ok(bytes) => {
-                    taken += bytes.len();
+                    searched += bytes.len();
                     input.data(bytes).await?;
                 }
                 Err(why) => {
@@ -135,7 +136,7 @@ async fn unpacked(viewer: &mut Viewer, caps: Option<&str>) -> Result<Still, NoSt
                 }
             }
         }
-        // What it has may be enough.
+        // The bytes so far may be enough.
         input.end().await
     };
     let answer = host.answer(given).await;
@@ -143,9 +144,9 @@ async fn unpacked(viewer: &mut Viewer, caps: Option<&str>) -> Result<Still, NoSt
     match answer {
         Ok((Extracted::Picture { caps }, data)) => Ok(Still { caps, data }),
         Ok((Extracted::NoVideo, _)) => Err(NoStill::NoVideo),
-        Ok((Extracted::NotUnderstood(Failure::Ended), _)) if taken > BYTES_AT_MOST => {
-            let told = "there is no picture in its bytes";
-            Err(NoStill::NotUnderstood(Failure::Build(told.to_owned())))
+        Ok((Extracted::NotUnderstood(Failure::Ended), _)) if searched > MAX_SEARCHED_BYTES => {
+            let message = "no picture was found in the bytes";
+            Err(NoStill::NotUnderstood(Failure::Build(message.to_owned())))
         }
         Ok((Extracted::NotUnderstood(Failure::Ended), _)) => Err(NoStill::Ended(cause)),
         Ok((Extracted::NotUnderstood(failure), _)) => Err(NoStill::NotUnderstood(failure)),

@@ -1,5 +1,5 @@
-//! One push: a reader of a stream that feeds an RTMP pipeline in a host of its
-//! own. What a receiver answers is parsed there and not here.
+//! One push: a reader of a stream that feeds an RTMP pipeline in a host. Answers of the
+//! receiver are parsed there and not here.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::engine::feeder::{Over, WhenLate, feed, first_chunk};
 use crate::engine::plan::{MADE_SOUND, Nominal, push_line};
 use crate::engine::supervise::lifecycle::{Event, Run};
 use crate::engine::supervise::runs::{Runs, Stop};
-use crate::engine::supervise::supervisor::{GivenBefore, Pipeline, Pulse};
+use crate::engine::supervise::supervisor::{LastCount, Pipeline, RunProgress};
 use crate::hub::{self, Measured, Piece, Reader};
 use crate::media::flv::{Audio, Metadata};
 use crate::model::push_url::PushUrl;
@@ -25,24 +25,22 @@ use crate::model::track::Tracks;
 use crate::wire::answer::Sent;
 use crate::wire::job::Push;
 
-/// How long a host may take for the goodbye to its receiver, for which it gives
-/// itself half a second.
-const GOODBYE: Duration = Duration::from_millis(750);
+/// How long a host may take to send the end of stream; it limits itself to half a second.
+const FINISH_TIMEOUT: Duration = Duration::from_millis(750);
 
-/// Where a push goes, and with which sound.
+/// The receiver of a push and what is sent to it.
 #[derive(Clone, Debug)]
 pub struct Destination {
     /// The whole URL with the key.
     pub url: PushUrl,
-    /// Another way to the same receiver, likewise; after a failure the two are
-    /// tried in turn.
+    /// A second URL of the receiver, with the key; after a failure the two alternate.
     pub backup: Option<PushUrl>,
-    /// What else must not be seen in messages: the key by itself.
+    /// The key alone, which is removed from messages as well.
     pub key: Option<Secret>,
     /// A PEM file whose certificates are trusted besides those of the system.
     pub ca: Option<PathBuf>,
     pub audio: PushAudio,
-    /// What the stream is planned to be.
+    /// The planned rates of the stream.
     pub nominal: Nominal,
 }
 
@@ -53,20 +51,20 @@ pub struct PushPipeline {
     destination: watch::Receiver<Option<Destination>>,
     stream: Arc<hub::Stream>,
     meter: Arc<Meter>,
-    /// Frames that the stream had given when the supervisor asked last.
-    stream_before: GivenBefore,
+    /// The stream's chunks at the previous poll.
+    last_chunks: LastCount,
     runs: Runs,
 }
 
 impl PushPipeline {
-    /// Each run takes the destination as it stands at its start.
+    /// Each run takes the destination at its start.
     pub fn new(
         name: String,
         destination: watch::Receiver<Option<Destination>>,
         stream: Arc<hub::Stream>,
     ) -> Self {
-        let (meter, stream_before) = (Arc::default(), GivenBefore::default());
-        Self { name, destination, stream, meter, stream_before, runs: Runs::default() }
+        let (meter, last_chunks) = (Arc::default(), LastCount::default());
+        Self { name, destination, stream, meter, last_chunks, runs: Runs::default() }
     }
 
     pub fn meter(&self) -> Arc<Meter> {
@@ -75,10 +73,10 @@ impl PushPipeline {
 }
 
 impl Pipeline for PushPipeline {
-    fn start(&mut self, run: Run, news: mpsc::Sender<Event>) {
+    fn start(&mut self, run: Run, events: mpsc::Sender<Event>) {
         let Some(destination) = self.destination.borrow().clone() else {
-            let failure = Failure::Build("has no URL to send to".to_owned());
-            news.try_send(Event::Ended(run, failure)).ok();
+            let failure = Failure::Build("the push has no URL".to_owned());
+            events.try_send(Event::Ended(run, failure)).ok();
             return;
         };
         let is_new = self.destination.has_changed().unwrap_or(false);
@@ -89,24 +87,24 @@ impl Pipeline for PushPipeline {
             is_new,
             meter: Arc::clone(&self.meter),
             run,
-            news: news.clone(),
+            events: events.clone(),
         };
         self.meter.begin_run();
-        let reader = self.stream.join().with_lost_counter(self.meter.losses());
-        self.runs.start(run, news, move |stop| attempt.run(reader, stop));
+        let reader = self.stream.join().with_lost_counter(self.meter.lost_counter());
+        self.runs.start(run, events, move |stop| attempt.run(reader, stop));
     }
 
     fn stop(&mut self) {
         self.runs.stop();
     }
 
-    /// Bytes that left; at rest while the stream gives nothing to send.
-    fn pulse(&self) -> Pulse {
+    /// Acknowledged bytes; at rest while the stream gives nothing to send.
+    fn progress(&self) -> RunProgress {
         let given = self.stream.chunks();
-        if self.stream_before.is_still(given) {
-            return Pulse::AtRest;
+        if self.last_chunks.is_unchanged(given) {
+            return RunProgress::AtRest;
         }
-        Pulse::Count(self.meter.acknowledged())
+        RunProgress::Count(self.meter.acknowledged())
     }
 }
 
@@ -118,12 +116,12 @@ struct Attempt {
     is_new: bool,
     meter: Arc<Meter>,
     run: Run,
-    news: mpsc::Sender<Event>,
+    events: mpsc::Sender<Event>,
 }
 
 impl Attempt {
     async fn run(mut self, reader: Reader, stop: Stop) -> Failure {
-        // Here the last run is over, and has told how it ended.
+        // The previous run has ended and has counted its failure.
         if self.is_new {
             self.meter.forget_failures();
         }
@@ -132,14 +130,13 @@ impl Attempt {
         }
         let failure = self.send(reader, stop).await;
         if failure != Failure::CodecChange {
-            self.meter.has_failed();
+            self.meter.count_failure();
         }
         failure
     }
 
     async fn send(&self, mut reader: Reader, mut stop: Stop) -> Failure {
-        // The host is started when there is something to send: its pipeline's
-        // time begins with the first frame.
+        // The host is started at the first frame: its pipeline's time begins there.
         let (init, first) = tokio::select! {
             start = first_chunk(&mut reader) => start,
             () = stop.requested() => return Failure::Ended,
@@ -158,7 +155,7 @@ impl Attempt {
             failure = self.watch(&mut host) => failure,
             failure = self.feed(&mut reader, first, &mut input) => failure,
             () = stop.requested() => {
-                host.finish(input, GOODBYE).await;
+                host.finish(input, FINISH_TIMEOUT).await;
                 return Failure::Ended;
             }
         };
@@ -187,15 +184,15 @@ impl Attempt {
 
     async fn feed(&self, reader: &mut Reader, first: Arc<Piece>, input: &mut Input) -> Failure {
         let name = &self.name;
-        let tell_lost = |lost| warn!(lost; "push {name} cannot keep up and goes on at a key frame");
-        match feed(reader, first, input, WhenLate::FallBack, tell_lost).await {
-            // The host's end says why, or the push is stopped.
+        let on_lost = |lost| warn!(lost; "push {name} is too slow and continues at a key frame");
+        match feed(reader, first, input, WhenLate::FallBack, on_lost).await {
+            // The end of the host gives the reason, or the push is stopped.
             Over::Refused | Over::Gone => std::future::pending().await,
             Over::CodecChange => Failure::CodecChange,
         }
     }
 
-    /// Keeps the meter, and tells once when media has left.
+    /// Updates the meter, and reports the first acknowledged bytes.
     async fn watch(&self, host: &mut Host<Sent>) -> Failure {
         let mut is_live = false;
         loop {
@@ -203,16 +200,16 @@ impl Attempt {
                 Ok((sent, _)) => sent,
                 Err(failure) => return failure,
             };
-            self.meter.note(sent, tokio::time::Instant::now().into_std());
+            self.meter.record(sent, tokio::time::Instant::now().into_std());
             if sent.acknowledged > 0 && !std::mem::replace(&mut is_live, true) {
-                self.news.send(Event::FirstSign(self.run)).await.ok();
+                self.events.send(Event::FirstOutput(self.run)).await.ok();
             }
         }
     }
 }
 
-/// What the receiver is told about a stream of `tracks`: as measured, or else
-/// as planned. Nothing where there is no picture.
+/// The metadata of a stream of `tracks` for the receiver: as measured, else as planned;
+/// none without video.
 fn metadata(
     tracks: &Tracks,
     sound: PushAudio,
@@ -226,8 +223,8 @@ fn metadata(
         }
         (None, PushAudio::Feed) | (_, PushAudio::Silence | PushAudio::Tone) => MADE_SOUND,
     };
-    let of_stream = nominal.audio_bps.filter(|_| tracks.audio.is_some()).unwrap_or(0);
-    let measured_bps = measured.bitrate.map(|bps| bps.saturating_sub(of_stream.into()));
+    let stream_audio_bps = nominal.audio_bps.filter(|_| tracks.audio.is_some()).unwrap_or(0);
+    let measured_bps = measured.bitrate.map(|bps| bps.saturating_sub(stream_audio_bps.into()));
     let by_sps = video.frame_duration.map(|frame| 1.0 / frame.as_secs_f64());
     Some(Metadata {
         width: video.width,
@@ -251,7 +248,7 @@ mod tests {
     use crate::media::samples::placeholders;
 
     #[tokio::test]
-    async fn what_a_push_is_too_slow_for_is_counted_once() {
+    async fn chunks_that_a_slow_push_skips_are_counted_once() {
         let (ours, theirs) = net::UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let (_from, to) = UnixStream::from_std(ours).unwrap().into_split();
@@ -263,7 +260,7 @@ mod tests {
         let mut units = placeholders(MediaTime::ORIGIN, 1000, 10).into_iter();
         stream.publish(units.next().unwrap()).unwrap();
         let attempt = attempt();
-        let mut reader = stream.join().with_lost_counter(attempt.meter.losses());
+        let mut reader = stream.join().with_lost_counter(attempt.meter.lost_counter());
         let (_, first) = first_chunk(&mut reader).await;
         for unit in units {
             stream.publish(unit).unwrap();
@@ -284,7 +281,7 @@ mod tests {
             audio: PushAudio::Feed,
             nominal: Nominal { fps: 30, video_bps: 2_000_000, audio_bps: None },
         };
-        let (meter, (news, _)) = (Arc::default(), mpsc::channel(1));
-        Attempt { name: "far".to_owned(), destination, is_new: false, meter, run: 1, news }
+        let (meter, (events, _)) = (Arc::default(), mpsc::channel(1));
+        Attempt { name: "far".to_owned(), destination, is_new: false, meter, run: 1, events }
     }
 }

@@ -1,4 +1,4 @@
-//! Streams of shared feeds, each as a run in the host of its feed's family.
+//! Streams of shared feeds; each runs in the host of its feed's family.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,19 +7,19 @@ use tokio::sync::{mpsc, watch};
 
 use super::encoders::Encoders;
 use super::family::{Family, FamilyRun};
-use super::listeners::{FirstSign, OtherSound, SoundTo, ToStream};
+use super::listeners::{FirstFrame, OtherSound, SoundTo, ToStream};
 use super::reports::Reports;
 use crate::engine::plan::Plan;
 use crate::engine::shared::{Need, SharedFeed};
 use crate::engine::supervise::lifecycle::{Event, Run};
 use crate::engine::supervise::runs::{Runs, Stop};
-use crate::engine::supervise::supervisor::{GivenBefore, Pipeline, Pulse};
+use crate::engine::supervise::supervisor::{LastCount, Pipeline, RunProgress};
 use crate::engine::work::Work;
 use crate::hub;
 use crate::model::given::Given;
 use crate::model::status::{Encoder, Failure};
 
-/// A feed that others take from, and where it runs.
+/// A shared feed and the host in which it runs.
 #[derive(Clone, Debug)]
 pub struct FeedSource {
     pub feed: Arc<SharedFeed>,
@@ -31,10 +31,10 @@ pub struct FeedSource {
 pub struct StreamPipeline {
     job: Job,
     runs: Runs,
-    /// Kept while the stream is wanted, between runs too.
+    /// Kept while the stream is wanted, also between runs.
     needs: Vec<Need>,
-    /// What the feed had given when the supervisor asked last.
-    given_before: GivenBefore,
+    /// The feed's frames at the previous poll.
+    last_count: LastCount,
 }
 
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ struct Job {
     plan: watch::Receiver<Plan>,
     stream: Arc<hub::Stream>,
     from: FeedSource,
-    /// Where the sound comes from, if not from there as well.
+    /// The feed of the sound, if it is another one.
     sound: Option<FeedSource>,
     encoders: Arc<Encoders>,
     chosen: watch::Sender<Option<Encoder>>,
@@ -50,8 +50,8 @@ struct Job {
 }
 
 impl StreamPipeline {
-    /// Follows the plan, also while it runs, and tells the encoder that it
-    /// takes on `chosen`. `sound` gives the sound, where another feed does.
+    /// Applies changes of the plan while it runs, and reports its encoder on `chosen`.
+    /// `sound` is the feed of the sound, if it is another one.
     pub fn new(
         plan: watch::Receiver<Plan>,
         stream: Arc<hub::Stream>,
@@ -61,15 +61,15 @@ impl StreamPipeline {
     ) -> Self {
         let reports = Reports::default();
         let job = Job { plan, stream, from, sound, encoders, chosen, reports };
-        Self { job, runs: Runs::default(), needs: Vec::new(), given_before: GivenBefore::default() }
+        Self { job, runs: Runs::default(), needs: Vec::new(), last_count: LastCount::default() }
     }
 }
 
 impl Pipeline for StreamPipeline {
-    fn start(&mut self, run: Run, news: mpsc::Sender<Event>) {
+    fn start(&mut self, run: Run, events: mpsc::Sender<Event>) {
         let job = self.job.clone();
-        let sign = FirstSign::new(run, news.clone());
-        self.runs.start(run, news, move |stop| job.run(sign, stop));
+        let first_frame = FirstFrame::new(run, events.clone());
+        self.runs.start(run, events, move |stop| job.run(first_frame, stop));
     }
 
     fn stop(&mut self) {
@@ -77,12 +77,12 @@ impl Pipeline for StreamPipeline {
     }
 
     /// Frames that came out; at rest while the feed gives none.
-    fn pulse(&self) -> Pulse {
+    fn progress(&self) -> RunProgress {
         let given = self.job.from.feed.frames();
-        if self.given_before.is_still(given) {
-            return Pulse::AtRest;
+        if self.last_count.is_unchanged(given) {
+            return RunProgress::AtRest;
         }
-        Pulse::Count(self.job.stream.chunks())
+        RunProgress::Count(self.job.stream.chunks())
     }
 
     fn acquire(&mut self) {
@@ -98,10 +98,10 @@ impl Pipeline for StreamPipeline {
 }
 
 impl Job {
-    async fn run(mut self, sign: FirstSign, mut stop: Stop) -> Failure {
+    async fn run(mut self, first_frame: FirstFrame, mut stop: Stop) -> Failure {
         let mut sound = self.sound.as_ref().map(|from| from.feed.given());
         let other_sound = tokio::select! {
-            other_sound = sounds(&mut sound) => other_sound,
+            other_sound = wait_sound(&mut sound) => other_sound,
             () = stop.requested() => return Failure::Ended,
         };
         let plan = self.plan.borrow_and_update().clone();
@@ -109,7 +109,7 @@ impl Job {
         let listener = ToStream {
             stream: Arc::clone(&self.stream),
             feed: plan.feed.name.clone(),
-            sign,
+            first_frame,
             chosen: self.chosen.clone(),
             reports: self.reports.clone(),
             dropped: 0,
@@ -121,61 +121,61 @@ impl Job {
             Err(failure) => return failure,
         };
         let adding = self.sound.clone().map(|from| {
-            let (ask, stop) = Stop::pair();
+            let (request_stop, stop) = Stop::pair();
             let (stream, reports) = (Arc::clone(&self.stream), self.reports.clone());
             let to = SoundTo { stream, reports, other_sound: other };
-            (ask, tokio::spawn(add_sound(from, to, stop)))
+            (request_stop, tokio::spawn(add_sound(from, to, stop)))
         });
         let failure = tokio::select! {
             failure = run.ended() => failure,
-            never = self.steer(&run, sound) => match never {},
+            never = self.update(&run, sound) => match never {},
             () = stop.requested() => Failure::Ended,
         };
         run.close().await;
-        if let Some((ask, adding)) = adding {
-            drop(ask);
+        if let Some((request_stop, adding)) = adding {
+            drop(request_stop);
             adding.await.ok();
         }
         self.stream.end_run();
         failure
     }
 
-    /// Tells the run of changes: of the plan, and of what the other feed gives.
-    async fn steer(
+    /// Sends changes of the plan and of the other feed's media to the run.
+    async fn update(
         &mut self,
         run: &FamilyRun,
         mut sound: Option<watch::Receiver<Option<Given>>>,
     ) -> Infallible {
         let plan = self.plan.borrow().clone();
-        self.encoders.tell(run, &plan).await;
+        self.encoders.send_choice(run, &plan).await;
         loop {
             tokio::select! {
                 Ok(()) = self.plan.changed() => {}
-                () = news(&mut sound) => {}
+                () = wait_changed(&mut sound) => {}
             }
             let plan = self.plan.borrow_and_update().clone();
-            // First what it is encoded with: the run begins anew with that.
-            self.encoders.tell(run, &plan).await;
-            let other_sound = sounds(&mut sound).await;
-            run.follow(&Work::Stream { plan, other_sound }).await;
+            // The encoder first: the run restarts its pipeline at the plan.
+            self.encoders.send_choice(run, &plan).await;
+            let other_sound = wait_sound(&mut sound).await;
+            run.set_work(&Work::Stream { plan, other_sound }).await;
         }
     }
 }
 
-/// Adds the sound of another feed to what a stream has, until it is to stop. Where
-/// that fails it begins again with the feed.
+/// Adds the sound of another feed to a stream until a stop is requested. After a failure
+/// it starts again with the next run of that feed.
 async fn add_sound(from: FeedSource, to: SoundTo, mut stop: Stop) {
     let work = Work::Sound { feed: from.feed.name().clone() };
     let mut runs = from.feed.runs();
     loop {
         runs.mark_unchanged();
         if let Ok(run) = from.family.begin(&work, Box::new(to.clone())).await {
-            let is_over = tokio::select! {
+            let is_stopped = tokio::select! {
                 _ = run.ended() => false,
                 () = stop.requested() => true,
             };
             run.close().await;
-            if is_over {
+            if is_stopped {
                 return;
             }
         }
@@ -186,23 +186,22 @@ async fn add_sound(from: FeedSource, to: SoundTo, mut stop: Stop) {
     }
 }
 
-/// Whether another feed gives sound, as soon as that is known; nothing where
-/// there is no other feed.
-async fn sounds(known: &mut Option<watch::Receiver<Option<Given>>>) -> Option<bool> {
+/// Waits until it is known whether the other feed has sound; none without another feed.
+async fn wait_sound(known: &mut Option<watch::Receiver<Option<Given>>>) -> Option<bool> {
     let known = known.as_mut()?;
     loop {
         if let Some(given) = *known.borrow_and_update() {
             return Some(given.sound);
         }
         if known.changed().await.is_err() {
-            // The feed is gone, and this task will be told to end.
+            // The feed was dropped, and this task will be stopped.
             std::future::pending::<()>().await;
         }
     }
 }
 
-/// Returns when another feed gives something else.
-async fn news(known: &mut Option<watch::Receiver<Option<Given>>>) {
+/// Waits until the media of the other feed change; pending without another feed.
+async fn wait_changed(known: &mut Option<watch::Receiver<Option<Given>>>) {
     let changed = match known {
         Some(known) => known.changed().await.is_ok(),
         None => false,

@@ -68,7 +68,7 @@ pub enum Event {
     /// nothing about the next run.
     ForgetFailures,
     /// The first frame of a run has come out.
-    FirstSign(Run),
+    FirstOutput(Run),
     /// The number of frames (or bytes) that have come out of a run.
     Progress(Run, u64),
     /// No output of a run is expected now, so that silence is no stall.
@@ -186,11 +186,13 @@ impl Lifecycle {
             Event::Restart => self.on_restart(now),
             Event::TryNow => self.on_try_now(now),
             Event::ForgetFailures => self.on_forget_failures(),
-            Event::FirstSign(run) if run == self.run => self.on_first_output(now),
+            Event::FirstOutput(run) if run == self.run => self.on_first_output(now),
             Event::Progress(run, count) if run == self.run => self.on_progress(count, now),
             Event::AtRest(run) if run == self.run => self.on_at_rest(now),
             Event::Ended(run, cause) if run == self.run => self.on_ended(cause, now),
-            Event::FirstSign(_) | Event::Progress(..) | Event::AtRest(_) | Event::Ended(..) => None,
+            Event::FirstOutput(_) | Event::Progress(..) | Event::AtRest(_) | Event::Ended(..) => {
+                None
+            }
             Event::Tick => self.on_tick(now),
         }
     }

@@ -31,7 +31,7 @@ pub trait Pipeline: Send + 'static {
     /// Requests the end of the current run, if any.
     fn stop(&mut self);
     /// The progress of the current run.
-    fn pulse(&self) -> Pulse;
+    fn progress(&self) -> RunProgress;
     /// Called when the pipeline becomes wanted: acquires the feeds and flows that it
     /// depends on. They are kept between runs, until [`Pipeline::release`].
     fn acquire(&mut self) {}
@@ -41,7 +41,7 @@ pub trait Pipeline: Send + 'static {
 
 /// Progress of a run, to detect a stall.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Pulse {
+pub enum RunProgress {
     /// Frames or bytes that have come out so far.
     Count(u64),
     /// No output is expected now, so that silence is no stall.
@@ -50,11 +50,11 @@ pub enum Pulse {
 
 /// The count of a source at the previous poll.
 #[derive(Debug, Default)]
-pub struct GivenBefore(AtomicU64);
+pub struct LastCount(AtomicU64);
 
-impl GivenBefore {
+impl LastCount {
     /// Whether `given`, the source's count in all, is the same as at the previous call.
-    pub fn is_still(&self, given: u64) -> bool {
+    pub fn is_unchanged(&self, given: u64) -> bool {
         self.0.swap(given, Ordering::Relaxed) == given
     }
 }
@@ -320,9 +320,9 @@ impl<P: Pipeline> Task<P> {
     }
 
     fn poll(&self) -> Event {
-        match self.pipeline.pulse() {
-            Pulse::Count(count) => Event::Progress(self.lifecycle.run(), count),
-            Pulse::AtRest => Event::AtRest(self.lifecycle.run()),
+        match self.pipeline.progress() {
+            RunProgress::Count(count) => Event::Progress(self.lifecycle.run(), count),
+            RunProgress::AtRest => Event::AtRest(self.lifecycle.run()),
         }
     }
 
@@ -335,7 +335,7 @@ impl<P: Pipeline> Task<P> {
             Event::Restart
             | Event::TryNow
             | Event::ForgetFailures
-            | Event::FirstSign(_)
+            | Event::FirstOutput(_)
             | Event::Progress(..)
             | Event::AtRest(_)
             | Event::Ended(..)
@@ -425,8 +425,11 @@ mod tests {
     impl Pipeline for Camera {
         fn start(&mut self, run: Run, events: mpsc::Sender<Event>) {
             self.starts.fetch_add(1, Ordering::Relaxed);
-            let event =
-                if self.breaks { Event::Ended(run, Failure::Ended) } else { Event::FirstSign(run) };
+            let event = if self.breaks {
+                Event::Ended(run, Failure::Ended)
+            } else {
+                Event::FirstOutput(run)
+            };
             events.try_send(event).unwrap();
         }
 
@@ -434,8 +437,8 @@ mod tests {
             self.stops.fetch_add(1, Ordering::Relaxed);
         }
 
-        fn pulse(&self) -> Pulse {
-            if self.rests { Pulse::AtRest } else { Pulse::Count(1) }
+        fn progress(&self) -> RunProgress {
+            if self.rests { RunProgress::AtRest } else { RunProgress::Count(1) }
         }
 
         fn acquire(&mut self) {

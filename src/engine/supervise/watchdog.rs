@@ -79,7 +79,7 @@ mod tests {
     use crate::config::settings::Mode;
     use crate::engine::supervise::demand::Demand;
     use crate::engine::supervise::lifecycle::{Event, Lifecycle, Limits, Run};
-    use crate::engine::supervise::supervisor::{Pipeline, Pulse};
+    use crate::engine::supervise::supervisor::{Pipeline, RunProgress};
     use crate::model::status::Failure;
 
     const LIMITS: Limits = Limits {
@@ -105,19 +105,19 @@ mod tests {
         fn start(&mut self, run: Run, events: mpsc::Sender<Event>) {
             let event = match self {
                 Camera::Away => Event::Ended(run, Failure::Ended),
-                Camera::Silent | Camera::Breaks(_) => Event::FirstSign(run),
+                Camera::Silent | Camera::Breaks(_) => Event::FirstOutput(run),
             };
             events.try_send(event).unwrap();
         }
 
         fn stop(&mut self) {}
 
-        fn pulse(&self) -> Pulse {
+        fn progress(&self) -> RunProgress {
             match self {
-                Camera::Away | Camera::Silent => Pulse::Count(1),
+                Camera::Away | Camera::Silent => RunProgress::Count(1),
                 Camera::Breaks(now) => {
                     assert!(!now.load(Ordering::Relaxed), "the test makes it panic");
-                    Pulse::AtRest
+                    RunProgress::AtRest
                 }
             }
         }

@@ -18,7 +18,7 @@ use crate::engine::plan::index_bytes;
 use crate::engine::process::bytes;
 use crate::engine::supervise::lifecycle::{Event, Run};
 use crate::engine::supervise::runs::{Runs, Stop};
-use crate::engine::supervise::supervisor::{Pipeline, Pulse};
+use crate::engine::supervise::supervisor::{Pipeline, RunProgress};
 use crate::hub::bytes::Begin;
 use crate::hub::{self, Piece, Read, Reader};
 use crate::media::packager::Init;
@@ -101,11 +101,11 @@ impl Pipeline for RecordingPipeline {
     }
 
     /// Waiting for frames counts as rest, a disk operation does not.
-    fn pulse(&self) -> Pulse {
+    fn progress(&self) -> RunProgress {
         let Progress { is_writing, steps } = &*self.job.progress;
         match is_writing.load(Ordering::Relaxed) {
-            true => Pulse::Count(steps.load(Ordering::Relaxed)),
-            false => Pulse::AtRest,
+            true => RunProgress::Count(steps.load(Ordering::Relaxed)),
+            false => RunProgress::AtRest,
         }
     }
 }
@@ -280,7 +280,7 @@ impl<'a> Session<'a> {
         if self.open.is_none() {
             self.open = Some(self.create(extension).await?);
             // If the channel is full, the supervisor has events of this run already.
-            self.events.try_send(Event::FirstSign(self.run)).ok();
+            self.events.try_send(Event::FirstOutput(self.run)).ok();
         }
         let Some(open) = &mut self.open else { return Ok(()) };
         open.last_bytes = now();

@@ -12,7 +12,7 @@ use crate::engine::process::first_output::FirstOutput;
 use crate::engine::process::pipe;
 use crate::engine::supervise::lifecycle::{Event, Run};
 use crate::engine::supervise::runs::{Runs, Stop};
-use crate::engine::supervise::supervisor::{GivenBefore, Pipeline, Pulse};
+use crate::engine::supervise::supervisor::{LastCount, Pipeline, RunProgress};
 use crate::hub::bytes::{Begin, ByteRing, Need, Reader};
 use crate::model::status::Failure;
 
@@ -47,7 +47,7 @@ pub(super) struct Job {
     resurrect: bool,
     /// Bytes written to a command, and the count at the previous poll.
     fed: Arc<AtomicU64>,
-    fed_before: Arc<GivenBefore>,
+    last_fed: Arc<LastCount>,
 }
 
 #[derive(Debug)]
@@ -71,8 +71,8 @@ impl Pipeline for BytesPipeline {
         self.runs.stop();
     }
 
-    fn pulse(&self) -> Pulse {
-        self.job.pulse()
+    fn progress(&self) -> RunProgress {
+        self.job.progress()
     }
 
     fn acquire(&mut self) {
@@ -97,19 +97,19 @@ impl Job {
             input,
             resurrect,
             fed: Arc::default(),
-            fed_before: Arc::default(),
+            last_fed: Arc::default(),
         }
     }
 
     /// A writer of a pipe may pause, and so may a command without input.
-    fn pulse(&self) -> Pulse {
+    fn progress(&self) -> RunProgress {
         let fed = self.fed.load(Ordering::Relaxed);
-        let is_starved = self.input.is_some() && self.fed_before.is_still(fed);
+        let is_starved = self.input.is_some() && self.last_fed.is_unchanged(fed);
         match *self.origin {
             Origin::Command(_) if !is_starved && !self.is_clockless() => {
-                Pulse::Count(self.flow.bytes_in())
+                RunProgress::Count(self.flow.bytes_in())
             }
-            Origin::Command(_) | Origin::Pipe(_) => Pulse::AtRest,
+            Origin::Command(_) | Origin::Pipe(_) => RunProgress::AtRest,
         }
     }
 

@@ -17,7 +17,7 @@ fn second(n: u64) -> Duration {
 fn live(now: Instant) -> Lifecycle {
     let mut life = Lifecycle::new(LIMITS);
     assert_eq!(life.on(Event::Wanted, now), Some(Effect::Start(1)));
-    life.on(Event::FirstSign(1), now);
+    life.on(Event::FirstOutput(1), now);
     life
 }
 
@@ -42,7 +42,7 @@ fn a_pipeline_without_resurrection_stays_down_until_it_is_wanted_anew() {
     let now = zero();
     let mut life = Lifecycle::new(LIMITS).resurrecting(false);
     life.on(Event::Wanted, now);
-    life.on(Event::FirstSign(1), now);
+    life.on(Event::FirstOutput(1), now);
     life.on(Event::Ended(1, Failure::Ended), now);
     assert_eq!(*life.phase(), Phase::Over { cause: Failure::Ended });
     assert_eq!(life.deadline(), None);
@@ -71,7 +71,7 @@ fn failures_are_forgiven_after_ten_seconds_live_not_after_one_frame() {
     let mut life = live(now);
     life.on(Event::Ended(1, Failure::Ended), now);
     life.on(Event::Tick, now);
-    life.on(Event::FirstSign(2), now);
+    life.on(Event::FirstOutput(2), now);
     life.on(Event::Progress(2, 1), now + second(9));
     assert_eq!(life.failures(), 1);
 
@@ -89,7 +89,7 @@ fn events_of_an_earlier_run_change_nothing() {
     let before = life.phase().clone();
 
     life.on(Event::Ended(1, Failure::Ended), now);
-    life.on(Event::FirstSign(1), now);
+    life.on(Event::FirstOutput(1), now);
     life.on(Event::Progress(1, 99), now);
     assert_eq!(*life.phase(), before);
 }
@@ -153,15 +153,15 @@ fn the_total_counts_failures_only_and_keeps_forgiven_ones() {
     life.on(Event::Unwanted, now);
     life.on(Event::Ended(1, Failure::Ended), now);
     life.on(Event::Wanted, now);
-    life.on(Event::FirstSign(2), now);
+    life.on(Event::FirstOutput(2), now);
     life.on(Event::Restart, now);
     assert_eq!(life.all_failures(), 0);
 
     life.on(Event::Tick, now);
-    life.on(Event::FirstSign(3), now);
+    life.on(Event::FirstOutput(3), now);
     life.on(Event::Ended(3, Failure::Ended), now);
     life.on(Event::Tick, now);
-    life.on(Event::FirstSign(4), now);
+    life.on(Event::FirstOutput(4), now);
     life.on(Event::Progress(4, 1), now + second(10));
     assert_eq!((life.failures(), life.all_failures()), (0, 1));
 }
@@ -213,7 +213,7 @@ fn the_first_failure_is_kept_until_ten_seconds_live() {
 
     life.on(Event::Tick, life.deadline().unwrap());
     let run = life.run();
-    life.on(Event::FirstSign(run), now);
+    life.on(Event::FirstOutput(run), now);
     life.on(Event::Progress(run, 1), now + second(9));
     assert!(life.first_failure().is_some());
     life.on(Event::Progress(run, 2), now + second(10));
@@ -284,7 +284,7 @@ proptest::proptest! {
                 0 => Event::Wanted,
                 1 => Event::Unwanted,
                 2 => Event::Restart,
-                3 => Event::FirstSign(run),
+                3 => Event::FirstOutput(run),
                 4 => Event::Progress(run, u64::from(run)),
                 7 => Event::TryNow,
                 8 => Event::ForgetFailures,
