@@ -1,7 +1,7 @@
 //! The service's side of host processes, in which pipelines run, and of commands.
 //!
-//! GStreamer, its plugins and codecs crash, hang and leak, also on purpose of whoever
-//! sends them media. A process can be limited and killed.
+//! GStreamer, its plugins and codecs crash, hang and leak, and crafted media can make
+//! them do so. A process can be limited and killed.
 
 pub mod bytes;
 mod command;
