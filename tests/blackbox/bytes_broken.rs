@@ -180,7 +180,7 @@ fn as_many_viewers_as_may_have_a_process_have_one() {
     let mut viewers: Vec<_> = (0..32).map(|_| livebox.http().open("/own").1).collect();
     let refused = livebox.get("/own");
     assert_eq!(refused.status(), 503);
-    assert!(refused.text().contains("as many as it may"), "{}", refused.text());
+    assert!(refused.text().contains("limit of viewers is reached"), "{}", refused.text());
     viewers.pop().unwrap().close();
     wait::until("a place is free", LIMIT, || {
         livebox.get("/").text().contains("<td>31</td>").then_some(())
