@@ -1,5 +1,4 @@
-//! Wiring: what starts in which order, and how it ends. The only place that
-//! knows everyone.
+//! Wiring: the order of start and stop. The only module that knows all others.
 
 mod limits;
 mod reload;
@@ -17,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use self::reload::Reader;
+use self::reload::Reloader;
 pub use self::reload::Source;
 use crate::base::disk::{Disk, Folders};
 use crate::base::shutdown::{self, Shutdown, Trigger};
@@ -43,28 +42,29 @@ use crate::service::reloads::Reloads;
 use crate::service::topology::Topology;
 use crate::store::state_file::StateFile;
 
-/// After this long the process leaves, whoever still hangs: systemd and people
-/// count on it.
-const LEAVE_AFTER: Duration = Duration::from_millis(1800);
+/// The process exits after this time even if something hangs: systemd and users
+/// rely on it.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(1800);
 
-/// A folder that has not answered by then is used once it does.
+/// Time for a folder to answer at the start; a slower one is used once it answers.
 const FOLDER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often the certificate's files are looked at: two system calls.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often the certificate's files are checked, with two system calls.
+const CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What is bound before anything starts.
+/// The sockets that are bound before anything starts.
 struct Listeners {
     server: http::Server,
     socket: Option<SocketFile>,
-    door: Option<RtspListener>,
+    rtsp_listener: Option<RtspListener>,
     tls: Option<Tls>,
 }
 
-/// Runs the service on what was `loaded` from `source`, until it is told to end.
+/// Runs the service with the configuration `loaded` from `source`, until a signal
+/// ends it.
 ///
 /// # Errors
-/// It cannot be reached or cannot start; says why.
+/// A socket cannot be bound, a folder cannot be used, or a server does not start.
 pub fn serve(loaded: Loaded, source: Source) -> anyhow::Result<()> {
     let settings = &loaded.settings;
     limits::raise_open_files()?;
@@ -73,7 +73,7 @@ pub fn serve(loaded: Loaded, source: Source) -> anyhow::Result<()> {
     if let Some(folder) = &settings.log.folder {
         let (disk, own) = (Disk::at(folder)?, folder.clone());
         let tried = disk.run_blocking(FOLDER_TIMEOUT, move || system::check_writable(&own));
-        // One that does not answer may do so later.
+        // One that does not answer may answer later.
         tried.unwrap_or(Ok(())).map_err(|error| {
             anyhow::anyhow!("log.folder: cannot write into {folder:?}: {error}")
         })?;
@@ -84,18 +84,18 @@ pub fn serve(loaded: Loaded, source: Source) -> anyhow::Result<()> {
     }
     let mut server = http::Server::bind(&settings.server, tls.as_ref())?;
     let socket = socket_path(&settings.server).map(|path| server.bind_socket(&path)).transpose()?;
-    let door = settings.rtsp.as_ref();
-    let door = door
+    let rtsp_listener = settings.rtsp.as_ref();
+    let rtsp_listener = rtsp_listener
         .map(|rtsp| RtspListener::bind(settings.server.bind, rtsp, tls.as_ref()))
         .transpose()?;
-    let listeners = Listeners { server, socket, door, tls };
-    on_a_runtime(run(loaded, source, listeners, folders))
+    let listeners = Listeners { server, socket, rtsp_listener, tls };
+    run_on_runtime(run(loaded, source, listeners, folders))
 }
 
-/// The certificate that the configuration names, if it names one.
+/// Loads the configured certificate, if any.
 ///
 /// # Errors
-/// Its files are no use; names the key of the configuration.
+/// Its files are invalid; names the key of the configuration.
 pub fn tls(settings: &Settings) -> anyhow::Result<Option<Tls>> {
     let Some(files) = &settings.server.tls else { return Ok(None) };
     match Tls::load(&files.certificate, &files.key) {
@@ -104,21 +104,20 @@ pub fn tls(settings: &Settings) -> anyhow::Result<Option<Tls>> {
     }
 }
 
-/// What to warn of if everybody on this machine may read the key.
+/// A warning if every user of this machine may read the private key.
 pub fn exposure(tls: &Tls) -> Option<String> {
     let key = tls.exposed_key()?;
     Some(format!(
-        "server.tls.key: everybody on this machine may read {key:?}; `chmod o-r` takes that away"
+        "server.tls.key: everybody on this machine may read {key:?}; `chmod o-r` revokes that"
     ))
 }
 
-/// Sends the first stream to the first push, if any, and records it to
-/// `output`, if any, without the service around it, until it is told to end.
+/// Sends the first stream to the first push, if any, and records it to `output`,
+/// if any, without servers, until a signal ends it.
 ///
 /// # Errors
-/// The camera does not come up, the receiver refuses the very first attempt,
-/// or the disk takes no more; says why. Later failures of camera and receiver
-/// are tried again for ever.
+/// The camera does not start, the receiver rejects the first attempt, or the disk
+/// is full. Later failures of camera and receiver are retried for ever.
 pub fn stream(settings: &Settings, output: Option<&Path>) -> anyhow::Result<()> {
     let recorder = output.map(|path| {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -126,10 +125,10 @@ pub fn stream(settings: &Settings, output: Option<&Path>) -> anyhow::Result<()> 
         Ok::<_, anyhow::Error>(Recorder::create(path, disk, 0o666)?)
     });
     let recorder = recorder.transpose()?;
-    on_a_runtime(send(settings, recorder))
+    run_on_runtime(send(settings, recorder))
 }
 
-fn on_a_runtime(all: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn run_on_runtime(all: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -144,10 +143,10 @@ fn on_a_runtime(all: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result
 async fn send(settings: &Settings, recorder: Option<Recorder>) -> anyhow::Result<()> {
     let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
-    begin_hosts(settings, &mut shutdown).await;
+    prepare_hosts(settings, &mut shutdown).await;
     let (bytes, mut tasks) = bytes::Registry::new(settings);
-    let (registry, of_tracks) = Registry::new(settings, &bytes);
-    tasks.extend(of_tracks);
+    let (registry, registry_tasks) = Registry::new(settings, &bytes);
+    tasks.extend(registry_tasks);
     let stream = registry.first().context("there is nothing to send")?;
     let mut push = None;
     if let Some(wanted) = settings.pushes.first() {
@@ -157,7 +156,7 @@ async fn send(settings: &Settings, recorder: Option<Recorder>) -> anyhow::Result
         sending.start(to).await;
         push = Some(sending);
     }
-    let until_the_end = async {
+    let recording = async {
         match recorder {
             Some(recorder) => Ok(recorder.record(stream.hub().join(), shutdown.clone()).await?),
             None => {
@@ -167,17 +166,17 @@ async fn send(settings: &Settings, recorder: Option<Recorder>) -> anyhow::Result
         }
     };
     let sent = tokio::select! {
-        error = refusal(stream, push.as_deref()) => Err(error),
-        ended = until_the_end => ended,
+        error = first_failure(stream, push.as_deref()) => Err(error),
+        ended = recording => ended,
     };
     info!("ending");
     drop((push, registry, bytes));
-    in_time(all_end(tasks)).await;
+    wait_with_timeout(join_all_tasks(tasks)).await;
     sent
 }
 
-/// Prepares what hosts need. Reading the plugins takes a while after an installation.
-async fn begin_hosts(settings: &Settings, shutdown: &mut Shutdown) {
+/// Prepares the pipeline hosts. Reading the plugins takes a while after an installation.
+async fn prepare_hosts(settings: &Settings, shutdown: &mut Shutdown) {
     set_limits(settings.limits);
     tokio::select! {
         () = read_plugins() => {}
@@ -185,8 +184,8 @@ async fn begin_hosts(settings: &Settings, shutdown: &mut Shutdown) {
     }
 }
 
-/// Why nothing can be sent at all; never returns once something was.
-async fn refusal(stream: &registry::Stream, push: Option<&Push>) -> anyhow::Error {
+/// The failure of the first attempt; pending for ever after it has succeeded.
+async fn first_failure(stream: &registry::Stream, push: Option<&Push>) -> anyhow::Error {
     let begun = async {
         match push {
             Some(push) => push.first_attempt().await,
@@ -209,15 +208,15 @@ async fn refusal(stream: &registry::Stream, push: Option<&Push>) -> anyhow::Erro
     }
 }
 
-/// Waits for `ending` as long as that is worth it.
-async fn in_time(ending: impl Future<Output = ()>) {
-    if tokio::time::timeout(LEAVE_AFTER, ending).await.is_err() {
-        warn!("something hangs; leaving without it");
+/// Waits for `ending`, at most [`SHUTDOWN_TIMEOUT`].
+async fn wait_with_timeout(ending: impl Future<Output = ()>) {
+    if tokio::time::timeout(SHUTDOWN_TIMEOUT, ending).await.is_err() {
+        warn!("shutdown timed out; exiting anyway");
     }
 }
 
 /// Waits for the tasks to stop their pipelines.
-async fn all_end(tasks: Vec<JoinHandle<()>>) {
+async fn join_all_tasks(tasks: Vec<JoinHandle<()>>) {
     for task in tasks {
         task.await.ok();
     }
@@ -229,14 +228,14 @@ async fn run(
     listeners: Listeners,
     mut folders: Folders,
 ) -> anyhow::Result<()> {
-    let Listeners { server, socket, door, tls } = listeners;
+    let Listeners { server, socket, rtsp_listener, tls } = listeners;
     let Loaded { settings, origin, .. } = loaded;
     let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
     let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     info!("configuration: {origin}");
     let shown = (source.show)(&settings);
-    begin_hosts(&settings, &mut shutdown).await;
+    prepare_hosts(&settings, &mut shutdown).await;
     let state_file = StateFile::open(&state_folder(&settings)).await?;
     folders.add("server.state", state_file.disk().clone());
     let (topology, mut tasks) = Topology::new(settings.clone(), shown, state_file).await;
@@ -244,8 +243,8 @@ async fn run(
     if let Some(tls) = tls {
         tasks.push(tokio::spawn(renew(tls, shutdown.clone())));
     }
-    if let Some(door) = door {
-        let opened = door.open(topology.subscribe(), shutdown.clone());
+    if let Some(rtsp_listener) = rtsp_listener {
+        let opened = rtsp_listener.open(topology.subscribe(), shutdown.clone());
         tasks.push(opened.context("RTSP does not start")?);
     }
     let watched = topology.subscribe();
@@ -254,7 +253,7 @@ async fn run(
     if let Some(recordings) = &recordings {
         folders.add("recordings.folder", recordings.disk().clone());
     }
-    let (reloads, asked) = Reloads::channel();
+    let (reloads, requests) = Reloads::channel();
     let state_file = present.state_file();
     let service = Service::new(topology.subscribe(), reloads, recordings.clone(), folders);
     let service = Arc::new(service);
@@ -262,21 +261,21 @@ async fn run(
     let server = server.start(Arc::clone(&state))?;
     let handle = server.handle();
     let server = tokio::spawn(server);
-    announce(&settings);
+    log_addresses(&settings);
     let announcement = mdns(&settings);
-    let reader = Reader {
+    let reloader = Reloader {
         source: Arc::new(source),
         topology,
         state: Arc::clone(&state),
         recordings: recordings.clone(),
         tasks,
-        asked,
+        requests,
         hangups,
         probations: Vec::new(),
         reading: None,
     };
-    let reader = tokio::spawn(reader.read(shutdown.clone()));
-    tell_systemd(&[NotifyState::Ready]);
+    let reloader = tokio::spawn(reloader.run(shutdown.clone()));
+    notify_systemd(&[NotifyState::Ready]);
 
     tokio::select! {
         () = shutdown.requested() => {}
@@ -285,19 +284,19 @@ async fn run(
         never = state_file.keep_trying() => match never {},
     }
     info!("ending");
-    tell_systemd(&[NotifyState::Stopping]);
+    notify_systemd(&[NotifyState::Stopping]);
     drop(announcement);
-    in_time(async {
+    wait_with_timeout(async {
         http::stop(&handle).await;
         server.await.ok();
         remove(socket).await;
-        let tasks = reader.await.unwrap_or_default();
+        let tasks = reloader.await.unwrap_or_default();
         if let Some(recordings) = recordings {
             recordings.end().await;
         }
         // The last holders of the supervisors: their tasks stop the pipelines.
         drop((state, watched));
-        all_end(tasks).await;
+        join_all_tasks(tasks).await;
     })
     .await;
     info!("ended");
@@ -311,21 +310,21 @@ async fn remove(socket: Option<SocketFile>) {
     }
 }
 
-/// Takes a renewed certificate into use, for as long as the service runs.
+/// Reloads the certificate when its files change, until shutdown.
 async fn renew(tls: Tls, mut shutdown: Shutdown) {
-    let looking = tls.clone();
-    if let Ok(Some(warning)) = tokio::task::spawn_blocking(move || exposure(&looking)).await {
+    let checked = tls.clone();
+    if let Ok(Some(warning)) = tokio::task::spawn_blocking(move || exposure(&checked)).await {
         warn!("{warning}");
     }
-    let mut looks = tokio::time::interval(LOOK_EVERY);
+    let mut ticks = tokio::time::interval(CERTIFICATE_CHECK_INTERVAL);
     loop {
         tokio::select! {
-            _ = looks.tick() => {}
+            _ = ticks.tick() => {}
             () = shutdown.requested() => return,
         }
-        let looking = tls.clone();
-        match tokio::task::spawn_blocking(move || looking.reload_if_changed()).await {
-            Ok(Some(Change::Renewed)) => info!("a new certificate is in use"),
+        let checked = tls.clone();
+        match tokio::task::spawn_blocking(move || checked.reload_if_changed()).await {
+            Ok(Some(Change::Renewed)) => info!("the certificate was reloaded"),
             Ok(Some(Change::Kept(error))) => {
                 warn!("the earlier certificate stays in use: server.tls.{}: {error}", error.part())
             }
@@ -334,17 +333,17 @@ async fn renew(tls: Tls, mut shutdown: Shutdown) {
     }
 }
 
-/// Announces the service on the local network, if the configuration wants that.
+/// Announces the service on the local network, if configured.
 fn mdns(settings: &Settings) -> Option<announce::Announcement> {
     let announced = || announce::announce(&system::hostname(), &settings.server);
     settings.server.mdns.then(announced).flatten()
 }
 
-/// The recordings of all streams; none where there is no folder for them and
-/// nobody asks for one.
+/// The recordings of all streams; `None` if there is no folder for them and none
+/// is configured or needed.
 ///
 /// # Errors
-/// The folder that is asked for cannot be used; names the key.
+/// A configured or needed folder cannot be used; names the key.
 async fn recordings(
     topology: &Topology,
     shutdown: Shutdown,
@@ -353,7 +352,7 @@ async fn recordings(
     let own = state_folder(settings).join("recordings");
     if settings.recordings.folder.is_none() {
         let folder = own.clone();
-        // What comes of it is seen right below.
+        // Errors are reported when the folder is opened below.
         Disk::at(&own)?.run(FOLDER_TIMEOUT, move || std::fs::create_dir(&folder).ok()).await.ok();
     }
     let folder = settings.recordings.folder.clone().unwrap_or(own);
@@ -369,14 +368,14 @@ async fn recordings(
             Err(anyhow::anyhow!("recordings.folder: livebox cannot write to {shown} ({error})"))
         }
         Err(error) => {
-            info!("nothing can be recorded: {shown} cannot be written ({error})");
+            info!("recording is not available: cannot write to {shown} ({error})");
             Ok(None)
         }
     }
 }
 
-/// Where state is kept: as configured, as systemd says, or where the package
-/// has its folder.
+/// The folder of the state file: as configured, from systemd, or that of the
+/// package.
 fn state_folder(settings: &Settings) -> PathBuf {
     let from_systemd = std::env::var("STATE_DIRECTORY").ok();
     // Several are separated by colons; the first is ours.
@@ -385,7 +384,7 @@ fn state_folder(settings: &Settings) -> PathBuf {
     found.unwrap_or_else(|| PathBuf::from("/var/lib/livebox"))
 }
 
-/// Where the Unix socket is: as configured, or where systemd says.
+/// The path of the Unix socket: as configured, or in the folder from systemd.
 fn socket_path(server: &settings::Server) -> Option<PathBuf> {
     match &server.socket {
         UnixSocket::Off => None,
@@ -399,13 +398,13 @@ fn socket_path(server: &settings::Server) -> Option<PathBuf> {
     }
 }
 
-fn announce(settings: &Settings) {
+fn log_addresses(settings: &Settings) {
     let settings::Server { bind, port, .. } = &settings.server;
     info!("listening on {}://{}:{port}/", settings.server.scheme(), host(*bind));
     if let Some(path) = socket_path(&settings.server) {
         info!("listening on the Unix socket {path:?}, whose users may change everything");
     }
-    announce_streams(settings, |_| false);
+    log_stream_urls(settings, |_| false);
     match (&settings.access.password, settings.access.local) {
         (None, _) => info!(
             "no password is set: only this machine itself may change anything, and so may \
@@ -420,8 +419,8 @@ fn announce(settings: &Settings) {
     }
 }
 
-/// Says where streams are found, but for those that are known.
-fn announce_streams(settings: &Settings, is_known: impl Fn(&StreamName) -> bool) {
+/// Logs the URLs of streams, except for those for which `is_known` holds.
+fn log_stream_urls(settings: &Settings, is_known: impl Fn(&StreamName) -> bool) {
     let (scheme, port) = (settings.server.scheme(), settings.server.port);
     let host = host(settings.server.bind);
     for stream in settings.streams.iter().filter(|stream| !is_known(&stream.name)) {
@@ -453,14 +452,14 @@ fn bind_text(address: IpAddr) -> String {
     }
 }
 
-/// Says how far the service is, where systemd started it.
-fn tell_systemd(states: &[NotifyState<'_>]) {
+/// Notifies systemd, if it started the service.
+fn notify_systemd(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        warn!("systemd cannot be told: {error}");
+        warn!("cannot notify systemd: {error}");
     }
 }
 
-/// Feeds systemd's watchdog, where the unit has one.
+/// Feeds systemd's watchdog, if the unit has one.
 async fn feed_watchdog(
     topology: &watch::Receiver<Arc<Topology>>,
     recordings: Option<&Recordings>,
@@ -473,24 +472,24 @@ async fn feed_watchdog(
         all.extend(recordings.iter().flat_map(|recordings| recordings.supervisors()));
         all
     };
-    watchdog::watch(supervisors, period, || tell_systemd(&[NotifyState::Watchdog])).await
+    watchdog::watch(supervisors, period, || notify_systemd(&[NotifyState::Watchdog])).await
 }
 
-/// SIGTERM and SIGINT ask for the end; a second one leaves at once.
+/// SIGTERM and SIGINT request the shutdown; a second one exits at once.
 fn listen_for_signals(trigger: Trigger) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     tokio::spawn(async move {
-        let mut asked = false;
+        let mut is_requested = false;
         loop {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            if asked {
+            if is_requested {
                 std::process::exit(130);
             }
-            asked = true;
+            is_requested = true;
             trigger.request();
         }
     });

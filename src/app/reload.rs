@@ -1,8 +1,7 @@
-//! The one who reads the configuration again, and goes from topology to topology.
+//! Reloads the configuration and swaps the topology.
 //!
-//! One after the other: a request waits for the one before it. A file that is
-//! no use changes nothing. A new setting that gives nothing, though what it
-//! replaced was live, is taken back.
+//! Reloads run one after the other. An invalid file changes nothing. If a unit was
+//! live before a reload and is not live soon after it, its old settings are restored.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::{announce_streams, tell_systemd, tls};
+use super::{log_stream_urls, notify_systemd, tls};
 use crate::base::shutdown::Shutdown;
 use crate::base::time::now;
 use crate::config::diff::taking_effect;
@@ -28,18 +27,18 @@ use crate::model::ids::StreamName;
 use crate::model::status::RolledBack;
 use crate::outputs::recordings::Recordings;
 use crate::service::probation::{self, Probation, Verdict, probations};
-use crate::service::reloads::{Asked, Changes, Refused};
+use crate::service::reloads::{Changes, ReloadError, Request};
 use crate::service::topology::Topology;
 
-/// A disk that takes longer than this to give the file has lost it.
-const READ_WITHIN: Duration = Duration::from_secs(10);
+/// Time to read the file; a disk that takes longer is treated as broken.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where the configuration comes from, and what it changes outside.
+/// The source of the configuration, and the settings outside the topology.
 pub struct Source {
     pub load: Box<dyn Fn() -> Result<Loaded, LoadError> + Send + Sync>,
-    /// The configuration as it may be shown.
+    /// Prints the configuration without secrets.
     pub show: fn(&Settings) -> String,
-    /// What is written to the log from then on.
+    /// Sets the log level.
     pub set_level: Box<dyn Fn(LevelFilter) + Send + Sync>,
 }
 
@@ -49,25 +48,25 @@ impl std::fmt::Debug for Source {
     }
 }
 
-/// Reads the configuration again when it is asked to.
+/// The task that reloads the configuration on request.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(super) struct Reloader {
     pub source: Arc<Source>,
     pub topology: watch::Sender<Arc<Topology>>,
     pub state: Arc<http::State>,
     pub recordings: Option<Arc<Recordings>>,
-    /// Of what runs.
+    /// The tasks of all units.
     pub tasks: Vec<JoinHandle<()>>,
-    pub asked: mpsc::Receiver<Asked>,
+    pub requests: mpsc::Receiver<Request>,
     pub hangups: Signal,
     pub probations: Vec<Probation>,
-    /// A read that was given up: its thread waits for the disk, and no other shall.
-    pub reading: Option<JoinHandle<Result<Loaded, Refused>>>,
+    /// A read that has timed out and still blocks its thread: no second one is started.
+    pub reading: Option<JoinHandle<Result<Loaded, ReloadError>>>,
 }
 
-impl Reader {
-    /// Reads until the end. Returns the tasks that are to be waited for.
-    pub(super) async fn read(mut self, mut shutdown: Shutdown) -> Vec<JoinHandle<()>> {
+impl Reloader {
+    /// Runs until shutdown. Returns the tasks that must be joined.
+    pub(super) async fn run(mut self, mut shutdown: Shutdown) -> Vec<JoinHandle<()>> {
         tokio::select! {
             () = shutdown.requested() => {}
             never = self.serve() => match never {},
@@ -79,10 +78,10 @@ impl Reader {
         loop {
             let due = self.probations.iter().map(Probation::until).min();
             tokio::select! {
-                Some(asked) = self.asked.recv() => {
+                Some(request) = self.requests.recv() => {
                     let outcome = self.reload().await;
-                    // Who asked may have gone.
-                    asked.send(outcome).ok();
+                    // The requester may have given up.
+                    request.send(outcome).ok();
                 }
                 Some(()) = self.hangups.recv() => {
                     self.reload().await.ok();
@@ -92,32 +91,32 @@ impl Reader {
         }
     }
 
-    /// Reads the configuration again and puts it into force.
-    async fn reload(&mut self) -> Result<Changes, Refused> {
+    /// Reloads the configuration.
+    async fn reload(&mut self) -> Result<Changes, ReloadError> {
         match NotifyState::monotonic_usec_now() {
-            Ok(stamp) => tell_systemd(&[NotifyState::Reloading, stamp]),
-            Err(error) => warn!("systemd cannot be told: {error}"),
+            Ok(stamp) => notify_systemd(&[NotifyState::Reloading, stamp]),
+            Err(error) => warn!("cannot notify systemd: {error}"),
         }
         let outcome = self.try_reload().await;
         let status = match &outcome {
             Ok(changes) => {
-                info!("the configuration was read again: {}", changes.in_words());
+                info!("configuration reloaded: {}", changes.summary());
                 String::new()
             }
             Err(refused) => {
-                warn!("the configuration is not used, nothing has changed: {}", refused.reason);
+                warn!("configuration rejected, nothing has changed: {}", refused.reason);
                 refused.problems.iter().for_each(|problem| warn!("{problem}"));
                 // The status is one line.
                 let reason = refused.reason.replace('\n', " / ");
-                format!("The configuration is not used: {reason}")
+                format!("The configuration was rejected: {reason}")
             }
         };
-        tell_systemd(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        notify_systemd(&[NotifyState::Ready, NotifyState::Status(&status)]);
         outcome
     }
 
-    async fn try_reload(&mut self) -> Result<Changes, Refused> {
-        let Loaded { settings, warnings, .. } = self.loaded().await?;
+    async fn try_reload(&mut self) -> Result<Changes, ReloadError> {
+        let Loaded { settings, warnings, .. } = self.load().await?;
         warnings.iter().for_each(|warning| warn!("configuration: {warning}"));
         let running = Arc::clone(&self.topology.borrow().settings);
         let (settings, at_next_start) = taking_effect(&running, settings);
@@ -127,32 +126,32 @@ impl Reader {
         Ok(Changes { at_next_start, warnings, ..changes })
     }
 
-    /// The configuration as the file has it now.
-    async fn loaded(&mut self) -> Result<Loaded, Refused> {
+    /// Loads the configuration.
+    async fn load(&mut self) -> Result<Loaded, ReloadError> {
         if self.reading.as_ref().is_some_and(|reading| !reading.is_finished()) {
-            return Err(plainly("its disk does not answer".to_owned()));
+            return Err(plain_error("its disk does not answer".to_owned()));
         }
         let (source, running) =
             (Arc::clone(&self.source), Arc::clone(&self.topology.borrow().settings));
         let mut reading = tokio::task::spawn_blocking(move || {
-            let loaded = (source.load)().map_err(refused)?;
-            // Files that the next start would stumble over.
+            let loaded = (source.load)().map_err(reload_error)?;
+            // Files on which the next start would fail.
             if loaded.settings.server.tls != running.server.tls {
-                tls(&loaded.settings).map_err(|error| plainly(format!("{error:#}")))?;
+                tls(&loaded.settings).map_err(|error| plain_error(format!("{error:#}")))?;
             }
             Ok(loaded)
         });
-        match tokio::time::timeout(READ_WITHIN, &mut reading).await {
+        match tokio::time::timeout(READ_TIMEOUT, &mut reading).await {
             Ok(Ok(read)) => read,
-            Ok(Err(panic)) => Err(plainly(panic.to_string())),
+            Ok(Err(panic)) => Err(plain_error(panic.to_string())),
             Err(_) => {
                 self.reading = Some(reading);
-                Err(plainly(format!("it cannot be read within {} s", READ_WITHIN.as_secs())))
+                Err(plain_error(format!("it cannot be read within {} s", READ_TIMEOUT.as_secs())))
             }
         }
     }
 
-    /// Puts settings into force.
+    /// Swaps the topology for that of `settings`.
     async fn move_to(&mut self, settings: Settings, rolled_back: Vec<RolledBack>) -> Changes {
         let before = Arc::clone(&self.topology.borrow());
         let diff = before.diff(&settings);
@@ -166,7 +165,7 @@ impl Reader {
         if let Some(recordings) = &self.recordings {
             recordings.apply(&next.settings.recordings, next.recordable()).await;
         }
-        before.let_go(&next, &diff);
+        before.disconnect_removed(&next, &diff);
         let units = next.units();
         self.probations.retain(|probation| {
             units.iter().any(|unit| unit.supervisor.same_as(&probation.unit.supervisor))
@@ -174,11 +173,11 @@ impl Reader {
         self.probations.extend(probations(&before, &live, &next, now()));
         self.tasks.retain(|task| !task.is_finished());
         self.tasks.extend(tasks);
-        announce_streams(&next.settings, |name| before.settings.has_stream(name));
-        Changes::of(&diff, Vec::new())
+        log_stream_urls(&next.settings, |name| before.settings.has_stream(name));
+        Changes::from_diff(&diff, Vec::new())
     }
 
-    /// Takes back the settings that have failed.
+    /// Restores the old settings of units that have failed.
     async fn judge(&mut self) {
         let now = now();
         let mut failed = Vec::new();
@@ -192,31 +191,33 @@ impl Reader {
         });
         let topology = Arc::clone(&self.topology.borrow());
         let mut settings = Settings::clone(&topology.settings);
-        let mut told = topology.rolled_back.clone();
+        let mut rolled_back_units = topology.rolled_back.clone();
         for probation in failed {
-            let (what, reason) = (probation.what().to_owned(), reason(&probation));
+            let (what, reason) = (probation.unit_name().to_owned(), reason(&probation));
             let feeds: Vec<_> = probation.unit.feed.iter().cloned().collect();
             let streams: Vec<_> = probation.unit.stream.iter().cloned().collect();
             match rolled_back(&settings, &probation.old, &feeds, &streams) {
                 Some(merged) => {
-                    warn!("{what} runs by its earlier setting again: by the new one {reason}");
+                    warn!(
+                        "{what} was rolled back to its earlier settings: with the new ones {reason}"
+                    );
                     settings = merged;
                     let streams = streams_of(&probation.unit, &settings);
-                    told.push(RolledBack { what, reason, streams });
+                    rolled_back_units.push(RolledBack { what, reason, streams });
                 }
                 None => warn!(
-                    "{what} has a new setting by which {reason}; the earlier one does not go \
-                     together with the rest of the configuration"
+                    "{what} does not work with its new settings: {reason}; the earlier ones do not \
+                     fit the rest of the configuration"
                 ),
             }
         }
-        if told.len() > topology.rolled_back.len() {
-            self.move_to(settings, told).await;
+        if rolled_back_units.len() > topology.rolled_back.len() {
+            self.move_to(settings, rolled_back_units).await;
         }
     }
 }
 
-/// The streams that a unit is there for.
+/// The streams of a unit.
 fn streams_of(unit: &Unit, settings: &Settings) -> Vec<StreamName> {
     let of_feed = unit.feed.iter().flat_map(|feed| settings.all_streams_of(feed));
     of_feed.chain(unit.stream.iter()).cloned().collect()
@@ -225,27 +226,27 @@ fn streams_of(unit: &Unit, settings: &Settings) -> Vec<StreamName> {
 fn reason(probation: &Probation) -> String {
     let seconds = probation::TIMEOUT.as_secs();
     match probation.cause() {
-        Some(cause) => format!("nothing came within {seconds} s: {cause}"),
-        None => format!("nothing came within {seconds} s"),
+        Some(cause) => format!("nothing arrived within {seconds} s: {cause}"),
+        None => format!("nothing arrived within {seconds} s"),
     }
 }
 
-fn refused(error: LoadError) -> Refused {
+fn reload_error(error: LoadError) -> ReloadError {
     match &error {
         LoadError::Problems { origin, problems } => {
             let count = problems.len();
             let word = if count == 1 { "problem" } else { "problems" };
-            Refused {
+            ReloadError {
                 reason: format!("{count} {word} in the configuration ({origin})"),
                 problems: problems.iter().map(ToString::to_string).collect(),
             }
         }
-        LoadError::Unreadable { source, .. } => plainly(format!("{error}: {source}")),
+        LoadError::Unreadable { source, .. } => plain_error(format!("{error}: {source}")),
     }
 }
 
-fn plainly(reason: String) -> Refused {
-    Refused { reason, problems: Vec::new() }
+fn plain_error(reason: String) -> ReloadError {
+    ReloadError { reason, problems: Vec::new() }
 }
 
 async fn until(due: Option<Instant>) {

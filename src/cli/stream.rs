@@ -86,7 +86,7 @@ impl Stream {
         let settings = self.settings(environment)?;
         if self.dry_run {
             let push = settings.pushes.first().context("nothing would be sent without a URL")?;
-            let control = Control::of(&settings, push);
+            let control = Control::from_settings(&settings, push);
             return say(&serde_json::to_string(&control.shown(&time::iso_stamp()))?);
         }
         let level = if self.verbose { log::LevelFilter::Debug } else { log::LevelFilter::Info };

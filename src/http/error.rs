@@ -15,7 +15,7 @@ use crate::model::status::Failure;
 use crate::outputs::mjpeg::TooManyVariants;
 use crate::outputs::picture::{BadParameter, PictureError};
 use crate::outputs::recordings::{DeleteError, StartStopError};
-use crate::service::control::Refused;
+use crate::service::control::EditError;
 use crate::service::livebox::BoxError;
 use crate::service::operations::OperationError;
 
@@ -126,7 +126,7 @@ impl ApiError {
     /// The values that would be accepted instead of a rejected one.
     pub(super) fn valid(&self) -> Option<&'static str> {
         if let ApiError::BadParameter(BadParameter { valid, .. })
-        | ApiError::Operation(OperationError::Box(BoxError::Refused(Refused::Value {
+        | ApiError::Operation(OperationError::Box(BoxError::Edit(EditError::Value {
             valid,
             ..
         }))) = self

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::engine::process::bytes;
 use crate::engine::registry::Stream;
 
-/// Endpoint a path serves.
+/// The kind of response at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
     Player,

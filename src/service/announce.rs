@@ -1,7 +1,6 @@
-//! Telling the local network that this box is here (mDNS, RFC 6762; DNS-SD,
-//! RFC 6763).
+//! Announces the service on the local network (mDNS, RFC 6762; DNS-SD, RFC 6763).
 //!
-//! It announces the service and nothing else; it does not look for others.
+//! It does not search for other services.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,10 +10,10 @@ use mdns_sd::{IfKind, ServiceDaemon, ServiceInfo};
 
 use crate::config::settings::Server;
 
-/// What programs that speak the API look for.
-const OWN_KIND: &str = "_livebox._tcp.local.";
+/// The service type of the livebox API.
+const API_SERVICE_TYPE: &str = "_livebox._tcp.local.";
 
-/// While it lives, the service is announced; dropping it says goodbye.
+/// Announces the service until it is dropped; then it sends goodbye packets.
 pub struct Announcement(ServiceDaemon);
 
 impl fmt::Debug for Announcement {
@@ -23,11 +22,10 @@ impl fmt::Debug for Announcement {
     }
 }
 
-/// Announces the service under the name of this box. Where that cannot be, it
-/// says so in the log and goes without.
+/// Announces the service under `host`. Failures are logged; then it returns `None`.
 pub fn announce(host: &str, server: &Server) -> Option<Announcement> {
     if server.bind.is_loopback() {
-        warn!("the service is not announced: it listens for this machine only");
+        warn!("the service is not announced: it listens on loopback only");
         return None;
     }
     match try_announce(host, server) {
@@ -36,7 +34,7 @@ pub fn announce(host: &str, server: &Server) -> Option<Announcement> {
             Some(announcement)
         }
         Err(error) => {
-            warn!("the service cannot be announced: {error}");
+            warn!("cannot announce the service: {error}");
             None
         }
     }
@@ -49,32 +47,37 @@ fn try_announce(host: &str, server: &Server) -> mdns_sd::Result<Announcement> {
         daemon.disable_interface(IfKind::All)?;
         daemon.enable_interface(IfKind::Addr(bind))?;
     }
-    for kind in [browsers_kind(server.scheme()), OWN_KIND.to_owned()] {
-        daemon.register(service(&kind, host, bind, port)?)?;
+    for service_type in [web_service_type(server.scheme()), API_SERVICE_TYPE.to_owned()] {
+        daemon.register(service(&service_type, host, bind, port)?)?;
     }
     Ok(Announcement(daemon))
 }
 
-/// What browsers look for.
-fn browsers_kind(scheme: &str) -> String {
+/// The service type of web servers.
+fn web_service_type(scheme: &str) -> String {
     format!("_{scheme}._tcp.local.")
 }
 
-/// The host has a name of its own here: the box's plain one belongs to Avahi,
-/// where that runs.
-fn service(kind: &str, host: &str, bind: IpAddr, port: u16) -> mdns_sd::Result<ServiceInfo> {
+/// The announced host name differs from the plain one, which belongs to Avahi if
+/// that runs.
+fn service(
+    service_type: &str,
+    host: &str,
+    bind: IpAddr,
+    port: u16,
+) -> mdns_sd::Result<ServiceInfo> {
     let own_name = format!("{host}-livebox.local.");
     let properties = [("path", "/api/livebox/v1"), ("version", env!("CARGO_PKG_VERSION"))];
     if bind.is_unspecified() {
-        let info = ServiceInfo::new(kind, host, &own_name, "", port, &properties[..])?;
+        let info = ServiceInfo::new(service_type, host, &own_name, "", port, &properties[..])?;
         return Ok(info.enable_addr_auto());
     }
-    ServiceInfo::new(kind, host, &own_name, bind, port, &properties[..])
+    ServiceInfo::new(service_type, host, &own_name, bind, port, &properties[..])
 }
 
 impl Drop for Announcement {
     fn drop(&mut self) {
-        // It says goodbye on its own thread; a network that is gone needs none.
+        // It sends its goodbye packets on its own thread; errors have no effect.
         self.0.shutdown().ok();
     }
 }
@@ -84,21 +87,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_announced_is_the_name_the_port_and_the_path_of_the_api() {
+    fn the_announcement_has_name_port_and_path_of_the_api() {
         let bind = "192.0.2.1".parse().unwrap();
-        let info = service(OWN_KIND, "acceptor", bind, 8123).unwrap();
-        assert_eq!(info.get_fullname(), "acceptor._livebox._tcp.local.");
+        let info = service(API_SERVICE_TYPE, "camera", bind, 8123).unwrap();
+        assert_eq!(info.get_fullname(), "camera._livebox._tcp.local.");
         assert_eq!(info.get_port(), 8123);
         assert_eq!(info.get_property_val_str("path"), Some("/api/livebox/v1"));
-        let info = service(&browsers_kind("https"), "acceptor", bind, 8123).unwrap();
-        assert_eq!(info.get_fullname(), "acceptor._https._tcp.local.");
+        let info = service(&web_service_type("https"), "camera", bind, 8123).unwrap();
+        assert_eq!(info.get_fullname(), "camera._https._tcp.local.");
     }
 
     #[test]
-    fn a_service_for_this_machine_alone_is_not_announced() {
+    fn a_service_on_loopback_is_not_announced() {
         let settings = crate::config::parse_text(
             "server: {bind: localhost}\nfeeds: {a: {test: clock}}\nstreams: {a: {}}\n",
         );
-        assert!(announce("acceptor", &settings.unwrap().server).is_none());
+        assert!(announce("camera", &settings.unwrap().server).is_none());
     }
 }

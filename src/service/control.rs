@@ -1,4 +1,4 @@
-//! The values that the livebox API edits, and how an edit is read. Pure.
+//! The control data that the livebox API edits, and the parsing of edits. Pure.
 //!
 //! All values of an edit are checked before any takes effect.
 
@@ -9,7 +9,7 @@ use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::config::settings::{self, PushAudio, Settings};
 use crate::model::push_url::{PushUrl, is_placeholder};
 
-/// Control data: what is sent, and where to.
+/// Control data: the settings of the first stream and of its push.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Control {
     /// The stream key.
@@ -24,7 +24,7 @@ pub struct Control {
     pub quality: Option<u8>,
 }
 
-/// Control data and when it was changed last.
+/// Control data and the time of its last change.
 #[derive(Clone, Debug)]
 pub struct ControlState {
     pub control: Control,
@@ -33,14 +33,14 @@ pub struct ControlState {
 }
 
 impl ControlState {
-    pub fn shown(&self) -> Shown {
+    pub fn shown(&self) -> ControlView {
         self.control.shown(&self.changed)
     }
 }
 
 /// Control data as the API shows it: the key is masked.
 #[derive(Clone, Debug, Serialize)]
-pub struct Shown {
+pub struct ControlView {
     pub name: Option<String>,
     pub url: Option<String>,
     pub resolution: String,
@@ -52,32 +52,32 @@ pub struct Shown {
     pub timestamp: String,
 }
 
-/// One field of an edit as it came: JSON, a form, whatever.
+/// One field of an edit, from JSON or a form.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Field {
     pub key: String,
-    /// Nothing for JSON's `null`.
+    /// `None` for JSON's `null`.
     pub value: Option<String>,
 }
 
-/// Why an edit is refused. Never quotes the value: it may be a key.
+/// Why an edit is rejected. Never quotes the value: it may be a key.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Refused {
-    /// `valid` says what would be accepted.
+pub enum EditError {
+    /// `valid` describes the accepted values.
     #[error("Invalid value for '{field}'")]
     Value { field: String, valid: &'static str },
     #[error("Unknown field '{0}'")]
     Unknown(String),
-    #[error("Field '{0}' is given twice")]
+    #[error("Field '{0}' occurs twice")]
     Twice(String),
 }
 
-/// The longest text that makes sense as a key.
-const LONGEST: usize = 1024;
+/// The longest stream key that is accepted.
+const MAX_KEY_BYTES: usize = 1024;
 
 impl Control {
-    /// What the configuration says about `push` and its stream.
-    pub fn of(settings: &Settings, push: &settings::Push) -> Self {
+    /// The control data that the configuration has for `push` and its stream.
+    pub fn from_settings(settings: &Settings, push: &settings::Push) -> Self {
         let stream = settings
             .streams
             .iter()
@@ -95,9 +95,10 @@ impl Control {
         }
     }
 
-    /// The values for people and programs; `changed` is when they were edited.
-    pub fn shown(&self, changed: &str) -> Shown {
-        Shown {
+    /// The control data with its secrets masked; `changed` is the time of the last
+    /// edit.
+    pub fn shown(&self, changed: &str) -> ControlView {
+        ControlView {
             name: self.shown_name(),
             url: self.shown_url(),
             resolution: self.resolution.name(),
@@ -109,20 +110,19 @@ impl Control {
         }
     }
 
-    /// These values with `fields` applied. A new resolution brings its usual
-    /// bit rate unless the edit names one. A `name` or `url` that equals what
-    /// is shown in its place stands for the present one, so that a form may
-    /// send back what it was given.
+    /// A copy with `fields` applied. A new resolution sets its usual bit rate
+    /// unless the edit has one. A `name` or `url` that equals its masked form
+    /// stands for the current value, so that a form may send back what it shows.
     ///
     /// # Errors
-    /// The first field that is unknown or has an impossible value; then
-    /// nothing is applied.
-    pub fn edited(&self, fields: &[Field]) -> Result<Self, Refused> {
+    /// The first field that is unknown or has an invalid value; then nothing is
+    /// applied.
+    pub fn edited(&self, fields: &[Field]) -> Result<Self, EditError> {
         let mut edited = self.clone();
         let mut bitrate = None;
         for (index, field) in fields.iter().enumerate() {
             if fields[..index].iter().any(|earlier| earlier.key == field.key) {
-                return Err(Refused::Twice(field.key.clone()));
+                return Err(EditError::Twice(field.key.clone()));
             }
             match field.key.as_str() {
                 "name" => edited.name = self.name_from(field)?,
@@ -132,9 +132,9 @@ impl Control {
                 "audio" => edited.audio = audio_from(field)?,
                 "fps" | "framerate" => edited.fps = parsed(field, FRAME_RATES)?,
                 "quality" => edited.quality = quality_from(field)?,
-                // What was read may be sent back whole.
+                // Accepted, so that a client may send back the whole object.
                 "timestamp" => {}
-                _ => return Err(Refused::Unknown(field.key.clone())),
+                _ => return Err(EditError::Unknown(field.key.clone())),
             }
         }
         if let Some(bitrate) = bitrate {
@@ -145,46 +145,46 @@ impl Control {
         Ok(edited)
     }
 
-    /// As [`Control::edited`], for a form, which sends every value: a bit rate
-    /// that was not touched must not keep a new resolution from bringing its own.
+    /// As [`Control::edited`], for a form, which sends every value: an unchanged bit
+    /// rate does not prevent a new resolution from setting its usual one.
     ///
     /// # Errors
-    /// Likewise.
-    pub fn edited_by_form(&self, fields: &[Field]) -> Result<Self, Refused> {
+    /// As [`Control::edited`].
+    pub fn edited_by_form(&self, fields: &[Field]) -> Result<Self, EditError> {
         let rate = |field: &Field| field.value.as_deref()?.parse::<Bitrate>().ok();
-        let is_untouched =
+        let is_unchanged =
             |field: &Field| field.key == "bitrate" && rate(field) == Some(self.bitrate);
-        let touched = fields.iter().filter(|field| !is_untouched(field)).cloned();
-        self.edited(&touched.collect::<Vec<_>>())
+        let changed = fields.iter().filter(|field| !is_unchanged(field)).cloned();
+        self.edited(&changed.collect::<Vec<_>>())
     }
 
-    /// The key as it may be shown.
+    /// The key, masked.
     pub fn shown_name(&self) -> Option<String> {
         self.name.as_ref().map(Secret::masked)
     }
 
-    /// The URL as it may be shown: without what may be a key or a password.
+    /// The URL, with key and password masked.
     pub fn shown_url(&self) -> Option<String> {
         self.url.as_ref().map(|url| url.shown(self.name.as_ref()))
     }
 
-    fn name_from(&self, field: &Field) -> Result<Option<Secret>, Refused> {
+    fn name_from(&self, field: &Field) -> Result<Option<Secret>, EditError> {
         let valid = "the stream key of your channel, without spaces, or null";
         let Some(text) = filled(field) else { return Ok(None) };
         if Some(text) == self.shown_name().as_deref() {
             return Ok(self.name.clone());
         }
         let is_graphic = text.chars().all(|c| c.is_ascii_graphic());
-        let is_key = is_graphic && text.len() <= LONGEST && !is_placeholder(text);
-        is_key.then(|| Some(Secret::new(text))).ok_or_else(|| refused(field, valid))
+        let is_key = is_graphic && text.len() <= MAX_KEY_BYTES && !is_placeholder(text);
+        is_key.then(|| Some(Secret::new(text))).ok_or_else(|| invalid(field, valid))
     }
 
-    fn url_from(&self, field: &Field) -> Result<Option<PushUrl>, Refused> {
+    fn url_from(&self, field: &Field) -> Result<Option<PushUrl>, EditError> {
         let Some(text) = filled(field) else { return Ok(None) };
         if Some(text) == self.shown_url().as_deref() {
             return Ok(self.url.clone());
         }
-        text.parse().map(Some).map_err(|_| refused(field, URLS))
+        text.parse().map(Some).map_err(|_| invalid(field, URLS))
     }
 }
 
@@ -197,21 +197,21 @@ fn filled(field: &Field) -> Option<&str> {
     field.value.as_deref().map(str::trim).filter(|text| !text.is_empty())
 }
 
-fn parsed<T: std::str::FromStr>(field: &Field, valid: &'static str) -> Result<T, Refused> {
-    filled(field).and_then(|text| text.parse().ok()).ok_or_else(|| refused(field, valid))
+fn parsed<T: std::str::FromStr>(field: &Field, valid: &'static str) -> Result<T, EditError> {
+    filled(field).and_then(|text| text.parse().ok()).ok_or_else(|| invalid(field, valid))
 }
 
-fn audio_from(field: &Field) -> Result<PushAudio, Refused> {
+fn audio_from(field: &Field) -> Result<PushAudio, EditError> {
     let text = filled(field).map(str::to_ascii_lowercase);
     match text.as_deref() {
         Some("silence") => Ok(PushAudio::Silence),
         Some("1khz" | "tone") => Ok(PushAudio::Tone),
         Some("feed") => Ok(PushAudio::Feed),
-        _ => Err(refused(field, "silence, 1kHz, feed")),
+        _ => Err(invalid(field, "silence, 1kHz, feed")),
     }
 }
 
-/// The word of the livebox API for a push's sound.
+/// The name of a push's audio source in the livebox API.
 pub fn audio_word(audio: PushAudio) -> &'static str {
     match audio {
         PushAudio::Silence => "silence",
@@ -220,14 +220,14 @@ pub fn audio_word(audio: PushAudio) -> &'static str {
     }
 }
 
-fn quality_from(field: &Field) -> Result<Option<u8>, Refused> {
+fn quality_from(field: &Field) -> Result<Option<u8>, EditError> {
     let Some(text) = filled(field).filter(|text| *text != "null") else { return Ok(None) };
     let quality = text.parse().ok().filter(|quality| (10..=40).contains(quality));
-    quality.map(Some).ok_or_else(|| refused(field, "10 (best) to 40, or null"))
+    quality.map(Some).ok_or_else(|| invalid(field, "10 (best) to 40, or null"))
 }
 
-fn refused(field: &Field, valid: &'static str) -> Refused {
-    Refused::Value { field: field.key.clone(), valid }
+fn invalid(field: &Field, valid: &'static str) -> EditError {
+    EditError::Value { field: field.key.clone(), valid }
 }
 
 #[cfg(test)]
@@ -301,7 +301,7 @@ mod tests {
             assert!(control().edited(&[field(key, value)]).is_err(), "{key}={value}");
         }
         let twice = [field("fps", "25"), field("fps", "30")];
-        assert_eq!(control().edited(&twice), Err(Refused::Twice("fps".to_owned())));
+        assert_eq!(control().edited(&twice), Err(EditError::Twice("fps".to_owned())));
     }
 
     #[test]

@@ -2,23 +2,23 @@
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::disk::{CALL_TIMEOUT, Disk};
+use crate::base::lock::Lock;
 use crate::base::system::{self, CpuMeter};
 use crate::base::time::{self, now};
 use crate::model::status;
 
-/// How often the disk of temporary files is looked at.
+/// How often the disk of temporary files is measured.
 const DISK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// See the module's description.
+/// The figures of this process and machine.
 #[derive(Debug)]
 pub struct Figures {
     /// Seconds since 1970, and on the runtime's clock.
     started: (u64, Instant),
-    cpu: Mutex<CpuMeter>,
+    cpu: Lock<CpuMeter>,
     mac_address: String,
     /// How full the disk of temporary files is, in hundredths of a percent.
     disk_used: AtomicU64,
@@ -28,35 +28,35 @@ impl Figures {
     pub(super) fn new() -> Self {
         Self {
             started: (time::unix().as_secs(), now()),
-            cpu: Mutex::new(CpuMeter::new(now(), system::cpu_time())),
+            cpu: Lock::new(CpuMeter::new(now(), system::cpu_time())),
             mac_address: system::mac_address(),
             disk_used: AtomicU64::new(0),
         }
     }
 
-    /// Of the first network interface; names the box.
+    /// The MAC address of the first network interface; identifies the machine.
     pub fn mac_address(&self) -> &str {
         &self.mac_address
     }
 
     /// Percent of one core that this process used since the last call.
     pub fn cpu_percent(&self, now: Instant) -> f64 {
-        let mut meter = self.cpu.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut meter = self.cpu.lock();
         meter.percent(now, system::cpu_time())
     }
 
-    /// How full the disk of temporary files was at the last look, in percent.
+    /// How full the disk of temporary files was at the last measurement, in percent.
     pub fn disk_percent(&self) -> f64 {
         (self.disk_used.load(Ordering::Relaxed) as f64 / 100.0).round()
     }
 
-    /// Measures how full the disk of temporary files is, for as long as it is polled.
+    /// Measures the disk of temporary files, as long as it is polled.
     pub async fn watch_disk(&self) -> Infallible {
         let folder = std::env::temp_dir();
         let Ok(disk) = Disk::at(&folder) else { return std::future::pending().await };
-        let mut looks = tokio::time::interval(DISK_INTERVAL);
+        let mut ticks = tokio::time::interval(DISK_INTERVAL);
         loop {
-            looks.tick().await;
+            ticks.tick().await;
             let own = folder.clone();
             let used = disk.run(CALL_TIMEOUT, move || system::disk_used_percent(&own)).await;
             if let Ok(percent) = used {

@@ -1,5 +1,5 @@
-//! The box as one thing: its first stream and the push of that stream, edited,
-//! started and stopped together. What the livebox API steers.
+//! The first stream and its push, edited, started and stopped together, as the
+//! livebox API has it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::control::{Control, ControlState, Field, Refused};
+use super::control::{Control, ControlState, EditError, Field};
 use super::saved;
 use crate::base::time;
 use crate::config::settings::{self, PushAudio, Settings};
@@ -24,16 +24,16 @@ use crate::store::state_file::StateFile;
 pub struct Livebox {
     stream: Arc<Stream>,
     push: Arc<Push>,
-    /// What the next start will use.
+    /// The control data of the next start. Locked during every operation.
     control: Mutex<ControlState>,
     /// The control data as the configuration has it.
     configured: Control,
     state_file: Arc<StateFile>,
-    /// Whether another has taken its place.
+    /// Whether a reload has replaced it.
     replaced: AtomicBool,
 }
 
-/// What the livebox API calls the phases of a push.
+/// The phases of a push in the livebox API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
     Idle,
@@ -42,11 +42,11 @@ pub enum Activity {
     Stopping,
 }
 
-/// Why a request to the box cannot be followed.
+/// Why an operation is rejected.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BoxError {
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Edit(#[from] EditError),
     #[error("Cannot change control while streaming; stop first")]
     Streaming,
     #[error("Cannot start: it is {} already", .0.word())]
@@ -55,9 +55,9 @@ pub enum BoxError {
     NoUrl,
     #[error("Cannot stop: it is {} already", .0.word())]
     Stopped(Activity),
-    #[error("Cannot try now: it is {}, and waits for nothing", .0.word())]
+    #[error("Cannot retry: it is {}, not waiting for a retry", .0.word())]
     NotWaiting(Activity),
-    #[error("The configuration has just been read again; try again")]
+    #[error("The configuration was just reloaded; try again")]
     Replaced,
 }
 
@@ -73,9 +73,8 @@ impl Activity {
 }
 
 impl Livebox {
-    /// `push` is the one that is steered; the control data is what an operator
-    /// left, or what the configuration says. From then on `before` answers no
-    /// more.
+    /// `push` is the push of `stream`. The control data is what an operator set, or
+    /// that of the configuration. `before`, if any, must be retired.
     pub async fn new(
         stream: Arc<Stream>,
         push: Arc<Push>,
@@ -83,34 +82,35 @@ impl Livebox {
         state_file: Arc<StateFile>,
         before: Option<&Self>,
     ) -> Self {
-        let configured = Control::of(settings, push.settings());
-        let held = match before {
+        let configured = Control::from_settings(settings, push.settings());
+        let state = match before {
             Some(before) if before.configured == configured => Some(before.control().await),
             Some(_) | None => saved::control(&state_file, &configured).await,
         };
-        let fresh = || ControlState { control: configured.clone(), changed: time::iso_stamp() };
-        let control = Mutex::new(held.unwrap_or_else(fresh));
+        let configured_state =
+            || ControlState { control: configured.clone(), changed: time::iso_stamp() };
+        let control = Mutex::new(state.unwrap_or_else(configured_state));
         Self { stream, push, control, configured, state_file, replaced: AtomicBool::new(false) }
     }
 
-    /// Answers no more; what it was asked before that is done when this returns.
+    /// Rejects all operations from now on; earlier ones are done when this returns.
     pub async fn retire(&self) {
-        let _held = self.control.lock().await;
+        let _state = self.control.lock().await;
         self.replaced.store(true, Ordering::Relaxed);
     }
 
-    /// Sends what is sent as the control data says, where that is sent already.
-    pub async fn settle(&self) {
-        let held = self.control.lock().await;
+    /// Applies the control data to the stream if the push is wanted.
+    pub async fn apply(&self) {
+        let state = self.control.lock().await;
         if self.push.is_wanted() {
-            self.stream.set_plan(plan_for(&held.control, self.stream.plan())).await;
+            self.stream.set_plan(plan_for(&state.control, self.stream.plan())).await;
         }
     }
 
-    /// The control data, to change something by it.
-    async fn hold(&self) -> Result<MutexGuard<'_, ControlState>, BoxError> {
-        let held = self.control.lock().await;
-        if self.replaced.load(Ordering::Relaxed) { Err(BoxError::Replaced) } else { Ok(held) }
+    /// Locks the control data for an operation.
+    async fn lock(&self) -> Result<MutexGuard<'_, ControlState>, BoxError> {
+        let state = self.control.lock().await;
+        if self.replaced.load(Ordering::Relaxed) { Err(BoxError::Replaced) } else { Ok(state) }
     }
 
     /// The name of its own push.
@@ -129,34 +129,34 @@ impl Livebox {
     /// Edits the control data for the next start.
     ///
     /// # Errors
-    /// A field that is refused, or that it is streaming; then nothing changes.
+    /// A field is invalid, or the push is running; then nothing changes.
     pub async fn edit(&self, fields: &[Field], now: Instant) -> Result<ControlState, BoxError> {
-        let mut held = self.hold().await?;
-        let control = held.control.edited(fields)?;
+        let mut state = self.lock().await?;
+        let control = state.control.edited(fields)?;
         self.require_idle(now)?;
-        self.keep(&mut held, control).await;
-        Ok(held.clone())
+        self.set_control(&mut state, control).await;
+        Ok(state.clone())
     }
 
-    /// As [`Livebox::edit`], by a form that sends every value.
+    /// As [`Livebox::edit`], for a form that sends every value.
     ///
     /// # Errors
-    /// Likewise.
+    /// As [`Livebox::edit`].
     pub async fn edit_by_form(&self, fields: &[Field], now: Instant) -> Result<(), BoxError> {
-        let mut held = self.hold().await?;
-        let control = held.control.edited_by_form(fields)?;
+        let mut state = self.lock().await?;
+        let control = state.control.edited_by_form(fields)?;
         self.require_idle(now)?;
-        self.keep(&mut held, control).await;
+        self.set_control(&mut state, control).await;
         Ok(())
     }
 
-    /// Edits the control data by a form and starts sending, or does neither.
+    /// Edits the control data by a form and starts the push, or does neither.
     ///
     /// # Errors
-    /// A field that is refused, or that it runs already or has nowhere to send to.
+    /// A field is invalid, or the push is running or has no destination.
     pub async fn go_live(&self, fields: &[Field], now: Instant) -> Result<(), BoxError> {
-        let mut held = self.hold().await?;
-        let control = held.control.edited_by_form(fields)?;
+        let mut state = self.lock().await?;
+        let control = state.control.edited_by_form(fields)?;
         if control.url.is_none() {
             return Err(BoxError::NoUrl);
         }
@@ -164,9 +164,9 @@ impl Livebox {
         if activity != Activity::Idle {
             return Err(BoxError::Started(activity));
         }
-        self.keep(&mut held, control).await;
-        self.launch(&self.push, &held, now).await?;
-        drop(held);
+        self.set_control(&mut state, control).await;
+        self.launch(&self.push, &state, now).await?;
+        drop(state);
         saved::save_push(&self.state_file, self.push.settings(), true).await;
         Ok(())
     }
@@ -180,49 +180,54 @@ impl Livebox {
         }
     }
 
-    async fn keep(&self, held: &mut ControlState, control: Control) {
-        *held = ControlState { control, changed: time::iso_stamp() };
+    async fn set_control(&self, state: &mut ControlState, control: Control) {
+        *state = ControlState { control, changed: time::iso_stamp() };
         self.push.forget_failures().await;
-        saved::save_control(&self.state_file, &self.configured, held).await;
+        saved::save_control(&self.state_file, &self.configured, state).await;
     }
 
-    /// Starts sending; returns when that is under way.
+    /// Starts the push; returns before it is live.
     ///
     /// # Errors
-    /// It runs already, or has nowhere to send to.
+    /// It is running, or has no destination.
     pub async fn start(&self, now: Instant) -> Result<(), BoxError> {
         self.start_push(&self.push, now).await
     }
 
-    /// Stops sending; returns when that is under way.
+    /// Stops the push; returns before it has stopped.
     ///
     /// # Errors
-    /// It does not run.
+    /// It is not running.
     pub async fn stop(&self, now: Instant) -> Result<(), BoxError> {
         self.stop_push(&self.push, now).await
     }
 
-    /// Starts any push, the box's own with the control data, others as
-    /// configured, and remembers that.
+    /// Starts any push, that of the first stream with the control data, others as
+    /// configured, and saves that it is wanted.
     ///
     /// # Errors
-    /// It runs already, or has nowhere to send to.
+    /// It is running, or has no destination.
     pub async fn start_push(&self, push: &Push, now: Instant) -> Result<(), BoxError> {
         self.resume(push, now).await?;
         saved::save_push(&self.state_file, push.settings(), true).await;
         Ok(())
     }
 
-    /// As [`Livebox::start_push`], for a push that is remembered already.
+    /// As [`Livebox::start_push`], for a push that is saved as wanted already.
     ///
     /// # Errors
-    /// Likewise.
+    /// As [`Livebox::start_push`].
     pub async fn resume(&self, push: &Push, now: Instant) -> Result<(), BoxError> {
-        let held = self.hold().await?;
-        self.launch(push, &held, now).await
+        let state = self.lock().await?;
+        self.launch(push, &state, now).await
     }
 
-    async fn launch(&self, push: &Push, held: &ControlState, now: Instant) -> Result<(), BoxError> {
+    async fn launch(
+        &self,
+        push: &Push,
+        state: &ControlState,
+        now: Instant,
+    ) -> Result<(), BoxError> {
         let activity = activity_of(push, now);
         if activity != Activity::Idle {
             return Err(BoxError::Started(activity));
@@ -232,20 +237,20 @@ impl Livebox {
             push.start(to).await;
             return Ok(());
         }
-        if held.control.url.is_none() {
+        if state.control.url.is_none() {
             return Err(BoxError::NoUrl);
         }
-        self.stream.set_plan(plan_for(&held.control, self.stream.plan())).await;
-        push.start(self.own_destination(&held.control).ok_or(BoxError::NoUrl)?).await;
+        self.stream.set_plan(plan_for(&state.control, self.stream.plan())).await;
+        push.start(self.own_destination(&state.control).ok_or(BoxError::NoUrl)?).await;
         Ok(())
     }
 
-    /// Ends the wait of any push between two attempts.
+    /// Retries any push at once.
     ///
     /// # Errors
-    /// It does not wait.
-    pub async fn try_push_now(&self, push: &Push, now: Instant) -> Result<(), BoxError> {
-        let _held = self.hold().await?;
+    /// It is not waiting for a retry.
+    pub async fn retry_push(&self, push: &Push, now: Instant) -> Result<(), BoxError> {
+        let _state = self.lock().await?;
         match push.state(now) {
             State::Waiting { .. } | State::Over { .. } => push.retry_now().await,
             State::Idle | State::Starting | State::Live { .. } | State::Stopping => {
@@ -255,12 +260,12 @@ impl Livebox {
         Ok(())
     }
 
-    /// Stops any push, and remembers that.
+    /// Stops any push, and saves that it is not wanted.
     ///
     /// # Errors
-    /// It does not run.
+    /// It is not running.
     pub async fn stop_push(&self, push: &Push, now: Instant) -> Result<(), BoxError> {
-        let _held = self.hold().await?;
+        let _state = self.lock().await?;
         match activity_of(push, now) {
             Activity::Preparing | Activity::Streaming => push.stop(),
             activity @ (Activity::Idle | Activity::Stopping) => {
@@ -276,7 +281,7 @@ impl Livebox {
         let backup = settings.backup.clone();
         let settings = settings::Push {
             url: control.url.clone(),
-            // The key must not reach the backup of a receiver that it is not for.
+            // The backup of another receiver must not get the key.
             backup: backup.filter(|_| control.url == self.configured.url),
             key: control.name.clone(),
             audio: control.audio,
@@ -293,7 +298,7 @@ fn activity_of(push: &Push, now: Instant) -> Activity {
         (State::Idle | State::Starting | State::Waiting { .. } | State::Over { .. }, true) => {
             Activity::Preparing
         }
-        // Wanted again before the last run has let go: it starts right after.
+        // Wanted again before the last run has ended: it starts right after that.
         (State::Stopping, true) => Activity::Preparing,
         (_, false) => Activity::Stopping,
     }
@@ -301,7 +306,7 @@ fn activity_of(push: &Push, now: Instant) -> Activity {
 
 fn plan_for(control: &Control, plan: Plan) -> Plan {
     let Plan { mut feed, mut stream } = plan;
-    // What the stream has of its own is its own; the rest is its feed's.
+    // Size and frame rate belong to the stream if it has its own, else to its feed.
     match &mut stream.size {
         Some(size) => *size = control.resolution,
         None => feed.size = control.resolution,
@@ -315,9 +320,9 @@ fn plan_for(control: &Control, plan: Plan) -> Plan {
     Plan { feed, stream }
 }
 
-/// The push that the livebox API steers where the configuration has none for
-/// the first stream: without a destination until somebody sets one.
-pub fn spare_push(stream: &settings::Stream) -> settings::Push {
+/// The push of the first stream if the configuration has none: it has no
+/// destination until an operator sets one.
+pub fn default_push(stream: &settings::Stream) -> settings::Push {
     settings::Push {
         name: "livebox".parse().expect("a plain word is a name"),
         stream: stream.name.clone(),

@@ -1,7 +1,7 @@
-//! The box as one thing: what the configuration has made of it, and what operators
-//! may do with it.
+//! The service behind all servers: the topology in force, and the operations of
+//! operators.
 //!
-//! Every server calls this folder, and decides nothing itself.
+//! Servers call this folder and decide nothing themselves.
 
 pub mod announce;
 pub mod control;
@@ -27,23 +27,23 @@ use crate::outputs::recordings::Recordings;
 
 pub use figures::Figures;
 
-/// Everything that servers may ask, and what operators may do (`operations`).
+/// What servers read and the operations of operators (`operations`).
 #[derive(Debug)]
 pub struct Service {
     topology: watch::Receiver<Arc<Topology>>,
-    /// Absent where there is no folder for them.
+    /// `None` if there is no folder for them.
     recordings: Option<Arc<Recordings>>,
     reloads: Reloads,
     pub pictures: Pictures,
     pub mjpegs: Mjpegs,
-    /// What the box itself uses.
+    /// The resources that the process and the machine use.
     pub figures: Figures,
-    /// Those whose problems are shown.
+    /// The folders whose problems are shown.
     folders: Folders,
 }
 
 impl Service {
-    /// `topology` is the one in force; a reload sends the next.
+    /// `topology` holds the topology in force; a reload sends the next one.
     pub fn new(
         topology: watch::Receiver<Arc<Topology>>,
         reloads: Reloads,

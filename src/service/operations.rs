@@ -1,13 +1,13 @@
-//! What an operator may do, each once: the API, the forms of the dashboard and
-//! whatever else controls the box call these.
+//! The operations of operators, each once, for the API, the forms of the dashboard
+//! and every other control.
 //!
-//! Whether the caller is an operator is decided before (`http/access`).
+//! The callers check that the user is an operator (`http/access`).
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Service;
-use super::control::{Field, Refused, Shown};
+use super::control::{ControlView, EditError, Field};
 use super::livebox::{Activity, BoxError, Livebox};
 use super::reloads::{self, Changes};
 use super::topology::Topology;
@@ -16,18 +16,18 @@ use crate::model::status;
 use crate::outputs::push::Push;
 use crate::outputs::recordings::{DeleteError, Name, Recordings, StartStopError};
 
-/// Why an operation is refused. Nothing has changed then.
+/// Why an operation is rejected. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
 pub enum OperationError {
     #[error("There is no push {0:?}")]
     NoSuchPush(String),
     #[error("There is no stream {0:?}")]
     NoSuchStream(String),
-    #[error("There is nothing to control: no stream of this box is encoded by it")]
+    #[error("There is nothing to control: livebox encodes no stream")]
     NothingEncoded,
     #[error(
-        "Nothing can be recorded: there is no folder that livebox may write to; recordings.folder \
-         in the configuration names one"
+        "Cannot record: livebox has no folder that it may write to; set recordings.folder in \
+         the configuration"
     )]
     NoRecordings,
     #[error(transparent)]
@@ -37,17 +37,17 @@ pub enum OperationError {
     #[error(transparent)]
     Deletion(#[from] DeleteError),
     #[error("Not reloaded: {0}")]
-    Reload(#[from] reloads::Refused),
+    Reload(#[from] reloads::ReloadError),
 }
 
-impl From<Refused> for OperationError {
-    fn from(refused: Refused) -> Self {
-        Self::Box(refused.into())
+impl From<EditError> for OperationError {
+    fn from(error: EditError) -> Self {
+        Self::Box(error.into())
     }
 }
 
 impl OperationError {
-    /// What is wrong with the configuration, one by one.
+    /// The problems of the configuration.
     pub fn problems(&self) -> &[String] {
         if let Self::Reload(refused) = self { &refused.problems } else { &[] }
     }
@@ -56,32 +56,32 @@ impl OperationError {
 type Done<T = ()> = Result<T, OperationError>;
 
 impl Service {
-    /// What the livebox API calls the state of the box.
+    /// The phase of the push of the first stream; idle if there is none.
     pub fn activity(&self, now: Instant) -> Activity {
         let topology = self.topology();
         topology.livebox.as_ref().map_or(Activity::Idle, |livebox| livebox.activity(now))
     }
 
-    /// The control data, the key masked.
+    /// The control data, with its secrets masked.
     ///
     /// # Errors
-    /// The box encodes nothing.
-    pub async fn control(&self) -> Done<Shown> {
+    /// livebox encodes no stream.
+    pub async fn control(&self) -> Done<ControlView> {
         Ok(livebox(&self.topology())?.control().await.shown())
     }
 
     /// Edits the control data for the next start.
     ///
     /// # Errors
-    /// A field is refused, or the box is streaming.
-    pub async fn edit(&self, fields: &[Field], now: Instant) -> Done<Shown> {
+    /// A field is invalid, or the push is running.
+    pub async fn edit(&self, fields: &[Field], now: Instant) -> Done<ControlView> {
         Ok(livebox(&self.topology())?.edit(fields, now).await?.shown())
     }
 
-    /// As [`Service::edit`], by a form that sends every value.
+    /// As [`Service::edit`], for a form that sends every value.
     ///
     /// # Errors
-    /// Likewise.
+    /// As [`Service::edit`].
     pub async fn edit_by_form(&self, fields: &[Field], now: Instant) -> Done {
         Ok(livebox(&self.topology())?.edit_by_form(fields, now).await?)
     }
@@ -89,7 +89,7 @@ impl Service {
     /// Starts the push of the first stream.
     ///
     /// # Errors
-    /// It runs already, or has no destination.
+    /// It is running, or has no destination.
     pub async fn start(&self, now: Instant) -> Done {
         Ok(livebox(&self.topology())?.start(now).await?)
     }
@@ -98,7 +98,7 @@ impl Service {
     /// stream, or does neither.
     ///
     /// # Errors
-    /// A field is refused, or the push runs already or has no destination.
+    /// A field is invalid, or the push is running or has no destination.
     pub async fn go_live(&self, fields: &[Field], now: Instant) -> Done {
         Ok(livebox(&self.topology())?.go_live(fields, now).await?)
     }
@@ -106,7 +106,7 @@ impl Service {
     /// Stops the push of the first stream.
     ///
     /// # Errors
-    /// It does not run.
+    /// It is not running.
     pub async fn stop(&self, now: Instant) -> Done {
         Ok(livebox(&self.topology())?.stop(now).await?)
     }
@@ -114,7 +114,7 @@ impl Service {
     /// Starts a push.
     ///
     /// # Errors
-    /// There is none of this name, it runs already, or has no destination.
+    /// There is none of this name, it is running, or has no destination.
     pub async fn start_push(&self, name: &str, now: Instant) -> Done<Arc<Push>> {
         let topology = self.topology();
         let push = push(&topology, name)?;
@@ -125,7 +125,7 @@ impl Service {
     /// Stops a push.
     ///
     /// # Errors
-    /// There is none of this name, or it does not run.
+    /// There is none of this name, or it is not running.
     pub async fn stop_push(&self, name: &str, now: Instant) -> Done<Arc<Push>> {
         let topology = self.topology();
         let push = push(&topology, name)?;
@@ -133,14 +133,14 @@ impl Service {
         Ok(push)
     }
 
-    /// Ends the wait of a push between two attempts.
+    /// Retries a push at once.
     ///
     /// # Errors
-    /// There is none of this name, or it does not wait.
+    /// There is none of this name, or it is not waiting for a retry.
     pub async fn retry_push(&self, name: &str, now: Instant) -> Done<Arc<Push>> {
         let topology = self.topology();
         let push = push(&topology, name)?;
-        livebox(&topology)?.try_push_now(&push, now).await?;
+        livebox(&topology)?.retry_push(&push, now).await?;
         Ok(push)
     }
 
@@ -169,7 +169,8 @@ impl Service {
         self.recorded(stream, now)
     }
 
-    /// Ends the recording of a stream until it is started, or its next hours come.
+    /// Stops the recording of a stream until an operator starts it, or its next
+    /// scheduled hours begin.
     ///
     /// # Errors
     /// There is none of this name, it is not recorded, or there is no folder.
@@ -181,7 +182,7 @@ impl Service {
     /// Deletes a recording.
     ///
     /// # Errors
-    /// It is not there or in use, or the disk does not answer.
+    /// It does not exist or is in use, or the disk does not answer.
     pub async fn delete_recording(&self, name: &Name) -> Done {
         Ok(self.recordings()?.delete(name).await?)
     }
@@ -194,12 +195,12 @@ impl Service {
         self.recordings.as_ref().ok_or(OperationError::NoRecordings)
     }
 
-    /// Reads the configuration again; returns when that is done.
+    /// Reloads the configuration; returns when the new topology is in force.
     ///
     /// # Errors
-    /// It is not used; says why.
+    /// The configuration is invalid or cannot be read; then nothing changes.
     pub async fn reload(&self) -> Done<Changes> {
-        Ok(self.reloads.ask().await?)
+        Ok(self.reloads.request().await?)
     }
 
     fn recorded(&self, stream: &str, now: Instant) -> Done<status::Recorded> {

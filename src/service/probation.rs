@@ -1,7 +1,7 @@
-//! Whether a new setting works: what was live before it must give something soon.
+//! Checks that new settings work: a unit that was live before a reload must be
+//! live again soon.
 //!
-//! Decides only. Who started it anew takes the old setting again where this
-//! says so.
+//! Decides only; the reload task restores the old settings.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,14 +13,14 @@ use crate::engine::supervise::unit::Unit;
 use crate::model::status::Failure;
 use crate::service::topology::Topology;
 
-/// As long as a cold feed has for its first frame.
+/// Time to become live: that of a cold feed for its first frame.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A unit that runs by new settings, and was live before.
+/// A unit with new settings that was live before.
 #[derive(Clone, Debug)]
 pub struct Probation {
     pub unit: Unit,
-    /// By which it was live.
+    /// The settings with which it was live.
     pub old: Arc<Settings>,
     until: Instant,
 }
@@ -29,9 +29,9 @@ pub struct Probation {
 pub enum Verdict {
     /// It is too early to tell.
     Open,
-    /// It works, or nobody needs it any more.
+    /// It works, or is not needed any more.
     Dismissed,
-    /// It gave nothing.
+    /// It was not live in time.
     Failed,
 }
 
@@ -46,13 +46,13 @@ impl Probation {
         verdict(&phase, has_been_live, now >= self.until)
     }
 
-    /// Why it gave nothing, where that is known.
+    /// Its last failure, if any.
     pub fn cause(&self) -> Option<Failure> {
         self.unit.supervisor.report().last_failure
     }
 
-    /// What it is called in the log and on pages.
-    pub fn what(&self) -> &str {
+    /// Its name in the log and on pages.
+    pub fn unit_name(&self) -> &str {
         self.unit.supervisor.name()
     }
 }
@@ -69,8 +69,8 @@ fn verdict(phase: &Phase, has_been_live: bool, is_due: bool) -> Verdict {
     }
 }
 
-/// What is to be tried of `after`: what was started anew, and whose feed or
-/// stream is in `live`, the units that were live under `before`.
+/// The units of `after` that were restarted and whose feed or stream is in `live`,
+/// the units that were live under `before`.
 pub fn probations(
     before: &Topology,
     live: &[Unit],
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_gave_nothing_in_time_has_failed_and_what_gave_something_has_not() {
+    fn a_unit_fails_unless_it_is_live_in_time() {
         let now = tokio::time::Instant::now().into_std();
         let waits = Phase::Waiting { retry_at: now, cause: Failure::Ended };
         assert_eq!(verdict(&waits, false, false), Verdict::Open);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_needs_is_not_judged() {
+    fn a_unit_that_is_not_needed_is_dismissed() {
         let now = tokio::time::Instant::now().into_std();
         for phase in [Phase::Idle, Phase::Stopping { give_up_at: now }] {
             assert_eq!(verdict(&phase, false, true), Verdict::Dismissed);

@@ -1,18 +1,18 @@
-//! Asking for the configuration to be read again, and what came of it.
+//! Requests to reload the configuration, and their results.
 
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::diff::{Diff, Fate, Kind};
 
-/// Asks the one who reads it. Cheap to clone.
+/// Sends reload requests. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Reloads(mpsc::Sender<Asked>);
+pub struct Reloads(mpsc::Sender<Request>);
 
-/// Where the outcome is told.
-pub type Asked = oneshot::Sender<Result<Changes, Refused>>;
+/// A request: the sender of its result.
+pub type Request = oneshot::Sender<Result<Changes, ReloadError>>;
 
-/// What a reload has changed, by name.
+/// The changes of a reload, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Changes {
     pub feeds: Names,
@@ -20,62 +20,64 @@ pub struct Changes {
     pub pushes: Names,
     /// Keys that take effect at the next start of the service.
     pub at_next_start: Vec<&'static str>,
-    /// What has no effect.
+    /// Settings without effect.
     pub warnings: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Names {
     pub added: Vec<String>,
-    /// Started anew.
+    /// Restarted.
     pub changed: Vec<String>,
-    /// Found elsewhere, say, and running as before.
+    /// Changed without a restart, a URL for example.
     pub adjusted: Vec<String>,
     pub removed: Vec<String>,
 }
 
-/// Why the configuration is not used. Nothing has changed then.
+/// Why a configuration is rejected. Nothing has changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
-pub struct Refused {
+pub struct ReloadError {
     pub reason: String,
-    /// One by one, where there are any.
+    /// The problems of the configuration, if it is invalid.
     pub problems: Vec<String>,
 }
 
 impl Reloads {
-    /// The one end, and the other for who reads the configuration. It has four
-    /// places: more who ask at once wait.
-    pub fn channel() -> (Self, mpsc::Receiver<Asked>) {
+    /// The sender and the receiver of requests. Capacity 4: more concurrent
+    /// requests wait.
+    pub fn channel() -> (Self, mpsc::Receiver<Request>) {
         let (send, receive) = mpsc::channel(4);
         (Self(send), receive)
     }
 
-    /// Has the configuration read again; returns when that is done.
+    /// Reloads the configuration; returns when the new topology is in force.
     ///
     /// # Errors
-    /// It is not used; says why.
-    pub async fn ask(&self) -> Result<Changes, Refused> {
-        let (tell, told) = oneshot::channel();
-        let ending = || Refused { reason: "the service is ending".into(), problems: Vec::new() };
-        self.0.send(tell).await.map_err(|_| ending())?;
-        told.await.unwrap_or_else(|_| Err(ending()))
+    /// The configuration is rejected, or the service is ending.
+    pub async fn request(&self) -> Result<Changes, ReloadError> {
+        let (send, result) = oneshot::channel();
+        let ending =
+            || ReloadError { reason: "the service is ending".into(), problems: Vec::new() };
+        self.0.send(send).await.map_err(|_| ending())?;
+        result.await.unwrap_or_else(|_| Err(ending()))
     }
 }
 
 impl Changes {
-    pub fn of(diff: &Diff, at_next_start: Vec<&'static str>) -> Self {
+    pub fn from_diff(diff: &Diff, at_next_start: Vec<&'static str>) -> Self {
         Self {
-            feeds: Names::of(&diff.feeds).and(Names::of(&diff.byte_feeds)),
-            streams: Names::of(&diff.streams).and(Names::of(&diff.byte_streams)),
-            pushes: Names::of(&diff.pushes),
+            feeds: Names::from_kind(&diff.feeds).merged_with(Names::from_kind(&diff.byte_feeds)),
+            streams: Names::from_kind(&diff.streams)
+                .merged_with(Names::from_kind(&diff.byte_streams)),
+            pushes: Names::from_kind(&diff.pushes),
             at_next_start,
             warnings: Vec::new(),
         }
     }
 
     /// For the log: `added stream a; changed feed b`.
-    pub fn in_words(&self) -> String {
+    pub fn summary(&self) -> String {
         let kinds = [("feed", &self.feeds), ("stream", &self.streams), ("push", &self.pushes)];
         let words = kinds.into_iter().flat_map(|(kind, names)| {
             let Names { added, changed, adjusted, removed } = names;
@@ -87,14 +89,14 @@ impl Changes {
         let mut words: Vec<_> = words.collect();
         if !self.at_next_start.is_empty() {
             let keys = self.at_next_start.join(", ");
-            words.push(format!("to take effect at the next start: {keys}"));
+            words.push(format!("effective at the next start: {keys}"));
         }
-        if words.is_empty() { "nothing starts anew".to_owned() } else { words.join("; ") }
+        if words.is_empty() { "nothing restarts".to_owned() } else { words.join("; ") }
     }
 }
 
 impl Names {
-    fn of<N: PartialEq + Clone + ToString>(kind: &Kind<N>) -> Self {
+    fn from_kind<N: PartialEq + Clone + ToString>(kind: &Kind<N>) -> Self {
         let with = |fate| kind.with(fate).map(ToString::to_string).collect();
         Self {
             added: with(Fate::Added),
@@ -104,7 +106,7 @@ impl Names {
         }
     }
 
-    fn and(mut self, other: Self) -> Self {
+    fn merged_with(mut self, other: Self) -> Self {
         self.added.extend(other.added);
         self.changed.extend(other.changed);
         self.adjusted.extend(other.adjusted);
@@ -121,19 +123,19 @@ mod tests {
     use crate::config::parse_text;
 
     #[test]
-    fn changes_are_told_by_their_names() {
+    fn the_summary_names_all_changes() {
         let old = "feeds: {a: {test: clock}, b: {test: clock}}\nstreams: {a: {}, b: {}}\n";
         let new = "feeds: {a: {test: clock, fps: 5}, c: {command: cat}}\n\
             streams: {a: {}, c: {}}\n";
         let (old, new) = (parse_text(old).unwrap(), parse_text(new).unwrap());
         let diff = Diff::between(&old, &BTreeSet::new(), &new);
-        let changes = Changes::of(&diff, vec!["server.port"]);
+        let changes = Changes::from_diff(&diff, vec!["server.port"]);
         assert_eq!(
-            changes.in_words(),
+            changes.summary(),
             "added feed c; changed feed a; removed feed b; \
              added stream c; changed stream a; removed stream b; \
-             to take effect at the next start: server.port"
+             effective at the next start: server.port"
         );
-        assert_eq!(Changes::default().in_words(), "nothing starts anew");
+        assert_eq!(Changes::default().summary(), "nothing restarts");
     }
 }

@@ -1,7 +1,7 @@
-//! The state file as pushes and the control data need it.
+//! Pushes and control data in the state file.
 //!
-//! What an operator set counts as long as the configuration says what it said
-//! then; an edit of the configuration wins.
+//! What an operator set is valid until the configuration of the same values
+//! changes.
 
 use log::{info, warn};
 
@@ -11,13 +11,13 @@ use crate::config::settings;
 use crate::model::push_url::PushUrl;
 use crate::store::state_file::{SavedControl, SavedPush, StateFile, Values};
 
-/// Whether `push` is to run: as an operator left it, else as configured.
+/// Whether `push` is wanted: as an operator set it, else as configured.
 pub(super) async fn is_push_wanted(file: &StateFile, push: &settings::Push) -> bool {
     let saved = file.read(|state| state.pushes.get(push.name.as_str()).cloned()).await;
     saved.filter(|saved| saved.configured == push.start).map_or(push.start, |saved| saved.wanted)
 }
 
-/// Saves whether `push` is to run.
+/// Saves whether `push` is wanted.
 pub(super) async fn save_push(file: &StateFile, push: &settings::Push, wanted: bool) {
     let (name, saved) = (push.name.to_string(), SavedPush { wanted, configured: push.start });
     file.change(|state| {
@@ -26,18 +26,19 @@ pub(super) async fn save_push(file: &StateFile, push: &settings::Push, wanted: b
     .await;
 }
 
-/// The control data as an operator left it.
+/// The control data that an operator set; `None` if there is none or the
+/// configuration has changed since.
 pub(super) async fn control(file: &StateFile, configured: &Control) -> Option<ControlState> {
     let saved = file.read(|state| state.control.clone()).await?;
     if saved.configured != values(configured) {
-        info!("the configuration has changed; the control data set by hand is dropped");
+        info!("the configuration has changed; the saved control data is discarded");
         return None;
     }
     let fields: Vec<_> =
         saved.values.into_iter().map(|(key, value)| Field { key, value }).collect();
     let control = configured
         .edited(&fields)
-        .map_err(|why| warn!("the control data in the state file is not used: {why}"))
+        .map_err(|why| warn!("the control data in the state file is invalid and not used: {why}"))
         .ok()?;
     Some(ControlState { control, changed: saved.changed })
 }
@@ -49,7 +50,7 @@ pub(super) async fn save_control(file: &StateFile, configured: &Control, state: 
     file.change(|state| state.control = Some(saved)).await;
 }
 
-/// Every value with its secrets, for the file alone.
+/// All values, secrets included, for the state file only.
 fn values(control: &Control) -> Values {
     let Control { name, url, resolution, bitrate, audio, fps, quality } = control;
     let revealed = |secret: Option<&Secret>| secret.map(|secret| secret.reveal().to_owned());
@@ -79,7 +80,7 @@ mod tests {
     fn configured(text: &str) -> (Control, settings::Push) {
         let settings = parse_text(text).unwrap();
         let push = settings.pushes[0].clone();
-        (Control::of(&settings, &push), push)
+        (Control::from_settings(&settings, &push), push)
     }
 
     fn edited(control: &Control) -> ControlState {
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_an_operator_set_is_there_after_a_restart() {
+    async fn values_that_an_operator_set_survive_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let (configured, push) = configured(CONFIG);
         let before = StateFile::open(folder.path()).await.unwrap();
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_edit_of_the_configuration_wins_over_what_was_set_before() {
+    async fn a_changed_configuration_wins_over_saved_values() {
         let folder = tempfile::tempdir().unwrap();
         let (before, push) = configured(CONFIG);
         let file = StateFile::open(folder.path()).await.unwrap();
@@ -131,7 +132,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn values_of_any_kind_are_taken_or_refused(key in "[a-z]{1,10}", value in "\\PC{0,40}") {
+        fn no_value_makes_an_edit_panic(key in "[a-z]{1,10}", value in "\\PC{0,40}") {
             let (configured, _) = configured(CONFIG);
             configured.edited(&[Field { key, value: Some(value) }]).ok();
         }

@@ -158,7 +158,7 @@ fn a_wait_is_ended_by_a_button() {
 
     let answer = post(&livebox, "pushes/livebox/retry", &token, "");
     let place = answer.header("Location").expect("it leads somewhere").to_owned();
-    assert!(livebox.get(&place).text().contains("waits for nothing"), "{place}");
+    assert!(livebox.get(&place).text().contains("not waiting for a retry"), "{place}");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn the_configuration_is_read_again_by_a_button_that_tells_what_came_of_it() {
     };
 
     let page = told(&CAMERA.replace("750k", "800k"));
-    assert!(page.contains("read again: changed stream camera"), "{page}");
+    assert!(page.contains("reloaded: changed stream camera"), "{page}");
     let page = told("feeds: {camera: {test: clok}}\nstreams: {camera: {fsp: 3}}\n");
     assert!(page.contains("feeds.camera.test") && page.contains("streams.camera.fsp"), "{page}");
     assert_eq!(livebox.control()["bitrate"], 800_000);

@@ -83,7 +83,7 @@ fn a_certificate_that_is_exchanged_on_the_disk_is_shown_to_the_next_client() {
     let second = wait::until("the new certificate is shown", LIMIT, || {
         Some(fingerprint(livebox.port())).filter(|shown| *shown != first)
     });
-    livebox.log().wait_for("new certificate", LIMIT);
+    livebox.log().wait_for("the certificate was reloaded", LIMIT);
     assert_eq!(curl(&pair, &livebox, "/", &["-o", "/dev/null"]).code, Some(0));
 
     fs::write(pair.key(), "no key at all").expect("the file is writable");

@@ -380,13 +380,13 @@ fn a_setting_that_gives_nothing_is_taken_back() {
     let broken = changed(&broken, "two: {bitrate: 400k}", "two: {bitrate: 400k, url: /second}");
     livebox.reload(&broken);
 
-    livebox.log().wait_for("stream one runs by its earlier setting again", LIMIT);
+    livebox.log().wait_for("stream one was rolled back to its earlier settings", LIMIT);
     let count = viewer.seen().fragments.len();
     let seen = viewer.wait("the picture is back", LIMIT, |seen| seen.fragments.len() > count + 25);
     seen.assert_time_goes_forward();
     other.wait_for_more(5, LIMIT).assert_nothing_is_missing();
     let page = livebox.get("/stat").text();
-    assert!(page.contains("stream one runs by its earlier setting"), "{page}");
+    assert!(page.contains("stream one runs with its earlier settings"), "{page}");
     assert!(page.contains("/nowhere/film.mp4"), "{page}");
     assert_eq!(livebox.status()["rolled_back"], json!(["stream one"]));
     assert_eq!(livebox.get("/stat.json").json()["rolled_back"][0]["what"], "stream one");
@@ -409,7 +409,7 @@ fn a_command_that_dies_gives_way_to_the_one_before_it() {
     number(&mut body);
 
     livebox.reload(&config("false"));
-    livebox.log().wait_for("feed count runs by its earlier setting again", LIMIT);
+    livebox.log().wait_for("feed count was rolled back to its earlier settings", LIMIT);
 
     // The same connection; the counter begins anew.
     wait::until("it counts from one", LIMIT, || (number(&mut body) == 1).then_some(()));

@@ -64,7 +64,7 @@ fn a_reload_is_told_from_its_begin_to_its_end_with_what_came_of_it() {
     livebox.process().signal("HUP");
     systemd.wait_for_lines(|lines| lines[0] == "RELOADING=1");
     systemd.wait_for_lines(|lines| {
-        lines[0] == "READY=1" && lines[1].starts_with("STATUS=The configuration is not used: ")
+        lines[0] == "READY=1" && lines[1].starts_with("STATUS=The configuration was rejected: ")
     });
     assert_eq!(livebox.get("/").status(), 200);
 }

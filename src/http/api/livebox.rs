@@ -13,7 +13,7 @@ use crate::http::access::Caller;
 use crate::http::error::{ApiError, json};
 use crate::http::listen::exchange::is_timeout;
 use crate::http::state::State;
-use crate::service::control::{Field, Refused};
+use crate::service::control::{EditError, Field};
 
 /// No honest edit is longer.
 const LONGEST_BODY: usize = 64 << 10;
@@ -191,7 +191,7 @@ fn json_fields(body: &[u8]) -> Result<Vec<Field>, ApiError> {
         Value::Bool(flag) => Ok(Field { key, value: Some(flag.to_string()) }),
         Value::Array(_) | Value::Object(_) => {
             let valid = "a text, a number or null";
-            Err(ApiError::Operation(Refused::Value { field: key, valid }.into()))
+            Err(ApiError::Operation(EditError::Value { field: key, valid }.into()))
         }
     });
     fields.collect()

@@ -26,7 +26,7 @@ use crate::http::state::State;
 use crate::model::ids::PushName;
 use crate::model::status;
 use crate::outputs::push::Push;
-use crate::service::control::{Field, Shown};
+use crate::service::control::{ControlView, Field};
 use crate::service::livebox::Activity;
 use crate::service::topology::Topology;
 
@@ -126,7 +126,7 @@ struct Values {
 }
 
 impl Values {
-    fn new(shown: Shown, typed: &[Field]) -> Self {
+    fn new(shown: ControlView, typed: &[Field]) -> Self {
         let text = |number: Option<u8>| number.map(|number| number.to_string());
         let mut values = Self {
             url: shown.url.unwrap_or_default(),

@@ -122,9 +122,7 @@ pub(in crate::http) async fn reload(
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
     let notice = match state.service.reload().await {
-        Ok(changes) => {
-            Notice::good(&format!("The configuration was read again: {}", changes.in_words()))
-        }
+        Ok(changes) => Notice::good(&format!("Configuration reloaded: {}", changes.summary())),
         Err(refused) => {
             let problems = refused.problems().iter().map(|problem| format!("; {problem}"));
             let problems: String = problems.collect();
