@@ -256,18 +256,26 @@ pub fn size_in_words(bytes: u64) -> String {
     format!("{size:.2} {unit}")
 }
 
-/// A span for display: `1d 2h 3m 4s`, without parts that are zero.
+/// A number of bits per second for display: `750 kbit/s`, `2.5 Mbit/s`.
+pub fn rate_in_words(bps: u64) -> String {
+    match bps {
+        0..1_000_000 => format!("{} kbit/s", bps / 1000),
+        1_000_000.. => format!("{:.1} Mbit/s", bps as f64 / 1_000_000.0),
+    }
+}
+
+/// A duration for display: `1 d 2 h 3 min 4 s`, without parts that are zero.
 pub fn duration_in_words(span: Duration) -> String {
     let seconds = span.as_secs();
     let parts = [
-        (seconds / 86_400, 'd'),
-        (seconds / 3600 % 24, 'h'),
-        (seconds / 60 % 60, 'm'),
-        (seconds % 60, 's'),
+        (seconds / 86_400, "d"),
+        (seconds / 3600 % 24, "h"),
+        (seconds / 60 % 60, "min"),
+        (seconds % 60, "s"),
     ];
-    let parts = parts.iter().filter(|(count, _)| *count > 0);
-    let words: Vec<_> = parts.map(|(count, unit)| format!("{count}{unit}")).collect();
-    if words.is_empty() { "0s".to_owned() } else { words.join(" ") }
+    let shown = parts.iter().filter(|(count, _)| *count > 0);
+    let words: Vec<_> = shown.map(|(count, unit)| format!("{count} {unit}")).collect();
+    if words.is_empty() { "0 s".to_owned() } else { words.join(" ") }
 }
 
 #[cfg(test)]
@@ -344,13 +352,16 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_spans_are_printed_for_display() {
+    fn sizes_rates_and_durations_are_printed_with_units() {
         for (bytes, words) in
             [(0, "0 B"), (1023, "1023 B"), (81_408, "79.50 KB"), (5 << 30, "5.00 GB")]
         {
             assert_eq!(size_in_words(bytes), words);
         }
-        for (seconds, words) in [(0, "0s"), (93_784, "1d 2h 3m 4s"), (3600, "1h")] {
+        for (bps, words) in [(0, "0 kbit/s"), (750_400, "750 kbit/s"), (2_480_000, "2.5 Mbit/s")] {
+            assert_eq!(rate_in_words(bps), words);
+        }
+        for (seconds, words) in [(0, "0 s"), (93_784, "1 d 2 h 3 min 4 s"), (3600, "1 h")] {
             assert_eq!(duration_in_words(Duration::from_secs(seconds)), words);
         }
     }

@@ -17,6 +17,7 @@ pub use self::feed::Feed;
 use super::plan::Plan;
 use super::process::{Encoders, FeedPipeline, StreamPipeline};
 use crate::base::backoff::Backoff;
+use crate::base::units::rate_in_words;
 use crate::config::diff::Diff;
 use crate::config::settings::{self, Mode, Settings, Sound, Source};
 use crate::engine::first_frame::{MAX_FAILED_RUNS, first_or_end};
@@ -396,10 +397,10 @@ impl Stream {
                 | Source::Rtsp(_)
                 | Source::Made(_)
                 | Source::Unpacked(_) => format!(
-                    "{}, {} frames a second, {}bit/s",
+                    "{}, {} frames per second, {}",
                     plan.size(),
                     plan.fps(),
-                    plan.stream.bitrate
+                    rate_in_words(plan.stream.bitrate.bps().into())
                 ),
             },
             name: plan.stream.name,

@@ -20,7 +20,7 @@ use super::access::redact_page;
 use super::error::json;
 use super::pages::{self, Links};
 use crate::base::time::now;
-use crate::base::units::{duration_in_words, size_in_words};
+use crate::base::units::{duration_in_words, rate_in_words, size_in_words};
 use crate::http::state::State;
 use crate::model::status::{Closed, Snapshot};
 
@@ -49,6 +49,10 @@ struct Page<'a> {
 impl Page<'_> {
     fn size(&self, bytes: &u64) -> String {
         size_in_words(*bytes)
+    }
+
+    fn rate(&self, bps: &u64) -> String {
+        rate_in_words(*bps)
     }
 
     fn span(&self, span: &Duration) -> String {

@@ -161,7 +161,7 @@ pub struct Stream {
     pub clients: Vec<Client>,
     /// `on-demand`, `continuous`, or how long the feed runs after its last reader.
     pub mode: String,
-    /// The configured format: `1280x720, 30 frames a second, 2Mbit/s`.
+    /// The configured format: `1280x720, 30 frames per second, 2.0 Mbit/s`.
     pub set_to: String,
     /// Size, codec and profile from the SPS.
     pub picture: Option<Picture>,

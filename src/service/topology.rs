@@ -215,7 +215,8 @@ impl Topology {
             Some(Recordable { name: stream.name.clone(), plan: stream.record.clone(), source })
         });
         // The response to a single request cannot be recorded.
-        let is_continuous = |stream: &&settings::ByteStream| stream.client != settings::Client::Shot;
+        let is_continuous =
+            |stream: &&settings::ByteStream| stream.client != settings::Client::Shot;
         let bytes = settings.byte_streams.iter().filter(is_continuous).filter_map(|stream| {
             let source = Source::Bytes(Arc::clone(self.bytes.find(&stream.name)?));
             Some(Recordable { name: stream.name.clone(), plan: stream.record.clone(), source })

@@ -88,7 +88,7 @@ fn a_viewer_is_shown_streams_and_an_operator_the_box() {
 
     let viewers = home().answer().text();
     assert!(viewers.contains("/camera.m3u8") && viewers.contains("<video"), "{viewers}");
-    for part in ["far", "Readers", "x264enc", "API", "/api/"] {
+    for part in ["far", "Viewers", "x264enc", "API", "/api/"] {
         assert!(!viewers.contains(part), "{part} is not for viewers: {viewers}");
     }
     for link in ["href=\"/stat\"", "href=\"/recordings\"", "href=\"/dashboard\""] {
@@ -97,7 +97,7 @@ fn a_viewer_is_shown_streams_and_an_operator_the_box() {
 
     // At once: nobody has shown the password before.
     let operators = home().header("Authorization", secret).answer().text();
-    assert!(operators.contains("far") && operators.contains("Readers"), "{operators}");
+    assert!(operators.contains("far") && operators.contains("Viewers"), "{operators}");
     let wrong = home().header("Authorization", "Basic YW55Ym9keTpndWVzcw==").answer();
     assert_eq!((wrong.status(), wrong.text().contains("far")), (200, false));
 }
@@ -114,11 +114,11 @@ fn a_viewer_with_the_password_of_a_stream_does_not_count_as_one_who_guesses() {
     let home = |secret: &str| livebox.http().request("GET", "/").header("Authorization", secret);
 
     let viewers = home("Basic YW55Ym9keTpvd24=").answer().text();
-    assert!(viewers.contains("/front.mp4") && !viewers.contains("Readers"), "{viewers}");
+    assert!(viewers.contains("/front.mp4") && !viewers.contains("Viewers"), "{viewers}");
     assert_eq!(livebox.log().count("wrong password"), 0);
     // An operator sees streams with passwords as well, by one check.
     let operators = home("Basic YW55Ym9keTpzZWNyZXQ=").answer().text();
-    assert!(operators.contains("/front.mp4") && operators.contains("Readers"), "{operators}");
+    assert!(operators.contains("/front.mp4") && operators.contains("Viewers"), "{operators}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 use crate::base::system;
 use crate::base::time::now;
+use crate::base::units::rate_in_words;
 use crate::http::access::Caller;
 use crate::http::error::ApiError;
 use crate::http::pages::flash::Notice;
@@ -246,7 +247,7 @@ fn row(push: &Push, own: Option<&PushName>, now: Instant) -> Row {
         wanted: push.is_wanted(),
         waits: matches!(status.state, status::State::Waiting { .. }),
         is_own: Some(&status.name) == own,
-        bitrate: format!("{} kbit/s", status.bitrate / 1000),
+        bitrate: rate_in_words(status.bitrate),
         advice: push.preflight().advice,
         push: status,
     }

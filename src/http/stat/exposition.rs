@@ -23,6 +23,6 @@ impl Metrics {
     }
 
     fn line(&mut self, text: impl Display) {
-        writeln!(self.0, "{text}").expect("a String takes all");
+        writeln!(self.0, "{text}").expect("writing to a String cannot fail");
     }
 }

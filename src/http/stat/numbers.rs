@@ -1,4 +1,4 @@
-//! The numbers for programs, as `web/stat.schema.json` describes them.
+//! The figures of `/stat.json`; `web/stat.schema.json` describes them.
 
 use serde::Serialize;
 
@@ -7,7 +7,8 @@ use super::rounding::{hundredths, next_retry};
 use crate::base::time::iso_s;
 use crate::model::status::{self, Snapshot};
 
-/// Grows by one when a field goes or changes its meaning; new ones may come any time.
+/// Incremented when a field is removed or changes its meaning; fields may be added
+/// at any time.
 const SCHEMA: u32 = 2;
 
 /// `GET /stat.json`.
@@ -33,7 +34,7 @@ pub(super) struct Stat<'a> {
     pub(super) recordings: Recordings<'a>,
 }
 
-/// A new setting that gave nothing, since the configuration was read last.
+/// A unit that was rolled back to its earlier settings since the last reload.
 #[derive(Serialize)]
 pub(super) struct RolledBack<'a> {
     /// `feed NAME` or `stream NAME`.
@@ -41,10 +42,10 @@ pub(super) struct RolledBack<'a> {
     pub(super) reason: &'a str,
 }
 
-/// Something of the box that does not work.
+/// A folder or another part of the service that does not work.
 #[derive(Serialize)]
 pub(super) struct Problem<'a> {
-    /// The key of the configuration that it is about.
+    /// The key of the configuration.
     what: &'static str,
     text: &'a str,
 }
@@ -52,9 +53,9 @@ pub(super) struct Problem<'a> {
 /// Over all streams and pushes, since the start of the service.
 #[derive(Serialize)]
 pub(super) struct Totals {
-    /// Bytes handed to viewers.
+    /// Bytes sent to viewers.
     pub(super) client_bytes: u64,
-    /// Bytes that feeds gave.
+    /// Bytes received from feeds.
     pub(super) internal_bytes: u64,
     pub(super) push_bytes: u64,
     /// Connected readers: viewers and pushes.
@@ -68,7 +69,7 @@ pub(super) struct Feed<'a> {
     pub(super) running: bool,
     pub(super) state: &'static str,
     pub(super) readers: usize,
-    /// What it has given, encoded.
+    /// Encoded bytes received from it.
     pub(super) bytes: u64,
     pub(super) restarts: u32,
     pub(super) ends: Vec<End>,
@@ -84,18 +85,18 @@ pub(super) struct Stream<'a> {
     pub(super) state: &'static str,
     pub(super) next_retry_s: Option<f64>,
     pub(super) clients: usize,
-    /// Handed to viewers since the start of the service.
+    /// Bytes sent to viewers since the start of the service.
     pub(super) bytes: u64,
     pub(super) bytes_in: u64,
-    /// Bits a second and frames a second, as measured.
+    /// Measured bits per second and frames per second.
     pub(super) bitrate: Option<u64>,
     pub(super) fps: Option<f64>,
     pub(super) frames: u64,
-    /// Frames that readers were too slow for.
+    /// Frames that slow readers missed.
     pub(super) lost: u64,
-    /// Frames left out before the encoder, which was too slow for them.
+    /// Frames dropped before the encoder because it was too slow.
     pub(super) dropped: u64,
-    /// Frames left out because they were damaged.
+    /// Frames dropped because they were damaged.
     pub(super) malformed: u64,
     pub(super) restarts: u32,
     pub(super) ends: Vec<End>,
@@ -105,12 +106,12 @@ pub(super) struct Stream<'a> {
     pub(super) height: Option<u32>,
     pub(super) codecs: Option<&'a str>,
     pub(super) encoder: Option<&'a str>,
-    /// Only where `pages.clients` is on.
+    /// Only if `pages.clients` is on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) client_list: Option<Vec<Client>>,
 }
 
-/// A stream whose bytes livebox only passes on.
+/// A byte stream.
 #[derive(Serialize)]
 pub(super) struct ByteStream<'a> {
     pub(super) name: &'a str,
@@ -120,9 +121,9 @@ pub(super) struct ByteStream<'a> {
     pub(super) state: &'static str,
     pub(super) next_retry_s: Option<f64>,
     pub(super) clients: usize,
-    /// Handed to viewers since the start of the service.
+    /// Bytes sent to viewers since the start of the service.
     pub(super) bytes: u64,
-    /// Bytes that viewers were too slow for.
+    /// Bytes that slow viewers missed.
     pub(super) lost_bytes: u64,
     pub(super) restarts: u32,
     pub(super) ends: Vec<End>,
@@ -200,7 +201,7 @@ pub(super) fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
     }
 }
 
-/// Each feed once, with what all its streams have of it.
+/// Each feed once, with the sums of its streams.
 fn feeds<'a>(streams: &'a [status::Stream], shared: &'a [status::Feed]) -> Vec<Feed<'a>> {
     let mut feeds: Vec<Feed<'_>> = Vec::new();
     for stream in streams {
@@ -225,14 +226,17 @@ fn feeds<'a>(streams: &'a [status::Stream], shared: &'a [status::Feed]) -> Vec<F
             last_error: failure.as_ref().map(ToString::to_string),
         });
     }
-    let is_left = |feed: &&status::Feed| streams.iter().all(|stream| stream.feed != feed.name);
-    feeds.extend(shared.iter().filter(is_left).map(|feed| unseen(feed, streams)));
+    let has_no_stream =
+        |feed: &&status::Feed| streams.iter().all(|stream| stream.feed != feed.name);
+    feeds.extend(
+        shared.iter().filter(has_no_stream).map(|feed| feed_without_video_stream(feed, streams)),
+    );
     feeds
 }
 
-/// A feed whose pictures no stream shows: one that gives sound, or from which
-/// others are made. What it gives is counted there.
-fn unseen<'a>(feed: &'a status::Feed, streams: &[status::Stream]) -> Feed<'a> {
+/// A feed of which no stream shows the video: an audio feed, or the source of other
+/// feeds, which count its bytes.
+fn feed_without_video_stream<'a>(feed: &'a status::Feed, streams: &[status::Stream]) -> Feed<'a> {
     let of_feed = streams.iter().filter(|stream| feed.streams.contains(&stream.name));
     Feed {
         name: feed.name.as_str(),

@@ -1,4 +1,4 @@
-//! What is recorded, in numbers, and what that costs the disk.
+//! Figures of recordings and of their disk.
 
 use serde::Serialize;
 
@@ -73,12 +73,20 @@ pub(super) fn metrics(text: &mut Metrics, all: &status::Recordings) {
     let total = all.total();
     text.family("livebox_recordings", "gauge", "Recordings on the disk.");
     text.value("livebox_recordings", &[], total.count);
-    text.family("livebox_recordings_bytes", "gauge", "Their bytes.");
+    text.family("livebox_recordings_bytes", "gauge", "Bytes of all recordings.");
     text.value("livebox_recordings_bytes", &[], total.bytes);
-    text.family("livebox_recordings_written_bytes_total", "counter", "Written to the disk.");
+    text.family(
+        "livebox_recordings_written_bytes_total",
+        "counter",
+        "Bytes of recordings written to the disk.",
+    );
     text.value("livebox_recordings_written_bytes_total", &[], total.written);
     if let Some(free) = all.free {
-        text.family("livebox_recordings_free_bytes", "gauge", "Room left on their disk.");
+        text.family(
+            "livebox_recordings_free_bytes",
+            "gauge",
+            "Free bytes on the disk of the recordings.",
+        );
         text.value("livebox_recordings_free_bytes", &[], free);
     }
 }
