@@ -56,7 +56,7 @@ fn a_missing_folder_and_a_file_that_is_there_are_told_at_once() {
     let folder = tempfile::tempdir().expect("there is room for a folder");
     let (there, lost) = (folder.path().join("there.mp4"), folder.path().join("lost/a.mp4"));
     fs::write(&there, "precious").expect("the folder is writable");
-    for (file, why) in [(&there, "is there already"), (&lost, "there is no folder")] {
+    for (file, why) in [(&there, "exists already"), (&lost, "there is no folder")] {
         let ended = livebox(&["stream", "--output", &file.display().to_string()], "");
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
         assert!(ended.stderr.contains(why), "{}", ended.stderr);

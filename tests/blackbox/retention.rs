@@ -128,7 +128,7 @@ fn nothing_is_deleted_by_its_age_before_the_clock_is_set_and_names_tell_so() {
     let start = || Launch::with(&config).env("PATH", &path).start();
 
     let livebox = start();
-    livebox.log().wait_for("the clock is not set by the network yet", LIMIT);
+    livebox.log().wait_for("the network has not set the clock yet", LIMIT);
     steer(&livebox, "start");
     // The recent one may have begun in the same second.
     let is_it = |one: &Value| name_of(one).ends_with("_unset-clock.mp4");

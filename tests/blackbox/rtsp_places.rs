@@ -57,7 +57,7 @@ fn one_address_gets_half_of_the_places_and_a_session_that_is_torn_down_frees_its
 
     assert!(playing(&livebox, GREEDY).is_none(), "it has half of the places");
     assert!(playing(&livebox, OTHER).is_some());
-    livebox.log().wait_for("too many players", LIMIT);
+    livebox.log().wait_for("too many connections", LIMIT);
 
     // Its connection stays open.
     assert_eq!(playing_there[0].ask("TEARDOWN").0, 200);
