@@ -1,19 +1,19 @@
-//! What the service and a pipeline host say to each other over a socket pair.
+//! Messages between the service and a pipeline host, over a socket pair.
 //!
-//! A message has a head, which says what it is, and a payload of bytes, often
-//! none. On the wire:
+//! A message has a head with its kind and fields, and a payload of bytes, often
+//! empty. On the wire:
 //!
 //! | bytes | what |
 //! | --- | --- |
 //! | 1 | [`VERSION`] |
 //! | 1 | reserved, 0 |
-//! | 2 | length of the head, little-endian, at most [`LONGEST_HEAD`] |
-//! | 4 | length of the payload, little-endian, at most [`LONGEST_PAYLOAD`] |
+//! | 2 | length of the head, little-endian, at most [`MAX_HEAD_BYTES`] |
+//! | 4 | length of the payload, little-endian, at most [`MAX_PAYLOAD_BYTES`] |
 //! | … | the head, as `postcard` writes [`ToHost`] or [`FromHost`] |
-//! | … | the payload as it is |
+//! | … | the payload |
 //!
-//! A host is a program of the same version as its service. The service does not
-//! trust it all the same: it parses what strangers send, and may be taken over.
+//! A host is the same program as its service, in the same version. The service
+//! does not trust it: it parses foreign bytes, and an attacker may control it.
 
 pub mod answer;
 pub mod job;
@@ -30,116 +30,114 @@ use crate::base::time::MediaTime;
 use crate::model::status::{Encoder, Failure};
 use crate::model::unit::TrackKind;
 
-/// Both sides have the same, or do not talk.
+/// Messages of another version are refused.
 pub const VERSION: u8 = 2;
 
-/// A head is no longer: the longest holds a few names and a sentence.
-pub const LONGEST_HEAD: usize = 16 << 10;
+/// Limit of a head: the longest holds a few names and a sentence.
+pub const MAX_HEAD_BYTES: usize = 16 << 10;
 
-/// A payload is no longer: an uncompressed picture of 4096×4096 as PNG.
-pub const LONGEST_PAYLOAD: usize = 64 << 20;
+/// Limit of a payload: a PNG of 4096×4096 that does not compress.
+pub const MAX_PAYLOAD_BYTES: usize = 64 << 20;
 
-/// Room that is made before a read: a frame mostly, and no more than this of
-/// what a message announces, which may never come.
-const LEAST_ROOM: usize = 16 << 10;
-const MOST_ROOM: usize = 256 << 10;
+/// Bounds of the space reserved before a read: usually a frame; never all that a
+/// message announces, as it may not arrive.
+const MIN_RESERVE_BYTES: usize = 16 << 10;
+const MAX_RESERVE_BYTES: usize = 256 << 10;
 
-/// Bytes in front of the head.
-const PREFIX: usize = 8;
+/// Bytes before the head.
+const PREFIX_BYTES: usize = 8;
 
 /// From the service to a host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToHost {
-    /// Log what it does, to standard error; comes before the job if it does.
+    /// Log at debug to standard error. Sent before the job, if at all.
     Debug,
-    /// What it is for; sent once.
+    /// The job of the host; sent once.
     Job {
         job: Job,
-        /// Bytes of memory that the host may take, in place of what is usual for its job.
+        /// Memory limit in bytes; without it, the default of the job.
         memory: Option<u64>,
-        /// When the media timeline began ([`MediaTime::began_ns`]).
+        /// The start of the media timeline ([`MediaTime::began_ns`]).
         began_ns: u64,
     },
-    /// A piece of what the job works on; the payload.
+    /// Input of the job, in the payload.
     Data,
-    /// An access unit of a stream; the payload.
+    /// An access unit of a stream, in the payload.
     Unit(Unit),
-    /// No more follows.
+    /// The end of the input.
     End,
-    /// What a run of a feed family is to do. The service numbers its runs, each
-    /// number is used once.
+    /// An order for a run of a feed family. The service numbers the runs and uses
+    /// each number once.
     Run { run: u32, order: Order },
 }
 
-/// What a run in the host of a feed family is to do.
+/// An order for a run in the host of a feed family.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Order {
-    /// Begin; the payload is what it is to do (`engine/work`). In a run that goes
-    /// on, what it is to do from now on.
+    /// Start with the work in the payload (`engine/work`). For a running run: change
+    /// to this work.
     Work,
-    /// What to encode with, or why nothing encodes.
+    /// The encoder to use, or why there is none.
     Encoder(Result<Encoder, Failure>),
-    /// A piece of the bytes that it takes apart; the payload.
+    /// Bytes to demultiplex, in the payload.
     Data,
-    /// End; it answers with [`answer::News::Ended`] when it has let go of everything.
+    /// Stop; answered with [`answer::News::Ended`] when all resources are released.
     Stop,
 }
 
-/// From a host to the service: `A` is what its kind of job answers
-/// ([`job::JobKind`]).
+/// From a host to the service. `A` is the answer of its job ([`job::JobKind`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum FromHost<A> {
     Answer(A),
-    /// The job cannot be done; the host ends.
+    /// The job has failed; the host exits.
     Failed(Failure),
 }
 
-/// One access unit on its way into a pipeline: H.264 in Annex B form, or a raw
-/// AAC frame. Its times are those of the service, and come back as they are.
+/// An access unit for a pipeline: H.264 in Annex B form, or a raw AAC frame. Its
+/// times are media times, which the host returns unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
     pub track: TrackKind,
     pub pts: MediaTime,
     pub dts: MediaTime,
     pub duration: Duration,
-    /// Whether a decoder can start here.
+    /// Whether it is a key frame.
     pub key: bool,
     /// Whether units before it are missing.
     pub gap: bool,
 }
 
-/// A message that breaks the rules above; nothing after it can be read.
+/// A malformed message; nothing after it can be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadMessage {
     #[error("a message of version {0}")]
     Version(u8),
     #[error("a message that is too long")]
     TooLong,
-    #[error("a message that makes no sense")]
+    #[error("a message that cannot be decoded")]
     Malformed,
 }
 
-/// The beginning of a message with this head, which a payload of `payload`
-/// bytes follows.
+/// Encodes the prefix and head of a message whose payload has `payload` bytes.
 ///
 /// # Errors
-/// One of the two is too long.
+/// Head or payload exceeds its limit.
 pub fn encode(head: &impl Serialize, payload: usize) -> Result<Vec<u8>, BadMessage> {
-    let mut message = vec![0; PREFIX];
+    let mut message = vec![0; PREFIX_BYTES];
     let head_length = {
         message = postcard::to_extend(head, message).map_err(|_| BadMessage::Malformed)?;
-        message.len() - PREFIX
+        message.len() - PREFIX_BYTES
     };
-    if head_length > LONGEST_HEAD || payload > LONGEST_PAYLOAD {
+    if head_length > MAX_HEAD_BYTES || payload > MAX_PAYLOAD_BYTES {
         return Err(BadMessage::TooLong);
     }
     message[0] = VERSION;
     message[2..4].copy_from_slice(&(head_length as u16).to_le_bytes());
-    message[4..PREFIX].copy_from_slice(&(payload as u32).to_le_bytes());
+    message[4..PREFIX_BYTES].copy_from_slice(&(payload as u32).to_le_bytes());
     Ok(message)
 }
 
-/// Finds the messages in what a socket gives.
+/// Decodes messages from the bytes of a socket.
 #[derive(Debug)]
 pub struct Decoder<T> {
     read: BytesMut,
@@ -153,42 +151,41 @@ impl<T> Default for Decoder<T> {
 }
 
 impl<T: DeserializeOwned> Decoder<T> {
-    /// Where to put what is read next, with room for some of what is missing of
-    /// the message that has begun.
+    /// The buffer for the next read, with space for part of the current message.
     pub fn buffer(&mut self) -> &mut BytesMut {
         let missing = self.announced().saturating_sub(self.read.len());
-        self.read.reserve(missing.clamp(LEAST_ROOM, MOST_ROOM));
+        self.read.reserve(missing.clamp(MIN_RESERVE_BYTES, MAX_RESERVE_BYTES));
         &mut self.read
     }
 
-    /// The length of the message that has begun, as far as that is known.
+    /// The length of the current message; 0 until its prefix is complete.
     fn announced(&self) -> usize {
-        let Some(prefix) = self.read.first_chunk::<PREFIX>() else { return 0 };
+        let Some(prefix) = self.read.first_chunk::<PREFIX_BYTES>() else { return 0 };
         let [_, _, head @ .., p0, p1, p2, p3] = *prefix;
         let payload = u32::from_le_bytes([p0, p1, p2, p3]) as usize;
-        PREFIX + usize::from(u16::from_le_bytes(head)) + payload
+        PREFIX_BYTES + usize::from(u16::from_le_bytes(head)) + payload
     }
 
-    /// The next whole message; nothing until more is read. Memory is taken as
-    /// bytes come, not as a message announces.
+    /// The next complete message; `None` until more is read. Memory grows with the
+    /// bytes received, not with announced lengths.
     ///
     /// # Errors
-    /// What was read is no message.
+    /// The bytes are not a message.
     pub fn decode(&mut self) -> Result<Option<(T, Bytes)>, BadMessage> {
-        let Some(prefix) = self.read.first_chunk::<PREFIX>() else { return Ok(None) };
+        let Some(prefix) = self.read.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
         let [version, _, head @ .., p0, p1, p2, p3] = *prefix;
         if version != VERSION {
             return Err(BadMessage::Version(version));
         }
         let head = usize::from(u16::from_le_bytes(head));
         let payload = u32::from_le_bytes([p0, p1, p2, p3]) as usize;
-        if head > LONGEST_HEAD || payload > LONGEST_PAYLOAD {
+        if head > MAX_HEAD_BYTES || payload > MAX_PAYLOAD_BYTES {
             return Err(BadMessage::TooLong);
         }
-        if self.read.len() < PREFIX + head + payload {
+        if self.read.len() < PREFIX_BYTES + head + payload {
             return Ok(None);
         }
-        self.read.advance(PREFIX);
+        self.read.advance(PREFIX_BYTES);
         let head = self.read.split_to(head);
         let (head, rest) = postcard::take_from_bytes(&head).map_err(|_| BadMessage::Malformed)?;
         if !rest.is_empty() {
@@ -291,7 +288,7 @@ mod tests {
         assert_eq!(refused(&|bad| bad[0] = 9), BadMessage::Version(9));
         assert_eq!(refused(&|bad| bad[2..4].fill(0xff)), BadMessage::TooLong);
         assert_eq!(refused(&|bad| bad[4..8].fill(0xff)), BadMessage::TooLong);
-        assert_eq!(refused(&|bad| bad[PREFIX] = 77), BadMessage::Malformed);
+        assert_eq!(refused(&|bad| bad[PREFIX_BYTES] = 77), BadMessage::Malformed);
         assert_eq!(
             refused(&|bad| {
                 bad[2] += 1;
@@ -299,8 +296,11 @@ mod tests {
             }),
             BadMessage::Malformed
         );
-        assert_eq!(encode(&"x".repeat(LONGEST_HEAD), 0), Err(BadMessage::TooLong));
-        assert_eq!(encode(&FromHost::Answer(Done), LONGEST_PAYLOAD + 1), Err(BadMessage::TooLong));
+        assert_eq!(encode(&"x".repeat(MAX_HEAD_BYTES), 0), Err(BadMessage::TooLong));
+        assert_eq!(
+            encode(&FromHost::Answer(Done), MAX_PAYLOAD_BYTES + 1),
+            Err(BadMessage::TooLong)
+        );
     }
 
     proptest! {

@@ -219,7 +219,9 @@ fn control_page(service: &mut web::ServiceConfig) {
         .service(form("recordings/{name}/delete", web::post().to(recordings::delete_form)))
         .service(form("streams/{name}/record/start", web::post().to(recordings::start_form)))
         .service(form("streams/{name}/record/stop", web::post().to(recordings::stop_form)));
-    service.service(resource("/dashboard/recordings", READ).route(read().to(recordings::desk)));
+    service.service(
+        resource("/dashboard/recordings", READ).route(read().to(recordings::dashboard_page)),
+    );
 }
 
 /// A resource that answers other methods with the ones it has.

@@ -1,4 +1,4 @@
-//! What hosts answer, by the kind of their job.
+//! Answers of hosts, by the kind of their job.
 
 use std::time::Duration;
 
@@ -10,89 +10,88 @@ use crate::model::status::{Encoder, Failure};
 use crate::model::track::AudioInfo;
 use crate::model::unit::TrackKind;
 
-/// The job is done; the payload is what was made, if anything.
+/// The job is done; its output, if any, is the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done;
 
-/// Of a job that has no answer.
+/// For jobs without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Nothing {}
 
-/// What was found in bytes.
+/// The result of looking for a picture in bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Extracted {
-    /// A picture; the payload.
+    /// A picture, in the payload.
     Picture {
-        /// What it is, as a GStreamer media type: `image/jpeg, …`.
+        /// Its GStreamer media type: `image/jpeg, …`.
         caps: String,
     },
-    /// There is sound, but no picture.
+    /// There is audio but no video.
     NoVideo,
-    /// The bytes cannot be taken apart, or have ended ([`Failure::Ended`]).
+    /// The bytes cannot be demultiplexed, or have ended ([`Failure::Ended`]).
     NotUnderstood(Failure),
 }
 
-/// Which elements there are.
+/// The installed GStreamer and its missing elements.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Elements {
-    /// As GStreamer names itself: `GStreamer 1.22.0`.
+    /// As GStreamer reports it: `GStreamer 1.22.0`.
     pub version: String,
-    /// Of those that were asked for, each that is missing, with the Debian
-    /// package that has it where one is known.
+    /// Requested elements that are missing, with their Debian package if known.
     pub missing: Vec<(String, Option<String>)>,
 }
 
-/// A picture of a stream; the payload is a JPEG. More follow.
+/// A picture of a stream, as JPEG in the payload. Sent repeatedly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Picture {
-    /// That of the access unit which it was.
+    /// The time of its access unit.
     pub pts: MediaTime,
 }
 
-/// How much of a stream was sent on, in bytes since the beginning. More follow.
+/// Bytes sent since the start of the push. Sent repeatedly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
-    /// Given to the kernel.
+    /// Written to the socket.
     pub written: u64,
-    /// Of these, those that the receiver's machine has acknowledged.
+    /// Of these, acknowledged by the receiver's TCP.
     pub acknowledged: u64,
 }
 
-/// News of a run of a feed family. More follow.
+/// News of a run of a feed family. Sent repeatedly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunNews {
-    /// As the service numbers it.
+    /// The number the service gave it.
     pub run: u32,
     pub news: News,
 }
 
-/// What a run of a feed family has to tell.
+/// What a run of a feed family reports.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum News {
-    /// Units follow, none from before `begin`.
+    /// Access units follow, none of them earlier than `begin`.
     Begins {
         begin: MediaTime,
-        /// The nominal duration of a frame, where there will be video.
+        /// The nominal frame duration, if there is video.
         video: Option<Duration>,
         audio: bool,
-        /// Bits a second, about.
+        /// Approximate bits per second.
         bitrate: u32,
     },
-    /// No more follow until it begins again.
+    /// No access units follow until the next `Begins`.
     Pauses,
-    /// An encoded frame; the payload, as an access unit has it.
+    /// An access unit, in the payload.
     Unit { track: TrackKind, pts: MediaTime, dts: MediaTime, duration: Option<Duration> },
-    /// How to decode the sounds that follow.
+    /// The audio configuration of the units that follow.
     Sound(AudioInfo),
-    /// What a feed gives to those who share it.
+    /// The tracks that a shared feed provides.
     Gives(Given),
-    /// What a run encodes with.
+    /// The encoder of the run.
     Encoder(Encoder),
-    /// What the camera cannot be told of what is wanted of it.
+    /// Configured controls that the camera refused, one sentence each.
     Controls(Vec<String>),
-    /// So many frames of a feed, and so many that were left out because
-    /// something was too slow for them, since the run began.
+    /// Frames of a feed since the start of the run, and frames dropped because
+    /// something was too slow.
     Counts { frames: u64, dropped: u64 },
-    /// The run is over, for this reason; the last of it.
+    /// The run has ended for this reason. Sent last.
     Ended(Failure),
 }

@@ -13,15 +13,15 @@ use crate::base::time::MediaTime;
 use crate::model::picture::Format;
 use crate::model::track::AudioInfo;
 
-/// A kind of job, and what its hosts answer.
+/// A kind of job and the type of its answer.
 pub trait JobKind: Into<Job> {
     type Answer: Serialize + DeserializeOwned + Send;
 }
 
-/// Each job stands in a type of its own.
+/// One type per job.
 macro_rules! jobs {
     ($($kind:ident($content:ty) -> $answer:ty),+ $(,)?) => {
-        /// What a host is for. It ends with its socket, whatever it does.
+        /// The job of a host. The host exits when its socket is closed.
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         pub enum Job {
             $($kind($content)),+
@@ -54,8 +54,8 @@ jobs! {
     EndCommands(EndCommands) -> Nothing,
 }
 
-/// A picture of the last of some H.264 access units in Annex B form, of which
-/// the first is a key frame; each comes as `ToHost::Data`.
+/// Render the last of several H.264 access units in Annex B form, each sent as
+/// `ToHost::Data`; the first is a key frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Picture {
     pub format: Format,
@@ -63,81 +63,78 @@ pub struct Picture {
     pub size: Option<(u32, u32)>,
 }
 
-/// A picture of one that needs no other; it comes as `ToHost::Data`.
+/// Convert one intra-coded picture, sent as `ToHost::Data`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Still {
-    /// What it is, as a GStreamer media type: `image/jpeg, …`.
+    /// Its GStreamer media type: `image/jpeg, …`.
     pub caps: String,
     pub format: Format,
-    /// The picture becomes no wider.
+    /// Maximum width of the result.
     pub width: Option<u32>,
 }
 
-/// The first picture of some bytes that needs no other; they come as
-/// `ToHost::Data`, in order.
+/// Find the first intra-coded picture in bytes, sent in order as `ToHost::Data`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extract {
-    /// What the bytes are, where that is known, as a GStreamer media type.
+    /// The GStreamer media type of the bytes, if known.
     pub caps: Option<String>,
 }
 
-/// The pictures of a stream as Motion JPEG; its video comes as `ToHost::Unit`.
+/// Encode a stream as Motion JPEG; its video is sent as `ToHost::Unit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mjpeg {
-    /// Of the JPEG, 1 to 100.
+    /// JPEG quality, 1 to 100.
     pub quality: u8,
     /// Width and height to scale to.
     pub size: Option<(u32, u32)>,
     /// The decoding time of the first unit.
     pub begin: MediaTime,
-    /// Which decoder to take of those that are installed, modulo their number.
+    /// Index of the decoder among those installed, modulo their number.
     pub decoder: u32,
 }
 
-/// Send a stream, which comes as `ToHost::Unit`, to a receiver of RTMP.
-/// At `ToHost::End` the receiver is told, and the host ends.
+/// Send a stream, which arrives as `ToHost::Unit`, to an RTMP receiver. At
+/// `ToHost::End` the host unpublishes the stream and exits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Push {
-    /// The launch line of the pipeline; without the URL, which is a secret.
+    /// The launch line of the pipeline without the URL, which is a secret.
     pub line: String,
     /// With the key.
     #[serde(with = "secret::revealed")]
     pub url: Secret,
-    /// The key by itself, which messages must not show either.
+    /// The key alone, to remove it from messages.
     #[serde(with = "secret::revealed::option")]
     pub key: Option<Secret>,
-    /// A PEM file whose certificates are trusted besides those of the system.
+    /// A PEM file of certificates to trust besides those of the system.
     pub ca: Option<PathBuf>,
-    /// The sound of the stream, where that is sent.
+    /// The audio of the stream, if it is sent.
     pub audio: Option<AudioInfo>,
-    /// The FLV tag that tells the receiver what follows, in the place of what
-    /// the pipeline would tell.
+    /// The FLV tag with `onMetaData`, sent in place of that of the muxer.
     pub metadata: Option<Bytes>,
     /// The decoding time of the first unit.
     pub begin: MediaTime,
 }
 
-/// Runs of a feed, of the streams that show it and of the feeds that are made
-/// from it; `ToHost::Run` begins and ends them.
+/// Execute the runs of a feed, its streams and the feeds derived from it;
+/// `ToHost::Run` starts and stops them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Family {
-    /// What the bytes of strangers come from, if they do: all else is out of
-    /// reach of the host.
+    /// The origin of foreign bytes, if there are any: the host is confined to it.
     pub source: Option<Foreign>,
 }
 
-/// Where the bytes of strangers come from.
+/// The origin of foreign bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Foreign {
-    /// A server of RTSP that is asked at this port.
+    /// An RTSP server at this port.
     Network { port: u16 },
-    /// Files in a folder.
+    /// Files in this folder.
     Folder(PathBuf),
-    /// The service.
+    /// The service, over the socket.
     Service,
 }
 
-/// Say which of these elements are missing.
+/// List which of these elements are missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckElements {
     pub elements: Vec<String>,
@@ -146,24 +143,23 @@ pub struct CheckElements {
 /// Open an encoder for a moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TryEncoder {
-    /// The name of GStreamer's element.
+    /// The name of the GStreamer element.
     pub element: String,
 }
 
-/// Make a file of fragments one with its index in front.
+/// Convert a fragmented MP4 into one with its index in front.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FinishRecording {
     pub from: PathBuf,
     pub to: PathBuf,
-    /// A file for in between; may be left behind.
+    /// A temporary file; may be left behind.
     pub through: PathBuf,
-    /// How long the recording is, and the bytes of its frames in an index,
-    /// where that is known.
+    /// Duration of the recording and bytes of its index, if known.
     pub expected: Option<(Duration, u64)>,
 }
 
-/// Wait until the socket is closed, and kill then whatever has `mark` (`NAME=value`)
-/// in its environment.
+/// Wait until the socket is closed, then kill every process with `mark`
+/// (`NAME=value`) in its environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndCommands {
     pub mark: String,

@@ -15,10 +15,9 @@ use crate::http::listen::exchange::is_timeout;
 use crate::http::state::State;
 use crate::service::control::{EditError, Field};
 
-/// No honest edit is longer.
-const LONGEST_BODY: usize = 64 << 10;
-/// Nor has it more fields.
-const MOST_FIELDS: usize = 32;
+/// Limits of a body and of its fields.
+const MAX_BODY_BYTES: usize = 64 << 10;
+const MAX_FIELDS: usize = 32;
 
 #[derive(Serialize)]
 struct Status {
@@ -31,9 +30,9 @@ struct Status {
     disk: f64,
     net: u64,
     timestamp: String,
-    /// New settings that gave nothing, since the configuration was read last.
+    /// Units rolled back to earlier settings since the last reload.
     rolled_back: Vec<String>,
-    /// What is wrong with the folders of the box, each in one line.
+    /// Problems of folders, one line each.
     problems: Vec<String>,
 }
 
@@ -107,8 +106,7 @@ pub(in crate::http) fn answer(body: &impl Serialize) -> HttpResponse {
     json(&mut HttpResponse::Ok(), body)
 }
 
-/// The answer to what an operator has changed, with a `warning` where that
-/// will be forgotten.
+/// The answer to a change, with a `warning` if the state file cannot keep it.
 pub(in crate::http) fn changed(state: &State, body: &impl Serialize) -> HttpResponse {
     let Some(warning) = state.service.unsaved() else { return answer(body) };
     let body = serde_json::to_value(body).expect("our own structs have string keys only");
@@ -134,7 +132,7 @@ fn status_of(state: &State) -> Status {
     }
 }
 
-/// Reads the edit from JSON, a form, or a multipart form.
+/// Reads the fields of an edit from JSON, a form, or a multipart form.
 pub(in crate::http) async fn fields(
     request: &HttpRequest,
     payload: web::Payload,
@@ -159,13 +157,13 @@ pub(in crate::http) async fn fields(
 
 async fn whole(payload: web::Payload) -> Result<web::Bytes, ApiError> {
     payload
-        .to_bytes_limited(LONGEST_BODY)
+        .to_bytes_limited(MAX_BODY_BYTES)
         .await
         .map_err(|_| ApiError::Unreadable("the body is too long".to_owned()))?
         .map_err(unread)
 }
 
-/// Why a body was not read.
+/// The error of a body that cannot be read.
 fn unread(error: actix_web::Error) -> ApiError {
     match error.as_error::<PayloadError>() {
         Some(error) if is_timeout(error) => ApiError::TooSlow,
@@ -212,7 +210,7 @@ async fn multipart_fields(
     let mut parts = Multipart::from_request(request, &mut payload.into_inner())
         .await
         .map_err(|error| ApiError::Unreadable(error.to_string()))?;
-    let (mut fields, mut left) = (Vec::new(), LONGEST_BODY);
+    let (mut fields, mut left) = (Vec::new(), MAX_BODY_BYTES);
     while let Some(mut part) = parts.try_next().await.map_err(unreadable)? {
         let key = part.name().unwrap_or_default().to_owned();
         let mut value = Vec::new();
@@ -223,7 +221,7 @@ async fn multipart_fields(
             value.extend_from_slice(&piece);
         }
         fields.push(Field { key, value: Some(as_text(&value)?.to_owned()) });
-        if fields.len() > MOST_FIELDS {
+        if fields.len() > MAX_FIELDS {
             return Err(ApiError::Unreadable("too many fields".to_owned()));
         }
     }

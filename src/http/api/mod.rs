@@ -1,4 +1,4 @@
-//! The livebox API: what programs steer, in JSON.
+//! The livebox API: control and status for programs, in JSON.
 
 pub(super) mod livebox;
 pub(super) mod pushes;

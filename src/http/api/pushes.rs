@@ -14,7 +14,7 @@ use crate::model::status;
 use crate::outputs::preflight::Preflight;
 use crate::outputs::push::Push;
 
-/// One push, as programs see it.
+/// A push in the API.
 #[derive(Serialize)]
 struct Shown {
     name: String,
@@ -22,21 +22,21 @@ struct Shown {
     /// `idle`, `starting`, `live`, `stopping`, `waiting`.
     state: &'static str,
     wanted: bool,
-    /// Where it goes, without key and password.
+    /// The URL of the receiver, without key and password.
     url: Option<String>,
-    /// `url` or `backup`: which one is in use, or is tried next.
+    /// `url` or `backup`: the one in use or tried next.
     #[serde(rename = "using")]
     address: &'static str,
     has_backup: bool,
     live_seconds: Option<f64>,
-    /// Sent since the start of the service.
+    /// Bytes sent since the start of the service.
     bytes: u64,
-    /// Bits a second over the last five seconds.
+    /// Bits per second over the last five seconds.
     bitrate: u64,
-    /// Frames left out because the receiver was too slow.
+    /// Frames dropped because the receiver was too slow.
     drops: u64,
     restarts: u32,
-    /// What the failures began with, until it has been live for ten seconds.
+    /// The first of the current failures; reset after ten seconds live.
     first_error: Option<String>,
     last_error: Option<String>,
     next_retry_seconds: Option<f64>,

@@ -1,9 +1,8 @@
-//! Recordings: the list for programs and for people, the files, and who may
-//! start, stop and delete them.
+//! Recordings: API, pages and files.
 //!
-//! Who may watch a stream may watch what was recorded of it, and nobody else
-//! learns that there is something: [`access::require_viewer`] and
-//! [`access::are_recordings_listed`] are asked before anything is told.
+//! A caller that may watch a stream may watch its recordings. Other callers do not
+//! learn that they exist: [`access::require_viewer`] and
+//! [`access::are_recordings_listed`] are checked first.
 
 use std::time::Duration;
 
@@ -29,23 +28,23 @@ use crate::model::status;
 use crate::outputs::picture::BadParameter;
 use crate::outputs::recordings::{Entry, Name, Recordings};
 
-/// So many recordings at once, unless fewer are asked for; and at most.
-const USUAL: usize = 200;
-const MOST: usize = 1000;
+/// Recordings per response: by default, and at most.
+const DEFAULT_LIMIT: usize = 200;
+const MAX_LIMIT: usize = 1000;
 
-/// So many stand on one page for people.
-const ON_A_PAGE: usize = 50;
+/// Recordings per HTML page.
+const PAGE_LIMIT: usize = 50;
 
-/// Where the page for people and the one for operators stand.
+/// The paths of the page for viewers and of the one for operators.
 const PAGE: &str = "/recordings";
-const DESK: &str = "/dashboard/recordings";
+const DASHBOARD: &str = "/dashboard/recordings";
 
 /// `GET /api/livebox/v1/recordings`
 #[derive(Serialize)]
 struct List {
     /// The newest first.
     recordings: Vec<Shown>,
-    /// What to ask for as `before` to get older ones; nothing if there are none.
+    /// The value of `before` for older recordings; `null` if there are none.
     next: Option<String>,
     /// Streams that can be recorded.
     streams: Vec<Recorded>,
@@ -58,7 +57,7 @@ struct Shown {
     stream: String,
     /// ISO 8601, UTC.
     begin: String,
-    /// Not known of what is not finished yet.
+    /// `null` until the recording is finished.
     duration_s: Option<f64>,
     bytes: u64,
     /// `recording`, `finishing`, `finished`.
@@ -92,7 +91,7 @@ pub(in crate::http) async fn all(
     asked: web::Query<Asked>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
-    let limit = asked.limit.as_deref().map_or(Ok(USUAL), limit)?;
+    let limit = asked.limit.as_deref().map_or(Ok(DEFAULT_LIMIT), limit)?;
     let recordings = state.service.recordings()?;
     let (found, next) = listed(&request, recordings, asked.before.as_deref(), limit)?;
     let streams = streams(&request, recordings).iter().map(shown_stream).collect();
@@ -156,14 +155,14 @@ struct Page<'a> {
     version: &'a str,
     links: Links<'a>,
     place: &'static str,
-    /// For operators: what their forms carry.
+    /// The token of the forms, for operators.
     token: Option<&'a str>,
     notice: Option<String>,
     rows: Vec<Row>,
     next: Option<String>,
     streams: Vec<status::Recorded>,
     sums: Sums,
-    /// The one that is shown in the player.
+    /// The recording in the player.
     player: Option<String>,
 }
 
@@ -197,7 +196,7 @@ pub(in crate::http) async fn page(
 }
 
 /// `GET /dashboard/recordings`: with buttons, for operators.
-pub(in crate::http) async fn desk(
+pub(in crate::http) async fn dashboard_page(
     caller: Caller,
     request: HttpRequest,
     asked: web::Query<Asked>,
@@ -221,7 +220,7 @@ pub(in crate::http) async fn delete_form(
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
     let deleted = state.service.delete_recording(&named(&name, &request)?).await;
-    back_to(DESK, &state, deleted.map_err(ApiError::from))
+    back_to(DASHBOARD, &state, deleted.map_err(ApiError::from))
 }
 
 /// `POST /dashboard/streams/{name}/record/start`
@@ -234,7 +233,7 @@ pub(in crate::http) async fn start_form(
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
     let started = state.service.start_recording(&name, now()).await.map(drop);
-    changed_at(DESK, &state, started.map_err(ApiError::from))
+    changed_at(DASHBOARD, &state, started.map_err(ApiError::from))
 }
 
 /// `POST /dashboard/streams/{name}/record/stop`
@@ -247,18 +246,18 @@ pub(in crate::http) async fn stop_form(
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
     let stopped = state.service.stop_recording(&name, now()).await.map(drop);
-    changed_at(DESK, &state, stopped.map_err(ApiError::from))
+    changed_at(DASHBOARD, &state, stopped.map_err(ApiError::from))
 }
 
-/// A name as it stands in a URL.
+/// Parses a name from a URL.
 fn named(text: &str, request: &HttpRequest) -> Result<Name, ApiError> {
     text.parse().map_err(|_| ApiError::NoSuchPath(request.path().to_owned()))
 }
 
 type Found = Vec<(Name, Entry)>;
 
-/// The recordings that the caller may know of, and where the next page begins:
-/// behind the last of them, so that it names no other one.
+/// The recordings that the caller may see, and where the next page starts: after
+/// the last of them, so that it names none that the caller may not see.
 fn listed(
     request: &HttpRequest,
     recordings: &Recordings,
@@ -268,7 +267,7 @@ fn listed(
     let before = before.map(str::parse::<Name>).transpose();
     let before = before.map_err(|_| ApiError::BadBefore)?;
     let may_show = |stream: &StreamName| access::are_recordings_listed(request, stream);
-    // One more tells whether there is another page.
+    // One more shows whether there is another page.
     let mut found = recordings.list(before.as_ref(), limit + 1, may_show);
     let is_last = found.len() <= limit;
     found.truncate(limit);
@@ -276,9 +275,9 @@ fn listed(
     Ok((found, next))
 }
 
-/// How many recordings a program asks for at once.
+/// Parses the number of recordings requested.
 fn limit(text: &str) -> Result<usize, BadParameter> {
-    let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
+    let number = text.parse().ok().filter(|number| (1..=MAX_LIMIT).contains(number));
     number.ok_or(BadParameter { field: "limit", valid: "1 to 1000" })
 }
 
@@ -319,7 +318,7 @@ fn rendered(
     policy: &'static str,
 ) -> Result<HttpResponse, ApiError> {
     let recordings = state.service.recordings()?;
-    let (found, next) = listed(request, recordings, asked.before.as_deref(), ON_A_PAGE)?;
+    let (found, next) = listed(request, recordings, asked.before.as_deref(), PAGE_LIMIT)?;
     let mut status = recordings.status(now());
     access::redact_recordings(request, &mut status);
     let total = status.total();
@@ -329,7 +328,7 @@ fn rendered(
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
         links: Links::new(state, &topology),
-        place: if token.is_some() { DESK } else { PAGE },
+        place: if token.is_some() { DASHBOARD } else { PAGE },
         token,
         notice: asked
             .told

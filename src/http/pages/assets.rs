@@ -1,9 +1,9 @@
-//! Files that come with the program.
+//! Static files built into the program.
 
 use actix_web::HttpResponse;
 use actix_web::http::header;
 
-/// One file and where it is found.
+/// A file and its path.
 #[derive(Debug)]
 pub(in crate::http) struct Asset {
     pub path: &'static str,
@@ -34,7 +34,7 @@ pub(in crate::http) const ALL: &[Asset] = &[
     },
 ];
 
-/// An hour in a cache: an upgrade shows soon, a page with many tiles asks once.
+/// Cached for an hour: soon replaced after an upgrade, requested once for many tiles.
 pub(in crate::http) fn serve(asset: &'static Asset) -> HttpResponse {
     HttpResponse::Ok()
         .content_type(asset.content_type)

@@ -1,10 +1,10 @@
 //! The control page: `/dashboard`, a plain form that needs no JavaScript.
 //!
-//! What the forms do is in [`forms`]; here the page is put together. It does what
-//! the livebox API does, for the same callers. Every form carries
-//! a token of this page, because a browser sends a password along with what
-//! another site made it post, and old ones do not say which site that was. For
-//! the same reason the page may stand in no frame.
+//! [`forms`] handles its forms; this file renders the page. Both call the same
+//! operations as the livebox API, for the same callers. Every form carries a token
+//! against cross-site request forgery: browsers send a stored password with the
+//! posts of other sites, and old ones send no origin. Frames are forbidden for the
+//! same reason.
 
 pub(in crate::http) mod forms;
 
@@ -31,20 +31,20 @@ use crate::service::control::{ControlView, Field};
 use crate::service::livebox::Activity;
 use crate::service::topology::Topology;
 
-/// No frames: a page around this one could have its visitors click on it.
+/// No frames: a page around this one could make its visitors click on it.
 const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
                       frame-ancestors 'none'";
 
-/// The same for a page that plays something and has a script that keeps it fresh.
+/// The same for a page with media and a script that refreshes it.
 pub(in crate::http) const POLICY_WITH_MEDIA: &str = "default-src 'none'; style-src 'self'; media-src 'self'; \
                       script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// While something is going on, the page looks again by itself; while values
-/// can be edited it does not, as it would lose them.
+/// Refresh intervals while streaming, and while starting or stopping. A page whose
+/// values can be edited does not refresh, as that would lose them.
 const REFRESH_S: u32 = 5;
-const LOOK_SOON_S: u32 = 1;
+const REFRESH_SOON_S: u32 = 1;
 
-/// A refusal as a page, with the status and the headers of the API's.
+/// An error as a page, with the status and headers of the API error.
 #[derive(Debug)]
 pub(in crate::http) struct Refusal(ApiError);
 
@@ -91,8 +91,8 @@ struct Refused<'a> {
     host: &'a str,
     version: &'a str,
     reason: &'a str,
-    /// Nobody but the box itself may do it, as no password is set: this page
-    /// says how to set one.
+    /// Whether the reason is that no password is set: then the page explains how to
+    /// set one.
     is_without_password: bool,
 }
 
@@ -104,7 +104,7 @@ struct Dashboard<'a> {
     links: Links<'a>,
     token: &'a str,
     notice: Option<Notice>,
-    /// The push of which it is asked whether to end it.
+    /// The push whose end must be confirmed.
     ends: Option<&'a Row>,
     activity: Activity,
     refresh_s: Option<u32>,
@@ -115,7 +115,7 @@ struct Dashboard<'a> {
     problems: Vec<status::Problem>,
 }
 
-/// The values of the form, as they are or as they were typed.
+/// The values of the form: the current ones, or those entered.
 struct Values {
     url: String,
     name: String,
@@ -159,9 +159,9 @@ impl Values {
 struct Row {
     push: status::Push,
     wanted: bool,
-    /// Whether it waits for its next try.
+    /// Whether it waits for its next attempt.
     waits: bool,
-    /// Whether the form above is about it.
+    /// Whether the form of the page controls it.
     is_own: bool,
     bitrate: String,
     advice: Vec<String>,
@@ -170,14 +170,14 @@ struct Row {
 #[derive(Deserialize)]
 pub(in crate::http) struct Asked {
     told: Option<u64>,
-    /// The push to end, if it is so.
+    /// The push to end, if any.
     end: Option<String>,
 }
 
-/// What the page asks before it does it.
+/// A confirmation before an operation.
 enum Question {
     None,
-    /// Whether to end this push.
+    /// To end this push.
     End(String),
 }
 
@@ -194,7 +194,7 @@ pub(in crate::http) async fn page(
     rendered(&state, &state.topology(), notice, question, &[]).await
 }
 
-/// The page, with `typed` in the place of the values that count.
+/// Renders the page, with `typed` in place of the current values.
 async fn rendered(
     state: &State,
     topology: &Topology,
@@ -219,7 +219,7 @@ async fn rendered(
         notice,
         ends,
         activity,
-        // A question must not go away while somebody reads it.
+        // A confirmation must not disappear while it is read.
         refresh_s: look_again(activity).filter(|_| ends.is_none()),
         own: rows.iter().find(|row| row.is_own),
         values: Values::new(shown, typed),
@@ -237,7 +237,7 @@ fn look_again(activity: Activity) -> Option<u32> {
     match activity {
         Activity::Idle => None,
         Activity::Streaming => Some(REFRESH_S),
-        Activity::Preparing | Activity::Stopping => Some(LOOK_SOON_S),
+        Activity::Preparing | Activity::Stopping => Some(REFRESH_SOON_S),
     }
 }
 

@@ -1,9 +1,8 @@
-//! Files of a folder that the configuration names, at the paths that nothing
-//! else answers.
+//! Files of the configured folder, at all paths that have no other endpoint.
 //!
-//! No link leads out of the folder, nothing is listed, and hidden files stay
-//! hidden but for `/.well-known/` (RFC 8615), where programs that fetch
-//! certificates put their proofs.
+//! Links out of the folder are not followed, folders are not listed, and hidden
+//! files are not served except below `/.well-known/` (RFC 8615), where ACME clients
+//! put their challenges.
 
 use std::fs::File;
 use std::io;
@@ -20,17 +19,17 @@ use crate::http::error::ApiError;
 use crate::http::files::{self, FileMeta};
 use crate::http::pages;
 
-/// What stands for a folder.
+/// The file that is served for a folder.
 const INDEX: &str = "index.html";
 
-/// The one hidden folder that is served.
+/// The only hidden folder that is served.
 const WELL_KNOWN: &str = ".well-known";
 
-/// The folder; cheap to clone.
+/// The folder. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(in crate::http) struct Docroot(Disk);
 
-/// Something to serve, and what its name says of it.
+/// A file, with the type of its name.
 struct Found {
     file: DiskFile,
     meta: FileMeta,
@@ -42,7 +41,7 @@ impl Docroot {
         Self(folder)
     }
 
-    /// What lies at `path` within the folder; blocks.
+    /// Opens `path` within the folder; blocks.
     fn find(&self, path: &Path) -> Option<Found> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = openat(CWD, self.0.folder(), flags, Mode::empty()).ok()?;
@@ -62,7 +61,7 @@ impl Docroot {
     }
 }
 
-/// Every path that nothing else answers, where there is a docroot.
+/// Handles every path without another endpoint, if there is a docroot.
 pub(in crate::http) async fn serve(
     request: HttpRequest,
     docroot: web::Data<Docroot>,
@@ -84,7 +83,7 @@ pub(in crate::http) async fn serve(
     }
 }
 
-/// Opens what lies beneath `folder`. A pipe is not waited for.
+/// Opens a file below `folder`, without waiting for pipes.
 fn open(folder: &OwnedFd, path: &Path) -> io::Result<(File, std::fs::Metadata)> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -94,7 +93,7 @@ fn open(folder: &OwnedFd, path: &Path) -> io::Result<(File, std::fs::Metadata)> 
     Ok((file, metadata))
 }
 
-/// The path within the folder that a URL means; nothing for what is hidden.
+/// The path within the folder for a URL; `None` for hidden files.
 fn path_of(url: &str) -> Option<PathBuf> {
     let path = PathBuf::from(PathBufWrap::parse_path(url, true).ok()?.as_ref());
     let is_hidden = |part: Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");

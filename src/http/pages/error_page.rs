@@ -1,5 +1,4 @@
-//! Errors as pages, where a browser is to show them to a person. Programs get
-//! the JSON that the handlers answer.
+//! Middleware: errors as HTML for browsers. Programs get the JSON of the handlers.
 
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -19,11 +18,11 @@ struct Page<'a> {
     version: &'a str,
     title: &'static str,
     reason: &'a str,
-    /// Where to try again, if that may help.
+    /// The link to retry, if that may help.
     again: Option<&'a str>,
 }
 
-/// Puts a page in the place of an error's JSON.
+/// Replaces the JSON of an error by a page.
 pub(in crate::http) async fn show(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
@@ -34,7 +33,7 @@ pub(in crate::http) async fn show(
     let Some(error) = error.and_then(|error| error.as_error::<ApiError>()) else {
         return Ok(response.map_into_left_body());
     };
-    // What a command said is a page already.
+    // The output of a command is a page already.
     if response.headers().get(header::CONTENT_TYPE) != Some(&HeaderValue::from_static(JSON)) {
         return Ok(response.map_into_left_body());
     }
@@ -60,7 +59,7 @@ pub(in crate::http) async fn show(
 
 const JSON: &str = "application/json";
 
-/// A text with a full stop at its end, unless it has an end of its own.
+/// Adds a full stop, unless the text ends with punctuation.
 fn sentence(mut text: String) -> String {
     if !text.ends_with(['.', '!', '?']) {
         text.push('.');
@@ -68,8 +67,8 @@ fn sentence(mut text: String) -> String {
     text
 }
 
-/// Whether a browser asks for something that it shows in a tab; media elements
-/// and scripts do not ask for HTML.
+/// Whether a browser requests a document for a tab; media elements and scripts do
+/// not accept HTML.
 fn is_navigation(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     accept.is_some_and(|accept| accept.contains("text/html"))

@@ -1,10 +1,10 @@
-//! Messages that a form leaves for the page it leads back to, and the token that
-//! every form carries.
+//! Flash messages: the outcome of a form, shown on the page after it. Also the
+//! token of the forms.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::base::lock::Lock;
 use crate::base::system;
 
 /// Messages that are kept; the oldest is dropped first.
@@ -13,7 +13,7 @@ const NOTICES: usize = 16;
 /// Messages between a form and the page after it, and the token of the forms.
 pub(in crate::http) struct FlashMessages {
     token: String,
-    notices: Mutex<Notices>,
+    notices: Lock<Notices>,
 }
 
 #[derive(Default)]
@@ -48,17 +48,17 @@ impl fmt::Debug for FlashMessages {
 impl FlashMessages {
     pub(in crate::http) fn new() -> Self {
         let token = system::random_token().expect("every Linux has a source of randomness");
-        Self { token, notices: Mutex::default() }
+        Self { token, notices: Lock::default() }
     }
 
-    /// What every form carries. Only operators see it.
+    /// The token that every form carries; shown to operators only.
     pub(in crate::http) fn token(&self) -> &str {
         &self.token
     }
 
     /// Keeps a message; returns the number to show it by.
-    pub(in crate::http) fn leave(&self, notice: Notice) -> u64 {
-        let mut notices = self.lock();
+    pub(in crate::http) fn add(&self, notice: Notice) -> u64 {
+        let mut notices = self.notices.lock();
         let number = notices.next;
         notices.next += 1;
         notices.waiting.push_back((number, notice));
@@ -69,13 +69,9 @@ impl FlashMessages {
     }
 
     pub(in crate::http) fn notice(&self, number: u64) -> Option<Notice> {
-        let notices = self.lock();
+        let notices = self.notices.lock();
         let found = notices.waiting.iter().find(|(known, _)| *known == number);
         found.map(|(_, notice)| notice.clone())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Notices> {
-        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -84,19 +80,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_found_by_its_number_until_many_newer_ones_came() {
-        let desk = FlashMessages::new();
+    fn a_message_is_found_by_its_number_until_many_newer_ones_exist() {
+        let messages = FlashMessages::new();
         let notice = Notice::bad("no".to_owned());
-        let first = desk.leave(notice.clone());
-        assert_eq!(desk.notice(first), Some(notice.clone()));
+        let first = messages.add(notice.clone());
+        assert_eq!(messages.notice(first), Some(notice.clone()));
         for _ in 0..NOTICES {
-            desk.leave(notice.clone());
+            messages.add(notice.clone());
         }
-        assert_eq!(desk.notice(first), None);
+        assert_eq!(messages.notice(first), None);
     }
 
     #[test]
-    fn each_start_has_a_token_of_its_own() {
+    fn each_start_has_another_token() {
         let (one, other) = (FlashMessages::new(), FlashMessages::new());
         assert_eq!(one.token.len(), 32);
         assert_ne!(one.token, other.token);

@@ -1,8 +1,8 @@
-//! The forms of the control page: each does one operation and leads back to the
-//! page, which says what came of it.
+//! The forms of the control page: each calls one operation and redirects to the
+//! page, which shows the outcome.
 //!
-//! Where values were typed that are refused, the answer is the page itself with
-//! these values, so that nothing has to be typed twice.
+//! If entered values are refused, the answer is the page with these values, so
+//! that they need not be entered again.
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
@@ -17,7 +17,7 @@ use crate::http::state::State;
 use crate::service::control::Field;
 use crate::service::operations::OperationError;
 
-/// Says what is kept, and when it counts.
+/// The message after an edit.
 const SAVED: &str = "Saved. These values count from the next time you go live";
 
 /// `POST /dashboard/start`
@@ -132,10 +132,10 @@ pub(in crate::http) async fn reload(
     Ok(told(&state, notice))
 }
 
-/// The fields of a form of this page.
+/// The fields of a form.
 ///
 /// # Errors
-/// The caller may not, or the form is another page's.
+/// The caller is no operator, or the token is wrong.
 pub(in crate::http) async fn form(
     caller: &Caller,
     request: &HttpRequest,
@@ -157,8 +157,8 @@ fn back(state: &State, done: Result<(), ApiError>) -> Result<HttpResponse, Refus
     changed_at("/dashboard", state, done)
 }
 
-/// Back to the page at `place` after a change, which says so where that will be
-/// forgotten.
+/// Redirects to the page at `place` after a change, with a warning if the state
+/// file cannot keep it.
 pub(in crate::http) fn changed_at(
     place: &'static str,
     state: &State,
@@ -166,17 +166,17 @@ pub(in crate::http) fn changed_at(
 ) -> Result<HttpResponse, Refusal> {
     match (&done, state.service.unsaved()) {
         (Ok(()), Some(warning)) => {
-            let number = state.flash_messages.leave(Notice::bad(warning));
+            let number = state.flash_messages.add(Notice::bad(warning));
             Ok(see(format!("{place}?told={number}")))
         }
         (Ok(()) | Err(_), _) => back_to(place, state, done),
     }
 }
 
-/// Back to the page at `place`, with what went wrong.
+/// Redirects to the page at `place`, with the error as a message.
 ///
 /// # Errors
-/// There is nothing of the name in the URL: no form of the page names it.
+/// There is no push or stream of the name in the URL: no form names one.
 pub(in crate::http) fn back_to(
     place: &'static str,
     state: &State,
@@ -190,17 +190,17 @@ pub(in crate::http) fn back_to(
             ),
         ) => Err(error.into()),
         Err(error) => {
-            let number = state.flash_messages.leave(Notice::bad(in_words(&error)));
+            let number = state.flash_messages.add(Notice::bad(in_words(&error)));
             Ok(see(format!("{place}?told={number}")))
         }
     }
 }
 
 fn told(state: &State, notice: Notice) -> HttpResponse {
-    see(format!("/dashboard?told={}", state.flash_messages.leave(notice)))
+    see(format!("/dashboard?told={}", state.flash_messages.add(notice)))
 }
 
-/// The page with what was typed, and why it is refused.
+/// The page with the entered values and the error.
 async fn refused(state: &State, error: ApiError, typed: &[Field]) -> Result<HttpResponse, Refusal> {
     let topology = state.topology();
     let notice = Some(Notice::bad(in_words(&error)));
