@@ -13,7 +13,7 @@ SOAK_VIEWERS ?= 200
 KILLS_SECONDS ?= 120
 KILLS_SEED ?= 1
 
-.PHONY: help run test clients clients-quick lint advisories golden fuzz deb vm-test fresh-root bench soak kills clean
+.PHONY: help run test check clients clients-quick lint advisories golden fuzz deb vm-test fresh-root bench soak kills clean
 
 help:  ## what can be made (this list)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -26,6 +26,13 @@ test: cargo-is-new-enough  ## run every test; ARGS="NAME" for some
 	@scripts/needs test
 	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run --locked $(ARGS); \
 	else set -x; cargo test --locked --lib --bins --tests $(ARGS); fi
+
+check: cargo-is-new-enough  ## the short loop after a change: formatting, clippy, unit tests, a few tests of the service
+	@scripts/needs test
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run --locked --profile quick; \
+	else set -x; cargo test --locked --lib --test tidy --test docs; fi
 
 clients: cargo-is-new-enough  ## real players on every way out, into docs/clients.md (forty minutes); CLIENTS="WORDS" for some
 	@scripts/needs test clients

@@ -23,7 +23,7 @@ fn the_page_tells_people_and_needs_no_script() {
 
     assert_eq!(page.status(), 200);
     let text = page.text();
-    for part in ["<a href=\"/camera/\">camera</a>", "on-demand", "Up for", "640x360"] {
+    for part in ["<a href=\"/camera/\">camera</a>", "on-demand", "Uptime", "640x360"] {
         assert!(text.contains(part), "{part} in {text}");
     }
     assert!(!text.contains("http-equiv"), "it does not load anew: {text}");
