@@ -33,14 +33,16 @@ struct Inner {
 impl Reports {
     /// Warns of controls that a camera refused and that it did not refuse in the last run.
     pub(super) fn refused_controls(&self, feed: &FeedName, refused: Vec<String>) {
-        for line in self.0.lock().new_refusals(refused, now()) {
+        let lines = self.0.lock().new_refusals(refused, now());
+        for line in lines {
             warn!("feed {feed}: {line}");
         }
     }
 
     pub(super) fn encoder(&self, stream: &StreamName, encoder: &Encoder) {
         let Encoder { element, because, .. } = encoder;
-        if let Some(line) = self.0.lock().admit(&format!("{element}: {because}"), now()) {
+        let line = self.0.lock().admit(&format!("{element}: {because}"), now());
+        if let Some(line) = line {
             info!("stream {stream} is encoded by {line}");
         }
     }
@@ -49,7 +51,8 @@ impl Reports {
         if !log_enabled!(Level::Debug) {
             return;
         }
-        if let Some(line) = self.0.lock().admit(&format!("a frame is skipped: {why}"), now()) {
+        let line = self.0.lock().admit(&format!("a frame is skipped: {why}"), now());
+        if let Some(line) = line {
             debug!("stream {stream}: {line}");
         }
     }
