@@ -27,10 +27,8 @@ test: cargo-is-new-enough  ## run every test; ARGS="NAME" for some
 	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run --locked $(ARGS); \
 	else set -x; cargo test --locked --lib --bins --tests $(ARGS); fi
 
-check: cargo-is-new-enough  ## the short loop after a change: formatting, clippy, unit tests, a few tests of the service
+check: style  ## the short loop after a change: formatting, clippy, unit tests, a few tests of the service
 	@scripts/needs test
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
 	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run --locked --profile quick; \
 	else set -x; cargo test --locked --lib --test tidy --test docs; fi
 
@@ -43,10 +41,7 @@ clients-quick: cargo-is-new-enough  ## each of these players on its usual way ou
 	cargo test --locked --test clients -- --ignored --nocapture each_client
 
 # cargo-deny reads the crates of every platform; a build fetches only those of this one.
-lint: cargo-is-new-enough $(TOOLS)/cargo-deny-$(DENY)/bin/cargo-deny  ## formatting, clippy, licences, sources, lock files
-	@scripts/needs build
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+lint: style $(TOOLS)/cargo-deny-$(DENY)/bin/cargo-deny  ## formatting, clippy, licences, sources, lock files
 	cargo fetch --locked
 	@# Nothing else notices that this lock file lacks a crate that livebox has got.
 	cargo fetch --locked --manifest-path fuzz/Cargo.toml
@@ -92,6 +87,12 @@ kills: cargo-is-new-enough  ## hosts and commands killed at random for KILLS_SEC
 
 clean:  ## remove everything that was built here
 	cargo clean
+
+.PHONY: style
+style: cargo-is-new-enough
+	@scripts/needs build
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
 
 .PHONY: cargo-is-new-enough
 cargo-is-new-enough:
