@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use super::extract::{self, ExtractError};
 use super::needs::Needs;
 use super::{Input, Output, Service, guard, sandbox};
-use super::{errands, family, mjpeg, picture, probe, push, remux};
+use super::{family, in_process, mjpeg, picture, probe, push, remux};
 use crate::model::status::Failure;
 use crate::wire::Unit;
 use crate::wire::answer::{self, Done, Elements, Extracted};
@@ -22,7 +22,7 @@ use crate::wire::job::{
 /// The socket is closed, a message is invalid, or GStreamer does not start.
 pub(super) async fn run(job: Job, needs: Needs, service: Service) -> anyhow::Result<()> {
     if !matches!(job, Job::EndCommands(_)) {
-        errands::init()?;
+        in_process::init()?;
     }
     if let Some(reach) = &needs.confined_to {
         sandbox::confine(reach);

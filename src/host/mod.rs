@@ -11,7 +11,6 @@ mod commands;
 mod derive;
 mod devices;
 mod encoding;
-mod errands;
 mod extract;
 #[cfg(test)]
 mod fake_v4l2_encoder;
@@ -21,6 +20,7 @@ mod feed;
 mod feeder;
 mod file_source;
 mod guard;
+mod in_process;
 mod incoming;
 mod jobs;
 mod loop_timeline;
@@ -56,7 +56,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 pub use devices::{Device, devices};
-pub use errands::{NoGStreamer, find_capture, find_encoder, find_shared, init};
+pub use in_process::{NoGStreamer, find_capture, find_encoder, find_shared, init};
 pub use picture::first_decoder;
 
 use needs::Needs;
