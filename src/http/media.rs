@@ -7,6 +7,7 @@ pub(super) mod live;
 pub(super) mod mjpeg;
 pub(super) mod notifier;
 pub(super) mod picture;
+pub(super) mod recording;
 pub(super) mod viewer;
 
 use std::collections::VecDeque;

@@ -6,6 +6,7 @@ pub(super) mod dashboard;
 pub(super) mod docroot;
 pub(super) mod error_page;
 pub(super) mod flash;
+pub(super) mod recordings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -189,4 +190,11 @@ pub(in crate::http) fn html(
             .body(text),
         Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
     }
+}
+
+/// Forbids caches to store a page: it is for operators.
+fn not_stored(mut page: HttpResponse) -> HttpResponse {
+    let value = header::HeaderValue::from_static("no-store");
+    page.headers_mut().insert(header::CACHE_CONTROL, value);
+    page
 }

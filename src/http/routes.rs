@@ -14,10 +14,10 @@ use super::guards::{is_for, is_in_table};
 use super::table::{Endpoint, Subject, Table};
 use super::{access, cors, media, pages, stat};
 use crate::http::api::{livebox, pushes, recordings};
-use crate::http::media::{bytes, hls, live, mjpeg, picture};
+use crate::http::media::{bytes, hls, live, mjpeg, picture, recording};
 use crate::http::pages::dashboard::forms;
 use crate::http::pages::docroot::{self, Docroot};
-use crate::http::pages::{assets, dashboard};
+use crate::http::pages::{assets, dashboard, recordings as recording_pages};
 use crate::http::state::State;
 use crate::service::topology::Topology;
 
@@ -195,9 +195,9 @@ fn api(service: &mut web::ServiceConfig, base: &str) {
 /// The recordings.
 fn recorded(service: &mut web::ServiceConfig) {
     for page in ["/recordings", "/recordings/"] {
-        service.service(resource(page, READ).route(read().to(recordings::page)));
+        service.service(resource(page, READ).route(read().to(recording_pages::page)));
     }
-    service.service(resource("/recordings/{name}", READ).route(read().to(recordings::file)));
+    service.service(resource("/recordings/{name}", READ).route(read().to(recording::file)));
 }
 
 /// Forms are posted below the page, which then shows their result.
@@ -216,11 +216,11 @@ fn control_page(service: &mut web::ServiceConfig) {
         .service(form("pushes/{name}/stop", web::post().to(forms::stop_push)))
         .service(form("pushes/{name}/retry", web::post().to(forms::retry_push)))
         .service(form("streams/{name}/restart", web::post().to(forms::restart)))
-        .service(form("recordings/{name}/delete", web::post().to(recordings::delete_form)))
-        .service(form("streams/{name}/record/start", web::post().to(recordings::start_form)))
-        .service(form("streams/{name}/record/stop", web::post().to(recordings::stop_form)));
+        .service(form("recordings/{name}/delete", web::post().to(recording_pages::delete)))
+        .service(form("streams/{name}/record/start", web::post().to(recording_pages::start)))
+        .service(form("streams/{name}/record/stop", web::post().to(recording_pages::stop)));
     service.service(
-        resource("/dashboard/recordings", READ).route(read().to(recordings::dashboard_page)),
+        resource("/dashboard/recordings", READ).route(read().to(recording_pages::dashboard_page)),
     );
 }
 

@@ -86,7 +86,7 @@ const TRIM_DELAY: Duration = Duration::from_secs(15);
 /// Accepts connections. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::http) struct Acceptor {
-    acceptor: Option<TlsAcceptor>,
+    tls: Option<TlsAcceptor>,
     pending: Arc<Queue>,
     slots: Arc<Slots>,
     is_privileged: Arc<Privilege>,
@@ -107,7 +107,7 @@ struct Incidents {
 
 impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acceptor").field("has_tls", &self.acceptor.is_some()).finish()
+        f.debug_struct("Acceptor").field("has_tls", &self.tls.is_some()).finish()
     }
 }
 
@@ -140,13 +140,13 @@ impl Acceptor {
     /// With `tls`, every TCP connection needs a TLS handshake. `files` is the
     /// number of files that the process may open; it limits the connections.
     pub(in crate::http) fn new(tls: Option<&Tls>, files: usize) -> Self {
-        let acceptor = tls.map(|tls| {
+        let tls = tls.map(|tls| {
             let mut config = (*tls.server_config()).clone();
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
             TlsAcceptor::from(Arc::new(config))
         });
         Self {
-            acceptor,
+            tls,
             pending: Queue::new(MAX_PENDING),
             slots: Slots::new(limits(files)),
             is_privileged: Arc::new(|_, _| false),
@@ -243,7 +243,7 @@ impl Acceptor {
     }
 
     async fn encrypt_if_configured(&self, socket: TcpStream) -> io::Result<Transport> {
-        match &self.acceptor {
+        match &self.tls {
             None => Ok(Transport::plain(socket)),
             Some(acceptor) => {
                 tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(acceptor, socket)).await?

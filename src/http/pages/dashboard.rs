@@ -25,11 +25,10 @@ use crate::http::pages::flash::Notice;
 use crate::http::pages::{self, Links};
 use crate::http::state::State;
 use crate::model::ids::PushName;
-use crate::model::status;
+use crate::model::status::{self, Snapshot};
 use crate::outputs::push::Push;
 use crate::service::control::{ControlView, Field};
 use crate::service::livebox::Activity;
-use crate::service::topology::Topology;
 
 /// No frames: a page around this one could make its visitors click on it.
 const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
@@ -191,19 +190,19 @@ pub(in crate::http) async fn page(
     let asked = asked.into_inner();
     let notice = asked.told.and_then(|number| state.flash_messages.notice(number));
     let question = asked.end.map_or(Question::None, Question::End);
-    rendered(&state, &state.topology(), notice, question, &[]).await
+    rendered(&state, notice, question, &[]).await
 }
 
 /// Renders the page, with `typed` in place of the current values.
 async fn rendered(
     state: &State,
-    topology: &Topology,
     notice: Option<Notice>,
     question: Question,
     typed: &[Field],
 ) -> Result<HttpResponse, Refusal> {
     let shown = state.service.control().await.map_err(ApiError::from)?;
-    let (now, host) = (now(), system::hostname());
+    let (now, host, topology) = (now(), system::hostname(), state.topology());
+    let Snapshot { streams, problems, .. } = state.service.snapshot(now);
     let own = topology.livebox.as_ref().map(|livebox| livebox.push_name());
     let rows: Vec<_> = topology.pushes.iter().map(|push| row(push, own, now)).collect();
     let activity = state.service.activity(now);
@@ -214,26 +213,23 @@ async fn rendered(
     let page = Dashboard {
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
-        links: Links::new(state, topology),
+        links: Links::new(state, &topology),
         token: state.flash_messages.token(),
         notice,
         ends,
         activity,
         // A confirmation must not disappear while it is read.
-        refresh_s: look_again(activity).filter(|_| ends.is_none()),
+        refresh_s: refresh_interval_s(activity).filter(|_| ends.is_none()),
         own: rows.iter().find(|row| row.is_own),
         values: Values::new(shown, typed),
         rows: &rows,
-        streams: state.service.snapshot(now).streams,
-        problems: state.service.problems(),
+        streams,
+        problems,
     };
-    let mut response = pages::html(StatusCode::OK, &page, POLICY);
-    let never = header::HeaderValue::from_static("no-store");
-    response.headers_mut().insert(header::CACHE_CONTROL, never);
-    Ok(response)
+    Ok(pages::not_stored(pages::html(StatusCode::OK, &page, POLICY)))
 }
 
-fn look_again(activity: Activity) -> Option<u32> {
+fn refresh_interval_s(activity: Activity) -> Option<u32> {
     match activity {
         Activity::Idle => None,
         Activity::Streaming => Some(REFRESH_S),

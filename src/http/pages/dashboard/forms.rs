@@ -17,6 +17,9 @@ use crate::http::state::State;
 use crate::service::control::Field;
 use crate::service::operations::OperationError;
 
+/// The page of these forms.
+const PAGE: &str = "/dashboard";
+
 /// The message after an edit.
 const SAVED: &str = "Saved. These values count from the next time you go live";
 
@@ -29,7 +32,7 @@ pub(in crate::http) async fn start(
 ) -> Result<HttpResponse, Refusal> {
     let typed = form(&caller, &request, payload, &state).await?;
     match state.service.go_live(&typed, now()).await {
-        Ok(()) => back(&state, Ok(())),
+        Ok(()) => changed_at(PAGE, &state, Ok(())),
         Err(error) => refused(&state, error.into(), &typed).await,
     }
 }
@@ -42,7 +45,7 @@ pub(in crate::http) async fn stop(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    back(&state, state.service.stop(now()).await.map_err(ApiError::from))
+    changed_at(PAGE, &state, state.service.stop(now()).await)
 }
 
 /// `POST /dashboard/control`
@@ -55,7 +58,8 @@ pub(in crate::http) async fn edit(
     let typed = form(&caller, &request, payload, &state).await?;
     match state.service.edit_by_form(&typed, now()).await {
         Ok(()) => {
-            Ok(told(&state, state.service.unsaved().map_or(Notice::good(SAVED), Notice::bad)))
+            let notice = state.service.unsaved().map_or(Notice::good(SAVED), Notice::bad);
+            Ok(with_notice(PAGE, &state, notice))
         }
         Err(error) => refused(&state, error.into(), &typed).await,
     }
@@ -70,8 +74,7 @@ pub(in crate::http) async fn start_push(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    let done = state.service.start_push(&name, now()).await.map(drop);
-    back(&state, done.map_err(ApiError::from))
+    changed_at(PAGE, &state, state.service.start_push(&name, now()).await)
 }
 
 /// `POST /dashboard/pushes/{name}/stop`
@@ -83,8 +86,7 @@ pub(in crate::http) async fn stop_push(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    let done = state.service.stop_push(&name, now()).await.map(drop);
-    back(&state, done.map_err(ApiError::from))
+    changed_at(PAGE, &state, state.service.stop_push(&name, now()).await)
 }
 
 /// `POST /dashboard/pushes/{name}/retry`
@@ -96,8 +98,7 @@ pub(in crate::http) async fn retry_push(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    let done = state.service.retry_push(&name, now()).await.map(drop);
-    back_to("/dashboard", &state, done.map_err(ApiError::from))
+    back_to(PAGE, &state, state.service.retry_push(&name, now()).await)
 }
 
 /// `POST /dashboard/streams/{name}/restart`
@@ -109,8 +110,7 @@ pub(in crate::http) async fn restart(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Refusal> {
     form(&caller, &request, payload, &state).await?;
-    let done = state.service.restart_stream(&name).await;
-    back_to("/dashboard", &state, done.map_err(ApiError::from))
+    back_to(PAGE, &state, state.service.restart_stream(&name).await)
 }
 
 /// `POST /dashboard/reload`
@@ -129,7 +129,7 @@ pub(in crate::http) async fn reload(
             Notice::bad(format!("{refused}{problems}"))
         }
     };
-    Ok(told(&state, notice))
+    Ok(with_notice(PAGE, &state, notice))
 }
 
 /// The fields of a form.
@@ -153,58 +153,51 @@ pub(in crate::http) async fn form(
     Ok(fields)
 }
 
-fn back(state: &State, done: Result<(), ApiError>) -> Result<HttpResponse, Refusal> {
-    changed_at("/dashboard", state, done)
-}
-
-/// Redirects to the page at `place` after a change, with a warning if the state
+/// Redirects to the page at `path` after a change, with a warning if the state
 /// file cannot keep it.
-pub(in crate::http) fn changed_at(
-    place: &'static str,
+///
+/// # Errors
+/// As [`back_to`].
+pub(in crate::http) fn changed_at<T>(
+    path: &'static str,
     state: &State,
-    done: Result<(), ApiError>,
+    done: Result<T, OperationError>,
 ) -> Result<HttpResponse, Refusal> {
     match (&done, state.service.unsaved()) {
-        (Ok(()), Some(warning)) => {
-            let number = state.flash_messages.add(Notice::bad(warning));
-            Ok(see(format!("{place}?told={number}")))
-        }
-        (Ok(()) | Err(_), _) => back_to(place, state, done),
+        (Ok(_), Some(warning)) => Ok(with_notice(path, state, Notice::bad(warning))),
+        (Ok(_) | Err(_), _) => back_to(path, state, done),
     }
 }
 
-/// Redirects to the page at `place`, with the error as a message.
+/// Redirects to the page at `path`, with the error as a message.
 ///
 /// # Errors
 /// There is no push or stream of the name in the URL: no form names one.
-pub(in crate::http) fn back_to(
-    place: &'static str,
+pub(in crate::http) fn back_to<T>(
+    path: &'static str,
     state: &State,
-    done: Result<(), ApiError>,
+    done: Result<T, OperationError>,
 ) -> Result<HttpResponse, Refusal> {
-    match done {
-        Ok(()) => Ok(see(place.to_owned())),
+    match done.map_err(ApiError::from) {
+        Ok(_) => Ok(see(path.to_owned())),
         Err(
             error @ ApiError::Operation(
                 OperationError::NoSuchPush(_) | OperationError::NoSuchStream(_),
             ),
         ) => Err(error.into()),
-        Err(error) => {
-            let number = state.flash_messages.add(Notice::bad(in_words(&error)));
-            Ok(see(format!("{place}?told={number}")))
-        }
+        Err(error) => Ok(with_notice(path, state, Notice::bad(in_words(&error)))),
     }
 }
 
-fn told(state: &State, notice: Notice) -> HttpResponse {
-    see(format!("/dashboard?told={}", state.flash_messages.add(notice)))
+/// Redirects to the page at `path`, which shows `notice`.
+fn with_notice(path: &str, state: &State, notice: Notice) -> HttpResponse {
+    see(format!("{path}?told={}", state.flash_messages.add(notice)))
 }
 
 /// The page with the entered values and the error.
 async fn refused(state: &State, error: ApiError, typed: &[Field]) -> Result<HttpResponse, Refusal> {
-    let topology = state.topology();
     let notice = Some(Notice::bad(in_words(&error)));
-    let mut page = rendered(state, &topology, notice, Question::None, typed).await?;
+    let mut page = rendered(state, notice, Question::None, typed).await?;
     *page.status_mut() = error.status_code();
     Ok(page)
 }
@@ -214,6 +207,6 @@ fn in_words(error: &ApiError) -> String {
     format!("{error}{valid}")
 }
 
-fn see(place: String) -> HttpResponse {
-    HttpResponse::SeeOther().insert_header((header::LOCATION, place)).finish()
+fn see(location: String) -> HttpResponse {
+    HttpResponse::SeeOther().insert_header((header::LOCATION, location)).finish()
 }
