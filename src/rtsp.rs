@@ -28,7 +28,7 @@ use log::{debug, warn};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
@@ -40,6 +40,7 @@ use crate::base::incident;
 use crate::base::shutdown::Shutdown;
 use crate::base::slots::{Limits, Priority, Slot, Slots};
 use crate::base::sockets;
+use crate::base::time;
 use crate::base::tls::Tls;
 use crate::config::settings::{self};
 use crate::service::topology::Topology;
@@ -145,7 +146,7 @@ async fn accept(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
-                    let now = Instant::now().into_std();
+                    let now = time::now();
                     let entered = server.slots.enter(peer.ip(), Priority::Normal, now);
                     let Some((slot, eviction)) = entered else {
                         server.log_refused(peer.ip());

@@ -57,11 +57,12 @@ impl Drop for ListEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::time;
 
     #[test]
     fn viewers_are_listed_until_they_leave() {
         let list = ClientList::default();
-        let since = tokio::time::Instant::now().into_std();
+        let since = time::now();
         let client = |last| Client { address: [192, 168, 1, last].into(), way: "mp4", since };
         let (first, second) = (client(1), client(2));
         let entry = list.add(first);

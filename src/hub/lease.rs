@@ -12,8 +12,8 @@ use crate::base::lock::Lock;
 
 /// Players send the next request within a target duration, and pause when they
 /// stall: a lease lasts for this many target durations, at least [`MIN_LEASE`].
-pub(super) const LEASE_TARGETS: u32 = 3;
-pub(super) const MIN_LEASE: Duration = Duration::from_secs(10);
+const LEASE_TARGETS: u32 = 3;
+const MIN_LEASE: Duration = Duration::from_secs(10);
 
 /// The lease of one stream; until it expires, a task keeps a reader for it.
 #[derive(Debug, Default)]
@@ -22,9 +22,10 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Sets the expiry. Returns whether the lease is new: then the caller must
-    /// start the task that keeps the reader.
-    pub(super) fn renew(&self, until: Instant) -> bool {
+    /// Extends the lease for a player with this target duration. Returns whether
+    /// the lease is new: then the caller must start the task that keeps the reader.
+    pub(super) fn renew(&self, target: Duration, now: Instant) -> bool {
+        let until = now + MIN_LEASE.max(LEASE_TARGETS * target);
         self.until.lock().replace(until).is_none()
     }
 

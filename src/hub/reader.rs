@@ -8,7 +8,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::audience::{Client, ListEntry};
-use super::lease::{LEASE_TARGETS, MIN_LEASE};
 use super::piece::Piece;
 use super::ring::{Cursor, Step};
 use super::stream::Stream;
@@ -97,7 +96,7 @@ impl Stream {
     /// whichever is longer. Must be called on a runtime.
     pub fn lease(self: &Arc<Self>) {
         let target = Duration::from_secs(self.with_window(|window| window.target()));
-        if self.lease.renew(Instant::now() + MIN_LEASE.max(LEASE_TARGETS * target)) {
+        if self.lease.renew(target, Instant::now()) {
             tokio::spawn(keep_until_expired(self.join()));
         }
     }

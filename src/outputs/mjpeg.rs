@@ -180,6 +180,7 @@ impl Mjpeg {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::time;
 
     fn pairs(query: &[(&str, &str)]) -> Vec<(String, String)> {
         query.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -202,7 +203,7 @@ mod tests {
             [("5", 30, 50), ("10", 25, 100), ("25", 25, 250), ("7.5", 30, 75), ("60", 30, 300)]
         {
             let mut pace = Pace::parse(&pairs(&[("fps", fps)])).unwrap();
-            let begin = tokio::time::Instant::now().into_std();
+            let begin = time::now();
             // Ten seconds of pictures, each up to 3 ms early or late.
             let at = |index: u32| {
                 let jitter = Duration::from_millis(u64::from(index * 7 % 4));
@@ -216,7 +217,7 @@ mod tests {
     #[test]
     fn no_burst_follows_a_pause() {
         let mut pace = Pace::parse(&pairs(&[("fps", "1")])).unwrap();
-        let begin = tokio::time::Instant::now().into_std();
+        let begin = time::now();
         assert!(pace.is_due(begin));
         let late = begin + Duration::from_secs(60);
         assert!(pace.is_due(late));

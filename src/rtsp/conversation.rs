@@ -20,6 +20,7 @@ use super::server::RtspServer;
 use super::session::{Delivery, Session};
 use crate::base::slots::Slot;
 use crate::base::system;
+use crate::base::time;
 use crate::engine::registry::Stream;
 use crate::hub::Reader;
 use crate::media::packager::Init;
@@ -237,7 +238,7 @@ impl Conversation {
 
     /// Marks the slot as idle: it may be evicted for a new connection.
     pub(super) fn set_idle(&self) {
-        let now = Instant::now().into_std();
+        let now = time::now();
         self.slot.mark_idle(now, now);
     }
 

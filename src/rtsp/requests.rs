@@ -18,6 +18,7 @@ use super::play::Play;
 use super::session::{Channels, Delivery, Flow, Multicast, SESSION_TIMEOUT, Session};
 use super::transport::{Transport, transports};
 use crate::base::system;
+use crate::base::time;
 use crate::engine::first_frame::FIRST_FRAME_TIMEOUT;
 use crate::engine::registry::Stream;
 use crate::hub::{Client, Reader};
@@ -213,7 +214,7 @@ impl Conversation {
 
     /// `reader`, listed in the status as this viewer.
     fn listed(&self, reader: Reader) -> Reader {
-        let since = Instant::now().into_std();
+        let since = time::now();
         reader.with_client(Client { address: self.peer.ip(), way: "rtsp", since })
     }
 

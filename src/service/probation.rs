@@ -93,10 +93,11 @@ pub fn probations(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::time;
 
     #[test]
     fn a_unit_fails_unless_it_is_live_in_time() {
-        let now = tokio::time::Instant::now().into_std();
+        let now = time::now();
         let waits = Phase::Waiting { retry_at: now, cause: Failure::Ended };
         assert_eq!(verdict(&waits, false, false), Verdict::Open);
         assert_eq!(verdict(&waits, false, true), Verdict::Failed);
@@ -106,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_unit_that_is_not_needed_is_dismissed() {
-        let now = tokio::time::Instant::now().into_std();
+        let now = time::now();
         for phase in [Phase::Idle, Phase::Stopping { give_up_at: now }] {
             assert_eq!(verdict(&phase, false, true), Verdict::Dismissed);
         }

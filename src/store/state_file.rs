@@ -70,6 +70,7 @@ pub struct SavedPush {
 /// Whether a stream is to be recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SavedRecording {
+    /// `wish` in the file, as in those that earlier releases wrote.
     #[serde(rename = "wish")]
     pub manual: ManualOverride,
     /// `record` of the configuration when this was written.

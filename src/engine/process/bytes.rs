@@ -24,6 +24,7 @@ pub use self::shot::ShotError;
 use super::command::Program;
 use super::command_log::CommandLog;
 use crate::base::backoff::Backoff;
+use crate::base::time::now;
 use crate::config::diff::{Diff, container_of};
 use crate::config::settings::{ByteFeed, ByteSource, ByteStream, Client, Mode, Settings};
 use crate::engine::supervise::demand::Demand;
@@ -474,7 +475,7 @@ impl Stream {
 
     /// The last failure, if the stream is down.
     pub fn cause(&self) -> Option<Failure> {
-        match self.state(tokio::time::Instant::now().into_std()) {
+        match self.state(now()) {
             State::Waiting { cause, .. } | State::Over { cause } => Some(cause),
             State::Idle | State::Starting | State::Live { .. } | State::Stopping => None,
         }

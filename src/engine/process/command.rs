@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use super::command_log::CommandLog;
 use super::commands::mark;
 use super::last_words::LastWords;
-use super::stderr::keep;
+use super::stderr::log_stderr;
 use crate::base::disk::Disk;
 use crate::base::environment::PREFIX;
 use crate::config::settings::CommandLine;
@@ -121,8 +121,8 @@ impl Program {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         let group = Pid::from_raw(id.expect("the child was not waited for yet"));
         let stderr_tail = Arc::<LastWords>::default();
-        let keep = |from| keep(from, Arc::clone(&self.log), Arc::clone(&stderr_tail));
-        let log = child.stderr.take().map(|from| tokio::spawn(keep(from)));
+        let logged = |from| log_stderr(from, Arc::clone(&self.log), Arc::clone(&stderr_tail));
+        let log = child.stderr.take().map(|from| tokio::spawn(logged(from)));
         let (input, output) = (child.stdin.take(), child.stdout.take());
         Ok(Process { child, group, input, output, log, stderr_tail, has_ended: false })
     }

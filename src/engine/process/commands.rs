@@ -13,6 +13,7 @@ use log::warn;
 use super::host::Host;
 use crate::base::incident::Incident;
 use crate::base::system::random_token;
+use crate::base::time::now;
 use crate::wire::job::EndCommands;
 
 /// The delay before a guard process that died is started again.
@@ -49,7 +50,7 @@ async fn keep_guard(mark: &str) {
             Ok((mut host, _input)) => host.ended().await,
             Err(failure) => failure,
         };
-        if let Some(times) = deaths.add(tokio::time::Instant::now().into_std()) {
+        if let Some(times) = deaths.add(now()) {
             warn!(times; "restarting the process that ends commands after a crash: {died}");
         }
         tokio::time::sleep(RESTART_DELAY).await;

@@ -32,11 +32,12 @@ use tokio::task::JoinHandle;
 use super::limits;
 use super::pids::Registered;
 use crate::base::lock::Lock;
+use crate::base::time;
 use crate::base::time::MediaTime;
 use crate::engine::feeder::{Consumer, Refused, Taken, units};
 use crate::engine::process::command_log::CommandLog;
 use crate::engine::process::last_words::LastWords;
-use crate::engine::process::stderr::keep;
+use crate::engine::process::stderr::log_stderr;
 use crate::media::packager::Chunk;
 use crate::model::status::Failure;
 use crate::model::unit::TrackKind;
@@ -136,8 +137,8 @@ impl<A: DeserializeOwned> Host<A> {
         let mut input = Input::new(to);
         let stderr_tail = Arc::<LastWords>::default();
         let log = log_of(name);
-        let keep = |err| keep(err, Arc::clone(&log), Arc::clone(&stderr_tail));
-        let stderr_task = child.stderr.take().map(|err| tokio::spawn(keep(err)));
+        let logged = |err| log_stderr(err, Arc::clone(&log), Arc::clone(&stderr_tail));
+        let stderr_task = child.stderr.take().map(|err| tokio::spawn(logged(err)));
         let from = Replies { socket: from, decoder: Decoder::default() };
         let child_signals = unix::signal(unix::SignalKind::child()).ok();
         let host = Self {
@@ -234,7 +235,7 @@ impl<A: DeserializeOwned> Host<A> {
         {
             self.stderr_task = None;
         }
-        let now = tokio::time::Instant::now().into_std();
+        let now = time::now();
         self.log.warn_of_last(&self.stderr_tail.last_lines(LAST_LINES), &how, now);
         let words = self.stderr_tail.last_line().map(|line| format!(": {line}"));
         Failure::Crash(format!("its process has died ({how}){}", words.unwrap_or_default()))

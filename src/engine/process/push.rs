@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::host::{Host, Input};
 use super::meter::Meter;
 use crate::base::secret::Secret;
+use crate::base::time::now;
 use crate::config::settings::PushAudio;
 use crate::engine::feeder::{Over, WhenLate, feed, first_chunk};
 use crate::engine::plan::{MADE_SOUND, Nominal, push_line};
@@ -200,7 +201,7 @@ impl Attempt {
                 Ok((sent, _)) => sent,
                 Err(failure) => return failure,
             };
-            self.meter.record(sent, tokio::time::Instant::now().into_std());
+            self.meter.record(sent, now());
             if sent.acknowledged > 0 && !std::mem::replace(&mut is_live, true) {
                 self.events.send(Event::FirstOutput(self.run)).await.ok();
             }

@@ -1,5 +1,5 @@
-//! What a program writes to standard error: kept in its log, and as the last
-//! words if it dies.
+//! The standard error of a program: logged, and its last lines kept for the cause
+//! of its death.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use super::last_words::LastWords;
 use crate::base::scrub::Lines;
 use crate::base::time::now;
 
-/// Read at a time.
+/// Bytes read at a time.
 const BLOCK_BYTES: usize = 4 << 10;
 
 /// Logs the standard error of a program without secrets, until its end.
-pub(super) async fn keep(mut from: ChildStderr, log: Arc<CommandLog>, last: Arc<LastWords>) {
+pub(super) async fn log_stderr(mut from: ChildStderr, log: Arc<CommandLog>, last: Arc<LastWords>) {
     let (mut buffer, mut lines) = (vec![0; BLOCK_BYTES], Lines::default());
     loop {
         let length = from.read(&mut buffer).await.unwrap_or(0);

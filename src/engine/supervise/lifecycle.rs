@@ -351,4 +351,4 @@ impl Lifecycle {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

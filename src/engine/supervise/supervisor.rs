@@ -399,17 +399,8 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
     use super::*;
-    use crate::base::backoff::Backoff;
     use crate::config::settings::Mode;
-    use crate::engine::supervise::lifecycle::Limits;
-
-    const LIMITS: Limits = Limits {
-        start_timeout: Duration::from_secs(10),
-        stall_timeout: Duration::from_secs(5),
-        stop_timeout: Duration::from_secs(3),
-        backoff: Backoff::PUSH,
-        spread: 0.0,
-    };
+    use crate::engine::supervise::lifecycle::tests::LIMITS;
 
     /// Counts its calls. With `breaks`, each run ends at once; otherwise a run gives one
     /// frame and then stalls, or expects no output with `rests`.

@@ -11,6 +11,7 @@ use log::{error, info};
 use tokio::time::MissedTickBehavior;
 
 use super::supervisor::Supervisor;
+use crate::base::time;
 
 /// How late a timer of a supervisor may be, as a busy machine wakes tasks late.
 const GRACE: Duration = Duration::from_secs(5);
@@ -51,7 +52,7 @@ pub async fn watch(
 async fn stuck(supervisors: Vec<Supervisor>, timeout: Duration) -> Option<String> {
     for supervisor in supervisors {
         let is_responsive = tokio::time::timeout(timeout, supervisor.is_responsive()).await;
-        let now = tokio::time::Instant::now().into_std();
+        let now = time::now();
         let is_stuck =
             !is_responsive.unwrap_or(false) || is_overdue(supervisor.report().deadline, now);
         if is_stuck && !supervisor.is_ending() {
@@ -78,17 +79,11 @@ mod tests {
     use crate::base::backoff::Backoff;
     use crate::config::settings::Mode;
     use crate::engine::supervise::demand::Demand;
-    use crate::engine::supervise::lifecycle::{Event, Lifecycle, Limits, Run};
+    use crate::engine::supervise::lifecycle::{Event, Lifecycle, Limits, Run, tests};
     use crate::engine::supervise::supervisor::{Pipeline, RunProgress};
     use crate::model::status::Failure;
 
-    const LIMITS: Limits = Limits {
-        start_timeout: Duration::from_secs(10),
-        stall_timeout: Duration::from_secs(5),
-        stop_timeout: Duration::from_secs(3),
-        backoff: Backoff::FEED,
-        spread: 0.0,
-    };
+    const LIMITS: Limits = Limits { backoff: Backoff::FEED, ..tests::LIMITS };
 
     const PERIOD: Duration = Duration::from_secs(20);
 
@@ -179,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_deadline_is_overdue_after_the_grace_time() {
-        let due = tokio::time::Instant::now().into_std();
+        let due = time::now();
         assert!(!is_overdue(None, due));
         assert!(!is_overdue(Some(due), due + GRACE));
         assert!(!is_overdue(Some(due + PERIOD), due));

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const LIMITS: Limits = Limits {
+pub(in crate::engine::supervise) const LIMITS: Limits = Limits {
     start_timeout: Duration::from_secs(10),
     stall_timeout: Duration::from_secs(5),
     stop_timeout: Duration::from_secs(3),
