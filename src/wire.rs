@@ -27,7 +27,8 @@ use serde::{Deserialize, Serialize};
 
 use self::job::Job;
 use crate::base::time::MediaTime;
-use crate::model::status::{Encoder, Failure};
+use crate::model::failure::Failure;
+use crate::model::status::Encoder;
 use crate::model::unit::TrackKind;
 
 /// Messages of another version are refused.

@@ -35,7 +35,7 @@ fn description(devices: &[Device]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::status::Failure;
+    use crate::model::failure::Failure;
 
     #[test]
     fn a_camera_is_listed_by_its_stable_path_with_its_formats() {

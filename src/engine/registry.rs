@@ -28,8 +28,9 @@ use crate::engine::supervise::supervisor::Supervisor;
 use crate::engine::supervise::unit::Unit;
 use crate::hub::{self, Measured, Read, Reader};
 use crate::media::packager::Init;
+use crate::model::failure::Failure;
 use crate::model::ids::{FeedName, StreamName};
-use crate::model::status::{self, Encoder, Failure, Picture, State};
+use crate::model::status::{self, Encoder, Picture, State};
 
 /// Limits of feeds. Real cameras stall after hours without reporting an error.
 const FEED_LIMITS: Limits = Limits {

@@ -14,8 +14,8 @@ use crate::engine::plan::{Capture, Form, Plan};
 use crate::engine::supervise::runs::Stop;
 use crate::host::fanout::Fanout;
 use crate::host::file_source;
+use crate::model::failure::Failure;
 use crate::model::given::{Given, Pictures};
-use crate::model::status::Failure;
 
 /// Captures the feed of `plan` into `fanout` until it fails or a stop is requested.
 pub(super) async fn run(

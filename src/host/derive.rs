@@ -16,8 +16,8 @@ use crate::engine::supervise::runs::Stop;
 use crate::engine::work::Work;
 use crate::host::fanout::{Fanout, Subscription, Writer};
 use crate::host::shared_source::{play_from, wait_changed, wait_known};
+use crate::model::failure::Failure;
 use crate::model::given::{Given, Pictures};
-use crate::model::status::Failure;
 use crate::model::unit::TrackKind;
 
 /// The feed that is made, and its base.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::v4l2;
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 
 /// A camera.
 #[derive(Clone, Debug)]

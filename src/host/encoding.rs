@@ -7,7 +7,8 @@ use tokio::sync::watch;
 use super::outbox::Out;
 use crate::config::settings::Source;
 use crate::engine::plan::Plan;
-use crate::model::status::{Encoder, Failure};
+use crate::model::failure::Failure;
+use crate::model::status::Encoder;
 use crate::wire::answer::News;
 
 /// The service's choice, once it is made.

@@ -19,7 +19,7 @@ use super::running::Running;
 use super::unpack::discard;
 use crate::base::lock::Lock;
 use crate::engine::plan::{extract_line, intra_line};
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 
 /// Why there is no picture.
 #[derive(Clone, Debug, PartialEq)]

@@ -20,7 +20,7 @@ use crate::base::units::Size;
 use crate::config::settings::{Mode, Rotation, Source};
 use crate::config::{Settings, parse_text};
 use crate::engine::plan::{Capture, Plan};
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 
 /// Names of the driver's controls with their ranges.
 const CONTROLS: [(&str, i32, i32); 7] = [

@@ -26,8 +26,9 @@ use crate::engine::work::Work;
 use crate::host::fanout::Fanout;
 use crate::host::shared_source::{wait_changed, wait_known};
 use crate::host::shared_stream;
+use crate::model::failure::Failure;
 use crate::model::ids::FeedName;
-use crate::model::status::{Encoder, Failure};
+use crate::model::status::Encoder;
 use crate::wire::answer::News;
 use crate::wire::{Order, ToHost};
 

@@ -15,7 +15,7 @@ use crate::engine::controls::{Listed, resolved};
 use crate::engine::plan::{Capture, Form, Plan};
 use crate::engine::supervise::runs::Stop;
 use crate::host::file_source;
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 use crate::wire::answer::News;
 
 /// Captures and encodes the feed of `plan` until it fails or a stop is requested.

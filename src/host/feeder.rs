@@ -9,7 +9,7 @@ use gstreamer_app as gst_app;
 use tokio::sync::{mpsc, watch};
 
 use crate::base::time::MediaTime;
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 use crate::model::track::AudioInfo;
 use crate::model::unit::TrackKind;
 use crate::wire::Unit;

@@ -18,7 +18,7 @@ use super::running::Running;
 use crate::base::units::FrameRate;
 use crate::engine::plan::{Capture, Form, Plan};
 use crate::host::loop_timeline::{LoopTimeline, Pace, Piece};
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 use crate::model::unit::TrackKind;
 
 /// How many pictures are probed: more than the distance of reordered pictures and the

@@ -7,8 +7,8 @@ use crate::base::units::Size;
 use crate::config::settings::EncoderWish;
 use crate::engine::encoder::{NoEncoder, choose_for};
 use crate::engine::plan::{Capture, Plan};
+use crate::model::failure::Failure;
 use crate::model::given::Pictures;
-use crate::model::status::Failure;
 
 /// GStreamer cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -14,8 +14,8 @@ use crate::base::lock::Lock;
 use crate::config::settings::FeedAudio;
 use crate::engine::plan::{Plan, SourceTrack};
 use crate::engine::supervise::runs::Stop;
+use crate::model::failure::Failure;
 use crate::model::given::Given;
-use crate::model::status::Failure;
 use crate::model::unit::TrackKind;
 
 /// Decoders of H.265 in the order in which they are tried.

@@ -9,7 +9,7 @@ use super::extract::{self, ExtractError};
 use super::needs::Needs;
 use super::{Input, Output, Service, guard, sandbox};
 use super::{family, in_process, mjpeg, picture, probe, push, remux};
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 use crate::wire::Unit;
 use crate::wire::answer::{self, Done, Elements, Extracted};
 use crate::wire::job::{

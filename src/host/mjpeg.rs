@@ -17,7 +17,7 @@ use super::picture::{decoders, no_decoder};
 use super::running::Running;
 use crate::base::time::MediaTime;
 use crate::engine::plan::mjpeg_line;
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 use crate::wire::Unit;
 use crate::wire::job::Mjpeg;
 

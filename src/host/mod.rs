@@ -63,7 +63,7 @@ use needs::Needs;
 
 use crate::base::heap;
 use crate::base::time::MediaTime;
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 use crate::wire::job::{Job, JobKind};
 use crate::wire::{Decoder, FromHost, ToHost, Unit, encode};
 

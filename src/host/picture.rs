@@ -13,8 +13,8 @@ use log::debug;
 use super::packages;
 use super::running::Running;
 use crate::engine::plan::{decode_any_line, decode_line, narrowed, picture_line};
+use crate::model::failure::Failure;
 use crate::model::picture::Format;
-use crate::model::status::Failure;
 
 /// Decoders in the order in which they are tried. libav comes last: loading it takes RSS
 /// from 11 to 48 MiB (measured).

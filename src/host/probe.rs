@@ -5,7 +5,7 @@ use gstreamer::prelude::*;
 
 use super::packages;
 use crate::engine::encoder::{CANDIDATES, Trial, Trials};
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 
 /// The elements that are not installed, each with its Debian package, if known.
 pub(super) fn missing(elements: Vec<String>) -> Vec<(String, Option<String>)> {

@@ -12,7 +12,7 @@ use super::tap::{Target, Timeline, tap};
 use crate::config::settings::{Login, Pull};
 use crate::engine::plan::{Plan, SourceTrack};
 use crate::engine::supervise::runs::Stop;
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 
 /// Pulls the stream of `plan`'s feed until it fails or a stop is requested.
 pub(super) async fn run(plan: &Plan, pull: &Pull, target: Target, mut stop: Stop) -> Failure {

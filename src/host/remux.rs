@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::running::Running;
 use crate::engine::plan::{RemuxPlan, remux_line};
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 
 /// The `moov` box of a recording is within these first bytes.
 const HEAD_BYTES: u64 = 64 << 10;

@@ -15,7 +15,7 @@ use super::clock::clock;
 use super::packages;
 use crate::base::scrub;
 use crate::base::secret::Secret;
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 
 /// How long a pipeline may take to send its end of stream.
 const EOS_TIMEOUT: Duration = Duration::from_millis(500);

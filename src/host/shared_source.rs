@@ -13,8 +13,8 @@ use super::running::Running;
 use super::tap::Target;
 use crate::base::time::MediaTime;
 use crate::host::fanout::{Fanout, Frame, Subscription, is_key};
+use crate::model::failure::Failure;
 use crate::model::given::Given;
-use crate::model::status::Failure;
 use crate::model::unit::{AccessUnit, TrackKind};
 
 /// Limit of encoded pictures that wait for the decoder; after that it continues at a key

@@ -17,7 +17,7 @@ use crate::base::lock::Lock;
 use crate::base::time::MediaTime;
 use crate::host::fanout::{Fanout, Frame, Plain, Subscription, Writer};
 use crate::media::aac;
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 use crate::model::track::AudioInfo;
 use crate::model::unit::{AccessUnit, TrackKind};
 

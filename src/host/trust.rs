@@ -14,8 +14,8 @@ use gio::prelude::*;
 use gio::{SocketClient, SocketClientEvent, TlsBackend, TlsCertificateFlags, TlsFileDatabase};
 
 use crate::base::lock::Lock;
+use crate::model::failure::Failure;
 use crate::model::push_url::PushUrl;
-use crate::model::status::Failure;
 
 /// Debian's list of authorities.
 const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";

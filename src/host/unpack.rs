@@ -18,7 +18,7 @@ use super::tap::{Target, Timeline, tap};
 use crate::base::lock::Lock;
 use crate::engine::plan::{Plan, SourceTrack};
 use crate::engine::supervise::runs::Stop;
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 
 /// Limit of bytes that wait for the demultiplexer; more mean that it is stuck.
 const MAX_QUEUED_BYTES: u64 = 8 << 20;

@@ -8,7 +8,7 @@ use gstreamer::prelude::*;
 
 use crate::base::units::{FrameRate, Size};
 use crate::engine::plan::{Capture, Form, Plan};
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 
 /// One format of a camera: form, sizes and frame rates.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::accounts::Busy;
 use crate::base::disk::Silent;
 use crate::engine::process::bytes::{ShotError, TooManyViewers};
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 use crate::outputs::mjpeg::TooManyVariants;
 use crate::outputs::picture::{BadParameter, PictureError};
 use crate::outputs::recordings::{DeleteError, StartStopError};

@@ -24,7 +24,8 @@ use crate::base::system;
 use crate::base::time::now;
 use crate::engine::registry::Stream;
 use crate::http::state::State;
-use crate::model::status::{self, Closed, Failure, Snapshot};
+use crate::model::failure::Failure;
+use crate::model::status::{self, Closed, Snapshot};
 use crate::service::topology::Topology;
 
 /// Resources of this server only, and no scripts. Other sites may frame the pages,

@@ -16,7 +16,7 @@ use crate::engine::supervise::demand::Demand;
 use crate::engine::supervise::lifecycle::{Lifecycle, Limits};
 use crate::engine::supervise::supervisor::Supervisor;
 use crate::hub::{Still, Stills, Stream};
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 use tokio::sync::watch;
 
 /// A decoder needs a moment to start; one without output for seconds, while the

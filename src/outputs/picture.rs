@@ -18,9 +18,9 @@ use crate::engine::plan::narrowed;
 use crate::engine::process::render;
 use crate::hub::{Past, Piece, Read, Reader};
 use crate::media::packager::Init;
+use crate::model::failure::Failure;
 use crate::model::ids::StreamName;
 use crate::model::picture::Format;
-use crate::model::status::Failure;
 
 /// Decoders that may run at once: pictures must not take the CPU from encoders.
 const MAX_DECODERS: usize = 2;

@@ -16,8 +16,9 @@ use crate::engine::registry;
 use crate::engine::supervise::demand::Demand;
 use crate::engine::supervise::lifecycle::{Lifecycle, Limits, Phase};
 use crate::engine::supervise::supervisor::{Report, Supervisor};
+use crate::model::failure::Failure;
 use crate::model::ids::PushName;
-use crate::model::status::{self, Failure, State};
+use crate::model::status::{self, State};
 
 /// A receiver must accept media within the start timeout, and acknowledge bytes
 /// within the stall timeout after that (TCP; RTMP acknowledgements come only

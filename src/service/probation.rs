@@ -10,7 +10,7 @@ use crate::config::settings::Settings;
 use crate::engine::supervise::lifecycle::Phase;
 use crate::engine::supervise::supervisor::Report;
 use crate::engine::supervise::unit::Unit;
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 use crate::service::topology::Topology;
 
 /// Time to become live: that of a cold feed for its first frame.

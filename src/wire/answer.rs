@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::base::time::MediaTime;
+use crate::model::failure::Failure;
 use crate::model::given::Given;
-use crate::model::status::{Encoder, Failure};
+use crate::model::status::Encoder;
 use crate::model::track::AudioInfo;
 use crate::model::unit::TrackKind;
 

@@ -33,8 +33,9 @@ use crate::engine::supervise::supervisor::Supervisor;
 use crate::engine::supervise::unit::Unit;
 use crate::hub::bytes::{Begin, ByteRing, Need, Read, Reader};
 use crate::media::container::Container;
+use crate::model::failure::Failure;
 use crate::model::ids::{FeedName, StreamName};
-use crate::model::status::{Failure, State};
+use crate::model::status::State;
 
 /// Limits of commands, while they have input. Encoders probe their input for seconds
 /// before the first output.

@@ -25,7 +25,7 @@ use crate::base::disk::Disk;
 use crate::base::environment::PREFIX;
 use crate::config::settings::CommandLine;
 use crate::hub::bytes::{Read, Reader};
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 
 /// Time between SIGTERM and SIGKILL; the service itself ends within two seconds.
 const GRACE: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ use super::family::FamilyRun;
 use super::host::Host;
 use crate::engine::encoder::{CANDIDATES, Trial, Trials, choose_for};
 use crate::engine::plan::Plan;
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 use crate::wire::Order;
 use crate::wire::answer::Elements;
 use crate::wire::job::{CheckElements, TryEncoder};

@@ -17,7 +17,7 @@ use super::host::{Host, Input};
 use crate::base::lock::Lock;
 use crate::config::settings::{Feed, Source};
 use crate::engine::work::Work;
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 use crate::wire::answer::{News, RunNews};
 use crate::wire::job::{self, Foreign};
 use crate::wire::{Order, ToHost};

@@ -18,7 +18,8 @@ use crate::engine::supervise::supervisor::{LastCount, Pipeline, RunProgress};
 use crate::engine::work::Work;
 use crate::hub;
 use crate::hub::bytes::{self, Begin, ByteRing, Read, Reader};
-use crate::model::status::{Encoder, Failure};
+use crate::model::failure::Failure;
+use crate::model::status::Encoder;
 use crate::wire::Order;
 
 /// Runs a feed and its only stream.

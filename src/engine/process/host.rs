@@ -39,7 +39,7 @@ use crate::engine::process::command_log::CommandLog;
 use crate::engine::process::last_words::LastWords;
 use crate::engine::process::stderr::log_stderr;
 use crate::media::packager::Chunk;
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 use crate::model::unit::TrackKind;
 use crate::wire::answer::{Done, Nothing};
 use crate::wire::job::{Job, JobKind};

@@ -19,7 +19,7 @@ use crate::engine::supervise::runs::{Runs, Stop};
 use crate::engine::supervise::supervisor::{LastCount, Pipeline, RunProgress};
 use crate::hub::{self, Piece, Reader, Stills};
 use crate::media::packager::Init;
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 use crate::wire::answer::Picture;
 use crate::wire::job::Mjpeg;
 

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::host::Host;
 use crate::engine::process::bytes::Viewer;
 use crate::media::jpeg::Finder;
+use crate::model::failure::Failure;
 use crate::model::picture::Format;
-use crate::model::status::Failure;
 use crate::wire::answer::{Done, Extracted};
 use crate::wire::job::{self, JobKind};
 

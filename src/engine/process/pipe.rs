@@ -16,7 +16,7 @@ use super::command::Blocks;
 use super::first_output::FirstOutput;
 use crate::base::disk::{CALL_TIMEOUT, Disk, DiskFile};
 use crate::hub::bytes::{ByteRing, Clock};
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 
 /// The size of the pieces in which a file is read.
 const PIECE_BYTES: usize = 64 << 10;

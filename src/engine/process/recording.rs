@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::host::Host;
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 use crate::wire::job::FinishRecording;
 
 /// Time limit of a rewrite, plus the limit per megabyte: slow SD cards write two

@@ -16,8 +16,9 @@ use crate::engine::supervise::runs::{Runs, Stop};
 use crate::engine::supervise::supervisor::{LastCount, Pipeline, RunProgress};
 use crate::engine::work::Work;
 use crate::hub;
+use crate::model::failure::Failure;
 use crate::model::given::Given;
-use crate::model::status::{Encoder, Failure};
+use crate::model::status::Encoder;
 
 /// A shared feed and the host in which it runs.
 #[derive(Clone, Debug)]

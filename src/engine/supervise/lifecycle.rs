@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::base::backoff::Backoff;
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 
 /// The number of a run; events of an earlier run are ignored.
 pub type Run = u32;

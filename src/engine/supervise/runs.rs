@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::engine::supervise::lifecycle::{Event, Run};
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 
 /// The current run, if any.
 #[derive(Debug, Default)]

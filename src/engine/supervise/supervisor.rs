@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 use super::demand::Demand;
 use super::lifecycle::{Effect, Event, Lifecycle, Phase, Run};
 use crate::base::time::now;
-use crate::model::status::{Ended, Failure, Past, State};
+use crate::model::failure::Failure;
+use crate::model::status::{Ended, Past, State};
 
 /// How often the progress of a running pipeline is polled.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);

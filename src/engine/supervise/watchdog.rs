@@ -81,7 +81,7 @@ mod tests {
     use crate::engine::supervise::demand::Demand;
     use crate::engine::supervise::lifecycle::{Event, Lifecycle, Limits, Run, tests};
     use crate::engine::supervise::supervisor::{Pipeline, RunProgress};
-    use crate::model::status::Failure;
+    use crate::model::failure::Failure;
 
     const LIMITS: Limits = Limits { backoff: Backoff::FEED, ..tests::LIMITS };
 

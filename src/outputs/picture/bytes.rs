@@ -9,7 +9,7 @@ use super::{DEFAULT_REQUEST, FailureError, PictureError, PictureRequest, Picture
 use crate::engine::first_frame::MAX_FAILED_RUNS;
 use crate::engine::process::bytes::Stream;
 use crate::engine::process::{NoStill, Still, extract, render_still};
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 
 /// Byte streams that are searched for a picture at once.
 pub(super) const MAX_EXTRACTIONS: usize = 8;

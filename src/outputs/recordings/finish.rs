@@ -14,7 +14,7 @@ use super::clock;
 use super::name::{Name, Stage};
 use crate::base::shutdown::Shutdown;
 use crate::engine::process::{Remux, finish_recording};
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 use crate::outputs::recordings::catalog::{Catalog, Unfinished};
 use crate::outputs::recordings::retention::Headroom;
 

@@ -14,7 +14,7 @@ use crate::engine::supervise::lifecycle::{Event, Run};
 use crate::engine::supervise::runs::{Runs, Stop};
 use crate::engine::supervise::supervisor::{LastCount, Pipeline, RunProgress};
 use crate::hub::bytes::{Begin, ByteRing, Need, Reader};
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 
 /// Runs one feed, or the shared command of one stream.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use super::run::{feed_process, input_of};
 use super::{Producer, Stream, TooManyViewers};
 use crate::engine::first_frame::{FIRST_FRAME_TIMEOUT, MAX_FAILED_RUNS};
 use crate::engine::process::command::Blocks;
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 
 /// How many commands of one stream run at once; further requests wait.
 pub(super) const MAX_CONCURRENT_SHOTS: usize = 4;

@@ -11,7 +11,7 @@ use super::{Catalog, Entry, State, is_separate_disk, try_writing};
 use crate::base::system;
 use crate::base::time::now;
 use crate::config::settings::{Retention, WhichClock};
-use crate::model::status::Failure;
+use crate::model::failure::Failure;
 use crate::outputs::recordings::clock::Synchronised;
 use crate::outputs::recordings::name::Name;
 use crate::outputs::recordings::retention::{Candidate, Headroom};
