@@ -26,7 +26,7 @@ use crate::base::tls::{Change, Tls};
 use crate::config::Loaded;
 use crate::config::settings::{self, Local, Settings, UnixSocket};
 use crate::engine::process::bytes;
-use crate::engine::process::{read_plugins, set_limits};
+use crate::engine::process::{PipelineFactory, ProcessPipelines, read_plugins, set_limits};
 use crate::engine::registry::{self, Registry};
 use crate::engine::supervise::watchdog;
 use crate::http;
@@ -144,13 +144,14 @@ async fn send(settings: &Settings, recorder: Option<Recorder>) -> anyhow::Result
     let (trigger, mut shutdown) = shutdown::channel();
     listen_for_signals(trigger)?;
     prepare_hosts(settings, &mut shutdown).await;
-    let (bytes, mut tasks) = bytes::Registry::new(settings);
-    let (registry, registry_tasks) = Registry::new(settings, &bytes);
+    let pipelines = pipelines(settings);
+    let (bytes, mut tasks) = bytes::Registry::new(settings, Arc::clone(&pipelines));
+    let (registry, registry_tasks) = Registry::new(settings, &bytes, Arc::clone(&pipelines));
     tasks.extend(registry_tasks);
     let stream = registry.first().context("there is nothing to send")?;
     let mut push = None;
     if let Some(wanted) = settings.pushes.first() {
-        let (sending, task) = Push::spawn(wanted, stream, 0.0);
+        let (sending, task) = Push::spawn(wanted, stream, &*pipelines, 0.0);
         tasks.push(task);
         let to = push::destination(wanted, stream).context("there is nowhere to send to")?;
         sending.start(to).await;
@@ -182,6 +183,16 @@ async fn prepare_hosts(settings: &Settings, shutdown: &mut Shutdown) {
         () = read_plugins() => {}
         () = shutdown.requested() => {}
     }
+}
+
+/// The pipelines of the service; must be called on a runtime.
+fn pipelines(settings: &Settings) -> Arc<dyn PipelineFactory> {
+    let pipelines = ProcessPipelines::default();
+    // Encoders are tried early, so that the first viewer does not wait for that.
+    if !settings.streams.is_empty() {
+        pipelines.try_encoders();
+    }
+    Arc::new(pipelines)
 }
 
 /// The failure of the first attempt; pending for ever after it has succeeded.
@@ -238,7 +249,8 @@ async fn run(
     prepare_hosts(&settings, &mut shutdown).await;
     let state_file = StateFile::open(&state_folder(&settings)).await?;
     folders.add("server.state", state_file.disk().clone());
-    let (topology, mut tasks) = Topology::new(settings.clone(), shown, state_file).await;
+    let (topology, mut tasks) =
+        Topology::new(settings.clone(), shown, state_file, pipelines(&settings)).await;
     let topology = watch::Sender::new(Arc::new(topology));
     if let Some(tls) = tls {
         tasks.push(tokio::spawn(renew(tls, shutdown.clone())));
@@ -249,10 +261,7 @@ async fn run(
     }
     let watched = topology.subscribe();
     let present = Arc::clone(&topology.borrow());
-    let recordings = recordings(&present, shutdown.clone()).await?;
-    if let Some(recordings) = &recordings {
-        folders.add("recordings.folder", recordings.disk().clone());
-    }
+    let recordings = recordings(&present, &mut folders, shutdown.clone()).await?;
     let (reloads, requests) = Reloads::channel();
     let state_file = present.state_file();
     let service = Service::new(topology.subscribe(), reloads, recordings.clone(), folders);
@@ -339,13 +348,14 @@ fn mdns(settings: &Settings) -> Option<announce::Announcement> {
     settings.server.mdns.then(announced).flatten()
 }
 
-/// The recordings of all streams; `None` if there is no folder for them and none
-/// is configured or needed.
+/// The recordings of all streams, whose folder is added to `folders`; `None` if there is
+/// no folder for them and none is configured or needed.
 ///
 /// # Errors
 /// A configured or needed folder cannot be used; names the key.
 async fn recordings(
     topology: &Topology,
+    folders: &mut Folders,
     shutdown: Shutdown,
 ) -> anyhow::Result<Option<Arc<Recordings>>> {
     let settings = &*topology.settings;
@@ -361,6 +371,7 @@ async fn recordings(
     let is_planned = recordable.iter().any(|stream| stream.plan != settings::Record::Off);
     match Recordings::open(&settings.recordings, folder, topology.state_file(), shutdown).await {
         Ok(recordings) => {
+            folders.add("recordings.folder", recordings.disk().clone());
             recordings.apply(&settings.recordings, recordable).await;
             Ok(Some(recordings))
         }

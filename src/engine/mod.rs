@@ -4,6 +4,7 @@
 //! runs inside.
 
 pub mod controls;
+pub mod dependencies;
 pub mod encoder;
 mod feeder;
 pub mod first_frame;
@@ -13,3 +14,6 @@ pub mod registry;
 pub mod shared;
 pub mod supervise;
 pub mod work;
+
+#[cfg(test)]
+pub(crate) mod tests;

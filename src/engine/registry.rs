@@ -4,6 +4,8 @@
 //! streams share has a pipeline and a supervisor, and each of its streams another.
 
 mod feed;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use tokio::task::JoinHandle;
 
 pub use self::feed::Feed;
 use super::plan::Plan;
-use super::process::{Encoders, FeedPipeline, StreamPipeline};
+use super::process::{FeedParts, PipelineFactory, StreamParts};
 use crate::base::backoff::Backoff;
 use crate::base::units::rate_in_words;
 use crate::config::diff::Diff;
@@ -54,7 +56,16 @@ const MAX_RINGS_BYTES: usize = 96 << 20;
 pub struct Registry {
     streams: Vec<Arc<Stream>>,
     shared: Vec<Arc<Feed>>,
-    encoders: Arc<Encoders>,
+    pipelines: Arc<dyn PipelineFactory>,
+}
+
+/// What a feed is started with.
+struct Start<'a> {
+    settings: &'a Settings,
+    flows: &'a bytes::Registry,
+    pipelines: &'a dyn PipelineFactory,
+    /// The share that is taken off each delay before a retry.
+    spread: f64,
 }
 
 /// One stream of the registry.
@@ -73,16 +84,12 @@ pub struct Stream {
 impl Registry {
     /// Starts a supervisor for each stream and each shared feed; must be called on a
     /// runtime. The tasks end when the registry is dropped. `flows` has the byte feeds.
-    pub fn new(settings: &Settings, flows: &bytes::Registry) -> (Self, Vec<JoinHandle<()>>) {
-        let encoders = Arc::new(Encoders::default());
-        // Encoders are probed early, so that the first viewer does not wait for it.
-        if !settings.streams.is_empty() {
-            let probed = Arc::clone(&encoders);
-            tokio::spawn(async move {
-                probed.trials().await;
-            });
-        }
-        let empty = Self { streams: Vec::new(), shared: Vec::new(), encoders };
+    pub fn new(
+        settings: &Settings,
+        flows: &bytes::Registry,
+        pipelines: Arc<dyn PipelineFactory>,
+    ) -> (Self, Vec<JoinHandle<()>>) {
+        let empty = Self { streams: Vec::new(), shared: Vec::new(), pipelines };
         empty.build((settings, flows), &Diff::initial(settings))
     }
 
@@ -145,7 +152,8 @@ impl Registry {
                 shared.push(Arc::clone(kept));
                 continue;
             }
-            let (feed, task) = Feed::spawn(feed, base, &plans, (settings, flows), spread());
+            let start = Start { settings, flows, pipelines: &*self.pipelines, spread: spread() };
+            let (feed, task) = Feed::spawn(feed, base, &plans, start);
             shared.push(feed);
             tasks.push(task);
         }
@@ -165,11 +173,11 @@ impl Registry {
             let hub = open.map(|before| Arc::clone(&before.hub));
             let hub = hub.unwrap_or_else(|| hub::Stream::new(stream.name.clone(), limits));
             let feeds = feeds_of(stream, &shared);
-            let (stream, task) = Stream::spawn(hub, plan, feeds, &self.encoders, spread());
+            let (stream, task) = Stream::spawn(hub, plan, feeds, &*self.pipelines, spread());
             streams.push(stream);
             tasks.push(task);
         }
-        (Self { streams, shared, encoders: Arc::clone(&self.encoders) }, tasks)
+        (Self { streams, shared, pipelines: Arc::clone(&self.pipelines) }, tasks)
     }
 
     /// The plan of a new stream. A feed that is kept may run with settings that an
@@ -240,36 +248,30 @@ impl Stream {
         hub: Arc<hub::Stream>,
         plan: watch::Sender<Plan>,
         feeds: Vec<Arc<Feed>>,
-        encoders: &Arc<Encoders>,
+        pipelines: &dyn PipelineFactory,
         spread: f64,
     ) -> (Arc<Self>, JoinHandle<()>) {
         let settings = plan.borrow().clone();
         let settings::Stream { name, url, .. } = settings.stream;
-        let (encoder_sender, encoder) = watch::channel(None);
-        let (log_name, encoders) = (format!("stream {name}"), Arc::clone(encoders));
+        let (chosen, encoder) = watch::channel(None);
         let lifecycle = Lifecycle::new(Limits { spread, ..FEED_LIMITS });
         let lifecycle = lifecycle.resurrecting(settings.feed.resurrect);
-        let (needed, from, into) = (hub.readers(), plan.subscribe(), Arc::clone(&hub));
+        let (needed, stream, current) = (hub.readers(), Arc::clone(&hub), plan.subscribe());
         let mut sources = feeds.iter().map(|feed| feed.source());
-        let (supervisor, task) = match sources.next() {
+        let (pipeline, mode) = match sources.next() {
             None => {
-                let pipeline = FeedPipeline::new(from, into, encoders, encoder_sender);
-                let demand = Demand::new(settings.feed.mode);
-                Supervisor::spawn(log_name, pipeline, lifecycle, demand, needed)
+                let parts = FeedParts { plan: current, stream, chosen };
+                (pipelines.feed(parts), settings.feed.mode)
             }
             // The mode applies to the feed; the encoder runs only for viewers.
-            Some(video_source) => {
-                let sources = (video_source, sources.next());
-                let pipeline = StreamPipeline::new(from, into, sources, encoders, encoder_sender);
-                Supervisor::spawn(
-                    log_name,
-                    pipeline,
-                    lifecycle,
-                    Demand::new(Mode::OnDemand),
-                    needed,
-                )
+            Some(from) => {
+                let sound = sources.next();
+                let parts = StreamParts { plan: current, stream, from, sound, chosen };
+                (pipelines.stream(parts), Mode::OnDemand)
             }
         };
+        let (name, demand) = (format!("stream {name}"), Demand::new(mode));
+        let (supervisor, task) = Supervisor::spawn(name, pipeline, lifecycle, demand, needed);
         (Arc::new(Self { hub, url, plan, encoder, supervisor, feeds }), task)
     }
 

@@ -139,7 +139,7 @@ impl Mjpeg {
         // The task stops the pipeline and ends when the last handle is dropped.
         let (supervisor, _) = Supervisor::spawn(
             format!("MJPEG of {}", stream.name()),
-            pipeline,
+            Box::new(pipeline),
             Lifecycle::new(LIMITS),
             Demand::new(Mode::OnDemand),
             wanted.subscribe(),

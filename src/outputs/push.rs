@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::preflight::{Preflight, preflight};
 use crate::base::backoff::Backoff;
 use crate::config::settings::{self, Mode};
-use crate::engine::process::{Destination, Meter, PushPipeline};
+use crate::engine::process::{Destination, Meter, PipelineFactory, PushParts};
 use crate::engine::registry;
 use crate::engine::supervise::demand::Demand;
 use crate::engine::supervise::lifecycle::{Lifecycle, Limits, Phase};
@@ -48,13 +48,18 @@ impl Push {
     pub fn spawn(
         push: &settings::Push,
         stream: &Arc<registry::Stream>,
+        pipelines: &dyn PipelineFactory,
         spread: f64,
     ) -> (Arc<Self>, JoinHandle<()>) {
         let (settings, stream) = (push.clone(), Arc::clone(stream));
         let (destination, destinations) = watch::channel(destination(push, &stream));
-        let hub = Arc::clone(stream.hub());
-        let pipeline = PushPipeline::new(push.name.to_string(), destinations, hub);
-        let meter = pipeline.meter();
+        let meter = Arc::<Meter>::default();
+        let pipeline = pipelines.push(PushParts {
+            name: push.name.clone(),
+            destination: destinations,
+            stream: Arc::clone(stream.hub()),
+            meter: Arc::clone(&meter),
+        });
         let wanted = watch::Sender::new(0);
         let (supervisor, task) = Supervisor::spawn(
             format!("push {}", push.name),

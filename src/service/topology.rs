@@ -15,7 +15,7 @@ use crate::accounts::Authenticator;
 use crate::base::time::now;
 use crate::config::diff::{Diff, Fate};
 use crate::config::settings::{self, Settings};
-use crate::engine::process::bytes;
+use crate::engine::process::{PipelineFactory, bytes};
 use crate::engine::registry::Registry;
 use crate::engine::supervise::supervisor::Supervisor;
 use crate::engine::supervise::unit::Unit;
@@ -41,6 +41,7 @@ pub struct Topology {
     /// Units that were rolled back since the last reload.
     pub rolled_back: Vec<RolledBack>,
     state_file: Arc<StateFile>,
+    pipelines: Arc<dyn PipelineFactory>,
 }
 
 /// A push of the next topology, and whether it is wanted.
@@ -56,10 +57,11 @@ impl Topology {
         settings: Settings,
         config_text: String,
         state_file: StateFile,
+        pipelines: Arc<dyn PipelineFactory>,
     ) -> (Self, Vec<JoinHandle<()>>) {
         let settings = with_first_push(settings);
-        let (bytes, mut tasks) = bytes::Registry::new(&settings);
-        let (registry, registry_tasks) = Registry::new(&settings, &bytes);
+        let (bytes, mut tasks) = bytes::Registry::new(&settings, Arc::clone(&pipelines));
+        let (registry, registry_tasks) = Registry::new(&settings, &bytes, Arc::clone(&pipelines));
         tasks.extend(registry_tasks);
         let diff = Diff::initial(&settings);
         let (pushes, livebox, state_file) = (Vec::new(), None, Arc::new(state_file));
@@ -74,6 +76,7 @@ impl Topology {
             config_text,
             rolled_back: Vec::new(),
             state_file,
+            pipelines,
         };
         tasks.extend(topology.begin_pushes(None, &diff).await);
         (topology, tasks)
@@ -122,6 +125,7 @@ impl Topology {
             config_text,
             rolled_back,
             state_file,
+            pipelines: Arc::clone(&self.pipelines),
         };
         if !keeps_livebox {
             tasks.extend(next.begin_pushes(Some(self), &diff).await);
@@ -164,7 +168,8 @@ impl Topology {
                     let wanted = self.is_wanted(settings, present).await;
                     let stream = self.registry.find(&settings.stream);
                     let stream = stream.expect("the check refuses a push without its stream");
-                    let (push, task) = Push::spawn(settings, stream, index as f64 / count);
+                    let spread = index as f64 / count;
+                    let (push, task) = Push::spawn(settings, stream, &*self.pipelines, spread);
                     tasks.push(task);
                     (push, wanted)
                 }

@@ -3,7 +3,7 @@
 //! A feed runs once for all of its readers. A stream is the bytes of its feed, or the
 //! output of a command: one process for all viewers, or one for each.
 
-mod run;
+pub(in crate::engine) mod run;
 mod shot;
 mod status;
 
@@ -18,11 +18,12 @@ use log::debug;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use run::{BytesPipeline, Job, Origin, run_for_one};
+use run::{BytesParts, Origin, run_for_one};
 
 pub use self::shot::ShotError;
 use super::command::Program;
 use super::command_log::CommandLog;
+use super::factory::PipelineFactory;
 use crate::base::backoff::Backoff;
 use crate::base::time::now;
 use crate::config::diff::{Diff, container_of};
@@ -65,6 +66,7 @@ const BUFFERED_PIECES: usize = 4;
 pub struct Registry {
     streams: Vec<Arc<Stream>>,
     feeds: Vec<Arc<Feed>>,
+    pipelines: Arc<dyn PipelineFactory>,
     /// Cloned by every process of a single viewer, so that the service can wait for them
     /// at its end.
     process_guard: mpsc::Sender<()>,
@@ -144,13 +146,16 @@ pub struct TooManyViewers;
 impl Registry {
     /// Starts a supervisor for each feed and each shared command; must be
     /// called on a runtime. The tasks end when the registry is dropped.
-    pub fn new(settings: &Settings) -> (Self, Vec<JoinHandle<()>>) {
+    pub fn new(
+        settings: &Settings,
+        pipelines: Arc<dyn PipelineFactory>,
+    ) -> (Self, Vec<JoinHandle<()>>) {
         let (process_guard, mut all) = mpsc::channel(1);
         let own = tokio::spawn(async move {
             // Nothing is sent; this ends when the last sender is dropped.
             all.recv().await;
         });
-        let empty = Self { streams: Vec::new(), feeds: Vec::new(), process_guard };
+        let empty = Self { streams: Vec::new(), feeds: Vec::new(), pipelines, process_guard };
         let (registry, mut tasks) = empty.build(settings, &Diff::initial(settings));
         tasks.push(own);
         (registry, tasks)
@@ -190,7 +195,9 @@ impl Registry {
             builder.stream(stream, feed)
         });
         let streams = streams.collect();
-        (Self { streams, feeds, process_guard: self.process_guard.clone() }, builder.tasks)
+        let tasks = builder.tasks;
+        let (pipelines, process_guard) = (Arc::clone(&self.pipelines), self.process_guard.clone());
+        (Self { streams, feeds, pipelines, process_guard }, tasks)
     }
 
     /// The supervisors of all feeds and shared commands.
@@ -278,9 +285,14 @@ impl Builder<'_> {
             }
             ByteSource::Pipe(path) => Origin::Pipe(path.clone()),
         };
-        let job = Job::new(origin, &flow, base.clone(), *resurrect);
-        let pipeline = BytesPipeline::new(job, base);
-        let supervisor = self.supervise(format!("feed {name}"), pipeline, *mode, *resurrect);
+        let parts = BytesParts {
+            origin,
+            flow: Arc::clone(&flow),
+            input: base.clone(),
+            base,
+            resurrect: *resurrect,
+        };
+        let supervisor = self.supervise(format!("feed {name}"), parts, *mode);
         let (name, streams) = (name.clone(), watch::Sender::new(streams));
         Arc::new(Feed { name, mode: *mode, flow, supervisor, streams })
     }
@@ -337,11 +349,15 @@ impl Builder<'_> {
                 let before = before.and_then(|before| before.producer.own_flow());
                 let flow = self.flow(before, Container::from_content_type(&settings.content_type));
                 let input = feed.map(|feed| Arc::clone(&feed.flow));
-                let job = Job::new(Origin::Command(program), &flow, input, true);
-                // Its viewers keep its feed running.
-                let pipeline = BytesPipeline::new(job, None);
-                let supervisor =
-                    self.supervise(format!("stream {name}"), pipeline, Mode::OnDemand, true);
+                let parts = BytesParts {
+                    origin: Origin::Command(program),
+                    flow: Arc::clone(&flow),
+                    input,
+                    // Its viewers keep its feed running.
+                    base: None,
+                    resurrect: true,
+                };
+                let supervisor = self.supervise(format!("stream {name}"), parts, Mode::OnDemand);
                 Producer::Shared { flow, supervisor }
             }
             (Some(program), Client::Exclusive) => self.exclusive(program, MAX_VIEWER_PROCESSES),
@@ -363,15 +379,10 @@ impl Builder<'_> {
         CommandLog::new(self.settings.log.folder.as_deref(), kind, name)
     }
 
-    fn supervise(
-        &mut self,
-        name: String,
-        pipeline: BytesPipeline,
-        mode: Mode,
-        resurrect: bool,
-    ) -> Supervisor {
-        let needed = pipeline.readers();
-        let lifecycle = Lifecycle::new(LIMITS).resurrecting(resurrect);
+    fn supervise(&mut self, name: String, parts: BytesParts, mode: Mode) -> Supervisor {
+        let needed = parts.flow.readers();
+        let lifecycle = Lifecycle::new(LIMITS).resurrecting(parts.resurrect);
+        let pipeline = self.before.pipelines.bytes(parts);
         let (supervisor, task) =
             Supervisor::spawn(name, pipeline, lifecycle, Demand::new(mode), needed);
         self.tasks.push(task);

@@ -48,7 +48,7 @@ const MIN_ROOM_BYTES: usize = 4 << 10;
 
 /// A command that can be run any number of times.
 #[derive(Clone, Debug)]
-pub(super) struct Program {
+pub(in crate::engine) struct Program {
     line: CommandLine,
     log: Arc<CommandLog>,
 }
@@ -79,6 +79,12 @@ pub(super) struct Blocks(BytesMut);
 impl Program {
     pub(super) fn new(line: CommandLine, log: CommandLog) -> Self {
         Self { line, log: Arc::new(log) }
+    }
+
+    /// The program without its arguments.
+    #[cfg(test)]
+    pub(in crate::engine) fn name(&self) -> &str {
+        &self.line.program
     }
 
     /// Starts the program.

@@ -25,11 +25,11 @@ const READ_PLUGINS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The encoders of this machine, tried once at the first use.
 #[derive(Debug, Default)]
-pub struct Encoders(OnceCell<Trials>);
+pub(super) struct Encoders(OnceCell<Trials>);
 
 impl Encoders {
     /// The candidates in order of preference, each with its result.
-    pub async fn trials(&self) -> &Trials {
+    pub(super) async fn trials(&self) -> &Trials {
         self.0.get_or_init(try_all).await
     }
 

@@ -10,21 +10,32 @@ use super::family::{Family, FamilyRun};
 use super::listeners::{FirstFrame, OtherSound, ToFeed, ToStream};
 use super::reports::Reports;
 use crate::engine::controls;
+use crate::engine::dependencies::{Dependencies, Dependency};
 use crate::engine::plan::Plan;
-use crate::engine::shared::{self, SharedFeed};
+use crate::engine::shared::SharedFeed;
 use crate::engine::supervise::lifecycle::{Event, Run};
 use crate::engine::supervise::runs::{Runs, Stop};
 use crate::engine::supervise::supervisor::{LastCount, Pipeline, RunProgress};
 use crate::engine::work::Work;
 use crate::hub;
-use crate::hub::bytes::{self, Begin, ByteRing, Read, Reader};
+use crate::hub::bytes::{Begin, ByteRing, Read, Reader};
 use crate::model::failure::Failure;
 use crate::model::status::Encoder;
 use crate::wire::Order;
 
+/// A feed and its only stream.
+#[derive(Debug)]
+pub struct FeedParts {
+    /// Each run takes the plan at its start.
+    pub plan: watch::Receiver<Plan>,
+    pub stream: Arc<hub::Stream>,
+    /// Receives the encoder in use.
+    pub chosen: watch::Sender<Option<Encoder>>,
+}
+
 /// Runs a feed and its only stream.
 #[derive(Debug)]
-pub struct FeedPipeline {
+pub(super) struct FeedPipeline {
     job: WholeJob,
     runs: Runs,
 }
@@ -40,13 +51,8 @@ struct WholeJob {
 }
 
 impl FeedPipeline {
-    /// Each run takes the plan at its start, and reports its encoder on `chosen`.
-    pub fn new(
-        plan: watch::Receiver<Plan>,
-        stream: Arc<hub::Stream>,
-        encoders: Arc<Encoders>,
-        chosen: watch::Sender<Option<Encoder>>,
-    ) -> Self {
+    pub(super) fn new(parts: FeedParts, encoders: Arc<Encoders>) -> Self {
+        let FeedParts { plan, stream, chosen } = parts;
         let family = Family::of(&plan.borrow().feed);
         let reports = Reports::default();
         let job = WholeJob { plan, stream, family, encoders, chosen, reports };
@@ -122,18 +128,11 @@ pub enum Base {
     Bytes(Arc<ByteRing>),
 }
 
-/// Keeps the base of a feed running until it is dropped.
-#[derive(Debug)]
-enum BaseNeed {
-    Feed(#[expect(dead_code, reason = "it takes effect when it is dropped")] shared::Need),
-    Bytes(#[expect(dead_code, reason = "it takes effect when it is dropped")] bytes::Need),
-}
-
 impl Base {
-    fn need(&self) -> BaseNeed {
+    pub(in crate::engine) fn dependency(&self) -> Dependency {
         match self {
-            Base::Feed(feed, _) => BaseNeed::Feed(feed.need()),
-            Base::Bytes(flow) => BaseNeed::Bytes(flow.need()),
+            Base::Feed(feed, _) => Dependency::Feed(Arc::clone(feed)),
+            Base::Bytes(flow) => Dependency::Bytes(Arc::clone(flow)),
         }
     }
 
@@ -146,13 +145,23 @@ impl Base {
     }
 }
 
+/// A feed that has a pipeline of its own.
+#[derive(Debug)]
+pub struct CaptureParts {
+    /// Each run takes the plans at its start; all have the same feed.
+    pub plans: Plans,
+    pub feed: Arc<SharedFeed>,
+    pub family: Arc<Family>,
+    /// The feed that it is made from, if any.
+    pub base: Option<Base>,
+}
+
 /// Runs a feed that has a pipeline of its own.
 #[derive(Debug)]
-pub struct CapturePipeline {
+pub(super) struct CapturePipeline {
     job: CaptureJob,
     runs: Runs,
-    /// Kept while the feed is wanted, also between runs.
-    need: Option<BaseNeed>,
+    dependencies: Dependencies,
     /// The count of the base at the previous poll.
     last_count: LastCount,
 }
@@ -168,15 +177,11 @@ struct CaptureJob {
 }
 
 impl CapturePipeline {
-    /// Each run takes the plans at its start; all have the same feed.
-    pub fn new(
-        plans: Plans,
-        feed: Arc<SharedFeed>,
-        family: Arc<Family>,
-        base: Option<Base>,
-    ) -> Self {
+    pub(super) fn new(parts: CaptureParts) -> Self {
+        let CaptureParts { plans, feed, family, base } = parts;
+        let dependencies = Dependencies::on(base.as_ref().map(Base::dependency));
         let job = CaptureJob { plans, feed, family, base, reports: Reports::default() };
-        Self { job, runs: Runs::default(), need: None, last_count: LastCount::default() }
+        Self { job, runs: Runs::default(), dependencies, last_count: LastCount::default() }
     }
 }
 
@@ -202,12 +207,11 @@ impl Pipeline for CapturePipeline {
     }
 
     fn acquire(&mut self) {
-        let base = self.job.base.as_ref();
-        self.need = self.need.take().or_else(|| base.map(Base::need));
+        self.dependencies.acquire();
     }
 
     fn release(&mut self) {
-        self.need = None;
+        self.dependencies.release();
     }
 }
 

@@ -69,7 +69,7 @@ impl Meter {
     }
 
     /// Bytes of this run that the receiver's machine has acknowledged.
-    pub(super) fn acknowledged(&self) -> u64 {
+    pub(in crate::engine) fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
@@ -78,14 +78,14 @@ impl Meter {
         &self.lost
     }
 
-    pub(super) fn begin_run(&self) {
+    pub(in crate::engine) fn begin_run(&self) {
         self.recent.lock().clear();
         self.written.store(0, Ordering::Relaxed);
         self.acknowledged.store(0, Ordering::Relaxed);
     }
 
     /// Takes the totals of this run at `now`.
-    pub(super) fn record(&self, sent: Sent, now: Instant) {
+    pub(in crate::engine) fn record(&self, sent: Sent, now: Instant) {
         let before = self.written.swap(sent.written, Ordering::Relaxed);
         let more = sent.written.saturating_sub(before);
         let total = self.total().saturating_add(more);

@@ -21,6 +21,7 @@ use crate::engine::supervise::supervisor::{LastCount, Pipeline, RunProgress};
 use crate::hub::{self, Measured, Piece, Reader};
 use crate::media::flv::{Audio, Metadata};
 use crate::model::failure::Failure;
+use crate::model::ids::PushName;
 use crate::model::push_url::PushUrl;
 use crate::model::track::Tracks;
 use crate::wire::answer::Sent;
@@ -45,10 +46,20 @@ pub struct Destination {
     pub nominal: Nominal,
 }
 
+/// A push of a stream.
+#[derive(Debug)]
+pub struct PushParts {
+    pub name: PushName,
+    /// Each run takes the destination at its start.
+    pub destination: watch::Receiver<Option<Destination>>,
+    pub stream: Arc<hub::Stream>,
+    pub meter: Arc<Meter>,
+}
+
 /// Runs the host of one push.
 #[derive(Debug)]
-pub struct PushPipeline {
-    name: String,
+pub(super) struct PushPipeline {
+    name: PushName,
     destination: watch::Receiver<Option<Destination>>,
     stream: Arc<hub::Stream>,
     meter: Arc<Meter>,
@@ -58,18 +69,10 @@ pub struct PushPipeline {
 }
 
 impl PushPipeline {
-    /// Each run takes the destination at its start.
-    pub fn new(
-        name: String,
-        destination: watch::Receiver<Option<Destination>>,
-        stream: Arc<hub::Stream>,
-    ) -> Self {
-        let (meter, last_chunks) = (Arc::default(), LastCount::default());
+    pub(super) fn new(parts: PushParts) -> Self {
+        let PushParts { name, destination, stream, meter } = parts;
+        let last_chunks = LastCount::default();
         Self { name, destination, stream, meter, last_chunks, runs: Runs::default() }
-    }
-
-    pub fn meter(&self) -> Arc<Meter> {
-        Arc::clone(&self.meter)
     }
 }
 
@@ -111,7 +114,7 @@ impl Pipeline for PushPipeline {
 
 /// One run.
 struct Attempt {
-    name: String,
+    name: PushName,
     destination: Destination,
     /// Whether an operator has set the destination since the last run.
     is_new: bool,
@@ -283,6 +286,6 @@ mod tests {
             nominal: Nominal { fps: 30, video_bps: 2_000_000, audio_bps: None },
         };
         let (meter, (events, _)) = (Arc::default(), mpsc::channel(1));
-        Attempt { name: "far".to_owned(), destination, is_new: false, meter, run: 1, events }
+        Attempt { name: "far".parse().unwrap(), destination, is_new: false, meter, run: 1, events }
     }
 }

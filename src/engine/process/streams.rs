@@ -9,8 +9,9 @@ use super::encoders::Encoders;
 use super::family::{Family, FamilyRun};
 use super::listeners::{FirstFrame, OtherSound, SoundTo, ToStream};
 use super::reports::Reports;
+use crate::engine::dependencies::{Dependencies, Dependency};
 use crate::engine::plan::Plan;
-use crate::engine::shared::{Need, SharedFeed};
+use crate::engine::shared::SharedFeed;
 use crate::engine::supervise::lifecycle::{Event, Run};
 use crate::engine::supervise::runs::{Runs, Stop};
 use crate::engine::supervise::supervisor::{LastCount, Pipeline, RunProgress};
@@ -27,13 +28,25 @@ pub struct FeedSource {
     pub family: Arc<Family>,
 }
 
+/// A stream of a shared feed.
+#[derive(Debug)]
+pub struct StreamParts {
+    /// Its changes are applied also while the stream runs.
+    pub plan: watch::Receiver<Plan>,
+    pub stream: Arc<hub::Stream>,
+    pub from: FeedSource,
+    /// The feed of the sound, if it is another one.
+    pub sound: Option<FeedSource>,
+    /// Receives the encoder in use.
+    pub chosen: watch::Sender<Option<Encoder>>,
+}
+
 /// Runs a stream of a shared feed.
 #[derive(Debug)]
-pub struct StreamPipeline {
+pub(super) struct StreamPipeline {
     job: Job,
     runs: Runs,
-    /// Kept while the stream is wanted, also between runs.
-    needs: Vec<Need>,
+    dependencies: Dependencies,
     /// The feed's frames at the previous poll.
     last_count: LastCount,
 }
@@ -50,19 +63,20 @@ struct Job {
     reports: Reports,
 }
 
+impl StreamParts {
+    pub(in crate::engine) fn dependencies(&self) -> Dependencies {
+        let feeds = std::iter::once(&self.from).chain(&self.sound);
+        Dependencies::on(feeds.map(|from| Dependency::Feed(Arc::clone(&from.feed))))
+    }
+}
+
 impl StreamPipeline {
-    /// Applies changes of the plan while it runs, and reports its encoder on `chosen`.
-    /// `sound` is the feed of the sound, if it is another one.
-    pub fn new(
-        plan: watch::Receiver<Plan>,
-        stream: Arc<hub::Stream>,
-        (from, sound): (FeedSource, Option<FeedSource>),
-        encoders: Arc<Encoders>,
-        chosen: watch::Sender<Option<Encoder>>,
-    ) -> Self {
+    pub(super) fn new(parts: StreamParts, encoders: Arc<Encoders>) -> Self {
+        let dependencies = parts.dependencies();
+        let StreamParts { plan, stream, from, sound, chosen } = parts;
         let reports = Reports::default();
         let job = Job { plan, stream, from, sound, encoders, chosen, reports };
-        Self { job, runs: Runs::default(), needs: Vec::new(), last_count: LastCount::default() }
+        Self { job, runs: Runs::default(), dependencies, last_count: LastCount::default() }
     }
 }
 
@@ -87,14 +101,11 @@ impl Pipeline for StreamPipeline {
     }
 
     fn acquire(&mut self) {
-        if self.needs.is_empty() {
-            let feeds = std::iter::once(&self.job.from).chain(&self.job.sound);
-            self.needs = feeds.map(|from| from.feed.need()).collect();
-        }
+        self.dependencies.acquire();
     }
 
     fn release(&mut self) {
-        self.needs.clear();
+        self.dependencies.release();
     }
 }
 

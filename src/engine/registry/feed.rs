@@ -7,12 +7,11 @@ use std::time::Instant;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{FEED_LIMITS, is_down};
+use super::{FEED_LIMITS, Start, is_down};
 use crate::config::diff::Diff;
 use crate::config::settings::{self, Settings};
 use crate::engine::plan::Plan;
-use crate::engine::process::bytes;
-use crate::engine::process::{Base, CapturePipeline, Family, FeedSource};
+use crate::engine::process::{Base, CaptureParts, Family, FeedSource};
 use crate::engine::shared::SharedFeed;
 use crate::engine::supervise::demand::Demand;
 use crate::engine::supervise::lifecycle::{Lifecycle, Limits};
@@ -45,9 +44,9 @@ impl Feed {
         feed: &settings::Feed,
         base: Option<Arc<Self>>,
         plans: &[watch::Sender<Plan>],
-        (settings, flows): (&Settings, &bytes::Registry),
-        spread: f64,
+        start: Start<'_>,
     ) -> (Arc<Self>, JoinHandle<()>) {
+        let Start { settings, flows, pipelines, spread } = start;
         let name = feed.name.clone();
         let plans = watch::Sender::new(plans_of(feed, plans));
         let shared = SharedFeed::new(name.clone());
@@ -62,12 +61,12 @@ impl Feed {
         let unpacked = unpacked.map(|(_, supervisor)| supervisor.clone());
         let (supervisor, task) = Supervisor::spawn(
             format!("feed {name}"),
-            CapturePipeline::new(
-                plans.subscribe(),
-                Arc::clone(&shared),
-                Arc::clone(&family),
-                made_from,
-            ),
+            pipelines.capture(CaptureParts {
+                plans: plans.subscribe(),
+                feed: Arc::clone(&shared),
+                family: Arc::clone(&family),
+                base: made_from,
+            }),
             Lifecycle::new(Limits { spread, ..FEED_LIMITS }).resurrecting(feed.resurrect),
             Demand::new(feed.mode),
             shared.needs(),

@@ -111,7 +111,7 @@ impl Supervisor {
     /// the number of readers in `needed` whether the pipeline is wanted.
     pub fn spawn(
         name: String,
-        pipeline: impl Pipeline,
+        pipeline: Box<dyn Pipeline>,
         lifecycle: Lifecycle,
         demand: Demand,
         needed: watch::Receiver<usize>,
@@ -246,16 +246,16 @@ fn report_of(lifecycle: &Lifecycle) -> Report {
     }
 }
 
-struct Task<P> {
+struct Task {
     name: String,
-    pipeline: P,
+    pipeline: Box<dyn Pipeline>,
     lifecycle: Lifecycle,
     demand: Demand,
     needed: watch::Receiver<usize>,
     published: watch::Sender<Report>,
 }
 
-impl<P: Pipeline> Task<P> {
+impl Task {
     /// The inbox stays open until the pipeline has stopped; [`Supervisor::end`] waits
     /// for that.
     async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
@@ -396,57 +396,16 @@ async fn sleep_until(deadline: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-
     use super::*;
     use crate::config::settings::Mode;
     use crate::engine::supervise::lifecycle::tests::LIMITS;
+    use crate::engine::tests::fake::{Behaviour, Device};
 
-    /// Counts its calls. With `breaks`, each run ends at once; otherwise a run gives one
-    /// frame and then stalls, or expects no output with `rests`.
-    #[derive(Clone, Default)]
-    struct Camera {
-        breaks: bool,
-        rests: bool,
-        starts: Arc<AtomicU32>,
-        stops: Arc<AtomicU32>,
-        is_acquired: Arc<AtomicBool>,
-    }
-
-    impl Pipeline for Camera {
-        fn start(&mut self, run: Run, events: mpsc::Sender<Event>) {
-            self.starts.fetch_add(1, Ordering::Relaxed);
-            let event = if self.breaks {
-                Event::Ended(run, Failure::Ended)
-            } else {
-                Event::FirstOutput(run)
-            };
-            events.try_send(event).unwrap();
-        }
-
-        fn stop(&mut self) {
-            self.stops.fetch_add(1, Ordering::Relaxed);
-        }
-
-        fn progress(&self) -> RunProgress {
-            if self.rests { RunProgress::AtRest } else { RunProgress::Count(1) }
-        }
-
-        fn acquire(&mut self) {
-            self.is_acquired.store(true, Ordering::Relaxed);
-        }
-
-        fn release(&mut self) {
-            self.is_acquired.store(false, Ordering::Relaxed);
-        }
-    }
-
-    fn supervise(camera: &Camera) -> (Supervisor, watch::Sender<usize>) {
+    fn supervise(device: &Device) -> (Supervisor, watch::Sender<usize>) {
         let needed = watch::Sender::new(0);
         let (supervisor, _) = Supervisor::spawn(
             "feed test".to_owned(),
-            camera.clone(),
+            device.pipeline(),
             Lifecycle::new(LIMITS),
             Demand::new(Mode::OnDemand),
             needed.subscribe(),
@@ -460,88 +419,85 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_broken_camera_is_retried_with_a_backoff() {
-        let camera = Camera { breaks: true, ..Camera::default() };
+        let camera = Device::new(Behaviour::Fails(Failure::Ended));
         let (supervisor, needed) = supervise(&camera);
         needed.send_replace(1);
         advance(600).await;
 
-        let starts = camera.starts.load(Ordering::Relaxed);
+        let starts = camera.starts().len();
         assert!((20..=30).contains(&starts), "{starts} starts in ten minutes");
         assert!(matches!(supervisor.report().phase, Phase::Waiting { .. }));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stalled_camera_is_restarted() {
-        let camera = Camera::default();
+        let camera = Device::new(Behaviour::Stalls);
         let (_supervisor, needed) = supervise(&camera);
         needed.send_replace(1);
         advance(8).await;
-        assert_eq!(camera.starts.load(Ordering::Relaxed), 2);
+        assert_eq!(camera.starts().len(), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_no_stall_while_no_output_is_expected() {
-        let camera = Camera { rests: true, ..Camera::default() };
+        let camera = Device::new(Behaviour::Rests);
         let (supervisor, needed) = supervise(&camera);
         needed.send_replace(1);
         advance(600).await;
-        assert_eq!(camera.starts.load(Ordering::Relaxed), 1);
+        assert_eq!(camera.starts().len(), 1);
         assert!(matches!(supervisor.report().phase, Phase::Live { .. }));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_camera_without_readers_is_stopped() {
-        let camera = Camera { rests: true, ..Camera::default() };
+        let camera = Device::new(Behaviour::Rests);
         let (_supervisor, needed) = supervise(&camera);
         needed.send_replace(1);
         advance(2).await;
         needed.send_replace(0);
         advance(2).await;
-        assert_eq!(camera.stops.load(Ordering::Relaxed), 1);
+        assert_eq!(camera.stops(), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn dependencies_stay_acquired_between_runs() {
-        let camera = Camera { breaks: true, ..Camera::default() };
+        let camera = Device::new(Behaviour::Fails(Failure::Ended));
         let (_supervisor, needed) = supervise(&camera);
         needed.send_replace(1);
         for _ in 0..20 {
             advance(1).await;
-            assert!(
-                camera.is_acquired.load(Ordering::Relaxed),
-                "a failure does not end the demand"
-            );
+            assert!(camera.is_acquired(), "a failure does not end the demand");
         }
         needed.send_replace(0);
         advance(1).await;
-        assert!(!camera.is_acquired.load(Ordering::Relaxed));
+        assert!(!camera.is_acquired());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_supervisor_ends_on_request_while_handles_exist() {
-        let camera = Camera { rests: true, ..Camera::default() };
+        let camera = Device::new(Behaviour::Rests);
         let (supervisor, needed) = supervise(&camera);
         needed.send_replace(1);
         advance(1).await;
 
         let held = supervisor.clone();
         supervisor.end().await;
-        assert_eq!(camera.stops.load(Ordering::Relaxed), 1);
+        assert_eq!(camera.stops(), 1);
         assert!(held.is_ending());
         held.restart().await;
         held.end().await;
-        assert_eq!(camera.starts.load(Ordering::Relaxed), 1);
+        assert_eq!(camera.starts().len(), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_pipeline_stops_when_the_last_handle_is_dropped() {
-        let camera = Camera { rests: true, ..Camera::default() };
+        let camera = Device::new(Behaviour::Rests);
         let (supervisor, needed) = supervise(&camera);
         needed.send_replace(1);
         advance(1).await;
 
         drop(supervisor);
         advance(1).await;
-        assert_eq!(camera.stops.load(Ordering::Relaxed), 1);
+        assert_eq!(camera.stops(), 1);
     }
 }

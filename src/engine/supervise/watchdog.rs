@@ -70,59 +70,26 @@ fn is_overdue(deadline: Option<Instant>, now: Instant) -> bool {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
-    use tokio::sync::{mpsc, watch as channel};
+    use tokio::sync::watch as channel;
 
     use super::*;
     use crate::base::backoff::Backoff;
     use crate::config::settings::Mode;
     use crate::engine::supervise::demand::Demand;
-    use crate::engine::supervise::lifecycle::{Event, Lifecycle, Limits, Run, tests};
-    use crate::engine::supervise::supervisor::{Pipeline, RunProgress};
+    use crate::engine::supervise::lifecycle::{Lifecycle, Limits, tests};
+    use crate::engine::tests::fake::{Behaviour, Device};
     use crate::model::failure::Failure;
 
     const LIMITS: Limits = Limits { backoff: Backoff::FEED, ..tests::LIMITS };
 
     const PERIOD: Duration = Duration::from_secs(20);
 
-    /// How a pipeline behaves when it is started and when it is polled.
-    #[derive(Clone)]
-    enum Camera {
-        Away,
-        Silent,
-        /// Its supervisor panics as soon as this is set.
-        Breaks(Arc<AtomicBool>),
-    }
-
-    impl Pipeline for Camera {
-        fn start(&mut self, run: Run, events: mpsc::Sender<Event>) {
-            let event = match self {
-                Camera::Away => Event::Ended(run, Failure::Ended),
-                Camera::Silent | Camera::Breaks(_) => Event::FirstOutput(run),
-            };
-            events.try_send(event).unwrap();
-        }
-
-        fn stop(&mut self) {}
-
-        fn progress(&self) -> RunProgress {
-            match self {
-                Camera::Away | Camera::Silent => RunProgress::Count(1),
-                Camera::Breaks(now) => {
-                    assert!(!now.load(Ordering::Relaxed), "the test makes it panic");
-                    RunProgress::AtRest
-                }
-            }
-        }
-    }
-
-    fn supervise(camera: Camera) -> (Supervisor, channel::Sender<usize>) {
+    fn supervise(camera: &Device) -> (Supervisor, channel::Sender<usize>) {
         let needed = channel::Sender::new(1);
         let (supervisor, _) = Supervisor::spawn(
             "stream test".to_owned(),
-            camera,
+            camera.pipeline(),
             Lifecycle::new(LIMITS),
             Demand::new(Mode::OnDemand),
             needed.subscribe(),
@@ -141,33 +108,33 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_missing_or_stalled_camera_does_not_restart_the_service() {
-        for camera in [Camera::Away, Camera::Silent] {
-            let (supervisor, _needed) = supervise(camera);
+        for behaviour in [Behaviour::Fails(Failure::Ended), Behaviour::Stalls] {
+            let (supervisor, _needed) = supervise(&Device::new(behaviour));
             assert_eq!(feedings(&supervisor, 602).await, 602 / 5 + 1);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_service_without_viewers_feeds_its_watchdog() {
-        let (supervisor, needed) = supervise(Camera::Away);
+        let (supervisor, needed) = supervise(&Device::new(Behaviour::Fails(Failure::Ended)));
         needed.send_replace(0);
         assert_eq!(feedings(&supervisor, 602).await, 602 / 5 + 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_supervisor_that_panicked_ends_the_feeding() {
-        let breaks = Arc::new(AtomicBool::new(false));
-        let (supervisor, _needed) = supervise(Camera::Breaks(Arc::clone(&breaks)));
+        let camera = Device::new(Behaviour::Works);
+        let (supervisor, _needed) = supervise(&camera);
         assert!(feedings(&supervisor, 20).await > 0);
 
-        breaks.store(true, Ordering::Relaxed);
+        camera.set(Behaviour::Panics);
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(feedings(&supervisor, 60).await, 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_supervisor_that_ended_on_request_does_not_count() {
-        let (supervisor, _needed) = supervise(Camera::Away);
+        let (supervisor, _needed) = supervise(&Device::new(Behaviour::Fails(Failure::Ended)));
         supervisor.end().await;
         assert_eq!(feedings(&supervisor, 602).await, 602 / 5 + 1);
     }

@@ -167,7 +167,7 @@ impl Recordings {
         };
         let (supervisor, task) = Supervisor::spawn(
             format!("recording of {name}"),
-            RecordingPipeline::new(job),
+            Box::new(RecordingPipeline::new(job)),
             Lifecycle::new(LIMITS),
             Demand::new(Mode::Linger(Duration::ZERO)),
             wanted.subscribe(),

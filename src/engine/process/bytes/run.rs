@@ -5,41 +5,64 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use crate::engine::dependencies::{Dependencies, Dependency};
 use crate::engine::process::command::{Blocks, Input, Process, Program, feed};
 use crate::engine::process::first_output::FirstOutput;
 use crate::engine::process::pipe;
 use crate::engine::supervise::lifecycle::{Event, Run};
 use crate::engine::supervise::runs::{Runs, Stop};
 use crate::engine::supervise::supervisor::{LastCount, Pipeline, RunProgress};
-use crate::hub::bytes::{Begin, ByteRing, Need, Reader};
+use crate::hub::bytes::{Begin, ByteRing, Reader};
 use crate::model::failure::Failure;
 
-/// Runs one feed, or the shared command of one stream.
+/// A byte feed, or the shared command of a byte stream.
 #[derive(Debug)]
-pub(super) struct BytesPipeline {
+pub struct BytesParts {
+    pub(in crate::engine) origin: Origin,
+    pub(in crate::engine) flow: Arc<ByteRing>,
+    /// The input of a command, if any.
+    pub(in crate::engine) input: Option<Arc<ByteRing>>,
+    /// The feed that it keeps wanted, if any.
+    pub(in crate::engine) base: Option<Arc<ByteRing>>,
+    pub(in crate::engine) resurrect: bool,
+}
+
+/// The source of the bytes.
+#[derive(Debug)]
+pub(in crate::engine) enum Origin {
+    Command(Program),
+    Pipe(PathBuf),
+}
+
+/// Runs a byte feed, or the shared command of a byte stream.
+#[derive(Debug)]
+pub(in crate::engine::process) struct BytesPipeline {
     job: Job,
     runs: Runs,
-    /// The feed that it is made from, kept while this one is wanted, also between runs.
-    base: Option<Arc<ByteRing>>,
-    need: Option<Need>,
+    dependencies: Dependencies,
+}
+
+impl BytesParts {
+    pub(in crate::engine) fn dependencies(&self) -> Dependencies {
+        Dependencies::on(self.base.clone().map(Dependency::Bytes))
+    }
 }
 
 impl BytesPipeline {
-    pub(super) fn new(job: Job, base: Option<Arc<ByteRing>>) -> Self {
-        Self { job, runs: Runs::default(), base, need: None }
-    }
-
-    /// The number of readers, and of guards that keep it running.
-    pub(super) fn readers(&self) -> watch::Receiver<usize> {
-        self.job.flow.readers()
+    pub(in crate::engine::process) fn new(parts: BytesParts) -> Self {
+        let dependencies = parts.dependencies();
+        let BytesParts { origin, flow, input, base: _, resurrect } = parts;
+        let (origin, fed, last_fed) = (Arc::new(origin), Arc::default(), Arc::default());
+        let job = Job { origin, flow, input, resurrect, fed, last_fed };
+        Self { job, runs: Runs::default(), dependencies }
     }
 }
 
 /// What one run needs.
 #[derive(Clone, Debug)]
-pub(super) struct Job {
+struct Job {
     origin: Arc<Origin>,
     flow: Arc<ByteRing>,
     /// The input of a command, if any.
@@ -48,12 +71,6 @@ pub(super) struct Job {
     /// Bytes written to a command, and the count at the previous poll.
     fed: Arc<AtomicU64>,
     last_fed: Arc<LastCount>,
-}
-
-#[derive(Debug)]
-pub(super) enum Origin {
-    Command(Program),
-    Pipe(PathBuf),
 }
 
 impl Pipeline for BytesPipeline {
@@ -76,31 +93,15 @@ impl Pipeline for BytesPipeline {
     }
 
     fn acquire(&mut self) {
-        self.need = self.need.take().or_else(|| self.base.as_ref().map(ByteRing::need));
+        self.dependencies.acquire();
     }
 
     fn release(&mut self) {
-        self.need = None;
+        self.dependencies.release();
     }
 }
 
 impl Job {
-    pub(super) fn new(
-        origin: Origin,
-        flow: &Arc<ByteRing>,
-        input: Option<Arc<ByteRing>>,
-        resurrect: bool,
-    ) -> Self {
-        Self {
-            origin: Arc::new(origin),
-            flow: Arc::clone(flow),
-            input,
-            resurrect,
-            fed: Arc::default(),
-            last_fed: Arc::default(),
-        }
-    }
-
     /// A writer of a pipe may pause, and so may a command without input.
     fn progress(&self) -> RunProgress {
         let fed = self.fed.load(Ordering::Relaxed);

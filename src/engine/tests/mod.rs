@@ -1,0 +1,3 @@
+//! Fakes for tests of everything that is built on pipelines.
+
+pub(crate) mod fake;
