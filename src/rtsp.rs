@@ -19,7 +19,7 @@ mod server;
 mod session;
 mod transport;
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,16 +58,12 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot listen on {address} for RTSP ({key}): {}",
-    if source.kind() == ErrorKind::AddrInUse {
-        "another program uses that port; stop it, or set the key to another port or to off".to_owned()
-    } else {
-        source.to_string()
-    }
+    sockets::listen_error(*address, error, "stop it, or set the key to another port or to off")
 )]
 pub struct BindError {
     address: SocketAddr,
     key: &'static str,
-    source: io::Error,
+    error: io::Error,
 }
 
 /// The bound listeners, so that a busy port is detected before anything starts.
@@ -89,7 +85,7 @@ impl RtspListener {
     ) -> Result<Self, BindError> {
         let listen = |port, key| {
             let address = SocketAddr::new(bind, port);
-            sockets::listen(address).map_err(|source| BindError { address, key, source })
+            sockets::listen(address).map_err(|error| BindError { address, key, error })
         };
         let plain = listen(settings.port, "rtsp.port")?;
         let encrypted = match (settings.tls_port, tls) {

@@ -12,6 +12,10 @@ function takeOver(/** @type {Element} */ shown, /** @type {Element} */ fresh) {
     return;
   }
   before.forEach((cell, index) => {
+    const [open, next] = [cell, after[index]].map((one) => one.querySelector("details.raw"));
+    if (open && next) {
+      next.toggleAttribute("open", open.hasAttribute("open"));
+    }
     if (!cell.isEqualNode(after[index])) {
       cell.replaceWith(document.adoptNode(after[index]));
     }
@@ -24,7 +28,7 @@ async function look() {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const [shown, fresh] = [document, page].map((one) => one.querySelector("[data-fresh]"));
     // A question that is open must not vanish before it is answered.
-    const isAsking = shown?.querySelector("details[open]");
+    const isAsking = shown?.querySelector("details.ask[open]");
     if (answer.ok && shown && fresh && !isAsking) {
       takeOver(shown, fresh);
     }

@@ -226,7 +226,7 @@ fn streams_of(unit: &Unit, settings: &Settings) -> Vec<StreamName> {
 fn reason(probation: &Probation) -> String {
     let seconds = probation::TIMEOUT.as_secs();
     match probation.cause() {
-        Some(cause) => format!("nothing arrived within {seconds} s: {cause}"),
+        Some(cause) => format!("nothing arrived within {seconds} s. {}", cause.say()),
         None => format!("nothing arrived within {seconds} s"),
     }
 }

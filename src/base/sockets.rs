@@ -46,6 +46,18 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// Why [`listen`] fails, in words. `if_in_use` says what to do about a port in use.
+pub fn listen_error(address: SocketAddr, error: &io::Error, if_in_use: &str) -> String {
+    if error.kind() == io::ErrorKind::AddrInUse {
+        format!("another program uses that port; {if_in_use}")
+    } else if error.kind() == io::ErrorKind::AddrNotAvailable {
+        let ip = address.ip();
+        format!("this machine has no address {ip}; `ip address` lists those that it has")
+    } else {
+        error.to_string()
+    }
+}
+
 /// The file of a Unix socket on which this process listens.
 #[derive(Debug)]
 pub struct SocketFile {

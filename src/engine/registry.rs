@@ -41,6 +41,7 @@ const FEED_LIMITS: Limits = Limits {
     stop_timeout: Duration::from_secs(5),
     backoff: Backoff::FEED,
     spread: 0.0,
+    stuck: Failure::no_frames,
 };
 
 /// Sound and container in a segment, in bits per second, beside the video. The video

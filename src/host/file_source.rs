@@ -421,7 +421,8 @@ fn broken(path: &Path, what: &str) -> Failure {
 }
 
 fn in_file(path: &Path, failure: Failure) -> Failure {
-    if matches!(failure, Failure::MissingElement { .. } | Failure::File(_)) {
+    if matches!(failure, Failure::MissingElement { .. } | Failure::File(_) | Failure::Known { .. })
+    {
         return failure;
     }
     broken(path, &failure.to_string())

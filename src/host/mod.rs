@@ -6,6 +6,7 @@
 
 mod anchor;
 mod capture;
+mod cause;
 mod clock;
 mod commands;
 mod derive;

@@ -6,6 +6,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use log::{debug, info};
 
+use super::cause;
 use super::incoming::{self, Incoming};
 use super::running::{Running, start_blocking};
 use super::tap::{Target, Timeline, tap};
@@ -17,14 +18,18 @@ use crate::model::failure::Failure;
 /// Pulls the stream of `plan`'s feed until it fails or a stop is requested.
 pub(super) async fn run(plan: &Plan, pull: &Pull, target: Target, mut stop: Stop) -> Failure {
     let (incoming, mut failures) = Incoming::new(plan, target);
-    let pull = pull.clone();
+    let (url, pull) = (pull.url.clone(), pull.clone());
     let mut running = match start_blocking(move || start(&pull, &incoming)).await {
         Ok(running) => running,
         Err(failure) => return failure,
     };
     let failure = incoming::watch(&mut running, &mut failures, &mut stop).await;
     running.close().await;
-    failure
+    let Failure::Known { cause, message } = failure else { return failure };
+    tokio::select! {
+        cause = cause::refined(cause, url.reveal()) => Failure::Known { cause, message },
+        () = stop.requested() => Failure::Ended,
+    }
 }
 
 fn start(pull: &Pull, incoming: &Arc<Incoming>) -> Result<Running, Failure> {

@@ -14,6 +14,7 @@ use super::metadata;
 use super::running::Running;
 use super::trust;
 use crate::base::sockets::unacknowledged;
+use crate::model::cause::Cause;
 use crate::model::failure::Failure;
 use crate::model::push_url::PushUrl;
 use crate::wire::Unit;
@@ -47,13 +48,14 @@ pub(super) async fn push(
     with_certificate_error(failure, &job)
 }
 
-/// Replaces the generic failure of a refused certificate by the reason.
+/// Completes the cause of a refused certificate by what is wrong with it.
 fn with_certificate_error(failure: Failure, job: &Push) -> Failure {
-    match job.url.reveal().parse::<PushUrl>() {
-        Ok(url) if url.is_encrypted() && trust::is_refusal(&failure) => {
-            trust::explain(&url, job.ca.is_some()).unwrap_or(failure)
+    match (failure, job.url.reveal().parse::<PushUrl>()) {
+        (Failure::Known { cause: Cause::CertificateRefused { why }, message }, Ok(url)) => {
+            let why = trust::explain(&url, job.ca.is_some()).unwrap_or(why);
+            Failure::Known { cause: Cause::CertificateRefused { why }, message }
         }
-        Ok(_) | Err(_) => failure,
+        (failure, _) => failure,
     }
 }
 

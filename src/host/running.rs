@@ -11,6 +11,7 @@ use gstreamer::prelude::*;
 use log::warn;
 use tokio::sync::mpsc;
 
+use super::cause;
 use super::clock::clock;
 use super::packages;
 use crate::base::scrub;
@@ -273,7 +274,10 @@ fn classify(message: &gst::Message, secrets: &[Secret]) -> Option<BusEvent> {
             }
             let message = secrets.iter().fold(text, |text, secret| secret.scrub(&text));
             let message = scrub::text(&message);
-            Some(BusEvent::Failed(Failure::Element { element, message }))
+            Some(BusEvent::Failed(match cause::of(error) {
+                Some(cause) => Failure::Known { cause, message: format!("{element}: {message}") },
+                None => Failure::Element { element, message },
+            }))
         }
         gst::MessageView::Eos(_) => Some(BusEvent::End),
         _ => None,
@@ -301,10 +305,7 @@ mod tests {
     #[test]
     fn a_missing_element_is_named() {
         let failure = build("videotestsrc ! nosuchelement ! fakesink").unwrap_err();
-        assert_eq!(
-            failure.to_string(),
-            "needs the GStreamer element \"nosuchelement\", which is not installed"
-        );
+        assert_eq!(failure.to_string(), "the GStreamer element \"nosuchelement\" is not installed");
     }
 
     #[tokio::test]

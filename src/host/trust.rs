@@ -66,14 +66,9 @@ fn in_memory(text: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Whether a failure is GIO's generic message about a refused certificate.
-pub(super) fn is_refusal(failure: &Failure) -> bool {
-    matches!(failure, Failure::Element { message, .. } if message.contains("TLS certificate"))
-}
-
 /// Connects to the receiver of `url` again to find out what is wrong with its
 /// certificate; blocks. Only the TLS handshake is sent.
-pub(super) fn explain(url: &PushUrl, has_ca: bool) -> Option<Failure> {
+pub(super) fn explain(url: &PushUrl, has_ca: bool) -> Option<String> {
     let found = Arc::new(Lock::new(None));
     let client = SocketClient::new();
     client.set_timeout(EXPLAIN_TIMEOUT_S);
@@ -92,8 +87,7 @@ pub(super) fn explain(url: &PushUrl, has_ca: bool) -> Option<Failure> {
     let (host, port) = url.place();
     client.connect_to_host(host, port, gio::Cancellable::NONE).ok();
     let flags = found.lock().take()?;
-    let message = format!("the receiver's certificate is refused: {}", describe(flags, has_ca));
-    Some(Failure::Element { element: "rtmp2sink".to_owned(), message })
+    Some(describe(flags, has_ca))
 }
 
 fn describe(flags: TlsCertificateFlags, has_ca: bool) -> String {

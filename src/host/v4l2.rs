@@ -1,6 +1,7 @@
 //! Lists the formats of a V4L2 camera and chooses one.
 
 use std::cmp::Ordering;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use gstreamer as gst;
@@ -8,6 +9,7 @@ use gstreamer::prelude::*;
 
 use crate::base::units::{FrameRate, Size};
 use crate::engine::plan::{Capture, Form, Plan};
+use crate::model::cause::{Cause, Device};
 use crate::model::failure::Failure;
 
 /// One format of a camera: form, sizes and frame rates.
@@ -61,7 +63,7 @@ pub(super) fn offers(device: &Path) -> Result<Vec<Offer>, Failure> {
     let caps = source.static_pad("src").map(|pad| pad.query_caps(None));
     source.set_state(gst::State::Null).ok();
     let (Ok(_), Some(caps)) = (opened, caps) else {
-        return Err(Failure::Camera(open_error(device)));
+        return Err(open_error(device));
     };
     Ok(caps.iter().filter_map(offer).collect())
 }
@@ -162,17 +164,23 @@ fn slower(one: &(u32, u32), other: &(u32, u32)) -> Ordering {
     (u64::from(one.0) * u64::from(other.1)).cmp(&(u64::from(other.0) * u64::from(one.1)))
 }
 
-fn open_error(device: &Path) -> String {
-    let device_text = device.display();
-    match std::fs::File::open(device) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            format!("{device_text} is not there; is the camera plugged in?")
+fn open_error(path: &Path) -> Failure {
+    let (kind, device) = (Device::Camera, path.display().to_string());
+    let (cause, message) = match std::fs::File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            (Cause::NoDevice { kind, device }, error.to_string())
         }
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            format!("{device_text} may not be opened; the user needs the group \"video\"")
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            (Cause::DeviceForbidden { kind, device }, error.to_string())
         }
-        _ => format!("{device_text} cannot be opened as a camera; is another program using it?"),
-    }
+        Err(error) => (Cause::DeviceBusy { kind, device }, error.to_string()),
+        Ok(_) => {
+            let what =
+                format!("{device} cannot be opened as a camera. Does another program use it?");
+            return Failure::Camera(what);
+        }
+    };
+    Failure::Known { cause, message }
 }
 
 fn offer(structure: &gst::StructureRef) -> Option<Offer> {
@@ -321,7 +329,7 @@ mod tests {
     #[test]
     fn a_missing_device_is_named() {
         gst::init().unwrap();
-        let error = offers(Path::new("/dev/nowhere")).unwrap_err().to_string();
-        assert_eq!(error, "/dev/nowhere is not there; is the camera plugged in?");
+        let failure = offers(Path::new("/dev/nowhere")).unwrap_err();
+        assert_eq!(failure.say(), "/dev/nowhere is not there. Is the camera plugged in?");
     }
 }

@@ -123,6 +123,16 @@ impl ApiError {
         }
     }
 
+    /// The message behind the cause of missing media.
+    fn details(&self) -> Option<String> {
+        if let ApiError::NoPicture { cause: Some(cause) }
+        | ApiError::NoBytes { cause: Some(cause) } = self
+        {
+            return cause.details();
+        }
+        None
+    }
+
     /// The values that would be accepted instead of a rejected one.
     pub(super) fn valid(&self) -> Option<&'static str> {
         if let ApiError::BadParameter(BadParameter { valid, .. })
@@ -167,6 +177,9 @@ fn operation_contract(refused: &OperationError) -> (StatusCode, Option<Duration>
 struct Body<'a> {
     code: u16,
     reason: String,
+    /// The message of GStreamer, a driver or the system behind the reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<String>,
     /// The values that would be accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     valid: Option<&'static str>,
@@ -204,7 +217,7 @@ impl ResponseError for ApiError {
         let problems =
             if let ApiError::Operation(refused) = self { refused.problems() } else { &[] };
         let (code, reason) = (status.as_u16(), self.to_string());
-        let body = Body { code, reason, valid: self.valid(), problems };
+        let body = Body { code, reason, details: self.details(), valid: self.valid(), problems };
         json(&mut response, &body)
     }
 }
@@ -239,5 +252,5 @@ pub(super) fn json(response: &mut HttpResponseBuilder, body: &impl Serialize) ->
 }
 
 fn because(cause: Option<&Failure>) -> String {
-    cause.map_or_else(String::new, |cause| format!(": {cause}"))
+    cause.map_or_else(String::new, |cause| format!(". {}", cause.say()))
 }

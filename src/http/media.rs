@@ -30,7 +30,6 @@ use crate::http::media::notifier::{Notifier, Notifiers, Subscription};
 use crate::http::media::viewer::{Continue, Shape, Viewer};
 use crate::hub::{Client, Piece, Read, Reader};
 use crate::media::packager::Init;
-use crate::model::status::State;
 use crate::model::track::Tracks;
 use crate::outputs::picture::PictureError;
 
@@ -152,11 +151,7 @@ pub(in crate::http) async fn join_within(
 
 /// The error where no frame arrives, with the stream's failure if there is one.
 pub(in crate::http) fn no_picture(stream: &Stream) -> ApiError {
-    let cause = match stream.state(now()) {
-        State::Waiting { cause, .. } | State::Over { cause } => Some(cause),
-        State::Idle | State::Starting | State::Live { .. } | State::Stopping => None,
-    };
-    ApiError::NoPicture { cause }
+    ApiError::NoPicture { cause: stream.state(now()).cause().cloned() }
 }
 
 /// A viewer's reader on a worker thread; ends if the viewer is too slow.

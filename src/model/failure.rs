@@ -6,12 +6,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a pipeline is not running.
+use crate::model::cause::Cause;
+
+/// Why a pipeline is not running. Its text is for the log; [`Failure::say`] and
+/// [`Failure::details`] are for people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Failure {
     /// It ran, but has delivered nothing for this long.
     NoFrames { after: Duration },
-    /// An error message of an element, with secrets masked.
+    /// Its receiver has acknowledged nothing for this long.
+    NothingTaken { after: Duration },
+    /// A recognised cause, and the message from which it was recognised, with secrets
+    /// masked.
+    Known { cause: Cause, message: String },
+    /// Another error message of an element, with secrets masked.
     Element { element: String, message: String },
     /// An element is not installed.
     MissingElement { element: String, package: Option<Cow<'static, str>> },
@@ -35,28 +43,128 @@ pub enum Failure {
     Restart,
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Failure {
+    pub fn no_frames(after: Duration) -> Self {
+        Failure::NoFrames { after }
+    }
+
+    pub fn nothing_taken(after: Duration) -> Self {
+        Failure::NothingTaken { after }
+    }
+
+    /// What is wrong and, where it is known, what to do: one or more sentences, without
+    /// the last full stop.
+    pub fn say(&self) -> String {
+        capitalized(&self.sentence())
+    }
+
+    fn sentence(&self) -> String {
         match self {
-            Failure::NoFrames { after } => write!(f, "nothing came out for {} s", after.as_secs()),
-            Failure::Element { element, message } => write!(f, "{element}: {message}"),
-            Failure::MissingElement { element, package: Some(package) } => write!(
-                f,
-                "needs the GStreamer element {element:?}, which is not installed; it is in the \
-                 Debian package {package}"
+            Failure::NoFrames { after } => format!("nothing came out for {} s", after.as_secs()),
+            Failure::NothingTaken { after } => format!(
+                "the receiver has taken nothing for {} s. Does it answer, and is the upload fast \
+                 enough for the bitrate?",
+                after.as_secs()
+            ),
+            Failure::Known { cause, .. } => cause.to_string(),
+            Failure::Element { element, message } => format!("{element}: {message}"),
+            Failure::MissingElement { package: Some(package), .. } => format!(
+                "the Debian package {package} is not installed. Install it: sudo apt install \
+                 {package}"
             ),
             Failure::MissingElement { element, package: None } => {
-                write!(f, "needs the GStreamer element {element:?}, which is not installed")
+                format!("the GStreamer element {element:?} is not installed")
             }
             Failure::Build(what)
             | Failure::Camera(what)
             | Failure::File(what)
             | Failure::Disk(what)
             | Failure::Command(what)
-            | Failure::Crash(what) => f.write_str(what),
-            Failure::Ended => f.write_str("its input came to an end"),
-            Failure::CodecChange => f.write_str("its stream is encoded differently now"),
-            Failure::Restart => f.write_str("restarted by an operator"),
+            | Failure::Crash(what) => what.clone(),
+            Failure::Ended => "its input came to an end".to_owned(),
+            Failure::CodecChange => "its stream is encoded differently now".to_owned(),
+            Failure::Restart => "restarted by an operator".to_owned(),
         }
+    }
+
+    /// The message of GStreamer, a driver or the system, with secrets masked, where
+    /// [`Failure::say`] replaces it.
+    pub fn details(&self) -> Option<String> {
+        match self {
+            Failure::Known { message, .. } => Some(message.clone()),
+            Failure::MissingElement { element, package: Some(_) } => {
+                Some(format!("needs the GStreamer element {element:?}"))
+            }
+            Failure::MissingElement { package: None, .. }
+            | Failure::NoFrames { .. }
+            | Failure::NothingTaken { .. }
+            | Failure::Element { .. }
+            | Failure::Build(_)
+            | Failure::Camera(_)
+            | Failure::File(_)
+            | Failure::Disk(_)
+            | Failure::Command(_)
+            | Failure::Crash(_)
+            | Failure::Ended
+            | Failure::CodecChange
+            | Failure::Restart => None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence())?;
+        match self.details() {
+            Some(details) => write!(f, " ({details})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The text with a capital at its beginning; names of elements and paths stay as
+/// they are.
+fn capitalized(text: &str) -> String {
+    let first_word = text.split(' ').next().unwrap_or_default();
+    let is_plain_word = first_word.chars().all(|c| c.is_ascii_alphabetic());
+    let mut chars = text.chars();
+    match chars.next().filter(|_| is_plain_word) {
+        Some(first) => first.to_uppercase().collect::<String>() + chars.as_str(),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_get_what_to_do_and_the_message_apart_the_log_both() {
+        let message = "rtmp2sink: 'publish' cmd failed".to_owned();
+        let failure = Failure::Known { cause: Cause::KeyRefused, message: message.clone() };
+        let say = "The receiver refused the stream key. Copy it again".to_owned();
+        assert_eq!((failure.say(), failure.details()), (say, Some(message)));
+        assert_eq!(
+            failure.to_string(),
+            "the receiver refused the stream key. Copy it again (rtmp2sink: 'publish' cmd failed)"
+        );
+    }
+
+    #[test]
+    fn a_missing_package_is_said_with_the_command_that_installs_it() {
+        let package = Some("gstreamer1.0-alsa".into());
+        let failure = Failure::MissingElement { element: "alsasrc".to_owned(), package };
+        let (say, details) = (failure.say(), failure.details());
+        assert!(say.ends_with("Install it: sudo apt install gstreamer1.0-alsa"), "{say}");
+        assert_eq!(details.unwrap(), "needs the GStreamer element \"alsasrc\"");
+    }
+
+    #[test]
+    fn a_message_that_is_not_recognised_is_shown_as_it_is() {
+        let (element, message) = ("rtspsrc".to_owned(), "Could not read".to_owned());
+        let failure = Failure::Element { element, message };
+        assert_eq!((&*failure.say(), failure.details()), ("rtspsrc: Could not read", None));
+        let device = Failure::Camera("/dev/video0 gives nothing".to_owned());
+        assert_eq!(device.say(), "/dev/video0 gives nothing");
     }
 }

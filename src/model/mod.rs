@@ -2,6 +2,7 @@
 //!
 //! Types without behaviour, for use in every higher folder.
 
+pub mod cause;
 pub mod failure;
 pub mod given;
 pub mod ids;

@@ -75,11 +75,6 @@ impl PushUrl {
         &self.0
     }
 
-    /// Whether the connection is encrypted (RTMPS).
-    pub fn is_encrypted(&self) -> bool {
-        self.0.reveal().starts_with("rtmps://")
-    }
-
     /// The host, with its port if the URL has one, and the default port of the
     /// scheme.
     pub fn place(&self) -> (&str, u16) {

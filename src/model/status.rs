@@ -41,14 +41,23 @@ impl State {
         }
     }
 
-    /// Cause and time of the next try, for display; may be empty.
+    /// Cause and time of the next try, for display; may be empty. Without the last full
+    /// stop.
     pub fn detail(&self) -> String {
         match self {
             State::Waiting { retry_in, cause } => {
-                format!("{cause}; next try in {} s", retry_in.as_secs_f64().ceil())
+                format!("{}. Next try in {} s", cause.say(), retry_in.as_secs_f64().ceil())
             }
-            State::Over { cause } => format!("{cause}; it is not started again"),
+            State::Over { cause } => format!("{}. It is not started again", cause.say()),
             State::Idle | State::Starting | State::Live { .. } | State::Stopping => String::new(),
+        }
+    }
+
+    /// Why it does not run, if it does not because of a failure.
+    pub fn cause(&self) -> Option<&Failure> {
+        match self {
+            State::Waiting { cause, .. } | State::Over { cause } => Some(cause),
+            State::Idle | State::Starting | State::Live { .. } | State::Stopping => None,
         }
     }
 }

@@ -27,6 +27,7 @@ const LIMITS: Limits = Limits {
     stop_timeout: Duration::from_secs(4),
     backoff: Backoff::FEED,
     spread: 0.0,
+    stuck: Failure::no_frames,
 };
 
 /// Variants of a stream at once: each costs a decoder and an encoder.

@@ -29,6 +29,7 @@ const PUSH_LIMITS: Limits = Limits {
     stop_timeout: Duration::from_secs(4),
     backoff: Backoff::PUSH,
     spread: 0.0,
+    stuck: Failure::nothing_taken,
 };
 
 /// One push.

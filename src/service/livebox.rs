@@ -51,7 +51,9 @@ pub enum BoxError {
     Streaming,
     #[error("Cannot start: it is {} already", .0.word())]
     Started(Activity),
-    #[error("Cannot start: 'url' is not set")]
+    #[error(
+        "Enter the receiver's address first, as 'url' (YouTube Studio calls it \"Stream URL\")"
+    )]
     NoUrl,
     #[error("Cannot stop: it is {} already", .0.word())]
     Stopped(Activity),

@@ -102,7 +102,7 @@ fn a_microphone_that_hangs_does_not_stop_the_camera_and_is_heard_again() {
     viewer.wait_for_more(25, LIMIT);
     let heard = viewer.seen().count(b"soun");
     livebox.log().wait_for("feed mic failed: nothing came out for 10 s", LIMIT);
-    assert!(last_error(&livebox, "mic").contains("nothing came out"));
+    assert!(last_error(&livebox, "mic").contains("Nothing came out"));
     assert_eq!(hosts_of(&livebox, "feed camera").len(), 1);
     sound.hang(false);
 
@@ -124,7 +124,7 @@ fn a_microphone_that_hangs_while_it_is_opened_does_not_keep_the_camera_from_view
     let seen = viewer.wait("the picture alone", LIMIT, |seen| seen.span(b"vide") > 1.0);
     assert_eq!(seen.tracks.len(), 1, "{:?}", seen.tracks);
     livebox.log().wait_for("feed mic failed: nothing came out for 10 s", LIMIT);
-    assert!(last_error(&livebox, "mic").contains("nothing came out"));
+    assert!(last_error(&livebox, "mic").contains("Nothing came out"));
     viewer.wait_for_more(25, LIMIT).assert_time_goes_forward();
 
     let _sound = microphone.sound();
@@ -257,7 +257,7 @@ fn a_film_on_a_disk_that_hangs_harms_nobody_else_and_goes_on_when_the_disk_answe
     livebox.log().wait_for("stream film failed: ", LIMIT);
     // It is tried again, and does not begin.
     livebox.log().wait_for("stream film failed: nothing came out for 10 s", LIMIT);
-    assert!(last_error(&livebox, "film").contains("nothing came out"));
+    assert!(last_error(&livebox, "film").contains("Nothing came out"));
     peace.assert_kept(&livebox);
 
     disk.answer();

@@ -96,7 +96,7 @@ fn what_was_typed_is_still_there_when_it_is_refused() {
         (
             "start",
             typed.replace("url=rtmp%3A%2F%2F127.0.0.1%3A1%2Flive2", "url="),
-            "&#39;url&#39; is not set",
+            "YouTube Studio calls it &#34;Stream URL&#34;",
         ),
         ("control", typed.replace("typed-key-1", "YOUR-KEY"), "the stream key of your channel"),
     ] {
@@ -188,7 +188,7 @@ fn the_reason_of_a_failing_push_is_shown() {
 
     wait::until("the reason is shown", LIMIT, || {
         let page = livebox.get("/dashboard").text();
-        (page.contains("preparing") && page.contains("Connection refused")).then_some(())
+        (page.contains("preparing") && page.contains("refuses connections")).then_some(())
     });
 }
 

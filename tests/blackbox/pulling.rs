@@ -84,7 +84,8 @@ fn a_server_that_falls_silent_is_asked_anew() {
 #[test]
 fn a_login_is_shown_to_the_server_and_to_nobody_else() {
     let port = ports::free();
-    let _server = server(port, &format!("rtsp: {{user: anna, password: \"{PASSWORD}\"}}\n"));
+    let with_login = format!("rtsp: {{user: anna, password: \"{PASSWORD}\"}}\n");
+    let _server = server(port, &with_login);
     let right = format!(", user: anna, password: \"{PASSWORD}\"");
 
     let livebox = Livebox::start(&pull(&url(port), &right, ""));
@@ -93,13 +94,36 @@ fn a_login_is_shown_to_the_server_and_to_nobody_else() {
     assert!(!livebox.log().contains("otter"), "{}", livebox.log().text());
 
     let in_url = format!("rtsp://anna:wrong-otter@127.0.0.1:{port}/camera?wild=otter");
-    for config in [pull(&in_url, "", ""), pull(&url(port), &right.replace("quiet", "loud"), "")] {
+    let wrong = right.replace("quiet", "loud");
+    for (config, say) in [
+        (pull(&url(port), "", ""), "The camera wants a password"),
+        // After some wrong ones, a livebox closes the connection.
+        (pull(&in_url, "", ""), "password"),
+        (pull(&url(port), &wrong, ""), "password"),
+    ] {
         let livebox = Livebox::start(&config);
         let answer = livebox.get("/near.mp4");
         assert_eq!(answer.status(), 503);
-        assert!(answer.text().contains("rtspsrc: "), "{}", answer.text());
+        assert!(answer.text().contains(say), "{}", answer.text());
+        assert!(answer.text().contains("\"details\":\"rtspsrc: "), "{}", answer.text());
         let told = livebox.log().text() + &answer.text() + &livebox.get("/near/").text();
         assert!(!told.contains("otter"), "{told}");
+    }
+}
+
+#[test]
+fn a_camera_that_cannot_be_reached_is_named_with_the_cause() {
+    let closed = ports::free();
+    for (url, say) in [
+        (url(closed), format!("The camera at 127.0.0.1 refuses connections on port {closed}.")),
+        ("rtsp://camera.invalid/door".to_owned(), "is unknown".to_owned()),
+    ] {
+        let livebox = Livebox::start(&pull(&url, "", ""));
+        let answer = livebox.get("/near.mp4");
+        assert_eq!(answer.status(), 503);
+        assert!(answer.text().contains(&say), "{}", answer.text());
+        let page = livebox.get("/near/").text();
+        assert!(page.contains(&say) && page.contains("<details"), "{page}");
     }
 }
 

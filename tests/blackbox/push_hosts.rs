@@ -34,7 +34,7 @@ fn a_push_is_back_by_itself_when_its_host_dies_and_no_viewer_notices() {
     for signal in ["KILL", "SEGV", "ABRT"] {
         let host = host_of(&livebox, "push far");
         crash(host, signal);
-        let died = format!("its process has died (SIG{signal})");
+        let died = format!("Its process has died (SIG{signal})");
         wait::until(&died, LIMIT, || {
             let push = push(&livebox, "far");
             push["last_error"].as_str().is_some_and(|error| error.contains(&died)).then_some(())

@@ -68,15 +68,46 @@ fn a_failing_push_tells_its_last_error_and_when_it_tries_again() {
     });
     assert_eq!(push["state"], "waiting");
     let error = push["last_error"].as_str().expect("there is an error");
-    assert!(error.contains("refused"), "{error}");
+    let details = push["last_error_details"].as_str().expect("GStreamer has a message");
+    assert!(details.starts_with("rtmp2sink: "), "{details}");
+    assert!(error.contains("refuses connections"), "{error}");
 
     receiver.come_back();
     let push = wait::until("it is live", LIMIT, || {
         let push = far(&livebox);
         (push["state"] == "live").then_some(push)
     });
-    assert!(push["last_error"].as_str().is_some_and(|error| error.contains("refused")), "{push}");
+    assert!(
+        push["last_error"].as_str().is_some_and(|error| error.contains("refuses connections")),
+        "{push}"
+    );
     assert!(push["restarts"].as_u64() >= Some(1), "{push}");
+}
+
+#[test]
+fn a_refused_stream_key_is_named_with_the_remedy_and_the_message_behind_it_on_request() {
+    // A receiver closes the connection when its check of the key refuses it.
+    let web = Receiver::start();
+    let check = format!("on_publish http://127.0.0.1:{}/nowhere;", web.http_port());
+    let receiver = Receiver::with(&check);
+    let livebox = Livebox::start(&with_push(&receiver.url(), "start: true"));
+    let say = "The receiver refused the stream key. Copy it again";
+
+    let push = wait::until("the key is refused", LIMIT, || {
+        let push = far(&livebox);
+        (push["last_error"] == say).then_some(push)
+    });
+
+    let details = push["last_error_details"].as_str().expect("GStreamer has a message");
+    assert!(details.contains("'publish' cmd failed"), "{details}");
+    let page = livebox.get("/dashboard").text();
+    assert!(page.contains(say) && !page.contains("rtmp2sink"), "{page}");
+    let page = livebox.get("/dashboard?details=1").text();
+    assert!(page.contains("rtmp2sink: ") && !page.contains("http-equiv=\"refresh\""), "{page}");
+    assert!(livebox.get("/stat").text().contains("<details"), "the message can be opened");
+    let log = livebox.log().text();
+    assert!(log.contains("refused the stream key") && log.contains("rtmp2sink: "), "{log}");
+    assert!(![page, log, push.to_string()].iter().any(|text| text.contains(KEY)));
 }
 
 #[test]
@@ -91,12 +122,13 @@ fn what_the_failures_began_with_stays_beside_the_newest() {
 
     let push = wait::until("both have failed", LIMIT, || {
         let push = far(&livebox);
-        let refused = push["last_error"].as_str().is_some_and(|error| error.contains("refused"));
+        let refused =
+            push["last_error"].as_str().is_some_and(|error| error.contains("refuses connections"));
         refused.then_some(push)
     });
 
     let first = push["first_error"].as_str().expect("there is a first error");
-    assert!(!first.contains("refused"), "{push}");
+    assert!(!first.contains("refuses connections"), "{push}");
     let page = livebox.get("/dashboard").text();
     assert!(page.contains("First error:"), "{page}");
 }

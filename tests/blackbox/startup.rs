@@ -138,6 +138,17 @@ fn a_busy_port_is_named() {
 }
 
 #[test]
+fn an_address_of_another_machine_is_named_once_with_the_remedy() {
+    // A network for documentation (RFC 5737): no machine has such an address.
+    let finished = livebox(&["serve", "--bind", "192.0.2.1", "--port", "18000"], "");
+
+    assert!(!matches!(finished.code, Some(0) | None), "{finished:?}");
+    let says = "this machine has no address 192.0.2.1; `ip address` lists those that it has";
+    assert!(finished.stderr.contains(says), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("os error"), "{}", finished.stderr);
+}
+
+#[test]
 fn wrong_arguments_are_a_usage_error() {
     for arguments in [&["--nonsense"][..], &["dance"], &["serve", "--port"], &["pipeline"]] {
         let finished = livebox(arguments, "");

@@ -129,10 +129,10 @@ fn the_numbers_are_what_their_description_says() {
     assert_described(&stat, &schema, &schema, "");
     assert_eq!(stat["schema"], schema["properties"]["schema"]["const"]);
     let why = &stat["feeds"][1]["ends"][0]["reason"];
-    assert_eq!(why, "the command failed with exit status 1");
+    assert_eq!(why, "The command failed with exit status 1");
     assert_eq!(stat["streams"][0]["client_list"][0]["way"], "rtsp");
     let page = livebox.get("/stat").text();
-    assert!(page.contains("the command failed with exit status 1"), "{page}");
+    assert!(page.contains("The command failed with exit status 1"), "{page}");
     drop(watching);
 }
 

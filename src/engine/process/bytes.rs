@@ -46,6 +46,7 @@ const LIMITS: Limits = Limits {
     stop_timeout: Duration::from_secs(5),
     backoff: Backoff::FEED,
     spread: 0.0,
+    stuck: Failure::no_frames,
 };
 
 /// How long output of a command may follow after its feed went down.

@@ -419,7 +419,9 @@ fn spawn(name: &str, job: &Job) -> io::Result<(Child, UnixStream)> {
         .arg0("livebox")
         .env_clear()
         .envs(std::env::vars_os().filter(|(name, _)| is_needed(name)))
-        .env(SETTINGS, "memory");
+        .env(SETTINGS, "memory")
+        // Messages of libraries are recognised by their text, which is not to be translated.
+        .env("LC_MESSAGES", "C");
     command.args(["host", name]);
     command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut command = Command::from(command);

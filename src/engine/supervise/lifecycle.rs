@@ -25,6 +25,8 @@ pub struct Limits {
     /// The share that is taken off each delay, `0.0..=1.0`; fixed per pipeline, so that
     /// pipelines that failed together retry at different times.
     pub spread: f64,
+    /// The failure of a pipeline that has been stuck for this long.
+    pub stuck: fn(Duration) -> Failure,
 }
 
 /// Time live after which earlier failures stop counting. One frame is not enough.
@@ -305,11 +307,11 @@ impl Lifecycle {
         match self.phase {
             Phase::Idle | Phase::Over { .. } => None,
             Phase::Starting { .. } => {
-                self.fail(Failure::NoFrames { after: self.limits.start_timeout }, now);
+                self.fail((self.limits.stuck)(self.limits.start_timeout), now);
                 Some(Effect::Stop)
             }
             Phase::Live { .. } => {
-                self.fail(Failure::NoFrames { after: self.limits.stall_timeout }, now);
+                self.fail((self.limits.stuck)(self.limits.stall_timeout), now);
                 Some(Effect::Stop)
             }
             Phase::Stopping { .. } => self.after_stop(now),

@@ -10,6 +10,7 @@ use crate::base::time::now;
 use crate::http::access::Caller;
 use crate::http::error::ApiError;
 use crate::http::state::State;
+use crate::model::failure::Failure;
 use crate::model::status;
 use crate::outputs::preflight::Preflight;
 use crate::outputs::push::Push;
@@ -38,7 +39,10 @@ struct Shown {
     restarts: u32,
     /// The first of the current failures; reset after ten seconds live.
     first_error: Option<String>,
+    /// The messages from which the errors were recognised.
+    first_error_details: Option<String>,
     last_error: Option<String>,
+    last_error_details: Option<String>,
     next_retry_seconds: Option<f64>,
     preflight: Fitness,
 }
@@ -120,8 +124,10 @@ fn shown(push: &Push, now: Instant) -> Shown {
         bitrate: status.bitrate,
         drops: status.lost,
         restarts: status.past.restarts,
-        first_error: status.first_failure.map(|failure| failure.to_string()),
-        last_error: status.last_failure.map(|failure| failure.to_string()),
+        first_error: status.first_failure.as_ref().map(Failure::say),
+        first_error_details: status.first_failure.as_ref().and_then(Failure::details),
+        last_error: status.last_failure.as_ref().map(Failure::say),
+        last_error_details: status.last_failure.as_ref().and_then(Failure::details),
         next_retry_seconds,
         preflight: fitness(push.preflight()),
     }

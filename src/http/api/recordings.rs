@@ -12,6 +12,7 @@ use crate::base::time::{iso_s, now};
 use crate::http::access::{self, Caller};
 use crate::http::error::ApiError;
 use crate::http::state::State;
+use crate::model::failure::Failure;
 use crate::model::ids::StreamName;
 use crate::model::status;
 use crate::outputs::picture::BadParameter;
@@ -61,6 +62,7 @@ struct Recorded {
     state: &'static str,
     file: Option<String>,
     last_error: Option<String>,
+    last_error_details: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -178,6 +180,7 @@ fn shown_stream(one: &status::Recorded) -> Recorded {
         wanted: one.wanted,
         state: one.state.word(),
         file: one.file.clone(),
-        last_error: one.last_failure.as_ref().map(ToString::to_string),
+        last_error: one.last_failure.as_ref().map(Failure::say),
+        last_error_details: one.last_failure.as_ref().and_then(Failure::details),
     }
 }

@@ -56,22 +56,18 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub enum ServeError {
     #[error(
         "cannot listen on {address}: {}",
-        if source.kind() == io::ErrorKind::AddrInUse {
-            "another program uses that port; stop it or choose another with --port".to_owned()
-        } else {
-            source.to_string()
-        }
+        sockets::listen_error(*address, error, "stop it or choose another with --port")
     )]
-    Bind { address: SocketAddr, source: io::Error },
+    Bind { address: SocketAddr, error: io::Error },
     #[error(
         "server.socket: cannot listen on {path:?}: {}",
-        if source.kind() == io::ErrorKind::AddrInUse {
+        if error.kind() == io::ErrorKind::AddrInUse {
             "another program listens there".to_owned()
         } else {
-            source.to_string()
+            error.to_string()
         }
     )]
-    Socket { path: PathBuf, source: io::Error },
+    Socket { path: PathBuf, error: io::Error },
     #[error("cannot start the web server")]
     Start(#[source] io::Error),
 }
@@ -96,7 +92,7 @@ impl Server {
     pub fn bind(settings: &settings::Server, tls: Option<&Tls>) -> Result<Self, ServeError> {
         let address = SocketAddr::new(settings.bind, settings.port);
         let listener =
-            sockets::listen(address).map_err(|source| ServeError::Bind { address, source })?;
+            sockets::listen(address).map_err(|error| ServeError::Bind { address, error })?;
         let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
         let docroot = settings.docroot.as_deref().map(Disk::at).transpose();
         let docroot = docroot.map_err(ServeError::Start)?.map(Docroot::new);
@@ -110,7 +106,7 @@ impl Server {
     /// # Errors
     /// The socket cannot be created, or another program listens there.
     pub fn bind_socket(&mut self, path: &Path) -> Result<SocketFile, ServeError> {
-        let at_path = |source| ServeError::Socket { path: path.to_owned(), source };
+        let at_path = |error| ServeError::Socket { path: path.to_owned(), error };
         let (listener, file) = sockets::listen_unix(path).map_err(at_path)?;
         self.local = Some(listener);
         Ok(file)

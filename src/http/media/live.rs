@@ -9,6 +9,7 @@ use crate::base::time::MediaTime;
 use crate::base::time::now;
 use crate::engine::registry::Stream;
 use crate::http::error::json;
+use crate::model::failure::Failure;
 use crate::model::status::State;
 
 /// `GET /<stream>/live.json`
@@ -32,10 +33,7 @@ pub(in crate::http) async fn status(stream: web::ReqData<Arc<Stream>>) -> HttpRe
     if !matches!(state, State::Live { .. }) {
         stream.hub().lease();
     }
-    let cause = match &state {
-        State::Waiting { cause, .. } | State::Over { cause } => Some(cause.to_string()),
-        State::Idle | State::Starting | State::Live { .. } | State::Stopping => None,
-    };
+    let cause = state.cause().map(Failure::say);
     let newest_age_s = stream.hub().newest_age().map(|age| rounded_to_ms(age.as_secs_f64()));
     let clock_s = rounded_to_ms(MediaTime::now().0 as f64 / 1e9);
     json(&mut HttpResponse::Ok(), &Live { state: state.word(), cause, clock_s, newest_age_s })

@@ -112,6 +112,8 @@ struct Dashboard<'a> {
     rows: &'a [Row],
     streams: Vec<status::Stream>,
     problems: Vec<status::Problem>,
+    /// Whether the messages behind causes are shown.
+    shows_details: bool,
 }
 
 /// The values of the form: the current ones, or those entered.
@@ -171,13 +173,17 @@ pub(in crate::http) struct Asked {
     told: Option<u64>,
     /// The push to end, if any.
     end: Option<String>,
+    /// Whether to show the messages behind causes.
+    details: Option<String>,
 }
 
-/// A confirmation before an operation.
-enum Question {
-    None,
-    /// To end this push.
-    End(String),
+/// What the page shows besides the state.
+enum View {
+    Plain,
+    /// A confirmation to end this push.
+    ConfirmEnd(String),
+    /// The messages behind causes.
+    Details,
 }
 
 /// `GET /dashboard`
@@ -189,15 +195,19 @@ pub(in crate::http) async fn page(
     caller.require_operator().await?;
     let asked = asked.into_inner();
     let notice = asked.told.and_then(|number| state.flash_messages.notice(number));
-    let question = asked.end.map_or(Question::None, Question::End);
-    rendered(&state, notice, question, &[]).await
+    let view = match (asked.end, asked.details) {
+        (Some(push), _) => View::ConfirmEnd(push),
+        (None, Some(_)) => View::Details,
+        (None, None) => View::Plain,
+    };
+    rendered(&state, notice, view, &[]).await
 }
 
 /// Renders the page, with `typed` in place of the current values.
 async fn rendered(
     state: &State,
     notice: Option<Notice>,
-    question: Question,
+    view: View,
     typed: &[Field],
 ) -> Result<HttpResponse, Refusal> {
     let shown = state.service.control().await.map_err(ApiError::from)?;
@@ -206,10 +216,13 @@ async fn rendered(
     let own = topology.livebox.as_ref().map(|livebox| livebox.push_name());
     let rows: Vec<_> = topology.pushes.iter().map(|push| row(push, own, now)).collect();
     let activity = state.service.activity(now);
-    let ends = match &question {
-        Question::End(name) => rows.iter().find(|row| row.wanted && row.push.name.as_str() == name),
-        Question::None => None,
+    let ends = match &view {
+        View::ConfirmEnd(name) => {
+            rows.iter().find(|row| row.wanted && row.push.name.as_str() == name)
+        }
+        View::Details | View::Plain => None,
     };
+    let shows_details = matches!(view, View::Details);
     let page = Dashboard {
         host: &host,
         version: env!("CARGO_PKG_VERSION"),
@@ -218,13 +231,14 @@ async fn rendered(
         notice,
         ends,
         activity,
-        // A confirmation must not disappear while it is read.
-        refresh_s: refresh_interval_s(activity).filter(|_| ends.is_none()),
+        // Neither must disappear while it is read.
+        refresh_s: refresh_interval_s(activity).filter(|_| ends.is_none() && !shows_details),
         own: rows.iter().find(|row| row.is_own),
         values: Values::new(shown, typed),
         rows: &rows,
         streams,
         problems,
+        shows_details,
     };
     Ok(pages::not_stored(pages::html(StatusCode::OK, &page, POLICY)))
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::recordings::Recordings;
 use super::rounding::{hundredths, next_retry};
 use crate::base::time::iso_s;
+use crate::model::failure::Failure;
 use crate::model::status::{self, Snapshot};
 
 /// Incremented when a field is removed or changes its meaning; fields may be added
@@ -74,6 +75,7 @@ pub(super) struct Feed<'a> {
     pub(super) restarts: u32,
     pub(super) ends: Vec<End>,
     pub(super) last_error: Option<String>,
+    pub(super) last_error_details: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -101,6 +103,7 @@ pub(super) struct Stream<'a> {
     pub(super) restarts: u32,
     pub(super) ends: Vec<End>,
     pub(super) last_error: Option<String>,
+    pub(super) last_error_details: Option<String>,
     pub(super) newest_frame_age_s: Option<f64>,
     pub(super) width: Option<u32>,
     pub(super) height: Option<u32>,
@@ -128,6 +131,7 @@ pub(super) struct ByteStream<'a> {
     pub(super) restarts: u32,
     pub(super) ends: Vec<End>,
     pub(super) last_error: Option<String>,
+    pub(super) last_error_details: Option<String>,
 }
 
 /// Why a run ended, and how long ago.
@@ -135,6 +139,8 @@ pub(super) struct ByteStream<'a> {
 pub(super) struct End {
     pub(super) ago_s: u64,
     pub(super) reason: String,
+    /// The message from which the reason was recognised.
+    pub(super) details: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -156,7 +162,9 @@ pub(super) struct Push<'a> {
     pub(super) restarts: u32,
     pub(super) ends: Vec<End>,
     pub(super) first_error: Option<String>,
+    pub(super) first_error_details: Option<String>,
     pub(super) last_error: Option<String>,
+    pub(super) last_error_details: Option<String>,
 }
 
 pub(super) fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
@@ -223,7 +231,8 @@ fn feeds<'a>(streams: &'a [status::Stream], shared: &'a [status::Feed]) -> Vec<F
             bytes: stream.bytes_in,
             restarts: past.restarts,
             ends: ends(past),
-            last_error: failure.as_ref().map(ToString::to_string),
+            last_error: failure.as_ref().map(Failure::say),
+            last_error_details: failure.as_ref().and_then(Failure::details),
         });
     }
     let has_no_stream =
@@ -247,7 +256,8 @@ fn feed_without_video_stream<'a>(feed: &'a status::Feed, streams: &[status::Stre
         bytes: 0,
         restarts: feed.past.restarts,
         ends: ends(&feed.past),
-        last_error: feed.last_failure.as_ref().map(ToString::to_string),
+        last_error: feed.last_failure.as_ref().map(Failure::say),
+        last_error_details: feed.last_failure.as_ref().and_then(Failure::details),
     }
 }
 
@@ -261,7 +271,8 @@ fn byte_feed(feed: &status::ByteFeed) -> Feed<'_> {
         bytes: feed.bytes,
         restarts: feed.past.restarts,
         ends: ends(&feed.past),
-        last_error: feed.last_failure.as_ref().map(ToString::to_string),
+        last_error: feed.last_failure.as_ref().map(Failure::say),
+        last_error_details: feed.last_failure.as_ref().and_then(Failure::details),
     }
 }
 
@@ -270,7 +281,11 @@ fn is_running(state: &status::State) -> bool {
 }
 
 fn ends(past: &status::Past) -> Vec<End> {
-    let end = |end: &status::Ended| End { ago_s: end.ago.as_secs(), reason: end.cause.to_string() };
+    let end = |end: &status::Ended| End {
+        ago_s: end.ago.as_secs(),
+        reason: end.cause.say(),
+        details: end.cause.details(),
+    };
     past.ends.iter().map(end).collect()
 }
 
@@ -298,7 +313,8 @@ fn stream(stream: &status::Stream, shows_clients: bool) -> Stream<'_> {
         malformed: stream.malformed,
         restarts: stream.past.restarts,
         ends: ends(&stream.past),
-        last_error: stream.last_failure.as_ref().map(ToString::to_string),
+        last_error: stream.last_failure.as_ref().map(Failure::say),
+        last_error_details: stream.last_failure.as_ref().and_then(Failure::details),
         newest_frame_age_s: stream.newest_age.map(|age| hundredths(age.as_secs_f64())),
         width: picture.map(|picture| picture.width),
         height: picture.map(|picture| picture.height),
@@ -321,7 +337,8 @@ fn byte_stream(stream: &status::ByteStream) -> ByteStream<'_> {
         lost_bytes: stream.lost,
         restarts: stream.past.restarts,
         ends: ends(&stream.past),
-        last_error: stream.last_failure.as_ref().map(ToString::to_string),
+        last_error: stream.last_failure.as_ref().map(Failure::say),
+        last_error_details: stream.last_failure.as_ref().and_then(Failure::details),
     }
 }
 
@@ -344,7 +361,9 @@ fn push(push: &status::Push) -> Push<'_> {
         lost: push.lost,
         restarts: push.past.restarts,
         ends: ends(&push.past),
-        first_error: push.first_failure.as_ref().map(ToString::to_string),
-        last_error: push.last_failure.as_ref().map(ToString::to_string),
+        first_error: push.first_failure.as_ref().map(Failure::say),
+        first_error_details: push.first_failure.as_ref().and_then(Failure::details),
+        last_error: push.last_failure.as_ref().map(Failure::say),
+        last_error_details: push.last_failure.as_ref().and_then(Failure::details),
     }
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::exposition::Metrics;
 use super::rounding::next_retry;
+use crate::model::failure::Failure;
 use crate::model::status;
 
 #[derive(Serialize)]
@@ -33,6 +34,7 @@ struct Recorded<'a> {
     next_retry_s: Option<f64>,
     file: Option<&'a str>,
     last_error: Option<String>,
+    last_error_details: Option<String>,
 }
 
 pub(super) fn numbers(all: &status::Recordings) -> Recordings<'_> {
@@ -59,7 +61,8 @@ fn recorded(one: &status::Recorded) -> Recorded<'_> {
         state: one.state.word(),
         next_retry_s: next_retry(&one.state),
         file: one.file.as_deref(),
-        last_error: one.last_failure.as_ref().map(ToString::to_string),
+        last_error: one.last_failure.as_ref().map(Failure::say),
+        last_error_details: one.last_failure.as_ref().and_then(Failure::details),
     }
 }
 

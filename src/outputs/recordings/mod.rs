@@ -33,6 +33,7 @@ use crate::config::settings::{self, Mode, Record};
 use crate::engine::supervise::demand::Demand;
 use crate::engine::supervise::lifecycle::{Lifecycle, Limits};
 use crate::engine::supervise::supervisor::Supervisor;
+use crate::model::failure::Failure;
 use crate::model::ids::StreamName;
 use crate::model::recording::ManualOverride;
 use crate::model::status;
@@ -52,6 +53,7 @@ const LIMITS: Limits = Limits {
     stop_timeout: Duration::from_secs(5),
     backoff: Backoff::PUSH,
     spread: 0.0,
+    stuck: Failure::no_frames,
 };
 
 /// How often the plans are applied.

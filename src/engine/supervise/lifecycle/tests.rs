@@ -8,6 +8,7 @@ pub(in crate::engine::supervise) const LIMITS: Limits = Limits {
     stop_timeout: Duration::from_secs(3),
     backoff: Backoff::PUSH,
     spread: 0.0,
+    stuck: Failure::no_frames,
 };
 
 fn second(n: u64) -> Duration {

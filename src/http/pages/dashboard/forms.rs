@@ -7,7 +7,7 @@
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 
-use super::{Question, Refusal, rendered};
+use super::{Refusal, View, rendered};
 use crate::base::time::now;
 use crate::http::access::Caller;
 use crate::http::api::livebox::fields;
@@ -197,7 +197,7 @@ fn with_notice(path: &str, state: &State, notice: Notice) -> HttpResponse {
 /// The page with the entered values and the error.
 async fn refused(state: &State, error: ApiError, typed: &[Field]) -> Result<HttpResponse, Refusal> {
     let notice = Some(Notice::bad(in_words(&error)));
-    let mut page = rendered(state, notice, Question::None, typed).await?;
+    let mut page = rendered(state, notice, View::Plain, typed).await?;
     *page.status_mut() = error.status_code();
     Ok(page)
 }
