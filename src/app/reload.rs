@@ -3,6 +3,9 @@
 //! Reloads run one after the other. An invalid file changes nothing. If a unit was
 //! live before a reload and is not live soon after it, its old settings are restored.
 
+#[cfg(test)]
+mod tests;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -2,6 +2,9 @@
 //!
 //! A push that is started retries until it is stopped.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -6,6 +6,8 @@
 pub(in crate::engine) mod run;
 mod shot;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

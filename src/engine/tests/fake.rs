@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::base::lock::Lock;
 use crate::base::time::{MediaTime, now};
 use crate::engine::dependencies::Dependencies;
+use crate::engine::plan::Plan;
 use crate::engine::process::bytes::run::{BytesParts, Origin};
 use crate::engine::process::{
     Base, CaptureParts, FeedParts, Meter, PipelineFactory, PushParts, StreamParts,
@@ -40,6 +41,8 @@ pub(crate) enum Behaviour {
     /// Gives frames or bytes, or takes them.
     #[default]
     Works,
+    /// As [`Behaviour::Works`] at this frame rate and below, and silent above it.
+    WorksUpTo { fps: u32 },
     /// Gives one frame, and then nothing.
     Stalls,
     /// Gives one frame and expects no more now.
@@ -84,9 +87,9 @@ struct FakePipeline {
 #[derive(Debug)]
 enum Sink {
     Nowhere,
-    Stream(Arc<hub::Stream>),
+    Stream { stream: Arc<hub::Stream>, plan: watch::Receiver<Plan> },
     Feed(Arc<SharedFeed>),
-    Bytes(Arc<ByteRing>),
+    Bytes { flow: Arc<ByteRing>, resurrect: bool },
     Receiver { stream: Arc<hub::Stream>, meter: Arc<Meter> },
 }
 
@@ -113,9 +116,9 @@ impl FakePipelines {
 
 impl PipelineFactory for FakePipelines {
     fn feed(&self, parts: FeedParts) -> Box<dyn Pipeline> {
-        let FeedParts { stream, .. } = parts;
+        let FeedParts { plan, stream, .. } = parts;
         let name = format!("stream {}", stream.name());
-        self.create(&name, Sink::Stream(stream), Dependencies::default())
+        self.create(&name, Sink::Stream { stream, plan }, Dependencies::default())
     }
 
     fn capture(&self, parts: CaptureParts) -> Box<dyn Pipeline> {
@@ -126,9 +129,9 @@ impl PipelineFactory for FakePipelines {
 
     fn stream(&self, parts: StreamParts) -> Box<dyn Pipeline> {
         let dependencies = parts.dependencies();
-        let StreamParts { stream, .. } = parts;
+        let StreamParts { plan, stream, .. } = parts;
         let name = format!("stream {}", stream.name());
-        self.create(&name, Sink::Stream(stream), dependencies)
+        self.create(&name, Sink::Stream { stream, plan }, dependencies)
     }
 
     fn push(&self, parts: PushParts) -> Box<dyn Pipeline> {
@@ -143,7 +146,8 @@ impl PipelineFactory for FakePipelines {
             Origin::Command(program) => program.name().to_owned(),
             Origin::Pipe(path) => path.display().to_string(),
         };
-        self.create(&name, Sink::Bytes(parts.flow), dependencies)
+        let BytesParts { flow, resurrect, .. } = parts;
+        self.create(&name, Sink::Bytes { flow, resurrect }, dependencies)
     }
 }
 
@@ -216,6 +220,7 @@ impl Attempt {
             let current = behaviour.borrow_and_update().clone();
             let gives = match current {
                 Behaviour::Works => true,
+                Behaviour::WorksUpTo { fps } => self.sink.fps().is_none_or(|wanted| wanted <= fps),
                 Behaviour::Stalls | Behaviour::Rests => self.first.is_some(),
                 Behaviour::Silent | Behaviour::Panics => false,
                 Behaviour::Fails(failure) => return failure,
@@ -270,7 +275,11 @@ impl Pipeline for FakePipeline {
         match *self.device.0.behaviour.borrow() {
             Behaviour::Rests => RunProgress::AtRest,
             Behaviour::Panics => panic!("the test requested it"),
-            Behaviour::Works | Behaviour::Stalls | Behaviour::Silent | Behaviour::Fails(_) => {
+            Behaviour::Works
+            | Behaviour::WorksUpTo { .. }
+            | Behaviour::Stalls
+            | Behaviour::Silent
+            | Behaviour::Fails(_) => {
                 RunProgress::Count(self.device.0.output.load(Ordering::Relaxed))
             }
         }
@@ -288,22 +297,30 @@ impl Pipeline for FakePipeline {
 }
 
 impl Sink {
+    /// The frame rate that is asked for, if any.
+    fn fps(&self) -> Option<u32> {
+        match self {
+            Sink::Stream { plan, .. } => Some(plan.borrow().fps().fps()),
+            Sink::Nowhere | Sink::Feed(_) | Sink::Bytes { .. } | Sink::Receiver { .. } => None,
+        }
+    }
+
     /// The stream that is sent, which a reader keeps wanted.
     fn source(&self) -> Option<hub::Reader> {
         match self {
             Sink::Receiver { stream, .. } => Some(stream.join()),
-            Sink::Nowhere | Sink::Stream(_) | Sink::Feed(_) | Sink::Bytes(_) => None,
+            Sink::Nowhere | Sink::Stream { .. } | Sink::Feed(_) | Sink::Bytes { .. } => None,
         }
     }
 
     fn begin(&self, at: MediaTime) {
         match self {
-            Sink::Stream(stream) => {
+            Sink::Stream { stream, .. } => {
                 let expect = Expect { video: Some(FRAME), audio: false };
                 stream.begin_run(at, expect, 1_000_000);
             }
             Sink::Feed(feed) => feed.begin_run(),
-            Sink::Bytes(flow) => flow.begin_run(),
+            Sink::Bytes { flow, .. } => flow.begin_run(),
             Sink::Receiver { meter, .. } => meter.begin_run(),
             Sink::Nowhere => {}
         }
@@ -311,12 +328,12 @@ impl Sink {
 
     fn give(&self, at: MediaTime) {
         match self {
-            Sink::Stream(stream) => {
+            Sink::Stream { stream, .. } => {
                 let key_frame = placeholders(at, 1, 1).remove(0);
                 assert!(stream.publish(key_frame).expect("the sample is well-formed"));
             }
             Sink::Feed(feed) => feed.count(1, 0),
-            Sink::Bytes(flow) => flow.publish(Bytes::from_static(b"bytes")),
+            Sink::Bytes { flow, .. } => flow.publish(Bytes::from_static(b"bytes")),
             Sink::Receiver { meter, .. } => {
                 let bytes = meter.acknowledged() + 1000;
                 meter.record(Sent { written: bytes, acknowledged: bytes }, now());
@@ -327,8 +344,13 @@ impl Sink {
 
     fn end(&self) {
         match self {
-            Sink::Stream(stream) => stream.end_run(),
-            Sink::Bytes(flow) => flow.end_run(),
+            Sink::Stream { stream, .. } => stream.end_run(),
+            Sink::Bytes { flow, resurrect } => {
+                flow.end_run();
+                if !resurrect {
+                    flow.finish();
+                }
+            }
             Sink::Nowhere | Sink::Feed(_) | Sink::Receiver { .. } => {}
         }
     }
