@@ -1,25 +1,67 @@
-//! The playlists of a [`Window`] as text.
+//! Playlists as text.
+//!
+//! A playlist is a copy of what the window lists, so that its text can be written without
+//! the lock of the stream.
 
 use std::fmt::{Arguments, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{HOLD_BACK, Window};
 use crate::base::time::iso_ms;
+use crate::media::packager::Init;
 
-impl Window {
-    /// The media playlist. `prefix` is the path from its URL to the segments;
-    /// `instance` distinguishes segments from those of earlier streams.
-    pub fn playlist(&mut self, prefix: &str, instance: &str) -> String {
-        let target = self.target();
-        self.target = Some(target);
-        let first = self.listed().next().map_or(self.next_number, |segment| segment.number);
+/// Players start this many target durations before the end (RFC 8216, 6.3.3).
+const HOLD_BACK: u64 = 3;
+
+/// The media playlist of a stream.
+#[derive(Debug)]
+pub struct MediaPlaylist {
+    /// Target duration in seconds.
+    pub(super) target: u64,
+    /// Every segment begins with a key frame.
+    pub(super) independent: bool,
+    /// The number of the next segment.
+    pub(super) next_number: u64,
+    /// Discontinuities that have left the playlist.
+    pub(super) discontinuities: u64,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// One segment in a playlist.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub number: u64,
+    pub generation: u32,
+    pub discontinuous: bool,
+    pub duration: Duration,
+    /// Milliseconds since 1970.
+    pub date_ms: u64,
+}
+
+/// The multivariant playlist of a stream, with one variant.
+#[derive(Debug)]
+pub struct MultivariantPlaylist {
+    pub(super) init: Arc<Init>,
+    /// Every segment begins with a key frame.
+    pub(super) independent: bool,
+    /// The peak segment bit rate so far, in bits per second.
+    pub(super) peak: u64,
+    /// The mean bit rate of the listed segments.
+    pub(super) mean: u64,
+}
+
+impl MediaPlaylist {
+    /// `prefix` is the path from the playlist's URL to the segments; `instance`
+    /// distinguishes segments from those of earlier streams.
+    pub fn text(&self, prefix: &str, instance: &str) -> String {
+        let first = self.entries.first().map_or(self.next_number, |segment| segment.number);
         let mut text = "#EXTM3U\n#EXT-X-VERSION:7\n".to_owned();
         if self.independent {
             text += "#EXT-X-INDEPENDENT-SEGMENTS\n";
         }
-        write_line(&mut text, format_args!("#EXT-X-TARGETDURATION:{target}"));
+        write_line(&mut text, format_args!("#EXT-X-TARGETDURATION:{}", self.target));
         // Equal to the default; Shaka uses the duration of a short playlist without it.
-        let back = HOLD_BACK * target;
+        let back = HOLD_BACK * self.target;
         write_line(&mut text, format_args!("#EXT-X-SERVER-CONTROL:HOLD-BACK={back}"));
         write_line(&mut text, format_args!("#EXT-X-MEDIA-SEQUENCE:{first}"));
         if self.discontinuities > 0 {
@@ -27,7 +69,7 @@ impl Window {
             write_line(&mut text, format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{removed}"));
         }
         let mut generation = None;
-        for segment in self.listed() {
+        for segment in &self.entries {
             if segment.discontinuous {
                 write_line(&mut text, format_args!("#EXT-X-DISCONTINUITY"));
             }
@@ -44,16 +86,15 @@ impl Window {
         }
         text
     }
+}
 
-    /// The multivariant playlist with one variant at `media`. `bound` is a bit rate that no
-    /// segment exceeds, if one is known: later segments may exceed the measured rate. Returns
-    /// `None` before the first init segment.
-    pub fn multivariant(&self, media: &str, bound: Option<u64>) -> Option<String> {
-        let tracks = &self.inits.last()?.tracks;
-        let bandwidth = self.peak.max(bound.unwrap_or(self.peak + self.peak / 2));
-        let bits: usize = self.listed().map(|segment| segment.len * 8).sum();
-        let span: Duration = self.listed().map(|segment| segment.duration).sum();
-        let mean = (bits as f64 / span.as_secs_f64().max(0.001)) as u64;
+impl MultivariantPlaylist {
+    /// `media` is the URL of the variant, `bound` a bit rate that no segment exceeds, if one
+    /// is known: later segments may exceed the measured rate.
+    pub fn text(&self, media: &str, bound: Option<u64>) -> String {
+        let Self { init, peak, mean, .. } = self;
+        let tracks = &init.tracks;
+        let bandwidth = (*peak).max(bound.unwrap_or(peak + peak / 2));
         let independent = if self.independent { "#EXT-X-INDEPENDENT-SEGMENTS\n" } else { "" };
         let mut text = format!(
             "#EXTM3U\n#EXT-X-VERSION:7\n{independent}#EXT-X-STREAM-INF:\
@@ -67,7 +108,7 @@ impl Window {
             }
         }
         text += &format!("\n{media}\n");
-        Some(text)
+        text
     }
 }
 

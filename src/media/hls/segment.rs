@@ -7,14 +7,33 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Segment;
-use crate::base::time::MediaTime;
+use crate::base::time::{MediaTime, WallClock};
 use crate::media::fmp4::{self, FIRST_DURATION, VIDEO_TIMESCALE};
 use crate::media::packager::Chunk;
 
+/// One segment: whole groups of pictures, or a part of a group that is too long.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    pub number: u64,
+    pub(super) generation: u32,
+    /// A discontinuity precedes this segment: a gap, or another init segment.
+    pub(super) discontinuous: bool,
+    pub(super) start: MediaTime,
+    pub(super) duration: Duration,
+    /// Wall-clock time of its start: milliseconds since 1970.
+    pub(super) date_ms: u64,
+    /// It has no audio yet.
+    awaits_audio: bool,
+    pub pieces: Vec<Bytes>,
+    /// Bytes of all pieces.
+    pub len: usize,
+    /// The latest picture.
+    picture: Option<Picture>,
+}
+
 /// The position of a picture in a segment.
 #[derive(Clone, Debug)]
-pub(super) struct Picture {
+struct Picture {
     piece: usize,
     /// Offset of its fragment in that piece.
     offset: usize,
@@ -23,6 +42,22 @@ pub(super) struct Picture {
 }
 
 impl Segment {
+    /// An empty segment that begins with `chunk`.
+    pub(super) fn new(number: u64, chunk: &Chunk, clock: WallClock) -> Self {
+        Self {
+            number,
+            generation: chunk.generation,
+            discontinuous: false,
+            start: chunk.start(),
+            duration: Duration::ZERO,
+            date_ms: clock.unix_ms(chunk.start()),
+            awaits_audio: true,
+            pieces: Vec::new(),
+            len: 0,
+            picture: None,
+        }
+    }
+
     /// Adds the next chunk.
     pub(super) fn push(&mut self, chunk: &Chunk) {
         let is_joint = chunk.has_audio() && std::mem::take(&mut self.awaits_audio);

@@ -1,10 +1,13 @@
 //! Windows with the input of real streams.
 
 use std::ops::Range;
+use std::time::Duration;
 
+use bytes::Bytes;
 use mp4_atom::{Any, DecodeMaybe};
 
 use super::*;
+use crate::base::time::{MediaTime, WallClock};
 use crate::media::aac::lc_config;
 use crate::media::packager::{Expect, Packaged, Packager};
 use crate::media::samples::{Video, decode, file, interleaved, placeholders, probe, tone};
@@ -181,7 +184,7 @@ fn a_target_never_changes_and_no_segment_of_a_long_group_exceeds_it() {
 fn a_stream_of_one_endless_group_has_segments_that_do_not_grow() {
     let mut feeder = Feeder::new();
     let window = feeder.run(group(0..1500));
-    assert!(window.open.as_ref().unwrap().duration <= window.max_duration());
+    assert!(window.segmenter.open.as_ref().unwrap().duration <= window.max_duration());
     assert_eq!(window.segments.len(), 4);
 }
 
