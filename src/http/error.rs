@@ -16,8 +16,9 @@ use crate::outputs::mjpeg::TooManyVariants;
 use crate::outputs::picture::{BadParameter, PictureError};
 use crate::outputs::recordings::{DeleteError, StartStopError};
 use crate::service::control::EditError;
-use crate::service::livebox::BoxError;
+use crate::service::first_push::ControlError;
 use crate::service::operations::OperationError;
+use crate::service::push_gate::PushError;
 
 /// Why a request fails.
 #[derive(Debug, thiserror::Error)]
@@ -136,10 +137,9 @@ impl ApiError {
     /// The values that would be accepted instead of a rejected one.
     pub(super) fn valid(&self) -> Option<&'static str> {
         if let ApiError::BadParameter(BadParameter { valid, .. })
-        | ApiError::Operation(OperationError::Box(BoxError::Edit(EditError::Value {
-            valid,
-            ..
-        }))) = self
+        | ApiError::Operation(OperationError::Control(ControlError::Edit(
+            EditError::Value { valid, .. },
+        ))) = self
         {
             return Some(valid);
         }
@@ -156,14 +156,14 @@ fn operation_contract(refused: &OperationError) -> (StatusCode, Option<Duration>
         | OperationError::Recording(StartStopError::NoSuch)
         | OperationError::Deletion(DeleteError::NoSuch) => (StatusCode::NOT_FOUND, None),
         OperationError::NoRecordings => (StatusCode::SERVICE_UNAVAILABLE, None),
-        OperationError::Box(BoxError::Streaming)
+        OperationError::Control(ControlError::Streaming)
         | OperationError::Deletion(DeleteError::Recording | DeleteError::Finishing) => {
             (StatusCode::CONFLICT, None)
         }
-        OperationError::Box(BoxError::Replaced) => {
+        OperationError::Control(ControlError::Push(PushError::Replaced)) => {
             (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(1)))
         }
-        OperationError::Box(_)
+        OperationError::Control(_)
         | OperationError::Recording(StartStopError::Started | StartStopError::Stopped)
         | OperationError::Reload(_) => (StatusCode::BAD_REQUEST, None),
         OperationError::Deletion(DeleteError::Disk) => (StatusCode::INTERNAL_SERVER_ERROR, None),

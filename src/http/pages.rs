@@ -79,7 +79,7 @@ impl<'a> Links<'a> {
             home: pages.home,
             recordings: state.service.may_record(),
             stat: pages.stat.as_deref(),
-            control: topology.livebox.is_some(),
+            control: topology.first_push.is_some(),
         }
     }
 }

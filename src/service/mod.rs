@@ -6,9 +6,10 @@
 pub mod announce;
 pub mod control;
 mod figures;
-pub mod livebox;
+pub mod first_push;
 pub mod operations;
 pub mod probation;
+pub mod push_gate;
 pub mod reloads;
 mod saved;
 mod snapshot;

@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use super::Service;
 use super::control::{ControlView, EditError, Field};
-use super::livebox::{Activity, BoxError, Livebox};
+use super::first_push::{ControlError, FirstPush};
+use super::push_gate::{Activity, PushError};
 use super::reloads::{self, Changes};
 use super::topology::Topology;
 use crate::model::ids::StreamName;
@@ -31,7 +32,7 @@ pub enum OperationError {
     )]
     NoRecordings,
     #[error(transparent)]
-    Box(#[from] BoxError),
+    Control(#[from] ControlError),
     #[error(transparent)]
     Recording(#[from] StartStopError),
     #[error(transparent)]
@@ -42,7 +43,13 @@ pub enum OperationError {
 
 impl From<EditError> for OperationError {
     fn from(error: EditError) -> Self {
-        Self::Box(error.into())
+        Self::Control(error.into())
+    }
+}
+
+impl From<PushError> for OperationError {
+    fn from(error: PushError) -> Self {
+        Self::Control(error.into())
     }
 }
 
@@ -59,15 +66,15 @@ impl Service {
     /// The phase of the push of the first stream; idle if there is none.
     pub fn activity(&self, now: Instant) -> Activity {
         let topology = self.topology();
-        topology.livebox.as_ref().map_or(Activity::Idle, |livebox| livebox.activity(now))
+        topology.first_push.as_ref().map_or(Activity::Idle, |first| first.activity(now))
     }
 
     /// The control data, with its secrets masked.
     ///
     /// # Errors
     /// livebox encodes no stream.
-    pub async fn control(&self) -> Done<ControlView> {
-        Ok(livebox(&self.topology())?.control().await.shown())
+    pub fn control(&self) -> Done<ControlView> {
+        Ok(first_push(&self.topology())?.control().shown())
     }
 
     /// Edits the control data for the next start.
@@ -75,7 +82,7 @@ impl Service {
     /// # Errors
     /// A field is invalid, or the push is running.
     pub async fn edit(&self, fields: &[Field], now: Instant) -> Done<ControlView> {
-        Ok(livebox(&self.topology())?.edit(fields, now).await?.shown())
+        Ok(first_push(&self.topology())?.edit(fields, now).await?.shown())
     }
 
     /// As [`Service::edit`], for a form that sends every value.
@@ -83,7 +90,7 @@ impl Service {
     /// # Errors
     /// As [`Service::edit`].
     pub async fn edit_by_form(&self, fields: &[Field], now: Instant) -> Done {
-        Ok(livebox(&self.topology())?.edit_by_form(fields, now).await?)
+        Ok(first_push(&self.topology())?.edit_by_form(fields, now).await?)
     }
 
     /// Starts the push of the first stream.
@@ -91,7 +98,7 @@ impl Service {
     /// # Errors
     /// It is running, or has no destination.
     pub async fn start(&self, now: Instant) -> Done {
-        Ok(livebox(&self.topology())?.start(now).await?)
+        Ok(first_push(&self.topology())?.start(now).await?)
     }
 
     /// Edits the control data by a form and starts the push of the first
@@ -100,7 +107,7 @@ impl Service {
     /// # Errors
     /// A field is invalid, or the push is running or has no destination.
     pub async fn go_live(&self, fields: &[Field], now: Instant) -> Done {
-        Ok(livebox(&self.topology())?.go_live(fields, now).await?)
+        Ok(first_push(&self.topology())?.go_live(fields, now).await?)
     }
 
     /// Stops the push of the first stream.
@@ -108,7 +115,7 @@ impl Service {
     /// # Errors
     /// It is not running.
     pub async fn stop(&self, now: Instant) -> Done {
-        Ok(livebox(&self.topology())?.stop(now).await?)
+        Ok(first_push(&self.topology())?.stop(now).await?)
     }
 
     /// Starts a push.
@@ -118,7 +125,7 @@ impl Service {
     pub async fn start_push(&self, name: &str, now: Instant) -> Done<Arc<Push>> {
         let topology = self.topology();
         let push = push(&topology, name)?;
-        livebox(&topology)?.start_push(&push, now).await?;
+        topology.start_push(&push, now).await?;
         Ok(push)
     }
 
@@ -129,7 +136,7 @@ impl Service {
     pub async fn stop_push(&self, name: &str, now: Instant) -> Done<Arc<Push>> {
         let topology = self.topology();
         let push = push(&topology, name)?;
-        livebox(&topology)?.stop_push(&push, now).await?;
+        topology.push_gate.stop(&push, now).await?;
         Ok(push)
     }
 
@@ -140,7 +147,7 @@ impl Service {
     pub async fn retry_push(&self, name: &str, now: Instant) -> Done<Arc<Push>> {
         let topology = self.topology();
         let push = push(&topology, name)?;
-        livebox(&topology)?.retry_push(&push, now).await?;
+        topology.push_gate.retry(&push, now).await?;
         Ok(push)
     }
 
@@ -210,8 +217,8 @@ impl Service {
     }
 }
 
-fn livebox(topology: &Topology) -> Done<&Livebox> {
-    topology.livebox.as_deref().ok_or(OperationError::NothingEncoded)
+fn first_push(topology: &Topology) -> Done<&FirstPush> {
+    topology.first_push.as_deref().ok_or(OperationError::NothingEncoded)
 }
 
 fn push(topology: &Topology, name: &str) -> Done<Arc<Push>> {

@@ -3,51 +3,81 @@
 //! What an operator set is valid until the configuration of the same values
 //! changes.
 
+use std::sync::Arc;
+
 use log::{info, warn};
 
 use super::control::{Control, ControlState, Field, audio_word};
 use crate::base::secret::Secret;
 use crate::config::settings;
 use crate::model::push_url::PushUrl;
-use crate::store::state_file::{SavedControl, SavedPush, StateFile, Values};
+use crate::store::state_file::{self, SavedPush, StateFile, Values};
 
-/// Whether `push` is wanted: as an operator set it, else as configured.
-pub(super) async fn is_push_wanted(file: &StateFile, push: &settings::Push) -> bool {
-    let saved = file.read(|state| state.pushes.get(push.name.as_str()).cloned()).await;
-    saved.filter(|saved| saved.configured == push.start).map_or(push.start, |saved| saved.wanted)
-}
+/// Which pushes are wanted.
+#[derive(Clone, Debug)]
+pub(super) struct SavedPushes(Arc<StateFile>);
 
-/// Saves whether `push` is wanted.
-pub(super) async fn save_push(file: &StateFile, push: &settings::Push, wanted: bool) {
-    let (name, saved) = (push.name.to_string(), SavedPush { wanted, configured: push.start });
-    file.change(|state| {
-        state.pushes.insert(name, saved);
-    })
-    .await;
-}
-
-/// The control data that an operator set; `None` if there is none or the
-/// configuration has changed since.
-pub(super) async fn control(file: &StateFile, configured: &Control) -> Option<ControlState> {
-    let saved = file.read(|state| state.control.clone()).await?;
-    if saved.configured != values(configured) {
-        info!("the configuration has changed; the saved control data is discarded");
-        return None;
+impl SavedPushes {
+    pub(super) fn new(file: Arc<StateFile>) -> Self {
+        Self(file)
     }
-    let fields: Vec<_> =
-        saved.values.into_iter().map(|(key, value)| Field { key, value }).collect();
-    let control = configured
-        .edited(&fields)
-        .map_err(|why| warn!("the control data in the state file is invalid and not used: {why}"))
-        .ok()?;
-    Some(ControlState { control, changed: saved.changed })
+
+    /// Whether `push` is wanted: as an operator set it, else as configured.
+    pub(super) async fn is_wanted(&self, push: &settings::Push) -> bool {
+        let saved = self.0.read(|state| state.pushes.get(push.name.as_str()).cloned()).await;
+        let valid = saved.filter(|saved| saved.configured == push.start);
+        valid.map_or(push.start, |saved| saved.wanted)
+    }
+
+    /// Saves whether `push` is wanted.
+    pub(super) async fn save(&self, push: &settings::Push, wanted: bool) {
+        let (name, saved) = (push.name.to_string(), SavedPush { wanted, configured: push.start });
+        self.0
+            .change(|state| {
+                state.pushes.insert(name, saved);
+            })
+            .await;
+    }
 }
 
-/// Saves the control data.
-pub(super) async fn save_control(file: &StateFile, configured: &Control, state: &ControlState) {
-    let (values, configured) = (values(&state.control), values(configured));
-    let saved = SavedControl { changed: state.changed.clone(), values, configured };
-    file.change(|state| state.control = Some(saved)).await;
+/// The control data that an operator set.
+#[derive(Debug)]
+pub struct SavedControl {
+    file: Arc<StateFile>,
+    /// The control data as the configuration has it.
+    configured: Control,
+}
+
+impl SavedControl {
+    pub(super) fn new(file: Arc<StateFile>, configured: Control) -> Self {
+        Self { file, configured }
+    }
+
+    /// The control data as the configuration has it.
+    pub(super) fn configured(&self) -> &Control {
+        &self.configured
+    }
+
+    /// `None` if there is none or the configuration has changed since.
+    pub(super) async fn load(&self) -> Option<ControlState> {
+        let saved = self.file.read(|state| state.control.clone()).await?;
+        if saved.configured != values(&self.configured) {
+            info!("the configuration has changed; the saved control data is discarded");
+            return None;
+        }
+        let fields: Vec<_> =
+            saved.values.into_iter().map(|(key, value)| Field { key, value }).collect();
+        let invalid =
+            |why| warn!("the control data in the state file is invalid and not used: {why}");
+        let control = self.configured.edited(&fields).map_err(invalid).ok()?;
+        Some(ControlState { control, changed: saved.changed })
+    }
+
+    pub(super) async fn save(&self, state: &ControlState) {
+        let (values, configured) = (values(&state.control), values(&self.configured));
+        let saved = state_file::SavedControl { changed: state.changed.clone(), values, configured };
+        self.file.change(|state| state.control = Some(saved)).await;
+    }
 }
 
 /// All values, secrets included, for the state file only.
@@ -91,17 +121,23 @@ mod tests {
         ControlState { control, changed: "2026-01-01T00:00:00Z".to_owned() }
     }
 
+    /// The state file in `folder`, as a start of the service opens it.
+    async fn open(folder: &Path, configured: &Control) -> (SavedPushes, SavedControl) {
+        let file = Arc::new(StateFile::open(folder).await.unwrap());
+        (SavedPushes::new(Arc::clone(&file)), SavedControl::new(file, configured.clone()))
+    }
+
     #[tokio::test]
     async fn values_that_an_operator_set_survive_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let (configured, push) = configured(CONFIG);
-        let before = StateFile::open(folder.path()).await.unwrap();
-        save_push(&before, &push, true).await;
-        save_control(&before, &configured, &edited(&configured)).await;
+        let (pushes, control) = open(folder.path(), &configured).await;
+        pushes.save(&push, true).await;
+        control.save(&edited(&configured)).await;
 
-        let after = StateFile::open(folder.path()).await.unwrap();
-        assert!(is_push_wanted(&after, &push).await);
-        let state = control(&after, &configured).await.unwrap();
+        let (pushes, control) = open(folder.path(), &configured).await;
+        assert!(pushes.is_wanted(&push).await);
+        let state = control.load().await.unwrap();
         assert_eq!(state.control, edited(&configured).control);
     }
 
@@ -109,25 +145,26 @@ mod tests {
     async fn a_changed_configuration_wins_over_saved_values() {
         let folder = tempfile::tempdir().unwrap();
         let (before, push) = configured(CONFIG);
-        let file = StateFile::open(folder.path()).await.unwrap();
-        save_push(&file, &push, true).await;
-        save_control(&file, &before, &edited(&before)).await;
+        let (pushes, control) = open(folder.path(), &before).await;
+        pushes.save(&push, true).await;
+        control.save(&edited(&before)).await;
 
         let (other, _) = configured(&CONFIG.replace("360p", "480p"));
-        assert!(control(&file, &other).await.is_none());
+        let (pushes, control) = open(folder.path(), &other).await;
+        assert!(control.load().await.is_none());
         let started = settings::Push { start: true, ..push };
-        save_push(&file, &started, false).await;
-        assert!(!is_push_wanted(&file, &started).await);
+        pushes.save(&started, false).await;
+        assert!(!pushes.is_wanted(&started).await);
     }
 
     #[tokio::test]
     async fn without_a_folder_the_state_lasts_as_long_as_the_service() {
         let (configured, push) = configured(CONFIG);
-        let file = StateFile::open(Path::new("/nowhere/at/all")).await.unwrap();
-        assert!(!is_push_wanted(&file, &push).await);
-        assert!(control(&file, &configured).await.is_none());
-        save_push(&file, &push, true).await;
-        assert!(is_push_wanted(&file, &push).await);
+        let (pushes, control) = open(Path::new("/nowhere/at/all"), &configured).await;
+        assert!(!pushes.is_wanted(&push).await);
+        assert!(control.load().await.is_none());
+        pushes.save(&push, true).await;
+        assert!(pushes.is_wanted(&push).await);
     }
 
     proptest::proptest! {

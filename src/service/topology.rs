@@ -4,13 +4,16 @@
 //! that has not changed. Holders of the old one may keep it as long as they need.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::future::join_all;
 use log::warn;
 use tokio::task::JoinHandle;
 
-use super::livebox::{Livebox, default_push};
-use super::saved;
+use super::control::Control;
+use super::first_push::{FirstPush, default_push};
+use super::push_gate::{PushError, PushGate};
+use super::saved::{SavedControl, SavedPushes};
 use crate::accounts::Authenticator;
 use crate::base::time::now;
 use crate::config::diff::{Diff, Fate};
@@ -32,8 +35,10 @@ pub struct Topology {
     pub registry: Registry,
     pub bytes: bytes::Registry,
     pub pushes: Vec<Arc<Push>>,
+    /// Starts and stops the pushes.
+    pub push_gate: Arc<PushGate>,
     /// `None` if livebox encodes no stream.
-    pub livebox: Option<Arc<Livebox>>,
+    pub first_push: Option<Arc<FirstPush>>,
     /// Checks the passwords.
     pub authenticator: Authenticator,
     /// The configuration without secrets.
@@ -64,15 +69,16 @@ impl Topology {
         let (registry, registry_tasks) = Registry::new(&settings, &bytes, Arc::clone(&pipelines));
         tasks.extend(registry_tasks);
         let diff = Diff::initial(&settings);
-        let (pushes, livebox, state_file) = (Vec::new(), None, Arc::new(state_file));
+        let state_file = Arc::new(state_file);
         let authenticator = Authenticator::new(settings.access.clone());
         let mut topology = Self {
             settings: Arc::new(settings),
             authenticator,
             registry,
             bytes,
-            pushes,
-            livebox,
+            pushes: Vec::new(),
+            push_gate: gate_of(&state_file),
+            first_push: None,
             config_text,
             rolled_back: Vec::new(),
             state_file,
@@ -99,9 +105,9 @@ impl Topology {
     ) -> (Self, Vec<JoinHandle<()>>) {
         let settings = with_first_push(settings);
         let diff = self.diff(&settings);
-        let keeps_livebox = self.keeps_livebox(&settings, &diff);
-        if let Some(livebox) = self.livebox.as_ref().filter(|_| !keeps_livebox) {
-            livebox.retire().await;
+        let keeps_pushes = self.keeps_pushes(&settings, &diff);
+        if !keeps_pushes {
+            self.push_gate.close().await;
         }
         let ends = |push: &&Arc<Push>| !diff.pushes.continues(push.name());
         let ended = self.pushes.iter().filter(ends).map(|push| push.supervisor().end());
@@ -110,24 +116,25 @@ impl Topology {
         let (registry, registry_tasks) = self.registry.next(&settings, &bytes, &diff).await;
         tasks.extend(registry_tasks);
         let state_file = Arc::clone(&self.state_file);
-        let (pushes, livebox) = match keeps_livebox {
-            true => (self.pushes.clone(), self.livebox.clone()),
-            false => (Vec::new(), None),
-        };
         let authenticator = self.authenticator.with_access(settings.access.clone());
         let mut next = Self {
             settings: Arc::new(settings),
             authenticator,
             registry,
             bytes,
-            pushes,
-            livebox,
+            pushes: Vec::new(),
+            push_gate: gate_of(&state_file),
+            first_push: None,
             config_text,
             rolled_back,
             state_file,
             pipelines: Arc::clone(&self.pipelines),
         };
-        if !keeps_livebox {
+        if keeps_pushes {
+            next.pushes = self.pushes.clone();
+            next.push_gate = Arc::clone(&self.push_gate);
+            next.first_push = self.first_push.clone();
+        } else {
             tasks.extend(next.begin_pushes(Some(self), &diff).await);
         }
         (next, tasks)
@@ -140,22 +147,49 @@ impl Topology {
     }
 
     /// Whether the first stream and all pushes are unchanged.
-    fn keeps_livebox(&self, settings: &Settings, diff: &Diff) -> bool {
+    fn keeps_pushes(&self, settings: &Settings, diff: &Diff) -> bool {
         let first = |settings: &Settings| settings.streams.first().map(|one| one.name.clone());
         let (before, after) = (first(&self.settings), first(settings));
         let continues = after.as_ref().is_none_or(|first| diff.streams.continues(first));
         before == after && continues && diff.pushes.is_empty()
     }
 
-    /// Creates the pushes and the `Livebox`, and starts the wanted pushes.
+    /// Creates the pushes, and starts the wanted ones.
     async fn begin_pushes(&mut self, before: Option<&Self>, diff: &Diff) -> Vec<JoinHandle<()>> {
         let Some(first) = self.settings.streams.first() else {
             // Without encoded streams there are no pushes.
             return Vec::new();
         };
         let first = first.name.clone();
-        let mut tasks = Vec::new();
-        let mut next_pushes = Vec::new();
+        let (next_pushes, tasks) = self.next_pushes(before, diff).await;
+        self.pushes = next_pushes.iter().map(|next| Arc::clone(&next.push)).collect();
+        let own = self.pushes.iter().find(|push| push.settings().stream == first);
+        let own = own.expect("the settings have a push of the first stream");
+        let first_push = self.begin_first_push(own, before).await;
+        first_push.apply().await;
+        self.first_push = Some(Arc::new(first_push));
+        for NextPush { push, wanted } in &next_pushes {
+            match (wanted, push.is_wanted()) {
+                (true, false) => {
+                    if let Err(why) = self.resume_push(push, now()).await {
+                        warn!("cannot start push {}: {why}", push.name());
+                    }
+                }
+                (false, true) => push.stop(),
+                (true, true) | (false, false) => {}
+            }
+        }
+        tasks
+    }
+
+    /// The pushes of the settings: those of `before` that continue, and new ones with
+    /// their tasks.
+    async fn next_pushes(
+        &self,
+        before: Option<&Self>,
+        diff: &Diff,
+    ) -> (Vec<NextPush>, Vec<JoinHandle<()>>) {
+        let (mut pushes, mut tasks) = (Vec::new(), Vec::new());
         let count = self.settings.pushes.len() as f64;
         for (index, settings) in self.settings.pushes.iter().enumerate() {
             let present = before.and_then(|before| before.push(settings.name.as_str()));
@@ -174,29 +208,43 @@ impl Topology {
                     (push, wanted)
                 }
             };
-            next_pushes.push(NextPush { push, wanted });
+            pushes.push(NextPush { push, wanted });
         }
-        let own = next_pushes.iter().find(|next| next.push.settings().stream == first);
-        let own = Arc::clone(&own.expect("the settings have a push of the first stream").push);
+        (pushes, tasks)
+    }
+
+    async fn begin_first_push(&self, push: &Arc<Push>, before: Option<&Self>) -> FirstPush {
         let stream = Arc::clone(self.registry.first().expect("there is a first stream"));
-        let before = before.and_then(|before| before.livebox.as_deref());
-        let state_file = Arc::clone(&self.state_file);
-        let livebox = Livebox::new(stream, own, &self.settings, state_file, before).await;
-        livebox.apply().await;
-        for NextPush { push, wanted } in &next_pushes {
-            match (wanted, push.is_wanted()) {
-                (true, false) => {
-                    if let Err(why) = livebox.resume(push, now()).await {
-                        warn!("cannot start push {}: {why}", push.name());
-                    }
-                }
-                (false, true) => push.stop(),
-                (true, true) | (false, false) => {}
-            }
+        let configured = Control::from_settings(&self.settings, push.settings());
+        let saved = SavedControl::new(Arc::clone(&self.state_file), configured);
+        let before = before.and_then(|before| before.first_push.as_deref());
+        let gate = Arc::clone(&self.push_gate);
+        FirstPush::new(stream, Arc::clone(push), gate, saved, before).await
+    }
+
+    /// Starts a push, that of the first stream with its control data, and saves that it is
+    /// wanted.
+    ///
+    /// # Errors
+    /// It is running, or has no destination.
+    pub async fn start_push(&self, push: &Push, now: Instant) -> Result<(), PushError> {
+        match self.controlled(push) {
+            Some(first) => first.start(now).await,
+            None => self.push_gate.start(push, now).await,
         }
-        self.pushes = next_pushes.into_iter().map(|next| next.push).collect();
-        self.livebox = Some(Arc::new(livebox));
-        tasks
+    }
+
+    /// As [`Topology::start_push`], for a push that is saved as wanted already.
+    async fn resume_push(&self, push: &Push, now: Instant) -> Result<(), PushError> {
+        match self.controlled(push) {
+            Some(first) => first.resume(now).await,
+            None => self.push_gate.resume(push, now).await,
+        }
+    }
+
+    /// The first stream's push, if `push` is that one.
+    fn controlled(&self, push: &Push) -> Option<&FirstPush> {
+        self.first_push.as_deref().filter(|first| first.name() == push.name())
     }
 
     /// Whether a push is wanted: as it is, unless its `start` has changed; then as
@@ -204,7 +252,7 @@ impl Topology {
     async fn is_wanted(&self, push: &settings::Push, present: Option<&Arc<Push>>) -> bool {
         match present {
             Some(present) if present.settings().start == push.start => present.is_wanted(),
-            Some(_) | None => saved::is_push_wanted(&self.state_file, push).await,
+            Some(_) | None => SavedPushes::new(Arc::clone(&self.state_file)).is_wanted(push).await,
         }
     }
 
@@ -249,6 +297,10 @@ impl Topology {
             .cloned()
             .collect()
     }
+}
+
+fn gate_of(state_file: &Arc<StateFile>) -> Arc<PushGate> {
+    Arc::new(PushGate::new(SavedPushes::new(Arc::clone(state_file))))
 }
 
 /// The settings, with a push for the first stream added if there is none.

@@ -47,7 +47,7 @@ pub(in crate::http) async fn control(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require_operator().await?;
-    Ok(answer(&state.service.control().await?))
+    Ok(answer(&state.service.control()?))
 }
 
 /// `POST /api/livebox/v1/control`

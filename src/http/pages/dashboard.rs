@@ -28,7 +28,7 @@ use crate::model::ids::PushName;
 use crate::model::status::{self, Snapshot};
 use crate::outputs::push::Push;
 use crate::service::control::{ControlView, Field};
-use crate::service::livebox::Activity;
+use crate::service::push_gate::Activity;
 
 /// No frames: a page around this one could make its visitors click on it.
 const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
@@ -210,10 +210,10 @@ async fn rendered(
     view: View,
     typed: &[Field],
 ) -> Result<HttpResponse, Refusal> {
-    let shown = state.service.control().await.map_err(ApiError::from)?;
+    let shown = state.service.control().map_err(ApiError::from)?;
     let (now, host, topology) = (now(), system::hostname(), state.topology());
     let Snapshot { streams, problems, .. } = state.service.snapshot(now);
-    let own = topology.livebox.as_ref().map(|livebox| livebox.push_name());
+    let own = topology.first_push.as_ref().map(|first| first.name());
     let rows: Vec<_> = topology.pushes.iter().map(|push| row(push, own, now)).collect();
     let activity = state.service.activity(now);
     let ends = match &view {
