@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use crate::config::Settings;
-use crate::config::settings::{ByteSource, CommandLine, Source};
+use crate::config::settings::{ByteSource, CommandLine, LocalNeed};
 
 /// The files, devices and programs that are missing on this machine, each with
 /// its key and the cause.
@@ -25,17 +25,13 @@ pub(super) fn missing(settings: &Settings) -> Vec<String> {
         add("server.tls.key".to_owned(), why_not_a_file(&tls.key));
     }
     for feed in feeds {
-        match &feed.source {
-            Source::V4l2(device) => {
-                add(format!("feeds.{}.v4l2", feed.name), why_not_a_device(device));
-            }
-            Source::File(file) => add(format!("feeds.{}.file", feed.name), why_not_a_file(file)),
-            Source::TestClock
-            | Source::Rtsp(_)
-            | Source::SoundOnly
-            | Source::Made(_)
-            | Source::Unpacked(_) => {}
-        }
+        let why = match feed.source.local_need() {
+            Some(LocalNeed::Device(device)) => why_not_a_device(device),
+            Some(LocalNeed::File(file)) => why_not_a_file(file),
+            None => None,
+        };
+        let key = feed.source.written().map_or("", |(key, _)| key);
+        add(format!("feeds.{}.{key}", feed.name), why);
     }
     for feed in byte_feeds {
         match &feed.source {

@@ -1,6 +1,5 @@
 //! The command line: commands, options, and their execution.
 
-mod check;
 mod controls;
 mod devices;
 mod inspect;
@@ -20,7 +19,7 @@ use self::journal::log_to_stderr;
 use crate::app;
 use crate::base::environment::Environment;
 use crate::base::{heap, system};
-use crate::config::{self, Overrides, Place, Settings};
+use crate::config::{self, Overrides, Place, Settings, print};
 use crate::host;
 
 /// Live video from a camera, everywhere at once.
@@ -223,7 +222,7 @@ fn run_service(
     }
     take_priority(loaded.settings.server.priority);
     let set_level = Box::new(move |new| level.set(new));
-    app::serve(loaded, app::Source { load: Box::new(load), show: check::yaml, set_level })
+    app::serve(loaded, app::Source { load: Box::new(load), show: print::yaml, set_level })
 }
 
 /// Must run before any thread starts: each thread inherits the priority of its creator.
@@ -261,7 +260,7 @@ fn inspect(place: &Place, environment: &Environment) -> anyhow::Result<()> {
     }
     warnings.extend(missing);
     warnings.iter().for_each(warn);
-    say(&check::yaml(settings))?;
+    say(&print::yaml(settings))?;
     writeln!(std::io::stderr(), "livebox: {}", inspect::verdict(settings, warnings.len())).ok();
     Ok(())
 }

@@ -12,6 +12,7 @@ mod ini;
 mod keys;
 mod layers;
 mod nearest;
+pub mod print;
 mod problem;
 pub mod rollback;
 mod section;

@@ -195,6 +195,12 @@ pub(super) fn word<T: Clone>(
     }
 }
 
+/// The word of `words` with this meaning.
+pub(super) fn word_for<T: PartialEq>(words: &[(&'static str, T)], wanted: &T) -> &'static str {
+    let found = words.iter().find(|(_, meaning)| meaning == wanted);
+    found.map(|(word, _)| *word).expect("values are parsed from this table")
+}
+
 /// Parses `true`, `yes`, `on`, `1` and their opposites.
 pub(super) fn flag(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {

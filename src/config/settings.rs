@@ -6,7 +6,9 @@
 mod access;
 mod controls;
 mod limits;
+mod pull;
 mod recordings;
+mod source;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -16,14 +18,16 @@ use std::time::Duration;
 pub use controls::{Control, control_name};
 use serde::{Deserialize, Serialize};
 
-use crate::base::secret::{self, Secret};
+use crate::base::secret::Secret;
 use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::model::ids::{FeedName, PushName, StreamName};
 use crate::model::push_url::PushUrl;
 
 pub use access::{Access, Local};
 pub use limits::Limits;
+pub use pull::{Login, Pull, Transport};
 pub use recordings::{Record, Recordings, Retention, WhichClock};
+pub use source::{LocalNeed, Source};
 
 /// The whole configuration, in the order of the file: the first stream is the
 /// default one.
@@ -80,12 +84,8 @@ impl Settings {
     /// or feeds use it, because its stream uses two feeds, or because its tracks
     /// are unknown before it runs.
     pub fn is_shared(&self, feed: &Feed) -> bool {
-        let has_unknown_tracks = match feed.source {
-            Source::TestClock | Source::V4l2(_) | Source::File(_) => false,
-            Source::Rtsp(_) | Source::SoundOnly | Source::Made(_) | Source::Unpacked(_) => true,
-        };
         let uses_two = |stream: &Stream| matches!(stream.sound, Sound::Of(_));
-        has_unknown_tracks
+        feed.source.has_unknown_tracks()
             || self.streams_using(feed).len() > 1
             || self.streams_of(&feed.name).any(uses_two)
             || self.streams_of(&feed.name).next().is_none()
@@ -156,14 +156,6 @@ pub struct Rtsp {
     pub login: Option<Login>,
 }
 
-/// A user name and a plain password, which RTSP's Digest needs on both sides.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Login {
-    pub user: String,
-    #[serde(with = "secret::revealed")]
-    pub password: Secret,
-}
-
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Feed {
     pub name: FeedName,
@@ -210,53 +202,6 @@ pub enum Rotation {
     ThreeQuarters,
 }
 
-/// The source of a feed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Source {
-    /// A test picture with a running clock.
-    TestClock,
-    /// A V4L2 capture device: `/dev/video0`, `/dev/v4l/by-id/…`.
-    V4l2(PathBuf),
-    /// A media file, played in a loop: an absolute path.
-    File(PathBuf),
-    /// A stream pulled over RTSP.
-    Rtsp(Pull),
-    /// Audio only.
-    SoundOnly,
-    /// The pictures of another feed.
-    Made(FeedName),
-    /// The tracks in the bytes of another feed.
-    Unpacked(FeedName),
-}
-
-impl Source {
-    /// The track feed that it is made from, if any.
-    pub fn made_from(&self) -> Option<&FeedName> {
-        match self {
-            Source::Made(from) => Some(from),
-            Source::TestClock
-            | Source::V4l2(_)
-            | Source::File(_)
-            | Source::Rtsp(_)
-            | Source::SoundOnly
-            | Source::Unpacked(_) => None,
-        }
-    }
-
-    /// The byte feed that it is unpacked from, if any.
-    pub fn unpacked_from(&self) -> Option<&FeedName> {
-        match self {
-            Source::Unpacked(from) => Some(from),
-            Source::TestClock
-            | Source::V4l2(_)
-            | Source::File(_)
-            | Source::Rtsp(_)
-            | Source::SoundOnly
-            | Source::Made(_) => None,
-        }
-    }
-}
-
 impl Feed {
     /// The size of its picture after rotation.
     pub fn turned_size(&self) -> Size {
@@ -265,62 +210,6 @@ impl Feed {
             Rotation::None | Rotation::Half => self.size,
             Rotation::Quarter | Rotation::ThreeQuarters => Size { width: height, height: width },
         }
-    }
-}
-
-/// A stream that is pulled from another machine.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Pull {
-    /// `rtsp://`, with the password if there is no `login`.
-    #[serde(with = "secret::revealed")]
-    pub url: Secret,
-    pub login: Option<Login>,
-    pub transport: Transport,
-}
-
-impl Pull {
-    /// The port of its URL; 554 if it has none.
-    pub fn port(&self) -> u16 {
-        let rest = self.url.reveal().trim_start_matches("rtsp://");
-        let authority = rest.split(['/', '?']).next().unwrap_or_default();
-        let after_v6 = authority.rsplit([']', '@']).next().unwrap_or_default();
-        after_v6.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(RTSP)
-    }
-}
-
-/// The port of RTSP (RFC 7826, 22.14).
-const RTSP: u16 = 554;
-
-/// The transport of the packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Transport {
-    /// Interleaved on the RTSP connection.
-    Tcp,
-    Udp,
-}
-
-impl Pull {
-    /// The URL without user, password and query, which may be secret.
-    pub fn shown(&self) -> String {
-        let (scheme, rest) = self.url.reveal().split_once("://").unwrap_or_default();
-        let rest = rest.split(['?', '#']).next().unwrap_or_default();
-        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let host = host.rsplit('@').next().unwrap_or_default();
-        format!("{scheme}://{host}/{path}")
-    }
-
-    /// The parts of the URL and the login that must be removed from messages.
-    pub fn secrets(&self) -> Vec<Secret> {
-        let url = self.url.reveal();
-        let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
-        let authority = authority.split(['/', '?']).next().unwrap_or_default();
-        let in_url = authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':'));
-        let query = url.split_once('?').map(|(_, query)| query);
-        let mut secrets = vec![self.url.clone()];
-        secrets.extend(in_url.map(|(_, password)| Secret::new(password)));
-        secrets.extend(query.map(Secret::new));
-        secrets.extend(self.login.iter().map(|login| login.password.clone()));
-        secrets
     }
 }
 

@@ -393,19 +393,15 @@ impl Stream {
         let is_live = matches!(state, State::Live { .. });
         let measured = if is_live { self.hub.measured() } else { Measured::default() };
         status::Stream {
-            set_to: match plan.feed.source {
-                Source::SoundOnly => "a sound alone".to_owned(),
-                Source::TestClock
-                | Source::V4l2(_)
-                | Source::File(_)
-                | Source::Rtsp(_)
-                | Source::Made(_)
-                | Source::Unpacked(_) => format!(
+            set_to: if plan.feed.source == Source::SoundOnly {
+                "a sound alone".to_owned()
+            } else {
+                format!(
                     "{}, {} frames per second, {}",
                     plan.size(),
                     plan.fps(),
                     rate_in_words(plan.stream.bitrate.bps().into())
-                ),
+                )
             },
             name: plan.stream.name,
             url: self.url.clone(),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::outbox::Out;
-use crate::config::settings::Source;
 use crate::engine::plan::Plan;
 use crate::model::failure::Failure;
 use crate::model::status::Encoder;
@@ -42,15 +41,7 @@ impl Encoding {
 
 /// The `Encoder` of a stream that passes its feed's H.264 through.
 pub(super) fn pass_through(plan: &Plan) -> Encoder {
-    let element = match plan.feed.source {
-        Source::File(_) => "file",
-        Source::Unpacked(_) => "command",
-        Source::TestClock
-        | Source::V4l2(_)
-        | Source::Rtsp(_)
-        | Source::SoundOnly
-        | Source::Made(_) => "camera",
-    };
+    let element = plan.feed.source.origin();
     let because = "it gives H.264 by itself".to_owned();
     Encoder { element: element.to_owned(), because, is_feed: true }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use log::debug;
 
 use super::encoding::{Encoding, pass_through};
+use super::forms::probe_feed;
 use super::outbox::Out;
 use super::running::{Running, start_blocking};
 use super::tap::{SINKS, Target, Timeline, count_dropped, tap};
-use super::v4l2;
 use crate::base::time::MediaTime;
 use crate::config::settings::Source;
 use crate::engine::controls::{Listed, resolved};
@@ -49,7 +49,7 @@ async fn prepare(
     controls: Option<&Listed>,
     encoding: &mut Encoding,
 ) -> Result<(Plan, Capture, String), Failure> {
-    let capture = probe(&plan).await?;
+    let capture = probe_feed(&plan).await?;
     let plan = apply_controls(plan, capture, controls, &encoding.out);
     let encoder = match capture.form {
         Form::H264 => pass_through(&plan),
@@ -75,22 +75,6 @@ pub(super) fn apply_controls(
         out.send(News::Controls(warnings));
     }
     plan
-}
-
-/// The form in which the feed of one stream is captured.
-///
-/// # Errors
-/// The device or file cannot be opened, or does not support what is configured.
-pub(super) async fn probe(plan: &Plan) -> Result<Capture, Failure> {
-    match &plan.feed.source {
-        Source::TestClock => Ok(Capture::plain(plan.feed.fps)),
-        Source::File(path) => file_source::probe(path, plan).await,
-        Source::V4l2(device) => v4l2::probe(device.clone(), plan).await,
-        // These always have a pipeline of their own.
-        Source::Rtsp(_) | Source::SoundOnly | Source::Made(_) | Source::Unpacked(_) => {
-            Ok(Capture { form: Form::H264, ..Capture::plain(plan.feed.fps) })
-        }
-    }
 }
 
 /// Builds the pipeline that captures a feed, and runs it until it fails or a stop is
@@ -127,16 +111,10 @@ fn start(line: &str, target: &Target) -> Result<Running, Failure> {
 
 /// Plays a file into its pipeline; pending for other feeds, which have a source element.
 fn play_file(plan: &Plan, running: &Running) -> impl Future<Output = Failure> + use<> {
-    let file = match &plan.feed.source {
-        Source::File(path) => {
-            Some((path.clone(), plan.feed.fps, file_source::Sources::new(running)))
-        }
-        Source::TestClock
-        | Source::V4l2(_)
-        | Source::Rtsp(_)
-        | Source::SoundOnly
-        | Source::Made(_)
-        | Source::Unpacked(_) => None,
+    let file = if let Source::File(path) = &plan.feed.source {
+        Some((path.clone(), plan.feed.fps, file_source::Sources::new(running)))
+    } else {
+        None
     };
     async move {
         match file {

@@ -2,7 +2,7 @@
 
 use gstreamer as gst;
 
-use super::{capture, feed, probe};
+use super::{forms, probe};
 use crate::base::units::Size;
 use crate::config::settings::EncoderWish;
 use crate::engine::encoder::{NoEncoder, choose_for};
@@ -38,7 +38,7 @@ pub fn find_encoder(size: Size) -> Result<String, NoEncoder> {
 /// # Errors
 /// A file that cannot be played.
 pub fn find_capture(plan: &Plan) -> Result<Capture, Failure> {
-    match on_a_runtime(feed::probe(plan)) {
+    match on_a_runtime(forms::probe_feed(plan)) {
         Err(failure @ Failure::File(_)) => Err(failure),
         found => Ok(found.unwrap_or(Capture::plain(plan.feed.fps))),
     }
@@ -46,7 +46,7 @@ pub fn find_capture(plan: &Plan) -> Result<Capture, Failure> {
 
 /// The form in which a shared feed is captured, if it can be probed.
 pub fn find_shared(plan: &Plan) -> Option<(Capture, Option<Pictures>)> {
-    on_a_runtime(capture::probe(plan)).ok()
+    on_a_runtime(forms::probe_shared(plan)).ok()
 }
 
 fn on_a_runtime<T>(found: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

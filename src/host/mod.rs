@@ -20,6 +20,7 @@ mod fanout;
 mod feed;
 mod feeder;
 mod file_source;
+mod forms;
 mod guard;
 mod in_process;
 mod incoming;

@@ -3,9 +3,10 @@
 //! A feed with a `command` or a `pipe` is a byte feed. A stream of a byte feed,
 //! or with a `command` of its own, is a byte stream.
 
-use super::common::{FEED, STREAM, absolute_path, feed_name, life, one_kind, url_or_name};
+use super::common::{STREAM, feed_keys, feed_name, life, one_kind, url_or_name};
 use super::name;
 use super::recordings::record;
+use super::sources::absolute_path;
 use crate::config::problem::quote;
 use crate::config::section::{Field, Report, word};
 use crate::config::settings::{ByteFeed, ByteSource, ByteStream, Client, CommandLine, Record};
@@ -56,13 +57,9 @@ const TYPES: [(&str, &str); 12] = [
     (".ogg", "audio/ogg"),
 ];
 
-pub(super) fn is_feed(field: &Field<'_>) -> bool {
-    field.at("command").is_given() || field.at("pipe").is_given()
-}
-
 pub(super) fn feed(key: &str, field: &Field<'_>, report: &mut Report) -> Option<ByteFeed> {
     let named: Option<FeedName> = key.parse().map_err(|bad| report.add(field, name(bad))).ok();
-    report.keys(field, &FEED);
+    report.keys(field, &feed_keys());
     one_kind(field, report);
     for key in PICTURE_KEYS.iter().filter(|key| field.at(key).is_given()) {
         let message = format!(
@@ -140,7 +137,7 @@ pub(super) fn stream(key: &str, field: &Field<'_>, report: &mut Report) -> Optio
     })
 }
 
-const CLIENTS: [(&str, Client); 3] =
+pub(in crate::config) const CLIENTS: [(&str, Client); 3] =
     [("shared", Client::Shared), ("exclusive", Client::Exclusive), ("shot", Client::Shot)];
 
 fn type_by_suffix(url: &str) -> String {

@@ -1,29 +1,22 @@
 //! Keys that feeds and streams of tracks and of bytes have in common.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
+use super::sources::kinds;
 use super::{name, refuse_templates, span};
-use crate::config::problem::quote;
 use crate::config::section::{Field, Report, flag};
 use crate::config::settings::Mode;
 use crate::model::ids::{FeedName, StreamName};
 
 const MAX_LINGER: Duration = Duration::from_secs(86_400);
 
-pub(in crate::config) const FEED: [&str; 22] = [
-    "feed",
-    "test",
-    "v4l2",
-    "file",
-    "rtsp",
+/// The keys of a feed besides those that select its source.
+const FEED: [&str; 15] = [
     "transport",
     "user",
     "password",
-    "command",
     "template",
     "args",
-    "pipe",
     "mode",
     "resurrect",
     "size",
@@ -41,8 +34,10 @@ pub(in crate::config) const STREAM: [&str; 18] = [
     "command", "template", "args", "type", "client", "record", "url", "password",
 ];
 
-/// The keys that select the source.
-pub(super) const KINDS: [&str; 7] = ["test", "v4l2", "file", "rtsp", "feed", "command", "pipe"];
+/// All keys of a feed, those that select its source first.
+pub(in crate::config) fn feed_keys() -> Vec<&'static str> {
+    kinds().chain(FEED).collect()
+}
 
 /// When a feed of either kind runs, and whether it is restarted.
 pub(super) fn life(field: &Field<'_>, report: &mut Report) -> (Mode, bool) {
@@ -53,8 +48,8 @@ pub(super) fn life(field: &Field<'_>, report: &mut Report) -> (Mode, bool) {
 
 /// Reports a feed without a source or with several.
 pub(super) fn one_kind(field: &Field<'_>, report: &mut Report) {
-    let kinds = KINDS.map(|kind| (kind, field.at(kind)));
-    let mut given: Vec<_> = kinds.iter().filter(|(_, field)| field.is_given()).collect();
+    let kinds = kinds().map(|kind| (kind, field.at(kind)));
+    let mut given: Vec<_> = kinds.filter(|(_, field)| field.is_given()).collect();
     if field.at("command").is_given() {
         // What the command reads.
         given.retain(|(kind, _)| *kind != "feed");
@@ -88,14 +83,6 @@ pub(super) fn url_or_name(
     }
     let default = read(named.as_str());
     default.map_err(|why| report.add(field, format!("needs a `url`: its name {why}"))).ok()
-}
-
-pub(super) fn absolute_path(text: &str) -> Result<PathBuf, String> {
-    let is_path =
-        text.starts_with('/') && !text.ends_with('/') && !text.chars().any(char::is_control);
-    let wrong =
-        || format!("{} is not the absolute path of a file, which begins with a slash", quote(text));
-    is_path.then(|| PathBuf::from(text)).ok_or_else(wrong)
 }
 
 pub(super) fn feed_name(text: &str) -> Result<FeedName, String> {

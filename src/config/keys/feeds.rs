@@ -1,10 +1,8 @@
 //! `feeds.NAME`: sources of pictures and sound.
 
-use std::path::PathBuf;
-
-use super::common::{FEED, KINDS, absolute_path, life, one_kind};
+use super::common::{feed_keys, life, one_kind};
 use super::made::{Read, resolve};
-use super::pulls::pull;
+use super::sources::{is_byte_source, kinds, read_source};
 use super::{bytes, controls, name, unit};
 use crate::base::units::{FrameRate, Size};
 use crate::config::problem::quote;
@@ -28,7 +26,7 @@ pub(in crate::config) fn feeds(
     let (mut read, mut byte_feeds) = (Vec::new(), Vec::new());
     for key in field.keys() {
         let field = field.at(key);
-        if bytes::is_feed(&field) {
+        if is_byte_source(&field) {
             byte_feeds.extend(bytes::feed(key, &field, report));
         } else {
             read.extend(feed(key, &field, report));
@@ -39,7 +37,7 @@ pub(in crate::config) fn feeds(
 
 fn feed(key: &str, field: &Field<'_>, report: &mut Report) -> Option<Read> {
     let named: Option<FeedName> = key.parse().map_err(|bad| report.add(field, name(bad))).ok();
-    let source = if report.keys_beside_secrets(field, &FEED) {
+    let source = if report.keys_beside_secrets(field, &feed_keys()) {
         source(field, report)
     } else {
         Source::TestClock
@@ -70,7 +68,7 @@ fn default_fps() -> FrameRate {
     FrameRate::new(30).expect("30 is in range")
 }
 
-const AUDIO: [(&str, FeedAudio); 4] = [
+pub(in crate::config) const AUDIO: [(&str, FeedAudio); 4] = [
     ("none", FeedAudio::None),
     ("silence", FeedAudio::Silence),
     ("tone", FeedAudio::Tone),
@@ -85,7 +83,7 @@ fn audio(field: &Field<'_>, source: &Source, report: &mut Report) -> FeedAudio {
             .read(&field.at("alsa"), sound_device)
             .map_or(FeedAudio::None, FeedAudio::Alsa);
     }
-    let has_own = matches!(source, Source::File(_) | Source::Rtsp(_) | Source::Made(_));
+    let has_own = source.has_own_sound();
     let usual = if has_own { FeedAudio::Own } else { FeedAudio::None };
     let audio = report.read(field, word("a sound of a feed", &AUDIO)).unwrap_or(usual);
     if audio == FeedAudio::Own && !has_own {
@@ -111,7 +109,7 @@ fn line(text: &str) -> Result<String, String> {
     is_line.then(|| text.to_owned()).ok_or_else(wrong)
 }
 
-const ROTATIONS: [(&str, Rotation); 4] = [
+pub(in crate::config) const ROTATIONS: [(&str, Rotation); 4] = [
     ("0", Rotation::None),
     ("90", Rotation::Quarter),
     ("180", Rotation::Half),
@@ -129,18 +127,12 @@ fn turn(field: &Field<'_>, report: &mut Report) -> Turn {
 
 /// The source of a feed; a test picture after a reported problem.
 fn source(field: &Field<'_>, report: &mut Report) -> Source {
-    let is_of_a_kind = KINDS.iter().any(|kind| field.at(kind).is_given());
+    let is_of_a_kind = kinds().any(|kind| field.at(kind).is_given());
     if !is_of_a_kind && makes_sound(&field.at("audio")) {
         return Source::SoundOnly;
     }
     one_kind(field, report);
-    let clocks = [("clock", Source::TestClock)];
-    let clock = report.read(&field.at("test"), word("a test picture", &clocks));
-    let device = report.read(&field.at("v4l2"), device).map(Source::V4l2);
-    let film = report.read(&field.at("file"), absolute_path).map(Source::File);
-    let pull = pull(field, report).map(Source::Rtsp);
-    let other = report.read(&field.at("feed"), |text| text.parse().map_err(name)).map(Source::Made);
-    other.or(pull).or(film).or(device).or(clock).unwrap_or(Source::TestClock)
+    read_source(field, report).unwrap_or(Source::TestClock)
 }
 
 /// Whether the audio is independent of a picture.
@@ -159,13 +151,4 @@ fn sound_device(text: &str) -> Result<String, String> {
     let is_device = !text.is_empty() && text.len() <= 200 && !text.chars().any(char::is_control);
     let wrong = || format!("{} is not a device; `arecord -L` lists them", quote(text));
     is_device.then(|| text.to_owned()).ok_or_else(wrong)
-}
-
-fn device(text: &str) -> Result<PathBuf, String> {
-    let rest = text.strip_prefix("/dev/").unwrap_or("");
-    let is_device = !rest.is_empty()
-        && !rest.chars().any(char::is_control)
-        && !rest.split('/').any(|piece| matches!(piece, "" | "." | ".."));
-    let wrong = || format!("{} is not a device; use one below /dev/, as /dev/video0", quote(text));
-    is_device.then(|| PathBuf::from(text)).ok_or_else(wrong)
 }

@@ -14,6 +14,7 @@ pub(super) mod pulls;
 pub(super) mod pushes;
 pub(super) mod recordings;
 pub(super) mod service;
+pub(super) mod sources;
 pub(super) mod streams;
 
 use std::time::Duration;

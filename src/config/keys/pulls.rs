@@ -32,7 +32,8 @@ pub(in crate::config) fn pull(field: &Field<'_>, report: &mut Report) -> Option<
     Some(Pull { url: url?, login, transport: transport.unwrap_or(Transport::Tcp) })
 }
 
-const TRANSPORTS: [(&str, Transport); 2] = [("tcp", Transport::Tcp), ("udp", Transport::Udp)];
+pub(in crate::config) const TRANSPORTS: [(&str, Transport); 2] =
+    [("tcp", Transport::Tcp), ("udp", Transport::Udp)];
 
 fn address(text: &str) -> Result<Secret, String> {
     let is_clean = text.len() <= MAX_TEXT_BYTES && text.chars().all(|c| c.is_ascii_graphic());

@@ -54,7 +54,7 @@ fn push(key: &str, field: &Field<'_>, streams: &[Stream], report: &mut Report) -
     })
 }
 
-const AUDIO: [(&str, PushAudio); 3] =
+pub(in crate::config) const AUDIO: [(&str, PushAudio); 3] =
     [("feed", PushAudio::Feed), ("silence", PushAudio::Silence), ("tone", PushAudio::Tone)];
 
 fn stream_name(text: &str, streams: &[Stream]) -> Result<StreamName, String> {

@@ -12,7 +12,7 @@ use crate::config::settings::{Record, Recordings, Retention, WhichClock};
 pub(in crate::config) const RECORDINGS: [&str; 3] = ["folder", "keep", "split"];
 const KEEP: [&str; 4] = ["days", "size", "free", "clock"];
 
-const CLOCKS: [(&str, WhichClock); 2] =
+pub(in crate::config) const CLOCKS: [(&str, WhichClock); 2] =
     [("synchronised", WhichClock::Synchronised), ("any", WhichClock::Any)];
 
 const SPLIT: Duration = Duration::from_secs(3600);

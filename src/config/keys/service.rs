@@ -72,7 +72,8 @@ fn access(field: &Field<'_>, report: &mut Report) -> Access {
     Access { password, local: local.unwrap_or_default(), ..Access::default() }
 }
 
-const LOCAL: [(&str, Local); 2] = [("ask", Local::Ask), ("trusted", Local::Trusted)];
+pub(in crate::config) const LOCAL: [(&str, Local); 2] =
+    [("ask", Local::Ask), ("trusted", Local::Trusted)];
 
 /// The passwords of the sections that have one of their own, besides `access`.
 pub(in crate::config) fn passwords(root: &Field<'_>, report: &mut Report) -> Access {
@@ -133,7 +134,7 @@ pub(in crate::config) fn log(field: &Field<'_>, report: &mut Report) -> Log {
     Log { level: level.unwrap_or(LevelFilter::Info), folder }
 }
 
-const LEVELS: [(&str, LevelFilter); 5] = [
+pub(in crate::config) const LEVELS: [(&str, LevelFilter); 5] = [
     ("error", LevelFilter::Error),
     ("warn", LevelFilter::Warn),
     ("info", LevelFilter::Info),

@@ -106,7 +106,8 @@ fn pair(field: &Field<'_>, report: &mut Report) -> Option<(Option<FeedName>, Opt
     Some((video, audio))
 }
 
-const SOUNDS: [(&str, Sound); 2] = [("feed", Sound::Feed), ("none", Sound::None)];
+pub(in crate::config) const SOUNDS: [(&str, Sound); 2] =
+    [("feed", Sound::Feed), ("none", Sound::None)];
 
 /// The size, at most the feed's: a larger one would cost without benefit.
 fn size(field: &Field<'_>, from: Option<&Feed>, report: &mut Report) -> Option<Size> {
@@ -128,7 +129,7 @@ fn fps(field: &Field<'_>, from: Option<&Feed>, report: &mut Report) -> Option<Fr
     Some(fps)
 }
 
-const PROFILES: [(&str, Profile); 3] =
+pub(in crate::config) const PROFILES: [(&str, Profile); 3] =
     [("baseline", Profile::Baseline), ("main", Profile::Main), ("high", Profile::High)];
 
 /// The encoders with profiles, hardware first.

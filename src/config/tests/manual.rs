@@ -6,7 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::config::keys::{
     SECTIONS,
-    common::{FEED, STREAM},
+    common::{STREAM, feed_keys},
     limits::LIMITS,
     pages::PAGES,
     pushes::PUSH,
@@ -81,7 +81,7 @@ fn the_manual_has_every_key_in_its_section() {
         ("server", &service::SERVER),
         ("access", &service::ACCESS),
         ("rtsp", &service::RTSP),
-        ("feeds", &FEED),
+        ("feeds", &feed_keys()),
         ("streams", &STREAM),
         ("pushes", &PUSH),
         ("recordings", &RECORDINGS),

@@ -4,7 +4,6 @@
 //! Each run has its own supervisor. If the host dies, all of its runs end.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::host::{Host, Input};
 use crate::base::lock::Lock;
-use crate::config::settings::{Feed, Source};
+use crate::config::settings::Feed;
 use crate::engine::work::Work;
 use crate::model::failure::Failure;
 use crate::wire::answer::{News, RunNews};
@@ -78,12 +77,7 @@ pub(super) struct FamilyRun {
 impl Family {
     /// The family of `feed`, which is not made from another video feed.
     pub fn of(feed: &Feed) -> Arc<Self> {
-        let source = match &feed.source {
-            Source::Rtsp(pull) => Some(Foreign::Network { port: pull.port() }),
-            Source::File(path) => path.parent().map(Path::to_owned).map(Foreign::Folder),
-            Source::Unpacked(_) => Some(Foreign::Service),
-            Source::TestClock | Source::V4l2(_) | Source::SoundOnly | Source::Made(_) => None,
-        };
+        let source = feed.source.foreign();
         let name = format!("feed {}", feed.name);
         Arc::new(Self { name, source, host: AsyncMutex::default() })
     }

@@ -1,21 +1,22 @@
-//! `livebox check`: prints the effective configuration with all defaults.
+//! Prints the effective configuration as YAML, with all defaults.
 //!
 //! The output parses to the same settings, except for secrets, which become
-//! comments without their text.
+//! comments without their text. Words are printed from the tables that parse them.
 
 use std::fmt::{Display, Write as _};
 
-use crate::base::scrub;
-use crate::config::settings::{
-    Access, ByteFeed, ByteSource, ByteStream, Client, CommandLine, Control, EncoderWish, Feed,
-    FeedAudio, Local, Log, Mode, Overlay, Pages, Pull, Push, PushAudio, Recordings, Retention,
-    Rotation, Rtsp, Server, Settings, Sound, Source, Stream, Transport, Turn, UnixSocket,
-    WhichClock,
+use super::keys::{bytes, feeds, pulls, pushes, recordings, service, streams};
+use super::section::word_for;
+use super::settings::{
+    Access, ByteFeed, ByteSource, ByteStream, CommandLine, Control, EncoderWish, Feed, FeedAudio,
+    Log, Mode, Overlay, Pages, Pull, Push, Recordings, Retention, Rtsp, Server, Settings, Sound,
+    Source, Stream, Turn, UnixSocket,
 };
+use crate::base::scrub;
 use crate::model::push_url::PushUrl;
 
 /// The settings as YAML.
-pub(super) fn yaml(settings: &Settings) -> String {
+pub fn yaml(settings: &Settings) -> String {
     let Settings { server, access, rtsp, pushes, pages, log, .. } = settings;
     let Settings { feeds, byte_feeds, streams, byte_streams, .. } = settings;
     let mut page = Page::default();
@@ -23,11 +24,7 @@ pub(super) fn yaml(settings: &Settings) -> String {
     let Access { password, local, pages: of_pages, streams: _ } = access;
     page.section("access");
     page.hidden(1, "password", password.is_some());
-    let local = match local {
-        Local::Ask => "ask",
-        Local::Trusted => "trusted",
-    };
-    page.key(1, "local", local);
+    page.key(1, "local", word_for(&service::LOCAL, local));
     write_rtsp(&mut page, rtsp.as_ref());
     page.section("feeds");
     feeds.iter().for_each(|feed| write_feed(&mut page, feed));
@@ -50,7 +47,7 @@ pub(super) fn yaml(settings: &Settings) -> String {
     page.key(1, "memory", or_null(settings.limits.memory.as_ref()));
     let Log { level, folder } = log;
     page.section("log");
-    page.key(1, "level", level.as_str().to_ascii_lowercase());
+    page.key(1, "level", word_for(&service::LEVELS, level));
     page.key(1, "folder", or_null(folder.as_ref().map(|path| quoted(path.display()))));
     page.0.trim_end().to_owned()
 }
@@ -103,11 +100,7 @@ fn write_recordings(page: &mut Page, recordings: &Recordings) {
     page.key(2, "days", or_null(days.as_ref()));
     page.key(2, "size", or_null(size.as_ref()));
     page.key(2, "free", free);
-    let clock = match clock {
-        WhichClock::Synchronised => "synchronised",
-        WhichClock::Any => "any",
-    };
-    page.key(2, "clock", clock);
+    page.key(2, "clock", word_for(&recordings::CLOCKS, clock));
     page.key(1, "split", split.as_secs_f64());
 }
 
@@ -129,24 +122,16 @@ fn write_pages(page: &mut Page, pages: &Pages) {
 fn write_feed(page: &mut Page, feed: &Feed) {
     let Feed { name, source, mode, resurrect, size, fps, audio, controls, overlay, turn } = feed;
     page.entry(name);
-    match source {
-        Source::TestClock => page.key(2, "test", "clock"),
-        Source::V4l2(device) => page.key(2, "v4l2", quoted(device.display())),
-        Source::File(path) => page.key(2, "file", quoted(path.display())),
-        Source::Rtsp(pull) => write_pull(page, pull),
-        Source::SoundOnly => {}
-        Source::Made(from) | Source::Unpacked(from) => page.key(2, "feed", quoted(from)),
-    }
+    write_source(page, source);
     write_life(page, *mode, *resurrect);
     page.key(2, "size", size);
     page.key(2, "fps", fps);
     match audio {
-        FeedAudio::Own => page.key(2, "audio", "own"),
-        FeedAudio::None => page.key(2, "audio", "none"),
-        FeedAudio::Silence => page.key(2, "audio", "silence"),
-        FeedAudio::Tone => page.key(2, "audio", "tone"),
         FeedAudio::Alsa(device) => {
-            page.key(2, "audio", format_args!("{{alsa: {}}}", quoted(device)))
+            page.key(2, "audio", format_args!("{{alsa: {}}}", quoted(device)));
+        }
+        FeedAudio::None | FeedAudio::Silence | FeedAudio::Tone | FeedAudio::Own => {
+            page.key(2, "audio", word_for(&feeds::AUDIO, audio));
         }
     }
     page.line(2, if controls.is_empty() { "controls: {}" } else { "controls:" });
@@ -161,13 +146,19 @@ fn write_feed(page: &mut Page, feed: &Feed) {
     let Turn { hflip, vflip, rotation } = turn;
     page.key(2, "hflip", hflip);
     page.key(2, "vflip", vflip);
-    let degrees = match rotation {
-        Rotation::None => 0,
-        Rotation::Quarter => 90,
-        Rotation::Half => 180,
-        Rotation::ThreeQuarters => 270,
-    };
-    page.key(2, "rotation", degrees);
+    page.key(2, "rotation", word_for(&feeds::ROTATIONS, rotation));
+}
+
+fn write_source(page: &mut Page, source: &Source) {
+    let Some((key, value)) = source.written() else { return };
+    if let Source::Rtsp(Pull { url, login, transport }) = source {
+        let hidden = if value == url.reveal() { "" } else { "  # a part of it is not shown" };
+        page.key(2, key, format_args!("{}{hidden}", quoted(value)));
+        page.key(2, "transport", word_for(&pulls::TRANSPORTS, transport));
+        page.hidden(2, "password", login.is_some());
+    } else {
+        page.key(2, key, quoted(value));
+    }
 }
 
 fn write_life(page: &mut Page, mode: Mode, resurrect: bool) {
@@ -195,12 +186,7 @@ fn write_byte_stream(page: &mut Page, stream: &ByteStream) {
     page.key(2, "feed", or_null(feed.as_ref()));
     page.key(2, "command", or_null(command.as_ref().map(|command| quoted(joined(command)))));
     page.key(2, "type", quoted(content_type));
-    let client = match client {
-        Client::Shared => "shared",
-        Client::Exclusive => "exclusive",
-        Client::Shot => "shot",
-    };
-    page.key(2, "client", client);
+    page.key(2, "client", word_for(&bytes::CLIENTS, client));
     page.key(2, "record", quoted(record));
     page.key(2, "url", quoted(url));
 }
@@ -212,19 +198,6 @@ fn joined(command: &CommandLine) -> String {
     let words = scrub::command(words);
     let words = words.iter().map(String::as_str);
     shlex::try_join(words).expect("the check refuses a NUL in a command")
-}
-
-fn write_pull(page: &mut Page, pull: &Pull) {
-    let Pull { url, login, transport } = pull;
-    let shown = pull.shown();
-    let hidden = if shown == url.reveal() { "" } else { "  # a part of it is not shown" };
-    page.key(2, "rtsp", format_args!("{}{hidden}", quoted(shown)));
-    let transport = match transport {
-        Transport::Tcp => "tcp",
-        Transport::Udp => "udp",
-    };
-    page.key(2, "transport", transport);
-    page.hidden(2, "password", login.is_some());
 }
 
 fn write_stream(page: &mut Page, stream: &Stream) {
@@ -255,14 +228,13 @@ fn write_stream(page: &mut Page, stream: &Stream) {
     page.key(2, "encoder", encoder);
     page.key(2, "bitrate", bitrate);
     page.key(2, "gop", gop.as_secs_f64());
-    page.key(2, "profile", profile.word());
+    page.key(2, "profile", word_for(&streams::PROFILES, profile));
     page.key(2, "quality", or_null(quality.as_ref()));
     page.key(2, "size", or_null(size.as_ref()));
     page.key(2, "fps", or_null(fps.as_ref()));
     match sound {
-        Sound::Feed => page.key(2, "audio", "feed"),
-        Sound::None => page.key(2, "audio", "none"),
         Sound::Of(_) => {}
+        Sound::Feed | Sound::None => page.key(2, "audio", word_for(&streams::SOUNDS, sound)),
     }
     page.key(2, "record", quoted(record));
     page.key(2, "url", quoted(url));
@@ -277,12 +249,7 @@ fn write_push(page: &mut Page, push: &Push) {
     page.key(2, "backup", or_null(backup.as_ref().map(address)));
     page.hidden(2, "key", key.is_some());
     page.key(2, "ca", or_null(ca.as_ref().map(|path| quoted(path.display()))));
-    let audio = match audio {
-        PushAudio::Feed => "feed",
-        PushAudio::Silence => "silence",
-        PushAudio::Tone => "tone",
-    };
-    page.key(2, "audio", audio);
+    page.key(2, "audio", word_for(&pushes::AUDIO, audio));
     page.key(2, "start", start);
 }
 
@@ -324,6 +291,9 @@ fn or_null(value: Option<impl Display>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::keys::common::{STREAM, feed_keys};
+    use crate::config::keys::limits::LIMITS;
+    use crate::config::keys::pages::PAGES;
     use crate::config::parse_text;
 
     /// Every key with a value other than its default.
@@ -340,12 +310,14 @@ feeds:
     overlay: {text: 'a: c', clock: yes, name: yes}, hflip: yes, vflip: yes, rotation: 270}
   clip: {command: \"sh -c 'cat a | tee'\", mode: 5, resurrect: off}
   fifo: {pipe: '/run/a b'}
+  tour: {file: '/srv/a: b.mp4', audio: none}
 streams:
   '2': {encoder: x264enc, bitrate: 123456, gop: 500ms, profile: main, quality: 20, url: /cams/a}
   back: {record: 'mon-wed 6:00-22:00, sun 9:45-11:15'}
   raw: {feed: clip, command: cat, type: video/mp2t, client: exclusive, url: /cams/a/raw.ts}
   fifo: {url: /fifo.wav}
   alone: {command: 'date --utc', record: always}
+  tour: {}
   door: {}
   turned: {}
   both: {feeds: {video: door, audio: mic}}
@@ -366,6 +338,35 @@ log: {level: debug, folder: /tmp}
         assert_eq!(format!("{again:#?}"), format!("{settings:#?}"));
         let push = &again.pushes[0];
         assert_eq!(push.url.as_ref().unwrap().secret().reveal(), "rtmp://a.example/live");
+    }
+
+    /// Keys that are resolved before the settings, and one that is kept with its password.
+    const NOT_PRINTED: [&str; 3] = ["template", "args", "user"];
+
+    #[test]
+    fn every_key_is_printed_in_its_section() {
+        let text = yaml(&parse_text(FILE).unwrap());
+        let sections: [(&str, usize, &[&str]); 10] = [
+            ("server", 1, &service::SERVER),
+            ("access", 1, &service::ACCESS),
+            ("rtsp", 1, &service::RTSP),
+            ("feeds", 2, &feed_keys()),
+            ("streams", 2, &STREAM),
+            ("pushes", 2, &pushes::PUSH),
+            ("recordings", 1, &recordings::RECORDINGS),
+            ("pages", 1, &PAGES),
+            ("limits", 1, &LIMITS),
+            ("log", 1, &service::LOG),
+        ];
+        for (section, depth, keys) in sections {
+            let (_, inside) = text.split_once(&format!("{section}:\n")).unwrap();
+            let lines: Vec<_> = inside.lines().take_while(|line| line.starts_with(' ')).collect();
+            for key in keys.iter().filter(|key| !NOT_PRINTED.contains(key)) {
+                let start = format!("{:1$}{key}:", "", 2 * depth);
+                let is_printed = lines.iter().any(|line| line.starts_with(&start));
+                assert!(is_printed, "{section} without {key}:\n{text}");
+            }
+        }
     }
 
     #[test]
