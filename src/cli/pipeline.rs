@@ -1,7 +1,7 @@
 //! `livebox pipeline`: prints a pipeline as text for gst-launch-1.0.
 
 use super::controls;
-use crate::config::settings::{EncoderWish, Settings, Stream};
+use crate::config::settings::{EncoderSetting, Settings, Stream};
 use crate::engine::plan::{Capture, Form, Plan, push_line};
 use crate::host;
 use crate::model::given::Pictures;
@@ -71,8 +71,8 @@ fn plan(settings: &Settings, stream: &Stream) -> Plan {
 
 fn encoder(plan: &Plan) -> anyhow::Result<String> {
     match &plan.stream.encoder {
-        EncoderWish::Named(element) => Ok(element.clone()),
-        EncoderWish::Auto => Ok(host::find_encoder(plan.size())?),
+        EncoderSetting::Named(element) => Ok(element.clone()),
+        EncoderSetting::Auto => Ok(host::find_encoder(plan.size())?),
     }
 }
 

@@ -8,9 +8,9 @@ use std::fmt::{Display, Write as _};
 use super::keys::{bytes, feeds, pulls, pushes, recordings, service, streams};
 use super::section::word_for;
 use super::settings::{
-    Access, ByteFeed, ByteSource, ByteStream, CommandLine, Control, EncoderWish, Feed, FeedAudio,
-    Log, Mode, Overlay, Pages, Pull, Push, Recordings, Retention, Rtsp, Server, Settings, Sound,
-    Source, Stream, Turn, UnixSocket,
+    Access, ByteFeed, ByteSource, ByteStream, CommandLine, Control, EncoderSetting, Feed,
+    FeedAudio, Log, Mode, Overlay, Pages, Pull, Push, Recordings, Retention, Rtsp, Server,
+    Settings, Sound, Source, Stream, Turn, UnixSocket,
 };
 use crate::base::scrub;
 use crate::model::push_url::PushUrl;
@@ -222,8 +222,8 @@ fn write_stream(page: &mut Page, stream: &Stream) {
         page.key(2, "feed", feed);
     }
     let encoder = match encoder {
-        EncoderWish::Auto => "auto",
-        EncoderWish::Named(name) => name,
+        EncoderSetting::Auto => "auto",
+        EncoderSetting::Named(name) => name,
     };
     page.key(2, "encoder", encoder);
     page.key(2, "bitrate", bitrate);

@@ -251,7 +251,7 @@ pub enum FeedAudio {
 pub struct Stream {
     pub name: StreamName,
     pub feed: FeedName,
-    pub encoder: EncoderWish,
+    pub encoder: EncoderSetting,
     pub bitrate: Bitrate,
     /// Distance between key frames, 0.1 to 10 s.
     pub gop: Duration,
@@ -281,8 +281,12 @@ pub enum Sound {
     Of(FeedName),
 }
 
+/// The encoders that livebox knows, by their elements and profiles, hardware first.
+pub const ENCODERS: [&str; 6] =
+    ["v4l2h264enc", "mpph264enc", "vah264enc", "nvh264enc", "x264enc", "openh264enc"];
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum EncoderWish {
+pub enum EncoderSetting {
     /// The best one that works on this machine.
     Auto,
     /// The encoder profile of this name in `pipelines/`: `x264enc`.
@@ -315,7 +319,7 @@ impl Stream {
         Self {
             name: feed.name.as_str().parse().expect("names have one form"),
             feed: feed.name.clone(),
-            encoder: EncoderWish::Auto,
+            encoder: EncoderSetting::Auto,
             bitrate: Bitrate::default_for(feed.size),
             gop: Duration::from_secs(1),
             profile: Profile::High,

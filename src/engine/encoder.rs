@@ -2,12 +2,8 @@
 //! the encoders.
 
 use crate::base::units::Size;
-use crate::config::settings::EncoderWish;
+use crate::config::settings::{ENCODERS, EncoderSetting};
 use crate::model::status::Encoder;
-
-/// In the order of preference: hardware first, then software.
-pub const CANDIDATES: [&str; 6] =
-    ["v4l2h264enc", "mpph264enc", "vah264enc", "nvh264enc", "x264enc", "openh264enc"];
 
 /// The result of trying one encoder.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +34,11 @@ const PI_MAX_SIDE: u32 = 1920;
 ///
 /// # Errors
 /// As [`choose`].
-pub fn choose_for(size: Size, wish: &EncoderWish, trials: &Trials) -> Result<Encoder, NoEncoder> {
+pub fn choose_for(
+    size: Size,
+    setting: &EncoderSetting,
+    trials: &Trials,
+) -> Result<Encoder, NoEncoder> {
     let fitting = trials.iter().map(|(name, trial)| {
         let too_large = *name == "v4l2h264enc" && size.width.max(size.height) > PI_MAX_SIDE;
         match trial {
@@ -49,17 +49,17 @@ pub fn choose_for(size: Size, wish: &EncoderWish, trials: &Trials) -> Result<Enc
             Trial::Works | Trial::NotInstalled { .. } | Trial::Fails(_) => (*name, trial.clone()),
         }
     });
-    choose(wish, &fitting.collect())
+    choose(setting, &fitting.collect())
 }
 
 /// Chooses among the tried encoders.
 ///
 /// # Errors
 /// No encoder works, or not the configured one; the error gives each reason.
-pub fn choose(wish: &EncoderWish, trials: &Trials) -> Result<Encoder, NoEncoder> {
-    match wish {
-        EncoderWish::Auto => best(trials),
-        EncoderWish::Named(element) => named(element, trials),
+pub fn choose(setting: &EncoderSetting, trials: &Trials) -> Result<Encoder, NoEncoder> {
+    match setting {
+        EncoderSetting::Auto => best(trials),
+        EncoderSetting::Named(element) => named(element, trials),
     }
 }
 
@@ -101,7 +101,7 @@ fn named(element: &str, trials: &Trials) -> Result<Encoder, NoEncoder> {
         }
         None => Err(NoEncoder::NotThisOne {
             element: element.to_owned(),
-            why: format!("livebox knows {}", CANDIDATES.join(", ")),
+            why: format!("livebox knows {}", ENCODERS.join(", ")),
         }),
     }
 }
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_first_working_encoder_is_chosen_and_the_reason_names_the_others() {
-        let encoder = choose(&EncoderWish::Auto, &trials()).unwrap();
+        let encoder = choose(&EncoderSetting::Auto, &trials()).unwrap();
         assert_eq!(encoder.element, "x264enc");
         assert_eq!(
             encoder.because,
@@ -145,31 +145,31 @@ mod tests {
         let pi = vec![("v4l2h264enc", Trial::Works), ("x264enc", Trial::Works)];
         let large = "2304x1296".parse().unwrap();
 
-        let next = choose_for(large, &EncoderWish::Auto, &pi).unwrap();
+        let next = choose_for(large, &EncoderSetting::Auto, &pi).unwrap();
         assert_eq!(next.element, "x264enc");
         assert!(next.because.contains("at most 1920 pixels a side, not 2304x1296"), "{next:?}");
-        let wish = EncoderWish::Named("v4l2h264enc".to_owned());
-        let refused = choose_for(large, &wish, &pi).unwrap_err().to_string();
+        let setting = EncoderSetting::Named("v4l2h264enc".to_owned());
+        let refused = choose_for(large, &setting, &pi).unwrap_err().to_string();
         assert!(refused.contains("at most 1920 pixels"), "{refused}");
 
         let upright = "1080x1920".parse().unwrap();
-        assert_eq!(choose_for(upright, &EncoderWish::Auto, &pi).unwrap().element, "v4l2h264enc");
+        assert_eq!(choose_for(upright, &EncoderSetting::Auto, &pi).unwrap().element, "v4l2h264enc");
     }
 
     #[test]
     fn a_configured_encoder_is_chosen_or_refused_with_the_reason() {
-        let wish = |name: &str| choose(&EncoderWish::Named(name.to_owned()), &trials());
-        assert_eq!(wish("openh264enc").unwrap().element, "openh264enc");
+        let choice = |name: &str| choose(&EncoderSetting::Named(name.to_owned()), &trials());
+        assert_eq!(choice("openh264enc").unwrap().element, "openh264enc");
         assert_eq!(
-            wish("nvh264enc").unwrap_err().to_string(),
+            choice("nvh264enc").unwrap_err().to_string(),
             r#"the encoder "nvh264enc" is asked for, but does not work here (no card)"#
         );
-        assert!(wish("avenc_h264").unwrap_err().to_string().contains("livebox knows"));
+        assert!(choice("avenc_h264").unwrap_err().to_string().contains("livebox knows"));
     }
 
     #[test]
     fn without_a_working_encoder_the_error_gives_every_reason() {
-        let error = choose(&EncoderWish::Auto, &trials()[..2].to_vec()).unwrap_err().to_string();
+        let error = choose(&EncoderSetting::Auto, &trials()[..2].to_vec()).unwrap_err().to_string();
         assert!(
             error.contains("no card") && error.contains("gstreamer1.0-plugins-ugly"),
             "{error}"

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::units::{FrameRate, Size};
 use crate::config::settings::{
-    Control, EncoderWish, Feed, FeedAudio, Overlay, Profile, PushAudio, Rotation, Sound, Source,
+    Control, EncoderSetting, Feed, FeedAudio, Overlay, Profile, PushAudio, Rotation, Sound, Source,
     Stream, Turn,
 };
 use crate::media::flv::Audio;
@@ -119,7 +119,7 @@ const NO_WAIT_AT_EOS: &str = " wait-on-eos=false";
 impl Plan {
     /// Whether this stream may pass a feed's own H.264 through.
     pub fn may_pass_through(&self) -> bool {
-        self.stream.encoder == EncoderWish::Auto
+        self.stream.encoder == EncoderSetting::Auto
             && self.stream.quality.is_none()
             && self.stream.size.is_none()
             && self.stream.fps.is_none()

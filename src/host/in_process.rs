@@ -4,7 +4,7 @@ use gstreamer as gst;
 
 use super::{forms, probe};
 use crate::base::units::Size;
-use crate::config::settings::EncoderWish;
+use crate::config::settings::EncoderSetting;
 use crate::engine::encoder::{NoEncoder, choose_for};
 use crate::engine::plan::{Capture, Plan};
 use crate::model::failure::Failure;
@@ -29,7 +29,7 @@ pub fn init() -> Result<(), NoGStreamer> {
 /// # Errors
 /// None works; the error gives each reason.
 pub fn find_encoder(size: Size) -> Result<String, NoEncoder> {
-    choose_for(size, &EncoderWish::Auto, &probe::try_all_here()).map(|encoder| encoder.element)
+    choose_for(size, &EncoderSetting::Auto, &probe::try_all_here()).map(|encoder| encoder.element)
 }
 
 /// The form in which a feed with one stream is captured; raw video for a device that

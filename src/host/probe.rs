@@ -4,7 +4,8 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use super::packages;
-use crate::engine::encoder::{CANDIDATES, Trial, Trials};
+use crate::config::settings::ENCODERS;
+use crate::engine::encoder::{Trial, Trials};
 use crate::model::failure::Failure;
 
 /// The elements that are not installed, each with its Debian package, if known.
@@ -25,7 +26,7 @@ pub(super) fn try_all_here() -> Trials {
             try_encoder(name).map_or_else(|why| Trial::Fails(why.to_string()), |()| Trial::Works)
         }
     };
-    CANDIDATES.into_iter().map(|name| (name, try_one(name))).collect()
+    ENCODERS.into_iter().map(|name| (name, try_one(name))).collect()
 }
 
 /// Opens an encoder briefly.

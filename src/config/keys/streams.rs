@@ -8,7 +8,9 @@ use super::{bytes, name, refuse_templates, span, unit};
 use crate::base::units::{Bitrate, FrameRate, Size};
 use crate::config::problem::{either, quote};
 use crate::config::section::{Field, Report, word};
-use crate::config::settings::{ByteFeed, ByteStream, EncoderWish, Feed, Profile, Sound, Stream};
+use crate::config::settings::{
+    ByteFeed, ByteStream, ENCODERS, EncoderSetting, Feed, Profile, Sound, Stream,
+};
 use crate::config::urls::stream_url;
 use crate::model::ids::{FeedName, StreamName};
 
@@ -62,7 +64,7 @@ fn stream(key: &str, field: &Field<'_>, feeds: &[Feed], report: &mut Report) -> 
     Some(Stream {
         name: named?,
         feed: feed?,
-        encoder: encoder.unwrap_or(EncoderWish::Auto),
+        encoder: encoder.unwrap_or(EncoderSetting::Auto),
         bitrate: bitrate.unwrap_or_else(|| default_bitrate(encoded)),
         gop: gop.unwrap_or(GOP),
         profile: profile.unwrap_or(Profile::High),
@@ -132,16 +134,15 @@ fn fps(field: &Field<'_>, from: Option<&Feed>, report: &mut Report) -> Option<Fr
 pub(in crate::config) const PROFILES: [(&str, Profile); 3] =
     [("baseline", Profile::Baseline), ("main", Profile::Main), ("high", Profile::High)];
 
-/// The encoders with profiles, hardware first.
-const ENCODERS: [&str; 7] =
-    ["auto", "v4l2h264enc", "mpph264enc", "vah264enc", "nvh264enc", "x264enc", "openh264enc"];
-
-fn encoder(text: &str) -> Result<EncoderWish, String> {
-    match ENCODERS.iter().find(|known| **known == text) {
-        Some(&"auto") => Ok(EncoderWish::Auto),
-        Some(known) => Ok(EncoderWish::Named((*known).to_owned())),
-        None => Err(format!("{} is not an encoder; use {}", quote(text), either(&ENCODERS))),
+fn encoder(text: &str) -> Result<EncoderSetting, String> {
+    if text == "auto" {
+        return Ok(EncoderSetting::Auto);
     }
+    let known = ENCODERS.iter().find(|known| **known == text);
+    known.map(|known| EncoderSetting::Named((*known).to_owned())).ok_or_else(|| {
+        let all: Vec<&str> = std::iter::once("auto").chain(ENCODERS).collect();
+        format!("{} is not an encoder; use {}", quote(text), either(&all))
+    })
 }
 
 fn quality(text: &str) -> Result<u8, String> {

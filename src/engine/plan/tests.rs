@@ -21,7 +21,7 @@ fn plan() -> Plan {
         stream: Stream {
             name: "front".parse().unwrap(),
             feed: "front".parse().unwrap(),
-            encoder: EncoderWish::Auto,
+            encoder: EncoderSetting::Auto,
             bitrate: "2M".parse().unwrap(),
             gop: Duration::from_secs(1),
             profile: Profile::High,

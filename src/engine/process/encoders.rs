@@ -10,7 +10,8 @@ use tokio::sync::OnceCell;
 
 use super::family::FamilyRun;
 use super::host::Host;
-use crate::engine::encoder::{CANDIDATES, Trial, Trials, choose_for};
+use crate::config::settings::ENCODERS;
+use crate::engine::encoder::{Trial, Trials, choose_for};
 use crate::engine::plan::Plan;
 use crate::model::failure::Failure;
 use crate::wire::Order;
@@ -53,11 +54,11 @@ async fn try_all() -> Trials {
         Err(failure) => {
             warn!("cannot list the installed encoders: {failure}");
             let why = Trial::Fails(failure.to_string());
-            return CANDIDATES.into_iter().map(|name| (name, why.clone())).collect();
+            return ENCODERS.into_iter().map(|name| (name, why.clone())).collect();
         }
     };
     let mut trials = Trials::new();
-    for name in CANDIDATES {
+    for name in ENCODERS {
         let trial = match missing.iter().find(|(missing, _)| missing == name) {
             Some((_, package)) => Trial::NotInstalled { package: package.clone() },
             None => try_encoder(name)
@@ -89,7 +90,7 @@ async fn candidates() -> Result<&'static Elements, Failure> {
 }
 
 async fn check_candidates() -> Result<Elements, Failure> {
-    let job = CheckElements { elements: CANDIDATES.map(str::to_owned).to_vec() };
+    let job = CheckElements { elements: ENCODERS.map(str::to_owned).to_vec() };
     let (mut host, _input) = Host::start("encoders", job).await?;
     let answer = tokio::time::timeout(READ_PLUGINS_TIMEOUT, host.next()).await;
     host.end().await;
