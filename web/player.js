@@ -73,7 +73,7 @@ function inWords(/** @type {Live} */ live) {
       return `There is no picture now. ${live.cause}. Trying again…`;
     case "refused":
       return `The service refuses the stream (${live.cause}). Open this page again.`;
-    case "over":
+    case "ended":
       return `There is no picture. ${live.cause}. It is not started again.`;
     case "live":
       return "The camera gives no picture now. Waiting for it…";

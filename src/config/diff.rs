@@ -16,7 +16,7 @@ use crate::model::ids::{FeedName, PushName, StreamName};
 
 /// How a reload treats an item of the new configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Outcome {
     Kept,
     /// Differs only in keys that take effect without a restart, such as the URL.
     Adjusted,
@@ -29,7 +29,7 @@ pub enum Fate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kind<N> {
     /// In the order of the new configuration.
-    pub fates: Vec<(N, Fate)>,
+    pub outcomes: Vec<(N, Outcome)>,
     pub removed: Vec<N>,
 }
 
@@ -47,10 +47,10 @@ pub struct Diff {
     pub locked: BTreeSet<StreamName>,
 }
 
-impl Fate {
+impl Outcome {
     /// `Changed` if a restart is needed for another reason, otherwise `self`.
     fn or_changed_if(self, needs_restart: bool) -> Self {
-        if needs_restart { Fate::Changed } else { self }
+        if needs_restart { Outcome::Changed } else { self }
     }
 }
 
@@ -59,35 +59,36 @@ impl<N: PartialEq + Clone> Kind<N> {
         old: &'a [T],
         new: &'a [T],
         name: impl Fn(&T) -> &N,
-        fate: impl Fn(&'a T, &'a T) -> Fate,
+        outcome: impl Fn(&'a T, &'a T) -> Outcome,
     ) -> Self {
         let before = |one: &T| old.iter().find(|other| name(other) == name(one));
-        let fate = |one| before(one).map_or(Fate::Added, |before| fate(before, one));
+        let outcome = |one| before(one).map_or(Outcome::Added, |before| outcome(before, one));
         let is_removed = |one: &&T| !new.iter().any(|other| name(other) == name(one));
         Self {
-            fates: new.iter().map(|one| (name(one).clone(), fate(one))).collect(),
+            outcomes: new.iter().map(|one| (name(one).clone(), outcome(one))).collect(),
             removed: old.iter().filter(is_removed).map(|one| name(one).clone()).collect(),
         }
     }
 
-    /// The fate of an item; `None` if the new configuration does not have it.
-    pub fn fate(&self, name: &N) -> Option<Fate> {
-        self.fates.iter().find(|(known, _)| known == name).map(|(_, fate)| *fate)
+    /// The outcome of an item; `None` if the new configuration does not have it.
+    pub fn outcome(&self, name: &N) -> Option<Outcome> {
+        self.outcomes.iter().find(|(known, _)| known == name).map(|(_, outcome)| *outcome)
     }
 
     /// Whether an item continues without a restart.
     pub fn continues(&self, name: &N) -> bool {
-        matches!(self.fate(name), Some(Fate::Kept | Fate::Adjusted))
+        matches!(self.outcome(name), Some(Outcome::Kept | Outcome::Adjusted))
     }
 
-    /// The items with this fate.
-    pub fn with(&self, fate: Fate) -> impl Iterator<Item = &N> {
-        self.fates.iter().filter(move |(_, other)| *other == fate).map(|(name, _)| name)
+    /// The items with this outcome.
+    pub fn with(&self, outcome: Outcome) -> impl Iterator<Item = &N> {
+        self.outcomes.iter().filter(move |(_, other)| *other == outcome).map(|(name, _)| name)
     }
 
     /// Whether all items are kept, and none is added or removed.
     pub fn is_empty(&self) -> bool {
-        self.removed.is_empty() && self.fates.iter().all(|(_, fate)| *fate == Fate::Kept)
+        self.removed.is_empty()
+            && self.outcomes.iter().all(|(_, outcome)| *outcome == Outcome::Kept)
     }
 }
 
@@ -106,13 +107,15 @@ impl Diff {
             &old.feeds,
             &new.feeds,
             |feed| &feed.name,
-            |before, after| if feed_changes(before, after) { Fate::Changed } else { Fate::Kept },
+            |before, after| {
+                if feed_changes(before, after) { Outcome::Changed } else { Outcome::Kept }
+            },
         );
         let byte_feeds = Kind::of(
             &old.byte_feeds,
             &new.byte_feeds,
             |feed| &feed.name,
-            |before, after| byte_feed_fate((old, before), (new, after)),
+            |before, after| byte_feed_outcome((old, before), (new, after)),
         );
         propagate_changes(&mut feeds, &byte_feeds, &new.feeds);
         let streams = Kind::of(
@@ -120,7 +123,7 @@ impl Diff {
             &new.streams,
             |stream| &stream.name,
             |before, after| {
-                stream_fate(before, after, &feeds).or_changed_if(is_locked(&after.name))
+                stream_outcome(before, after, &feeds).or_changed_if(is_locked(&after.name))
             },
         );
         let byte_streams = Kind::of(
@@ -128,8 +131,8 @@ impl Diff {
             &new.byte_streams,
             |stream| &stream.name,
             |before, after| {
-                let fate = byte_stream_fate((old, before), (new, after));
-                fate.or_changed_if(is_locked(&after.name))
+                let outcome = byte_stream_outcome((old, before), (new, after));
+                outcome.or_changed_if(is_locked(&after.name))
             },
         );
         let pushes = Kind::of(
@@ -137,7 +140,7 @@ impl Diff {
             &new.pushes,
             |push| &push.name,
             |before, after| {
-                push_fate(before, after, &streams).or_changed_if(is_locked(&after.stream))
+                push_outcome(before, after, &streams).or_changed_if(is_locked(&after.stream))
             },
         );
         Self { feeds, streams, byte_feeds, byte_streams, pushes, shared: shared_now, locked }
@@ -187,16 +190,16 @@ fn propagate_changes(feeds: &mut Kind<FeedName>, byte_feeds: &Kind<FeedName>, ne
             let of_bytes =
                 feed.source.unpacked_from().is_none_or(|from| byte_feeds.continues(from));
             if feeds.continues(&feed.name) && !(of_pictures && of_bytes) {
-                let own = feeds.fates.iter_mut().find(|(name, _)| *name == feed.name);
-                if let Some((_, fate)) = own {
-                    *fate = Fate::Changed;
+                let own = feeds.outcomes.iter_mut().find(|(name, _)| *name == feed.name);
+                if let Some((_, outcome)) = own {
+                    *outcome = Outcome::Changed;
                 }
             }
         }
     }
 }
 
-fn stream_fate(before: &Stream, after: &Stream, feeds: &Kind<FeedName>) -> Fate {
+fn stream_outcome(before: &Stream, after: &Stream, feeds: &Kind<FeedName>) -> Outcome {
     let sound_continues = match &after.sound {
         Sound::Of(feed) => feeds.continues(feed),
         Sound::Feed | Sound::None => true,
@@ -204,7 +207,7 @@ fn stream_fate(before: &Stream, after: &Stream, feeds: &Kind<FeedName>) -> Fate 
     let (url, record) = (after.url.clone(), after.record.clone());
     let placed = Stream { url, record, ..before.clone() };
     if placed != *after || !feeds.continues(&after.feed) || !sound_continues {
-        Fate::Changed
+        Outcome::Changed
     } else {
         kept_if(before == after)
     }
@@ -212,7 +215,7 @@ fn stream_fate(before: &Stream, after: &Stream, feeds: &Kind<FeedName>) -> Fate 
 
 /// A command continues while the feed that it reads is restarted, unless the
 /// container of the bytes changes.
-fn byte_feed_fate(before: (&Settings, &ByteFeed), after: (&Settings, &ByteFeed)) -> Fate {
+fn byte_feed_outcome(before: (&Settings, &ByteFeed), after: (&Settings, &ByteFeed)) -> Outcome {
     let container = |(settings, feed): (&Settings, &ByteFeed)| {
         (
             container_of(settings, &feed.name),
@@ -220,34 +223,37 @@ fn byte_feed_fate(before: (&Settings, &ByteFeed), after: (&Settings, &ByteFeed))
         )
     };
     let stays = before.1 == after.1 && container(before) == container(after);
-    if stays { Fate::Kept } else { Fate::Changed }
+    if stays { Outcome::Kept } else { Outcome::Changed }
 }
 
-/// As [`byte_feed_fate`].
-fn byte_stream_fate(before: (&Settings, &ByteStream), after: (&Settings, &ByteStream)) -> Fate {
+/// As [`byte_feed_outcome`].
+fn byte_stream_outcome(
+    before: (&Settings, &ByteStream),
+    after: (&Settings, &ByteStream),
+) -> Outcome {
     let (url, record) = (after.1.url.clone(), after.1.record.clone());
     let placed = ByteStream { url, record, ..before.1.clone() };
     let container = |(settings, stream): (&Settings, &ByteStream)| {
         stream.feed.as_ref().and_then(|feed| container_of(settings, feed))
     };
     if placed != *after.1 || container(before) != container(after) {
-        Fate::Changed
+        Outcome::Changed
     } else {
         kept_if(before.1 == after.1)
     }
 }
 
-fn push_fate(before: &Push, after: &Push, streams: &Kind<StreamName>) -> Fate {
-    let is_new = streams.fate(&after.stream).is_none_or(|fate| fate == Fate::Added);
+fn push_outcome(before: &Push, after: &Push, streams: &Kind<StreamName>) -> Outcome {
+    let is_new = streams.outcome(&after.stream).is_none_or(|outcome| outcome == Outcome::Added);
     if (Push { start: after.start, ..before.clone() }) != *after || is_new {
-        Fate::Changed
+        Outcome::Changed
     } else {
         kept_if(before == after)
     }
 }
 
-fn kept_if(is_same: bool) -> Fate {
-    if is_same { Fate::Kept } else { Fate::Adjusted }
+fn kept_if(is_same: bool) -> Outcome {
+    if is_same { Outcome::Kept } else { Outcome::Adjusted }
 }
 
 /// The container of a feed's bytes, from the content type of the first stream

@@ -46,7 +46,7 @@ pub(super) enum WhenLate {
 
 /// Why feeding has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Over {
+pub(super) enum EndReason {
     Refused,
     CodecChange,
     /// The stream was removed.
@@ -86,7 +86,7 @@ pub(super) async fn feed(
     consumer: &mut (impl Consumer + Send),
     when_late: WhenLate,
     on_lost: impl Fn(u64),
-) -> Over {
+) -> EndReason {
     let generation = first.generation;
     let mut next = Some(Read::Chunk(first));
     let mut gap = false;
@@ -97,7 +97,7 @@ pub(super) async fn feed(
         };
         match read {
             Read::Chunk(chunk) => {
-                let Ok(taken) = consumer.take(&chunk, gap).await else { return Over::Refused };
+                let Ok(taken) = consumer.take(&chunk, gap).await else { return EndReason::Refused };
                 gap = false;
                 if taken == Taken::Slowly && when_late == WhenLate::Jump {
                     let lost = reader.jump();
@@ -111,9 +111,9 @@ pub(super) async fn feed(
                 on_lost(lost);
                 gap = true;
             }
-            Read::Init(init) if init.generation != generation => return Over::CodecChange,
+            Read::Init(init) if init.generation != generation => return EndReason::CodecChange,
             Read::Init(_) => {}
-            Read::End => return Over::Gone,
+            Read::End => return EndReason::Gone,
         }
     }
 }
@@ -170,8 +170,8 @@ mod tests {
         let mut slow = Slow { stream, others, taken: Vec::new() };
         let lost = Mutex::new(0);
         let on_lost = |more| *lost.lock().unwrap() += more;
-        let over = feed(&mut reader, first, &mut slow, when_late, on_lost).await;
-        assert_eq!(over, Over::Refused);
+        let end = feed(&mut reader, first, &mut slow, when_late, on_lost).await;
+        assert_eq!(end, EndReason::Refused);
         let number = |time| times.iter().position(|one| *one == time).unwrap();
         let taken = slow.taken.into_iter().map(|(time, gap)| (number(time), gap)).collect();
         (taken, lost.into_inner().unwrap())

@@ -116,7 +116,7 @@ impl Registry {
     pub fn disconnect_removed(&self, diff: &Diff) {
         let is_removed = |stream: &&Arc<Stream>| {
             let name = stream.hub.name();
-            diff.streams.fate(name).is_none() || diff.locked.contains(name)
+            diff.streams.outcome(name).is_none() || diff.locked.contains(name)
         };
         self.streams.iter().filter(is_removed).for_each(|stream| stream.hub.retire());
     }
@@ -379,7 +379,7 @@ impl Stream {
             State::Starting | State::Live { .. } => true,
             // A new reader may not have reached the supervisor yet.
             State::Idle => self.hub.reader_count() > 0,
-            State::Stopping | State::Waiting { .. } | State::Over { .. } => false,
+            State::Stopping | State::Waiting { .. } | State::Ended { .. } => false,
         };
         let feeds = self.feeds.iter().map(|feed| feed.state(now));
         feeds.filter(|_| is_needed).find(is_down).unwrap_or(own)
@@ -466,5 +466,5 @@ fn feeds_of(stream: &settings::Stream, shared: &[Arc<Feed>]) -> Vec<Arc<Feed>> {
 
 /// Whether a feed is wanted and gives nothing.
 fn is_down(state: &State) -> bool {
-    matches!(state, State::Waiting { .. } | State::Over { .. } | State::Starting)
+    matches!(state, State::Waiting { .. } | State::Ended { .. } | State::Starting)
 }

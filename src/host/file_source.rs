@@ -56,7 +56,7 @@ struct Round {
 enum Reading {
     Starting(JoinHandle<Result<Running, Failure>>),
     Running(Running),
-    Over,
+    Ended,
 }
 
 /// The form in which a file is captured for its stream.
@@ -332,12 +332,12 @@ impl Reading {
                 let failure = running.ended().await;
                 self.end(failure)
             }
-            Self::Starting(_) | Self::Over => Failure::Ended,
+            Self::Starting(_) | Self::Ended => Failure::Ended,
         }
     }
 
     fn end(&mut self, failure: Failure) -> Failure {
-        *self = Self::Over;
+        *self = Self::Ended;
         failure
     }
 }

@@ -1,6 +1,5 @@
 //! Streams in memory: each has one writer and any number of readers, each at its own speed.
 
-mod audience;
 pub mod bytes;
 mod gauge;
 mod lease;
@@ -10,14 +9,15 @@ mod ring;
 mod sequenced_buffer;
 mod stills;
 mod stream;
+mod viewers;
 
-pub use audience::Client;
 pub use gauge::Measured;
 pub use piece::{Padding, Piece};
 pub use reader::{Read, Reader};
 pub use ring::{Limits, Past};
 pub use stills::{Still, Stills};
 pub use stream::{Malformed, OutOfReach, Stream};
+pub use viewers::Client;
 
 #[cfg(test)]
 mod tests;

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::audience::{Client, ListEntry};
 use super::piece::Piece;
 use super::ring::{Cursor, Step};
 use super::stream::Stream;
+use super::viewers::{Client, ListEntry};
 use crate::media::edge::Burst;
 use crate::media::packager::Init;
 

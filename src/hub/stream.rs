@@ -8,11 +8,11 @@ use std::time::Duration;
 use log::warn;
 use tokio::sync::watch;
 
-use super::audience::{Client, ClientList};
 use super::gauge::{Gauge, Measured};
 use super::lease::Lease;
 use super::piece::PieceBuilder;
 use super::ring::{Cursor, Limits, Past, Ring, Step};
+use super::viewers::{Client, ClientList};
 use crate::base::lock::Lock;
 use crate::base::time::{self, MediaTime, WallClock};
 use crate::media::hls::Window;

@@ -23,13 +23,13 @@ pub enum State {
         cause: Failure,
     },
     /// It failed and is not retried.
-    Over {
+    Ended {
         cause: Failure,
     },
 }
 
 impl State {
-    /// One word: `idle`, `starting`, `live`, `stopping`, `waiting`, `over`.
+    /// One word: `idle`, `starting`, `live`, `stopping`, `waiting`, `ended`.
     pub fn word(&self) -> &'static str {
         match self {
             State::Idle => "idle",
@@ -37,7 +37,7 @@ impl State {
             State::Live { .. } => "live",
             State::Stopping => "stopping",
             State::Waiting { .. } => "waiting",
-            State::Over { .. } => "over",
+            State::Ended { .. } => "ended",
         }
     }
 
@@ -48,7 +48,7 @@ impl State {
             State::Waiting { retry_in, cause } => {
                 format!("{}. Next try in {} s", cause.say(), retry_in.as_secs_f64().ceil())
             }
-            State::Over { cause } => format!("{}. It is not started again", cause.say()),
+            State::Ended { cause } => format!("{}. It is not started again", cause.say()),
             State::Idle | State::Starting | State::Live { .. } | State::Stopping => String::new(),
         }
     }
@@ -56,7 +56,7 @@ impl State {
     /// Why it does not run, if it does not because of a failure.
     pub fn cause(&self) -> Option<&Failure> {
         match self {
-            State::Waiting { cause, .. } | State::Over { cause } => Some(cause),
+            State::Waiting { cause, .. } | State::Ended { cause } => Some(cause),
             State::Idle | State::Starting | State::Live { .. } | State::Stopping => None,
         }
     }

@@ -65,7 +65,7 @@ fn verdict(phase: &Phase, has_been_live: bool, is_due: bool) -> Verdict {
         Phase::Starting { .. }
         | Phase::Live { .. }
         | Phase::Waiting { .. }
-        | Phase::Over { .. } => Verdict::Failed,
+        | Phase::Ended { .. } => Verdict::Failed,
     }
 }
 

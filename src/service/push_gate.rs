@@ -129,7 +129,7 @@ impl PushGate {
     pub async fn retry(&self, push: &Push, now: Instant) -> Result<(), PushError> {
         let _entered = self.enter().await?;
         match push.state(now) {
-            State::Waiting { .. } | State::Over { .. } => push.retry_now().await,
+            State::Waiting { .. } | State::Ended { .. } => push.retry_now().await,
             State::Idle | State::Starting | State::Live { .. } | State::Stopping => {
                 return Err(PushError::NotWaiting(activity_of(push, now)));
             }
@@ -178,7 +178,7 @@ pub(super) fn activity_of(push: &Push, now: Instant) -> Activity {
     match (push.state(now), push.is_wanted()) {
         (State::Idle, false) => Activity::Idle,
         (State::Live { .. }, true) => Activity::Streaming,
-        (State::Idle | State::Starting | State::Waiting { .. } | State::Over { .. }, true) => {
+        (State::Idle | State::Starting | State::Waiting { .. } | State::Ended { .. }, true) => {
             Activity::Preparing
         }
         // Wanted again before the last run has ended: it starts right after that.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::diff::{Diff, Fate, Kind};
+use crate::config::diff::{Diff, Kind, Outcome};
 
 /// Sends reload requests. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -97,11 +97,11 @@ impl Changes {
 
 impl Names {
     fn from_kind<N: PartialEq + Clone + ToString>(kind: &Kind<N>) -> Self {
-        let with = |fate| kind.with(fate).map(ToString::to_string).collect();
+        let with = |outcome| kind.with(outcome).map(ToString::to_string).collect();
         Self {
-            added: with(Fate::Added),
-            changed: with(Fate::Changed),
-            adjusted: with(Fate::Adjusted),
+            added: with(Outcome::Added),
+            changed: with(Outcome::Changed),
+            adjusted: with(Outcome::Adjusted),
             removed: kind.removed.iter().map(ToString::to_string).collect(),
         }
     }

@@ -16,7 +16,7 @@ use super::push_gate::{PushError, PushGate};
 use super::saved::{SavedControl, SavedPushes};
 use crate::accounts::Authenticator;
 use crate::base::time::now;
-use crate::config::diff::{Diff, Fate};
+use crate::config::diff::{Diff, Outcome};
 use crate::config::settings::{self, Settings};
 use crate::engine::process::{PipelineFactory, bytes};
 use crate::engine::registry::Registry;
@@ -193,9 +193,9 @@ impl Topology {
         let count = self.settings.pushes.len() as f64;
         for (index, settings) in self.settings.pushes.iter().enumerate() {
             let present = before.and_then(|before| before.push(settings.name.as_str()));
-            let (push, wanted) = match (diff.pushes.fate(&settings.name), present) {
-                (Some(Fate::Kept), Some(present)) => (Arc::clone(present), present.is_wanted()),
-                (Some(Fate::Adjusted), Some(present)) => {
+            let (push, wanted) = match (diff.pushes.outcome(&settings.name), present) {
+                (Some(Outcome::Kept), Some(present)) => (Arc::clone(present), present.is_wanted()),
+                (Some(Outcome::Adjusted), Some(present)) => {
                     (present.with_settings(settings), self.is_wanted(settings, Some(present)).await)
                 }
                 (Some(_) | None, present) => {

@@ -40,16 +40,22 @@ fn diff(new: &Settings) -> Diff {
 /// All that is not simply kept, as words.
 fn told(diff: &Diff) -> Vec<String> {
     let mut all = Vec::new();
-    let mut add = |kind: &str, name: &str, fate: Fate| {
-        if fate != Fate::Kept {
-            all.push(format!("{fate:?} {kind} {name}"));
+    let mut add = |kind: &str, name: &str, outcome: Outcome| {
+        if outcome != Outcome::Kept {
+            all.push(format!("{outcome:?} {kind} {name}"));
         }
     };
-    diff.feeds.fates.iter().for_each(|(name, fate)| add("feed", name.as_str(), *fate));
-    diff.byte_feeds.fates.iter().for_each(|(name, fate)| add("feed", name.as_str(), *fate));
-    diff.streams.fates.iter().for_each(|(name, fate)| add("stream", name.as_str(), *fate));
-    diff.byte_streams.fates.iter().for_each(|(name, fate)| add("stream", name.as_str(), *fate));
-    diff.pushes.fates.iter().for_each(|(name, fate)| add("push", name.as_str(), *fate));
+    diff.feeds.outcomes.iter().for_each(|(name, outcome)| add("feed", name.as_str(), *outcome));
+    diff.byte_feeds
+        .outcomes
+        .iter()
+        .for_each(|(name, outcome)| add("feed", name.as_str(), *outcome));
+    diff.streams.outcomes.iter().for_each(|(name, outcome)| add("stream", name.as_str(), *outcome));
+    diff.byte_streams
+        .outcomes
+        .iter()
+        .for_each(|(name, outcome)| add("stream", name.as_str(), *outcome));
+    diff.pushes.outcomes.iter().for_each(|(name, outcome)| add("push", name.as_str(), *outcome));
     let gone = diff.streams.removed.iter().chain(&diff.byte_streams.removed);
     all.extend(gone.map(|name| format!("Removed stream {name}")));
     let gone = diff.feeds.removed.iter().chain(&diff.byte_feeds.removed);

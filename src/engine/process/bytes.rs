@@ -491,7 +491,7 @@ impl Stream {
     /// The last failure, if the stream is down.
     pub fn cause(&self) -> Option<Failure> {
         match self.state(now()) {
-            State::Waiting { cause, .. } | State::Over { cause } => Some(cause),
+            State::Waiting { cause, .. } | State::Ended { cause } => Some(cause),
             State::Idle | State::Starting | State::Live { .. } | State::Stopping => None,
         }
     }

@@ -19,8 +19,8 @@ use tokio::task::JoinHandle;
 
 use super::command_log::CommandLog;
 use super::commands::mark;
-use super::last_words::LastWords;
 use super::stderr::log_stderr;
+use super::stderr_tail::StderrTail;
 use crate::base::disk::Disk;
 use crate::base::environment::PREFIX;
 use crate::config::settings::CommandLine;
@@ -68,7 +68,7 @@ pub(super) struct Process {
     input: Option<ChildStdin>,
     output: Option<ChildStdout>,
     log: Option<JoinHandle<()>>,
-    stderr_tail: Arc<LastWords>,
+    stderr_tail: Arc<StderrTail>,
     has_ended: bool,
 }
 
@@ -126,7 +126,7 @@ impl Program {
         let mut child = command.spawn().map_err(|error| start_failure(program, &error))?;
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         let group = Pid::from_raw(id.expect("the child was not waited for yet"));
-        let stderr_tail = Arc::<LastWords>::default();
+        let stderr_tail = Arc::<StderrTail>::default();
         let logged = |from| log_stderr(from, Arc::clone(&self.log), Arc::clone(&stderr_tail));
         let log = child.stderr.take().map(|from| tokio::spawn(logged(from)));
         let (input, output) = (child.stdin.take(), child.stdout.take());
@@ -176,7 +176,7 @@ impl Process {
     }
 
     /// The end of its standard error.
-    pub(super) async fn last_words(&mut self) -> String {
+    pub(super) async fn stderr_tail(&mut self) -> String {
         self.drain_stderr().await;
         self.stderr_tail.text()
     }

@@ -49,7 +49,7 @@ struct Inner {
     /// Limit of lines in the service's log that the file does not take.
     lines: LineLimit,
     /// Limit of last lines in the service's log.
-    last_words: LineLimit,
+    last_lines: LineLimit,
     /// Whether the last write failed.
     has_failed: bool,
 }
@@ -72,8 +72,8 @@ impl CommandLog {
             None => Target::Service,
         };
         let budget = TokenBucket::new(BURST_BYTES, BYTES_PER_SECOND);
-        let (lines, last_words) = Default::default();
-        let inner = Mutex::new(Inner { target, budget, lines, last_words, has_failed: false });
+        let (lines, last_lines) = Default::default();
+        let inner = Mutex::new(Inner { target, budget, lines, last_lines, has_failed: false });
         // Without a disk thread there is no file, and lines go to the service's log.
         let disk = folder.and_then(|folder| Disk::at(folder).ok());
         Self { name: format!("{kind} {name}"), disk, dropped_bytes: AtomicUsize::new(0), inner }
@@ -123,7 +123,7 @@ impl CommandLog {
     pub(super) fn warn_of_last(&self, lines: &[String], how: &str, now: Instant) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         for line in lines {
-            if let Some(line) = inner.last_words.admit(line, now) {
+            if let Some(line) = inner.last_lines.admit(line, now) {
                 warn!("{} died ({how}), its last output: {line}", self.name);
             }
         }

@@ -36,8 +36,8 @@ use crate::base::time;
 use crate::base::time::MediaTime;
 use crate::engine::feeder::{Consumer, Refused, Taken, units};
 use crate::engine::process::command_log::CommandLog;
-use crate::engine::process::last_words::LastWords;
 use crate::engine::process::stderr::log_stderr;
+use crate::engine::process::stderr_tail::StderrTail;
 use crate::media::packager::Chunk;
 use crate::model::failure::Failure;
 use crate::model::unit::TrackKind;
@@ -90,7 +90,7 @@ pub(super) struct Host<A> {
     /// SIGCHLD: a child has ended or was stopped; none if it cannot be received.
     child_signals: Option<unix::Signal>,
     from: Replies<A>,
-    stderr_tail: Arc<LastWords>,
+    stderr_tail: Arc<StderrTail>,
     log: Arc<CommandLog>,
     /// The task that reads its standard error.
     stderr_task: Option<JoinHandle<()>>,
@@ -135,7 +135,7 @@ impl<A: DeserializeOwned> Host<A> {
         let registered = child.id().map(Registered::new);
         let (from, to) = socket.into_split();
         let mut input = Input::new(to);
-        let stderr_tail = Arc::<LastWords>::default();
+        let stderr_tail = Arc::<StderrTail>::default();
         let log = log_of(name);
         let logged = |err| log_stderr(err, Arc::clone(&log), Arc::clone(&stderr_tail));
         let stderr_task = child.stderr.take().map(|err| tokio::spawn(logged(err)));

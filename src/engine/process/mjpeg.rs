@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::host::{Host, Input};
 use crate::base::time::{MediaTime, WallClock};
-use crate::engine::feeder::{Over, WhenLate, feed, first_chunk};
+use crate::engine::feeder::{EndReason, WhenLate, feed, first_chunk};
 use crate::engine::plan::narrowed;
 use crate::engine::supervise::lifecycle::{Event, Run};
 use crate::engine::supervise::runs::{Runs, Stop};
@@ -131,9 +131,9 @@ impl Attempt {
             |lost| debug!(lost; "MJPEG of {name} is too slow and continues at a key frame");
         match feed(reader, first, &mut input, WhenLate::Jump, on_lost).await {
             // The end of the host gives the reason.
-            Over::Refused => std::future::pending().await,
-            Over::CodecChange => Failure::CodecChange,
-            Over::Gone => self.removed(),
+            EndReason::Refused => std::future::pending().await,
+            EndReason::CodecChange => Failure::CodecChange,
+            EndReason::Gone => self.removed(),
         }
     }
 

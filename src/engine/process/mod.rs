@@ -13,7 +13,6 @@ mod family;
 mod feeds;
 mod first_output;
 mod host;
-mod last_words;
 mod limits;
 mod listeners;
 mod meter;
@@ -25,6 +24,7 @@ mod push;
 mod recording;
 mod reports;
 mod stderr;
+mod stderr_tail;
 mod streams;
 mod token_bucket;
 

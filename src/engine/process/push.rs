@@ -13,7 +13,7 @@ use super::meter::Meter;
 use crate::base::secret::Secret;
 use crate::base::time::now;
 use crate::config::settings::PushAudio;
-use crate::engine::feeder::{Over, WhenLate, feed, first_chunk};
+use crate::engine::feeder::{EndReason, WhenLate, feed, first_chunk};
 use crate::engine::plan::{MADE_SOUND, Nominal, push_line};
 use crate::engine::supervise::lifecycle::{Event, Run};
 use crate::engine::supervise::runs::{Runs, Stop};
@@ -191,8 +191,8 @@ impl Attempt {
         let on_lost = |lost| warn!(lost; "push {name} is too slow and continues at a key frame");
         match feed(reader, first, input, WhenLate::FallBack, on_lost).await {
             // The end of the host gives the reason, or the push is stopped.
-            Over::Refused | Over::Gone => std::future::pending().await,
-            Over::CodecChange => Failure::CodecChange,
+            EndReason::Refused | EndReason::Gone => std::future::pending().await,
+            EndReason::CodecChange => Failure::CodecChange,
         }
     }
 

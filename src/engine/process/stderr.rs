@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::ChildStderr;
 
 use super::command_log::CommandLog;
-use super::last_words::LastWords;
+use super::stderr_tail::StderrTail;
 use crate::base::scrub::Lines;
 use crate::base::time::now;
 
@@ -15,7 +15,7 @@ use crate::base::time::now;
 const BLOCK_BYTES: usize = 4 << 10;
 
 /// Logs the standard error of a program without secrets, until its end.
-pub(super) async fn log_stderr(mut from: ChildStderr, log: Arc<CommandLog>, last: Arc<LastWords>) {
+pub(super) async fn log_stderr(mut from: ChildStderr, log: Arc<CommandLog>, last: Arc<StderrTail>) {
     let (mut buffer, mut lines) = (vec![0; BLOCK_BYTES], Lines::default());
     loop {
         let length = from.read(&mut buffer).await.unwrap_or(0);

@@ -53,7 +53,7 @@ pub enum Phase {
         cause: Failure,
     },
     /// Down after a failure; not retried until it is wanted anew or an operator acts.
-    Over {
+    Ended {
         cause: Failure,
     },
 }
@@ -173,7 +173,7 @@ impl Lifecycle {
     /// When an [`Event::Tick`] is due, if any.
     pub fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Idle | Phase::Over { .. } => None,
+            Phase::Idle | Phase::Ended { .. } => None,
             Phase::Starting { give_up_at } | Phase::Stopping { give_up_at } => Some(give_up_at),
             Phase::Live { progressed_at, .. } => Some(progressed_at + self.limits.stall_timeout),
             Phase::Waiting { retry_at, .. } => Some(retry_at),
@@ -213,7 +213,7 @@ impl Lifecycle {
             }
             // Failures are kept: the next start would fail the same way, and would be
             // logged as a first failure.
-            Phase::Waiting { .. } | Phase::Over { .. } => {
+            Phase::Waiting { .. } | Phase::Ended { .. } => {
                 self.phase = Phase::Idle;
                 None
             }
@@ -232,7 +232,7 @@ impl Lifecycle {
                 *retry_at = now;
                 None
             }
-            Phase::Over { .. } => Some(self.start(now)),
+            Phase::Ended { .. } => Some(self.start(now)),
             Phase::Idle | Phase::Stopping { .. } => None,
         }
     }
@@ -244,7 +244,7 @@ impl Lifecycle {
                 *retry_at = now;
                 None
             }
-            Phase::Over { .. } => Some(self.start(now)),
+            Phase::Ended { .. } => Some(self.start(now)),
             Phase::Idle | Phase::Starting { .. } | Phase::Live { .. } | Phase::Stopping { .. } => {
                 None
             }
@@ -284,7 +284,7 @@ impl Lifecycle {
         match &mut self.phase {
             Phase::Starting { give_up_at } => *give_up_at = now + self.limits.start_timeout,
             Phase::Live { progressed_at, .. } => *progressed_at = now,
-            Phase::Idle | Phase::Stopping { .. } | Phase::Waiting { .. } | Phase::Over { .. } => {}
+            Phase::Idle | Phase::Stopping { .. } | Phase::Waiting { .. } | Phase::Ended { .. } => {}
         }
         None
     }
@@ -296,7 +296,7 @@ impl Lifecycle {
                 None
             }
             Phase::Stopping { .. } => self.after_stop(now),
-            Phase::Idle | Phase::Waiting { .. } | Phase::Over { .. } => None,
+            Phase::Idle | Phase::Waiting { .. } | Phase::Ended { .. } => None,
         }
     }
 
@@ -305,7 +305,7 @@ impl Lifecycle {
             return None;
         }
         match self.phase {
-            Phase::Idle | Phase::Over { .. } => None,
+            Phase::Idle | Phase::Ended { .. } => None,
             Phase::Starting { .. } => {
                 self.fail((self.limits.stuck)(self.limits.start_timeout), now);
                 Some(Effect::Stop)
@@ -337,7 +337,7 @@ impl Lifecycle {
         self.last_failure = Some(cause.clone());
         self.record_end(cause.clone(), now);
         if !self.resurrect {
-            self.phase = Phase::Over { cause };
+            self.phase = Phase::Ended { cause };
             return;
         }
         let delay = self.limits.backoff.delay(self.failures, self.limits.spread);

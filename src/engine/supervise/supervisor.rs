@@ -207,7 +207,7 @@ impl Report {
                 retry_in: retry_at.saturating_duration_since(now),
                 cause: cause.clone(),
             },
-            Phase::Over { cause } => State::Over { cause: cause.clone() },
+            Phase::Ended { cause } => State::Ended { cause: cause.clone() },
         }
     }
 
@@ -224,7 +224,7 @@ impl Report {
     pub fn has_failed(&self, times: u32) -> bool {
         match self.phase {
             Phase::Waiting { .. } => self.failures >= times,
-            Phase::Over { .. } => true,
+            Phase::Ended { .. } => true,
             Phase::Idle | Phase::Starting { .. } | Phase::Live { .. } | Phase::Stopping { .. } => {
                 false
             }
@@ -373,7 +373,7 @@ impl Task {
                     warn!(failures, wait_ms; "{name} failed: {cause}");
                 }
             }
-            Phase::Over { cause } => warn!("{name} ended and is not restarted: {cause}"),
+            Phase::Ended { cause } => warn!("{name} ended and is not restarted: {cause}"),
             Phase::Idle if matches!(before, Phase::Stopping { .. }) => info!("{name} is idle"),
             Phase::Idle | Phase::Live { .. } | Phase::Starting { .. } | Phase::Stopping { .. } => {}
         }

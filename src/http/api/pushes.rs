@@ -109,7 +109,7 @@ fn shown(push: &Push, now: Instant) -> Shown {
         status::State::Idle
         | status::State::Starting
         | status::State::Stopping
-        | status::State::Over { .. } => (None, None),
+        | status::State::Ended { .. } => (None, None),
     };
     Shown {
         name: status.name.to_string(),

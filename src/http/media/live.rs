@@ -15,9 +15,9 @@ use crate::model::status::State;
 /// `GET /<stream>/live.json`
 #[derive(Serialize)]
 struct Live {
-    /// `idle`, `starting`, `live`, `stopping`, `waiting`, `over`.
+    /// `idle`, `starting`, `live`, `stopping`, `waiting`, `ended`.
     state: &'static str,
-    /// Why the stream is `waiting` or `over`.
+    /// Why the stream is `waiting` or `ended`.
     cause: Option<String>,
     /// The current time on the media timeline of MP4 (`tfdt`), in seconds: a
     /// player that shows a picture of this time has no delay.

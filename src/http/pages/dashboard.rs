@@ -170,7 +170,7 @@ struct Row {
 
 #[derive(Deserialize)]
 pub(in crate::http) struct Asked {
-    told: Option<u64>,
+    notice: Option<u64>,
     /// The push to end, if any.
     end: Option<String>,
     /// Whether to show the messages behind causes.
@@ -194,7 +194,7 @@ pub(in crate::http) async fn page(
 ) -> Result<HttpResponse, Refusal> {
     caller.require_operator().await?;
     let asked = asked.into_inner();
-    let notice = asked.told.and_then(|number| state.flash_messages.notice(number));
+    let notice = asked.notice.and_then(|number| state.flash_messages.notice(number));
     let view = match (asked.end, asked.details) {
         (Some(push), _) => View::ConfirmEnd(push),
         (None, Some(_)) => View::Details,

@@ -30,7 +30,7 @@ const DASHBOARD: &str = "/dashboard/recordings";
 #[derive(Deserialize)]
 pub(in crate::http) struct Query {
     before: Option<String>,
-    told: Option<u64>,
+    notice: Option<u64>,
 }
 
 /// The page, with buttons for operators.
@@ -153,9 +153,9 @@ fn rendered(
         place: if token.is_some() { DASHBOARD } else { FILES },
         token,
         notice: query
-            .told
+            .notice
             .filter(|_| token.is_some())
-            .and_then(|told| state.flash_messages.notice(told))
+            .and_then(|number| state.flash_messages.notice(number))
             .map(|notice| notice.text),
         player: rows.iter().find(|row| row.is_video).map(|row| row.name.clone()),
         rows,

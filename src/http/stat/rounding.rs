@@ -9,7 +9,7 @@ pub(super) fn next_retry(state: &status::State) -> Option<f64> {
         status::State::Idle
         | status::State::Starting
         | status::State::Live { .. }
-        | status::State::Over { .. }
+        | status::State::Ended { .. }
         | status::State::Stopping => None,
     }
 }

@@ -85,7 +85,7 @@ impl Stream {
             Ok(()) if process.succeeds().await => Ok(all.freeze()),
             Ok(()) => {
                 let failure = process.exit_failure().await;
-                Err(ShotError::Failed { failure, stderr: process.last_words().await })
+                Err(ShotError::Failed { failure, stderr: process.stderr_tail().await })
             }
             Err(why) => Err(why),
         };

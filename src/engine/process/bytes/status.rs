@@ -41,7 +41,7 @@ impl Stream {
             Producer::Exclusive { .. } => None,
         };
         match (feed, own) {
-            (Some(feed @ (State::Waiting { .. } | State::Over { .. })), _) => feed,
+            (Some(feed @ (State::Waiting { .. } | State::Ended { .. })), _) => feed,
             (_, Some(own)) => own,
             (Some(feed), None) => feed,
             (None, None) => State::Live { since: Duration::ZERO },

@@ -45,7 +45,7 @@ fn a_pipeline_without_resurrection_stays_down_until_it_is_wanted_anew() {
     life.on(Event::Wanted, now);
     life.on(Event::FirstOutput(1), now);
     life.on(Event::Ended(1, Failure::Ended), now);
-    assert_eq!(*life.phase(), Phase::Over { cause: Failure::Ended });
+    assert_eq!(*life.phase(), Phase::Ended { cause: Failure::Ended });
     assert_eq!(life.deadline(), None);
     assert_eq!(life.on(Event::Tick, now + second(100)), None);
 

@@ -191,7 +191,7 @@ pub(in crate::http) fn back_to<T>(
 
 /// Redirects to the page at `path`, which shows `notice`.
 fn with_notice(path: &str, state: &State, notice: Notice) -> HttpResponse {
-    see(format!("{path}?told={}", state.flash_messages.add(notice)))
+    see(format!("{path}?notice={}", state.flash_messages.add(notice)))
 }
 
 /// The page with the entered values and the error.

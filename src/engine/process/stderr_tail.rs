@@ -8,9 +8,9 @@ const MAX_BYTES: usize = 4096;
 
 /// The newest output of a program.
 #[derive(Debug, Default)]
-pub(super) struct LastWords(Lock<String>);
+pub(super) struct StderrTail(Lock<String>);
 
-impl LastWords {
+impl StderrTail {
     pub(super) fn push(&self, text: &str) {
         let mut kept = self.0.lock();
         kept.push_str(text);
@@ -45,29 +45,29 @@ impl LastWords {
 mod tests {
     use super::*;
 
-    fn last_words(text: &str) -> LastWords {
-        let words = LastWords::default();
-        words.push(text);
-        words
+    fn tail_of(text: &str) -> StderrTail {
+        let tail = StderrTail::default();
+        tail.push(text);
+        tail
     }
 
     #[test]
     fn only_the_end_is_kept_and_empty_lines_are_skipped() {
-        let words = last_words(&"x".repeat(10_000));
-        words.push("\nfirst\nlast\r\n\n");
-        assert_eq!(words.text().len(), MAX_BYTES);
-        assert_eq!(words.last_line().unwrap(), "last");
-        assert_eq!(words.last_lines(2), ["first", "last"]);
-        assert_eq!(last_words(" \n").last_line(), None);
+        let tail = tail_of(&"x".repeat(10_000));
+        tail.push("\nfirst\nlast\r\n\n");
+        assert_eq!(tail.text().len(), MAX_BYTES);
+        assert_eq!(tail.last_line().unwrap(), "last");
+        assert_eq!(tail.last_lines(2), ["first", "last"]);
+        assert_eq!(tail_of(" \n").last_line(), None);
     }
 
     proptest::proptest! {
         #[test]
         fn any_output_is_accepted(text in "\\PC{0,3000}") {
-            let words = last_words(&text);
-            words.push(&text);
-            proptest::prop_assert!(words.text().len() <= MAX_BYTES);
-            words.last_line();
+            let tail = tail_of(&text);
+            tail.push(&text);
+            proptest::prop_assert!(tail.text().len() <= MAX_BYTES);
+            tail.last_line();
         }
     }
 }
