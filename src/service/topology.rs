@@ -45,6 +45,18 @@ pub struct Topology {
     pub config_text: String,
     /// Units that were rolled back since the last reload.
     pub rolled_back: Vec<RolledBack>,
+    lasting: Lasting,
+}
+
+/// The feeds and streams of a topology.
+struct Units {
+    registry: Registry,
+    bytes: bytes::Registry,
+}
+
+/// What all topologies of the service share.
+#[derive(Clone, Debug)]
+struct Lasting {
     state_file: Arc<StateFile>,
     pipelines: Arc<dyn PipelineFactory>,
 }
@@ -69,23 +81,35 @@ impl Topology {
         let (registry, registry_tasks) = Registry::new(&settings, &bytes, Arc::clone(&pipelines));
         tasks.extend(registry_tasks);
         let diff = Diff::initial(&settings);
-        let state_file = Arc::new(state_file);
         let authenticator = Authenticator::new(settings.access.clone());
-        let mut topology = Self {
+        let (units, lasting) =
+            (Units { registry, bytes }, Lasting { state_file: Arc::new(state_file), pipelines });
+        let mut topology =
+            Self::without_pushes(settings, config_text, units, authenticator, lasting);
+        tasks.extend(topology.begin_pushes(None, &diff).await);
+        (topology, tasks)
+    }
+
+    fn without_pushes(
+        settings: Settings,
+        config_text: String,
+        Units { registry, bytes }: Units,
+        authenticator: Authenticator,
+        lasting: Lasting,
+    ) -> Self {
+        let saved = SavedPushes::new(Arc::clone(&lasting.state_file));
+        Self {
             settings: Arc::new(settings),
-            authenticator,
             registry,
             bytes,
             pushes: Vec::new(),
-            push_gate: gate_of(&state_file),
+            push_gate: Arc::new(PushGate::new(saved)),
             first_push: None,
+            authenticator,
             config_text,
             rolled_back: Vec::new(),
-            state_file,
-            pipelines,
-        };
-        tasks.extend(topology.begin_pushes(None, &diff).await);
-        (topology, tasks)
+            lasting,
+        }
     }
 
     /// The difference to other settings.
@@ -115,21 +139,10 @@ impl Topology {
         let (bytes, mut tasks) = self.bytes.next(&settings, &diff).await;
         let (registry, registry_tasks) = self.registry.next(&settings, &bytes, &diff).await;
         tasks.extend(registry_tasks);
-        let state_file = Arc::clone(&self.state_file);
         let authenticator = self.authenticator.with_access(settings.access.clone());
-        let mut next = Self {
-            settings: Arc::new(settings),
-            authenticator,
-            registry,
-            bytes,
-            pushes: Vec::new(),
-            push_gate: gate_of(&state_file),
-            first_push: None,
-            config_text,
-            rolled_back,
-            state_file,
-            pipelines: Arc::clone(&self.pipelines),
-        };
+        let (units, lasting) = (Units { registry, bytes }, self.lasting.clone());
+        let mut next = Self::without_pushes(settings, config_text, units, authenticator, lasting);
+        next.rolled_back = rolled_back;
         if keeps_pushes {
             next.pushes = self.pushes.clone();
             next.push_gate = Arc::clone(&self.push_gate);
@@ -203,7 +216,8 @@ impl Topology {
                     let stream = self.registry.find(&settings.stream);
                     let stream = stream.expect("the check refuses a push without its stream");
                     let spread = index as f64 / count;
-                    let (push, task) = Push::spawn(settings, stream, &*self.pipelines, spread);
+                    let (push, task) =
+                        Push::spawn(settings, stream, &*self.lasting.pipelines, spread);
                     tasks.push(task);
                     (push, wanted)
                 }
@@ -216,7 +230,7 @@ impl Topology {
     async fn begin_first_push(&self, push: &Arc<Push>, before: Option<&Self>) -> FirstPush {
         let stream = Arc::clone(self.registry.first().expect("there is a first stream"));
         let configured = Control::from_settings(&self.settings, push.settings());
-        let saved = SavedControl::new(Arc::clone(&self.state_file), configured);
+        let saved = SavedControl::new(Arc::clone(&self.lasting.state_file), configured);
         let before = before.and_then(|before| before.first_push.as_deref());
         let gate = Arc::clone(&self.push_gate);
         FirstPush::new(stream, Arc::clone(push), gate, saved, before).await
@@ -252,12 +266,14 @@ impl Topology {
     async fn is_wanted(&self, push: &settings::Push, present: Option<&Arc<Push>>) -> bool {
         match present {
             Some(present) if present.settings().start == push.start => present.is_wanted(),
-            Some(_) | None => SavedPushes::new(Arc::clone(&self.state_file)).is_wanted(push).await,
+            Some(_) | None => {
+                SavedPushes::new(Arc::clone(&self.lasting.state_file)).is_wanted(push).await
+            }
         }
     }
 
     pub fn state_file(&self) -> Arc<StateFile> {
-        Arc::clone(&self.state_file)
+        Arc::clone(&self.lasting.state_file)
     }
 
     /// The streams that can be recorded, with their schedules.
@@ -297,10 +313,6 @@ impl Topology {
             .cloned()
             .collect()
     }
-}
-
-fn gate_of(state_file: &Arc<StateFile>) -> Arc<PushGate> {
-    Arc::new(PushGate::new(SavedPushes::new(Arc::clone(state_file))))
 }
 
 /// The settings, with a push for the first stream added if there is none.
