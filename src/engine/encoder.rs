@@ -3,6 +3,7 @@
 
 use crate::base::units::Size;
 use crate::config::settings::{ENCODERS, EncoderSetting};
+use crate::model::failure::{Failure, NoEncoder};
 use crate::model::status::Encoder;
 
 /// The result of trying one encoder.
@@ -13,17 +14,19 @@ pub enum Trial {
     Fails(String),
 }
 
+impl From<Result<(), Failure>> for Trial {
+    fn from(result: Result<(), Failure>) -> Self {
+        match result {
+            Ok(()) => Trial::Works,
+            // The trial names the element.
+            Err(Failure::Element { message, .. }) => Trial::Fails(message),
+            Err(failure) => Trial::Fails(failure.to_string()),
+        }
+    }
+}
+
 /// The candidates in order of preference, each with its result.
 pub type Trials = Vec<(&'static str, Trial)>;
-
-/// Why a stream has no encoder.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum NoEncoder {
-    #[error("no H.264 encoder works here: {0}; install gstreamer1.0-plugins-ugly for x264enc")]
-    NoneWorks(String),
-    #[error("the encoder {element:?} is asked for, but {why}")]
-    NotThisOne { element: String, why: String },
-}
 
 /// The largest width or height that the encoder of a Pi takes (bcm2835-codec), in
 /// pixels.

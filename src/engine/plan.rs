@@ -18,9 +18,10 @@ use crate::config::settings::{
     Stream, Turn,
 };
 use crate::media::flv::Audio;
+use crate::model::fault::ProfileError;
 use crate::model::given::{Given, Pictures};
 use crate::model::picture::Format;
-use crate::profile::{self, Kind, ProfileError, Slot};
+use crate::profile::{self, Kind, Slot};
 
 /// A stream with its feed: the settings of one pipeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -39,7 +39,7 @@ pub(super) async fn run(
     let plan = apply_controls(plan, capture, controls, &out);
     let line = match plan.capture_line(capture) {
         Ok(line) => line,
-        Err(error) => return Failure::Build(error.to_string()),
+        Err(error) => return error.into(),
     };
     let run = fanout.begin_run(MediaTime::now());
     run.writer().announce(Given { pictures, sound: plan.feed_has_sound(capture) });

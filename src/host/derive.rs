@@ -17,6 +17,7 @@ use crate::engine::work::Work;
 use crate::host::fanout::{Fanout, Subscription, Writer};
 use crate::host::shared_source::{play_from, wait_changed, wait_known};
 use crate::model::failure::Failure;
+use crate::model::fault::Fault;
 use crate::model::given::{Given, Pictures};
 use crate::model::unit::TrackKind;
 
@@ -39,9 +40,7 @@ impl Job {
                 () = stop.requested() => return Failure::Ended,
             };
             let Work::Made { plan, base } = self.work.borrow().clone() else {
-                return Failure::Build(
-                    "the job is not that of a feed made from another".to_owned(),
-                );
+                return Fault::WrongJob.into();
             };
             let run = self.fanout.begin_run(self.base.earliest(MediaTime::now()));
             let derivation =
@@ -76,16 +75,13 @@ struct Derivation<'a> {
 impl Derivation<'_> {
     async fn start(&self) -> Result<(Running, Vec<Subscription>), Failure> {
         let Some(pictures) = self.given.pictures else {
-            return Err(Failure::Build("the feed that it is made from has no video".to_owned()));
+            return Err(Failure::NoVideo);
         };
         let decoder = match pictures {
             Pictures::Plain => "",
             Pictures::H264 { .. } => first_decoder()?,
         };
-        let line = self
-            .plan
-            .made_line(&self.base_plan, pictures, decoder)
-            .map_err(|error| Failure::Build(error.to_string()))?;
+        let line = self.plan.made_line(&self.base_plan, pictures, decoder)?;
         debug!("feed {} runs: {line}", self.plan.feed.name);
         let takes_sound = self.plan.feed.audio == FeedAudio::Own && self.given.sound;
         let capture = Capture { sound: takes_sound, ..Capture::plain(self.plan.feed.fps) };

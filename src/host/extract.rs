@@ -20,6 +20,7 @@ use super::unpack::discard;
 use crate::base::lock::Lock;
 use crate::engine::plan::{extract_line, intra_line};
 use crate::model::failure::Failure;
+use crate::model::fault::Fault;
 
 /// Why there is no picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,11 +44,11 @@ pub(super) async fn first_intra(
     caps: Option<&str>,
 ) -> Result<(String, Bytes), ExtractError> {
     let caps = caps.map(str::parse::<gst::Caps>).transpose();
-    let caps = caps.map_err(|error| ExtractError::Failed(Failure::Build(error.to_string())))?;
+    let caps = caps.map_err(|error| ExtractError::Failed(Fault::caps(error).into()))?;
     // Two: a picture, and a report of sound before it.
     let (sender, mut found) = mpsc::channel(2);
     let started = tokio::task::spawn_blocking(move || start(caps.as_ref(), sender)).await;
-    let started = started.unwrap_or_else(|panic| Err(Failure::Build(panic.to_string())));
+    let started = started.unwrap_or_else(|panic| Err(Fault::panic(panic).into()));
     let Started { mut running, source, played } = started.map_err(ExtractError::Failed)?;
     if let Err(failure) = played {
         running.close().await;
@@ -89,7 +90,7 @@ struct Started {
 }
 
 fn start(caps: Option<&gst::Caps>, sender: mpsc::Sender<Found>) -> Result<Started, Failure> {
-    let line = extract_line().map_err(|error| Failure::Build(error.to_string()))?;
+    let line = extract_line()?;
     let mut running = Running::build(&line, Vec::new())?;
     let source = Source::for_bytes(running.element("bytes")?, caps)?;
     let found = running.element("found")?;

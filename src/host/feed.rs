@@ -55,9 +55,7 @@ async fn prepare(
         Form::H264 => pass_through(&plan),
         Form::Raw | Form::Mjpeg | Form::Coded(_) => encoding.choose().await?,
     };
-    let line = plan
-        .launch_line(capture, &encoder.element)
-        .map_err(|error| Failure::Build(error.to_string()))?;
+    let line = plan.launch_line(capture, &encoder.element)?;
     encoding.announce(encoder);
     Ok((plan, capture, line))
 }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::base::time::MediaTime;
 use crate::model::failure::Failure;
+use crate::model::fault::Fault;
 use crate::model::track::AudioInfo;
 use crate::model::unit::TrackKind;
 use crate::wire::Unit;
@@ -139,7 +140,7 @@ impl Source {
     fn prepare(element: gst::Element, caps: Option<&gst::Caps>) -> Result<Self, Failure> {
         let app = element
             .downcast::<gst_app::AppSrc>()
-            .map_err(|other| Failure::Build(format!("{:?} is not an appsrc", other.name())))?;
+            .map_err(|other| Fault::wrong_element(&other.name(), "appsrc"))?;
         app.set_caps(caps);
         app.set_max_buffers(0);
         let (sender, full) = watch::channel(false);

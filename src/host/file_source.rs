@@ -19,6 +19,7 @@ use crate::base::units::FrameRate;
 use crate::engine::plan::{Capture, Form, Plan};
 use crate::host::loop_timeline::{LoopTimeline, Pace, Piece};
 use crate::model::failure::Failure;
+use crate::model::fault::Fault;
 use crate::model::unit::TrackKind;
 
 /// How many pictures are probed: more than the distance of reordered pictures and the
@@ -106,8 +107,7 @@ impl Sources {
     pub(super) fn new(running: &Running) -> Result<Self, Failure> {
         let source = |name: &str| -> Result<gst_app::AppSrc, Failure> {
             let source = running.element(name)?.downcast::<gst_app::AppSrc>();
-            let source =
-                source.map_err(|_| Failure::Build(format!("{name:?} is not an appsrc")))?;
+            let source = source.map_err(|_| Fault::wrong_element(name, "appsrc"))?;
             source.set_max_bytes(0);
             source.set_max_buffers(0);
             source.set_max_time(gst::ClockTime::ZERO);
@@ -324,7 +324,7 @@ impl Reading {
             match start.await {
                 Ok(Ok(running)) => *self = Self::Running(running),
                 Ok(Err(failure)) => return self.end(failure),
-                Err(panic) => return self.end(Failure::Build(panic.to_string())),
+                Err(panic) => return self.end(Fault::panic(panic).into()),
             }
         }
         match self {

@@ -5,9 +5,10 @@ use gstreamer as gst;
 use super::{forms, probe};
 use crate::base::units::Size;
 use crate::config::settings::EncoderSetting;
-use crate::engine::encoder::{NoEncoder, choose_for};
+use crate::engine::encoder::choose_for;
 use crate::engine::plan::{Capture, Plan};
-use crate::model::failure::Failure;
+use crate::model::failure::{Failure, NoEncoder};
+use crate::model::fault::Fault;
 use crate::model::given::Pictures;
 
 /// GStreamer cannot be used.
@@ -51,5 +52,5 @@ pub fn find_shared(plan: &Plan) -> Option<(Capture, Option<Pictures>)> {
 
 fn on_a_runtime<T>(found: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::Build(error.to_string()))?.block_on(found)
+    runtime.map_err(Fault::runtime)?.block_on(found)
 }

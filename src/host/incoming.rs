@@ -15,6 +15,7 @@ use crate::config::settings::FeedAudio;
 use crate::engine::plan::{Plan, SourceTrack};
 use crate::engine::supervise::runs::Stop;
 use crate::model::failure::Failure;
+use crate::model::fault::Fault;
 use crate::model::given::Given;
 use crate::model::unit::TrackKind;
 
@@ -122,16 +123,11 @@ impl Incoming {
         pad: &gst::Pad,
         track: &SourceTrack,
     ) -> Result<(), Failure> {
-        let build = |what: &str| Failure::Build(format!("a track cannot be linked: {what}"));
         let pipeline = timeline.pipeline().ok_or(Failure::Ended)?;
         let decoder = if track.is_h265() { h265_decoder()? } else { "" };
-        let line = self
-            .plan
-            .track_line(track, decoder)
-            .map_err(|error| Failure::Build(error.to_string()))?;
+        let line = self.plan.track_line(track, decoder)?;
         debug!("links: {line}");
-        let bin = gst::parse::bin_from_description(&line, true)
-            .map_err(|error| build(&error.to_string()))?;
+        let bin = gst::parse::bin_from_description(&line, true).map_err(Fault::line)?;
         let sinks: &[&str] = match track.kind {
             TrackKind::Video => &["video", "plain"],
             TrackKind::Audio => &["audio"],
@@ -142,12 +138,14 @@ impl Incoming {
             // block the others.
             sink.set_property("async", false);
         }
-        pipeline.add(&bin).map_err(|error| build(&error.to_string()))?;
+        pipeline.add(&bin).map_err(Fault::link)?;
         count_dropped(&bin, &self.target);
         tap(timeline, sinks, &self.target)?;
-        bin.sync_state_with_parent().map_err(|error| build(&error.to_string()))?;
-        let sink = bin.static_pad("sink").ok_or_else(|| build("it has no sink pad"))?;
-        pad.link(&sink).map_err(|error| build(&error.to_string()))?;
+        bin.sync_state_with_parent().map_err(Fault::link)?;
+        let sink = bin
+            .static_pad("sink")
+            .ok_or_else(|| Fault::link("the track's branch has no sink pad"))?;
+        pad.link(&sink).map_err(Fault::link)?;
         Ok(())
     }
 }

@@ -18,6 +18,7 @@ use super::running::Running;
 use crate::base::time::MediaTime;
 use crate::engine::plan::mjpeg_line;
 use crate::model::failure::Failure;
+use crate::model::fault::Fault;
 use crate::wire::Unit;
 use crate::wire::job::Mjpeg;
 
@@ -51,8 +52,7 @@ fn start(job: Mjpeg, newest: watch::Sender<Newest>) -> Result<(Running, Sources)
     let installed: Vec<_> = decoders().collect();
     let index = job.decoder as usize % installed.len().max(1);
     let decoder = installed.get(index).ok_or_else(no_decoder)?;
-    let line = mjpeg_line(decoder, job.quality, job.size)
-        .map_err(|error| Failure::Build(error.to_string()))?;
+    let line = mjpeg_line(decoder, job.quality, job.size)?;
     let mut running = Running::build(&line, Vec::new())?;
     let queue = running.element("newest")?.static_pad("sink");
     queue.expect("a queue has a sink").add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
@@ -62,7 +62,7 @@ fn start(job: Mjpeg, newest: watch::Sender<Newest>) -> Result<(Running, Sources)
     let sink = running
         .element("pictures")?
         .downcast::<gst_app::AppSink>()
-        .map_err(|_| Failure::Build("\"pictures\" is not an appsink".to_owned()))?;
+        .map_err(|_| Fault::wrong_element("pictures", "appsink"))?;
     sink.set_callbacks(publishing(job.begin, newest));
     let sources = Sources::new(running.element("video")?, None, job.begin)?;
     running.play()?;

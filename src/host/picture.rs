@@ -13,7 +13,8 @@ use log::debug;
 use super::packages;
 use super::running::Running;
 use crate::engine::plan::{decode_any_line, decode_line, narrowed, picture_line};
-use crate::model::failure::Failure;
+use crate::model::failure::{Content, Failure};
+use crate::model::fault::Fault;
 use crate::model::picture::Format;
 
 /// Decoders in the order in which they are tried. libav comes last: loading it takes RSS
@@ -51,12 +52,12 @@ pub(super) async fn render_intra(
     format: Format,
     width: Option<u32>,
 ) -> Result<Bytes, Failure> {
-    let caps = caps.parse::<gst::Caps>().map_err(|error| Failure::Build(error.to_string()))?;
+    let caps = caps.parse::<gst::Caps>().map_err(Fault::caps)?;
     let is_h264 = caps.structure(0).is_some_and(|of| of.name() == "video/x-h264");
     let plain = if is_h264 {
         decoded(&[data]).await?
     } else {
-        let line = decode_any_line().map_err(|error| Failure::Build(error.to_string()))?;
+        let line = decode_any_line()?;
         let mut buffer = gst::Buffer::from_slice(data);
         let fresh = buffer.get_mut().expect("a new buffer has one owner");
         fresh.set_pts(gst::ClockTime::ZERO);
@@ -75,12 +76,12 @@ async fn encoded(
     format: Format,
     size: Option<(u32, u32)>,
 ) -> Result<Bytes, Failure> {
-    let line = picture_line(format, size).map_err(|error| Failure::Build(error.to_string()))?;
+    let line = picture_line(format, size)?;
     let caps = plain.caps().map(with_colorimetry);
     let plain: Vec<_> = plain.buffer_owned().into_iter().collect();
     let file = run_through(line, caps, plain, ENCODE_TIMEOUT).await?;
-    let buffer = file.buffer_owned().ok_or_else(|| nothing("the image encoder"))?;
-    let map = buffer.into_mapped_buffer_readable().map_err(|_| nothing("the image buffer"))?;
+    let buffer = file.buffer_owned().ok_or_else(|| no_data("image encoder"))?;
+    let map = buffer.into_mapped_buffer_readable().map_err(|_| no_data("image buffer"))?;
     Ok(Bytes::copy_from_slice(&map))
 }
 
@@ -113,7 +114,7 @@ async fn decoded(frames: &[Bytes]) -> Result<gst::Sample, Failure> {
         .build();
     let mut first_failure = None;
     for decoder in decoders() {
-        let line = decode_line(decoder).map_err(|error| Failure::Build(error.to_string()))?;
+        let line = decode_line(decoder)?;
         // A decoder that looks ahead gives nothing for a single frame; so it is sent twice.
         let again = frames.first().filter(|_| frames.len() == 1);
         let units = frames.iter().chain(again).zip(0u64..).map(|(data, index)| {
@@ -143,7 +144,7 @@ async fn run_through(
     limit: Duration,
 ) -> Result<gst::Sample, Failure> {
     let started = tokio::task::spawn_blocking(move || start(&line, caps.as_ref(), buffers)).await;
-    let (mut running, played) = started.map_err(|panic| Failure::Build(panic.to_string()))??;
+    let (mut running, played) = started.map_err(Fault::panic)??;
     let ended = match played {
         Ok(()) => tokio::time::timeout(limit, running.ended()).await,
         Err(failure) => Ok(failure),
@@ -152,7 +153,7 @@ async fn run_through(
         running.element("last").map(|sink| sink.property::<Option<gst::Sample>>("last-sample"));
     running.close().await;
     match ended {
-        Ok(Failure::Ended) => last?.ok_or_else(|| nothing("the decoder")),
+        Ok(Failure::Ended) => last?.ok_or(Failure::NotFound(Content::Picture)),
         Ok(failure) => Err(failure),
         Err(_) => Err(Failure::NoFrames { after: limit }),
     }
@@ -170,7 +171,7 @@ fn start(
     let source = running
         .element("units")?
         .downcast::<gst_app::AppSrc>()
-        .map_err(|_| Failure::Build("\"units\" is not an appsrc".to_owned()))?;
+        .map_err(|_| Fault::wrong_element("units", "appsrc"))?;
     source.set_caps(caps);
     // It queues everything; the caller limits the amount.
     source.set_max_bytes(0);
@@ -198,8 +199,8 @@ pub(super) fn with_colorimetry(caps: &gst::CapsRef) -> gst::Caps {
     caps
 }
 
-fn nothing(source: &str) -> Failure {
-    Failure::Build(format!("{source} gave no data"))
+fn no_data(element: &'static str) -> Failure {
+    Fault::NoData { element: element.into() }.into()
 }
 
 #[cfg(test)]

@@ -22,9 +22,7 @@ pub(super) fn missing(elements: Vec<String>) -> Vec<(String, Option<String>)> {
 pub(super) fn try_all_here() -> Trials {
     let try_one = |name: &'static str| match gst::ElementFactory::find(name) {
         None => Trial::NotInstalled { package: packages::of(name).map(str::to_owned) },
-        Some(_) => {
-            try_encoder(name).map_or_else(|why| Trial::Fails(why.to_string()), |()| Trial::Works)
-        }
+        Some(_) => Trial::from(try_encoder(name)),
     };
     ENCODERS.into_iter().map(|name| (name, try_one(name))).collect()
 }
@@ -34,7 +32,7 @@ pub(super) fn try_all_here() -> Trials {
 /// # Errors
 /// Why it cannot be used.
 pub(super) fn try_encoder(name: &str) -> Result<(), Failure> {
-    let failed = |why: String| Failure::Build(why);
+    let failed = |message: String| Failure::Element { element: name.to_owned(), message };
     let element = gst::ElementFactory::make(name).build();
     let element = element.map_err(|error| failed(error.to_string()))?;
     let opened = element.set_state(gst::State::Ready);

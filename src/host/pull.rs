@@ -33,10 +33,7 @@ pub(super) async fn run(plan: &Plan, pull: &Pull, target: Target, mut stop: Stop
 }
 
 fn start(pull: &Pull, incoming: &Arc<Incoming>) -> Result<Running, Failure> {
-    let line = incoming
-        .plan
-        .pull_line(pull.transport)
-        .map_err(|error| Failure::Build(error.to_string()))?;
+    let line = incoming.plan.pull_line(pull.transport)?;
     debug!("runs: {line}");
     let mut running = Running::build(&line, pull.secrets())?;
     let source = running.element("source")?;

@@ -41,7 +41,7 @@ pub(super) async fn remux(
 }
 
 async fn run(plan: &RemuxPlan) -> Result<(), Failure> {
-    let line = remux_line(plan).map_err(|error| Failure::Build(error.to_string()))?;
+    let line = remux_line(plan)?;
     let mut running = Running::build(&line, Vec::new())?;
     let ended = match running.play() {
         Ok(()) => running.ended().await,

@@ -17,6 +17,7 @@ use super::packages;
 use crate::base::scrub;
 use crate::base::secret::Secret;
 use crate::model::failure::Failure;
+use crate::model::fault::Fault;
 
 /// How long a pipeline may take to send its end of stream.
 const EOS_TIMEOUT: Duration = Duration::from_millis(500);
@@ -39,7 +40,7 @@ pub(super) async fn start_blocking<T: Send + 'static>(
     start: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
     let result = tokio::task::spawn_blocking(start).await;
-    result.unwrap_or_else(|panic| Err(Failure::Build(panic.to_string())))
+    result.map_err(Fault::panic)?
 }
 
 /// The relevant messages of the bus.
@@ -63,15 +64,14 @@ impl Running {
             let package = packages::of(element).map(Into::into);
             return Err(Failure::MissingElement { element: element.to_string(), package });
         }
-        let built = built
-            .map_err(|error| Failure::Build(format!("does not parse as a pipeline: {error}")))?;
+        let built = built.map_err(Fault::line)?;
         let pipeline = match built.downcast::<gst::Pipeline>() {
             Ok(pipeline) => pipeline,
             // A line of one element; others are linked to it later.
             Err(single) => {
                 let pipeline = gst::Pipeline::new();
                 let added = pipeline.add(&single);
-                added.map_err(|error| Failure::Build(error.to_string()))?;
+                added.map_err(Fault::link)?;
                 pipeline
             }
         };
@@ -87,9 +87,7 @@ impl Running {
     /// # Errors
     /// The profile has no element of this name.
     pub(super) fn element(&self, name: &str) -> Result<gst::Element, Failure> {
-        self.pipeline
-            .by_name(name)
-            .ok_or_else(|| Failure::Build(format!("has no element called {name:?}")))
+        self.pipeline.by_name(name).ok_or_else(|| Fault::NoElement { name: name.to_owned() }.into())
     }
 
     pub(super) fn pipeline(&self) -> &gst::Pipeline {
@@ -108,9 +106,7 @@ impl Running {
         }
         Err(match self.events.try_recv() {
             Ok(BusEvent::Failed(failure)) => failure,
-            Ok(BusEvent::End) | Err(_) => {
-                Failure::Build("the pipeline does not start and gives no reason".to_owned())
-            }
+            Ok(BusEvent::End) | Err(_) => Fault::NoReason.into(),
         })
     }
 
@@ -358,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_line_that_does_not_parse_is_refused() {
-        assert!(matches!(build("videotestsrc ! ! fakesink"), Err(Failure::Build(_))));
+        assert!(matches!(build("videotestsrc ! ! fakesink"), Err(Failure::Fault(Fault::Line(_)))));
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ use super::tap::Target;
 use crate::base::time::MediaTime;
 use crate::host::fanout::{Fanout, Frame, Subscription, is_key};
 use crate::model::failure::Failure;
+use crate::model::fault::Fault;
 use crate::model::given::Given;
 use crate::model::unit::{AccessUnit, TrackKind};
 
@@ -75,7 +76,7 @@ impl SharedSource {
     fn new(element: gst::Element, begin: MediaTime, target: Target) -> Result<Self, Failure> {
         let source = element
             .downcast::<gst_app::AppSrc>()
-            .map_err(|_| Failure::Build("\"frames\" is not an appsrc".to_owned()))?;
+            .map_err(|_| Fault::wrong_element("frames", "appsrc"))?;
         Ok(Self { source, target, begin, caps: None, awaiting_key: true })
     }
 

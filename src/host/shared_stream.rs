@@ -18,6 +18,7 @@ use crate::engine::work::Work;
 use crate::host::fanout::{Fanout, Subscription};
 use crate::host::shared_source::{play_from, wait_changed, wait_known};
 use crate::model::failure::Failure;
+use crate::model::fault::Fault;
 use crate::model::given::{Given, Pictures};
 use crate::model::unit::TrackKind;
 use crate::wire::answer::News;
@@ -66,7 +67,7 @@ impl Job {
                 () = stop.requested() => return Failure::Ended,
             };
             let Work::Stream { plan, other_sound } = self.work.borrow_and_update().clone() else {
-                return Failure::Build("the job is not that of a stream".to_owned());
+                return Fault::WrongJob.into();
             };
             let part = Part { plan, media, other_sound };
             let mut end_conditions =
@@ -99,7 +100,7 @@ impl Job {
     /// Encodes the feed's pictures in a pipeline of its own.
     async fn encode(&mut self, part: &Part, end_conditions: &mut EndConditions) -> PartEnd {
         let Some(pictures) = part.media.pictures else {
-            return PartEnd::Failed(Failure::Build("the feed has no video".to_owned()));
+            return PartEnd::Failed(Failure::NoVideo);
         };
         let line = tokio::select! {
             line = self.line(&part.plan, pictures) => line,
@@ -133,9 +134,7 @@ impl Job {
             Pictures::Plain => "",
             Pictures::H264 { .. } => first_decoder()?,
         };
-        let line = plan
-            .encode_line(pictures, decoder, &encoder.element)
-            .map_err(|error| Failure::Build(error.to_string()))?;
+        let line = plan.encode_line(pictures, decoder, &encoder.element)?;
         self.encoding.announce(encoder);
         Ok(line)
     }

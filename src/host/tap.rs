@@ -18,6 +18,7 @@ use crate::base::time::MediaTime;
 use crate::host::fanout::{Fanout, Frame, Plain, Subscription, Writer};
 use crate::media::aac;
 use crate::model::failure::Failure;
+use crate::model::fault::Fault;
 use crate::model::track::AudioInfo;
 use crate::model::unit::{AccessUnit, TrackKind};
 
@@ -83,7 +84,7 @@ pub(super) fn tap(timeline: &Timeline, names: &[&str], target: &Target) -> Resul
         let Some(sink) = pipeline.by_name(name) else { continue };
         let sink = sink
             .downcast::<gst_app::AppSink>()
-            .map_err(|_| Failure::Build(format!("{name:?} is not an appsink")))?;
+            .map_err(|_| Fault::wrong_element(name, "appsink"))?;
         let clock = timeline.clone();
         sink.set_callbacks(match (*name, target) {
             ("plain", Target::Shared(writer, out)) => plain(clock, writer.clone(), Arc::clone(out)),

@@ -14,7 +14,8 @@ use gio::prelude::*;
 use gio::{SocketClient, SocketClientEvent, TlsBackend, TlsCertificateFlags, TlsFileDatabase};
 
 use crate::base::lock::Lock;
-use crate::model::failure::Failure;
+use crate::model::failure::{AuthoritiesError, Failure};
+use crate::model::fault::Message;
 use crate::model::push_url::PushUrl;
 
 /// Debian's list of authorities.
@@ -32,17 +33,20 @@ const EXPLAIN_TIMEOUT_S: u32 = 5;
 /// # Errors
 /// The file cannot be read or holds no certificate.
 pub(super) fn trust(ca: &Path) -> Result<(), Failure> {
-    let wrong = |why: String| Failure::Build(format!("`ca`: {ca:?} {why}"));
-    let pem = read(ca).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    use AuthoritiesError::{Empty, Unreadable, Unusable};
+    let wrong = |error| Failure::Authorities { ca: ca.to_owned(), error };
+    let pem = read(ca).map_err(|error| wrong(Unreadable(Message::of(error))))?;
     let marker = b"-----BEGIN CERTIFICATE-----";
     if !pem.windows(marker.len()).any(|window| window == marker) {
-        return Err(wrong("contains no certificate; use a PEM file".to_owned()));
+        return Err(wrong(Empty));
     }
     let system = fs::read(SYSTEM_AUTHORITIES).unwrap_or_default();
-    let unusable = |why: String| wrong(format!("cannot be used: {why}"));
-    let list = in_memory(&[system, pem].join(&b'\n')).map_err(|why| unusable(why.to_string()))?;
+    let unusable = |why: Message| wrong(Unusable(why));
+    let list = in_memory(&[system, pem].join(&b'\n'));
+    let list = list.map_err(|error| unusable(Message::of(error)))?;
     let path = format!("/proc/self/fd/{}", list.as_raw_fd());
-    let database = TlsFileDatabase::new(path).map_err(|why| unusable(why.message().to_owned()))?;
+    let database =
+        TlsFileDatabase::new(path).map_err(|error| unusable(Message::of(error.message())))?;
     TlsBackend::default().set_default_database(Some(&database));
     // The database may read its file again, so the descriptor stays open.
     let _kept_open = list.into_raw_fd();

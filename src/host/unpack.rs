@@ -18,7 +18,8 @@ use super::tap::{Target, Timeline, tap};
 use crate::base::lock::Lock;
 use crate::engine::plan::{Plan, SourceTrack};
 use crate::engine::supervise::runs::Stop;
-use crate::model::failure::Failure;
+use crate::model::failure::{Content, Failure};
+use crate::model::fault::Fault;
 
 /// Limit of bytes that wait for the demultiplexer; more mean that it is stuck.
 const MAX_QUEUED_BYTES: u64 = 8 << 20;
@@ -41,7 +42,7 @@ pub(super) async fn run(
 }
 
 fn start(incoming: &Arc<Incoming>) -> Result<Running, Failure> {
-    let line = incoming.plan.unpack_line().map_err(|error| Failure::Build(error.to_string()))?;
+    let line = incoming.plan.unpack_line()?;
     debug!("runs: {line}");
     let mut running = Running::build(&line, Vec::new())?;
     let found = running.element("found")?;
@@ -75,8 +76,7 @@ const TIMELESS: [&str; 4] =
 fn detect_timeless(running: &Running, anchor: Arc<Lock<Anchor>>) -> Result<(), Failure> {
     let found = running.element("found")?.downcast::<gst::Bin>();
     let finder = found.ok().and_then(|found| found.by_name("typefind"));
-    let finder =
-        finder.ok_or_else(|| Failure::Build("parsebin has no typefind element".to_owned()))?;
+    let finder = finder.ok_or_else(|| Fault::NoElement { name: "typefind".to_owned() })?;
     finder.connect("have-type", false, move |values| {
         let caps = values.get(2)?.get::<gst::Caps>().ok()?;
         if TIMELESS.contains(&caps.structure(0)?.name().as_str()) {
@@ -138,13 +138,13 @@ async fn push_bytes(
 ) -> Failure {
     let source = match running.element("bytes").map(|bytes| bytes.downcast::<gst_app::AppSrc>()) {
         Ok(Ok(source)) => source,
-        Ok(Err(_)) => return Failure::Build("\"bytes\" is not an appsrc".to_owned()),
+        Ok(Err(_)) => return Fault::wrong_element("bytes", "appsrc").into(),
         Err(failure) => return failure,
     };
     let pushed = async {
         while let Some(bytes) = bytes.recv().await {
             if source.current_level_bytes() > MAX_QUEUED_BYTES {
-                return Failure::Build("no supported container was found in the bytes".to_owned());
+                return Failure::NotFound(Content::Container);
             }
             // On an error the pipeline's bus gives the reason.
             source.push_buffer(gst::Buffer::from_slice(bytes)).ok();

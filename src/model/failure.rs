@@ -1,12 +1,15 @@
 //! Why a pipeline does not run.
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::cause::Cause;
+use crate::model::fault::{Fault, Message, ProfileError};
 
 /// Why a pipeline is not running. Its text is for the log; [`Failure::say`] and
 /// [`Failure::details`] are for people.
@@ -23,8 +26,20 @@ pub enum Failure {
     Element { element: String, message: String },
     /// An element is not installed.
     MissingElement { element: String, package: Option<Cow<'static, str>> },
-    /// The pipeline could not be built.
-    Build(String),
+    /// A fault of livebox or of the installed GStreamer.
+    Fault(Fault),
+    /// No encoder can be used for the stream.
+    NoEncoder(NoEncoder),
+    /// The stream needs video, and its feed has none.
+    NoVideo,
+    /// The push has no URL.
+    NoUrl,
+    /// The bytes contain nothing of this kind.
+    NotFound(Content),
+    /// The certificates in the file of `ca` cannot be used.
+    Authorities { ca: PathBuf, error: AuthoritiesError },
+    /// A job was not done within this time.
+    Late { after: Duration },
     /// The camera does not support the configuration.
     Camera(String),
     /// The file cannot be played.
@@ -41,6 +56,34 @@ pub enum Failure {
     CodecChange,
     /// An operator requested a restart.
     Restart,
+}
+
+/// Why a stream has no encoder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum NoEncoder {
+    #[error("no H.264 encoder works here: {0}; install gstreamer1.0-plugins-ugly for x264enc")]
+    NoneWorks(String),
+    #[error("the encoder {element:?} is asked for, but {why}")]
+    NotThisOne { element: String, why: String },
+}
+
+/// What is searched for in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    Container,
+    Jpeg,
+    Picture,
+}
+
+/// Why certificates cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum AuthoritiesError {
+    #[error("cannot be read")]
+    Unreadable(#[source] Message),
+    #[error("contains no certificate; use a PEM file")]
+    Empty,
+    #[error("cannot be used")]
+    Unusable(#[source] Message),
 }
 
 impl Failure {
@@ -75,8 +118,16 @@ impl Failure {
             Failure::MissingElement { element, package: None } => {
                 format!("the GStreamer element {element:?} is not installed")
             }
-            Failure::Build(what)
-            | Failure::Camera(what)
+            Failure::Fault(fault) => {
+                format!("this is a fault of livebox: {fault}. Please report it")
+            }
+            Failure::NoEncoder(why) => why.to_string(),
+            Failure::NoVideo => "its feed has no video".to_owned(),
+            Failure::NoUrl => "the push has no address: set its `url`".to_owned(),
+            Failure::NotFound(content) => format!("no {content} was found in the bytes"),
+            Failure::Authorities { ca, error } => format!("`ca`: {ca:?} {error}"),
+            Failure::Late { after } => format!("it was not done within {} s", after.as_secs()),
+            Failure::Camera(what)
             | Failure::File(what)
             | Failure::Disk(what)
             | Failure::Command(what)
@@ -95,11 +146,18 @@ impl Failure {
             Failure::MissingElement { element, package: Some(_) } => {
                 Some(format!("needs the GStreamer element {element:?}"))
             }
+            Failure::Fault(_) | Failure::Authorities { .. } => {
+                self.source().map(ToString::to_string)
+            }
             Failure::MissingElement { package: None, .. }
             | Failure::NoFrames { .. }
             | Failure::NothingTaken { .. }
             | Failure::Element { .. }
-            | Failure::Build(_)
+            | Failure::NoEncoder(_)
+            | Failure::NoVideo
+            | Failure::NoUrl
+            | Failure::NotFound(_)
+            | Failure::Late { .. }
             | Failure::Camera(_)
             | Failure::File(_)
             | Failure::Disk(_)
@@ -119,6 +177,55 @@ impl fmt::Display for Failure {
             Some(details) => write!(f, " ({details})"),
             None => Ok(()),
         }
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Failure::Fault(fault) => fault.source(),
+            Failure::Authorities { error, .. } => error.source(),
+            Failure::NoEncoder(_)
+            | Failure::NoVideo
+            | Failure::NoUrl
+            | Failure::NotFound(_)
+            | Failure::Late { .. }
+            | Failure::NoFrames { .. }
+            | Failure::NothingTaken { .. }
+            | Failure::Known { .. }
+            | Failure::Element { .. }
+            | Failure::MissingElement { .. }
+            | Failure::Camera(_)
+            | Failure::File(_)
+            | Failure::Disk(_)
+            | Failure::Command(_)
+            | Failure::Crash(_)
+            | Failure::Ended
+            | Failure::CodecChange
+            | Failure::Restart => None,
+        }
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Failure::Fault(fault)
+    }
+}
+
+impl From<ProfileError> for Failure {
+    fn from(error: ProfileError) -> Self {
+        Failure::Fault(Fault::Profile(error))
+    }
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Content::Container => "supported container",
+            Content::Jpeg => "JPEG",
+            Content::Picture => "picture",
+        })
     }
 }
 
@@ -157,6 +264,16 @@ mod tests {
         let (say, details) = (failure.say(), failure.details());
         assert!(say.ends_with("Install it: sudo apt install gstreamer1.0-alsa"), "{say}");
         assert_eq!(details.unwrap(), "needs the GStreamer element \"alsasrc\"");
+    }
+
+    #[test]
+    fn a_fault_is_said_with_its_cause_in_the_details_and_the_log() {
+        let (profile, slot) = ("x264enc".to_owned(), "gop".to_owned());
+        let failure = Failure::from(ProfileError::Unfilled { profile, slot });
+        let cause = r#"profile "x264enc" needs a value for "gop""#;
+        let say = "This is a fault of livebox: its profile cannot be filled in. Please report it";
+        assert_eq!((&*failure.say(), failure.details()), (say, Some(cause.to_owned())));
+        assert!(failure.to_string().ends_with(&format!(" ({cause})")), "{failure}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 pub mod cause;
 pub mod failure;
+pub mod fault;
 pub mod given;
 pub mod ids;
 pub mod picture;

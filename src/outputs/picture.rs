@@ -19,6 +19,7 @@ use crate::engine::process::render;
 use crate::hub::{Past, Piece, Read, Reader};
 use crate::media::packager::Init;
 use crate::model::failure::Failure;
+use crate::model::fault::Fault;
 use crate::model::ids::StreamName;
 use crate::model::picture::Format;
 
@@ -77,13 +78,8 @@ pub enum PictureError {
     #[error("the stream's content cannot be decoded to a picture: {0}")]
     NotUnderstood(Failure),
     #[error(transparent)]
-    Failed(#[from] FailureError),
+    Failed(#[from] Failure),
 }
-
-/// A failure as an error.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{0}")]
-pub struct FailureError(pub Failure);
 
 fn extent(reach: Option<Duration>) -> String {
     match reach {
@@ -304,8 +300,8 @@ impl Pictures {
             insert(&cache, name, Cached { request, head, bytes: bytes.clone() });
             Ok(bytes)
         });
-        let made = making.await.unwrap_or_else(|panic| Err(Failure::Build(panic.to_string())));
-        made.map_err(|failure| PictureError::Failed(FailureError(failure)))
+        let made = making.await.unwrap_or_else(|panic| Err(Fault::panic(panic).into()));
+        made.map_err(PictureError::Failed)
     }
 
     /// The cached picture for `request` of a frame not older than `not_before`.
@@ -364,7 +360,7 @@ impl Backlog {
         };
         let silence = Failure::NoFrames { after: QUEUE_TIMEOUT };
         let waited = tokio::time::timeout(QUEUE_TIMEOUT, first).await;
-        waited.map_err(|_| PictureError::Failed(FailureError(silence)))
+        waited.map_err(|_| PictureError::Failed(silence))
     }
 
     fn add(&mut self, read: Read) {

@@ -6,4 +6,4 @@ mod library;
 mod text;
 
 pub use library::{Kind, names, profile};
-pub use text::{Profile, ProfileError, Slot};
+pub use text::{Profile, Slot};

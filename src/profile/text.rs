@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use crate::model::fault::ProfileError;
+
 /// A parsed profile.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
@@ -41,20 +43,6 @@ enum Condition {
     Always,
     Filled(String),
     NotFilled(String),
-}
-
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum ProfileError {
-    #[error("there is no profile {profile:?}; the profiles are {known}")]
-    Unknown { profile: String, known: String },
-    #[error("profile {profile:?} line {line}: {what}")]
-    Form { profile: String, line: usize, what: String },
-    #[error("profile {profile:?} has no slot {slot:?}")]
-    UnknownSlot { profile: String, slot: String },
-    #[error("profile {profile:?} needs a value for {slot:?}")]
-    Unfilled { profile: String, slot: String },
-    #[error("profile {profile:?} cannot take {value:?} for {slot:?}")]
-    WrongType { profile: String, slot: String, value: String },
 }
 
 impl Profile {

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{render, word};
+use crate::model::fault::ProfileError;
 use crate::model::unit::TrackKind;
-use crate::profile::{Kind, ProfileError, Slot};
+use crate::profile::{Kind, Slot};
 
 /// Bytes of the index (`moov`) for a video frame, with its size and duration, and for an audio
 /// frame, as all have the same duration. If it is too little, the muxer uses a temporary file.

@@ -6,9 +6,10 @@ use super::{
 };
 use crate::base::units::Size;
 use crate::config::settings::{FeedAudio, Source, Transport};
+use crate::model::fault::ProfileError;
 use crate::model::given::Pictures;
 use crate::model::unit::TrackKind;
-use crate::profile::{self, Kind, ProfileError, Slot};
+use crate::profile::{self, Kind, Slot};
 
 /// A track of an RTSP server or of a byte feed, and the profile that reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -37,7 +37,7 @@ impl Encoders {
     /// Chooses the encoder for the stream of `plan` and sends the choice to `run`.
     pub(super) async fn send_choice(&self, run: &FamilyRun, plan: &Plan) {
         let chosen = choose_for(plan.size(), &plan.stream.encoder, self.trials().await);
-        let chosen = chosen.map_err(|error| Failure::Build(error.to_string()));
+        let chosen = chosen.map_err(Failure::NoEncoder);
         run.send(Order::Encoder(chosen), Bytes::new()).await;
     }
 
@@ -61,9 +61,7 @@ async fn try_all() -> Trials {
     for name in ENCODERS {
         let trial = match missing.iter().find(|(missing, _)| missing == name) {
             Some((_, package)) => Trial::NotInstalled { package: package.clone() },
-            None => try_encoder(name)
-                .await
-                .map_or_else(|why| Trial::Fails(why.to_string()), |()| Trial::Works),
+            None => Trial::from(try_encoder(name).await),
         };
         trials.push((name, trial));
     }
@@ -94,16 +92,14 @@ async fn check_candidates() -> Result<Elements, Failure> {
     let (mut host, _input) = Host::start("encoders", job).await?;
     let answer = tokio::time::timeout(READ_PLUGINS_TIMEOUT, host.next()).await;
     host.end().await;
-    let (elements, _) = answer.map_err(|_| late())??;
+    let (elements, _) = answer.map_err(|_| Failure::Late { after: READ_PLUGINS_TIMEOUT })??;
     Ok(elements)
 }
 
 /// Opens the encoder `element` briefly.
 async fn try_encoder(element: &str) -> Result<(), Failure> {
     let job = TryEncoder { element: element.to_owned() };
-    Host::run(element, job, Vec::new(), TRIAL_TIMEOUT, late()).await.map(drop)
-}
-
-fn late() -> Failure {
-    Failure::Build("the driver does not answer".to_owned())
+    Host::run(element, job, Vec::new(), TRIAL_TIMEOUT, Failure::Late { after: TRIAL_TIMEOUT })
+        .await
+        .map(drop)
 }

@@ -17,6 +17,7 @@ use crate::base::lock::Lock;
 use crate::config::settings::Feed;
 use crate::engine::work::Work;
 use crate::model::failure::Failure;
+use crate::model::fault::Fault;
 use crate::wire::answer::{News, RunNews};
 use crate::wire::job::{self, Foreign};
 use crate::wire::{Order, ToHost};
@@ -247,5 +248,5 @@ impl std::fmt::Debug for Runs {
 }
 
 fn encoded(work: &Work) -> Result<Bytes, Failure> {
-    work.encode().map(Bytes::from).map_err(|error| Failure::Build(error.to_string()))
+    work.encode().map(Bytes::from).map_err(|error| Fault::unsent_job(error).into())
 }

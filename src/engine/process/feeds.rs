@@ -20,6 +20,7 @@ use crate::engine::work::Work;
 use crate::hub;
 use crate::hub::bytes::{Begin, ByteRing, Read, Reader};
 use crate::model::failure::Failure;
+use crate::model::fault::Fault;
 use crate::model::status::Encoder;
 use crate::wire::Order;
 
@@ -218,7 +219,7 @@ impl Pipeline for CapturePipeline {
 impl CaptureJob {
     async fn run(self, run: Run, events: mpsc::Sender<Event>, mut stop: Stop) -> Failure {
         let Some(plan) = lead(&self.plans) else {
-            return Failure::Build("the feed has no stream".to_owned());
+            return Fault::NoPlan.into();
         };
         self.feed.begin_run();
         let first_frame = || FirstFrame::new(run, events.clone());
@@ -260,7 +261,7 @@ impl CaptureJob {
         mut stop: Stop,
     ) -> Failure {
         let Some(mut base) = first(&mut plans) else {
-            return Failure::Build("the feed that it is made from has no stream".to_owned());
+            return Fault::NoPlan.into();
         };
         let mut work =
             Work::Made { plan: plan.clone(), base: Box::new(base.borrow_and_update().clone()) };

@@ -40,6 +40,7 @@ use crate::engine::process::stderr::log_stderr;
 use crate::engine::process::stderr_tail::StderrTail;
 use crate::media::packager::Chunk;
 use crate::model::failure::Failure;
+use crate::model::fault::Fault;
 use crate::model::unit::TrackKind;
 use crate::wire::answer::{Done, Nothing};
 use crate::wire::job::{Job, JobKind};
@@ -157,7 +158,7 @@ impl<A: DeserializeOwned> Host<A> {
         let job = ToHost::Job { job, memory: limits::memory(), began_ns: MediaTime::began_ns() };
         match input.send(&job, Bytes::new()).await {
             Err(error) if error.kind() == ErrorKind::InvalidInput => {
-                Err(Failure::Build(error.to_string()))
+                Err(Fault::unsent_job(error).into())
             }
             Ok(()) | Err(_) => Ok((host, input)),
         }

@@ -20,6 +20,7 @@ use crate::engine::supervise::supervisor::{LastCount, Pipeline, RunProgress};
 use crate::hub::{self, Piece, Reader, Stills};
 use crate::media::packager::Init;
 use crate::model::failure::Failure;
+use crate::model::fault::Fault;
 use crate::wire::answer::Picture;
 use crate::wire::job::Mjpeg;
 
@@ -97,7 +98,7 @@ impl Attempt {
             () = stream.wait_retired() => return self.removed(),
         };
         let Some(begin) = first.units.first().map(|unit| unit.dts) else {
-            return Failure::Build("the stream gave an empty chunk".to_owned());
+            return Fault::EmptyChunk.into();
         };
         let host_name = format!("mjpeg {}", stream.name());
         let (mut host, input) = match Host::start(&host_name, self.job(&init, begin)).await {

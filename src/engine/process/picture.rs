@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::host::Host;
 use crate::engine::process::bytes::Viewer;
 use crate::media::jpeg::Finder;
-use crate::model::failure::Failure;
+use crate::model::failure::{Content, Failure};
 use crate::model::picture::Format;
 use crate::wire::answer::{Done, Extracted};
 use crate::wire::job::{self, JobKind};
@@ -115,7 +115,7 @@ async fn jpeg(viewer: &mut Viewer) -> Result<Still, NoStill> {
             return Ok(Still { caps: JPEG.to_owned(), data });
         }
     }
-    Err(NoStill::NotUnderstood(Failure::Build("no JPEG was found in the bytes".to_owned())))
+    Err(NoStill::NotUnderstood(Failure::NotFound(Content::Jpeg)))
 }
 
 async fn extract_in_host(viewer: &mut Viewer, caps: Option<&str>) -> Result<Still, NoStill> {
@@ -145,8 +145,7 @@ async fn extract_in_host(viewer: &mut Viewer, caps: Option<&str>) -> Result<Stil
         Ok((Extracted::Picture { caps }, data)) => Ok(Still { caps, data }),
         Ok((Extracted::NoVideo, _)) => Err(NoStill::NoVideo),
         Ok((Extracted::NotUnderstood(Failure::Ended), _)) if searched > MAX_SEARCHED_BYTES => {
-            let message = "no picture was found in the bytes";
-            Err(NoStill::NotUnderstood(Failure::Build(message.to_owned())))
+            Err(NoStill::NotUnderstood(Failure::NotFound(Content::Picture)))
         }
         Ok((Extracted::NotUnderstood(Failure::Ended), _)) => Err(NoStill::Ended(cause)),
         Ok((Extracted::NotUnderstood(failure), _)) => Err(NoStill::NotUnderstood(failure)),

@@ -21,6 +21,7 @@ use crate::engine::supervise::supervisor::{LastCount, Pipeline, RunProgress};
 use crate::hub::{self, Measured, Piece, Reader};
 use crate::media::flv::{Audio, Metadata};
 use crate::model::failure::Failure;
+use crate::model::fault::Fault;
 use crate::model::ids::PushName;
 use crate::model::push_url::PushUrl;
 use crate::model::track::Tracks;
@@ -79,7 +80,7 @@ impl PushPipeline {
 impl Pipeline for PushPipeline {
     fn start(&mut self, run: Run, events: mpsc::Sender<Event>) {
         let Some(destination) = self.destination.borrow().clone() else {
-            let failure = Failure::Build("the push has no URL".to_owned());
+            let failure = Failure::NoUrl;
             events.try_send(Event::Ended(run, failure)).ok();
             return;
         };
@@ -169,11 +170,8 @@ impl Attempt {
 
     fn job(&self, tracks: &Tracks, measured: Measured, first: &Piece) -> Result<Push, Failure> {
         let Destination { url, key, ca, audio, nominal, .. } = &self.destination;
-        let begin = first.units.first().map(|unit| unit.dts);
-        let begin =
-            begin.ok_or_else(|| Failure::Build("the stream gave an empty chunk".to_owned()))?;
-        let line = push_line(*audio, tracks.audio.is_some())
-            .map_err(|error| Failure::Build(error.to_string()))?;
+        let begin = first.units.first().map(|unit| unit.dts).ok_or(Fault::EmptyChunk)?;
+        let line = push_line(*audio, tracks.audio.is_some())?;
         let metadata = metadata(tracks, *audio, measured, *nominal);
         Ok(Push {
             line,

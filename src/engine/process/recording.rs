@@ -35,6 +35,6 @@ pub async fn finish_recording(remux: Remux) -> Result<(), Failure> {
     let megabytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
     let limit = FINISH_TIMEOUT + FINISH_TIMEOUT_PER_MEGABYTE.saturating_mul(megabytes);
     let job = FinishRecording { from, to, through, expected };
-    let late = Failure::Build("the recording was not finished in time".to_owned());
+    let late = Failure::Late { after: limit };
     Host::run("recording", job, Vec::new(), limit, late).await.map(drop)
 }

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::task::JoinError;
 
-use super::{DEFAULT_REQUEST, FailureError, PictureError, PictureRequest, Pictures, QUEUE_TIMEOUT};
+use super::{DEFAULT_REQUEST, PictureError, PictureRequest, Pictures, QUEUE_TIMEOUT};
 use crate::engine::first_frame::MAX_FAILED_RUNS;
 use crate::engine::process::bytes::Stream;
 use crate::engine::process::{NoStill, Still, extract, render_still};
 use crate::model::failure::Failure;
+use crate::model::fault::Fault;
 
 /// Byte streams that are searched for a picture at once.
 pub(super) const MAX_EXTRACTIONS: usize = 8;
@@ -39,7 +41,7 @@ impl Pictures {
             drop(permit);
             found
         });
-        let found = found.await.unwrap_or_else(|panic| Err(failed(panic.to_string())))?;
+        let found = found.await.unwrap_or_else(|panic| Err(panicked(panic)))?;
         if let Some(jpeg) = found.as_jpeg().filter(|_| request == DEFAULT_REQUEST) {
             return Ok(jpeg);
         }
@@ -52,14 +54,14 @@ impl Pictures {
         match made.await {
             Ok(Ok(picture)) => Ok(picture),
             Ok(Err(failure @ Failure::Element { .. })) => Err(PictureError::NotUnderstood(failure)),
-            Ok(Err(failure)) => Err(PictureError::Failed(FailureError(failure))),
-            Err(panic) => Err(failed(panic.to_string())),
+            Ok(Err(failure)) => Err(PictureError::Failed(failure)),
+            Err(panic) => Err(panicked(panic)),
         }
     }
 }
 
-fn failed(why: String) -> PictureError {
-    PictureError::Failed(FailureError(Failure::Build(why)))
+fn panicked(error: JoinError) -> PictureError {
+    PictureError::Failed(Fault::panic(error).into())
 }
 
 async fn extract_still(stream: &Stream, content_type: &str) -> Result<Still, PictureError> {
@@ -78,7 +80,7 @@ async fn extract_still(stream: &Stream, content_type: &str) -> Result<Still, Pic
         NoStill::NotUnderstood(failure) => PictureError::NotUnderstood(failure),
         NoStill::Ended(cause) => {
             let cause = stream.cause().or(cause).unwrap_or(Failure::Ended);
-            PictureError::Failed(FailureError(cause))
+            PictureError::Failed(cause)
         }
     })
 }

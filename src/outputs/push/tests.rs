@@ -107,7 +107,7 @@ async fn a_receiver_that_takes_nothing_is_left_and_tried_again() {
     pass(Duration::from_secs(8)).await;
     assert_eq!(setup.receiver.starts().len(), 2, "it is stuck after five seconds");
     let failure = setup.push.status(now()).last_failure;
-    assert_eq!(failure, Some(Failure::NoFrames { after: Duration::from_secs(5) }));
+    assert_eq!(failure, Some(Failure::NothingTaken { after: Duration::from_secs(5) }));
 
     setup.receiver.set(Behaviour::Works);
     pass(Duration::from_secs(1)).await;

@@ -196,7 +196,7 @@ fn failing(times: u32, now: Instant) -> Lifecycle {
     for time in 1..=times {
         let run = life.run();
         let cause = if time == 1 { "the key is wrong" } else { "connection reset" };
-        life.on(Event::Ended(run, Failure::Build(cause.to_owned())), now);
+        life.on(Event::Ended(run, Failure::Command(cause.to_owned())), now);
         if time < times {
             life.on(Event::Tick, life.deadline().unwrap());
         }
