@@ -53,6 +53,18 @@ impl State {
         }
     }
 
+    /// The time to the next attempt, if one is due.
+    pub fn retry_in(&self) -> Option<Duration> {
+        match self {
+            State::Waiting { retry_in, .. } => Some(*retry_in),
+            State::Idle
+            | State::Starting
+            | State::Live { .. }
+            | State::Stopping
+            | State::Ended { .. } => None,
+        }
+    }
+
     /// Why it does not run, if it does not because of a failure.
     pub fn cause(&self) -> Option<&Failure> {
         match self {

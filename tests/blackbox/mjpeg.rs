@@ -99,7 +99,7 @@ fn all_viewers_share_one_decoder_which_ends_with_the_last_of_them() {
     }
     assert_eq!(livebox.log().count("MJPEG of camera is live"), 1);
     assert!(threads(&livebox) <= with_one + 2, "{} threads, {with_one}", threads(&livebox));
-    assert_eq!(livebox.get("/stat.json").json()["feeds"][0]["readers"], 20);
+    assert_eq!(livebox.get("/stat.json").json()["feeds"][0]["viewers"], 20);
 
     drop(viewers);
 

@@ -66,7 +66,7 @@ fn assert_stays_live(livebox: &Livebox) {
     seen.assert_time_goes_forward();
     let stat: Value = livebox.get("/stat.json").json();
     let stream = &stat["streams"][0];
-    assert!(stream["dropped"].as_u64() > Some(0), "{stream}");
+    assert!(stream["dropped_before_encoder"].as_u64() > Some(0), "{stream}");
     let shown = stream["fps"].as_f64().expect("it is live");
     assert!(shown < 50.0, "{shown} pictures a second are shown, 60 are asked for");
     livebox.log().wait_for("the encoder is too slow; frames are dropped", LIMIT);

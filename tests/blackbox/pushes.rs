@@ -30,7 +30,7 @@ fn a_running_push_tells_its_bytes_rate_and_whether_the_stream_is_fit() {
     });
 
     assert_eq!((&push["state"], &push["wanted"]), (&json!("live"), &json!(true)));
-    assert_eq!((&push["drops"], &push["last_error"]), (&json!(0), &Value::Null));
+    assert_eq!((&push["dropped"], &push["last_error"]), (&json!(0), &Value::Null));
     assert!(push["bytes"].as_u64() > Some(10_000), "{push}");
     let fitness = &push["preflight"];
     assert_eq!((&fitness["width"], &fitness["height"]), (&json!(640), &json!(360)));

@@ -57,9 +57,9 @@ fn the_numbers_of_page_programs_and_prometheus_go_with_what_happens() {
         serde_json::from_str(&livebox.http().get("/stat.json").text()).expect("it is JSON")
     };
     let before = stat();
-    assert_eq!(before["schema"], 2);
+    assert_eq!(before["schema"], 3);
     assert_eq!(before["feeds"][0]["running"], false);
-    assert_eq!(before["totals"]["clients"], 0);
+    assert_eq!(before["totals"]["viewers"], 0);
 
     let watching = Client::connect(livebox.rtsp_port(), "/camera").play();
     let seen = wait::until("bytes are counted", LIMIT, || {
@@ -70,11 +70,11 @@ fn the_numbers_of_page_programs_and_prometheus_go_with_what_happens() {
     let stream = &seen["streams"][0];
     assert_eq!(seen["feeds"][0]["running"], true);
     assert_eq!(stream["state"], "live");
-    assert_eq!(stream["clients"], 1);
+    assert_eq!(stream["viewers"], 1);
     assert_eq!((&stream["width"], &stream["height"]), (&640.into(), &360.into()));
     assert!(stream["newest_frame_age_s"].as_f64() < Some(20.0), "{stream}");
     assert!(stream["bytes_in"].as_u64() > Some(50_000), "{stream}");
-    assert!(stream.get("client_list").is_none(), "addresses are nobody's business");
+    assert!(stream.get("viewer_list").is_none(), "addresses are nobody's business");
     let metrics = livebox.http().get("/metrics").text();
     assert_eq!(value_of(&metrics, "livebox_stream_live{stream=\"camera\"}"), 1.0);
     assert_eq!(value_of(&metrics, "livebox_stream_readers{stream=\"camera\"}"), 1.0);
@@ -130,7 +130,7 @@ fn the_numbers_are_what_their_description_says() {
     assert_eq!(stat["schema"], schema["properties"]["schema"]["const"]);
     let why = &stat["feeds"][1]["ends"][0]["reason"];
     assert_eq!(why, "The command failed with exit status 1");
-    assert_eq!(stat["streams"][0]["client_list"][0]["way"], "rtsp");
+    assert_eq!(stat["streams"][0]["viewer_list"][0]["way"], "rtsp");
     let page = livebox.get("/stat").text();
     assert!(page.contains("The command failed with exit status 1"), "{page}");
     drop(watching);

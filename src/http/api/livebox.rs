@@ -227,3 +227,8 @@ async fn multipart_fields(
     }
     Ok(fields)
 }
+
+/// Rounds to one decimal.
+pub(super) fn tenths(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
+}

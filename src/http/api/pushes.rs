@@ -5,7 +5,7 @@ use std::time::Instant;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
-use super::livebox::{answer, changed};
+use super::livebox::{answer, changed, tenths};
 use crate::base::time::now;
 use crate::http::access::Caller;
 use crate::http::error::ApiError;
@@ -35,7 +35,7 @@ struct Shown {
     /// Bits per second over the last five seconds.
     bitrate: u64,
     /// Frames dropped because the receiver was too slow.
-    drops: u64,
+    dropped: u64,
     restarts: u32,
     /// The first of the current failures; reset after ten seconds live.
     first_error: Option<String>,
@@ -103,13 +103,13 @@ pub(in crate::http) async fn retry(
 
 fn shown(push: &Push, now: Instant) -> Shown {
     let status = push.status(now);
-    let (live_seconds, next_retry_seconds) = match &status.state {
-        status::State::Live { since } => (Some(tenths(since.as_secs_f64())), None),
-        status::State::Waiting { retry_in, .. } => (None, Some(tenths(retry_in.as_secs_f64()))),
+    let live_seconds = match &status.state {
+        status::State::Live { since } => Some(tenths(since.as_secs_f64())),
         status::State::Idle
         | status::State::Starting
+        | status::State::Waiting { .. }
         | status::State::Stopping
-        | status::State::Ended { .. } => (None, None),
+        | status::State::Ended { .. } => None,
     };
     Shown {
         name: status.name.to_string(),
@@ -122,13 +122,13 @@ fn shown(push: &Push, now: Instant) -> Shown {
         live_seconds,
         bytes: status.bytes_out,
         bitrate: status.bitrate,
-        drops: status.lost,
+        dropped: status.lost,
         restarts: status.past.restarts,
         first_error: status.first_failure.as_ref().map(Failure::say),
         first_error_details: status.first_failure.as_ref().and_then(Failure::details),
         last_error: status.last_failure.as_ref().map(Failure::say),
         last_error_details: status.last_failure.as_ref().and_then(Failure::details),
-        next_retry_seconds,
+        next_retry_seconds: status.state.retry_in().map(|delay| tenths(delay.as_secs_f64())),
         preflight: fitness(push.preflight()),
     }
 }
@@ -145,8 +145,4 @@ fn fitness(found: Preflight) -> Fitness {
         stream_has_audio: found.has_audio,
         advice: found.advice,
     }
-}
-
-fn tenths(number: f64) -> f64 {
-    (number * 10.0).round() / 10.0
 }

@@ -7,7 +7,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
-use super::livebox::{answer, changed};
+use super::livebox::{answer, changed, tenths};
 use crate::base::time::{iso_s, now};
 use crate::http::access::{self, Caller};
 use crate::http::error::ApiError;
@@ -60,6 +60,7 @@ struct Recorded {
     wanted: bool,
     /// `idle`, `starting`, `live`, `stopping`, `waiting`.
     state: &'static str,
+    next_retry_seconds: Option<f64>,
     file: Option<String>,
     last_error: Option<String>,
     last_error_details: Option<String>,
@@ -179,6 +180,7 @@ fn shown_stream(one: &status::Recorded) -> Recorded {
         record: one.plan.clone(),
         wanted: one.wanted,
         state: one.state.word(),
+        next_retry_seconds: one.state.retry_in().map(|delay| tenths(delay.as_secs_f64())),
         file: one.file.clone(),
         last_error: one.last_failure.as_ref().map(Failure::say),
         last_error_details: one.last_failure.as_ref().and_then(Failure::details),

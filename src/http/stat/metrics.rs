@@ -30,7 +30,7 @@ pub(super) fn prometheus(snapshot: &Snapshot) -> String {
         }
     };
     of_streams("livebox_stream_live", "gauge", "Whether frames arrive.", &|s| Some(live(&s.state)));
-    of_streams("livebox_stream_readers", "gauge", "Viewers and pushes.", &|s| {
+    of_streams("livebox_stream_readers", "gauge", "Viewers, with pushes and recordings.", &|s| {
         Some(s.readers as f64)
     });
     of_streams("livebox_stream_sent_bytes_total", "counter", "Bytes sent to viewers.", &|s| {
@@ -51,7 +51,7 @@ pub(super) fn prometheus(snapshot: &Snapshot) -> String {
     of_streams(
         "livebox_stream_lost_frames_total",
         "counter",
-        "Frames that slow readers missed.",
+        "Frames dropped for slow viewers.",
         &|s| Some(s.lost as f64),
     );
     of_streams(

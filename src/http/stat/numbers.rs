@@ -10,7 +10,7 @@ use crate::model::status::{self, Snapshot};
 
 /// Incremented when a field is removed or changes its meaning; fields may be added
 /// at any time.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 
 /// `GET /stat.json`.
 #[derive(Serialize)]
@@ -55,12 +55,12 @@ pub(super) struct Problem<'a> {
 #[derive(Serialize)]
 pub(super) struct Totals {
     /// Bytes sent to viewers.
-    pub(super) client_bytes: u64,
+    pub(super) viewer_bytes: u64,
     /// Bytes received from feeds.
-    pub(super) internal_bytes: u64,
+    pub(super) feed_bytes: u64,
     pub(super) push_bytes: u64,
-    /// Connected readers: viewers and pushes.
-    pub(super) clients: usize,
+    /// Connected viewers, with pushes and recordings.
+    pub(super) viewers: usize,
 }
 
 #[derive(Serialize)]
@@ -69,7 +69,8 @@ pub(super) struct Feed<'a> {
     pub(super) mode: &'a str,
     pub(super) running: bool,
     pub(super) state: &'static str,
-    pub(super) readers: usize,
+    pub(super) next_retry_seconds: Option<f64>,
+    pub(super) viewers: usize,
     /// Encoded bytes received from it.
     pub(super) bytes: u64,
     pub(super) restarts: u32,
@@ -85,8 +86,8 @@ pub(super) struct Stream<'a> {
     pub(super) feed: &'a str,
     /// `idle`, `starting`, `live`, `stopping`, `waiting`.
     pub(super) state: &'static str,
-    pub(super) next_retry_s: Option<f64>,
-    pub(super) clients: usize,
+    pub(super) next_retry_seconds: Option<f64>,
+    pub(super) viewers: usize,
     /// Bytes sent to viewers since the start of the service.
     pub(super) bytes: u64,
     pub(super) bytes_in: u64,
@@ -94,10 +95,10 @@ pub(super) struct Stream<'a> {
     pub(super) bitrate: Option<u64>,
     pub(super) fps: Option<f64>,
     pub(super) frames: u64,
-    /// Frames that slow readers missed.
-    pub(super) lost: u64,
-    /// Frames dropped before the encoder because it was too slow.
+    /// Frames dropped for slow viewers.
     pub(super) dropped: u64,
+    /// Frames dropped before the encoder because it was too slow.
+    pub(super) dropped_before_encoder: u64,
     /// Frames dropped because they were damaged.
     pub(super) malformed: u64,
     pub(super) restarts: u32,
@@ -111,7 +112,7 @@ pub(super) struct Stream<'a> {
     pub(super) encoder: Option<&'a str>,
     /// Only if `pages.clients` is on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) client_list: Option<Vec<Client>>,
+    pub(super) viewer_list: Option<Vec<Viewer>>,
 }
 
 /// A byte stream.
@@ -122,12 +123,12 @@ pub(super) struct ByteStream<'a> {
     pub(super) feed: Option<&'a str>,
     pub(super) content_type: &'a str,
     pub(super) state: &'static str,
-    pub(super) next_retry_s: Option<f64>,
-    pub(super) clients: usize,
+    pub(super) next_retry_seconds: Option<f64>,
+    pub(super) viewers: usize,
     /// Bytes sent to viewers since the start of the service.
     pub(super) bytes: u64,
-    /// Bytes that slow viewers missed.
-    pub(super) lost_bytes: u64,
+    /// Bytes dropped for slow viewers.
+    pub(super) dropped_bytes: u64,
     pub(super) restarts: u32,
     pub(super) ends: Vec<End>,
     pub(super) last_error: Option<String>,
@@ -144,7 +145,7 @@ pub(super) struct End {
 }
 
 #[derive(Serialize)]
-pub(super) struct Client {
+pub(super) struct Viewer {
     pub(super) address: String,
     pub(super) way: &'static str,
     pub(super) since_s: u64,
@@ -155,10 +156,10 @@ pub(super) struct Push<'a> {
     pub(super) name: &'a str,
     pub(super) stream: &'a str,
     pub(super) state: &'static str,
-    pub(super) next_retry_s: Option<f64>,
+    pub(super) next_retry_seconds: Option<f64>,
     pub(super) bytes: u64,
     pub(super) bitrate: u64,
-    pub(super) lost: u64,
+    pub(super) dropped: u64,
     pub(super) restarts: u32,
     pub(super) ends: Vec<End>,
     pub(super) first_error: Option<String>,
@@ -167,7 +168,7 @@ pub(super) struct Push<'a> {
     pub(super) last_error_details: Option<String>,
 }
 
-pub(super) fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
+pub(super) fn stat(snapshot: &Snapshot, shows_addresses: bool) -> Stat<'_> {
     let Snapshot {
         service,
         feeds: shared,
@@ -181,12 +182,12 @@ pub(super) fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
     let of_bytes =
         |count: fn(&status::ByteStream) -> u64| byte_streams.iter().map(count).sum::<u64>();
     let totals = Totals {
-        client_bytes: streams.iter().map(|stream| stream.bytes_out).sum::<u64>()
+        viewer_bytes: streams.iter().map(|stream| stream.bytes_out).sum::<u64>()
             + of_bytes(|stream| stream.bytes_out),
-        internal_bytes: streams.iter().map(|stream| stream.bytes_in).sum::<u64>()
+        feed_bytes: streams.iter().map(|stream| stream.bytes_in).sum::<u64>()
             + byte_feeds.iter().map(|feed| feed.bytes).sum::<u64>(),
         push_bytes: pushes.iter().map(|push| push.bytes_out).sum(),
-        clients: streams.iter().map(|stream| stream.readers).sum::<usize>()
+        viewers: streams.iter().map(|stream| stream.readers).sum::<usize>()
             + byte_streams.iter().map(|stream| stream.readers).sum::<usize>(),
     };
     Stat {
@@ -200,7 +201,7 @@ pub(super) fn stat(snapshot: &Snapshot, shows_clients: bool) -> Stat<'_> {
         memory_bytes: service.memory,
         totals,
         feeds: feeds(streams, shared).into_iter().chain(byte_feeds.iter().map(byte_feed)).collect(),
-        streams: streams.iter().map(|one| stream(one, shows_clients)).collect(),
+        streams: streams.iter().map(|one| stream(one, shows_addresses)).collect(),
         byte_streams: byte_streams.iter().map(byte_stream).collect(),
         pushes: pushes.iter().map(push).collect(),
         recordings: super::recordings::numbers(recordings),
@@ -214,7 +215,7 @@ fn feeds<'a>(streams: &'a [status::Stream], shared: &'a [status::Feed]) -> Vec<F
     let mut feeds: Vec<Feed<'_>> = Vec::new();
     for stream in streams {
         if let Some(feed) = feeds.iter_mut().find(|feed| feed.name == stream.feed.as_str()) {
-            feed.readers += stream.readers;
+            feed.viewers += stream.readers;
             feed.bytes += stream.bytes_in;
             continue;
         }
@@ -227,7 +228,8 @@ fn feeds<'a>(streams: &'a [status::Stream], shared: &'a [status::Feed]) -> Vec<F
             mode: &stream.mode,
             running: is_running(state),
             state: state.word(),
-            readers: stream.readers,
+            next_retry_seconds: next_retry(state),
+            viewers: stream.readers,
             bytes: stream.bytes_in,
             restarts: past.restarts,
             ends: ends(past),
@@ -252,7 +254,8 @@ fn feed_without_video_stream<'a>(feed: &'a status::Feed, streams: &[status::Stre
         mode: &feed.mode,
         running: is_running(&feed.state),
         state: feed.state.word(),
-        readers: of_feed.map(|stream| stream.readers).sum(),
+        next_retry_seconds: next_retry(&feed.state),
+        viewers: of_feed.map(|stream| stream.readers).sum(),
         bytes: 0,
         restarts: feed.past.restarts,
         ends: ends(&feed.past),
@@ -267,7 +270,8 @@ fn byte_feed(feed: &status::ByteFeed) -> Feed<'_> {
         mode: &feed.mode,
         running: is_running(&feed.state),
         state: feed.state.word(),
-        readers: feed.readers,
+        next_retry_seconds: next_retry(&feed.state),
+        viewers: feed.readers,
         bytes: feed.bytes,
         restarts: feed.past.restarts,
         ends: ends(&feed.past),
@@ -289,9 +293,9 @@ fn ends(past: &status::Past) -> Vec<End> {
     past.ends.iter().map(end).collect()
 }
 
-fn stream(stream: &status::Stream, shows_clients: bool) -> Stream<'_> {
+fn stream(stream: &status::Stream, shows_addresses: bool) -> Stream<'_> {
     let picture = stream.picture.as_ref();
-    let client = |client: &status::Client| Client {
+    let client = |client: &status::Client| Viewer {
         address: client.address.to_string(),
         way: client.way,
         since_s: client.since.as_secs(),
@@ -301,15 +305,15 @@ fn stream(stream: &status::Stream, shows_clients: bool) -> Stream<'_> {
         url: &stream.url,
         feed: stream.feed.as_str(),
         state: stream.state.word(),
-        next_retry_s: next_retry(&stream.state),
-        clients: stream.readers,
+        next_retry_seconds: next_retry(&stream.state),
+        viewers: stream.readers,
         bytes: stream.bytes_out,
         bytes_in: stream.bytes_in,
         bitrate: stream.bitrate,
         fps: stream.fps.map(hundredths),
         frames: stream.frames,
-        lost: stream.lost,
-        dropped: stream.dropped,
+        dropped: stream.lost,
+        dropped_before_encoder: stream.dropped,
         malformed: stream.malformed,
         restarts: stream.past.restarts,
         ends: ends(&stream.past),
@@ -320,7 +324,7 @@ fn stream(stream: &status::Stream, shows_clients: bool) -> Stream<'_> {
         height: picture.map(|picture| picture.height),
         codecs: picture.map(|picture| picture.codecs.as_str()),
         encoder: stream.encoder.as_ref().map(|encoder| encoder.element.as_str()),
-        client_list: shows_clients.then(|| stream.clients.iter().map(client).collect()),
+        viewer_list: shows_addresses.then(|| stream.clients.iter().map(client).collect()),
     }
 }
 
@@ -331,10 +335,10 @@ fn byte_stream(stream: &status::ByteStream) -> ByteStream<'_> {
         feed: stream.feed.as_ref().map(|feed| feed.as_str()),
         content_type: &stream.content_type,
         state: stream.state.word(),
-        next_retry_s: next_retry(&stream.state),
-        clients: stream.readers,
+        next_retry_seconds: next_retry(&stream.state),
+        viewers: stream.readers,
         bytes: stream.bytes_out,
-        lost_bytes: stream.lost,
+        dropped_bytes: stream.lost,
         restarts: stream.past.restarts,
         ends: ends(&stream.past),
         last_error: stream.last_failure.as_ref().map(Failure::say),
@@ -355,10 +359,10 @@ fn push(push: &status::Push) -> Push<'_> {
         name: push.name.as_str(),
         stream: push.stream.as_str(),
         state: push.state.word(),
-        next_retry_s: next_retry(&push.state),
+        next_retry_seconds: next_retry(&push.state),
         bytes: push.bytes_out,
         bitrate: push.bitrate,
-        lost: push.lost,
+        dropped: push.lost,
         restarts: push.past.restarts,
         ends: ends(&push.past),
         first_error: push.first_failure.as_ref().map(Failure::say),

@@ -4,14 +4,7 @@ use crate::model::status;
 
 /// Seconds until the next attempt, if one is due.
 pub(super) fn next_retry(state: &status::State) -> Option<f64> {
-    match state {
-        status::State::Waiting { retry_in, .. } => Some(hundredths(retry_in.as_secs_f64())),
-        status::State::Idle
-        | status::State::Starting
-        | status::State::Live { .. }
-        | status::State::Ended { .. }
-        | status::State::Stopping => None,
-    }
+    state.retry_in().map(|delay| hundredths(delay.as_secs_f64()))
 }
 
 /// Rounds to two decimals.
