@@ -374,7 +374,7 @@ fn join(stream: &bytes::Stream) -> Result<bytes::Viewer, Failure> {
 fn disk_failure(error: &RecordError) -> Failure {
     Failure::Disk(match error {
         RecordError::Many => error.to_string(),
-        RecordError::Full(_) => "the disk is full".to_owned(),
+        RecordError::Full(_) => "the disk is full. Delete files from it".to_owned(),
         RecordError::NoFolder(folder) => format!("there is no folder {}", folder.display()),
         RecordError::Exists(_) | RecordError::CodecChange(_) => error.to_string(),
         RecordError::Create { source, .. } | RecordError::Write { source, .. } => {
