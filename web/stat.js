@@ -2,6 +2,8 @@
 // Keeps what a page marks with `data-fresh` fresh: asks for the page anew and
 // puts what has changed into the one that is shown. Without it, a reload does.
 
+import { showLocalTimes } from "./time.js";
+
 const EVERY_MS = 2000;
 
 /** Takes over what differs, so that a selection in the rest stays. */
@@ -26,6 +28,7 @@ async function look() {
   if (!document.hidden) {
     const answer = await fetch(location.href, { cache: "no-store" });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    showLocalTimes(page);
     const [shown, fresh] = [document, page].map((one) => one.querySelector("[data-fresh]"));
     // A question that is open must not vanish before it is answered.
     const isAsking = shown?.querySelector("details.ask[open]");
@@ -41,4 +44,5 @@ async function lookAgain() {
   setTimeout(lookAgain, EVERY_MS);
 }
 
+showLocalTimes(document);
 setTimeout(lookAgain, EVERY_MS);

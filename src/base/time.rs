@@ -168,6 +168,14 @@ pub fn iso_s(seconds: u64) -> String {
     stamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// A time for people, UTC: `2026-11-21 01:58:04 UTC`.
+///
+/// `seconds` count from 1970.
+pub fn utc_s(seconds: u64) -> String {
+    let stamp = jiff::Timestamp::from_second(seconds.cast_signed()).unwrap_or_default();
+    stamp.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 /// A time in ISO 8601 with milliseconds, UTC: `2026-11-21T01:58:04.678Z`.
 ///
 /// `ms` are milliseconds since 1970.

@@ -6,6 +6,7 @@ pub(super) mod dashboard;
 pub(super) mod docroot;
 pub(super) mod error_page;
 pub(super) mod flash;
+pub(super) mod moment;
 pub(super) mod recordings;
 
 use std::sync::Arc;

@@ -18,6 +18,7 @@ use self::metrics::prometheus;
 use self::numbers::{Stat, stat};
 use super::access::redact_page;
 use super::error::json;
+use super::pages::moment::Moment;
 use super::pages::{self, Links};
 use crate::base::time::now;
 use crate::base::units::{duration_in_words, rate_in_words, size_in_words};
@@ -40,6 +41,8 @@ struct Page<'a> {
     box_: &'a Snapshot,
     /// Streams of which the caller sees only the name.
     closed: &'a [Closed],
+    started: Moment,
+    time_now: Moment,
     uptime: String,
     /// `/config`, where it is shown.
     config: Option<&'a str>,
@@ -73,6 +76,8 @@ pub(super) async fn page(request: HttpRequest, state: web::Data<State>) -> HttpR
         stat: &stat,
         box_: &snapshot,
         closed: &closed,
+        started: Moment { seconds: snapshot.service.started },
+        time_now: Moment { seconds: snapshot.service.now },
         uptime: duration_in_words(snapshot.service.uptime),
         config: pages.config.as_deref(),
         shows_clients: pages.clients,

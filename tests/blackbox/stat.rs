@@ -194,6 +194,32 @@ fn the_page_keeps_its_numbers_fresh_where_scripts_run() {
 }
 
 #[test]
+fn times_are_in_the_viewers_zone_where_scripts_run_and_in_utc_elsewhere() {
+    let livebox = Livebox::start(CAMERA);
+    let page = livebox.get("/stat").text();
+    assert!(page.contains(" UTC</time>"), "{page}");
+
+    let browser = Browser::start(Scripts::Allowed);
+    browser.move_to_zone("Pacific/Kiritimati");
+    browser.open(&livebox.url("/stat"));
+    // That zone is 14 hours ahead of UTC.
+    let shown = "const time = document.querySelector('.stat time'); \
+                 const local = new Date(time.textContent); \
+                 return Math.round((local - new Date(time.dateTime)) / 1000);";
+    let text = || browser.evaluate("return document.querySelector('.stat time').textContent");
+
+    wait::until("the script has run", LIMIT, || {
+        (!text().to_string().contains("UTC")).then_some(())
+    });
+
+    // The text is read as a time of the browser's zone.
+    assert_eq!(browser.evaluate(shown), 0, "{}", text());
+    let offset =
+        "return new Date(document.querySelector('.stat time').dateTime).getTimezoneOffset()";
+    assert_eq!(browser.evaluate(offset), -14 * 60);
+}
+
+#[test]
 fn what_shows_something_cannot_be_posted_to() {
     let livebox = Livebox::start(CAMERA);
     for path in ["/", "/stat", "/stat.json", "/metrics", "/camera.mp4"] {

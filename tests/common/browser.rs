@@ -95,6 +95,15 @@ impl Browser {
         self.command("goog/cdp/execute", &command);
     }
 
+    /// Has the time zone `zone`, such as `Asia/Tokyo`.
+    pub fn move_to_zone(&self, zone: &str) {
+        let params = json!({"timezoneId": zone});
+        self.command(
+            "goog/cdp/execute",
+            &json!({"cmd": "Emulation.setTimezoneOverride", "params": params}),
+        );
+    }
+
     /// Prefers `light` or `dark` pages.
     pub fn prefer_colours(&self, scheme: &str) {
         let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);

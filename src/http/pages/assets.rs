@@ -23,6 +23,11 @@ pub(in crate::http) const ALL: &[Asset] = &[
         bytes: include_bytes!("../../../web/stat.js"),
     },
     Asset {
+        path: "/assets/time.js",
+        content_type: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../../../web/time.js"),
+    },
+    Asset {
         path: "/assets/player.js",
         content_type: "text/javascript; charset=utf-8",
         bytes: include_bytes!("../../../web/player.js"),

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::Links;
 use super::dashboard::forms::{back_to, changed_at, form};
 use super::dashboard::{self, Refusal};
+use super::moment::Moment;
 use crate::base::system;
 use crate::base::time::now;
 use crate::base::units::{duration_in_words, size_in_words};
@@ -55,7 +56,7 @@ struct Page<'a> {
 struct Row {
     name: String,
     stream: String,
-    begin: String,
+    begin: Moment,
     duration: String,
     bytes: String,
     state: &'static str,
@@ -178,7 +179,7 @@ fn row(name: &Name, entry: &Entry) -> Row {
     Row {
         name: name.to_string(),
         stream: name.stream().to_string(),
-        begin: name.stamp().strftime("%a %Y-%m-%d %H:%M:%S").to_string(),
+        begin: Moment { seconds: u64::try_from(entry.started.as_second()).unwrap_or(0) },
         duration: entry.span.map_or_else(String::new, |span| {
             duration_in_words(Duration::from_secs(span.as_secs()))
         }),
