@@ -20,6 +20,7 @@ mod common;
 mod bytes;
 mod cold;
 mod cost;
+mod floor;
 mod glass;
 mod hls;
 mod https;
@@ -61,6 +62,7 @@ struct Size {
 }
 
 fn main() {
+    floor::serve_if_floor();
     let size = Size::from_environment();
     let films = Films::make();
     let asleep = size.wants(table::ASLEEP).then(|| asleep(&films, size.span));
@@ -118,9 +120,16 @@ fn rows(stage: &Stage, size: &Size) -> Vec<Row> {
         }
     }
     let most = *size.viewers.last().expect("there is a number");
-    for way in
-        [Way::VideoOnly, Way::Rtsp, Way::NginxRtmp, Way::Ts, Way::VlcTs, Way::Hls, Way::NginxHls]
-    {
+    for way in [
+        Way::Floor,
+        Way::VideoOnly,
+        Way::Rtsp,
+        Way::NginxRtmp,
+        Way::Ts,
+        Way::VlcTs,
+        Way::Hls,
+        Way::NginxHls,
+    ] {
         if stage.has(way.server()) && size.wants(way.title()) {
             let (run, ()) = stage.run(way, most, size.span, || ());
             rows.push(Row { way, viewers: most, run, joins: None });

@@ -11,6 +11,7 @@ use crate::common::livebox::{Launch, Livebox};
 use crate::common::receiver::Receiver;
 use crate::common::tls::Pair;
 use crate::common::{proc, wait};
+use crate::floor::{self, Floor};
 use crate::load::{Heard, Load};
 use crate::motion::{self, Motion};
 use crate::node::NodeMediaServer;
@@ -38,12 +39,14 @@ pub(crate) enum Server {
     /// livebox with a certificate.
     Secure = 4,
     Motion = 5,
+    Floor = 6,
 }
 
 /// How viewers get the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Mp4,
+    Floor,
     VideoOnly,
     Https,
     Rtsp,
@@ -66,6 +69,7 @@ pub(crate) struct Stage {
     vlc: Option<Vlc>,
     node: Option<NodeMediaServer>,
     motion: Option<Motion>,
+    floor: Floor,
     _pair: Pair,
     _docroot: TempDir,
 }
@@ -142,10 +146,22 @@ impl Stage {
         let vlc = Vlc::start(&format!("{}/{KEY}", nginx.url()));
         let client = https::Client::knowing(&pair);
         let motion = Motion::start(&livebox.rtsp_url("/camera"));
+        let floor = Floor::start(livebox.http().address);
         if let Some(node) = &node {
             node.wait_for(NODE_PATH);
         }
-        Self { livebox, secure, client, nginx, vlc, node, motion, _pair: pair, _docroot: docroot }
+        Self {
+            livebox,
+            secure,
+            client,
+            nginx,
+            vlc,
+            node,
+            motion,
+            floor,
+            _pair: pair,
+            _docroot: docroot,
+        }
     }
 
     pub(crate) fn has(&self, server: Server) -> bool {
@@ -184,6 +200,7 @@ impl Stage {
         let (livebox, files) = (self.livebox.http().address, self.nginx.http().address);
         match way {
             Way::Mp4 => Load::http(viewers, livebox, "/camera.mp4?pad=0"),
+            Way::Floor => Load::http(viewers, at(self.floor.port), floor::PATH),
             Way::VideoOnly => Load::http(viewers, livebox, "/camera.mp4?pad=0&audio=0"),
             Way::Https => {
                 let address = self.secure.http().address;
@@ -211,7 +228,7 @@ impl Stage {
     }
 
     /// In the order of [`Server`].
-    fn pids(&self) -> [Option<u32>; 6] {
+    fn pids(&self) -> [Option<u32>; 7] {
         [
             Some(self.livebox.pid()),
             Some(self.nginx.nginx().pid()),
@@ -219,6 +236,7 @@ impl Stage {
             self.node.as_ref().map(NodeMediaServer::pid),
             Some(self.secure.pid()),
             self.motion.as_ref().map(Motion::pid),
+            Some(self.floor.pid()),
         ]
     }
 }
@@ -234,12 +252,14 @@ impl Way {
             Way::VlcTs => Server::Vlc,
             Way::NodeFlv => Server::Node,
             Way::MotionMjpeg => Server::Motion,
+            Way::Floor => Server::Floor,
         }
     }
 
     pub(crate) fn title(self) -> &'static str {
         match self {
             Way::Mp4 => "**livebox** endless MP4",
+            Way::Floor => "one `write` per viewer and MP4 chunk: the floor",
             Way::VideoOnly => "**livebox** endless MP4, `audio=0`",
             Way::Https => "**livebox** endless MP4 over HTTPS",
             Way::Rtsp => "**livebox** RTSP over TCP",
@@ -261,7 +281,9 @@ impl Way {
             Way::MotionMjpeg => Some(Way::Mjpeg),
             Way::NginxHls => Some(Way::Hls),
             Way::VlcTs => Some(Way::Ts),
-            Way::Https | Way::Rtsp | Way::Ts | Way::NginxRtmp | Way::NodeFlv => Some(Way::Mp4),
+            Way::Floor | Way::Https | Way::Rtsp | Way::Ts | Way::NginxRtmp | Way::NodeFlv => {
+                Some(Way::Mp4)
+            }
         }
     }
 }
