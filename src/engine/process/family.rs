@@ -62,9 +62,13 @@ struct Runs {
 }
 
 struct Entry {
-    listener: Box<dyn Listener>,
+    listener: Arc<RunListener>,
     end: watch::Sender<Option<Failure>>,
 }
+
+/// The listener of a run; `None` after the run is closed. It has a lock of its own, so that
+/// starts of other runs do not wait while it publishes a frame.
+type RunListener = Lock<Option<Box<dyn Listener>>>;
 
 /// A run in the host. It must be closed.
 #[derive(Debug)]
@@ -94,7 +98,7 @@ impl Family {
     ) -> Result<FamilyRun, Failure> {
         let work = encoded(work)?;
         let (end, ended) = watch::channel(None);
-        let entry = Entry { listener, end };
+        let entry = Entry { listener: Arc::new(Lock::new(Some(listener))), end };
         let (connection, number) = self.join(entry).await?;
         let run = FamilyRun { family: Arc::clone(self), connection, number, ended };
         run.send(Order::Work, work).await;
@@ -165,7 +169,7 @@ impl FamilyRun {
             self.ended().await;
         };
         let has_ended = tokio::time::timeout(STOP_TIMEOUT, pin!(stopping)).await.is_ok();
-        self.connection.runs.lock().listeners.remove(&self.number);
+        self.connection.close(self.number);
         if !has_ended {
             self.connection.end().await;
         }
@@ -212,12 +216,23 @@ impl Connection {
                     }
                 }
                 Ok((RunNews { run, news }, payload)) => {
-                    if let Some(entry) = self.runs.lock().listeners.get_mut(&run) {
-                        entry.listener.hear(news, payload);
+                    let listener = self.runs.lock().listener(run);
+                    if let Some(listener) = listener
+                        && let Some(listener) = &mut *listener.lock()
+                    {
+                        listener.hear(news, payload);
                     }
                 }
                 Err(failure) => return failure,
             }
+        }
+    }
+
+    /// Removes a run: its listener hears nothing after this.
+    fn close(&self, run: u32) {
+        let entry = self.runs.lock().listeners.remove(&run);
+        if let Some(entry) = entry {
+            entry.listener.lock().take();
         }
     }
 
@@ -238,6 +253,10 @@ impl Runs {
         self.open += 1;
         self.listeners.insert(number, entry);
         number
+    }
+
+    fn listener(&self, run: u32) -> Option<Arc<RunListener>> {
+        self.listeners.get(&run).map(|entry| Arc::clone(&entry.listener))
     }
 }
 
