@@ -81,6 +81,7 @@ impl Stream {
     /// frames: use [`Stream::join`] then.
     pub fn join_at_edge(self: &Arc<Self>) -> Option<(Reader, Arc<Init>, Burst)> {
         let (cursor, init, burst) = self.inner.lock().ring.join_at_edge()?;
+        let burst = burst.render()?;
         Some((Reader::new(Arc::clone(self), cursor, self.end.subscribe()), init, burst))
     }
 

@@ -4,7 +4,7 @@
 //! whose next piece is gone learns how many it has lost and continues at the
 //! newest key frame; the writer never waits for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::piece::Piece;
@@ -43,8 +43,24 @@ pub(super) struct Ring {
     init: Option<Arc<Init>>,
     /// Joiners start at or after this piece: earlier ones belong to an earlier run.
     join_from: u64,
-    /// The burst for joiners, and the `end()` for which it was made.
-    burst: Option<(u64, Burst)>,
+    /// The burst for joiners, and the `end()` for which it is.
+    burst: Option<(u64, Arc<EdgeBurst>)>,
+}
+
+/// The burst that ends at one position of the ring. Rendered outside the ring's
+/// lock, for the first joiner there.
+#[derive(Debug)]
+pub(super) struct EdgeBurst {
+    pieces: Vec<Arc<Piece>>,
+    rendered: OnceLock<Option<Burst>>,
+}
+
+impl EdgeBurst {
+    /// `None` for streams with reordered frames.
+    pub(super) fn render(&self) -> Option<Burst> {
+        let make = || edge::burst(self.pieces.iter().map(|piece| piece.chunk()));
+        self.rendered.get_or_init(make).clone()
+    }
 }
 
 /// The position of one reader. Holds no pieces.
@@ -140,21 +156,21 @@ impl Ring {
     }
 
     /// A cursor at the live edge, its init segment, and the burst that ends
-    /// there. `None` before this run's first key frame and for streams with
-    /// reordered frames: use [`Ring::join`] then.
-    pub(super) fn join_at_edge(&mut self) -> Option<(Cursor, Arc<Init>, Burst)> {
+    /// there. `None` before this run's first key frame: use [`Ring::join`] then,
+    /// as for streams with reordered frames.
+    pub(super) fn join_at_edge(&mut self) -> Option<(Cursor, Arc<Init>, Arc<EdgeBurst>)> {
         let init = Arc::clone(self.init.as_ref()?);
         let end = self.end();
         let burst = match &self.burst {
-            Some((made_for, burst)) if *made_for == end => burst.clone(),
+            Some((made_for, burst)) if *made_for == end => Arc::clone(burst),
             _ => {
                 let from = self.burst_start(init.generation)?;
                 let skipped = usize::try_from(from - self.buffer.first()).ok()?;
-                let pieces = self.buffer.pieces().iter().skip(skipped);
-                edge::burst(pieces.map(|piece| piece.chunk()))?
+                let pieces = self.buffer.pieces().iter().skip(skipped).cloned().collect();
+                Arc::new(EdgeBurst { pieces, rendered: OnceLock::new() })
             }
         };
-        self.burst = Some((end, burst.clone()));
+        self.burst = Some((end, Arc::clone(&burst)));
         let generation = Some(init.generation);
         Some((Cursor { next: end, generation, is_seeking: false }, init, burst))
     }
