@@ -2,6 +2,8 @@
 
 pub(super) mod body;
 pub(super) mod bytes;
+mod following;
+mod framing;
 pub(super) mod hls;
 pub(super) mod live;
 pub(super) mod mjpeg;
@@ -12,7 +14,6 @@ pub(super) mod viewer;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ::bytes::Bytes;
@@ -24,9 +25,9 @@ use super::error::ApiError;
 use crate::base::time::now;
 use crate::engine::first_frame::FIRST_FRAME_TIMEOUT;
 use crate::engine::registry::Stream;
-use crate::http::listen::connection::Connection;
 use crate::http::media::body::Source;
-use crate::http::media::notifier::{Notifier, Notifiers, Subscription};
+use crate::http::media::following::Following;
+use crate::http::media::notifier::Subscription;
 use crate::http::media::viewer::{Continue, Shape, Viewer};
 use crate::hub::{Client, Piece, Read, Reader};
 use crate::media::packager::Init;
@@ -154,43 +155,6 @@ pub(in crate::http) fn no_picture(stream: &Stream) -> ApiError {
     ApiError::NoPicture { cause: stream.state(now()).cause().cloned() }
 }
 
-/// A viewer's reader on a worker thread; ends if the viewer is too slow.
-struct Following {
-    reader: Reader,
-    subscription: Subscription,
-}
-
-impl Following {
-    fn new(reader: Reader, request: &HttpRequest) -> Self {
-        let notifiers = request.app_data::<Notifiers>().expect("every worker has its notifiers");
-        let notifier = notifiers.get(reader.stream());
-        Self {
-            reader,
-            subscription: Notifier::subscribe(&notifier, Connection::from_request(request)),
-        }
-    }
-
-    /// The next piece; `None` if the viewer must be closed.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Read>> {
-        loop {
-            let read = self.reader.try_next();
-            self.subscription.set_position(self.reader.position());
-            match read {
-                Some(Read::Skipped(_)) if self.subscription.fell_behind() == Continue::End => {
-                    return Poll::Ready(None);
-                }
-                Some(read) => return Poll::Ready(Some(read)),
-                None => self.subscription.caught_up(),
-            }
-            ready!(self.subscription.poll_notified(cx));
-        }
-    }
-
-    fn count(&self, bytes: &Bytes) {
-        self.reader.stream().count_bytes_out(bytes.len());
-    }
-}
-
 /// The body of an endless fMP4 response.
 struct Mp4Source {
     following: Following,
@@ -198,7 +162,7 @@ struct Mp4Source {
 }
 
 impl Source for Mp4Source {
-    fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Continue> {
+    fn more(&mut self, out: &mut VecDeque<Bytes>) -> Option<Continue> {
         loop {
             while let Some((bytes, is_media)) = self.viewer.next() {
                 if is_media {
@@ -207,13 +171,17 @@ impl Source for Mp4Source {
                 out.push_back(bytes);
             }
             if !out.is_empty() {
-                return Poll::Ready(Continue::On);
+                return Some(Continue::On);
             }
-            let read = ready!(self.following.poll_next(cx));
-            if read.is_none_or(|read| self.viewer.take(read) == Continue::End) {
-                return Poll::Ready(Continue::End);
+            let read = self.following.try_next()?;
+            if self.viewer.take(read) == Continue::End {
+                return Some(Continue::End);
             }
         }
+    }
+
+    fn subscription(&self) -> Option<&Subscription> {
+        Some(self.following.subscription())
     }
 }
 
@@ -226,22 +194,26 @@ struct ConvertedSource<F> {
 }
 
 impl<F: Fn(&Piece, &Init) -> Bytes + Unpin + 'static> Source for ConvertedSource<F> {
-    fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Continue> {
+    fn more(&mut self, out: &mut VecDeque<Bytes>) -> Option<Continue> {
         loop {
-            match ready!(self.following.poll_next(cx)) {
-                Some(Read::Chunk(piece)) => {
+            match self.following.try_next()? {
+                Read::Chunk(piece) => {
                     let bytes = (self.convert)(&piece, &self.init);
                     if !bytes.is_empty() {
                         self.following.count(&bytes);
                         out.push_back(bytes);
-                        return Poll::Ready(Continue::On);
+                        return Some(Continue::On);
                     }
                 }
-                Some(Read::Init(new)) => self.init = new,
-                Some(Read::Skipped(_)) => {}
-                Some(Read::End) | None => return Poll::Ready(Continue::End),
+                Read::Init(new) => self.init = new,
+                Read::Skipped(_) => {}
+                Read::End => return Some(Continue::End),
             }
         }
+    }
+
+    fn subscription(&self) -> Option<&Subscription> {
+        Some(self.following.subscription())
     }
 }
 
@@ -254,8 +226,12 @@ fn adts(piece: &Piece, init: &Init) -> Bytes {
 pub(in crate::http) struct Empty;
 
 impl Source for Empty {
-    fn poll_more(&mut self, _: &mut VecDeque<Bytes>, _: &mut Context<'_>) -> Poll<Continue> {
-        Poll::Ready(Continue::End)
+    fn more(&mut self, _: &mut VecDeque<Bytes>) -> Option<Continue> {
+        Some(Continue::End)
+    }
+
+    fn subscription(&self) -> Option<&Subscription> {
+        None
     }
 }
 

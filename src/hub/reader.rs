@@ -158,6 +158,9 @@ impl Reader {
         if self.stream.is_retired() {
             return (!std::mem::replace(&mut self.has_ended, true)).then_some(Read::End);
         }
+        if self.cursor.position() >= self.stream.published() {
+            return None;
+        }
         match self.stream.step(&mut self.cursor) {
             Step::Init(init) => Some(Read::Init(init)),
             Step::Piece(piece) => Some(Read::Chunk(piece)),

@@ -36,6 +36,8 @@ pub struct Stream {
     pub(super) inner: Lock<Inner>,
     /// Sequence number one past the newest chunk.
     pub(super) end: watch::Sender<u64>,
+    /// The same, for readers that look often: without a lock.
+    published: AtomicU64,
     readers: watch::Sender<usize>,
     is_retired: AtomicBool,
     /// Distinguishes its segments from those of other streams with the same name.
@@ -82,6 +84,7 @@ impl Stream {
             name,
             inner: Lock::new(inner),
             end: watch::Sender::new(0),
+            published: AtomicU64::new(0),
             readers: watch::Sender::new(0),
             is_retired: AtomicBool::new(false),
             instance_id: format!("{:x}", time::unix().as_millis()),
@@ -192,6 +195,7 @@ impl Stream {
             }
         }
         let end = inner.ring.end();
+        self.published.store(end, Ordering::Release);
         drop(inner);
         if published {
             self.end.send_replace(end);
@@ -313,6 +317,11 @@ impl Stream {
 
     pub fn count_bytes_out(&self, bytes: usize) {
         self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// One past the newest chunk: a reader at this position has nothing to read.
+    pub(super) fn published(&self) -> u64 {
+        self.published.load(Ordering::Acquire)
     }
 
     pub(super) fn step(&self, cursor: &mut Cursor) -> Step {

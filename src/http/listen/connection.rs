@@ -17,6 +17,7 @@ use actix_web::HttpRequest;
 use bytes::{Buf as _, Bytes};
 use log::debug;
 use rustix::io::{Errno, writev};
+use rustix::net::{SendFlags, send};
 
 /// Slices of one `writev`; a chunk and its padding are fewer.
 const MAX_SLICES: usize = 32;
@@ -51,6 +52,11 @@ impl Connection {
         request.conn_data::<Rc<Self>>().cloned()
     }
 
+    /// Whether HTTP is sent without TLS, so that bytes can be written directly.
+    pub(in crate::http) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
     /// Writes what the socket accepts without blocking, and leaves the rest in
     /// `bytes`: everything if the connection is encrypted.
     ///
@@ -58,14 +64,8 @@ impl Connection {
     /// connection: see [`super::server::WRITE_BUFFER_BYTES`].
     pub(in crate::http) fn try_write(&self, bytes: &mut VecDeque<Bytes>) {
         while self.is_plain && !bytes.is_empty() {
-            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let mut offered = 0;
-            let count = bytes.len().min(MAX_SLICES);
-            for (slice, bytes) in slices.iter_mut().zip(bytes.iter()) {
-                *slice = IoSlice::new(bytes);
-                offered += bytes.len();
-            }
-            match writev(&self.socket, &slices[..count]) {
+            let offered: usize = bytes.iter().take(MAX_SLICES).map(Bytes::len).sum();
+            match self.write(bytes) {
                 Ok(written) => {
                     advance(bytes, written);
                     if written < offered {
@@ -77,6 +77,18 @@ impl Connection {
                 Err(_) => return,
             }
         }
+    }
+
+    fn write(&self, bytes: &VecDeque<Bytes>) -> Result<usize, Errno> {
+        if let (Some(single), 1) = (bytes.front(), bytes.len()) {
+            return send(&self.socket, single, SendFlags::NOSIGNAL);
+        }
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let count = bytes.len().min(MAX_SLICES);
+        for (slice, bytes) in slices.iter_mut().zip(bytes) {
+            *slice = IoSlice::new(bytes);
+        }
+        writev(&self.socket, &slices[..count])
     }
 
     /// Resets the connection; unsent bytes are discarded.

@@ -1,13 +1,15 @@
 //! A response body whose bytes are shared with other viewers.
 //!
-//! They are written from the ring to the socket without a copy. Bytes that the
-//! socket does not accept at once, and all bytes of encrypted connections, go
-//! through the server in small slices.
+//! They are written from the ring to the socket without a copy: while the viewer
+//! is at the live edge by the notifier of its stream, otherwise by its own task.
+//! Bytes that the socket does not accept at once, and all bytes of encrypted
+//! connections, go through the server in small slices.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 
 use actix_web::body::{BodySize, MessageBody};
@@ -15,6 +17,8 @@ use actix_web::http::{Method, Version, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use bytes::{Bytes, BytesMut};
 
+use super::framing;
+use super::notifier::{LiveBody, Sent, Subscription};
 use super::viewer::Continue;
 use crate::http::listen::connection::Connection;
 
@@ -24,8 +28,12 @@ pub(in crate::http) const MAX_SLICE_BYTES: usize = 16 << 10;
 
 /// The source of a body's bytes.
 pub(in crate::http) trait Source: Unpin + 'static {
-    /// Appends the next bytes to `out`. Polled only when all earlier bytes were sent.
-    fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Continue>;
+    /// Appends the next bytes to `out`; `None` if there are none yet. Called only
+    /// when all earlier bytes were sent.
+    fn more(&mut self, out: &mut VecDeque<Bytes>) -> Option<Continue>;
+
+    /// What it waits for when there are no more bytes yet; `None` if it never waits.
+    fn subscription(&self) -> Option<&Subscription>;
 }
 
 /// An endless response from `source`; without a body for `HEAD`.
@@ -85,38 +93,92 @@ enum Framing {
     Chunked,
 }
 
-struct Body<S> {
+/// Whether other viewers are sent the same item at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sharing {
+    Single,
+    Shared,
+}
+
+/// A body, which the notifier of its stream writes to as well.
+struct Body<S>(Rc<RefCell<Outgoing<S>>>);
+
+struct Outgoing<S> {
     connection: Option<Rc<Connection>>,
     framing: Framing,
     /// Bytes that are not sent yet.
     out: VecDeque<Bytes>,
     /// `None` after its end.
     source: Option<S>,
+    /// Whether the server has sent everything and waits for the source: only then
+    /// may the socket be written to outside the task of the response.
+    is_at_live_edge: bool,
 }
 
 impl<S: Source> Body<S> {
     fn new(request: &HttpRequest, framing: Framing, source: S) -> Self {
         let source = Some(source).filter(|_| request.method() != Method::HEAD);
-        Self {
-            connection: Connection::from_request(request),
-            framing,
-            out: VecDeque::new(),
-            source,
+        Self::with(Connection::from_request(request), framing, source)
+    }
+
+    fn with(connection: Option<Rc<Connection>>, framing: Framing, source: Option<S>) -> Self {
+        let (out, is_at_live_edge) = (VecDeque::new(), false);
+        let outgoing = Outgoing { connection, framing, out, source, is_at_live_edge };
+        let body = Rc::new(RefCell::new(outgoing));
+        body.borrow().allow_notifier(&body);
+        Self(body)
+    }
+}
+
+impl<S: Source> Outgoing<S> {
+    /// Lets the notifier write to `body`, unless the connection is encrypted.
+    fn allow_notifier(&self, body: &Rc<RefCell<Self>>) {
+        let is_plain = self.connection.as_ref().is_some_and(|connection| connection.is_plain());
+        if let Some(subscription) = self.source.as_ref().and_then(S::subscription)
+            && is_plain
+        {
+            let body: Weak<RefCell<Self>> = Rc::downgrade(body);
+            subscription.write_to(body);
         }
     }
 
-    fn frame(&mut self, next: Continue) {
-        if self.framing == Framing::Plain {
-            return;
-        }
-        let length: usize = self.out.iter().map(Bytes::len).sum();
-        // An empty chunk would end the body.
-        if length > 0 {
-            self.out.push_front(format!("{length:X}\r\n").into());
-            self.out.push_back(Bytes::from_static(b"\r\n"));
+    /// Puts the next bytes of the source into `out`, framed; `None` if there are
+    /// none yet.
+    fn take_more(&mut self, sharing: Sharing) -> Option<Continue> {
+        let Some(source) = &mut self.source else { return Some(Continue::End) };
+        let next = source.more(&mut self.out)?;
+        if self.framing == Framing::Chunked {
+            match (sharing, source.subscription(), self.out.make_contiguous()) {
+                (Sharing::Shared, Some(subscription), [single]) => {
+                    *single = subscription.frame(single);
+                }
+                _ => framing::frame(&mut self.out),
+            }
         }
         if next == Continue::End {
-            self.out.push_back(Bytes::from_static(b"0\r\n\r\n"));
+            self.end();
+        }
+        Some(next)
+    }
+
+    fn end(&mut self) {
+        self.source = None;
+        if self.framing == Framing::Chunked {
+            self.out.push_back(framing::END);
+        }
+    }
+
+    /// Ready when the source may have more bytes.
+    fn poll_notified(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let subscription = self.source.as_ref().and_then(S::subscription);
+        let polled = subscription.map_or(Poll::Ready(()), |it| it.poll_notified(cx));
+        self.is_at_live_edge = polled.is_pending();
+        polled
+    }
+
+    fn try_write(&mut self) {
+        if let Some(connection) = &self.connection {
+            connection.try_write(&mut self.out);
         }
     }
 }
@@ -132,21 +194,36 @@ impl<S: Source> MessageBody for Body<S> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Infallible>>> {
-        let body = self.get_mut();
+        let mut body = self.0.borrow_mut();
+        body.is_at_live_edge = false;
         loop {
-            if let Some(connection) = &body.connection {
-                connection.try_write(&mut body.out);
-            }
+            body.try_write();
             if let Some(slice) = slice(&mut body.out) {
                 return Poll::Ready(Some(Ok(slice)));
             }
-            let Some(source) = &mut body.source else { return Poll::Ready(None) };
-            let next = ready!(source.poll_more(&mut body.out, cx));
-            if next == Continue::End {
-                body.source = None;
+            if body.source.is_none() {
+                return Poll::Ready(None);
             }
-            body.frame(next);
+            if body.take_more(Sharing::Single).is_none() {
+                ready!(body.poll_notified(cx));
+            }
         }
+    }
+}
+
+impl<S: Source> LiveBody for RefCell<Outgoing<S>> {
+    fn send_new(&self) -> Sent {
+        let mut body = self.borrow_mut();
+        while body.is_at_live_edge {
+            match body.take_more(Sharing::Shared) {
+                None => return Sent::All,
+                Some(next) => {
+                    body.try_write();
+                    body.is_at_live_edge = next == Continue::On && body.out.is_empty();
+                }
+            }
+        }
+        Sent::Part
     }
 }
 
@@ -176,47 +253,15 @@ fn slice(out: &mut VecDeque<Bytes>) -> Option<Bytes> {
 struct Whole(Vec<Bytes>);
 
 impl Source for Whole {
-    fn poll_more(&mut self, out: &mut VecDeque<Bytes>, _: &mut Context<'_>) -> Poll<Continue> {
+    fn more(&mut self, out: &mut VecDeque<Bytes>) -> Option<Continue> {
         out.extend(std::mem::take(&mut self.0));
-        Poll::Ready(Continue::End)
+        Some(Continue::End)
+    }
+
+    fn subscription(&self) -> Option<&Subscription> {
+        None
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use actix_web::body::to_bytes;
-    use actix_web::test::TestRequest;
-
-    use super::*;
-
-    fn pieces() -> Vec<Bytes> {
-        let sizes = [3, 100_000, 1, 0, 20_000, 16 << 10, 5];
-        sizes.iter().map(|size| Bytes::from(vec![*size as u8; *size])).collect()
-    }
-
-    #[test]
-    fn the_server_gets_small_slices() {
-        let mut out: VecDeque<_> = pieces().into();
-        let slices: Vec<_> = std::iter::from_fn(|| slice(&mut out)).collect();
-        assert!(slices.iter().all(|slice| slice.len() <= MAX_SLICE_BYTES));
-        assert_eq!(slices.concat(), pieces().concat());
-    }
-
-    #[actix_web::test]
-    async fn a_body_without_a_length_is_chunked_and_marks_its_end() {
-        let request = TestRequest::get().to_http_request();
-        let pieces = vec![Bytes::from_static(b"0123456789"), Bytes::from_static(b"abcdef")];
-        let body = Body::new(&request, Framing::Chunked, Whole(pieces));
-        let bytes = to_bytes(body).await.unwrap();
-        assert_eq!(bytes, "10\r\n0123456789abcdef\r\n0\r\n\r\n");
-    }
-
-    #[actix_web::test]
-    async fn a_head_request_gets_no_body() {
-        let request = TestRequest::default().method(Method::HEAD).to_http_request();
-        let response = whole(&request, HttpResponse::Ok(), pieces());
-        let length = response.headers().get(header::CONTENT_LENGTH).cloned();
-        assert_eq!(length.unwrap(), pieces().concat().len().to_string().as_str());
-        assert!(to_bytes(response.into_body()).await.unwrap().is_empty());
-    }
-}
+mod tests;

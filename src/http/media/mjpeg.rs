@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use actix_web::http::{Method, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
@@ -120,32 +119,31 @@ struct MjpegSource {
 }
 
 impl Source for MjpegSource {
-    fn poll_more(&mut self, out: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<Continue> {
-        loop {
-            if self.reader.stream().is_retired() {
-                return Poll::Ready(Continue::End);
-            }
-            self.subscription.caught_up();
-            if let Some(still) = self.mjpeg.stills().newest()
-                && self.last_sent != Some(still.number)
-                && self.pace.is_due(now())
-            {
-                if self.last_sent.is_none() {
-                    out.push_back(self.form.opening());
-                }
-                self.last_sent = Some(still.number);
-                // Until the next poll, its socket is full.
-                self.subscription.set_position(still.number);
-                let part = self.form.part(&still).into_iter().filter(|bytes| !bytes.is_empty());
-                out.extend(part);
-                let length = out.iter().map(Bytes::len).sum();
-                self.reader.stream().count_bytes_out(length);
-                return Poll::Ready(Continue::On);
-            }
+    fn more(&mut self, out: &mut VecDeque<Bytes>) -> Option<Continue> {
+        if self.reader.stream().is_retired() {
+            return Some(Continue::End);
+        }
+        self.subscription.caught_up();
+        let newest = self.mjpeg.stills().newest();
+        let next = newest.filter(|still| self.last_sent != Some(still.number));
+        let Some(still) = next.filter(|_| self.pace.is_due(now())) else {
             // It waits for a picture: skipped pictures do not count as lag.
             self.subscription.set_position(u64::MAX);
-            ready!(self.subscription.poll_notified(cx));
+            return None;
+        };
+        if self.last_sent.is_none() {
+            out.push_back(self.form.opening());
         }
+        self.last_sent = Some(still.number);
+        // Until it is asked for more, its socket is full.
+        self.subscription.set_position(still.number);
+        out.extend(self.form.part(&still).into_iter().filter(|bytes| !bytes.is_empty()));
+        self.reader.stream().count_bytes_out(out.iter().map(Bytes::len).sum());
+        Some(Continue::On)
+    }
+
+    fn subscription(&self) -> Option<&Subscription> {
+        Some(&self.subscription)
     }
 }
 
