@@ -20,6 +20,7 @@ help:  ## what can be made (this list)
 
 run: cargo-is-new-enough  ## build and start livebox with a test picture; ARGS="-f FILE" for your own
 	@scripts/needs build run
+	cargo build --locked --bins
 	cargo run --locked -- serve $(ARGS)
 
 test: cargo-is-new-enough  ## run every test; ARGS="NAME" for some

@@ -26,7 +26,9 @@ use crate::base::tls::{Change, Tls};
 use crate::config::Loaded;
 use crate::config::settings::{self, Local, Settings, UnixSocket};
 use crate::engine::process::bytes;
-use crate::engine::process::{PipelineFactory, ProcessPipelines, read_plugins, set_limits};
+use crate::engine::process::{
+    PipelineFactory, ProcessPipelines, open_host_program, read_plugins, set_limits,
+};
 use crate::engine::registry::{self, Registry};
 use crate::engine::supervise::watchdog;
 use crate::http;
@@ -68,6 +70,7 @@ struct Listeners {
 pub fn serve(loaded: Loaded, source: Source) -> anyhow::Result<()> {
     let settings = &loaded.settings;
     limits::raise_open_files()?;
+    open_host_program()?;
     let tls = tls(settings)?;
     let mut folders = Folders::default();
     if let Some(folder) = &settings.log.folder {
@@ -119,6 +122,7 @@ pub fn exposure(tls: &Tls) -> Option<String> {
 /// The camera does not start, the receiver rejects the first attempt, or the disk
 /// is full. Later failures of camera and receiver are retried for ever.
 pub fn stream(settings: &Settings, output: Option<&Path>) -> anyhow::Result<()> {
+    open_host_program()?;
     let recorder = output.map(|path| {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let disk = Disk::at(folder.unwrap_or(Path::new(".")))?;

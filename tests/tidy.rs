@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// The files that wire the folders together and may name all of them.
-const WIRING: &[&str] = &["app", "cli", "lib", "main"];
+const WIRING: &[&str] = &["app", "bin", "cli", "lib", "main"];
 
 /// Crates that only one folder may name.
 const OWNERS: &[(&str, &[&str])] = &[

@@ -2,6 +2,7 @@
 
 mod controls;
 mod devices;
+mod host;
 mod inspect;
 mod journal;
 mod password;
@@ -20,7 +21,6 @@ use crate::app;
 use crate::base::environment::Environment;
 use crate::base::{heap, system};
 use crate::config::{self, Overrides, Place, Settings, print};
-use crate::host;
 
 /// Live video from a camera, everywhere at once.
 #[derive(Debug, Parser)]
@@ -72,25 +72,14 @@ enum Command {
     /// Send one camera to one RTMP server, without the service and its configuration
     #[command(after_help = stream::EXAMPLES)]
     Stream(stream::Stream),
-    /// List the cameras of this machine and what they can do
-    Devices {
-        /// List their controls instead, such as brightness, with their valid values
-        #[arg(short, long)]
-        list_controls: bool,
-    },
     /// Check the configuration, and that its files, devices and programs exist; print all
     /// settings without secrets
     Check {
         #[command(flatten)]
         from: From,
     },
-    /// Print the GStreamer pipeline of a stream or a push, ready for gst-launch-1.0
-    Pipeline {
-        /// The name of a stream, a feed or a push
-        name: String,
-        #[command(flatten)]
-        from: From,
-    },
+    #[command(flatten)]
+    InHost(host::Command),
     /// Ask for a password and print its hash, for `access.password` in the configuration
     Password,
     /// Print the script with which a shell completes commands and options
@@ -98,12 +87,6 @@ enum Command {
     Completions {
         /// The shell
         shell: Shell,
-    },
-    /// Run a pipeline for the service, which gives the job over a socket at standard input
-    #[command(hide = true)]
-    Host {
-        /// The purpose, shown in process lists
-        what: String,
     },
 }
 
@@ -148,12 +131,22 @@ enum Shell {
     Fish,
 }
 
-/// Runs the command line. Errors are printed to stderr with exit code 1; an
-/// invalid command line ends with 2.
+/// Runs the command line of `livebox`. Errors are printed to stderr with exit
+/// code 1; an invalid command line ends with 2.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
+    exit_code(|environment| execute(arguments, environment))
+}
+
+/// Runs the command line of `livebox-host`, in the same way.
+pub fn run_host() -> ExitCode {
+    let arguments = host::Arguments::parse();
+    exit_code(|environment| arguments.execute(environment))
+}
+
+fn exit_code(execute: impl FnOnce(&Environment) -> anyhow::Result<()>) -> ExitCode {
     let environment = Environment::take().context("cannot read the environment");
-    match environment.and_then(|environment| execute(arguments, &environment)) {
+    match environment.and_then(|environment| execute(&environment)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             writeln!(std::io::stderr(), "livebox: {error:#}").ok();
@@ -178,20 +171,10 @@ fn execute(arguments: Arguments, environment: &Environment) -> anyhow::Result<()
             settle(environment);
             flags.run(environment)
         }
-        Command::Devices { list_controls: true } => say(&controls::list_all()?),
-        Command::Devices { list_controls: false } => {
-            host::init()?;
-            say(&devices::list())
-        }
         Command::Check { from } => inspect(&place(from), environment),
-        Command::Pipeline { name, from } => {
-            let settings = load(&place(from), environment)?;
-            host::init()?;
-            say(&pipeline::line(&settings, &name)?)
-        }
+        Command::InHost(_) => host::replace_program(),
         Command::Password => say(&password::hash()?),
         Command::Completions { shell } => say(&completions(shell)),
-        Command::Host { .. } => host::run(),
     }
 }
 

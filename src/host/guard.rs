@@ -40,6 +40,12 @@ const MAX_OPEN_FILES: u64 = 256;
 /// Out of memory, the kernel kills a host before the service.
 const OOM_SCORE: &str = "500";
 
+/// Sets the name that `top` and the kernel show. Otherwise it is the number of the
+/// descriptor by which the service executes the program.
+pub(super) fn set_name() {
+    prctl::set_name(c"livebox-host").ok();
+}
+
 /// Disables what no host needs: new privileges, core dumps, many files. Failures are
 /// ignored.
 pub(super) fn lock_down() {

@@ -76,6 +76,7 @@ use crate::wire::{Decoder, FromHost, ToHost, Unit, encode};
 /// Standard input is no socket, or a message is invalid.
 pub fn run() -> anyhow::Result<()> {
     heap::configure();
+    guard::set_name();
     let socket = std::io::stdin().as_fd().try_clone_to_owned().context("no standard input")?;
     let socket = net::UnixStream::from(socket);
     socket.set_nonblocking(true).context("standard input is not a socket")?;

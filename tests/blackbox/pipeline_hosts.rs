@@ -139,6 +139,24 @@ fn no_command_is_left_when_the_service_is_killed() {
 }
 
 #[test]
+fn gstreamer_is_in_the_memory_of_hosts_and_not_of_the_service() {
+    let livebox = Livebox::start(CAMERA);
+    let mut shown = Mjpeg::open(livebox.http(), "/camera.mjpeg");
+    shown.next();
+    let read = |pid: u32, name: &str| {
+        std::fs::read_to_string(format!("/proc/{pid}/{name}")).expect("it runs")
+    };
+    let host = host_of(&livebox, "feed camera");
+    assert!(read(host, "maps").contains("libgstreamer"));
+    assert_eq!(read(host, "comm"), "livebox-host\n");
+    // Elsewhere the linker of a debug build may keep libraries that only unused code names.
+    if cfg!(target_arch = "x86_64") {
+        let maps = read(livebox.pid(), "maps");
+        assert!(!maps.contains("libgst") && !maps.contains("libglib"), "{maps}");
+    }
+}
+
+#[test]
 fn a_host_has_no_settings_and_no_files_of_the_service() {
     let livebox = Launch::with(QUIET).env("LIVEBOX__LOG__LEVEL", "debug").start();
     let http = livebox.http();

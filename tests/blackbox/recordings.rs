@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::common::browser::{Browser, Scripts};
-use crate::common::livebox::{API, CAMERA, Launch, Livebox, binary};
+use crate::common::livebox::{API, CAMERA, Launch, Livebox, binary, host_binary};
 use crate::common::process::{Process, run};
 use crate::common::tools::tool;
 use crate::common::{probe, proc, wait};
@@ -422,18 +422,22 @@ fn a_reload_that_changes_nothing_cuts_no_recording_of_bytes() {
 }
 
 #[test]
-fn a_recording_is_finished_although_an_upgrade_has_deleted_the_program_that_runs() {
+fn a_recording_is_finished_although_an_upgrade_has_deleted_the_programs_that_run() {
     let place = Place::new();
     let program = place.home.path().join("livebox");
+    let host_program = place.home.path().join("livebox-host");
     fs::copy(binary(), &program).expect("there is room for it");
+    fs::copy(host_binary(), &host_program).expect("there is room for it");
     let config = place.config("recordings: {", "");
     let livebox = Launch::with(&config).copy(&program).start();
     steer(&livebox, "start");
     wait_for_first(&livebox, |one| one["bytes"].as_u64() > Some(50_000));
     // As dpkg does it: another file takes the name, and nothing is left of the first.
     let other = place.home.path().join("livebox.new");
-    fs::write(&other, "#!/bin/sh\nexit 1\n").expect("the folder is writable");
-    fs::rename(&other, &program).expect("the folder is writable");
+    for replaced in [&program, &host_program] {
+        fs::write(&other, "#!/bin/sh\nexit 1\n").expect("the folder is writable");
+        fs::rename(&other, replaced).expect("the folder is writable");
+    }
     steer(&livebox, "stop");
     let film = wait_for_first(&livebox, is_finished);
     let boxes = boxes(&place.folder().join(name_of(&film)));

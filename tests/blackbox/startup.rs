@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::common::http::Http;
-use crate::common::livebox::{CAMERA, Launch, Livebox, livebox};
+use crate::common::livebox::{CAMERA, Launch, Livebox, binary, livebox};
 use crate::common::process::{Process, run};
 use crate::common::{ports, tools, wait};
 
@@ -35,6 +35,19 @@ fn the_log_says_where_it_listens() {
 }
 
 #[test]
+fn without_the_program_of_its_hosts_it_does_not_start_and_says_so() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let alone = folder.path().join("livebox");
+    fs::copy(binary(), &alone).expect("there is room for it");
+
+    let finished = Launch::with(CAMERA).copy(&alone).finish();
+
+    assert_eq!(finished.code, Some(1));
+    let why = format!("livebox: cannot open {:?}", folder.path().join("livebox-host"));
+    assert!(finished.stderr.contains(&why), "{}", finished.stderr);
+}
+
+#[test]
 fn without_a_file_it_serves_a_test_picture() {
     let livebox = Launch::on_default().start();
 
@@ -47,7 +60,7 @@ fn without_a_file_it_serves_a_test_picture() {
 #[test]
 fn serve_is_also_called_server() {
     let port = ports::free();
-    let mut command = Command::new(crate::common::livebox::binary());
+    let mut command = Command::new(binary());
     command.args(["server", "--bind", "127.0.0.1", "--port", &port.to_string()]);
     command.env("LIVEBOX__RTSP__PORT", "off");
     let process = Process::start("livebox server", &mut command);
@@ -60,7 +73,7 @@ fn serve_is_also_called_server() {
 #[test]
 fn without_a_command_it_serves_on_what_the_environment_says() {
     let port = ports::free();
-    let mut command = Command::new(crate::common::livebox::binary());
+    let mut command = Command::new(binary());
     command
         .env("LIVEBOX__SERVER__BIND", "127.0.0.1")
         .env("LIVEBOX__SERVER__PORT", port.to_string())

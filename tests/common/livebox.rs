@@ -269,6 +269,11 @@ pub fn binary() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_livebox"))
 }
 
+/// The binary of its pipeline hosts, which is beside the other.
+pub fn host_binary() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_livebox-host"))
+}
+
 /// Runs livebox with `arguments` to its end.
 pub fn livebox(arguments: &[&str], input: &str) -> Finished {
     run(Command::new(binary()).args(arguments), input.as_bytes(), START_LIMIT)

@@ -1,4 +1,4 @@
-//! Starts and controls a pipeline host: a process of this program that does one job.
+//! Starts and controls a pipeline host: a process of `livebox-host` that does one job.
 //!
 //! The job is sent over a socket pair, not in arguments or the environment, which other
 //! programs can read. A host ends when its socket is closed, so that none outlives the
@@ -29,8 +29,8 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix;
 use tokio::task::JoinHandle;
 
-use super::limits;
 use super::pids::Registered;
+use super::{host_program, limits};
 use crate::base::lock::Lock;
 use crate::base::time;
 use crate::base::time::MediaTime;
@@ -45,11 +45,6 @@ use crate::model::unit::TrackKind;
 use crate::wire::answer::{Done, Nothing};
 use crate::wire::job::{Job, JobKind};
 use crate::wire::{Decoder, FromHost, ToHost, encode};
-
-/// The kernel's own reference to the file that this process runs. It stays
-/// valid when an upgrade replaces or deletes the file, unlike its path, so a
-/// host is always of the same version as its service.
-const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// The variables that a host inherits: paths of libraries, plugins and their registry, and
 /// the time zone of clocks in pictures.
@@ -415,7 +410,7 @@ fn spawn(name: &str, job: &Job) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = StdUnixStream::pair()?;
     ours.set_nonblocking(true)?;
     SockRef::from(&ours).set_send_buffer_size(SEND_BUFFER)?;
-    let mut command = process::Command::new(OWN_PROGRAM);
+    let mut command = process::Command::new(host_program::opened()?);
     command
         .arg0("livebox")
         .env_clear()
