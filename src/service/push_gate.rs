@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::base::time::now;
     use crate::config::parse_text;
-    use crate::engine::process::ProcessPipelines;
+    use crate::engine::tests::fake::FakePipelines;
     use crate::service::topology::Topology;
     use crate::store::state_file::StateFile;
 
@@ -204,7 +204,7 @@ mod tests {
     async fn topology() -> Topology {
         let folder = tempfile::tempdir().unwrap();
         let state_file = StateFile::open(folder.path()).await.unwrap();
-        let (settings, pipelines) = (parse_text(CONFIG).unwrap(), ProcessPipelines::default());
+        let (settings, pipelines) = (parse_text(CONFIG).unwrap(), FakePipelines::default());
         Topology::new(settings, String::new(), state_file, Arc::new(pipelines)).await.0
     }
 

@@ -3,6 +3,9 @@
 //! A topology is immutable. A reload creates the next one, which shares everything
 //! that has not changed. Holders of the old one may keep it as long as they need.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Instant;
 

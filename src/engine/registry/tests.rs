@@ -171,7 +171,6 @@ async fn a_reload_touches_only_what_it_changes() {
          streams: {a: {}, b: {}, d: {}}\n",
     )
     .await;
-    drop(before);
     pass(Duration::from_secs(60)).await;
 
     let pipelines = &after.pipelines;
@@ -193,7 +192,6 @@ async fn a_feed_that_becomes_shared_restarts_once_and_its_viewers_stay() {
         "feeds: {front: {test: clock}}\nstreams: {one: {feed: front}, two: {feed: front}}\n",
     )
     .await;
-    drop(before);
     let position = viewer.stream().chunks();
     pass(Duration::from_secs(60)).await;
     assert!(after.is_live("one"));
@@ -202,9 +200,30 @@ async fn a_feed_that_becomes_shared_restarts_once_and_its_viewers_stay() {
 
     let (alone, diff) =
         reload(&after, "feeds: {front: {test: clock}}\nstreams: {one: {feed: front}}\n").await;
-    drop(after);
     pass(Duration::from_secs(60)).await;
     assert!(diff.streams.continues(&"one".parse().unwrap()));
     assert!(alone.is_live("one"));
     assert_eq!(alone.pipelines.starts("feed front"), 1, "the last stream is not interrupted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_from_the_tracks_of_a_command_keeps_the_command_running() {
+    let text = "feeds: {clip: {command: camera}, front: {feed: clip}}\nstreams: {front: {}}\n";
+    let setup = Setup::new(text);
+    let running = |name: &str| setup.pipelines.device(name).is_running();
+    let viewer = setup.stream("front").join_within(HOUR).await.unwrap();
+    assert!(running("camera") && running("feed front") && running("stream front"));
+
+    let cause = Failure::Command("it ended".into());
+    setup.pipelines.set("camera", Behaviour::Fails(cause.clone()));
+    pass(Duration::from_secs(60)).await;
+    let state = setup.stream("front").state(now());
+    assert!(matches!(&state, State::Waiting { cause: own, .. } if *own == cause), "{state:?}");
+
+    setup.pipelines.set("camera", Behaviour::Works);
+    pass(Duration::from_secs(6)).await;
+    assert!(setup.is_live("front"));
+    drop(viewer);
+    pass(Duration::from_secs(2)).await;
+    assert!(!running("camera") && !running("feed front") && !running("stream front"));
 }

@@ -43,12 +43,12 @@ impl Setup {
     }
 
     /// The registry of another configuration.
-    async fn reloaded(self, text: &str) -> Self {
+    async fn reloaded(&self, text: &str) -> Self {
         let settings = parse_text(text).unwrap();
         let diff = Diff::between(&self.settings, &BTreeSet::new(), &settings);
         let (registry, _) = self.registry.next(&settings, &diff).await;
         self.registry.disconnect_removed(&registry);
-        Self { settings, registry, pipelines: self.pipelines }
+        Self { settings, registry, pipelines: self.pipelines.clone() }
     }
 }
 
