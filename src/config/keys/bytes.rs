@@ -3,10 +3,10 @@
 //! A feed with a `command` or a `pipe` is a byte feed. A stream of a byte feed,
 //! or with a `command` of its own, is a byte stream.
 
-use super::common::{STREAM, feed_keys, feed_name, life, one_kind, url_or_name};
+use super::common::{STREAM, feed_keys, feed_name, life, url_or_name};
 use super::name;
 use super::recordings::record;
-use super::sources::absolute_path;
+use super::sources::{absolute_path, one_kind};
 use crate::config::problem::quote;
 use crate::config::section::{Field, Report, word};
 use crate::config::settings::{ByteFeed, ByteSource, ByteStream, Client, CommandLine, Record};

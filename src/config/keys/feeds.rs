@@ -1,8 +1,8 @@
 //! `feeds.NAME`: sources of pictures and sound.
 
-use super::common::{feed_keys, life, one_kind};
+use super::common::{feed_keys, life};
 use super::made::{Read, resolve};
-use super::sources::{is_byte_source, kinds, read_source};
+use super::sources::{is_byte_source, kinds, one_kind, read_source};
 use super::{bytes, controls, name, unit};
 use crate::base::units::{FrameRate, Size};
 use crate::config::problem::quote;

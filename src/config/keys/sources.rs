@@ -33,6 +33,31 @@ pub(super) fn kinds() -> impl Iterator<Item = &'static str> {
     TRACK_KINDS.into_iter().map(|(key, _)| key).chain(BYTE_KINDS)
 }
 
+/// Reports a feed without a source or with several.
+pub(super) fn one_kind(field: &Field<'_>, report: &mut Report) {
+    let kinds = kinds().map(|kind| (kind, field.at(kind)));
+    let mut given: Vec<_> = kinds.filter(|(_, field)| field.is_given()).collect();
+    if field.at("command").is_given() {
+        // What the command reads.
+        given.retain(|(kind, _)| *kind != "feed");
+    }
+    match given.as_slice() {
+        [] => report.add(
+            field,
+            "needs a picture: `test: clock`, `v4l2:` with a device such as /dev/video0, \
+             `file:` with a path, `rtsp:` with an address, or `feed:` with the name of another; \
+             or a sound, as `audio: tone`; or bytes: `command:` or `pipe:`",
+        ),
+        [_] => {}
+        [(first, _), others @ ..] => {
+            for (_, other) in others {
+                let message = format!("the feed has `{first}` already; only one may be given");
+                report.add(other, message);
+            }
+        }
+    }
+}
+
 /// The source of a feed with tracks. Reads all kinds, so that every wrong value is
 /// reported.
 pub(super) fn read_source(feed: &Field<'_>, report: &mut Report) -> Option<Source> {
