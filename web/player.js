@@ -70,11 +70,11 @@ function isGiving(/** @type {Live} */ live) {
 function inWords(/** @type {Live} */ live) {
   switch (live.state) {
     case "waiting":
-      return `There is no picture now. ${live.cause}. Trying again…`;
+      return `There is no picture now. ${live.cause} Trying again…`;
     case "refused":
       return `The service refuses the stream (${live.cause}). Open this page again.`;
     case "ended":
-      return `There is no picture. ${live.cause}. It is not started again.`;
+      return `There is no picture. ${live.cause} It is not started again.`;
     case "live":
       return "The camera gives no picture now. Waiting for it…";
     default:

@@ -230,7 +230,7 @@ fn reason(probation: &Probation) -> String {
     let seconds = probation::TIMEOUT.as_secs();
     match probation.cause() {
         Some(cause) => format!("nothing arrived within {seconds} s. {}", cause.say()),
-        None => format!("nothing arrived within {seconds} s"),
+        None => format!("nothing arrived within {seconds} s."),
     }
 }
 

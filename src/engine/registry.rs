@@ -372,6 +372,17 @@ impl Stream {
             .or(self.supervisor.report().last_failure)
     }
 
+    /// Why it gives nothing: the failure that a feed or its own pipeline waits after, or
+    /// the latest one in a series while the next attempt runs.
+    pub fn cause(&self, now: Instant) -> Option<Failure> {
+        let in_series = || {
+            let feeds = self.feeds.iter().flat_map(|feed| feed.supervisors());
+            let reports = feeds.chain([&self.supervisor]).map(Supervisor::report);
+            reports.filter(|report| report.failures > 0).find_map(|report| report.last_failure)
+        };
+        self.state(now).cause().cloned().or_else(in_series)
+    }
+
     /// The state of the stream, or of its feed if that is wanted and not live.
     pub fn state(&self, now: Instant) -> State {
         let own = self.supervisor.report().state(now);

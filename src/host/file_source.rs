@@ -3,6 +3,7 @@
 //! A small pipeline reads the file ahead, a new one for each round. Frames are pushed
 //! into the feed's pipeline when they are due.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::running::Running;
 use crate::base::units::FrameRate;
 use crate::engine::plan::{Capture, Form, Plan};
 use crate::host::loop_timeline::{LoopTimeline, Pace, Piece};
+use crate::model::cause::Cause;
 use crate::model::failure::Failure;
 use crate::model::fault::Fault;
 use crate::model::unit::TrackKind;
@@ -351,7 +353,7 @@ impl Drop for Round {
 
 /// The pipeline that sends the frames of a file to `sender`, and waits for room in it.
 fn build(path: &Path, with_sound: bool, sender: mpsc::Sender<Unit>) -> Result<Running, Failure> {
-    std::fs::File::open(path).map_err(|error| broken(path, &error.to_string()))?;
+    std::fs::File::open(path).map_err(|error| open_error(path, &error))?;
     let running = Running::build("filesrc name=file ! parsebin name=parsed", Vec::new())?;
     running.element("file")?.set_property("location", path);
     let pipeline = running.pipeline().downgrade();
@@ -414,6 +416,18 @@ fn branch(
     bin.sync_state_with_parent().ok()?;
     pad.link(&bin.static_pad("sink")?).ok()?;
     Some(())
+}
+
+fn open_error(path: &Path, error: &io::Error) -> Failure {
+    let file = path.to_owned();
+    let cause = if error.kind() == io::ErrorKind::NotFound {
+        Cause::NoFile { path: file }
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        Cause::FileForbidden { path: file }
+    } else {
+        return broken(path, &error.to_string());
+    };
+    Failure::Known { cause, message: error.to_string() }
 }
 
 fn broken(path: &Path, what: &str) -> Failure {

@@ -152,7 +152,7 @@ pub(in crate::http) async fn join_within(
 
 /// The error where no frame arrives, with the stream's failure if there is one.
 pub(in crate::http) fn no_picture(stream: &Stream) -> ApiError {
-    ApiError::NoPicture { cause: stream.state(now()).cause().cloned() }
+    ApiError::NoPicture { cause: stream.cause(now()) }
 }
 
 /// The body of an endless fMP4 response.

@@ -173,7 +173,7 @@ async fn failure(stream: &Arc<Stream>) -> Option<Failure> {
     stream.hub().lease();
     match join_within(stream, FIRST_PICTURE_TIMEOUT).await {
         Ok(_) => None,
-        Err(_) => stream.last_failure(),
+        Err(_) => stream.cause(now()),
     }
 }
 

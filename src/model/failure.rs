@@ -95,13 +95,13 @@ impl Failure {
         Failure::NothingTaken { after }
     }
 
-    /// What is wrong and, where it is known, what to do: one or more sentences, without
-    /// the last full stop.
+    /// What is wrong and, where it is known, what to do, in whole sentences.
     pub fn say(&self) -> String {
-        capitalized(&self.sentence())
+        let text = capitalized(&self.text());
+        if text.ends_with(['.', '?', '!', '…']) { text } else { text + "." }
     }
 
-    fn sentence(&self) -> String {
+    fn text(&self) -> String {
         match self {
             Failure::NoFrames { after } => format!("nothing came out for {} s", after.as_secs()),
             Failure::NothingTaken { after } => format!(
@@ -172,7 +172,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sentence())?;
+        f.write_str(&self.text())?;
         match self.details() {
             Some(details) => write!(f, " ({details})"),
             None => Ok(()),
@@ -249,7 +249,7 @@ mod tests {
     fn people_get_what_to_do_and_the_message_apart_the_log_both() {
         let message = "rtmp2sink: 'publish' cmd failed".to_owned();
         let failure = Failure::Known { cause: Cause::KeyRefused, message: message.clone() };
-        let say = "The receiver refused the stream key. Copy it again".to_owned();
+        let say = "The receiver refused the stream key. Copy it again.".to_owned();
         assert_eq!((failure.say(), failure.details()), (say, Some(message)));
         assert_eq!(
             failure.to_string(),
@@ -262,7 +262,7 @@ mod tests {
         let package = Some("gstreamer1.0-alsa".into());
         let failure = Failure::MissingElement { element: "alsasrc".to_owned(), package };
         let (say, details) = (failure.say(), failure.details());
-        assert!(say.ends_with("Install it: sudo apt install gstreamer1.0-alsa"), "{say}");
+        assert!(say.ends_with("Install it: sudo apt install gstreamer1.0-alsa."), "{say}");
         assert_eq!(details.unwrap(), "needs the GStreamer element \"alsasrc\"");
     }
 
@@ -280,8 +280,15 @@ mod tests {
     fn a_message_that_is_not_recognised_is_shown_as_it_is() {
         let (element, message) = ("rtspsrc".to_owned(), "Could not read".to_owned());
         let failure = Failure::Element { element, message };
-        assert_eq!((&*failure.say(), failure.details()), ("rtspsrc: Could not read", None));
+        assert_eq!((&*failure.say(), failure.details()), ("rtspsrc: Could not read.", None));
         let device = Failure::Camera("/dev/video0 gives nothing".to_owned());
-        assert_eq!(device.say(), "/dev/video0 gives nothing");
+        assert_eq!(device.say(), "/dev/video0 gives nothing.");
+    }
+
+    #[test]
+    fn a_question_stays_one() {
+        let cause = Cause::NoFile { path: "/a.mp4".into() };
+        let failure = Failure::Known { cause, message: String::new() };
+        assert_eq!(failure.say(), "There is no file /a.mp4. Is the path right?");
     }
 }

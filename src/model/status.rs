@@ -41,14 +41,13 @@ impl State {
         }
     }
 
-    /// Cause and time of the next try, for display; may be empty. Without the last full
-    /// stop.
+    /// Cause and time of the next try, in sentences; may be empty.
     pub fn detail(&self) -> String {
         match self {
             State::Waiting { retry_in, cause } => {
-                format!("{}. Next try in {} s", cause.say(), retry_in.as_secs_f64().ceil())
+                format!("{} Next try in {} s.", cause.say(), retry_in.as_secs_f64().ceil())
             }
-            State::Ended { cause } => format!("{}. It is not started again", cause.say()),
+            State::Ended { cause } => format!("{} It is not started again.", cause.say()),
             State::Idle | State::Starting | State::Live { .. } | State::Stopping => String::new(),
         }
     }

@@ -42,7 +42,7 @@ fn a_page_that_says_why_there_is_no_picture_shows_it_once_there_is_one() {
     let browser = Browser::start(Scripts::Blocked);
     browser.open(&livebox.url("/"));
     let told = browser.evaluate("return document.querySelector('main').innerText").to_string();
-    assert!(told.contains("No such file"), "{told}");
+    assert!(told.contains("There is no file"), "{told}");
 
     std::fs::rename(&film, &aside).expect("the folder is writable");
 

@@ -91,7 +91,7 @@ fn a_refused_stream_key_is_named_with_the_remedy_and_the_message_behind_it_on_re
     let check = format!("on_publish http://127.0.0.1:{}/nowhere;", web.http_port());
     let receiver = Receiver::with(&check);
     let livebox = Livebox::start(&with_push(&receiver.url(), "start: true"));
-    let say = "The receiver refused the stream key. Copy it again";
+    let say = "The receiver refused the stream key. Copy it again.";
 
     let push = wait::until("the key is refused", LIMIT, || {
         let push = far(&livebox);

@@ -129,7 +129,7 @@ fn the_numbers_are_what_their_description_says() {
     assert_described(&stat, &schema, &schema, "");
     assert_eq!(stat["schema"], schema["properties"]["schema"]["const"]);
     let why = &stat["feeds"][1]["ends"][0]["reason"];
-    assert_eq!(why, "The command failed with exit status 1");
+    assert_eq!(why, "The command failed with exit status 1.");
     assert_eq!(stat["streams"][0]["viewer_list"][0]["way"], "rtsp");
     let page = livebox.get("/stat").text();
     assert!(page.contains("The command failed with exit status 1"), "{page}");

@@ -91,6 +91,24 @@ async fn a_feed_that_gives_no_frame_is_restarted_until_it_gives_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_cause_of_a_missing_picture_is_known_also_during_the_next_attempt() {
+    let setup = Setup::new(SHARED);
+    setup.pipelines.set("feed front", Behaviour::Silent);
+    let stream = setup.stream("one");
+    let _viewer = stream.hub().join();
+    pass(Duration::from_secs(9)).await;
+    assert_eq!(stream.cause(now()), None, "the first attempt still runs");
+    pass(Duration::from_secs(5)).await;
+    let failure = Failure::NoFrames { after: Duration::from_secs(10) };
+    assert!(matches!(stream.state(now()), State::Starting), "{:?}", stream.state(now()));
+    assert_eq!(stream.cause(now()), Some(failure));
+
+    setup.pipelines.set("feed front", Behaviour::Works);
+    pass(HOUR).await;
+    assert_eq!(stream.cause(now()), None, "what is over is no cause");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_feed_without_resurrection_is_started_once_by_each_new_viewer() {
     let setup =
         Setup::new("feeds: {front: {test: clock, resurrect: false}}\nstreams: {front: {}}\n");
