@@ -204,6 +204,7 @@ mod tests {
     use super::job::{Push, Still};
     use super::*;
     use crate::base::secret::Secret;
+    use crate::model::fault::Fault;
     use crate::model::picture::Format;
     use crate::model::track::AudioInfo;
 
@@ -269,13 +270,17 @@ mod tests {
 
     #[test]
     fn a_failure_arrives_with_its_cause() {
-        let failure = Failure::MissingElement {
+        let missing = Failure::MissingElement {
             element: "openh264dec".to_owned(),
             package: Some("gstreamer1.0-plugins-bad".into()),
         };
-        let head = FromHost::<Done>::Failed(failure);
-        let (came, _) = decoder::<FromHost<Done>>(&message(&head, b"")).decode().unwrap().unwrap();
-        assert_eq!(came, head);
+        for failure in [missing, Fault::line("no property \"gop\"").into()] {
+            let head = FromHost::<Done>::Failed(failure.clone());
+            let bytes = message(&head, b"");
+            let (came, _) = decoder::<FromHost<Done>>(&bytes).decode().unwrap().unwrap();
+            let FromHost::Failed(came) = came else { panic!("{came:?}") };
+            assert_eq!((&came, came.details()), (&failure, failure.details()));
+        }
     }
 
     #[test]
