@@ -60,8 +60,9 @@ struct Part {
     bytes: Bytes,
 }
 
-/// Memory of a part beside its bytes: its entry in a queue that grows by doubling.
-const PART_OVERHEAD: usize = 2 * size_of::<Part>();
+/// Memory of a part beside its bytes: its entry in a queue that grows by doubling, and the
+/// headers of its allocation and of its reference count.
+const PART_OVERHEAD: usize = 2 * size_of::<Part>() + 64;
 
 impl MemorySize for Part {
     /// Counts the overhead, because a program may write single bytes.
@@ -471,7 +472,7 @@ mod tests {
             packet
         };
         let bytes = [packet(1), packet(2), packet(3)].concat();
-        let ring = ByteRing::new(Some(Container::Ts), 400 + 2 * PART_OVERHEAD);
+        let ring = ByteRing::new(Some(Container::Ts), 264 + 3 * PART_OVERHEAD);
         ring.begin_run();
         let mut slow = ring.join(Begin::Edge);
         for part in bytes.chunks(100) {

@@ -43,7 +43,8 @@ const STDERR_TIMEOUT: Duration = Duration::from_millis(100);
 /// The size of the blocks that are read, which the pieces of a ring share.
 const BLOCK_BYTES: usize = 64 << 10;
 
-/// A block with less room than this is replaced.
+/// A block with less room than this is replaced. Fewer bytes than this are copied: a ring that
+/// keeps the last line of an ended command would otherwise keep a block for it.
 const MIN_ROOM_BYTES: usize = 4 << 10;
 
 /// A command that can be run any number of times.
@@ -264,7 +265,7 @@ impl Blocks {
     pub(super) async fn read(&mut self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
         self.prepare();
         from.read_buf(&mut self.0).await?;
-        Ok(self.0.split().freeze())
+        Ok(self.take())
     }
 
     /// As [`Blocks::read`], with a function that reads into the buffer.
@@ -277,7 +278,16 @@ impl Blocks {
     ) -> io::Result<Bytes> {
         self.prepare();
         read(&mut self.0)?;
-        Ok(self.0.split().freeze())
+        Ok(self.take())
+    }
+
+    fn take(&mut self) -> Bytes {
+        if self.0.len() >= MIN_ROOM_BYTES {
+            return self.0.split().freeze();
+        }
+        let copied = Bytes::copy_from_slice(&self.0);
+        self.0.clear();
+        copied
     }
 
     fn prepare(&mut self) {
@@ -297,6 +307,24 @@ mod tests {
         let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
         let line = CommandLine { program: (*program).to_owned(), arguments };
         Program::new(line, CommandLog::new(None, "feed", "test"))
+    }
+
+    #[test]
+    fn few_bytes_do_not_keep_a_block() {
+        let mut blocks = Blocks::default();
+        let mut read = |bytes: &[u8]| {
+            let filled = blocks.fill(|buffer| {
+                buffer.extend_from_slice(bytes);
+                Ok(bytes.len())
+            });
+            filled.unwrap()
+        };
+        let line = read(b"a line");
+        let more = read(&[7; 8000]);
+        assert_eq!((line.as_ref(), more.as_ref()), (b"a line".as_slice(), [7; 8000].as_slice()));
+        // Nothing else shares its memory, so it can grow in place.
+        let line = line.try_into_mut().unwrap();
+        assert!(line.capacity() < 64, "{} bytes", line.capacity());
     }
 
     async fn all(process: &mut Process) -> Vec<u8> {
