@@ -28,9 +28,8 @@ pub(in crate::http) async fn multivariant(
 ) -> Result<HttpResponse, ApiError> {
     let media = format!("{}live.m3u8", prefix(&request, stream.url()));
     let bound = stream.peak_bitrate();
-    let text =
-        read_when_ready(&stream, &request, |window| window.multivariant(&media, bound)).await?;
-    Ok(playlist(text))
+    let listed = read_when_ready(&stream, &request, |window| window.multivariant_playlist());
+    Ok(playlist(listed.await?.text(&media, bound)))
 }
 
 /// `GET /<stream>/hls/live.m3u8`, and `/streaminf.m3u8` for the first stream.
@@ -42,11 +41,8 @@ pub(in crate::http) async fn media(
         true => String::new(),
         false => prefix(&request, stream.url()),
     };
-    let instance = stream.hub().instance_id();
-    let text =
-        read_when_ready(&stream, &request, |window| Some(window.playlist(&prefix, instance)))
-            .await?;
-    Ok(playlist(text))
+    let listed = read_when_ready(&stream, &request, |window| Some(window.media_playlist()));
+    Ok(playlist(listed.await?.text(&prefix, stream.hub().instance_id())))
 }
 
 /// `GET /<stream>/hls/<instance>-<number>.m4s` and `…/init-<instance>-<generation>.mp4`

@@ -46,6 +46,16 @@ impl Feeder {
     }
 }
 
+impl Window {
+    fn playlist(&mut self, prefix: &str, instance: &str) -> String {
+        self.media_playlist().text(prefix, instance)
+    }
+
+    fn multivariant(&self, media: &str, bound: Option<u64>) -> Option<String> {
+        Some(self.multivariant_playlist()?.text(media, bound))
+    }
+}
+
 /// A wall clock that is ahead by `ahead_ms`.
 fn clock(ahead_ms: u64) -> WallClock {
     WallClock::showing(Duration::from_millis(1_795_240_290_000 + ahead_ms), MediaTime::ORIGIN)

@@ -167,16 +167,6 @@ impl Window {
         Some(MultivariantPlaylist { init, independent: self.independent, peak: self.peak, mean })
     }
 
-    /// The text of [`Window::media_playlist`].
-    pub fn playlist(&mut self, prefix: &str, instance: &str) -> String {
-        self.media_playlist().text(prefix, instance)
-    }
-
-    /// The text of [`Window::multivariant_playlist`].
-    pub fn multivariant(&self, media: &str, bound: Option<u64>) -> Option<String> {
-        Some(self.multivariant_playlist()?.text(media, bound))
-    }
-
     /// The target duration of segments of whole nominal groups.
     fn target_by_gop(&self) -> u64 {
         let gop = self.gop.as_secs_f64().max(0.01);
