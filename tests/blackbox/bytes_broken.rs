@@ -31,7 +31,7 @@ fn a_command_that_dies_at_once_for_ever_is_tried_again_and_told_of_a_few_times()
     let livebox = livebox.start();
     let (code, body) = curl(&livebox.url("/bad"));
     assert_eq!(code, "503");
-    assert!(body.contains("the command failed with exit status 3"), "{body}");
+    assert!(body.contains("The command failed with exit status 3"), "{body}");
     livebox.log().wait_for("failures=8", LIMIT);
     let told = livebox.log().text().lines().filter(|line| line.contains("feed bad")).count();
     assert!(told <= 5, "{}", livebox.log().text());

@@ -322,11 +322,10 @@ fn the_page_shows_what_is_recorded_by_itself_and_lets_a_question_stand() {
     let browser = Browser::start(Scripts::Allowed);
     browser.open(&livebox.url("/dashboard/recordings"));
     steer(&livebox, "start");
-    let shows = |what: &str| {
-        let text = browser.evaluate("return document.querySelector('main').innerText");
-        text.as_str().is_some_and(|text| text.contains(what)).then_some(())
-    };
-    wait::until("the page shows the new one", LIMIT, || shows("recording"));
+    let shows_new = "return document.querySelector('td .state.preparing') !== null";
+    wait::until("the page shows the new one", LIMIT, || {
+        (browser.evaluate(shows_new) == true).then_some(())
+    });
     browser.click("details.ask summary");
     steer(&livebox, "stop");
     wait_for_first(&livebox, is_finished);
