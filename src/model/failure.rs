@@ -271,7 +271,7 @@ mod tests {
         let (profile, slot) = ("x264enc".to_owned(), "gop".to_owned());
         let failure = Failure::from(ProfileError::Unfilled { profile, slot });
         let cause = r#"profile "x264enc" needs a value for "gop""#;
-        let say = "This is a fault of livebox: its profile cannot be filled in. Please report it";
+        let say = "This is a fault of livebox: its profile cannot be filled in. Please report it.";
         assert_eq!((&*failure.say(), failure.details()), (say, Some(cause.to_owned())));
         assert!(failure.to_string().ends_with(&format!(" ({cause})")), "{failure}");
     }
