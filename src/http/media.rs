@@ -219,7 +219,7 @@ impl<F: Fn(&Piece, &Init) -> Bytes + Unpin + 'static> Source for ConvertedSource
 
 /// The audio frames of a piece, each with its ADTS header.
 fn adts(piece: &Piece, init: &Init) -> Bytes {
-    init.tracks.audio.as_ref().map(|info| piece.adts(info).into()).unwrap_or_default()
+    init.tracks.audio.as_ref().map(|info| piece.adts(info)).unwrap_or_default()
 }
 
 /// The body of a response to `HEAD`.

@@ -11,7 +11,7 @@ use crate::media::packager::Chunk;
 use crate::media::padder::Padder;
 use crate::media::rtp::{Numbers, Packets};
 use crate::media::ts::{self, Counters};
-use crate::model::track::Tracks;
+use crate::model::track::{AudioInfo, Tracks};
 
 /// A chunk, its arrival time, and the padding after it.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub struct Piece {
     rtp_packets: Derived<Packets>,
     ts_counters: Counters,
     mpeg_ts: Derived<Bytes>,
+    adts: Derived<Bytes>,
 }
 
 /// Another format of a piece: made for the first reader that asks, and kept
@@ -113,6 +114,7 @@ impl PieceBuilder {
             rtp_packets: Derived::new(),
             ts_counters,
             mpeg_ts: Derived::new(),
+            adts: Derived::new(),
         }
     }
 }
@@ -144,10 +146,17 @@ impl Piece {
         self.mpeg_ts.get(|| ts::packets(&self.chunk, self.ts_counters, tracks))
     }
 
+    /// The audio frames of the piece in ADTS; `info` is that of its generation.
+    /// Otherwise as [`Piece::rtp_packets`].
+    pub fn adts(&self, info: &AudioInfo) -> Bytes {
+        self.adts.get(|| self.chunk.adts(info).into())
+    }
+
     /// Frees the other formats; they are not kept again.
     pub(super) fn drop_derived(&self) {
         self.rtp_packets.drop_cached();
         self.mpeg_ts.drop_cached();
+        self.adts.drop_cached();
     }
 
     /// The padding of the stream with its audio.
