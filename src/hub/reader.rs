@@ -158,7 +158,7 @@ impl Reader {
         if self.stream.is_retired() {
             return (!std::mem::replace(&mut self.has_ended, true)).then_some(Read::End);
         }
-        if self.cursor.position() >= self.stream.published() {
+        if self.cursor.position() >= self.stream.chunks() {
             return None;
         }
         match self.stream.step(&mut self.cursor) {

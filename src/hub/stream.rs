@@ -36,8 +36,8 @@ pub struct Stream {
     pub(super) inner: Lock<Inner>,
     /// Sequence number one past the newest chunk.
     pub(super) end: watch::Sender<u64>,
-    /// The same, for readers that look often: without a lock.
-    published: AtomicU64,
+    /// The same number without a lock, for readers that look often.
+    chunks: AtomicU64,
     readers: watch::Sender<usize>,
     is_retired: AtomicBool,
     /// Distinguishes its segments from those of other streams with the same name.
@@ -84,7 +84,7 @@ impl Stream {
             name,
             inner: Lock::new(inner),
             end: watch::Sender::new(0),
-            published: AtomicU64::new(0),
+            chunks: AtomicU64::new(0),
             readers: watch::Sender::new(0),
             is_retired: AtomicBool::new(false),
             instance_id: format!("{:x}", time::unix().as_millis()),
@@ -195,7 +195,7 @@ impl Stream {
             }
         }
         let end = inner.ring.end();
-        self.published.store(end, Ordering::Release);
+        self.chunks.store(end, Ordering::Release);
         drop(inner);
         if published {
             self.end.send_replace(end);
@@ -252,9 +252,10 @@ impl Stream {
         *self.readers.borrow()
     }
 
-    /// Chunks published since the start of the service.
+    /// Chunks published since the start of the service: a reader at this position
+    /// has nothing to read yet.
     pub fn chunks(&self) -> u64 {
-        *self.end.borrow()
+        self.chunks.load(Ordering::Acquire)
     }
 
     /// Pictures published since the start of the service; audio frames for a
@@ -317,11 +318,6 @@ impl Stream {
 
     pub fn count_bytes_out(&self, bytes: usize) {
         self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// One past the newest chunk: a reader at this position has nothing to read.
-    pub(super) fn published(&self) -> u64 {
-        self.published.load(Ordering::Acquire)
     }
 
     pub(super) fn step(&self, cursor: &mut Cursor) -> Step {
