@@ -13,6 +13,7 @@ use crate::http::access::Caller;
 use crate::http::error::{ApiError, json};
 use crate::http::listen::exchange::is_timeout;
 use crate::http::state::State;
+use crate::model::status;
 use crate::service::control::{EditError, Field};
 
 /// Limits of a body and of its fields.
@@ -226,6 +227,11 @@ async fn multipart_fields(
         }
     }
     Ok(fields)
+}
+
+/// Seconds until the next attempt, if one is due.
+pub(super) fn next_retry(state: &status::State) -> Option<f64> {
+    state.retry_in().map(|delay| tenths(delay.as_secs_f64()))
 }
 
 /// Rounds to one decimal.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
-use super::livebox::{answer, changed, tenths};
+use super::livebox::{answer, changed, next_retry, tenths};
 use crate::base::time::now;
 use crate::http::access::Caller;
 use crate::http::error::ApiError;
@@ -128,7 +128,7 @@ fn shown(push: &Push, now: Instant) -> Shown {
         first_error_details: status.first_failure.as_ref().and_then(Failure::details),
         last_error: status.last_failure.as_ref().map(Failure::say),
         last_error_details: status.last_failure.as_ref().and_then(Failure::details),
-        next_retry_seconds: status.state.retry_in().map(|delay| tenths(delay.as_secs_f64())),
+        next_retry_seconds: next_retry(&status.state),
         preflight: fitness(push.preflight()),
     }
 }

@@ -7,7 +7,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
-use super::livebox::{answer, changed, tenths};
+use super::livebox::{answer, changed, next_retry};
 use crate::base::time::{iso_s, now};
 use crate::http::access::{self, Caller};
 use crate::http::error::ApiError;
@@ -180,7 +180,7 @@ fn shown_stream(one: &status::Recorded) -> Recorded {
         record: one.plan.clone(),
         wanted: one.wanted,
         state: one.state.word(),
-        next_retry_seconds: one.state.retry_in().map(|delay| tenths(delay.as_secs_f64())),
+        next_retry_seconds: next_retry(&one.state),
         file: one.file.clone(),
         last_error: one.last_failure.as_ref().map(Failure::say),
         last_error_details: one.last_failure.as_ref().and_then(Failure::details),
