@@ -141,32 +141,13 @@ impl Failure {
     /// The message of GStreamer, a driver or the system, with secrets masked, where
     /// [`Failure::say`] replaces it.
     pub fn details(&self) -> Option<String> {
-        match self {
-            Failure::Known { message, .. } => Some(message.clone()),
-            Failure::MissingElement { element, package: Some(_) } => {
-                Some(format!("needs the GStreamer element {element:?}"))
-            }
-            Failure::Fault(_) | Failure::Authorities { .. } => {
-                self.source().map(ToString::to_string)
-            }
-            Failure::MissingElement { package: None, .. }
-            | Failure::NoFrames { .. }
-            | Failure::NothingTaken { .. }
-            | Failure::Element { .. }
-            | Failure::NoEncoder(_)
-            | Failure::NoVideo
-            | Failure::NoUrl
-            | Failure::NotFound(_)
-            | Failure::Late { .. }
-            | Failure::Camera(_)
-            | Failure::File(_)
-            | Failure::Disk(_)
-            | Failure::Command(_)
-            | Failure::Crash(_)
-            | Failure::Ended
-            | Failure::CodecChange
-            | Failure::Restart => None,
+        if let Failure::Known { message, .. } = self {
+            return Some(message.clone());
         }
+        if let Failure::MissingElement { element, package: Some(_) } = self {
+            return Some(format!("needs the GStreamer element {element:?}"));
+        }
+        self.source().map(ToString::to_string)
     }
 }
 
